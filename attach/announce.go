@@ -24,14 +24,15 @@ const (
 // A packet socket of ours could say the same; closing one costs several
 // milliseconds (packet_release waits for an RCU grace period).
 type announce struct {
-	enter, inner string
-	mac          net.HardwareAddr
-	addrs        []netip.Addr
+	place
+	inner string
+	mac   net.HardwareAddr
+	addrs []netip.Addr
 }
 
 func (s announce) do(_ context.Context, m *machine) error {
 	return explain("announce addresses of", s.inner,
-		m.sides[guest].SetLink(m.index[end{guest, s.inner}], rtnl.Change{MAC: s.mac}))
+		s.kernel(m).SetLink(s.index(m, s.inner), rtnl.Change{MAC: s.mac}))
 }
 
 func (s announce) undo(context.Context, *machine) error { return nil }

@@ -58,11 +58,10 @@ func (p Plan) result() Result {
 func Attach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, extend, cancel := opt.bound(ctx)
 	defer cancel()
-	m, guestLock, err := open(ctx, hostNS, g)
+	m, err := open(ctx, hostNS, g)
 	if err != nil {
 		return Result{}, err
 	}
-	defer guestLock.release()
 	defer m.close()
 	f, err := observe(ctx, m, s)
 	if err != nil {

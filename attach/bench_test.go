@@ -26,11 +26,10 @@ func BenchmarkApply(b *testing.B) {
 	}
 	g := docker(guestNS, 0)
 	ctx := context.Background()
-	m, guestLock, err := open(ctx, hostNS, g)
+	m, err := open(ctx, hostNS, g)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer guestLock.release()
 	defer m.close()
 	first := plan(b, m, s)
 	if err := first.Steps[0].do(ctx, m); err != nil { // the bridge
@@ -74,7 +73,7 @@ func plan(b *testing.B, m *machine, s Spec) Plan {
 // bareAttach makes the pair in the bridge, and gives the guest's end its
 // address and sets both ends up.
 func bareAttach(b *testing.B, m *machine, v addVeth) {
-	err := m.sides[host].AddVeth(rtnl.Veth{Name: v.port, PeerName: v.inner, PeerNS: m.guest.Namespace,
+	err := m.sides[host].AddVeth(rtnl.Veth{Name: v.port, PeerName: v.inner, PeerNS: m.guests[guest].Namespace,
 		MTU: v.mtu, Master: m.index[end{host, v.bridge}]})
 	if err != nil {
 		b.Fatal(err)

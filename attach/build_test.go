@@ -129,20 +129,22 @@ const (
 // stock is a Docker host without anything of ours, and one of its guests.
 func stock() Facts {
 	return Facts{
-		Guest: GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "web", PID: 4321, NetNS: 4026532000},
+		Inside: Inside{
+			Guest: GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "web", PID: 4321, NetNS: 4026532000},
+			Links: []*rtnl.Link{{Index: 1, Name: "lo", Loopback: true}, {Index: eth0Index, Name: "eth0", Kind: "veth"}},
+			Addrs: []rtnl.Addr{
+				{Index: 1, Prefix: netip.MustParsePrefix("127.0.0.1/8"), Flags: unix.IFA_F_PERMANENT},
+				{Index: eth0Index, Prefix: netip.MustParsePrefix("172.17.0.2/16"), Flags: unix.IFA_F_PERMANENT},
+			},
+			Routes:  []rtnl.Route{{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index}},
+			IPv6Off: true,
+		},
 		New: NewMACs{
 			Bridge: net.HardwareAddr{0x02, 0, 0, 0, 0, 0xb},
 			Port:   net.HardwareAddr{0xfe, 0, 0, 0, 0, 0xc},
 			Inner:  net.HardwareAddr{0x02, 0, 0, 0, 0, 0xd},
 		},
 		GuestNS: guestNS,
-		Links:   []*rtnl.Link{{Index: 1, Name: "lo", Loopback: true}, {Index: eth0Index, Name: "eth0", Kind: "veth"}},
-		Addrs: []rtnl.Addr{
-			{Index: 1, Prefix: netip.MustParsePrefix("127.0.0.1/8"), Flags: unix.IFA_F_PERMANENT},
-			{Index: eth0Index, Prefix: netip.MustParsePrefix("172.17.0.2/16"), Flags: unix.IFA_F_PERMANENT},
-		},
-		Routes:  []rtnl.Route{{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index}},
-		IPv6Off: true,
 	}
 }
 

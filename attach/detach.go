@@ -66,11 +66,10 @@ type Switch struct {
 func Detach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
-	m, guestLock, err := open(ctx, hostNS, g)
+	m, err := open(ctx, hostNS, g)
 	if err != nil {
 		return Result{}, err
 	}
-	defer guestLock.release()
 	defer m.close()
 	f, err := observeDetach(ctx, m)
 	if err != nil {
@@ -84,12 +83,12 @@ func Detach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Op
 }
 
 func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
-	f := DetachFacts{Guest: m.guest.GuestInfo, Bridges: map[int]Switch{}, Parents: map[int]Parent{}}
-	ends, err := ourEnds(m.sides[host], &m.guest)
+	f := DetachFacts{Guest: m.guests[guest].GuestInfo, Bridges: map[int]Switch{}, Parents: map[int]Parent{}}
+	ends, err := ourEnds(m.sides[host], &m.guests[guest])
 	if err != nil {
 		return f, err
 	}
-	found := findNamespaces(m.sides[host], ends, &m.guest)
+	found := findNamespaces(m.sides[host], ends, &m.guests[guest])
 	defer found.close()
 	inners := map[int]bool{}
 	for _, l := range ends {
@@ -111,16 +110,16 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	}
 	links, err := m.sides[guest].Links()
 	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] })
-	return f, explain("list links of", m.guest.Name, err)
+	return f, explain("list links of", m.guests[guest].Name, err)
 }
 
 // observeChildren looks at what of ours is in the guest alone.
 func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
 	children, err := childrenIn(m.sides[guest], m.hostNS)
 	if err != nil {
-		return explain("list links of", m.guest.Name, err)
+		return explain("list links of", m.guests[guest].Name, err)
 	}
-	ns := &namespace{pid: m.guest.PID, inode: m.guest.NetNS, links: m.sides[guest]}
+	ns := &namespace{pid: m.guests[guest].PID, inode: m.guests[guest].NetNS, links: m.sides[guest]}
 	for _, c := range children {
 		a, err := describeChild(m.sides[host], c, ns)
 		if errors.Is(err, rtnl.ErrNotFound) {
@@ -138,7 +137,7 @@ func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
 		if err != nil || !isOurs(parent) || parent.Kind != "vlan" {
 			continue // another's, or gone
 		}
-		others, err := childrenOf(m.sides[host], parent.Index, m.hostNS, m.guest.NetNS)
+		others, err := childrenOf(m.sides[host], parent.Index, m.hostNS, m.guests[guest].NetNS)
 		if err != nil {
 			return explain("look for users of", parent.Name, err)
 		}
@@ -194,7 +193,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	for _, c := range chosen {
 		p.Attachments = append(p.Attachments, c.Attachment)
 		if c.Child != nil {
-			links = append(links, delInner{f.Guest.enter(), c.Child.Name, c.Child.Index})
+			links = append(links, delInner{place{guest, f.Guest.enter()}, c.Child.Name, c.Child.Index})
 			if parent, ok := f.Parents[c.Child.Peer]; ok {
 				parent.Users--
 				f.Parents[c.Child.Peer] = parent

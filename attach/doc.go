@@ -11,11 +11,15 @@
 //
 //	spec.go, parse.go, address.go, vlan.go   the words of a line, and what they ask for
 //	facts.go                                 what planning must know about this machine
-//	build.go, kinds.go, same.go, mark.go     every decision, refusal and name
+//	build.go, same.go, mark.go               every decision, refusal and name
+//	inside.go                                what is planned inside a guest, for any kind
+//	plug.go                                  what a kind of host interface has to answer
+//	linuxbridge.go, pair.go                  a bridge, and the veth pair plugged into it
+//	child.go, vlanparent.go                  macvlan, ipvlan, vlan, dummy, and their parents
 //	plan.go                                  carrying a plan out, and taking it back
-//	steps.go, childsteps.go, waits.go, announce.go   the closed set of steps
-//	machine.go, lock.go                      both namespaces, held open and locked
-//	attach.go, detach.go, list.go, gc.go     the four things a caller can do
+//	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind
+//	machine.go, lock.go                      the namespaces, held open and locked
+//	attach.go, detach.go, list.go, gc.go     the things a caller can do
 //	namespaces.go, children.go               finding guests, and our links in them
 //
 // Below it, [github.com/gopipework/gopipework/internal/rtnl] is the one door to

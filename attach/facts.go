@@ -19,7 +19,7 @@ import (
 // Facts are what planning must know about this machine. Plain data: what was
 // there when it was looked at, under both locks.
 type Facts struct {
-	Guest  GuestInfo
+	Inside
 	Base   *rtnl.Link // what has HOSTIF's name; nil: nothing
 	Tagged *rtnl.Link // what has the name of its VLAN sub-interface; nil: nothing
 	New    NewMACs
@@ -33,17 +33,23 @@ type Facts struct {
 
 	GuestNS int        // id of the guest's namespace in the host's; -1: none yet
 	HostNS  int        // id of the host's namespace in the guest's; -1: none yet
-	Inner   *rtnl.Link // what has IFNAME in the guest; nil: nothing
 	Own     *rtnl.Link // the host's end of Inner, if the pair is ours
 	OwnOn   *rtnl.Link // the bridge of Own; nil: none
 
-	Links  []*rtnl.Link // all links in the guest
-	Addrs  []rtnl.Addr  // all addresses in the guest
-	Routes []rtnl.Route // main table of the guest
-
-	NoIPv6  bool // the guest's kernel has no IPv6
-	IPv6Off bool // it is there, and off on new interfaces
 	Reaches bool // the guest could change the host's links through our veth, and could not before
+}
+
+// Inside is what planning must know about one guest.
+type Inside struct {
+	Guest GuestInfo
+	Inner *rtnl.Link // what has IFNAME; nil: nothing
+
+	Links  []*rtnl.Link // all of them
+	Addrs  []rtnl.Addr  // of all links
+	Routes []rtnl.Route // main table
+
+	NoIPv6  bool // its kernel has no IPv6
+	IPv6Off bool // it is there, and off on new interfaces
 }
 
 // NewMACs are random addresses, for what is made without one being asked for.
@@ -70,33 +76,38 @@ type observer struct {
 	host, guest kernel
 }
 
+// inside looks at one guest.
+func (o *looker) inside(k kernel, g GuestInfo, s Spec, name string) Inside {
+	in := Inside{Guest: g, Inner: o.byName(k, name)}
+	o.look("the guest's links", func() (err error) { in.Links, err = k.Links(); return err })
+	o.look("the guest's addresses", func() (err error) { in.Addrs, err = k.Addrs(); return err })
+	o.look("the guest's routes", func() (err error) { in.Routes, err = k.Routes(); return err })
+	if s.Has(true) {
+		in.NoIPv6, in.IPv6Off = o.ipv6(k)
+	}
+	return in
+}
+
 // observe reads, and never writes, what Build needs to know.
 func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	o := &observer{host: m.sides[host], guest: m.sides[guest]}
-	n := namesFor(s, m.guest.GuestInfo)
-	f := Facts{Guest: m.guest.GuestInfo}
+	n := namesFor(s, m.guests[guest].GuestInfo)
+	f := Facts{Inside: o.inside(o.guest, m.guests[guest].GuestInfo, s, n.inner)}
 
 	f.Base = o.base(s.HostIF)
 	if name := taggedName(f.Base, s.VLAN); name != "" {
 		f.Tagged = o.byName(o.host, name)
 	}
 	f.Port = o.byName(o.host, n.port)
-	f.Inner = o.byName(o.guest, n.inner)
 	o.look("the namespace of the host", func() (err error) { f.HostNS, err = o.guest.NamespaceID(m.hostNS); return err })
-	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guest.Namespace); return err })
+	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
 	f.Own = o.hostEnd(f.Inner, f.GuestNS)
 	if f.Own != nil && f.Own.Master != 0 {
 		o.look("the bridge of "+f.Own.Name, func() (err error) { f.OwnOn, err = o.host.LinkByIndex(f.Own.Master); return unlessNotFound(err) })
 	}
-	o.look("the guest's links", func() (err error) { f.Links, err = o.guest.Links(); return err })
-	o.look("the guest's addresses", func() (err error) { f.Addrs, err = o.guest.Addrs(); return err })
-	o.look("the guest's routes", func() (err error) { f.Routes, err = o.guest.Routes(); return err })
 	if s.MAC != nil && f.Base != nil {
 		f.MACs = o.stations(f.Base.Index)
-	}
-	if s.Has(true) {
-		f.NoIPv6, f.IPv6Off = o.ipv6()
 	}
 	f.New = NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC()}
 	f.Reaches = reaches(f)
@@ -151,7 +162,7 @@ func (o *observer) base(h HostIF) *rtnl.Link {
 }
 
 // byName returns nil for a link that is not there.
-func (o *observer) byName(k kernel, name string) (l *rtnl.Link) {
+func (o *looker) byName(k kernel, name string) (l *rtnl.Link) {
 	o.look(name, func() (err error) {
 		l, err = k.LinkByName(name)
 		return unlessNotFound(err)
@@ -208,9 +219,9 @@ func (o *observer) stations(master int) (out []Station) {
 
 // ipv6 reports whether the guest has no IPv6 at all, or has it off on new
 // interfaces, as Docker's guests do.
-func (o *observer) ipv6() (none, off bool) {
+func (o *looker) ipv6(k kernel) (none, off bool) {
 	o.look("the guest's IPv6", func() error {
-		v, err := o.guest.Sysctl("ipv6/conf/default/disable_ipv6")
+		v, err := k.Sysctl("ipv6/conf/default/disable_ipv6")
 		if errors.Is(err, fs.ErrNotExist) {
 			none = true
 			return nil

@@ -25,7 +25,7 @@ type GCFacts struct {
 func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
-	m, err := openHost(ctx, hostNS)
+	m, err := open(ctx, hostNS)
 	if err != nil {
 		return Result{}, err
 	}

@@ -171,11 +171,10 @@ func attempt(t *testing.T, s Spec, g Guest, hostNS *os.File, wrap func(side, ker
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
 	defer cancel()
-	m, guestLock, err := open(ctx, hostNS, g)
+	m, err := open(ctx, hostNS, g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer guestLock.release()
 	defer m.close()
 	f, err := observe(ctx, m, s)
 	if err != nil {
@@ -185,8 +184,10 @@ func attempt(t *testing.T, s Spec, g Guest, hostNS *os.File, wrap func(side, ker
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range m.sides {
-		m.sides[i] = wrap(side(i), m.sides[i])
+	for i, k := range m.sides {
+		if k != nil {
+			m.sides[i] = wrap(side(i), k)
+		}
 	}
 	edit(&p)
 	return p.apply(ctx, m, tell)

@@ -1,11 +1,13 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -57,16 +59,18 @@ type side int
 const (
 	host side = iota
 	guest
+	far // the other guest, of a link between two
 )
 
-// machine is what a plan is carried out on: both sides, and what its steps
-// have learned so far.
+// machine is what a plan is carried out on: its sides, and what its steps have
+// learned so far.
 type machine struct {
-	sides    [2]kernel
+	sides    [3]kernel // nil: no such side
 	hostNS   *os.File
-	guest    Guest
+	guests   [3]Guest    // by their side; none on the host's
 	index    map[end]int // of the links that steps have made or found
 	hostLock *lock
+	locks    []*lock // of the guests
 }
 
 // end names a link on a side.
@@ -75,42 +79,53 @@ type end struct {
 	name string
 }
 
-// open opens both sides and takes both locks: the guest's first, so that a
-// guest that holds its own lock keeps nobody else waiting.
-func open(ctx context.Context, hostNS *os.File, g Guest) (*machine, *lock, error) {
-	g.GuestInfo = g.short()
-	guestLock, err := acquire(ctx, g.Namespace, "guest "+g.Name)
-	if err != nil {
-		return nil, nil, err
+// open opens the host's side and each guest's, and takes all locks: the
+// guests' first, so that a guest that holds its own lock keeps nobody else
+// waiting, and among two of them in the order of their inodes, so that no two
+// runs wait for each other.
+func open(ctx context.Context, hostNS *os.File, guests ...Guest) (*machine, error) {
+	m := &machine{hostNS: hostNS, index: map[end]int{}, hostLock: &lock{ns: hostNS}}
+	for i, g := range guests {
+		g.GuestInfo = g.short()
+		m.guests[guest+side(i)] = g
 	}
-	m, err := openHost(ctx, hostNS)
-	if err != nil {
-		guestLock.release()
-		return nil, nil, err
-	}
-	m.guest = g
-	m.sides[guest], err = rtnl.Open(g.Namespace)
-	if err != nil {
-		m.sides[guest] = nil
+	if err := m.enter(ctx, guests); err != nil {
 		m.close()
-		guestLock.release()
-		return nil, nil, explain("enter", "guest "+g.Name, err)
-	}
-	return m, guestLock, nil
-}
-
-// openHost opens the host's side and takes its lock.
-func openHost(ctx context.Context, hostNS *os.File) (*machine, error) {
-	hostLock, err := acquire(ctx, hostNS, "host")
-	if err != nil {
 		return nil, err
 	}
-	c, err := rtnl.Open(hostNS)
-	if err != nil {
-		hostLock.release()
-		return nil, explain("enter", "host", err)
+	return m, nil
+}
+
+func (m *machine) enter(ctx context.Context, guests []Guest) error {
+	inOrder := slices.Clone(guests)
+	slices.SortFunc(inOrder, func(a, b Guest) int { return cmp.Compare(a.NetNS, b.NetNS) })
+	for _, g := range inOrder {
+		l, err := acquire(ctx, g.Namespace, "guest "+g.Name)
+		if err != nil {
+			return err
+		}
+		m.locks = append(m.locks, l)
 	}
-	return &machine{sides: [2]kernel{host: c}, hostNS: hostNS, index: map[end]int{}, hostLock: hostLock}, nil
+	if err := m.hostLock.acquire(ctx, "host"); err != nil {
+		return err
+	}
+	if err := m.openSide(host, m.hostNS, "host"); err != nil {
+		return err
+	}
+	for i, g := range guests {
+		if err := m.openSide(guest+side(i), g.Namespace, "guest "+g.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) openSide(at side, ns *os.File, what string) error {
+	c, err := rtnl.Open(ns)
+	if err == nil {
+		m.sides[at] = c
+	}
+	return explain("enter", what, err)
 }
 
 func (m *machine) close() {
@@ -120,6 +135,9 @@ func (m *machine) close() {
 		}
 	}
 	m.hostLock.release()
+	for _, l := range m.locks {
+		l.release()
+	}
 }
 
 // find returns the index of a link that the plan names.
@@ -146,18 +164,23 @@ func (m *machine) check(ctx context.Context) error {
 	default:
 		return context.Cause(ctx)
 	}
-	if m.guest.Alive == nil {
-		return nil
+	for _, g := range m.guests {
+		if g.Alive == nil {
+			continue
+		}
+		if err := g.Alive(); err != nil {
+			return err
+		}
 	}
-	return m.guest.Alive()
+	return nil
 }
 
 // task is what a run is about, for an error that is about no step of it.
 func (m *machine) task() (op, object string) {
-	if m.guest.Name == "" {
+	if m.guests[guest].Name == "" {
 		return "clean up", "this host"
 	}
-	return "change", m.guest.Name
+	return "change", m.guests[guest].Name
 }
 
 // explain turns the kernel's refusal into an error a user can act on.

@@ -23,7 +23,7 @@ func (b *builder) checkSame() error {
 	}
 	return fault.New(fault.Conflict, "attach", b.HostIF.Name+" to "+b.f.Guest.Name,
 		"%s is there already, with %s; asked for is %s", b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", ")).
-		WithHint("gopipework detach %s %s, or another name with -i", b.Guest, b.names.inner)
+		WithHint("gopipework detach %s %s, or another name with -i", b.Spec.Guest, b.names.inner)
 }
 
 // differences returns what is there and what is asked, only where they differ.
@@ -33,11 +33,7 @@ func (b *builder) differences() (is, asked []string) {
 		asked = append(asked, fmt.Sprintf("%v", want))
 	}
 	inner := b.f.Inner
-	if own := b.f.Own; own == nil || b.kind != KindBridge {
-		b.childDifferences(differ)
-	} else {
-		b.portDifferences(own, differ)
-	}
+	b.plug.differ(b, differ)
 	if b.MAC != nil && !bytes.Equal(b.MAC, inner.MAC) {
 		differ("MAC address", inner.MAC, b.MAC)
 	}
@@ -51,20 +47,6 @@ func (b *builder) differences() (is, asked []string) {
 		differ("gateway", orNone(there), orNone(b.Gateways))
 	}
 	return is, asked
-}
-
-// portDifferences tells how the host's end of a pair differs.
-func (b *builder) portDifferences(own *rtnl.Link, differ func(what string, there, want any)) {
-	if b.f.Base == nil || own.Master != b.f.Base.Index {
-		there := "none"
-		if b.f.OwnOn != nil {
-			there = b.f.OwnOn.Name
-		}
-		differ("bridge", there, b.HostIF.Name)
-	}
-	if b.HostName != "" && b.HostName != own.Name {
-		differ("host interface", own.Name, b.HostName)
-	}
 }
 
 // addressesOf returns the addresses that somebody set on a link: not those that

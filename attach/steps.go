@@ -3,177 +3,31 @@ package attach
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
-	"slices"
-	"strings"
 
-	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
-// addBridge makes a bridge, sets it up, and marks it.
-type addBridge struct{ bridge.New }
+// The steps that every kind of link needs. Those of one kind are in its file.
 
-func (s addBridge) do(_ context.Context, m *machine) error {
-	i, err := s.Add(m.sides[host])
-	if err == nil {
-		m.index[end{host, s.Name}] = i
-		return nil
-	}
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fault.New(fault.Unsupported, "make bridge", s.Name, "%w", err).
-			WithHint("the kernel needs the module bridge (CONFIG_BRIDGE)")
-	}
-	err = explain("make bridge", s.Name, err)
-	if errors.Is(err, bridge.ErrLeft) {
-		return withResidue(err, bridge.ErrLeft, []Step{s})
-	}
-	return err
+// place is one side, and how a person's command gets there: "" on the host,
+// "nsenter ... " in a guest.
+type place struct {
+	side  side
+	enter string
 }
 
-// undo leaves the bridge to whoever has come to use it meanwhile.
-func (s addBridge) undo(_ context.Context, m *machine) error {
-	i := m.index[end{host, s.Name}]
-	ports, err := m.sides[host].Ports(i)
-	if err != nil || len(ports) > 0 {
-		return explain("list ports of", s.Name, err)
-	}
-	addrs, err := m.sides[host].Addrs()
-	if err != nil || inUse(i, addrs) {
-		return explain("read addresses of", s.Name, err)
-	}
-	return ignoreAbsent("delete bridge", s.Name, m.sides[host].DelLink(i))
-}
+// kernel is the side's.
+func (p place) kernel(m *machine) kernel { return m.sides[p.side] }
 
-func (addBridge) shared() {}
-
-func (s addBridge) String() string { return strings.Join(s.Commands(), "\n") }
-
-// addRule lets frames through the host's firewall.
-type addRule struct{ bridge.Rule }
-
-func (s addRule) do(ctx context.Context, m *machine) error {
-	err := m.sides[host].Run(func() error { return s.Insert(ctx) })
-	if err == nil {
-		return nil
-	}
-	// A command that was ended in the middle may have done it.
-	undoing, cancel := context.WithTimeout(context.Background(), undoTimeout)
-	defer cancel()
-	return half(err, s.undo(undoing, m), s)
-}
-
-// undo leaves a rule for the whole bridge to others who have plugged in
-// meanwhile.
-func (s addRule) undo(ctx context.Context, m *machine) error {
-	if s.Port == "" {
-		if others, err := m.othersOn(s.Bridge); others || err != nil {
-			return err
-		}
-	}
-	return m.sides[host].Run(func() error { return s.Delete(ctx) })
-}
-
-func (addRule) shared() {}
-
-func (s addRule) String() string { return s.InsertCommand() }
-
-// othersOn reports whether a bridge has a port of ours. Ports that a plan has
-// made are gone when it takes back what it did before them.
-func (m *machine) othersOn(name string) (bool, error) {
-	l, err := m.sides[host].LinkByName(name)
-	if err != nil {
-		return false, unlessNotFound(err)
-	}
-	ports, err := m.sides[host].Ports(l.Index)
-	return slices.ContainsFunc(ports, isOurs), explain("list ports of", name, err)
-}
+// index is that of a link which an earlier step has made there.
+func (p place) index(m *machine, name string) int { return m.index[end{p.side, name}] }
 
 func isOurs(l *rtnl.Link) bool { return l.Group == Group }
-
-// delRule takes such a rule away.
-type delRule struct{ bridge.Rule }
-
-func (s delRule) do(ctx context.Context, m *machine) error {
-	return m.sides[host].Run(func() error { return s.Delete(ctx) })
-}
-
-func (s delRule) undo(ctx context.Context, m *machine) error {
-	return m.sides[host].Run(func() error { return s.Insert(ctx) })
-}
-
-func (s delRule) String() string { return s.DeleteCommand() }
-
-// addVeth makes the pair: the host's end a port of the bridge, the other in
-// the guest, both under their final names.
-type addVeth struct {
-	port, bridge string
-	portMAC      net.HardwareAddr
-	inner, netns string
-	mac          net.HardwareAddr
-	mtu          int
-}
-
-func (s addVeth) do(_ context.Context, m *machine) error {
-	master, err := m.find(end{host, s.bridge})
-	if err != nil {
-		return explain("find bridge", s.bridge, err)
-	}
-	err = m.sides[host].AddVeth(rtnl.Veth{
-		Name: s.port, MAC: s.portMAC, PeerName: s.inner, PeerNS: m.guest.Namespace, PeerMAC: s.mac,
-		MTU: s.mtu, Group: Group, Master: master,
-	})
-	switch {
-	case errors.Is(err, unix.EXFULL):
-		return fault.New(fault.Limit, "plug "+s.port+" into", s.bridge, "it is full: the kernel gives a bridge 1,023 ports").
-			WithHint("use another bridge")
-	case errors.Is(err, unix.EOPNOTSUPP):
-		return fault.New(fault.Unsupported, "make veth", s.port, "%w", err).
-			WithHint("the kernel needs the module veth (CONFIG_VETH)")
-	case err != nil:
-		return explain("make veth", s.port, err)
-	}
-	if err := s.learn(m); err != nil {
-		return half(err, s.clean(m), s)
-	}
-	return nil
-}
-
-// learn notes the indexes of both ends. The guest's is taken from our own end:
-// the guest may have renamed its end already.
-func (s addVeth) learn(m *machine) error {
-	l, err := m.sides[host].LinkByName(s.port)
-	if err != nil {
-		return explain("find veth", s.port, err)
-	}
-	m.index[end{host, s.port}] = l.Index
-	m.index[end{guest, s.inner}] = l.Peer
-	return nil
-}
-
-// clean deletes what was made but could not be found.
-func (s addVeth) clean(m *machine) error {
-	l, err := m.sides[host].LinkByName(s.port)
-	if err == nil {
-		err = m.sides[host].DelLink(l.Index)
-	}
-	return ignoreAbsent("delete veth", s.port, err)
-}
-
-func (s addVeth) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete veth", s.port, m.sides[host].DelLink(m.index[end{host, s.port}]))
-}
-
-func (s addVeth) String() string {
-	return fmt.Sprintf("ip link add %s address %s mtu %d group %d master %s type veth peer name %s address %s mtu %d group %d netns %s",
-		s.port, s.portMAC, s.mtu, Group, s.bridge, s.inner, s.mac, s.mtu, Group, s.netns)
-}
 
 // delLink deletes a link of ours on the host, and its other end with it.
 type delLink struct {
@@ -211,13 +65,28 @@ func (s delLink) undo(context.Context, *machine) error { return nil }
 
 func (s delLink) String() string { return "ip link del " + s.name }
 
-// setLink changes a link. What it sets goes with the link; only a bridge that
-// was there before us is to be set down again.
+// delInner deletes a link of ours in a guest that has no end on the host.
+type delInner struct {
+	place
+	name  string
+	index int // what had the name when it was looked at
+}
+
+func (s delInner) do(_ context.Context, m *machine) error {
+	return ignoreAbsent("delete", s.name, s.kernel(m).DelLink(s.index))
+}
+
+func (s delInner) undo(context.Context, *machine) error { return nil }
+
+func (s delInner) String() string { return s.enter + "ip link del " + s.name }
+
+// setLink changes a link. What it sets goes with the link; only a link of the
+// host that was there before us is to be set down again.
 type setLink struct {
-	end
-	enter string // command prefix of the side
-	set   rtnl.Change
-	down  bool // undo sets it down
+	place
+	name string
+	set  rtnl.Change
+	down bool // undo sets it down
 }
 
 func (s setLink) do(_ context.Context, m *machine) error { return s.apply(m, s.set) }
@@ -233,16 +102,16 @@ func (s setLink) undo(_ context.Context, m *machine) error {
 }
 
 func (s setLink) apply(m *machine, ch rtnl.Change) error {
-	i, err := m.find(s.end)
+	i, err := m.find(end{s.side, s.name})
 	if err != nil {
 		return explain("find", s.name, err)
 	}
-	err = m.sides[s.side].SetLink(i, ch)
+	err = s.kernel(m).SetLink(i, ch)
 	if ch.AddrGenNone && errors.Is(err, unix.EAFNOSUPPORT) {
 		// Without IPv6, for its MTU is below 1280 or the kernel has none, it
 		// gets no address anyway.
 		ch.AddrGenNone = false
-		err = m.sides[s.side].SetLink(i, ch)
+		err = s.kernel(m).SetLink(i, ch)
 	}
 	return explain("set", s.words(), err)
 }
@@ -266,35 +135,20 @@ func (s setLink) words() string {
 	return w
 }
 
-// addAltName gives the host's end the name that says whose it is.
-type addAltName struct{ port, alt string }
-
-func (s addAltName) do(_ context.Context, m *machine) error {
-	return explain("name", s.port, m.sides[host].AddAltName(m.index[end{host, s.port}], s.alt))
-}
-
-func (s addAltName) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("unname", s.port, m.sides[host].DelAltName(m.index[end{host, s.port}], s.alt))
-}
-
-func (s addAltName) String() string {
-	return "ip link property add dev " + s.port + " altname " + s.alt
-}
-
-// setSysctl sets a sysctl of our interface in the guest. It goes with the
+// setSysctl sets a sysctl of our interface in a guest. It goes with the
 // interface, so there is nothing to undo.
 type setSysctl struct {
-	enter       string
+	place
 	path, value string
 }
 
 func (s setSysctl) do(_ context.Context, m *machine) error {
-	err := m.sides[guest].SetSysctl(s.path, s.value)
+	err := s.kernel(m).SetSysctl(s.path, s.value)
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		err = p.Err
 	}
-	return explain("set sysctl", "net/"+s.path+" of "+m.guest.Name, err)
+	return explain("set sysctl", "net/"+s.path+" of "+m.guests[s.side].Name, err)
 }
 
 func (s setSysctl) undo(context.Context, *machine) error { return nil }
@@ -303,21 +157,22 @@ func (s setSysctl) String() string {
 	return s.enter + "sysctl -qw net/" + s.path + "=" + s.value
 }
 
-// addAddr gives the guest's interface an address.
+// addAddr gives a guest's interface an address.
 type addAddr struct {
-	enter, inner string
-	prefix       netip.Prefix
-	nodad        bool
+	place
+	inner  string
+	prefix netip.Prefix
+	nodad  bool
 }
 
 func (s addAddr) do(_ context.Context, m *machine) error {
 	return explain("add address "+s.prefix.String()+" to", s.inner,
-		m.sides[guest].AddAddr(m.index[end{guest, s.inner}], s.prefix, s.nodad))
+		s.kernel(m).AddAddr(s.index(m, s.inner), s.prefix, s.nodad))
 }
 
 func (s addAddr) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete address "+s.prefix.String()+" from", s.inner,
-		m.sides[guest].DelAddr(m.index[end{guest, s.inner}], s.prefix))
+		s.kernel(m).DelAddr(s.index(m, s.inner), s.prefix))
 }
 
 func (s addAddr) String() string {
@@ -332,26 +187,27 @@ func (s addAddr) String() string {
 	return w
 }
 
-// addRoute adds a route by the guest's interface; with prepend, in front of
-// what has the same destination and metric.
+// addRoute adds a route by a guest's interface; with prepend, in front of what
+// has the same destination and metric.
 type addRoute struct {
-	enter, inner string
-	dst          netip.Prefix
-	gateway      netip.Addr // the zero Addr: on link
-	metric       int        // 0: the kernel's default
-	prepend      bool
+	place
+	inner   string
+	dst     netip.Prefix
+	gateway netip.Addr // the zero Addr: on link
+	metric  int        // 0: the kernel's default
+	prepend bool
 }
 
 func (s addRoute) route(m *machine) rtnl.Route {
-	return rtnl.Route{Dst: s.dst, Gateway: s.gateway, Metric: s.metric, Index: m.index[end{guest, s.inner}]}
+	return rtnl.Route{Dst: s.dst, Gateway: s.gateway, Metric: s.metric, Index: s.index(m, s.inner)}
 }
 
 func (s addRoute) do(_ context.Context, m *machine) error {
-	return explain("add route", s.words(), m.sides[guest].AddRoute(s.route(m), s.prepend))
+	return explain("add route", s.words(), s.kernel(m).AddRoute(s.route(m), s.prepend))
 }
 
 func (s addRoute) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete route", s.words(), m.sides[guest].DelRoute(s.route(m)))
+	return ignoreAbsent("delete route", s.words(), s.kernel(m).DelRoute(s.route(m)))
 }
 
 func (s addRoute) words() string {
@@ -383,13 +239,14 @@ func (s addRoute) String() string {
 // mark is the last step: it makes the attachment complete. It is on the host's
 // end, or, where there is none, on the guest's link.
 type mark struct {
-	port, inner string
-	enter       string
+	place
+	inner string
+	port  string // "" where the host has no end
 	Mark
 }
 
 func (s mark) do(_ context.Context, m *machine) error {
-	l, err := m.sides[guest].LinkByIndex(m.index[end{guest, s.inner}])
+	l, err := s.kernel(m).LinkByIndex(s.index(m, s.inner))
 	if err != nil {
 		return explain("find", s.inner, err)
 	}
@@ -398,7 +255,7 @@ func (s mark) do(_ context.Context, m *machine) error {
 	}
 	alias := rtnl.Change{Alias: s.Mark.String()}
 	if s.port == "" {
-		return explain("mark", s.inner, m.sides[guest].SetLink(l.Index, alias))
+		return explain("mark", s.inner, s.kernel(m).SetLink(l.Index, alias))
 	}
 	return explain("mark", s.port, m.sides[host].SetLink(m.index[end{host, s.port}], alias))
 }

@@ -62,17 +62,18 @@ func (s awaitForwarding) String() string {
 // awaitDAD waits for the verdict of duplicate address detection (RFC 4862,
 // section 5.4) on the addresses.
 type awaitDAD struct {
+	place
 	inner string
 	addrs []netip.Addr
 }
 
 func (s awaitDAD) do(ctx context.Context, m *machine) error {
-	return m.await(ctx, guest, func() (bool, error) {
-		all, err := m.sides[guest].Addrs()
+	return m.await(ctx, s.side, func() (bool, error) {
+		all, err := s.kernel(m).Addrs()
 		if err != nil {
 			return false, explain("read addresses of", s.inner, err)
 		}
-		return s.verdict(all, m.index[end{guest, s.inner}])
+		return s.verdict(all, s.index(m, s.inner))
 	})
 }
 

@@ -1,0 +1,224 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// childPlug joins by a link that has no end on the host: it is made on a parent
+// there, or on nothing, and is in the guest alone. The mark is on it.
+type childPlug struct{}
+
+var _ plug = childPlug{}
+
+// childKinds are the kinds of such links.
+var childKinds = []Kind{KindMacvlan, KindIPvlan, KindVLAN, KindDummy}
+
+func (k Kind) child() bool { return slices.Contains(childKinds, k) }
+
+func (childPlug) settle(b *builder) error {
+	if b.kind != KindDummy {
+		return b.checkParent()
+	}
+	switch {
+	case b.VLAN != "":
+		return b.refuse(fault.Usage, "a dummy has no VLAN")
+	case b.Mode != "":
+		return b.refuse(fault.Usage, "a dummy has no mode")
+	}
+	return nil
+}
+
+func (childPlug) free(*builder) error { return nil }
+
+func (childPlug) keep(*builder) {}
+
+// kindModes are the modes of the kinds that have any, the default first.
+var kindModes = map[Kind][]string{
+	KindMacvlan: {"bridge", "private", "vepa", "passthru"},
+	KindIPvlan:  {"l2", "l3", "l3s"},
+}
+
+// checkParent settles the mode and the tag, and that the parent can have the
+// kind of child.
+func (b *builder) checkParent() error {
+	parent := b.f.Base
+	if parent == nil {
+		return b.noSuchInterface()
+	}
+	if err := b.settleTag(); err != nil {
+		return err
+	}
+	modes := kindModes[b.kind]
+	switch {
+	case b.Mode == "" && len(modes) > 0:
+		b.Mode = modes[0]
+	case b.Mode != "" && !slices.Contains(modes, b.Mode):
+		return b.refuse(fault.Usage, "%s has no mode %s", b.kind, b.Mode).WithHint("its modes: %s", strings.Join(modes, ", "))
+	}
+	switch {
+	case parent.Loopback:
+		return b.refuse(fault.Conflict, "%s is the loopback interface, and cannot be the parent of a %s", parent.Name, b.kind)
+	case parent.Slave != "" && b.kind != KindVLAN:
+		return b.refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, b.kind).
+			WithHint("attach to what it is a port of")
+	case b.MAC != nil && b.inherits() && b.kind != KindVLAN:
+		return b.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(b.kind)+" "+b.Mode))
+	}
+	return nil
+}
+
+// inherits reports whether the link has its parent's MAC address: to give a
+// macvlan in passthru mode another changes the parent's.
+func (b *builder) inherits() bool {
+	return b.kind == KindIPvlan || b.kind == KindVLAN || b.Mode == "passthru"
+}
+
+func (childPlug) join(b *builder) {
+	if b.f.Inner != nil {
+		b.add(delInner{b.place, b.f.Inner.Name, b.f.Inner.Index}) // half made
+	}
+	c := addChild{inner: b.names.inner, netns: b.f.Guest.netns(), kind: string(b.kind), mode: b.Mode, mac: b.MAC, mtu: b.MTU}
+	if b.kind == KindVLAN {
+		c.vlan = b.tag
+	}
+	if !b.inherits() {
+		c.mac = b.mac()
+	}
+	if parent := b.f.Base; parent != nil && b.kind != KindDummy {
+		c.parent = parent.Name
+		if !parent.Up {
+			b.add(setLink{name: parent.Name, set: rtnl.Change{Up: true}, down: true})
+		}
+		if b.tag != 0 && b.kind != KindVLAN {
+			c.parent = b.tagged()
+		}
+	}
+	b.add(c)
+	b.sysctls()
+	if b.kind != KindIPvlan { // see inet
+		b.up()
+	}
+}
+
+func (childPlug) differ(b *builder, differ differ) {
+	inner, parent := b.f.Inner, b.f.Base
+	if Kind(inner.Kind) != b.kind {
+		differ("kind", inner.Kind, b.kind)
+		return
+	}
+	if b.tag != 0 && b.kind == KindMacvlan {
+		parent = b.f.Tagged
+	}
+	if b.kind != KindDummy && (parent == nil || inner.Peer != parent.Index || inner.PeerNS != b.f.HostNS) {
+		differ("parent", "another", b.HostIF.Name)
+	}
+	if b.Mode != "" && inner.Mode != b.Mode {
+		differ("mode", inner.Mode, b.Mode)
+	}
+	if b.kind == KindVLAN && inner.VLAN != b.tag {
+		differ("VLAN", inner.VLAN, b.tag)
+	}
+}
+
+func tagWord(tag int) string {
+	if tag == 0 {
+		return ""
+	}
+	return strconv.Itoa(tag)
+}
+
+// addChild makes a macvlan, ipvlan or vlan on a link of the host, or a dummy on
+// none, in the guest and under its final name.
+type addChild struct {
+	parent       string // "" for a dummy
+	inner, netns string
+	kind, mode   string
+	vlan         int
+	mac          net.HardwareAddr // nil: the parent's
+	mtu          int              // 0: the parent's
+}
+
+func (s addChild) do(_ context.Context, m *machine) error {
+	c := rtnl.Child{
+		Name: s.inner, Kind: s.kind, NS: m.guests[guest].Namespace, MAC: s.mac, MTU: s.mtu, Group: Group, Mode: s.mode, VLAN: s.vlan,
+	}
+	if s.parent != "" {
+		i, err := m.find(end{host, s.parent})
+		if err != nil {
+			return explain("find parent", s.parent, err)
+		}
+		c.Parent = i
+	}
+	err := m.sides[host].AddChild(c)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fault.New(fault.Unsupported, "make "+s.kind, s.inner, "%w", err).WithHint("%s", missing(s.kind))
+	case errors.Is(err, unix.EBUSY):
+		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
+			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)
+	case err != nil:
+		return explain("make "+s.kind, s.inner, err)
+	}
+	l, err := m.sides[guest].LinkByName(s.inner)
+	if err == nil && (!isOurs(l) || l.Kind != s.kind) {
+		err = unix.ENODEV
+	}
+	if err != nil {
+		return half(explain("find", s.inner, err), m.dropHalf(s.kind, c.Parent), s)
+	}
+	m.index[end{guest, s.inner}] = l.Index
+	return nil
+}
+
+// dropHalf deletes what was made in the guest but is not there under its name:
+// the guest has renamed it in the instant since.
+func (m *machine) dropHalf(kind string, parent int) error {
+	links, err := m.sides[guest].Links()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if isOurs(l) && l.Kind == kind && l.Alias == "" && (parent == 0 || l.Peer == parent) {
+			if err := m.sides[guest].DelLink(l.Index); !absent(err) && err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s addChild) undo(_ context.Context, m *machine) error {
+	return ignoreAbsent("delete", s.inner, m.sides[guest].DelLink(m.index[end{guest, s.inner}]))
+}
+
+func (s addChild) String() string {
+	w := "ip link add"
+	if s.parent != "" {
+		w += " link " + s.parent
+	}
+	w += " name " + s.inner
+	if s.mac != nil {
+		w += " address " + s.mac.String()
+	}
+	if s.mtu != 0 {
+		w += " mtu " + itoa(s.mtu)
+	}
+	w += fmt.Sprintf(" group %d netns %s type %s", Group, s.netns, s.kind)
+	if s.mode != "" {
+		w += " mode " + s.mode
+	}
+	if s.vlan != 0 {
+		w += " id " + itoa(s.vlan)
+	}
+	return w
+}

@@ -1,0 +1,121 @@
+package attach
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// What is planned inside a guest, whatever kind of link leads there.
+
+// up sets the guest's end up.
+func (b *builder) up() {
+	b.add(setLink{place: b.place, name: b.names.inner, set: rtnl.Change{Up: true}})
+}
+
+// sysctls sets those of our interface alone: it speaks up for its addresses;
+// IPv6 is on if an address of it is asked for, and duplicate address detection
+// begins at once instead of after a random part of a second.
+func (b *builder) sysctls() {
+	set := func(path, value string) {
+		b.add(setSysctl{place: b.place, path: fmt.Sprintf(path, b.names.inner), value: value})
+	}
+	if b.Has(false) {
+		set(notify4, "1")
+	}
+	if !b.Has(true) {
+		return
+	}
+	if b.f.IPv6Off {
+		set("ipv6/conf/%s/disable_ipv6", "0")
+	}
+	set(notify6, "1")
+	if !b.NoDAD {
+		set("ipv6/conf/%s/router_solicitation_delay", "0")
+	}
+}
+
+// inet plans addresses and routes, and tells the neighbours. IPv4 is complete
+// before the wait for IPv6 begins.
+func (b *builder) inet() error {
+	late := b.kind == KindIPvlan
+	for _, ipv6 := range []bool{false, true} {
+		var addrs []netip.Addr
+		if ipv6 && late && b.Has(true) {
+			b.up()
+			late = false
+		}
+		for _, p := range b.Addrs {
+			if p.Addr().Is6() == ipv6 {
+				b.add(addAddr{place: b.place, inner: b.names.inner, prefix: p, nodad: ipv6 && b.NoDAD})
+				addrs = append(addrs, p.Addr())
+			}
+		}
+		if len(addrs) == 0 {
+			continue
+		}
+		if late && !ipv6 {
+			// An ipvlan has no MAC address to set, so it announces itself by
+			// coming up with its addresses.
+			b.up()
+			late = false
+		}
+		if ipv6 && !b.NoDAD {
+			b.add(awaitDAD{place: b.place, inner: b.names.inner, addrs: addrs})
+		}
+		if gw := b.Gateway(ipv6); gw.IsValid() {
+			if err := b.gateway(gw); err != nil {
+				return err
+			}
+		}
+		if b.kind == KindIPvlan {
+			continue
+		}
+		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac(), addrs: addrs})
+	}
+	if late {
+		b.up()
+	}
+	return nil
+}
+
+// gateway plans the default route, in front of the one that is there, and the
+// route to a gateway that no subnet of ours holds.
+func (b *builder) gateway(gw netip.Addr) error {
+	onLink := gw.Is6() && gw.IsLinkLocalUnicast() || slices.ContainsFunc(b.Addrs, func(p netip.Prefix) bool { return p.Contains(gw) })
+	if !onLink {
+		b.add(addRoute{place: b.place, inner: b.names.inner, dst: netip.PrefixFrom(gw, gw.BitLen())})
+	}
+	r := addRoute{place: b.place, inner: b.names.inner, dst: defaultRoute(gw.Is6()), gateway: gw}
+	if best, ok := b.bestDefault(gw.Is6()); ok && gw.Is4() {
+		r.metric, r.prepend = best.Metric, true
+	} else if ok {
+		if best.Metric <= 1 {
+			return b.refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
+				WithHint("%sip -6 route show default", b.enter)
+		}
+		r.metric = best.Metric - 1
+	}
+	b.add(r)
+	return nil
+}
+
+func defaultRoute(ipv6 bool) netip.Prefix {
+	if ipv6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+// bestDefault returns the guest's default route that wins now.
+func (b *builder) bestDefault(ipv6 bool) (best rtnl.Route, ok bool) {
+	for _, r := range b.f.Routes {
+		if r.Default() && r.Dst.Addr().Is6() == ipv6 && (!ok || r.Metric < best.Metric) {
+			best, ok = r, true
+		}
+	}
+	return best, ok
+}

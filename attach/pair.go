@@ -1,0 +1,158 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// A veth pair: one end on the host, to be plugged into a switch, the other in
+// the guest.
+
+// pair reports whether a kind plugs such a pair in.
+func (k Kind) pair() bool { return k == KindBridge || k == KindOVS }
+
+// pair plans the pair under both names; master is the Linux bridge that the
+// host's end is born into, "" for none.
+func (b *builder) pair(master string) {
+	n := b.names
+	if b.f.Own != nil {
+		b.add(delLink{b.f.Own.Name, b.f.Own.Index}) // half made
+	} else if b.halfPort() {
+		b.add(delLink{b.f.Port.Name, b.f.Port.Index})
+	}
+	b.add(addVeth{
+		port: n.port, portMAC: b.f.New.Port, bridge: master,
+		inner: n.inner, netns: b.f.Guest.netns(), mac: b.mac(), mtu: b.mtu,
+	})
+	// The host's end needs no address of its own: with hundreds of ports the
+	// traffic of that many link-local addresses alone is felt.
+	b.add(setLink{name: n.port, set: rtnl.Change{AddrGenNone: true, Up: true}})
+	if n.alt != "" && !b.f.AltTaken {
+		b.add(addAltName{port: n.port, alt: n.alt})
+	}
+}
+
+// halfPort reports whether the name of the host's end is that of a link that
+// an earlier attach to this guest has left half made.
+func (b *builder) halfPort() bool {
+	p := b.f.Port
+	return p != nil && p.Group == Group && p.Alias == "" && p.PeerNS >= 0 && p.PeerNS == b.f.GuestNS
+}
+
+// checkPort refuses a host's end whose name is taken.
+func (b *builder) checkPort() error {
+	switch p := b.f.Port; {
+	case p != nil && !b.halfPort() && (b.f.Own == nil || p.Index != b.f.Own.Index):
+		return b.portTaken(p)
+	case b.names.port == b.HostIF.Name:
+		return b.refuse(fault.Usage, "the bridge and its port cannot both be called %s", b.names.port)
+	}
+	return nil
+}
+
+func (b *builder) portTaken(p *rtnl.Link) error {
+	if m, ok := ParseMark(p.Alias); ok && isOurs(p) {
+		return b.refuse(fault.Conflict, "the host's interface %s belongs to %s of %s already", p.Name, m.IfName, m.Name).
+			WithHint("gopipework detach %s %s, or another name with -l", b.Spec.Guest, m.IfName)
+	}
+	also := ""
+	if p.Name != b.names.port {
+		also = " (it is another name of " + p.Name + ")"
+	}
+	return b.refuse(fault.Conflict, "the host has an interface %s already: %s%s", b.names.port, describeKind(p), also).
+		WithHint("choose another name for the host's end with -l")
+}
+
+// portDiffers tells how the host's end of a pair that is there differs from
+// what is asked for, but for what it is plugged into.
+func (b *builder) portDiffers(differ differ) {
+	if own := b.f.Own; b.HostName != "" && b.HostName != own.Name {
+		differ("host interface", own.Name, b.HostName)
+	}
+}
+
+// addVeth makes the pair: the host's end a port of the bridge, the other in
+// the guest, both under their final names.
+type addVeth struct {
+	port, bridge string
+	portMAC      net.HardwareAddr
+	inner, netns string
+	mac          net.HardwareAddr
+	mtu          int
+}
+
+func (s addVeth) do(_ context.Context, m *machine) error {
+	master, err := m.find(end{host, s.bridge})
+	if err != nil {
+		return explain("find bridge", s.bridge, err)
+	}
+	err = m.sides[host].AddVeth(rtnl.Veth{
+		Name: s.port, MAC: s.portMAC, PeerName: s.inner, PeerNS: m.guests[guest].Namespace, PeerMAC: s.mac,
+		MTU: s.mtu, Group: Group, Master: master,
+	})
+	switch {
+	case errors.Is(err, unix.EXFULL):
+		return fault.New(fault.Limit, "plug "+s.port+" into", s.bridge, "it is full: the kernel gives a bridge 1,023 ports").
+			WithHint("use another bridge")
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fault.New(fault.Unsupported, "make veth", s.port, "%w", err).
+			WithHint("the kernel needs the module veth (CONFIG_VETH)")
+	case err != nil:
+		return explain("make veth", s.port, err)
+	}
+	if err := s.learn(m); err != nil {
+		return half(err, s.clean(m), s)
+	}
+	return nil
+}
+
+// learn notes the indexes of both ends. The guest's is taken from our own end:
+// the guest may have renamed its end already.
+func (s addVeth) learn(m *machine) error {
+	l, err := m.sides[host].LinkByName(s.port)
+	if err != nil {
+		return explain("find veth", s.port, err)
+	}
+	m.index[end{host, s.port}] = l.Index
+	m.index[end{guest, s.inner}] = l.Peer
+	return nil
+}
+
+// clean deletes what was made but could not be found.
+func (s addVeth) clean(m *machine) error {
+	l, err := m.sides[host].LinkByName(s.port)
+	if err == nil {
+		err = m.sides[host].DelLink(l.Index)
+	}
+	return ignoreAbsent("delete veth", s.port, err)
+}
+
+func (s addVeth) undo(_ context.Context, m *machine) error {
+	return ignoreAbsent("delete veth", s.port, m.sides[host].DelLink(m.index[end{host, s.port}]))
+}
+
+func (s addVeth) String() string {
+	return fmt.Sprintf("ip link add %s address %s mtu %d group %d master %s type veth peer name %s address %s mtu %d group %d netns %s",
+		s.port, s.portMAC, s.mtu, Group, s.bridge, s.inner, s.mac, s.mtu, Group, s.netns)
+}
+
+// addAltName gives the host's end the name that says whose it is.
+type addAltName struct{ port, alt string }
+
+func (s addAltName) do(_ context.Context, m *machine) error {
+	return explain("name", s.port, m.sides[host].AddAltName(m.index[end{host, s.port}], s.alt))
+}
+
+func (s addAltName) undo(_ context.Context, m *machine) error {
+	return ignoreAbsent("unname", s.port, m.sides[host].DelAltName(m.index[end{host, s.port}], s.alt))
+}
+
+func (s addAltName) String() string {
+	return "ip link property add dev " + s.port + " altname " + s.alt
+}

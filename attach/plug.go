@@ -1,0 +1,91 @@
+package attach
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// A plug is how one kind of host interface joins a guest to it. What is inside
+// the guest, addresses and routes, is the same for all kinds, and Build's.
+type plug interface {
+	// settle refuses what the kind cannot do, and decides what the words have
+	// left open: the mode, the VLAN.
+	settle(*builder) error
+	// free refuses what would collide with something on the host.
+	free(*builder) error
+	// join plans the guest's link, from nothing or from what a killed run has
+	// left, up to the moment when it can have addresses.
+	join(*builder)
+	// keep plans what may have to be mended on the host for an attachment that
+	// is complete.
+	keep(*builder)
+	// differ tells how what is there differs from what is asked for.
+	differ(*builder, differ)
+}
+
+// differ is told of one difference.
+type differ func(what string, there, asked any)
+
+var plugs = map[Kind]plug{
+	KindBridge:  linuxBridge{},
+	KindMacvlan: childPlug{},
+	KindIPvlan:  childPlug{},
+	KindVLAN:    childPlug{},
+	KindDummy:   childPlug{},
+}
+
+// settleKind says what HOSTIF is, or can become.
+func settleKind(h HostIF, found *rtnl.Link) Kind {
+	begins := func(prefix string) bool { return found == nil && strings.HasPrefix(h.Name, prefix) }
+	switch {
+	case h.Kind == KindMAC && found != nil:
+		return KindMacvlan
+	case h.Kind != KindAny:
+		return h.Kind
+	case found != nil && found.Kind == "bridge", strings.HasPrefix(h.Name, "br"):
+		return KindBridge
+	case begins("dummy"):
+		return KindDummy
+	case begins("ovs"):
+		return KindOVS
+	case found != nil:
+		return KindMacvlan
+	}
+	return KindAny
+}
+
+// settle finds the plug and lets it settle the rest.
+func (b *builder) settle() error {
+	b.kind = settleKind(b.HostIF, b.f.Base)
+	if b.kind == KindAny || b.kind == KindMAC {
+		return b.noSuchInterface()
+	}
+	p, ok := plugs[b.kind]
+	if !ok {
+		return fault.New(fault.Unsupported, "attach to", b.HostIF.String(), "this version does not have the kind %s", b.kind)
+	}
+	b.plug = p
+	return p.settle(b)
+}
+
+func (b *builder) noSuchInterface() error {
+	e := b.refuse(fault.NotFound, "there is no interface %s on this host", b.HostIF.Name)
+	if b.HostIF.Kind == KindAny {
+		e.WithHint("bridge:%s makes a bridge of that name", b.HostIF.Name)
+	}
+	return e
+}
+
+// missing tells what a kernel lacks that does not know a kind of link.
+func missing(kind string) string {
+	needs := map[string]string{
+		"macvlan": "module macvlan (CONFIG_MACVLAN)",
+		"ipvlan":  "module ipvlan (CONFIG_IPVLAN)",
+		"vlan":    "module 8021q (CONFIG_VLAN_8021Q)",
+		"dummy":   "module dummy (CONFIG_DUMMY)",
+	}
+	return fmt.Sprintf("the kernel needs the %s; on Debian and Ubuntu it is in the package linux-image", needs[kind])
+}

@@ -1,0 +1,123 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
+)
+
+// The 802.1Q sub-interface of a network card, as the parent of a link in a
+// guest: made on demand, shared by all who are on that VLAN, and gone with the
+// last.
+
+// settleTag reads the word after @: a network card takes one tag.
+func (b *builder) settleTag() error {
+	switch {
+	case b.VLAN == "" && b.kind == KindVLAN:
+		return b.refuse(fault.Usage, "vlan: needs a tag").WithHint("gopipework vlan:%s %s ADDRESS @10", b.HostIF.Name, b.Spec.Guest)
+	case b.VLAN == "":
+		return nil
+	}
+	tag, ok := parseTag(b.VLAN)
+	if !ok {
+		return fault.BadWord("read VLAN", b.VLAN, "on a network card a VLAN is one number from 1 to 4094").WithHint("@10")
+	}
+	b.tag = tag
+	if b.kind == KindVLAN {
+		return nil
+	}
+	name := taggedName(b.f.Base, b.VLAN)
+	if why := checkLinkName(name); why != "" {
+		return b.refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
+			WithHint("make one under a shorter name and attach to that")
+	}
+	if t := b.f.Tagged; t != nil && (t.Kind != "vlan" || t.VLAN != tag || t.Peer != b.f.Base.Index) {
+		return b.refuse(fault.Conflict, "%s is there already, and it is not VLAN %d of %s but %s", name, tag, b.f.Base.Name, describeKind(t))
+	}
+	return nil
+}
+
+// taggedName is the name of the sub-interface of a network card for a VLAN, as
+// everybody calls it; "" where there is none.
+func taggedName(base *rtnl.Link, vlan string) string {
+	if base == nil || base.Kind == "bridge" || vlan == "" {
+		return ""
+	}
+	return base.Name + "." + vlan
+}
+
+// vlanMark is the alias of a VLAN sub-interface that we made as a parent.
+const vlanMark = markWord + " vlan"
+
+// tagged plans for the VLAN sub-interface that is to be the parent, and
+// returns its name.
+func (b *builder) tagged() string {
+	name := taggedName(b.f.Base, b.VLAN)
+	switch t := b.f.Tagged; {
+	case t == nil:
+		b.add(addTagged{parent: b.f.Base.Name, name: name, tag: b.tag})
+	case isOurs(t) && t.Alias == "":
+		b.add(setLink{name: name, set: rtnl.Change{Alias: vlanMark, Up: true}})
+	case !t.Up:
+		b.add(setLink{name: name, set: rtnl.Change{Up: true}, down: true})
+	}
+	return name
+}
+
+// addTagged makes a VLAN sub-interface on the host, to be a parent.
+type addTagged struct {
+	parent, name string
+	tag          int
+}
+
+func (s addTagged) do(_ context.Context, m *machine) error {
+	i, err := m.find(end{host, s.parent})
+	if err != nil {
+		return explain("find parent", s.parent, err)
+	}
+	err = m.sides[host].AddChild(rtnl.Child{Name: s.name, Kind: "vlan", Parent: i, Group: Group, VLAN: s.tag})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return fault.New(fault.Unsupported, "make vlan", s.name, "%w", err).WithHint("%s", missing("vlan"))
+	}
+	if err != nil {
+		return explain("make vlan", s.name, err)
+	}
+	l, err := m.sides[host].LinkByName(s.name)
+	if err == nil {
+		m.index[end{host, s.name}] = l.Index
+		err = m.sides[host].SetLink(l.Index, rtnl.Change{Alias: vlanMark, Up: true})
+	}
+	if err != nil {
+		return half(explain("set up vlan", s.name, err), s.clean(m), s)
+	}
+	return nil
+}
+
+// undo leaves it to others who have come to use it meanwhile.
+func (s addTagged) undo(_ context.Context, m *machine) error {
+	users, err := childrenOf(m.sides[host], m.index[end{host, s.name}], m.hostNS, 0)
+	if err != nil || len(users) > 0 {
+		return explain("look for users of", s.name, err)
+	}
+	return s.clean(m)
+}
+
+func (s addTagged) clean(m *machine) error {
+	l, err := m.sides[host].LinkByName(s.name)
+	if err == nil {
+		err = m.sides[host].DelLink(l.Index)
+	}
+	return ignoreAbsent("delete vlan", s.name, err)
+}
+
+func (addTagged) shared() {}
+
+func (s addTagged) String() string {
+	return fmt.Sprintf("ip link add link %s name %s group %d type vlan id %d\nip link set %s alias %s up",
+		s.parent, s.name, Group, s.tag, s.name, shell.Quote(vlanMark))
+}
