@@ -21,6 +21,17 @@ type GuestInfo struct {
 	Shares string `json:"-"` // the container whose namespace it is, if that is another
 }
 
+// Word is a word of the command line that names the guest outright.
+func (g GuestInfo) Word() string {
+	switch g.Runtime {
+	case "", "path":
+		return g.Name
+	case "pid":
+		return "pid:" + g.ID
+	}
+	return g.Runtime + ":" + g.Name
+}
+
 // Guest is a network namespace, held open. From here on the descriptor is the
 // guest: a PID that is used again redirects nothing.
 type Guest struct {
@@ -75,11 +86,12 @@ type Interface struct {
 	Gateway   []netip.Addr   `json:"gateway"`
 }
 
-// Host is the host's end.
+// Host is the other end: on the host or, for a link between guests, in the
+// other one.
 type Host struct {
 	Kind string `json:"kind"` // "bridge", ...
-	Name string `json:"name"` // of the bridge
-	Port string `json:"port"`
+	Name string `json:"name"` // of the bridge, card or parent; "veth": the other guest
+	Port string `json:"port"` // name of the other end, where there is one
 	VLAN string `json:"vlan"`
 }
 

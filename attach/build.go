@@ -94,10 +94,22 @@ func (b *builder) marked() *rtnl.Link {
 	if b.f.Own != nil {
 		return b.f.Own
 	}
-	if inner := b.f.Inner; inner != nil && isOurs(inner) && Kind(inner.Kind).child() {
+	if inner := b.f.Inner; inner != nil && isOurs(inner) && (Kind(inner.Kind).child() || b.f.Joined || b.f.betweenGuests()) {
 		return inner
 	}
 	return nil
+}
+
+// clear plans for what a killed run has left under the name to go.
+func (b *builder) clear() {
+	switch {
+	case b.f.Own != nil:
+		b.add(delLink{b.f.Own.Name, b.f.Own.Index})
+	case b.f.Inner != nil:
+		b.add(delInner{b.place, b.f.Inner.Name, b.f.Inner.Index})
+	case b.halfPort():
+		b.add(delLink{b.f.Port.Name, b.f.Port.Index})
+	}
 }
 
 // repair sets both ends up, if somebody has set one down.
@@ -117,6 +129,9 @@ func (b *builder) warn(format string, args ...any) {
 }
 
 func (b *builder) refuse(code fault.Code, format string, args ...any) *fault.Error {
+	if b.kind == KindVeth {
+		return fault.New(code, "link", b.f.Guest.Name, format, args...)
+	}
 	return fault.New(code, "attach", b.HostIF.Name+" to "+b.f.Guest.Name, format, args...)
 }
 
@@ -216,13 +231,11 @@ func (b *builder) linkName(index int) string {
 
 // checkFree refuses what would collide, before anything is changed.
 func (b *builder) checkFree() error {
-	n := b.names
 	if b.Has(true) && b.f.NoIPv6 {
 		return b.refuse(fault.Unsupported, "the kernel has no IPv6").WithHint("it was booted with ipv6.disable=1, or built without CONFIG_IPV6")
 	}
 	if b.f.Inner != nil && b.marked() == nil {
-		return b.refuse(fault.Conflict, "it has an interface %s that is not ours: %s", n.inner, b.describe(b.f.Inner)).
-			WithHint("choose another name with -i")
+		return b.innerTaken()
 	}
 	if err := b.plug.free(b); err != nil {
 		return err
@@ -240,6 +253,27 @@ func (b *builder) checkFree() error {
 		}
 	}
 	return nil
+}
+
+// innerTaken refuses a name that an interface of the guest has.
+func (b *builder) innerTaken() error {
+	e := b.refuse(fault.Conflict, "it has an interface %s already: %s", b.names.inner, b.describe(b.f.Inner))
+	if isOurs(b.f.Inner) {
+		return e.WithHint("%s", b.orDetach())
+	}
+	return e.WithHint("choose %s", b.otherName())
+}
+
+// orDetach is how to get around an interface of ours.
+func (b *builder) orDetach() string {
+	return "gopipework detach " + b.Spec.Guest + " " + b.names.inner + ", or " + b.otherName()
+}
+
+func (b *builder) otherName() string {
+	if b.kind == KindVeth {
+		return "another name: " + b.Spec.Guest + ":NAME"
+	}
+	return "another name with -i"
 }
 
 // describe says what an interface of the guest is, for an error.

@@ -84,9 +84,7 @@ func (b *builder) inherits() bool {
 }
 
 func (childPlug) join(b *builder) {
-	if b.f.Inner != nil {
-		b.add(delInner{b.place, b.f.Inner.Name, b.f.Inner.Index}) // half made
-	}
+	b.clear()
 	c := addChild{inner: b.names.inner, netns: b.f.Guest.netns(), kind: string(b.kind), mode: b.Mode, mac: b.MAC, mtu: b.MTU}
 	if b.kind == KindVLAN {
 		c.vlan = b.tag
@@ -174,26 +172,9 @@ func (s addChild) do(_ context.Context, m *machine) error {
 		err = unix.ENODEV
 	}
 	if err != nil {
-		return half(explain("find", s.inner, err), m.dropHalf(s.kind, c.Parent), s)
+		return half(explain("find", s.inner, err), m.dropHalf(guest, s.kind, c.Parent), s)
 	}
 	m.index[end{guest, s.inner}] = l.Index
-	return nil
-}
-
-// dropHalf deletes what was made in the guest but is not there under its name:
-// the guest has renamed it in the instant since.
-func (m *machine) dropHalf(kind string, parent int) error {
-	links, err := m.sides[guest].Links()
-	if err != nil {
-		return err
-	}
-	for _, l := range links {
-		if isOurs(l) && l.Kind == kind && l.Alias == "" && (parent == 0 || l.Peer == parent) {
-			if err := m.sides[guest].DelLink(l.Index); !absent(err) && err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 

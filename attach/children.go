@@ -10,7 +10,8 @@ import (
 // child is a link of ours in a guest that has no end on the host.
 type child struct {
 	*rtnl.Link
-	hostNS int // id of the host's namespace in the guest's; -1: none
+	hostNS int        // id of the host's namespace in the guest's; -1: none
+	other  *rtnl.Link // of a veth to another guest: the end there
 }
 
 // onHost reports whether the child's parent is a link of the host.
@@ -24,13 +25,36 @@ func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
 		return nil, err
 	}
 	links, err := k.Links()
+	if err != nil {
+		return nil, err
+	}
 	var out []child
 	for _, l := range links {
-		if isOurs(l) && Kind(l.Kind).child() {
-			out = append(out, child{l, id})
+		c := child{Link: l, hostNS: id}
+		if !isOurs(l) {
+			continue
+		}
+		if l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != id {
+			if c.other, err = k.LinkIn(l.PeerNS, l.Peer); err != nil {
+				continue // gone, or out of our reach
+			}
+		}
+		if Kind(l.Kind).child() || betweenGuests(l, c.other) {
+			out = append(out, c)
 		}
 	}
-	return out, err
+	return out, nil
+}
+
+// betweenGuests reports whether a link in a guest is one end of a pair of ours
+// to another guest, and not of one to the bridge of some host: there the other
+// end alone has the mark. other is nil if it does not lead to another guest.
+func betweenGuests(inner, other *rtnl.Link) bool {
+	if inner == nil || other == nil || !isOurs(inner) || !isOurs(other) {
+		return false
+	}
+	_, marked := ParseMark(inner.Alias)
+	return marked || other.Alias == ""
 }
 
 // childrenOf returns the links whose parent is a link of the host: also those
@@ -76,6 +100,14 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 		a.Guest = GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.pid, ns.inode
+	if c.other != nil {
+		a.Host.Port = c.other.Name
+		if m, ok := ParseMark(c.other.Alias); ok {
+			a.Host.Name = GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word()
+		} else {
+			a.State = Half
+		}
+	}
 	if c.onHost() {
 		parent, err := k.LinkByIndex(c.Peer)
 		if err == nil && parent.Kind == "vlan" && isOurs(parent) {

@@ -16,6 +16,7 @@
 //	plug.go                                  what a kind of host interface has to answer
 //	linuxbridge.go, pair.go                  a bridge, and the veth pair plugged into it
 //	child.go, vlanparent.go                  macvlan, ipvlan, vlan, dummy, and their parents
+//	link.go, linkbuild.go                    a veth pair between two guests
 //	plan.go                                  carrying a plan out, and taking it back
 //	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind
 //	machine.go, lock.go                      the namespaces, held open and locked

@@ -32,17 +32,20 @@ type Facts struct {
 	MACs     []Station  // the guests' ends on the bridge; read only if a MAC is asked for
 
 	GuestNS int        // id of the guest's namespace in the host's; -1: none yet
-	HostNS  int        // id of the host's namespace in the guest's; -1: none yet
 	Own     *rtnl.Link // the host's end of Inner, if the pair is ours
 	OwnOn   *rtnl.Link // the bridge of Own; nil: none
+
+	Joined bool // Inner is one end of the very link between two guests that is asked for
 
 	Reaches bool // the guest could change the host's links through our veth, and could not before
 }
 
 // Inside is what planning must know about one guest.
 type Inside struct {
-	Guest GuestInfo
-	Inner *rtnl.Link // what has IFNAME; nil: nothing
+	Guest  GuestInfo
+	HostNS int        // id of the host's namespace there; -1: none yet
+	Inner  *rtnl.Link // what has IFNAME; nil: nothing
+	Other  *rtnl.Link // the other end of Inner, if that is a veth to another guest; nil: it is not
 
 	Links  []*rtnl.Link // all of them
 	Addrs  []rtnl.Addr  // of all links
@@ -51,6 +54,10 @@ type Inside struct {
 	NoIPv6  bool // its kernel has no IPv6
 	IPv6Off bool // it is there, and off on new interfaces
 }
+
+// betweenGuests reports whether Inner is one end of a link of ours to another
+// guest.
+func (in Inside) betweenGuests() bool { return betweenGuests(in.Inner, in.Other) }
 
 // NewMACs are random addresses, for what is made without one being asked for.
 type NewMACs struct{ Bridge, Port, Inner net.HardwareAddr }
@@ -77,8 +84,16 @@ type observer struct {
 }
 
 // inside looks at one guest.
-func (o *looker) inside(k kernel, g GuestInfo, s Spec, name string) Inside {
-	in := Inside{Guest: g, Inner: o.byName(k, name)}
+func (o *looker) inside(m *machine, at side, s Spec) Inside {
+	k, g := m.sides[at], m.guests[at].GuestInfo
+	in := Inside{Guest: g, Inner: o.byName(k, namesFor(s, g).inner)}
+	o.look("the namespace of the host", func() (err error) { in.HostNS, err = k.NamespaceID(m.hostNS); return err })
+	if l := in.Inner; l != nil && l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != in.HostNS {
+		o.look("the other end of "+l.Name, func() (err error) {
+			in.Other, err = k.LinkIn(l.PeerNS, l.Peer)
+			return unlessNotFound(err)
+		})
+	}
 	o.look("the guest's links", func() (err error) { in.Links, err = k.Links(); return err })
 	o.look("the guest's addresses", func() (err error) { in.Addrs, err = k.Addrs(); return err })
 	o.look("the guest's routes", func() (err error) { in.Routes, err = k.Routes(); return err })
@@ -92,14 +107,13 @@ func (o *looker) inside(k kernel, g GuestInfo, s Spec, name string) Inside {
 func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	o := &observer{host: m.sides[host], guest: m.sides[guest]}
 	n := namesFor(s, m.guests[guest].GuestInfo)
-	f := Facts{Inside: o.inside(o.guest, m.guests[guest].GuestInfo, s, n.inner)}
+	f := Facts{Inside: o.inside(m, guest, s)}
 
 	f.Base = o.base(s.HostIF)
 	if name := taggedName(f.Base, s.VLAN); name != "" {
 		f.Tagged = o.byName(o.host, name)
 	}
 	f.Port = o.byName(o.host, n.port)
-	o.look("the namespace of the host", func() (err error) { f.HostNS, err = o.guest.NamespaceID(m.hostNS); return err })
 	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
 	f.Own = o.hostEnd(f.Inner, f.GuestNS)

@@ -41,43 +41,45 @@ func (b *builder) sysctls() {
 // inet plans addresses and routes, and tells the neighbours. IPv4 is complete
 // before the wait for IPv6 begins.
 func (b *builder) inet() error {
-	late := b.kind == KindIPvlan
-	for _, ipv6 := range []bool{false, true} {
-		var addrs []netip.Addr
-		if ipv6 && late && b.Has(true) {
-			b.up()
-			late = false
-		}
-		for _, p := range b.Addrs {
-			if p.Addr().Is6() == ipv6 {
-				b.add(addAddr{place: b.place, inner: b.names.inner, prefix: p, nodad: ipv6 && b.NoDAD})
-				addrs = append(addrs, p.Addr())
-			}
-		}
-		if len(addrs) == 0 {
-			continue
-		}
-		if late && !ipv6 {
-			// An ipvlan has no MAC address to set, so it announces itself by
-			// coming up with its addresses.
-			b.up()
-			late = false
-		}
-		if ipv6 && !b.NoDAD {
-			b.add(awaitDAD{place: b.place, inner: b.names.inner, addrs: addrs})
-		}
-		if gw := b.Gateway(ipv6); gw.IsValid() {
-			if err := b.gateway(gw); err != nil {
-				return err
-			}
-		}
-		if b.kind == KindIPvlan {
-			continue
-		}
-		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac(), addrs: addrs})
-	}
-	if late {
+	b.addresses(false)
+	if b.kind == KindIPvlan {
+		// It has no MAC address to set, so it announces itself by coming up
+		// with its addresses.
 		b.up()
+	}
+	if err := b.settled(false); err != nil {
+		return err
+	}
+	b.addresses(true)
+	return b.settled(true)
+}
+
+// addresses plans those of a family.
+func (b *builder) addresses(ipv6 bool) {
+	for _, p := range b.of(ipv6) {
+		b.add(addAddr{place: b.place, inner: b.names.inner, prefix: p, nodad: ipv6 && b.NoDAD})
+	}
+}
+
+// settled plans what follows when the addresses of a family are there.
+func (b *builder) settled(ipv6 bool) error {
+	if !b.Has(ipv6) {
+		return nil
+	}
+	var addrs []netip.Addr
+	for _, p := range b.of(ipv6) {
+		addrs = append(addrs, p.Addr())
+	}
+	if ipv6 && !b.NoDAD {
+		b.add(awaitDAD{place: b.place, inner: b.names.inner, addrs: addrs})
+	}
+	if gw := b.Gateway(ipv6); gw.IsValid() {
+		if err := b.gateway(gw); err != nil {
+			return err
+		}
+	}
+	if b.kind != KindIPvlan { // see inet
+		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac(), addrs: addrs})
 	}
 	return nil
 }

@@ -21,11 +21,7 @@ func (k Kind) pair() bool { return k == KindBridge || k == KindOVS }
 // host's end is born into, "" for none.
 func (b *builder) pair(master string) {
 	n := b.names
-	if b.f.Own != nil {
-		b.add(delLink{b.f.Own.Name, b.f.Own.Index}) // half made
-	} else if b.halfPort() {
-		b.add(delLink{b.f.Port.Name, b.f.Port.Index})
-	}
+	b.clear()
 	b.add(addVeth{
 		port: n.port, portMAC: b.f.New.Port, bridge: master,
 		inner: n.inner, netns: b.f.Guest.netns(), mac: b.mac(), mtu: b.mtu,
@@ -102,7 +98,7 @@ func (s addVeth) do(_ context.Context, m *machine) error {
 			WithHint("use another bridge")
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fault.New(fault.Unsupported, "make veth", s.port, "%w", err).
-			WithHint("the kernel needs the module veth (CONFIG_VETH)")
+			WithHint("%s", missing("veth"))
 	case err != nil:
 		return explain("make veth", s.port, err)
 	}

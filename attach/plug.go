@@ -86,6 +86,7 @@ func missing(kind string) string {
 		"ipvlan":  "module ipvlan (CONFIG_IPVLAN)",
 		"vlan":    "module 8021q (CONFIG_VLAN_8021Q)",
 		"dummy":   "module dummy (CONFIG_DUMMY)",
+		"veth":    "module veth (CONFIG_VETH)",
 	}
 	return fmt.Sprintf("the kernel needs the %s; on Debian and Ubuntu it is in the package linux-image", needs[kind])
 }

@@ -21,9 +21,9 @@ func (b *builder) checkSame() error {
 	if len(is) == 0 {
 		return nil
 	}
-	return fault.New(fault.Conflict, "attach", b.HostIF.Name+" to "+b.f.Guest.Name,
-		"%s is there already, with %s; asked for is %s", b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", ")).
-		WithHint("gopipework detach %s %s, or another name with -i", b.Spec.Guest, b.names.inner)
+	return b.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
+		b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", ")).
+		WithHint("%s", b.orDetach())
 }
 
 // differences returns what is there and what is asked, only where they differ.

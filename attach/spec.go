@@ -3,7 +3,6 @@ package attach
 import (
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,7 +21,8 @@ const (
 	KindPhys    Kind = "phys"
 	KindDummy   Kind = "dummy"
 	KindIPoIB   Kind = "ipoib"
-	KindMAC     Kind = "mac" // HostIF.Name is the MAC address of a NIC
+	KindMAC     Kind = "mac"  // HostIF.Name is the MAC address of a NIC
+	KindVeth    Kind = "veth" // between two guests; no word of the command line
 )
 
 // HostIF is the host's side of an attachment, as asked for.
@@ -57,10 +57,18 @@ type Spec struct {
 	NoFirewall bool // leave the host's firewall alone, and say what it needs
 }
 
-// Has reports whether an address of the family is asked for.
-func (s Spec) Has(ipv6 bool) bool {
-	return slices.ContainsFunc(s.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() == ipv6 })
+// of returns the addresses of a family that are asked for.
+func (s Spec) of(ipv6 bool) (out []netip.Prefix) {
+	for _, p := range s.Addrs {
+		if p.Addr().Is6() == ipv6 {
+			out = append(out, p)
+		}
+	}
+	return out
 }
+
+// Has reports whether an address of the family is asked for.
+func (s Spec) Has(ipv6 bool) bool { return len(s.of(ipv6)) > 0 }
 
 // Gateway returns the gateway of the family, or the zero Addr.
 func (s Spec) Gateway(ipv6 bool) netip.Addr {

@@ -278,6 +278,23 @@ func half(err, cleaning error, s Step) error {
 	return withResidue(err, cleaning, []Step{s})
 }
 
+// dropHalf deletes what was made in a guest but is not there under its name:
+// the guest has renamed it in the instant since.
+func (m *machine) dropHalf(at side, kind string, parent int) error {
+	links, err := m.sides[at].Links()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if isOurs(l) && l.Kind == kind && l.Alias == "" && (parent == 0 || l.Peer == parent) {
+			if err := m.sides[at].DelLink(l.Index); !absent(err) && err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func ignoreAbsent(op, object string, err error) error {
 	if absent(err) || fault.CodeOf(err) == fault.Gone {
 		return nil

@@ -3,6 +3,7 @@ package dockerutil
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -68,6 +69,24 @@ func Parse(word string) (Ref, error) {
 	}
 	return Ref{}, refuse(fault.Usage, word, "%q is no runtime", prefix).
 		WithHint("write docker:, podman:, containerd:, lxc:, machine:, cri: or netns: and a name, or pid:N; a path starts with /")
+}
+
+// prefixes are the runtimes that a word can name.
+var prefixes = []string{
+	RuntimeDocker, RuntimePodman, RuntimeContainerd, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimePID, RuntimeNetNS,
+}
+
+// Cut splits GUEST:REST, where GUEST may begin with a prefix of its own, and a
+// path may hold colons. Without a REST it returns "".
+func Cut(word string) (guest, rest string) {
+	from := 0
+	if prefix, _, ok := strings.Cut(word, ":"); ok && slices.Contains(prefixes, prefix) {
+		from = len(prefix) + 1
+	}
+	if i := strings.LastIndexByte(word[from:], ':'); i >= 0 {
+		return word[:from+i], word[from+i+1:]
+	}
+	return word, ""
 }
 
 // String returns the word that parses to r.

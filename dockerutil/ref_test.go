@@ -86,3 +86,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestCut: what follows the guest is told from its prefix.
+func TestCut(t *testing.T) {
+	for word, want := range map[string][2]string{
+		"web":                    {"web", ""},
+		"web:eth2":               {"web", "eth2"},
+		"docker:web":             {"docker:web", ""},
+		"docker:web:eth2":        {"docker:web", "eth2"},
+		"pid:12:eth2":            {"pid:12", "eth2"},
+		"containerd:k8s.io/ab:e": {"containerd:k8s.io/ab", "e"},
+		"/run/netns/red:eth2":    {"/run/netns/red", "eth2"},
+		"/run/netns/a:b:eth2":    {"/run/netns/a:b", "eth2"},
+		"docker":                 {"docker", ""},
+		"":                       {"", ""},
+	} {
+		guest, rest := Cut(word)
+		if got := [2]string{guest, rest}; got != want {
+			t.Errorf("Cut(%q) = %q, want %q", word, got, want)
+		}
+	}
+}

@@ -72,14 +72,17 @@ func miscounted(line []string) error {
 	return e.WithHint("gopipework help")
 }
 
-// withGuest finds the guest and calls do with all that a command which changes
-// it needs.
+// withGuest is withGuests for one.
 func (o *output) withGuest(c *cli.Context, word string, do func(context.Context, attach.Guest, *os.File, attach.Options) error) error {
+	return o.withGuests(c, []string{word}, func(ctx context.Context, g []attach.Guest, hostNS *os.File, opt attach.Options) error {
+		return do(ctx, g[0], hostNS, opt)
+	})
+}
+
+// withGuests finds the guests and calls do with all that a command which
+// changes them needs.
+func (o *output) withGuests(c *cli.Context, words []string, do func(context.Context, []attach.Guest, *os.File, attach.Options) error) error {
 	opt, err := o.options(c)
-	if err != nil {
-		return err
-	}
-	ref, err := dockerutil.Parse(word)
 	if err != nil {
 		return err
 	}
@@ -89,16 +92,24 @@ func (o *output) withGuest(c *cli.Context, word string, do func(context.Context,
 		ctx, cancel = context.WithTimeout(ctx, opt.Timeout)
 		defer cancel()
 	}
-	found, err := dockerutil.Find(ctx, ref)
-	if err != nil {
-		return stopped(c.Context, err)
+	var guests []attach.Guest
+	for _, word := range words {
+		ref, err := dockerutil.Parse(word)
+		if err != nil {
+			return err
+		}
+		found, err := dockerutil.Find(ctx, ref)
+		if err != nil {
+			return stopped(c.Context, err)
+		}
+		defer found.Close()
+		guests = append(guests, guestOf(found))
 	}
-	defer found.Close()
 	if opt.Timeout > 0 {
 		opt.Timeout = max(opt.Timeout-time.Since(start), time.Millisecond)
 	}
 	return withHost(func(hostNS *os.File) error {
-		return stopped(c.Context, do(c.Context, guestOf(found), hostNS, opt))
+		return stopped(c.Context, do(c.Context, guests, hostNS, opt))
 	})
 }
 

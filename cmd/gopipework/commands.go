@@ -15,7 +15,7 @@ const attachName = "attach"
 // later are words that the contract reserves for commands that this version
 // does not have. A device of such a name is reached by "gopipework attach".
 var later = []string{
-	"link", "doctor", "set", "watch", "apply", "destroy", "graph", "wait", "completion",
+	"doctor", "set", "watch", "apply", "destroy", "graph", "wait", "completion",
 }
 
 var (
@@ -60,6 +60,18 @@ func commands(out *output) []*cli.Command {
 				timeoutFlag("give up after `DURATION`"),
 			},
 			Action: out.detachCommand,
+		},
+		{
+			Name:      "link",
+			Usage:     "join two guests by a veth pair, with nothing between them",
+			ArgsUsage: "GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS",
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends in `BYTES`", DefaultText: "1500"},
+				&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
+				dryRunFlag, jsonFlag, vFlag,
+				timeoutFlag("give up, and undo, after `DURATION`"),
+			},
+			Action: out.linkCommand,
 		},
 		{
 			Name:      "list",

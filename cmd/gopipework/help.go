@@ -51,7 +51,7 @@ func (o *output) usage() {
 	if o.json {
 		return
 	}
-	fmt.Fprintf(o.stderr, "usage: %s\n       gopipework detach GUEST [IFNAME]\n       gopipework list [GUEST]\n       gopipework exec GUEST -- COMMAND...\n       gopipework route|rule|tc GUEST ARGS...\n       gopipework gc\n       gopipework help\n", synopsis)
+	fmt.Fprintf(o.stderr, "usage: %s\n       gopipework detach GUEST [IFNAME]\n       gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS\n       gopipework list [GUEST]\n       gopipework exec GUEST -- COMMAND...\n       gopipework route|rule|tc GUEST ARGS...\n       gopipework gc\n       gopipework help\n", synopsis)
 }
 
 // help explains one command, or all of it for "".

@@ -137,7 +137,7 @@ func (o *output) list(all []attach.Attachment) error {
 	fmt.Fprintln(w, "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE")
 	for _, a := range all {
 		row := []string{
-			guestWord(a.Guest), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
+			a.Guest.Word(), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
 			a.Host.Name, a.Host.Port, string(a.State),
 		}
 		for i, cell := range row {
@@ -148,17 +148,6 @@ func (o *output) list(all []attach.Attachment) error {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
-}
-
-// guestWord is a word that names the guest outright.
-func guestWord(g attach.GuestInfo) string {
-	switch g.Runtime {
-	case "", "path":
-		return g.Name
-	case "pid":
-		return "pid:" + g.ID
-	}
-	return g.Runtime + ":" + g.Name
 }
 
 func join[T fmt.Stringer](list []T) string {

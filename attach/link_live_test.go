@@ -1,0 +1,160 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// A linkStage is two guests and the line that joins them.
+type linkStage struct {
+	hostNS *os.File
+	guests [2]Guest
+	spec   LinkSpec
+}
+
+func newLinkStage(t *testing.T) linkStage {
+	t.Helper()
+	needRoot(t)
+	st := linkStage{hostNS: newNamespace(t)}
+	for i, name := range []string{"web", "db"} {
+		g := docker(newNamespace(t), 0)
+		inhabit(t, g.Namespace)
+		g.Name, g.ID = name, strings.Repeat(fmt.Sprint(i+1), 12)
+		st.guests[i] = g
+	}
+	var err error
+	st.spec, err = ParseLink(LinkWords{NoDAD: true, Ends: [2]EndWords{
+		{Guest: "web", Address: "10.0.0.1/30,2001:db8::1/64@10.0.0.2"},
+		{Guest: "db", IfName: "to-web", Address: "10.0.0.2/30,2001:db8::2/64"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func (st linkStage) inventory(t *testing.T) string {
+	t.Helper()
+	all := inventory(t, st.hostNS)
+	for _, g := range st.guests {
+		all += inventory(t, g.Namespace)
+	}
+	return all
+}
+
+// attempt is Link with the plan edited on the way.
+func (st linkStage) attempt(t *testing.T, edit func(*Plan)) error {
+	t.Helper()
+	ctx := context.Background()
+	m, err := open(ctx, st.hostNS, st.guests[:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	f, err := observeLink(m, st.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := BuildLink(st.spec, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit(&p)
+	return p.apply(ctx, m, untold)
+}
+
+func (st linkStage) link(t *testing.T, changed bool) {
+	t.Helper()
+	r, err := Link(context.Background(), st.spec, st.guests, st.hostNS, Options{})
+	if err != nil || r.Changed != changed {
+		t.Fatalf("link: changed = %v, %v; want %v", r.Changed, err, changed)
+	}
+	all, err := List(context.Background(), st.hostNS, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := ""
+	for _, a := range all {
+		if a.Guest.NetNS == st.guests[0].NetNS || a.Guest.NetNS == st.guests[1].NetNS {
+			seen += fmt.Sprintf("%s %s %s %s %s\n", a.Guest.Word(), a.Interface.Name, a.Host.Name, a.Host.Port, a.State)
+		}
+	}
+	if want := "docker:web eth1 docker:db to-web complete\ndocker:db to-web docker:web eth1 complete\n"; seen != want {
+		t.Errorf("list says\n%swant\n%s", seen, want)
+	}
+}
+
+// TestLink: two guests talk, twice is once, and either end takes both away.
+func TestLink(t *testing.T) {
+	st := newLinkStage(t)
+	before := st.inventory(t)
+	for i, g := range st.guests {
+		st.link(t, true)
+		st.link(t, false)
+		in(t, st.guests[0].Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.2")
+		in(t, st.guests[1].Namespace, "busybox", "ping", "-6", "-c", "1", "-W", "3", "2001:db8::1")
+		if r, err := Detach(context.Background(), Selection{}, g, st.hostNS, Options{}); err != nil || !r.Changed {
+			t.Fatalf("detach of end %d: changed = %v, %v", i, r.Changed, err)
+		}
+		same(t, fmt.Sprintf("all after detach of end %d", i), before, st.inventory(t))
+	}
+}
+
+// TestLinkFails: a failure before any step leaves all three namespaces as they
+// were; and what a run that is killed there leaves, the same line completes.
+func TestLinkFails(t *testing.T) {
+	st := newLinkStage(t)
+	before := st.inventory(t)
+	for n, last := 0, false; !last; n++ {
+		stop := func(p *Plan) {
+			last = n == len(p.Steps)
+			p.Steps = append(p.Steps[:n:n], failStep{})
+		}
+		if err := st.attempt(t, stop); !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		same(t, fmt.Sprintf("all after failure at step %d", n), before, st.inventory(t))
+		st.attempt(t, func(p *Plan) {
+			stop(p)
+			for i := range p.Steps[:n] {
+				p.Steps[i] = noUndo{p.Steps[i]}
+			}
+		})
+		st.link(t, !last)
+		if _, err := Detach(context.Background(), Selection{}, st.guests[n%2], st.hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		same(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, st.inventory(t))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestLinkRefused: what is in the way is said, and nothing is changed.
+func TestLinkRefused(t *testing.T) {
+	st := newLinkStage(t)
+	third := docker(newNamespace(t), 0)
+	third.Name, third.ID = "third", strings.Repeat("3", 12)
+	st.link(t, true)
+	before := st.inventory(t) + inventory(t, third.Namespace)
+	for what, guests := range map[string][2]Guest{
+		"an end that is linked elsewhere": {st.guests[0], third},
+		"one guest at both ends":          {third, third},
+	} {
+		if _, err := Link(context.Background(), st.spec, guests, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+			t.Errorf("%s: %v; want a conflict", what, err)
+		}
+	}
+	other := spec(t, "brtest web 10.0.0.1/30")
+	if _, err := Attach(context.Background(), other, st.guests[0], st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+		t.Errorf("attach under the name of a link's end: %v; want a conflict", err)
+	}
+	same(t, "all", before, st.inventory(t)+inventory(t, third.Namespace))
+}

@@ -1,0 +1,153 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// BuildLink decides, as Build does, for a link between two guests. Inside each
+// of them it is the same builder's work.
+func BuildLink(s LinkSpec, f LinkFacts) (Plan, error) {
+	plan := &Plan{}
+	var ends [2]*builder
+	for i, at := range linkSides {
+		b := newBuilder(s.Ends[i], Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at, plan)
+		b.kind, b.plug = KindVeth, linkPlug{}
+		b.mtu = b.linkMTU()
+		ends[i] = b
+	}
+	if f.joined() && ends[0].complete() && ends[1].complete() {
+		return keepLink(ends)
+	}
+	for _, b := range ends {
+		if !f.joined() && b.complete() {
+			return Plan{}, b.innerTaken()
+		}
+		if err := b.checkFree(); err != nil {
+			return Plan{}, err
+		}
+	}
+	if err := newLink(ends, f.joined()); err != nil {
+		return Plan{}, err
+	}
+	return linkDone(ends), nil
+}
+
+// keepLink holds both ends of a link that is there against what is asked for.
+func keepLink(ends [2]*builder) (Plan, error) {
+	for _, b := range ends {
+		if err := b.checkSame(); err != nil {
+			return Plan{}, err
+		}
+	}
+	for _, b := range ends {
+		b.repair()
+	}
+	return linkDone(ends), nil
+}
+
+// newLink plans the pair and what is inside both guests. The addresses of both
+// are there before either waits for duplicate address detection.
+func newLink(ends [2]*builder, half bool) error {
+	a, b := ends[0], ends[1]
+	a.clear()
+	if !half { // otherwise b's end goes with a's
+		b.clear()
+	}
+	a.add(addPair{
+		place: a.place, inner: a.names.inner, mac: a.mac(),
+		far: b.names.inner, farMAC: b.mac(), netns: b.f.Guest.netns(), mtu: a.mtu,
+	})
+	for _, e := range ends {
+		e.sysctls()
+		e.up()
+	}
+	for _, ipv6 := range []bool{false, true} {
+		for _, e := range ends {
+			e.addresses(ipv6)
+		}
+		for _, e := range ends {
+			if err := e.settled(ipv6); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range ends {
+		e.mark()
+		e.warnings()
+	}
+	return nil
+}
+
+func linkDone(ends [2]*builder) Plan {
+	var all []Attachment
+	for _, b := range ends {
+		all = append(all, b.done().Attachments...)
+	}
+	for i := range all {
+		other := all[1-i]
+		all[i].Interface.Kind = "veth"
+		all[i].Host = Host{Kind: string(KindVeth), Name: other.Guest.Word(), Port: other.Interface.Name}
+	}
+	ends[0].plan.Attachments = all
+	return *ends[0].plan
+}
+
+// linkPlug is the plug of one end: the host has nothing to do with it.
+type linkPlug struct{}
+
+var _ plug = linkPlug{}
+
+func (linkPlug) settle(*builder) error   { return nil }
+func (linkPlug) free(*builder) error     { return nil }
+func (linkPlug) join(*builder)           {}
+func (linkPlug) keep(*builder)           {}
+func (linkPlug) differ(*builder, differ) {}
+
+// addPair makes a veth pair with an end in either guest, under their final
+// names.
+type addPair struct {
+	place
+	inner  string
+	mac    net.HardwareAddr
+	far    string // the name in the other guest
+	farMAC net.HardwareAddr
+	netns  string // the other guest
+	mtu    int
+}
+
+func (s addPair) do(_ context.Context, m *machine) error {
+	err := s.kernel(m).AddVeth(rtnl.Veth{
+		Name: s.inner, MAC: s.mac, PeerName: s.far, PeerNS: m.guests[far].Namespace, PeerMAC: s.farMAC,
+		MTU: s.mtu, Group: Group,
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return fault.New(fault.Unsupported, "make veth", s.inner, "%w", err).WithHint("%s", missing("veth"))
+	}
+	if err != nil {
+		return explain("make veth", s.inner, err)
+	}
+	// Both indexes come from the first end: the other may be renamed already.
+	l, err := s.kernel(m).LinkByName(s.inner)
+	if err != nil {
+		return half(explain("find veth", s.inner, err), m.dropHalf(s.side, "veth", 0), s)
+	}
+	m.index[end{s.side, s.inner}] = l.Index
+	m.index[end{far, s.far}] = l.Peer
+	return nil
+}
+
+func (s addPair) undo(_ context.Context, m *machine) error {
+	return ignoreAbsent("delete veth", s.inner, s.kernel(m).DelLink(s.index(m, s.inner)))
+}
+
+func (s addPair) String() string {
+	return s.enter + fmt.Sprintf("ip link add %s address %s mtu %d group %d type veth peer name %s address %s mtu %d group %d netns %s",
+		s.inner, s.mac, s.mtu, Group, s.far, s.farMAC, s.mtu, Group, s.netns)
+}

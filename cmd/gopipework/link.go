@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/dockerutil"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/urfave/cli/v2"
+)
+
+func (o *output) linkCommand(c *cli.Context) error {
+	w := c.Args().Slice()
+	if len(w) != 4 {
+		return fault.BadWord("read words", strings.Join(w, " "), "link takes %s", c.Command.ArgsUsage).
+			WithHint("gopipework link web 10.0.0.1/30 db 10.0.0.2/30")
+	}
+	words := attach.LinkWords{MTU: c.String("mtu"), NoDAD: c.Bool("nodad")}
+	if c.IsSet("mtu") && words.MTU == "" {
+		return fault.BadWord("read flag", "--mtu", "its value is empty")
+	}
+	for i := range words.Ends {
+		e := &words.Ends[i]
+		e.Guest, e.IfName = dockerutil.Cut(w[2*i])
+		e.Address = w[2*i+1]
+		if strings.HasSuffix(w[2*i], ":") {
+			return fault.BadWord("read guest", w[2*i], "there is no interface name after the colon").
+				WithHint("%s", strings.TrimSuffix(w[2*i], ":"))
+		}
+	}
+	spec, err := attach.ParseLink(words)
+	if err != nil {
+		return err
+	}
+	guests := []string{spec.Ends[0].Guest, spec.Ends[1].Guest}
+	return o.withGuests(c, guests, func(ctx context.Context, g []attach.Guest, hostNS *os.File, opt attach.Options) error {
+		r, err := attach.Link(ctx, spec, [2]attach.Guest(g), hostNS, opt)
+		if err != nil {
+			return err
+		}
+		return o.result(r, opt.DryRun, false)
+	})
+}
