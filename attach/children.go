@@ -47,14 +47,21 @@ func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
 }
 
 // betweenGuests reports whether a link in a guest is one end of a pair of ours
-// to another guest, and not of one to the bridge of some host: there the other
-// end alone has the mark. other is nil if it does not lead to another guest.
+// to another guest, and not of one to the bridge of some other host: there the
+// other end alone has the mark, and is a port from its first instant. other is
+// nil if it does not lead to another guest.
 func betweenGuests(inner, other *rtnl.Link) bool {
 	if inner == nil || other == nil || !isOurs(inner) || !isOurs(other) {
 		return false
 	}
 	_, marked := ParseMark(inner.Alias)
-	return marked || other.Alias == ""
+	return marked || other.Alias == "" && other.Master == 0
+}
+
+// user is a link whose parent is a link of the host.
+type user struct {
+	*rtnl.Link
+	netns uint64 // inode of the namespace that it is in; 0: the host's
 }
 
 // childrenOf returns the links whose parent is a link of the host: also those
@@ -62,14 +69,14 @@ func betweenGuests(inner, other *rtnl.Link) bool {
 // every namespace that has a process or a name, but for the one with the inode
 // number except, which the caller has looked at. A namespace that is only held
 // open by a descriptor cannot be found.
-func childrenOf(k kernel, parent int, hostNS *os.File, except uint64) (users []*rtnl.Link, err error) {
+func childrenOf(k kernel, parent int, hostNS *os.File, except uint64) (users []user, err error) {
 	all, err := k.Links()
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range all {
 		if l.Peer == parent && l.PeerNS < 0 && l.Index != parent {
-			users = append(users, l)
+			users = append(users, user{Link: l})
 		}
 	}
 	err = eachNamespace(hostNS, func(ns *namespace, k kernel) error {
@@ -83,7 +90,7 @@ func childrenOf(k kernel, parent int, hostNS *os.File, except uint64) (users []*
 		links, err := k.Links()
 		for _, l := range links {
 			if l.Peer == parent && l.PeerNS == id {
-				users = append(users, l)
+				users = append(users, user{l, ns.inode})
 			}
 		}
 		return err

@@ -2,24 +2,35 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
 )
 
-// GCFacts are what planning a clean-up must know: the host's side alone.
+// GCFacts are what planning a clean-up must know.
 type GCFacts struct {
-	Links     []*rtnl.Link
+	Links     []*rtnl.Link // the host's
 	Addrs     []rtnl.Addr
 	Rules     []bridge.Rule      // ours, of any bridge
 	Abandoned map[int]Attachment // half-made pairs that nobody works on, by their end's index
-	Unused    map[int]bool       // VLAN sub-interfaces of ours that no link is on, by their index
+	Inside    []HalfInside       // half-made links that are in a guest alone, and that nobody works on
+	Users     map[int][]user     // links on our VLAN sub-interfaces, by the index of those
+}
+
+// HalfInside is a link of ours that a killed run has left in a guest.
+type HalfInside struct {
+	Attachment
+	path  string // of the guest's namespace
+	index int
 }
 
 // GC takes away what a killed run or a dead guest has left of ours: half-made
-// pairs, firewall rules that stand for no port, and bridges and VLAN
+// links, firewall rules that stand for no port, and bridges and VLAN
 // sub-interfaces that we made, that nothing is on, and that nobody has given an
 // address. What is under way is left alone, as is everything without our mark.
 func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
@@ -30,8 +41,9 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 		return Result{}, err
 	}
 	defer m.close()
-	f, release, err := observeGC(ctx, m)
-	defer release()
+	var o gcObserver
+	defer o.release()
+	f, err := o.observe(ctx, m)
 	if err != nil {
 		return Result{}, m.cause(ctx, err)
 	}
@@ -42,20 +54,58 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	return p.result(), p.remove(ctx, m, opt.tell)
 }
 
-// observeGC also takes the locks of the guests whose pairs are abandoned, which
-// proves that they are; release gives them back.
-func observeGC(ctx context.Context, m *machine) (f GCFacts, release func(), err error) {
-	k := m.sides[host]
-	f.Abandoned = map[int]Attachment{}
-	var held []*lock
-	var found namespaces
-	release = func() {
-		for _, l := range held {
-			l.release()
-		}
-		found.close()
+// gcObserver reads the facts. It also takes the locks of the guests whose links
+// are abandoned, which proves that they are.
+type gcObserver struct {
+	looker
+	held  []*lock
+	found namespaces
+}
+
+// release gives the locks back.
+func (o *gcObserver) release() {
+	for _, l := range o.held {
+		l.ns.Close()
 	}
-	var o looker
+	o.found.close()
+}
+
+// idle takes the lock of a namespace, and reports whether it could: nobody
+// works there.
+func (o *gcObserver) idle(ns *namespace) bool {
+	if ns.locked {
+		return true
+	}
+	f, err := openSame(ns.path, ns.inode)
+	if err != nil {
+		return false
+	}
+	l := &lock{ns: f}
+	if ns.locked = l.try() == nil; !ns.locked {
+		f.Close()
+		return false
+	}
+	o.held = append(o.held, l)
+	return true
+}
+
+// openSame opens a namespace again, if the path still leads to it.
+func openSame(path string, inode uint64) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != inode {
+		f.Close()
+		return nil, errors.Join(err, unix.ENOENT)
+	}
+	return f, nil
+}
+
+func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
+	k := m.sides[host]
+	f := GCFacts{Abandoned: map[int]Attachment{}, Users: map[int][]user{}}
 	o.look("links", func() (err error) { f.Links, err = k.Links(); return err })
 	o.look("addresses", func() (err error) { f.Addrs, err = k.Addrs(); return err })
 	o.look("the firewall", func() error {
@@ -67,38 +117,56 @@ func observeGC(ctx context.Context, m *machine) (f GCFacts, release func(), err 
 			return err
 		})
 	})
-	if o.err != nil {
-		return f, release, o.err
-	}
-	f.Unused = map[int]bool{}
 	for _, l := range f.Links {
 		if l.Kind == "vlan" && isOurs(l) {
-			users, err := childrenOf(k, l.Index, m.hostNS, 0)
-			if err != nil {
-				return f, release, explain("look for users of", l.Name, err)
-			}
-			f.Unused[l.Index] = len(users) == 0
+			o.look("the users of "+l.Name, func() (err error) {
+				f.Users[l.Index], err = childrenOf(k, l.Index, m.hostNS, 0)
+				return err
+			})
 		}
 	}
+	o.look("half-made pairs", func() error { return o.pairs(k, &f) })
+	o.look("half-made links in guests", func() error { return o.insides(m, &f) })
+	return f, o.err
+}
+
+// pairs finds the half-made ones.
+func (o *gcObserver) pairs(k kernel, f *GCFacts) error {
 	half := slices.DeleteFunc(slices.Clone(f.Links), func(l *rtnl.Link) bool {
 		_, complete := ParseMark(l.Alias)
 		return !isOurs(l) || complete || l.Kind != "veth" || l.PeerNS < 0
 	})
-	found = findNamespaces(k, half, nil)
+	o.found = findNamespaces(k, half, nil)
 	for _, l := range half {
-		ns := found[l.PeerNS]
-		if ns == nil {
+		ns := o.found[l.PeerNS]
+		if ns == nil || !o.idle(ns) {
 			continue // whoever holds the namespace open is at work, or it is about to go
 		}
-		if !ns.locked {
-			held = append(held, &lock{ns: ns.file})
-			ns.locked = held[len(held)-1].try() == nil
-		}
-		if a, err := describe(k, l, ns); err == nil && ns.locked {
+		if a, err := describe(k, l, ns); err == nil {
 			f.Abandoned[l.Index] = a
 		}
 	}
-	return f, release, nil
+	return nil
+}
+
+// insides finds the half-made links that have no end on the host.
+func (o *gcObserver) insides(m *machine, f *GCFacts) error {
+	return eachNamespace(m.hostNS, func(ns *namespace, guest kernel) error {
+		children, err := childrenIn(guest, m.hostNS)
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			if c.PeerNS >= 0 && c.other == nil && !c.onHost() {
+				continue // its parent is another host's
+			}
+			a, err := describeChild(m.sides[host], c, ns)
+			if err == nil && a.State == Half && o.idle(ns) {
+				f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})
+			}
+		}
+		return nil
+	})
 }
 
 // BuildGC decides what goes.
@@ -111,32 +179,87 @@ func BuildGC(f GCFacts) Plan {
 			links = append(links, delLink{l.Name, l.Index})
 		}
 	}
-	// ports are the links that stay plugged into a bridge.
-	ports := func(bridge *rtnl.Link, ours bool, name string) bool {
-		return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
-			_, goes := f.Abandoned[l.Index]
-			return l.Master == bridge.Index && !goes && (isOurs(l) || !ours) && (name == "" || l.Name == name)
-		})
-	}
-	named := func(name string) *rtnl.Link {
-		if i := slices.IndexFunc(f.Links, func(l *rtnl.Link) bool { return l.Name == name }); i >= 0 {
-			return f.Links[i]
-		}
-		return nil
+	for _, h := range f.Inside {
+		p.Attachments = append(p.Attachments, h.Attachment)
+		links = append(links, delHalf{h.path, h.Guest.NetNS, h.Interface.Name, h.index})
 	}
 	for _, r := range f.Rules {
-		if br := named(r.Bridge); br == nil || !ports(br, true, r.Port) {
+		if br := f.named(r.Bridge); br == nil || !f.hasPort(br, true, r.Port) {
 			p.Steps = append(p.Steps, delRule{r})
 		}
 	}
 	for _, l := range f.Links {
-		if f.Unused[l.Index] && !inUse(l.Index, f.Addrs) {
-			links = append(links, delLink{l.Name, l.Index})
-		}
-		if l.Kind == "bridge" && isOurs(l) && !ports(l, false, "") && !inUse(l.Index, f.Addrs) {
+		if f.unused(l) && !inUse(l.Index, f.Addrs) {
 			links = append(links, delLink{l.Name, l.Index})
 		}
 	}
 	p.Steps = append(p.Steps, links...)
 	return p
+}
+
+// unused reports whether a link of ours was made for others, of whom there are
+// none.
+func (f GCFacts) unused(l *rtnl.Link) bool {
+	switch {
+	case !isOurs(l):
+		return false
+	case l.Kind == "bridge":
+		return !f.hasPort(l, false, "")
+	case l.Kind != "vlan":
+		return false
+	}
+	return !slices.ContainsFunc(f.Users[l.Index], func(u user) bool { return !f.going(u) })
+}
+
+// going reports whether a user is a half-made link that is about to go.
+func (f GCFacts) going(u user) bool {
+	return slices.ContainsFunc(f.Inside, func(h HalfInside) bool { return h.Guest.NetNS == u.netns && h.index == u.Index })
+}
+
+// hasPort reports whether a link stays plugged into a bridge; of ours alone, and
+// of one name, if so asked.
+func (f GCFacts) hasPort(bridge *rtnl.Link, ours bool, name string) bool {
+	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
+		_, goes := f.Abandoned[l.Index]
+		return l.Master == bridge.Index && !goes && (isOurs(l) || !ours) && (name == "" || l.Name == name)
+	})
+}
+
+func (f GCFacts) named(name string) *rtnl.Link {
+	if i := slices.IndexFunc(f.Links, func(l *rtnl.Link) bool { return l.Name == name }); i >= 0 {
+		return f.Links[i]
+	}
+	return nil
+}
+
+// delHalf deletes a half-made link in some guest, whose lock is held.
+type delHalf struct {
+	path  string // of the guest's namespace
+	inode uint64
+	name  string
+	index int
+}
+
+func (s delHalf) do(_ context.Context, _ *machine) error {
+	ns, err := openSame(s.path, s.inode)
+	if err != nil {
+		return nil // the guest has gone, and the link with it
+	}
+	defer ns.Close()
+	k, err := rtnl.Open(ns)
+	if err != nil {
+		return explain("enter", s.path, err)
+	}
+	defer k.Close()
+	l, err := k.LinkByIndex(s.index)
+	if err != nil || !isOurs(l) {
+		return ignoreAbsent("find", s.name, err)
+	}
+	return ignoreAbsent("delete", s.name, k.DelLink(s.index))
+}
+
+func (s delHalf) undo(context.Context, *machine) error { return nil }
+
+func (s delHalf) String() string {
+	return "nsenter --net=" + shell.Quote(s.path) + " ip link del " + s.name
 }

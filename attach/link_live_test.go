@@ -120,12 +120,20 @@ func TestLinkFails(t *testing.T) {
 			t.Fatalf("step %d: %v", n, err)
 		}
 		same(t, fmt.Sprintf("all after failure at step %d", n), before, st.inventory(t))
-		st.attempt(t, func(p *Plan) {
+		killed := func(p *Plan) {
 			stop(p)
 			for i := range p.Steps[:n] {
 				p.Steps[i] = noUndo{p.Steps[i]}
 			}
-		})
+		}
+		st.attempt(t, killed)
+		if !last {
+			if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			same(t, fmt.Sprintf("all after gc, killed at step %d", n), before, st.inventory(t))
+			st.attempt(t, killed)
+		}
 		st.link(t, !last)
 		if _, err := Detach(context.Background(), Selection{}, st.guests[n%2], st.hostNS, Options{}); err != nil {
 			t.Fatal(err)

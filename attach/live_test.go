@@ -490,7 +490,7 @@ func TestMovedAway(t *testing.T) {
 // under way stays.
 func TestGC(t *testing.T) {
 	needRoot(t)
-	for _, st := range stages[:2] {
+	for _, st := range []stage{stages[0], stages[1], stages[3]} {
 		t.Run(st.name, func(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
 			// gc finds the guest by its process.
@@ -501,7 +501,7 @@ func TestGC(t *testing.T) {
 			}
 			defer func() { p.Process.Kill(); p.Wait() }()
 			s, g := spec(t, st.line), docker(guestNS, 0)
-			before := snapshot(t, hostNS)
+			before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for n, last := 1, false; !last; n++ {
 				attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
 					last = n == len(p.Steps)-1 // all but the mark
@@ -514,6 +514,7 @@ func TestGC(t *testing.T) {
 					t.Fatal(err)
 				}
 				same(t, fmt.Sprintf("host after gc of what %d steps left", n), before, snapshot(t, hostNS))
+				same(t, fmt.Sprintf("guest after gc of what %d steps left", n), guestBefore, snapshot(t, guestNS))
 				if t.Failed() {
 					return
 				}

@@ -20,7 +20,8 @@ var (
 // that the kernel knows it by.
 type namespace struct {
 	file   *os.File
-	pid    int // of a process in it; 0 if it is only a name
+	path   string // by which it can be opened again
+	pid    int    // of a process in it; 0 if it is only a name
 	inode  uint64
 	links  kernel // opened when first asked
 	locked bool   // by us
@@ -112,7 +113,7 @@ func walkNamespaces(first *Guest, more []string, look func(*namespace) (keep, mo
 		if err != nil {
 			return true
 		}
-		keep, goOn := look(&namespace{file: f, pid: pid, inode: st.Ino})
+		keep, goOn := look(&namespace{file: f, path: path, pid: pid, inode: st.Ino})
 		if !keep {
 			f.Close()
 		}

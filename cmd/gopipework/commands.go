@@ -82,7 +82,7 @@ func commands(out *output) []*cli.Command {
 		},
 		{
 			Name:  "gc",
-			Usage: "take away what a killed run or a dead guest has left: half-made pairs, and rules and bridges of ours without a port",
+			Usage: "take away what a killed run or a dead guest has left: half-made links, and what of ours nothing is on any more: rules, bridges, VLAN sub-interfaces",
 			Flags: []cli.Flag{
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up after `DURATION`"),
