@@ -2,12 +2,14 @@
 // rtnetlink message gopipework sends is made here, and nothing else imports a
 // netlink library to change links, addresses or routes.
 //
-//	conn.go   Conn: rtnetlink in one network namespace, usable from any thread
-//	link.go   links: what they are, making, changing and deleting them
-//	parse.go  reading the kernel's link messages
-//	inet.go   addresses and routes
-//	event.go  waiting for the kernel to say that something changed
-//	sysctl.go net.* sysctls of the namespace
+//	conn.go       Conn: rtnetlink in one network namespace, usable from any thread
+//	link.go       links: what they are, making and deleting them
+//	change.go     changing them
+//	parse.go      reading the kernel's link messages
+//	namespace.go  ids of other namespaces, and the links there
+//	inet.go       addresses and routes
+//	event.go      waiting for the kernel to say that something changed
+//	sysctl.go     net.* sysctls of the namespace
 //
 // It decides nothing: no names, no defaults, no policy. Errors are the
 // kernel's own (a [syscall.Errno], with the kernel's text where it gives one);

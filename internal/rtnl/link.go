@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -14,12 +15,19 @@ import (
 type Link struct {
 	Index    int
 	Name     string
+	AltNames []string
 	Alias    string
 	Kind     string // "veth", "bridge", ...; "" for a device with no kind, a NIC
+	Type     uint16 // unix.ARPHRD_*: of the hardware, or what it plays
 	Group    uint32
 	MTU      int // bytes
+	TxQueue  int // txqueuelen, packets
 	MAC      net.HardwareAddr
-	Up       bool // administratively
+	Up       bool   // administratively
+	Carrier  bool   // the cable is plugged in; never while the link is down
+	Flags    uint32 // unix.IFF_*, as the kernel has them
+	Promisc  int    // how many want to hear everything; a bridge port's bridge is one
+	AddrGen  uint8  // nl.IN6_ADDR_GEN_MODE_*: how it makes its link-local address
 	Loopback bool
 	Master   int    // index of the bridge or bond it is a port of; 0 for none
 	Slave    string // kind of the master: "bridge", "openvswitch", ...
@@ -32,6 +40,12 @@ type Link struct {
 
 	Mode string // of a macvlan or ipvlan: "bridge", "l2", ...
 	VLAN int    // tag of a vlan link
+
+	// PermMAC, ParentDev and ParentBus say which piece of hardware it is; they
+	// are empty for most virtual links, and up to the driver.
+	PermMAC   net.HardwareAddr // burnt in; no "address" changes it
+	ParentDev string           // for example "0000:00:1f.6"
+	ParentBus string           // for example "pci"
 
 	STP           bool          // a bridge that runs the spanning tree protocol
 	ForwardDelay  time.Duration // of a bridge: listening, and again learning
@@ -88,19 +102,26 @@ func (c *Conn) getLink(index int, more *nl.RtAttr) (*Link, error) {
 }
 
 // Links returns every link of the namespace.
-func (c *Conn) Links() ([]*Link, error) { return c.links(0) }
+//
+//	ip link show
+func (c *Conn) Links() ([]*Link, error) { return c.links(nil) }
 
 // Ports returns the links whose master has the index.
 //
 //	ip link show master NAME
-func (c *Conn) Ports(master int) ([]*Link, error) { return c.links(master) }
+func (c *Conn) Ports(master int) ([]*Link, error) {
+	links, err := c.links(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
+	// Kernels before 4.6 ignore the filter.
+	return slices.DeleteFunc(links, func(l *Link) bool { return l.Master != master }), err
+}
 
-func (c *Conn) links(master int) ([]*Link, error) {
+// links returns the links that the filter, if any, lets through.
+func (c *Conn) links(filter *nl.RtAttr) ([]*Link, error) {
 	msgs, err := c.dump(func() *nl.NetlinkRequest {
 		req := c.request(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		if master != 0 {
-			req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
+		if filter != nil {
+			req.AddData(filter)
 		}
 		return req
 	}, unix.RTM_NEWLINK)
@@ -113,10 +134,7 @@ func (c *Conn) links(master int) ([]*Link, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Kernels before 4.6 ignore the filter.
-		if master == 0 || l.Master == master {
-			links = append(links, l)
-		}
+		links = append(links, l)
 	}
 	return links, nil
 }
@@ -237,46 +255,6 @@ func linkAttrs(name string, mtu int, group uint32, mac net.HardwareAddr) []*nl.R
 	return as
 }
 
-// Change is what SetLink sets; the zero value of a field leaves it as it is.
-type Change struct {
-	MAC         net.HardwareAddr
-	MTU         int
-	Alias       string
-	Up, Down    bool
-	AddrGenNone bool // no IPv6 address of the kernel's making (ip ... addrgenmode none)
-}
-
-// SetLink changes a link in one message.
-//
-//	ip link set dev NAME address MAC mtu M alias TEXT addrgenmode none up
-func (c *Conn) SetLink(index int, ch Change) error {
-	req := c.request(unix.RTM_NEWLINK, 0)
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(index)
-	if ch.Up || ch.Down {
-		msg.Change = unix.IFF_UP
-	}
-	if ch.Up {
-		msg.Flags = unix.IFF_UP
-	}
-	req.AddData(msg)
-	if ch.MAC != nil {
-		req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, ch.MAC))
-	}
-	if ch.MTU != 0 {
-		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(ch.MTU))))
-	}
-	if ch.Alias != "" {
-		req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(ch.Alias)))
-	}
-	if ch.AddrGenNone {
-		af := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-		af.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, nl.Uint8Attr(nl.IN6_ADDR_GEN_MODE_NONE))
-		req.AddData(af)
-	}
-	return c.write(req)
-}
-
 // AddAltName gives a link one more name.
 //
 //	ip link property add dev NAME altname ALT
@@ -290,10 +268,7 @@ func (c *Conn) DelAltName(index int, name string) error {
 }
 
 func (c *Conn) altName(typ, flags, index int, name string) error {
-	req := c.request(typ, flags)
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(index)
-	req.AddData(msg)
+	req := c.linkRequest(typ, flags, index)
 	props := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
 	props.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))
 	req.AddData(props)
@@ -303,39 +278,13 @@ func (c *Conn) altName(typ, flags, index int, name string) error {
 // DelLink deletes a link; of a veth pair both ends go.
 //
 //	ip link del dev NAME
-func (c *Conn) DelLink(index int) error {
-	req := c.request(unix.RTM_DELLINK, 0)
+func (c *Conn) DelLink(index int) error { return c.write(c.linkRequest(unix.RTM_DELLINK, 0, index)) }
+
+// linkRequest returns a request about the link with the index.
+func (c *Conn) linkRequest(typ, flags, index int) *nl.NetlinkRequest {
+	req := c.request(typ, flags)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	req.AddData(msg)
-	return c.write(req)
-}
-
-// NamespaceID returns the id that ns has in this Conn's namespace, or -1 if it
-// has none, which means that no link here has its other end there.
-//
-//	ip netns list-id
-func (c *Conn) NamespaceID(ns *os.File) (int, error) {
-	req := c.request(unix.RTM_GETNSID, 0)
-	req.AddData(nl.NewRtGenMsg())
-	req.AddData(nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(ns.Fd()))))
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
-	if err != nil {
-		return -1, err
-	}
-	for _, m := range msgs {
-		if len(m) < 4 {
-			continue
-		}
-		attrs, err := nl.ParseRouteAttr(m[4:])
-		if err != nil {
-			return -1, err
-		}
-		for _, a := range attrs {
-			if a.Attr.Type == unix.NETNSA_NSID {
-				return int(int32(nl.NativeEndian().Uint32(a.Value))), nil
-			}
-		}
-	}
-	return -1, nil
+	return req
 }

@@ -23,6 +23,8 @@ func parseLink(m []byte) (*Link, error) {
 	}
 	l := &Link{
 		Index:    int(msg.Index),
+		Type:     msg.Type,
+		Flags:    msg.Flags,
 		Up:       msg.Flags&unix.IFF_UP != 0,
 		Loopback: msg.Flags&unix.IFF_LOOPBACK != 0,
 		PeerNS:   -1,
@@ -36,8 +38,22 @@ func parseLink(m []byte) (*Link, error) {
 			l.Alias = nl.BytesToString(v)
 		case unix.IFLA_ADDRESS:
 			l.MAC = net.HardwareAddr(slices.Clone(v))
+		case unix.IFLA_PERM_ADDRESS:
+			l.PermMAC = net.HardwareAddr(slices.Clone(v))
+		case unix.IFLA_PROP_LIST:
+			l.AltNames = altNames(v)
+		case unix.IFLA_PARENT_DEV_NAME:
+			l.ParentDev = nl.BytesToString(v)
+		case unix.IFLA_PARENT_DEV_BUS_NAME:
+			l.ParentBus = nl.BytesToString(v)
+		case unix.IFLA_CARRIER:
+			l.Carrier = l.Up && len(v) > 0 && v[0] != 0
 		case unix.IFLA_MTU:
 			l.MTU = int(u32(v))
+		case unix.IFLA_TXQLEN:
+			l.TxQueue = int(u32(v))
+		case unix.IFLA_PROMISCUITY:
+			l.Promisc = int(u32(v))
 		case unix.IFLA_GROUP:
 			l.Group = u32(v)
 		case unix.IFLA_MASTER:
@@ -48,9 +64,35 @@ func parseLink(m []byte) (*Link, error) {
 			l.PeerNS = int(int32(u32(v)))
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(v)
+		case unix.IFLA_AF_SPEC:
+			l.AddrGen = addrGen(v)
 		}
 	}
 	return l, nil
+}
+
+func altNames(b []byte) (names []string) {
+	for _, p := range nested(b) {
+		if p.Attr.Type == unix.IFLA_ALT_IFNAME {
+			names = append(names, nl.BytesToString(p.Value))
+		}
+	}
+	return names
+}
+
+// addrGen finds the mode in the settings of the address families.
+func addrGen(b []byte) uint8 {
+	for _, family := range nested(b) {
+		if family.Attr.Type&^unix.NLA_F_NESTED != unix.AF_INET6 {
+			continue
+		}
+		for _, a := range nested(family.Value) {
+			if a.Attr.Type == unix.IFLA_INET6_ADDR_GEN_MODE && len(a.Value) > 0 {
+				return a.Value[0]
+			}
+		}
+	}
+	return nl.IN6_ADDR_GEN_MODE_EUI64
 }
 
 func (l *Link) parseInfo(b []byte) {

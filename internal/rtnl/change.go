@@ -1,0 +1,76 @@
+package rtnl
+
+import (
+	"net"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Change is what SetLink sets; the zero value of a field leaves it as it is.
+type Change struct {
+	Name        string // a link that is up can only be renamed since Linux 6.2; before: EBUSY
+	MAC         net.HardwareAddr
+	MTU         int
+	TxQueue     *int // txqueuelen, packets
+	Group       *uint32
+	Alias       string
+	NoAlias     bool // take the alias away
+	Up, Down    bool
+	AddrGenNone bool   // no IPv6 address of the kernel's making (ip ... addrgenmode none)
+	AddrGen     *uint8 // nl.IN6_ADDR_GEN_MODE_*
+}
+
+// SetLink changes a link in one message. The kernel takes the fields one
+// after the other (MAC, MTU, group, name, alias, up or down, txqueuelen,
+// addrgenmode), and what it had set before an error stays set.
+//
+//	ip link set dev NAME address MAC mtu M group G name NEW alias TEXT txqueuelen N addrgenmode none up
+func (c *Conn) SetLink(index int, ch Change) error {
+	req := c.request(unix.RTM_NEWLINK, 0)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	if ch.Up || ch.Down {
+		msg.Change = unix.IFF_UP
+	}
+	if ch.Up {
+		msg.Flags = unix.IFF_UP
+	}
+	req.AddData(msg)
+	for _, a := range ch.attrs() {
+		req.AddData(a)
+	}
+	return c.write(req)
+}
+
+func (ch Change) attrs() (as []*nl.RtAttr) {
+	add := func(typ int, data []byte) { as = append(as, nl.NewRtAttr(typ, data)) }
+	if ch.Name != "" {
+		add(unix.IFLA_IFNAME, nl.ZeroTerminated(ch.Name))
+	}
+	if ch.MAC != nil {
+		add(unix.IFLA_ADDRESS, ch.MAC)
+	}
+	if ch.MTU != 0 {
+		add(unix.IFLA_MTU, nl.Uint32Attr(uint32(ch.MTU)))
+	}
+	if ch.TxQueue != nil {
+		add(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(*ch.TxQueue)))
+	}
+	if ch.Group != nil {
+		add(unix.IFLA_GROUP, nl.Uint32Attr(*ch.Group))
+	}
+	if ch.Alias != "" || ch.NoAlias {
+		add(unix.IFLA_IFALIAS, []byte(ch.Alias)) // of no bytes: none
+	}
+	gen := ch.AddrGen
+	if none := uint8(nl.IN6_ADDR_GEN_MODE_NONE); ch.AddrGenNone {
+		gen = &none
+	}
+	if gen != nil {
+		af := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+		af.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, nl.Uint8Attr(*gen))
+		as = append(as, af)
+	}
+	return as
+}

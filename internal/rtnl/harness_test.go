@@ -1,0 +1,135 @@
+package rtnl
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Most tests here run on the real kernel, in network namespaces of their own.
+
+func required(what string) bool {
+	return strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), what)
+}
+
+// needRoot skips without root; where GOPIPEWORK_REQUIRE names root, that is a
+// failure.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if required("root") {
+		t.Fatal("root is required, and this is not root")
+	}
+	t.Skip("needs root: it makes network namespaces")
+}
+
+// lacking skips if the error says that this kernel was built without what the
+// test is about; where GOPIPEWORK_REQUIRE names it, that is a failure.
+func lacking(t *testing.T, what string, err error) {
+	t.Helper()
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		return
+	}
+	if required(what) {
+		t.Fatalf("%s is required, and this kernel was built without: %v", what, err)
+	}
+	t.Skipf("this kernel was built without %s", what)
+}
+
+// space is a network namespace of a test's own.
+type space struct {
+	*Conn
+	ns *os.File
+	t  testing.TB
+}
+
+// newSpace makes one, with lo up. It goes with the test.
+func newSpace(t testing.TB) space {
+	t.Helper()
+	var ns *os.File
+	made := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			ns, err = os.Open("/proc/thread-self/ns/net")
+		}
+		made <- err
+	}()
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	c, err := Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	s := space{Conn: c, ns: ns, t: t}
+	s.sh("ip link set lo up")
+	return s
+}
+
+// sh runs shell commands in the namespace and returns what they print.
+func (s space) sh(script string) string {
+	s.t.Helper()
+	cmd := exec.Command("nsenter", "--net=/proc/self/fd/3", "sh", "-ec", script)
+	cmd.ExtraFiles = []*os.File{s.ns}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+func (s space) link(name string) *Link {
+	s.t.Helper()
+	l, err := s.LinkByName(name)
+	if err != nil {
+		s.t.Fatalf("link %s: %v", name, err)
+	}
+	return l
+}
+
+func (s space) has(name string) bool {
+	s.t.Helper()
+	_, err := s.LinkByName(name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		s.t.Fatal(err)
+	}
+	return err == nil
+}
+
+// ok fails the test on an error.
+func ok(t testing.TB, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// answers fails the test unless the error is the kernel's want.
+func answers(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
+// eventually waits until the kernel has come round to it.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still waiting for %s", what)
+		}
+	}
+}
