@@ -7,6 +7,7 @@
 //	change.go     changing them
 //	parse.go      reading the kernel's link messages
 //	namespace.go  ids of other namespaces, and the links there
+//	move.go       moving a link to another namespace
 //	vlan.go       VLANs of bridge ports
 //	inet.go       addresses and routes
 //	event.go      waiting for the kernel to say that something changed
