@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,4 +133,9 @@ func eventually(t testing.TB, what string, done func() bool) {
 			t.Fatalf("still waiting for %s", what)
 		}
 	}
+}
+
+// answersOne reports whether the error is one of those.
+func answersOne(err error, those ...error) bool {
+	return slices.ContainsFunc(those, func(one error) bool { return errors.Is(err, one) })
 }

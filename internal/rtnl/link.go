@@ -40,6 +40,7 @@ type Link struct {
 
 	Mode string // of a macvlan or ipvlan: "bridge", "l2", ...
 	VLAN int    // tag of a vlan link
+	PKey uint16 // partition key of an ipoib link
 
 	// PermMAC, ParentDev and ParentBus say which piece of hardware it is; they
 	// are empty for most virtual links, and up to the driver.
@@ -175,8 +176,8 @@ func (c *Conn) AddVeth(v Veth) error {
 	return c.write(req)
 }
 
-// Child is a link to be made on a parent: a macvlan, ipvlan or vlan; or, with
-// no parent, a dummy.
+// Child is a link to be made on a parent: a macvlan, ipvlan, vlan or ipoib;
+// or, with no parent, a dummy.
 type Child struct {
 	Name   string
 	Kind   string
@@ -187,6 +188,7 @@ type Child struct {
 	Group  uint32
 	Mode   string // of a macvlan or ipvlan
 	VLAN   int    // tag of a vlan
+	PKey   uint16 // partition key of an ipoib, for example 0x8001
 }
 
 // Modes of the kinds that have one, as linux/if_link.h numbers them.
@@ -198,8 +200,10 @@ var (
 // AddChild makes the link under its final name in its namespace, in one
 // message.
 //
-//	ip link add link PARENT name NAME address MAC mtu M group G netns NS type KIND [mode MODE | id VLAN]
-func (c *Conn) AddChild(ch Child) error {
+//	ip link add link PARENT name NAME address MAC mtu M group G netns NS type KIND [mode MODE | id VLAN | pkey PKEY]
+func (c *Conn) AddChild(ch Child) error { return c.write(c.childRequest(ch)) }
+
+func (c *Conn) childRequest(ch Child) *nl.NetlinkRequest {
 	req := c.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	for _, a := range linkAttrs(ch.Name, ch.MTU, ch.Group, ch.MAC) {
@@ -220,9 +224,11 @@ func (c *Conn) AddChild(ch Child) error {
 		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_IPVLAN_MODE, nl.Uint16Attr(uint16(ipvlanModes[ch.Mode])))
 	case "vlan":
 		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(ch.VLAN)))
+	case "ipoib":
+		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_IPOIB_PKEY, nl.Uint16Attr(ch.PKey))
 	}
 	req.AddData(info)
-	return c.write(req)
+	return req
 }
 
 // AddBridge makes a bridge, down and without the spanning tree protocol.

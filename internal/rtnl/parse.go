@@ -112,7 +112,7 @@ func (l *Link) parseInfo(b []byte) {
 	switch l.Kind {
 	case "bridge":
 		l.parseBridge(data)
-	case "macvlan", "ipvlan", "vlan":
+	case "macvlan", "ipvlan", "vlan", "ipoib":
 		l.parseChild(data)
 	}
 	if l.Slave == "bridge" {
@@ -166,6 +166,8 @@ func (l *Link) parseChild(b []byte) {
 			named(ipvlanModes, uint32(nl.NativeEndian().Uint16(d.Value)))
 		case l.Kind == "vlan" && d.Attr.Type == nl.IFLA_VLAN_ID && len(d.Value) >= 2:
 			l.VLAN = int(nl.NativeEndian().Uint16(d.Value))
+		case l.Kind == "ipoib" && d.Attr.Type == nl.IFLA_IPOIB_PKEY && len(d.Value) >= 2:
+			l.PKey = nl.NativeEndian().Uint16(d.Value)
 		}
 	}
 }
