@@ -13,6 +13,7 @@
 //	event.go      waiting for the kernel to say that something changed
 //	sysctl.go     net.* sysctls of the namespace
 //	ethtool.go    checksum offload
+//	wiphy.go      Wi-Fi radios
 //
 // It decides nothing: no names, no defaults, no policy. Errors are the
 // kernel's own (a [syscall.Errno], with the kernel's text where it gives one);
