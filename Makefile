@@ -25,7 +25,7 @@ test: ## run every test (as root: installs what is missing, Debian/Ubuntu)
 	@if [ "$$(id -u)" = 0 ]; then \
 		set -ex; \
 		./e2e/install.sh engines; \
-		GOPIPEWORK_REQUIRE=root,docker,ipv6,podman,lxc,containerd,machine $(GO) test -timeout 10m ./...; \
+		GOPIPEWORK_REQUIRE=root,docker,ipv6,podman,lxc,containerd,machine,ovs $(GO) test -timeout 10m ./...; \
 	else \
 		echo "not root: the tests that need namespaces or a Docker Engine are left out"; \
 		$(GO) test -timeout 10m ./...; \

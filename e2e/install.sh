@@ -11,10 +11,11 @@ declare -A package=(
 	[ps]=procps [modprobe]=kmod [grep]=grep [sed]=sed
 )
 
-# What only some need: the engines of the tests, the kernel of make kernels.
+# What only some need: the engines and the Open vSwitch of the tests, the kernel of
+# make kernels.
 for extra in "$@"; do
 	case $extra in
-	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap) ;;
+	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch) ;;
 	kernels) package+=([linux.uml]=user-mode-linux [depmod]=kmod) ;;
 	esac
 done

@@ -3,8 +3,8 @@
 // Package e2e runs the built program for real: on hosts that the tests make,
 // with a Docker Engine that the tests start.
 //
-// GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6), with
-// commas: a test that would be skipped for want of it then fails.
+// GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6, ovs),
+// with commas: a test that would be skipped for want of it then fails.
 package e2e
 
 import (
@@ -71,6 +71,12 @@ func need(t *testing.T, what ...string) {
 			}
 		case "docker":
 			for _, c := range []string{"dockerd", "containerd", "runc", "docker"} {
+				if _, err := exec.LookPath(c); err != nil {
+					missing = err.Error()
+				}
+			}
+		case "ovs":
+			for _, c := range []string{"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"} {
 				if _, err := exec.LookPath(c); err != nil {
 					missing = err.Error()
 				}

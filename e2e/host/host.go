@@ -7,6 +7,7 @@
 //	hold.go    the process that holds the namespaces, and sweeps up after them
 //	guest.go   guests that need no container engine: bare network namespaces
 //	engine.go  a real dockerd on the host, and containers
+//	ovs.go     a real Open vSwitch on the host
 //	state.go   what the host's network looks like, as text that can be compared
 //	build.go   the program itself, built as it is shipped
 //
