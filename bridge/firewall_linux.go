@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -242,49 +239,6 @@ func servesBackend(program string, backend Backend) bool {
 		return !isLegacy
 	}
 	return !isNFT
-}
-
-type missingToolError struct{ name string }
-
-func (e *missingToolError) Error() string { return "no program " + e.name + " on this host" }
-
-// toolError is an iptables that ran and refused.
-type toolError struct {
-	exit int
-	text string // what it said, on one line
-}
-
-func (e *toolError) Error() string {
-	if e.text == "" {
-		return fmt.Sprintf("exit status %d", e.exit)
-	}
-	return e.text
-}
-
-// toolTimeout bounds the wait for the lock that all users of iptables share.
-const toolTimeout = 5 * time.Second
-
-// runTool runs a program in the calling thread's network namespace, which a
-// child inherits, and returns its output.
-func runTool(ctx context.Context, bin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, bin, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second
-	// Out of the terminal's process group: its Ctrl-C is for us, and must not
-	// end an undo in the middle.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err := cmd.Run()
-	if ctx.Err() != nil && err != nil {
-		return "", ctx.Err()
-	}
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		text := strings.Join(strings.Fields(stderr.String()), " ")
-		return "", &toolError{exit: exit.ExitCode(), text: text}
-	}
-	return stdout.String(), err
 }
 
 // toolFault says what kind of error a run of iptables ended in.
