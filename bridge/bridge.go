@@ -27,7 +27,7 @@ type maker interface {
 }
 
 // ErrLeft is in the error of an Add that could not clean up after itself.
-var ErrLeft = errors.New("the bridge could not be deleted again")
+var ErrLeft = errors.New("it could not be deleted again")
 
 // Add makes the bridge and sets it up, without the spanning tree protocol, and
 // returns its index. On an error there is no bridge, unless it is [ErrLeft].

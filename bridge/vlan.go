@@ -99,17 +99,31 @@ func (v VLAN) IsZero() bool { return v.PVID == 0 && len(v.Tagged) == 0 }
 
 // String returns the shortest word that [ParseVLAN] reads as v; "" for none.
 func (v VLAN) String() string {
-	var items []string
-	if v.PVID != 0 {
-		items = append(items, strconv.Itoa(v.PVID))
+	switch pvid := strconv.Itoa(v.PVID); {
+	case v.IsZero():
+		return ""
+	case len(v.Tagged) == 0:
+		return pvid
+	case v.PVID != 0:
+		return pvid + "," + tagWords(v.Tagged)
 	}
-	for _, r := range v.Tagged {
-		items = append(items, r.String())
+	word := v.Tagged[0].String()
+	if v.Tagged[0].First == v.Tagged[0].Last {
+		word += "t"
 	}
-	if v.PVID == 0 && len(items) > 0 && v.Tagged[0].First == v.Tagged[0].Last {
-		items[0] += "t"
+	if rest := v.Tagged[1:]; len(rest) > 0 {
+		word += "," + tagWords(rest)
 	}
-	return strings.Join(items, ",")
+	return word
+}
+
+// tagWords returns 20-30,40.
+func tagWords(ranges []TagRange) string {
+	words := make([]string, len(ranges))
+	for i, r := range ranges {
+		words[i] = r.String()
+	}
+	return strings.Join(words, ",")
 }
 
 // String returns 20-30, or 20 where there is one tag alone.

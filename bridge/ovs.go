@@ -1,0 +1,236 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/shell"
+)
+
+// Open vSwitch as data: what it has, what of it is ours, and the ovs-vsctl
+// commands that change it. ovs_linux.go runs them.
+//
+// It is spoken to through ovs-vsctl, not in its database's own protocol: what
+// --dry-run prints and what is done are then the same words, and waiting for
+// ovs-vswitchd is the program's business.
+
+// OVS is the Open vSwitch of this host.
+type OVS struct {
+	Running bool   // its database answers, and there is an ovs-vsctl to speak to it
+	Missing string // where it does not: why
+	Kernel  bool   // this kernel has the datapath of Open vSwitch
+	Bridges []OVSBridge
+}
+
+// OVSBridge is a bridge of Open vSwitch.
+type OVSBridge struct {
+	Name     string
+	Datapath string // datapath_type: "" or "system" is the kernel's, "netdev" that of ovs-vswitchd itself
+	Ours     bool
+	Made     bool      // ovs-vswitchd could make it
+	Error    string    // what it said, where it could not and said anything
+	Ports    []OVSPort // without the one that has the bridge's name
+}
+
+// OVSPort is a link that is a port of an Open vSwitch bridge, and what its
+// record says. Of a bond, each link is one.
+type OVSPort struct {
+	Bridge string
+	Name   string // of the link
+	VLAN   VLAN
+	Mode   string            // vlan_mode, as it stands
+	Mark   string            // external_ids:gopipework; "" is not ours
+	IDs    map[string]string // the other external_ids of the Interface record
+	Number int               // OpenFlow port number; below 1 ovs-vswitchd has not got the link
+	Error  string            // why it has not
+}
+
+// The types of datapath that a bridge of ours can have.
+const (
+	KernelDatapath    = ""
+	UserspaceDatapath = "netdev"
+)
+
+const (
+	ovsMarkKey    = "gopipework" // in external_ids: the mark
+	ovsBridgeMark = "bridge"
+	ovsPackage    = "openvswitch-switch"
+	kernelModule  = "openvswitch"
+)
+
+// Datapath is the type of datapath for a bridge that we make.
+func (o OVS) Datapath() string {
+	if o.Kernel {
+		return KernelDatapath
+	}
+	return UserspaceDatapath
+}
+
+// Bridge returns the bridge of that name.
+func (o OVS) Bridge(name string) (OVSBridge, bool) {
+	for _, b := range o.Bridges {
+		if b.Name == name {
+			return b, true
+		}
+	}
+	return OVSBridge{}, false
+}
+
+// Port returns the port that the link of that name is, of whatever bridge.
+func (o OVS) Port(link string) (OVSPort, bool) {
+	for _, b := range o.Bridges {
+		for _, p := range b.Ports {
+			if p.Name == link {
+				return p, true
+			}
+		}
+	}
+	return OVSPort{}, false
+}
+
+// OurPorts returns the ports that carry our mark, of all bridges.
+func (o OVS) OurPorts() []OVSPort {
+	var ours []OVSPort
+	for _, b := range o.Bridges {
+		for _, p := range b.Ports {
+			if p.Mark != "" {
+				ours = append(ours, p)
+			}
+		}
+	}
+	return ours
+}
+
+// DeadPorts returns those of our ports whose link is not among the host's.
+// Open vSwitch keeps a port when its link goes.
+func (o OVS) DeadPorts(links map[string]bool) []OVSPort {
+	return slices.DeleteFunc(o.OurPorts(), func(p OVSPort) bool { return links[p.Name] })
+}
+
+// Require returns an unsupported error where there is no Open vSwitch here.
+func (o OVS) Require(op, object string) error {
+	if o.Running {
+		return nil
+	}
+	return noOVS(op, object, o.Missing)
+}
+
+func noOVS(op, object, why string) error {
+	return fault.New(fault.Unsupported, op, object, "there is no Open vSwitch here: %s", why).
+		WithHint("install the package %s, and start it", ovsPackage)
+}
+
+// Userspace reports whether the bridge's frames are moved by ovs-vswitchd,
+// which takes a packet's checksum for done that the kernel leaves to a NIC.
+func (b OVSBridge) Userspace() bool { return b.Datapath == UserspaceDatapath }
+
+func (b OVSBridge) inKernel() bool { return b.Datapath == KernelDatapath || b.Datapath == "system" }
+
+// AddCommand is the same as a person would type it.
+func (b OVSBridge) AddCommand() string { return ovsCommand(b.addArgs()) }
+
+// DeleteCommand is the same as a person would type it.
+func (b OVSBridge) DeleteCommand() string { return ovsCommand(b.deleteArgs()) }
+
+func (b OVSBridge) addArgs() []string {
+	args := []string{"add-br", b.Name, "--", "set", "Bridge", b.Name}
+	if b.Datapath != KernelDatapath {
+		args = append(args, "datapath_type="+b.Datapath)
+	}
+	return append(args, ovsID(ovsMarkKey, ovsBridgeMark))
+}
+
+func (b OVSBridge) deleteArgs() []string { return []string{"del-br", b.Name} }
+
+// AddCommand is the same as a person would type it.
+func (p OVSPort) AddCommand() string { return ovsCommand(p.addArgs()) }
+
+// DeleteCommand is the same as a person would type it.
+func (p OVSPort) DeleteCommand() string { return ovsCommand(p.deleteArgs()) }
+
+func (p OVSPort) addArgs() []string {
+	args := append([]string{"add-port", p.Bridge, p.Name}, p.VLAN.ovsColumns()...)
+	args = append(args, "--", "set", "Interface", p.Name, ovsID(ovsMarkKey, p.Mark))
+	for _, key := range slices.Sorted(maps.Keys(p.IDs)) {
+		args = append(args, ovsID(key, p.IDs[key]))
+	}
+	return args
+}
+
+func (p OVSPort) deleteArgs() []string { return []string{"del-port", p.Bridge, p.Name} }
+
+// The values of vlan_mode that are written (ovs-vswitchd.conf.db(5), Port).
+const (
+	modeAccess         = "access"
+	modeNativeUntagged = "native-untagged"
+	modeTrunk          = "trunk"
+)
+
+// Carries reports whether the port is set up for v.
+func (p OVSPort) Carries(v VLAN) bool {
+	mode := p.Mode
+	switch {
+	case mode == "" && p.VLAN.PVID != 0:
+		mode = modeAccess
+	case mode == "":
+		mode = modeTrunk
+	}
+	return mode == v.ovsMode() && p.VLAN.PVID == v.PVID && slices.Equal(p.VLAN.Tagged, v.Tagged)
+}
+
+func (v VLAN) ovsMode() string {
+	switch {
+	case v.PVID == 0:
+		return modeTrunk
+	case len(v.Tagged) == 0:
+		return modeAccess
+	}
+	return modeNativeUntagged
+}
+
+// ovsColumns are the columns of a Port. An access port has its tag alone, as
+// pipework writes it.
+func (v VLAN) ovsColumns() []string {
+	if v.IsZero() {
+		return nil
+	}
+	var columns []string
+	if v.PVID != 0 {
+		columns = append(columns, "tag="+strconv.Itoa(v.PVID))
+	}
+	if len(v.Tagged) > 0 {
+		columns = append(columns, "trunks="+tagWords(v.Tagged), "vlan_mode="+v.ovsMode())
+	}
+	return columns
+}
+
+func ovsCommand(args []string) string { return shell.Line(append([]string{"ovs-vsctl"}, args...)) }
+
+func ovsID(key, value string) string { return "external_ids:" + ovsQuote(key) + "=" + ovsQuote(value) }
+
+// ovsPlain is what ovs-vsctl reads as one string without quotes.
+var ovsPlain = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
+// ovsQuote writes a string as ovs-vsctl reads it: as JSON has it, where it is
+// not plain (ovs-vsctl(8), "Database Values").
+func ovsQuote(s string) string {
+	if ovsPlain.MatchString(s) {
+		return s
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(ovsText(s)); err != nil {
+		return `""` // no string is an error
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// ovsText is what the database keeps of s: it knows only UTF-8.
+func ovsText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

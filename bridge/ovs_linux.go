@@ -1,0 +1,310 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// ObserveOVS returns what Open vSwitch has. Where none runs it starts no
+// process, and that is no error. OVS_RUNDIR says where to look, as it does for
+// ovs-vsctl.
+func ObserveOVS(ctx context.Context) (OVS, error) {
+	const op = "read Open vSwitch"
+	text, err := vsctl(ctx, ovsReadArgs()...)
+	if missing := (*missingOVSError)(nil); errors.As(err, &missing) {
+		return OVS{Missing: missing.why}, nil
+	}
+	if err != nil {
+		return OVS{}, ovsFault(op, "", err)
+	}
+	o := OVS{Running: true}
+	if o.Bridges, err = parseOVS(strings.NewReader(text)); err != nil {
+		return OVS{}, ovsFault(op, "", fmt.Errorf("what ovs-vsctl printed is not understood: %w", err))
+	}
+	if o.Kernel, err = HasKernelDatapath(); err != nil {
+		return OVS{}, ovsFault(op, "", err)
+	}
+	return o, nil
+}
+
+// HasKernelDatapath reports whether this kernel has the datapath of Open
+// vSwitch. The kernel loads the module on this question, if there is one, as
+// it does when ovs-vswitchd asks.
+func HasKernelDatapath() (bool, error) {
+	_, err := netlink.GenlFamilyGet("ovs_datapath")
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for the kernel's datapath: %w", err)
+	}
+	return true, nil
+}
+
+// Add makes the bridge with its Datapath, and waits until ovs-vswitchd has
+// made it. A name that is taken is a conflict. On an error there is no bridge,
+// unless it is [ErrLeft].
+func (b OVSBridge) Add(ctx context.Context) error {
+	const op = "add Open vSwitch bridge"
+	if err := checkOVSName(op, b.Name, b.Name); err != nil {
+		return err
+	}
+	_, err := vsctl(ctx, b.addArgs()...)
+	if nothingDone(err) {
+		return refusal(ctx, op, b.Name, err)
+	}
+	waited := err == nil
+	if err = ovsFault(op, b.Name, err); waited {
+		err = b.checkMade(ctx, op)
+	}
+	if err == nil {
+		return nil
+	}
+	if again := b.remove(context.WithoutCancel(ctx), waited); again != nil {
+		return fmt.Errorf("%w; %w: %w", err, ErrLeft, again)
+	}
+	return err
+}
+
+// checkMade looks whether ovs-vswitchd could make the bridge. ovs-vsctl exits
+// with 0 whether or not.
+func (b OVSBridge) checkMade(ctx context.Context, op string) error {
+	o, err := ObserveOVS(ctx)
+	if err != nil {
+		return err
+	}
+	now, _ := o.Bridge(b.Name)
+	switch {
+	case now.Made:
+		return nil
+	case now.Error != "":
+		return fault.New(fault.Failed, op, b.Name, "%s", now.Error)
+	case b.inKernel() && !o.Kernel:
+		return fault.New(fault.Unsupported, op, b.Name,
+			"this kernel has no Open vSwitch datapath (module %s, option OPENVSWITCH)", kernelModule).
+			WithHint("ovs-vswitchd can do without: %s", OVSBridge{Name: b.Name, Datapath: UserspaceDatapath}.AddCommand())
+	}
+	return fault.New(fault.Failed, op, b.Name, "ovs-vswitchd could not make it; its log says why")
+}
+
+// Delete takes the bridge away, if it is ours and has no port but its own.
+// That it is not there is no error.
+func (b OVSBridge) Delete(ctx context.Context) error { return b.remove(ctx, true) }
+
+func (b OVSBridge) remove(ctx context.Context, wait bool) error {
+	const op = "delete Open vSwitch bridge"
+	o, err := ObserveOVS(ctx)
+	if err != nil {
+		return err
+	}
+	now, found := o.Bridge(b.Name)
+	switch {
+	case !o.Running:
+		return o.Require(op, b.Name)
+	case !found:
+		return nil
+	case !now.Ours:
+		return fault.New(fault.Conflict, op, b.Name, "it is not ours")
+	case len(now.Ports) > 0:
+		return fault.New(fault.Conflict, op, b.Name, "it has the port %s", now.Ports[0].Name)
+	}
+	return ovsDelete(ctx, op, b.Name, b.deleteArgs(), wait)
+}
+
+// Add makes the link a port of the bridge, with its VLAN, Mark and IDs, in one
+// transaction, and waits until ovs-vswitchd has taken it. A link that is a
+// port already is a conflict. On an error there is no port, unless it is
+// [ErrLeft].
+func (p OVSPort) Add(ctx context.Context) error {
+	const op = "add Open vSwitch port"
+	if p.Mark == "" {
+		return fault.New(fault.Failed, op, p.Name, "a port without a mark could not be told from somebody else's")
+	}
+	if err := checkOVSName(op, p.Name, p.Bridge, p.Name); err != nil {
+		return err
+	}
+	_, err := vsctl(ctx, p.addArgs()...)
+	if nothingDone(err) {
+		return refusal(ctx, op, p.Name, err)
+	}
+	waited := err == nil
+	if err = ovsFault(op, p.Name, err); waited {
+		err = p.checkTaken(ctx, op)
+	}
+	if err == nil {
+		return nil
+	}
+	if again := p.remove(context.WithoutCancel(ctx), waited); again != nil {
+		return fmt.Errorf("%w; %w: %w", err, ErrLeft, again)
+	}
+	return err
+}
+
+// checkTaken looks whether ovs-vswitchd has taken the link. ovs-vsctl exits
+// with 0 whether or not.
+func (p OVSPort) checkTaken(ctx context.Context, op string) error {
+	o, err := ObserveOVS(ctx)
+	if err != nil {
+		return err
+	}
+	now, _ := o.Port(p.Name)
+	switch {
+	case now.Error != "":
+		return fault.New(fault.Failed, op, p.Name, "%s", now.Error)
+	case now.Number < 1:
+		return fault.New(fault.Failed, op, p.Name, "ovs-vswitchd did not take it; its log says why")
+	}
+	return nil
+}
+
+// Delete takes the port off its bridge if it is ours, and, where p has a Mark,
+// if that is its mark; otherwise it is a conflict. The link stays. That the
+// port is not there is no error.
+func (p OVSPort) Delete(ctx context.Context) error { return p.remove(ctx, true) }
+
+func (p OVSPort) remove(ctx context.Context, wait bool) error {
+	const op = "delete Open vSwitch port"
+	o, err := ObserveOVS(ctx)
+	if err != nil {
+		return err
+	}
+	now, found := o.Port(p.Name)
+	switch {
+	case !o.Running:
+		return o.Require(op, p.Name)
+	case !found || now.Bridge != p.Bridge:
+		return nil
+	case now.Mark == "":
+		return fault.New(fault.Conflict, op, p.Name, "it is not ours")
+	case p.Mark != "" && now.Mark != ovsText(p.Mark):
+		return fault.New(fault.Conflict, op, p.Name, "it is marked as %q", now.Mark)
+	}
+	return ovsDelete(ctx, op, p.Name, p.deleteArgs(), wait)
+}
+
+// ovsDelete waits until ovs-vswitchd has let go. Where that does not answer,
+// it is enough that the database has forgotten: ovs-vswitchd will obey it when
+// it is back.
+func ovsDelete(ctx context.Context, op, object string, args []string, wait bool) error {
+	var err error
+	if wait {
+		if _, err = vsctl(ctx, args...); err == nil {
+			return nil
+		}
+	}
+	if !wait || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		_, err = vsctl(ctx, append([]string{"--no-wait", "--if-exists"}, args...)...)
+	}
+	return ovsFault(op, object, err)
+}
+
+// checkOVSName refuses what ovs-vsctl might read as something else.
+func checkOVSName(op, object string, names ...string) error {
+	for _, name := range names {
+		if !ruleName.MatchString(name) {
+			return fault.New(fault.Unsupported, op, object, "ovs-vsctl cannot name interface %q", name)
+		}
+	}
+	return nil
+}
+
+// vsctl runs ovs-vsctl in the calling thread's network namespace. It finds out
+// first, for next to nothing, whether there is a database to speak to.
+func vsctl(ctx context.Context, args ...string) (string, error) {
+	if err := dialOVS(ctx); err != nil {
+		return "", err
+	}
+	bin, err := findVsctl()
+	if err != nil {
+		return "", err
+	}
+	return runTool(ctx, bin, append([]string{vsctlTimeout}, args...)...)
+}
+
+// vsctlTimeout ends an ovs-vsctl that outlives us, in seconds; one that does
+// not is ended by runTool, earlier.
+const vsctlTimeout = "--timeout=10"
+
+// missingOVSError says why there is no Open vSwitch here.
+type missingOVSError struct{ why string }
+
+func (e *missingOVSError) Error() string { return e.why }
+
+func dialOVS(ctx context.Context) error {
+	dir := os.Getenv("OVS_RUNDIR")
+	if dir == "" {
+		dir = "/var/run/openvswitch"
+	}
+	socket := filepath.Join(dir, "db.sock")
+	c, err := (&net.Dialer{Timeout: toolTimeout}).DialContext(ctx, "unix", socket)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ECONNREFUSED):
+		return &missingOVSError{"no ovsdb-server answers at " + socket}
+	case err != nil:
+		return err
+	}
+	return c.Close()
+}
+
+// findVsctl finds the program also with a PATH that lacks its directory.
+func findVsctl() (string, error) {
+	for _, file := range []string{"ovs-vsctl", "/usr/bin/ovs-vsctl", "/usr/local/bin/ovs-vsctl"} {
+		if path, err := exec.LookPath(file); err == nil {
+			return path, nil
+		}
+	}
+	return "", &missingOVSError{"ovsdb-server runs, but no program ovs-vsctl is installed"}
+}
+
+// nothingDone reports whether a run of ovs-vsctl ended before it changed the
+// database. After one that was ended by a timeout nobody knows.
+func nothingDone(err error) bool {
+	return err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
+}
+
+// refusal says why ovs-vsctl added nothing: most often the name is taken.
+func refusal(ctx context.Context, op, name string, err error) error {
+	if o, lookErr := ObserveOVS(ctx); lookErr == nil {
+		if _, taken := o.Bridge(name); taken {
+			return fault.New(fault.Conflict, op, name, "there is an Open vSwitch bridge of that name already")
+		}
+		if p, taken := o.Port(name); taken {
+			return fault.New(fault.Conflict, op, name, "it is a port of the Open vSwitch bridge %s already", p.Bridge)
+		}
+	}
+	return ovsFault(op, name, err)
+}
+
+// ovsFault says what kind of error a run of ovs-vsctl ended in; nil for nil.
+func ovsFault(op, object string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if missing := (*missingOVSError)(nil); errors.As(err, &missing) {
+		return noOVS(op, object, missing.why)
+	}
+	out := &fault.Error{Code: fault.Failed, Op: op, Object: object, Err: err}
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		out.Code = fault.Interrupted
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		out.Code = fault.Timeout
+		out.Err = fmt.Errorf("ovsdb-server or ovs-vswitchd did not answer: %w", err)
+	case errors.Is(err, fs.ErrPermission):
+		out.Code = fault.Permission
+	}
+	return out
+}
