@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -24,7 +25,8 @@ type builder struct {
 	names names
 	kind  Kind // what HOSTIF turned out to be
 	plug  plug
-	tag   int // VLAN, on a network card; 0: none
+	tag   int         // VLAN, on a network card; 0: none
+	vlan  bridge.VLAN // on a switch
 	mtu   int
 	plan  *Plan
 }
@@ -102,6 +104,13 @@ func (b *builder) marked() *rtnl.Link {
 
 // clear plans for what a killed run has left under the name to go.
 func (b *builder) clear() {
+	port := b.names.port
+	if b.f.Own != nil {
+		port = b.f.Own.Name
+	}
+	if p, ok := b.f.OVS.Port(port); ok && p.Mark != "" {
+		b.add(delOVSPort{p}) // its link may have gone long ago
+	}
 	switch {
 	case b.f.Own != nil:
 		b.add(delLink{b.f.Own.Name, b.f.Own.Index})
@@ -178,7 +187,7 @@ func (b *builder) done() Plan {
 			Addresses: append([]netip.Prefix{}, b.Addrs...),
 			Gateway:   append([]netip.Addr{}, b.Gateways...),
 		},
-		Host:  Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.tag)},
+		Host:  Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.tag) + b.vlan.String()},
 		State: Complete,
 	}
 	if b.kind.pair() {

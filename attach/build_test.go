@@ -104,7 +104,7 @@ func errorText(err error) string {
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode}
-	bools := map[string]*bool{"--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--direct-phys": &w.DirectPhys}
+	bools := map[string]*bool{"--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--direct-phys": &w.DirectPhys}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -255,7 +255,26 @@ var factChanges = map[string]func(*Facts){
 	"our-gateway": func(f *Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Set: true})
 	},
-	"ipv6-on": func(f *Facts) { f.IPv6Off = false },
-	"no-ipv6": func(f *Facts) { f.NoIPv6 = true },
-	"reaches": func(f *Facts) { f.Reaches = true },
+	"ipv6-on":    func(f *Facts) { f.IPv6Off = false },
+	"ovs":        func(f *Facts) { f.OVS = bridge.OVS{Running: true} },
+	"ovs-kernel": func(f *Facts) { f.OVS.Kernel = true },
+	"ovs-bridge": func(f *Facts) {
+		f.Base = &rtnl.Link{Index: brIndex, Name: "ovsbr0", Kind: "tun", MTU: 1500, Up: true}
+		f.OVS = bridge.OVS{Running: true, Bridges: []bridge.OVSBridge{{Name: "ovsbr0", Datapath: bridge.UserspaceDatapath, Made: true}}}
+	},
+	"ovs-dead": func(f *Facts) {
+		f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl4321", Mark: "gopipework docker:ffffffffffff eth1 old"}}
+	},
+	"ovs-port": func(f *Facts) { f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl4321"}} },
+	"ovs-attached": func(f *Facts) {
+		base := f.Base
+		pair(f)
+		f.Base, f.OwnOn, f.Own.Master = base, nil, 0
+		f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl4321", VLAN: bridge.VLAN{PVID: 10}, Mark: f.Own.Alias}}
+	},
+	"filters":      func(f *Facts) { b := bridgeFact(f); b.VLANFiltering, b.DefaultPVID = true, 1 },
+	"default-pvid": func(f *Facts) { bridgeFact(f).DefaultPVID = 1 },
+	"in-vlan-10":   func(f *Facts) { f.PortVLANs = []rtnl.PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}} },
+	"no-ipv6":      func(f *Facts) { f.NoIPv6 = true },
+	"reaches":      func(f *Facts) { f.Reaches = true },
 }

@@ -35,7 +35,9 @@ type DetachFacts struct {
 	Ours    []Pair       // what is ours between the host and this guest
 	Foreign []*rtnl.Link // the guest's other links
 	Bridges map[int]Switch
-	Parents map[int]Parent // VLAN sub-interfaces of ours that a child is on
+	OVS     bridge.OVS      // looked at only if a pair is in it
+	InUse   map[string]bool // its bridges that somebody has given an address
+	Parents map[int]Parent  // VLAN sub-interfaces of ours that a child is on
 }
 
 // Pair is one of ours, described and by its end on the host; or, where it has
@@ -58,6 +60,7 @@ type Switch struct {
 	Ports    []*rtnl.Link
 	InUse    bool // somebody has given the bridge an address
 	Firewall bridge.Firewall
+	VLANs    map[int]string // of its ports that have any but the default, by index
 }
 
 // Detach takes attachments of the guest back: the pair, the firewall rules
@@ -91,8 +94,9 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	found := findNamespaces(m.sides[host], ends, &m.guests[guest])
 	defer found.close()
 	inners := map[int]bool{}
+	d := describer{ctx: ctx, host: m.sides[host]}
 	for _, l := range ends {
-		a, err := describe(m.sides[host], l, found[l.PeerNS])
+		a, err := d.describe(l, found[l.PeerNS])
 		if errors.Is(err, rtnl.ErrNotFound) {
 			continue // the guest has deleted its end, and ours with it
 		}
@@ -101,7 +105,16 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 		}
 		f.Ours = append(f.Ours, Pair{Attachment: a, Port: l})
 		inners[l.Peer] = true
+		if a.Host.Kind == string(KindOVS) {
+			continue
+		}
 		if err := observeSwitch(ctx, m.sides[host], l.Master, f.Bridges); err != nil {
+			return f, err
+		}
+	}
+	if d.ovs != nil {
+		f.OVS = *d.ovs
+		if f.InUse, err = ovsInUse(m.sides[host], f.OVS); err != nil {
 			return f, err
 		}
 	}
@@ -170,6 +183,16 @@ func observeSwitch(ctx context.Context, k kernel, index int, seen map[int]Switch
 		s.InUse = inUse(index, addrs)
 		return err
 	})
+	if o.err == nil && turnedOn(s.Link) {
+		o.look("the VLANs of the bridge", func() error {
+			all, err := k.PortVLANs()
+			s.VLANs = map[int]string{}
+			for _, p := range s.Ports {
+				s.VLANs[p.Index] = vlanOf(all[p.Index], s.Link)
+			}
+			return err
+		})
+	}
 	o.look("the firewall", func() error {
 		return k.Run(func() (err error) {
 			s.Firewall, err = bridge.ObserveFirewall(ctx, s.Name)
@@ -180,54 +203,103 @@ func observeSwitch(ctx context.Context, k kernel, index int, seen map[int]Switch
 	return o.err
 }
 
-// BuildDetach decides what goes. Rules go first: should one of them not, what
-// was done can be undone, and the pair still shows what there is to do.
+// BuildDetach decides what goes. Rules and records go first: should one of them
+// not, what was done can be undone, and the pair still shows what there is to
+// do.
 func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	chosen, err := sel.choose(f)
 	if err != nil {
 		return Plan{}, err
 	}
-	p := Plan{Attachments: []Attachment{}}
-	going := map[int]bool{}
-	var links []Step
+	d := detacher{f: f, going: map[int]bool{}}
+	d.plan.Attachments = []Attachment{}
 	for _, c := range chosen {
-		p.Attachments = append(p.Attachments, c.Attachment)
-		if c.Child != nil {
-			links = append(links, delInner{place{guest, f.Guest.enter()}, c.Child.Name, c.Child.Index})
-			if parent, ok := f.Parents[c.Child.Peer]; ok {
-				parent.Users--
-				f.Parents[c.Child.Peer] = parent
-			}
-			continue
-		}
-		links = append(links, delLink{c.Port.Name, c.Port.Index})
-		going[c.Port.Index] = true
+		d.plan.Attachments = append(d.plan.Attachments, c.Attachment)
+		d.take(c)
 	}
-	for _, index := range slices.Sorted(maps.Keys(f.Parents)) {
-		if parent := f.Parents[index]; parent.Users == 0 {
-			links = append(links, delLink{parent.Name, parent.Index})
+	d.parents()
+	d.switches()
+	d.ovs()
+	d.plan.Steps = append(d.plan.Steps, d.links...)
+	d.plan.Steps = append(d.plan.Steps, d.last...)
+	return d.plan, nil
+}
+
+// detacher is one BuildDetach on its way.
+type detacher struct {
+	f     DetachFacts
+	plan  Plan
+	links []Step       // that delete links: after all that can be undone
+	last  []Step       // what goes when the links have gone
+	going map[int]bool // ports, by index
+}
+
+// take plans for one attachment to go, and notes what it leaves behind.
+func (d *detacher) take(c Pair) {
+	if c.Child != nil {
+		d.links = append(d.links, delInner{place{guest, d.f.Guest.enter()}, c.Child.Name, c.Child.Index})
+		if parent, ok := d.f.Parents[c.Child.Peer]; ok {
+			parent.Users--
+			d.f.Parents[c.Child.Peer] = parent
+		}
+		return
+	}
+	if p, ok := d.f.OVS.Port(c.Port.Name); ok && p.Mark != "" {
+		d.plan.Steps = append(d.plan.Steps, delOVSPort{p})
+	}
+	d.links = append(d.links, delLink{c.Port.Name, c.Port.Index})
+	d.going[c.Port.Index] = true
+}
+
+// parents plans for VLAN sub-interfaces of ours that nothing is on any more.
+func (d *detacher) parents() {
+	for _, index := range slices.Sorted(maps.Keys(d.f.Parents)) {
+		if parent := d.f.Parents[index]; parent.Users == 0 {
+			d.links = append(d.links, delLink{parent.Name, parent.Index})
 		}
 	}
-	for _, index := range slices.Sorted(maps.Keys(f.Bridges)) {
-		s := f.Bridges[index]
-		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return going[l.Index] })
+}
+
+// switches plans for what stood for ports that go: rules, VLAN filtering, and
+// the bridge itself.
+func (d *detacher) switches() {
+	for _, index := range slices.Sorted(maps.Keys(d.f.Bridges)) {
+		s := d.f.Bridges[index]
+		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return d.going[l.Index] })
 		if len(rest) == len(s.Ports) {
 			continue // nothing of this bridge goes
 		}
-		stays := func(port string) bool {
-			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return isOurs(l) && (port == "" || l.Name == port) })
+		ours := func(has func(*rtnl.Link) bool) bool {
+			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return isOurs(l) && has(l) })
 		}
 		for _, r := range s.Firewall.OursFor(s.Name, "") {
-			if !stays(r.Port) {
-				p.Steps = append(p.Steps, delRule{r})
+			if !ours(func(l *rtnl.Link) bool { return r.Port == "" || l.Name == r.Port }) {
+				d.plan.Steps = append(d.plan.Steps, delRule{r})
 			}
 		}
+		if turnedOn(s.Link) && !ours(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
+			d.last = append(d.last, unfilterVLANs{s.Name})
+		}
 		if isOurs(s.Link) && len(rest) == 0 && !s.InUse {
-			links = append(links, delLink{s.Name, s.Index})
+			d.links = append(d.links, delLink{s.Name, s.Index})
 		}
 	}
-	p.Steps = append(p.Steps, links...)
-	return p, nil
+}
+
+// ovs plans for the bridges of Open vSwitch that we made and that have no port
+// any more.
+func (d *detacher) ovs() {
+	for _, br := range d.f.OVS.Bridges {
+		rest := slices.DeleteFunc(slices.Clone(br.Ports), func(p bridge.OVSPort) bool {
+			return slices.ContainsFunc(d.plan.Steps, func(s Step) bool {
+				del, ok := s.(delOVSPort)
+				return ok && del.Name == p.Name
+			})
+		})
+		if br.Ours && len(rest) == 0 && len(br.Ports) > 0 && !d.f.InUse[br.Name] {
+			d.last = append(d.last, delOVSBridge{br})
+		}
+	}
 }
 
 // inUse reports whether somebody has given a link an address: its own

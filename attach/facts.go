@@ -24,6 +24,9 @@ type Facts struct {
 	Tagged *rtnl.Link // what has the name of its VLAN sub-interface; nil: nothing
 	New    NewMACs
 
+	OVS       bridge.OVS      // looked at only if it may matter
+	PortVLANs []rtnl.PortVLAN // of Own
+
 	Firewall       bridge.Firewall
 	FirewallUnread string // why it could not be read, where that does not matter
 
@@ -120,6 +123,16 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	if f.Own != nil && f.Own.Master != 0 {
 		o.look("the bridge of "+f.Own.Name, func() (err error) { f.OwnOn, err = o.host.LinkByIndex(f.Own.Master); return unlessNotFound(err) })
 	}
+	if f.OwnOn != nil && f.OwnOn.VLANFiltering {
+		o.look("the VLANs of "+f.Own.Name, func() error {
+			all, err := o.host.PortVLANs()
+			f.PortVLANs = all[f.Own.Index]
+			return err
+		})
+	}
+	if mayBeOVS(s.HostIF, f) {
+		f.OVS = o.ovs(ctx, o.host)
+	}
 	if s.MAC != nil && f.Base != nil {
 		f.MACs = o.stations(f.Base.Index)
 	}
@@ -173,6 +186,29 @@ func (o *observer) base(h HostIF) *rtnl.Link {
 			WithHint("name the one that is meant")
 	})
 	return nil
+}
+
+// mayBeOVS reports whether Open vSwitch has to be asked: the kind is said, or
+// the name is that of a link such as its bridges have, or of none; or the pair
+// that is there is in no bridge of the kernel's.
+func mayBeOVS(h HostIF, f Facts) bool {
+	switch {
+	case h.Kind == KindOVS, f.Own != nil && (f.OwnOn == nil || f.OwnOn.Kind != "bridge"):
+		return true
+	case h.Kind != KindAny:
+		return false
+	case f.Base == nil:
+		return strings.HasPrefix(h.Name, "ovs")
+	}
+	return f.Base.Kind == "openvswitch" || f.Base.Kind == "tun"
+}
+
+// ovs looks at the host's Open vSwitch.
+func (o *looker) ovs(ctx context.Context, k kernel) (ovs bridge.OVS) {
+	o.look("Open vSwitch", func() error {
+		return k.Run(func() (err error) { ovs, err = bridge.ObserveOVS(ctx); return err })
+	})
+	return ovs
 }
 
 // byName returns nil for a link that is not there.

@@ -14,12 +14,14 @@ import (
 
 // GCFacts are what planning a clean-up must know.
 type GCFacts struct {
-	Links     []*rtnl.Link // the host's
+	Links     []*rtnl.Link            // the host's
+	VLANs     map[int][]rtnl.PortVLAN // of its bridge ports; looked at only if it matters
 	Addrs     []rtnl.Addr
 	Rules     []bridge.Rule      // ours, of any bridge
 	Abandoned map[int]Attachment // half-made pairs that nobody works on, by their end's index
 	Inside    []HalfInside       // half-made links that are in a guest alone, and that nobody works on
-	Users     map[int][]user     // links on our VLAN sub-interfaces, by the index of those
+	OVS       bridge.OVS
+	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
 }
 
 // HalfInside is a link of ours that a killed run has left in a guest.
@@ -125,24 +127,28 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 			})
 		}
 	}
-	o.look("half-made pairs", func() error { return o.pairs(k, &f) })
+	if slices.ContainsFunc(f.Links, turnedOn) {
+		o.look("the VLANs of bridge ports", func() (err error) { f.VLANs, err = k.PortVLANs(); return err })
+	}
+	f.OVS = o.ovs(ctx, k)
+	o.look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
 	o.look("half-made links in guests", func() error { return o.insides(m, &f) })
 	return f, o.err
 }
 
 // pairs finds the half-made ones.
-func (o *gcObserver) pairs(k kernel, f *GCFacts) error {
+func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
 	half := slices.DeleteFunc(slices.Clone(f.Links), func(l *rtnl.Link) bool {
 		_, complete := ParseMark(l.Alias)
 		return !isOurs(l) || complete || l.Kind != "veth" || l.PeerNS < 0
 	})
-	o.found = findNamespaces(k, half, nil)
+	o.found = findNamespaces(d.host, half, nil)
 	for _, l := range half {
 		ns := o.found[l.PeerNS]
 		if ns == nil || !o.idle(ns) {
 			continue // whoever holds the namespace open is at work, or it is about to go
 		}
-		if a, err := describe(k, l, ns); err == nil {
+		if a, err := d.describe(l, ns); err == nil {
 			f.Abandoned[l.Index] = a
 		}
 	}
@@ -183,18 +189,54 @@ func BuildGC(f GCFacts) Plan {
 		p.Attachments = append(p.Attachments, h.Attachment)
 		links = append(links, delHalf{h.path, h.Guest.NetNS, h.Interface.Name, h.index})
 	}
+	p.Steps = append(p.Steps, f.deadPorts()...)
 	for _, r := range f.Rules {
 		if br := f.named(r.Bridge); br == nil || !f.hasPort(br, true, r.Port) {
 			p.Steps = append(p.Steps, delRule{r})
 		}
 	}
 	for _, l := range f.Links {
+		if l.Kind == "bridge" && turnedOn(l) && !f.filtered(l) {
+			links = append(links, unfilterVLANs{l.Name})
+		}
 		if f.unused(l) && !inUse(l.Index, f.Addrs) {
 			links = append(links, delLink{l.Name, l.Index})
 		}
 	}
 	p.Steps = append(p.Steps, links...)
+	p.Steps = append(p.Steps, f.emptyOVS()...)
 	return p
+}
+
+// deadPorts plans for the ports in Open vSwitch whose link has gone, or goes.
+func (f GCFacts) deadPorts() (steps []Step) {
+	for _, p := range f.OVS.OurPorts() {
+		if !f.stays(p) {
+			steps = append(steps, delOVSPort{p})
+		}
+	}
+	return steps
+}
+
+func (f GCFacts) stays(p bridge.OVSPort) bool {
+	l := f.named(p.Name)
+	if l == nil {
+		return p.Mark == ""
+	}
+	_, goes := f.Abandoned[l.Index]
+	return !goes
+}
+
+// emptyOVS plans for the bridges of Open vSwitch that we made, that keep no
+// port, and that nobody has given an address.
+func (f GCFacts) emptyOVS() (steps []Step) {
+	for _, br := range f.OVS.Bridges {
+		l := f.named(br.Name)
+		if br.Ours && !slices.ContainsFunc(br.Ports, f.stays) && (l == nil || !inUse(l.Index, f.Addrs)) {
+			steps = append(steps, delOVSBridge{br})
+		}
+	}
+	return steps
 }
 
 // unused reports whether a link of ours was made for others, of whom there are
@@ -222,6 +264,14 @@ func (f GCFacts) hasPort(bridge *rtnl.Link, ours bool, name string) bool {
 	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
 		_, goes := f.Abandoned[l.Index]
 		return l.Master == bridge.Index && !goes && (isOurs(l) || !ours) && (name == "" || l.Name == name)
+	})
+}
+
+// filtered reports whether a port of ours that stays has a VLAN on the bridge.
+func (f GCFacts) filtered(br *rtnl.Link) bool {
+	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
+		_, goes := f.Abandoned[l.Index]
+		return l.Master == br.Index && isOurs(l) && !goes && vlanOf(f.VLANs[l.Index], br) != ""
 	})
 }
 

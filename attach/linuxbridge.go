@@ -25,19 +25,18 @@ func (linuxBridge) settle(b *builder) error {
 			WithHint("choose another name for the bridge")
 	case b.Mode != "":
 		return b.refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", h.Name)
-	case b.VLAN == "":
-		return nil
 	}
-	if err := checkVLAN(b.VLAN); err != nil {
+	if err := b.settleVLAN(); err != nil {
 		return err
 	}
-	return b.refuse(fault.Unsupported, "this version does not set VLANs on a bridge")
+	return b.checkFiltering()
 }
 
 func (linuxBridge) free(b *builder) error { return b.checkPort() }
 
 func (linuxBridge) join(b *builder) {
 	b.bridge()
+	b.filtering()
 	b.firewall()
 	b.pair(b.HostIF.Name)
 	b.sysctls()
@@ -63,6 +62,7 @@ func (linuxBridge) differ(b *builder, differ differ) {
 		}
 		differ("bridge", there, b.HostIF.Name)
 	}
+	b.vlanDiffers(differ)
 	b.portDiffers(differ)
 }
 
@@ -85,7 +85,7 @@ func (b *builder) bridge() {
 	case !found.Up:
 		b.add(setLink{name: br.Name, set: rtnl.Change{Up: true}, down: true})
 	}
-	if found := b.f.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 {
+	if found := b.f.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && b.vlan.IsZero() {
 		b.warn("%s filters VLANs and has no default one: it drops what is not tagged", found.Name)
 	}
 	if found := b.f.Base; found != nil && found.STP {
@@ -133,10 +133,7 @@ func (s addBridge) do(_ context.Context, m *machine) error {
 			WithHint("the kernel needs the module bridge (CONFIG_BRIDGE)")
 	}
 	err = explain("make bridge", s.Name, err)
-	if errors.Is(err, bridge.ErrLeft) {
-		return withResidue(err, bridge.ErrLeft, []Step{s})
-	}
-	return err
+	return leftOver(err, s)
 }
 
 // undo leaves the bridge to whoever has come to use it meanwhile.

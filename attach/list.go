@@ -7,12 +7,13 @@ import (
 	"os"
 	"slices"
 
+	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // List returns the attachments that the host's links say there are, in the
 // order of their hosts' and ports' names; those of g alone, if it is not nil.
-func List(_ context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) {
+func List(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) {
 	if g != nil {
 		g = &Guest{GuestInfo: g.short(), Namespace: g.Namespace}
 	}
@@ -27,9 +28,10 @@ func List(_ context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) {
 	}
 	found := findNamespaces(k, ends, g)
 	defer found.close()
+	d := describer{ctx: ctx, host: k}
 	list := []Attachment{}
 	for _, l := range ends {
-		a, err := describe(k, l, found[l.PeerNS])
+		a, err := d.describe(l, found[l.PeerNS])
 		if errors.Is(err, rtnl.ErrNotFound) {
 			continue // detached while we looked
 		}
@@ -76,19 +78,22 @@ func (g *Guest) marked(l *rtnl.Link) bool {
 	return ok && m == g.mark(m.IfName)
 }
 
-// describe tells what an end of ours on the host is one end of. Its namespace
-// is nil if it could not be found. The error is ErrNotFound if the end is gone.
-func describe(k kernel, l *rtnl.Link, ns *namespace) (Attachment, error) {
+// describer tells what the host's ends of our pairs are ends of. What all of
+// them have in common it looks at once, and only if it has to.
+type describer struct {
+	ctx   context.Context
+	host  kernel
+	vlans map[int][]rtnl.PortVLAN // nil: not looked at
+	ovs   *bridge.OVS             // nil: not looked at
+}
+
+// describe tells it of one. Its namespace is nil if it could not be found. The
+// error is ErrNotFound if the end is gone.
+func (d *describer) describe(l *rtnl.Link, ns *namespace) (Attachment, error) {
 	a := Attachment{Host: Host{Kind: string(KindBridge), Port: l.Name}, State: Half}
 	a.Interface.Kind, a.Interface.Addresses, a.Interface.Gateway = l.Kind, noAddrs, noGateways
-	if l.Master != 0 {
-		master, err := k.LinkByIndex(l.Master)
-		if unlessNotFound(err) != nil {
-			return a, explain("find the bridge of", l.Name, err)
-		}
-		if err == nil {
-			a.Host.Name = master.Name
-		}
+	if err := d.plugged(l, &a.Host); err != nil {
+		return a, err
 	}
 	if m, ok := ParseMark(l.Alias); ok {
 		a.State = Complete
@@ -107,7 +112,49 @@ func describe(k kernel, l *rtnl.Link, ns *namespace) (Attachment, error) {
 	if errors.Is(err, rtnl.ErrNotFound) {
 		// The guest has deleted or moved its end. If deleted, ours is gone
 		// too; if moved, the mark says what there is to say.
-		_, err = k.LinkByIndex(l.Index)
+		_, err = d.host.LinkByIndex(l.Index)
 	}
 	return a, err
+}
+
+// plugged tells what switch an end is plugged into.
+func (d *describer) plugged(l *rtnl.Link, h *Host) error {
+	var master *rtnl.Link
+	if l.Master != 0 {
+		var err error
+		if master, err = d.host.LinkByIndex(l.Master); unlessNotFound(err) != nil {
+			return explain("find the bridge of", l.Name, err)
+		}
+	}
+	if master == nil || master.Kind != "bridge" {
+		return d.pluggedOVS(l, h)
+	}
+	h.Name = master.Name
+	if !master.VLANFiltering {
+		return nil
+	}
+	if d.vlans == nil {
+		var err error
+		if d.vlans, err = d.host.PortVLANs(); err != nil {
+			return explain("read", "the VLANs of bridge ports", err)
+		}
+	}
+	h.VLAN = vlanOf(d.vlans[l.Index], master)
+	return nil
+}
+
+// pluggedOVS asks Open vSwitch for an end that is in no bridge of the kernel's.
+func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
+	if d.ovs == nil {
+		var o looker
+		ovs := o.ovs(d.ctx, d.host)
+		if o.err != nil {
+			return o.err
+		}
+		d.ovs = &ovs
+	}
+	if p, ok := d.ovs.Port(l.Name); ok {
+		h.Kind, h.Name, h.VLAN = string(KindOVS), p.Bridge, p.VLAN.String()
+	}
+	return nil
 }

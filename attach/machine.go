@@ -33,6 +33,7 @@ type reader interface {
 	NamespaceID(ns *os.File) (int, error)
 	Addrs() ([]rtnl.Addr, error)
 	Routes() ([]rtnl.Route, error)
+	PortVLANs() (map[int][]rtnl.PortVLAN, error)
 	Sysctl(path string) (string, error)
 }
 
@@ -41,6 +42,10 @@ type writer interface {
 	AddChild(rtnl.Child) error
 	AddBridge(name string, mac net.HardwareAddr, mtu int, group uint32) error
 	SetLink(index int, ch rtnl.Change) error
+	SetVLANFiltering(bridge int, on bool) error
+	AddPortVLANs(port int, vlans []rtnl.PortVLAN) error
+	DelPortVLANs(port int, vlans []rtnl.PortVLAN) error
+	SetTxChecksum(index int, on bool) error
 	AddAltName(index int, name string) error
 	DelAltName(index int, name string) error
 	DelLink(index int) error

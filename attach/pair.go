@@ -26,6 +26,9 @@ func (b *builder) pair(master string) {
 		port: n.port, portMAC: b.f.New.Port, bridge: master,
 		inner: n.inner, netns: b.f.Guest.netns(), mac: b.mac(), mtu: b.mtu,
 	})
+	if master != "" {
+		b.portVLAN()
+	}
 	// The host's end needs no address of its own: with hundreds of ports the
 	// traffic of that many link-local addresses alone is felt.
 	b.add(setLink{name: n.port, set: rtnl.Change{AddrGenNone: true, Up: true}})
@@ -76,7 +79,7 @@ func (b *builder) portDiffers(differ differ) {
 // addVeth makes the pair: the host's end a port of the bridge, the other in
 // the guest, both under their final names.
 type addVeth struct {
-	port, bridge string
+	port, bridge string // bridge: one of the kernel's; "" for none
 	portMAC      net.HardwareAddr
 	inner, netns string
 	mac          net.HardwareAddr
@@ -84,11 +87,14 @@ type addVeth struct {
 }
 
 func (s addVeth) do(_ context.Context, m *machine) error {
-	master, err := m.find(end{host, s.bridge})
-	if err != nil {
-		return explain("find bridge", s.bridge, err)
+	master := 0
+	if s.bridge != "" {
+		var err error
+		if master, err = m.find(end{host, s.bridge}); err != nil {
+			return explain("find bridge", s.bridge, err)
+		}
 	}
-	err = m.sides[host].AddVeth(rtnl.Veth{
+	err := m.sides[host].AddVeth(rtnl.Veth{
 		Name: s.port, MAC: s.portMAC, PeerName: s.inner, PeerNS: m.guests[guest].Namespace, PeerMAC: s.mac,
 		MTU: s.mtu, Group: Group, Master: master,
 	})
@@ -134,8 +140,12 @@ func (s addVeth) undo(_ context.Context, m *machine) error {
 }
 
 func (s addVeth) String() string {
-	return fmt.Sprintf("ip link add %s address %s mtu %d group %d master %s type veth peer name %s address %s mtu %d group %d netns %s",
-		s.port, s.portMAC, s.mtu, Group, s.bridge, s.inner, s.mac, s.mtu, Group, s.netns)
+	master := ""
+	if s.bridge != "" {
+		master = " master " + s.bridge
+	}
+	return fmt.Sprintf("ip link add %s address %s mtu %d group %d%s type veth peer name %s address %s mtu %d group %d netns %s",
+		s.port, s.portMAC, s.mtu, Group, master, s.inner, s.mac, s.mtu, Group, s.netns)
 }
 
 // addAltName gives the host's end the name that says whose it is.

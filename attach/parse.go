@@ -25,16 +25,17 @@ type Words struct {
 	MTU      string // --mtu
 	Mode     string // --mode
 
-	DirectPhys bool // --direct-phys
-	NoDAD      bool // --nodad
-	NoFirewall bool // --no-firewall
+	DirectPhys    bool // --direct-phys
+	NoDAD         bool // --nodad
+	VLANFiltering bool // --vlan-filtering
+	NoFirewall    bool // --no-firewall
 }
 
 // Parse turns the words into a Spec. It looks at nothing but the words. Every
 // error is a usage error that names the word and, where there is one, a way
 // out.
 func Parse(w Words) (Spec, error) {
-	s := Spec{Guest: w.Guest, NoDAD: w.NoDAD, NoFirewall: w.NoFirewall}
+	s := Spec{Guest: w.Guest, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
 	var err error
 	if s.HostIF, err = parseHostIF(w.HostIF, w.DirectPhys); err != nil {
 		return Spec{}, err

@@ -31,6 +31,7 @@ type differ func(what string, there, asked any)
 
 var plugs = map[Kind]plug{
 	KindBridge:  linuxBridge{},
+	KindOVS:     ovsBridge{},
 	KindMacvlan: childPlug{},
 	KindIPvlan:  childPlug{},
 	KindVLAN:    childPlug{},
@@ -38,13 +39,15 @@ var plugs = map[Kind]plug{
 }
 
 // settleKind says what HOSTIF is, or can become.
-func settleKind(h HostIF, found *rtnl.Link) Kind {
+func settleKind(h HostIF, found *rtnl.Link, isOVS bool) Kind {
 	begins := func(prefix string) bool { return found == nil && strings.HasPrefix(h.Name, prefix) }
 	switch {
 	case h.Kind == KindMAC && found != nil:
 		return KindMacvlan
 	case h.Kind != KindAny:
 		return h.Kind
+	case isOVS:
+		return KindOVS
 	case found != nil && found.Kind == "bridge", strings.HasPrefix(h.Name, "br"):
 		return KindBridge
 	case begins("dummy"):
@@ -59,7 +62,8 @@ func settleKind(h HostIF, found *rtnl.Link) Kind {
 
 // settle finds the plug and lets it settle the rest.
 func (b *builder) settle() error {
-	b.kind = settleKind(b.HostIF, b.f.Base)
+	_, isOVS := b.f.OVS.Bridge(b.HostIF.Name)
+	b.kind = settleKind(b.HostIF, b.f.Base, isOVS)
 	if b.kind == KindAny || b.kind == KindMAC {
 		return b.noSuchInterface()
 	}

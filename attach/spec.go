@@ -53,8 +53,9 @@ type Spec struct {
 	MTU      int              // bytes; 0: that of the bridge or parent
 	Mode     string           // of a macvlan or ipvlan; "" for its default
 
-	NoDAD      bool // do not wait for duplicate address detection
-	NoFirewall bool // leave the host's firewall alone, and say what it needs
+	NoDAD         bool // do not wait for duplicate address detection
+	VLANFiltering bool // may be turned on on somebody else's bridge
+	NoFirewall    bool // leave the host's firewall alone, and say what it needs
 }
 
 // of returns the addresses of a family that are asked for.
@@ -83,14 +84,15 @@ func (s Spec) Gateway(ipv6 bool) netip.Addr {
 // Words returns the words that parse to s.
 func (s Spec) Words() Words {
 	w := Words{
-		HostIF:     s.HostIF.String(),
-		Guest:      s.Guest,
-		Address:    s.addressWord(),
-		IfName:     s.IfName,
-		HostName:   s.HostName,
-		Mode:       s.Mode,
-		NoDAD:      s.NoDAD,
-		NoFirewall: s.NoFirewall,
+		HostIF:        s.HostIF.String(),
+		Guest:         s.Guest,
+		Address:       s.addressWord(),
+		IfName:        s.IfName,
+		HostName:      s.HostName,
+		Mode:          s.Mode,
+		NoDAD:         s.NoDAD,
+		VLANFiltering: s.VLANFiltering,
+		NoFirewall:    s.NoFirewall,
 	}
 	if s.MTU != 0 {
 		w.MTU = strconv.Itoa(s.MTU)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -23,10 +24,11 @@ func (b *builder) settleTag() error {
 	case b.VLAN == "":
 		return nil
 	}
-	tag, ok := parseTag(b.VLAN)
-	if !ok {
+	v, err := bridge.ParseVLAN(b.VLAN)
+	if err != nil || v.PVID == 0 || len(v.Tagged) > 0 {
 		return fault.BadWord("read VLAN", b.VLAN, "on a network card a VLAN is one number from 1 to 4094").WithHint("@10")
 	}
+	tag := v.PVID
 	b.tag = tag
 	if b.kind == KindVLAN {
 		return nil

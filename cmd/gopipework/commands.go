@@ -43,6 +43,7 @@ func commands(out *output) []*cli.Command {
 				&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`; of a bridge that is made, too", DefaultText: "that of the bridge"},
 				&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 				&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and say what it would need"},
+				&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},
 				&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "the first"},
 				&cli.BoolFlag{Name: "direct-phys", Usage: "the same as phys:HOSTIF (not in this version)", Hidden: true},
 				dryRunFlag, jsonFlag, vFlag,

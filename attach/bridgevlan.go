@@ -1,0 +1,230 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// VLANs on a Linux bridge. A bridge looks at tags only when it filters VLANs:
+// we turn that on where we made the bridge, and elsewhere if we are told to.
+
+// filteringMark begins the alternative name that somebody else's bridge has
+// while it filters VLANs for our ports' sake.
+const filteringMark = markWord + ".vlan_filtering."
+
+func turnedOn(br *rtnl.Link) bool { return slices.Contains(br.AltNames, filteringMark+br.Name) }
+
+// settleVLAN reads the word after @ as a switch does.
+func (b *builder) settleVLAN() (err error) {
+	if b.VLAN != "" {
+		b.vlan, err = bridge.ParseVLAN(b.VLAN)
+	}
+	return err
+}
+
+// checkFiltering refuses a VLAN on a bridge that does not filter, unless it is
+// ours or we are told to turn it on.
+func (b *builder) checkFiltering() error {
+	if found := b.f.Base; !b.vlan.IsZero() && !b.ourBridge() && !found.VLANFiltering && !b.VLANFiltering {
+		return b.refuse(fault.Conflict, "%s does not filter VLANs", found.Name).
+			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", found.DefaultPVID)
+	}
+	return nil
+}
+
+// filtering plans for a bridge that filters, if the port has VLANs.
+func (b *builder) filtering() {
+	if found := b.f.Base; b.vlan.IsZero() || found != nil && found.VLANFiltering {
+		return
+	}
+	b.add(filterVLANs{bridge: b.HostIF.Name, foreign: !b.ourBridge()})
+}
+
+// portVLAN plans the VLANs of the new port, which the kernel has put into the
+// default one.
+func (b *builder) portVLAN() {
+	if b.vlan.IsZero() {
+		return
+	}
+	s := setPortVLAN{port: b.names.port, not: 1, vlan: b.vlan}
+	if b.f.Base != nil {
+		s.not = b.f.Base.DefaultPVID
+	}
+	b.add(s)
+}
+
+// vlanDiffers holds the VLANs of a port that is there against those asked for.
+func (b *builder) vlanDiffers(differ differ) {
+	is := vlanOf(b.f.PortVLANs, b.f.OwnOn)
+	if asked := b.vlan.String(); is != asked {
+		differ("VLAN", orNoWord(is), orNoWord(asked))
+	}
+}
+
+func orNoWord(word string) string {
+	if word == "" {
+		return "none"
+	}
+	return word
+}
+
+// vlanOf is the word after @ for a port's VLANs; "" for a port that has the
+// default one of its bridge and no other, or whose bridge does not filter.
+func vlanOf(vlans []rtnl.PortVLAN, br *rtnl.Link) string {
+	var v bridge.VLAN
+	for _, e := range vlans {
+		if e.PVID {
+			v.PVID = e.First
+		} else {
+			v.Tagged = append(v.Tagged, bridge.TagRange{First: e.First, Last: e.Last})
+		}
+	}
+	if br == nil || !br.VLANFiltering || len(v.Tagged) == 0 && v.PVID == br.DefaultPVID {
+		return ""
+	}
+	return v.String()
+}
+
+// portVLANs is what a port is to be in.
+func portVLANs(v bridge.VLAN) (out []rtnl.PortVLAN) {
+	if v.PVID != 0 {
+		out = append(out, rtnl.PortVLAN{First: v.PVID, Last: v.PVID, PVID: true, Untagged: true})
+	}
+	for _, r := range v.Tagged {
+		out = append(out, rtnl.PortVLAN{First: r.First, Last: r.Last})
+	}
+	return out
+}
+
+// filterVLANs has a bridge filter VLANs. Somebody else's is marked first, so
+// that the last of our ports turns it off again.
+type filterVLANs struct {
+	bridge  string
+	foreign bool
+}
+
+func (s filterVLANs) do(_ context.Context, m *machine) error {
+	i, err := m.find(end{host, s.bridge})
+	if err != nil {
+		return explain("find bridge", s.bridge, err)
+	}
+	if s.foreign {
+		if err := m.sides[host].AddAltName(i, filteringMark+s.bridge); err != nil {
+			return explain("mark bridge", s.bridge, err)
+		}
+	}
+	err = m.sides[host].SetVLANFiltering(i, true)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = fault.New(fault.Unsupported, "filter VLANs on", s.bridge, "%w", err).
+			WithHint("the kernel's module bridge needs the option CONFIG_BRIDGE_VLAN_FILTERING")
+	}
+	return half(explain("filter VLANs on", s.bridge, err), s.unmark(m, i), s)
+}
+
+func (s filterVLANs) unmark(m *machine, index int) error {
+	if !s.foreign {
+		return nil
+	}
+	return ignoreAbsent("unmark bridge", s.bridge, m.sides[host].DelAltName(index, filteringMark+s.bridge))
+}
+
+// undo leaves it to others of ours who have VLANs on the bridge meanwhile.
+func (s filterVLANs) undo(_ context.Context, m *machine) error {
+	l, err := m.sides[host].LinkByName(s.bridge)
+	if err != nil {
+		return ignoreAbsent("find bridge", s.bridge, err)
+	}
+	needed, err := needsFiltering(m.sides[host], l)
+	if needed || err != nil {
+		return explain("look for VLANs on", s.bridge, err)
+	}
+	if err := m.sides[host].SetVLANFiltering(l.Index, false); err != nil {
+		return explain("stop filtering VLANs on", s.bridge, err)
+	}
+	return s.unmark(m, l.Index)
+}
+
+func (filterVLANs) shared() {}
+
+func (s filterVLANs) String() string {
+	w := "ip link set " + s.bridge + " type bridge vlan_filtering 1"
+	if s.foreign {
+		return "ip link property add dev " + s.bridge + " altname " + filteringMark + s.bridge + "\n" + w
+	}
+	return w
+}
+
+// unfilterVLANs turns it off again where we had turned it on.
+type unfilterVLANs struct{ bridge string }
+
+func (s unfilterVLANs) do(ctx context.Context, m *machine) error {
+	return filterVLANs{s.bridge, true}.undo(ctx, m)
+}
+
+func (s unfilterVLANs) undo(_ context.Context, m *machine) error {
+	return filterVLANs{s.bridge, true}.do(context.Background(), m)
+}
+
+func (s unfilterVLANs) String() string {
+	return "ip link set " + s.bridge + " type bridge vlan_filtering 0\n" +
+		"ip link property del dev " + s.bridge + " altname " + filteringMark + s.bridge
+}
+
+// needsFiltering reports whether a port of ours has a VLAN on a bridge.
+func needsFiltering(k kernel, br *rtnl.Link) (bool, error) {
+	ports, err := k.Ports(br.Index)
+	if err != nil {
+		return false, err
+	}
+	vlans, err := k.PortVLANs()
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(ports, func(p *rtnl.Link) bool {
+		return isOurs(p) && vlanOf(vlans[p.Index], br) != ""
+	}), nil
+}
+
+// setPortVLAN puts a port into its VLANs. They go with it.
+type setPortVLAN struct {
+	port string
+	not  int // the VLAN that it is in by default; 0: none
+	vlan bridge.VLAN
+}
+
+func (s setPortVLAN) do(_ context.Context, m *machine) error {
+	k, i := m.sides[host], m.index[end{host, s.port}]
+	if s.not != 0 {
+		if err := k.DelPortVLANs(i, []rtnl.PortVLAN{{First: s.not, Last: s.not}}); err != nil {
+			return explain("take port out of VLAN "+itoa(s.not), s.port, err)
+		}
+	}
+	return explain("put port into VLAN "+s.vlan.String(), s.port, k.AddPortVLANs(i, portVLANs(s.vlan)))
+}
+
+func (s setPortVLAN) undo(context.Context, *machine) error { return nil }
+
+func (s setPortVLAN) String() string {
+	var lines []string
+	if s.not != 0 {
+		lines = append(lines, fmt.Sprintf("bridge vlan del dev %s vid %d", s.port, s.not))
+	}
+	if s.vlan.PVID != 0 {
+		lines = append(lines, fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", s.port, s.vlan.PVID))
+	}
+	for _, r := range s.vlan.Tagged {
+		lines = append(lines, fmt.Sprintf("bridge vlan add dev %s vid %s", s.port, r))
+	}
+	return strings.Join(lines, "\n")
+}

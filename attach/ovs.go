@@ -1,0 +1,208 @@
+package attach
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/fault"
+	"golang.org/x/sys/unix"
+)
+
+// ovsBridge plugs a guest into a bridge of Open vSwitch.
+type ovsBridge struct{}
+
+var _ plug = ovsBridge{}
+
+func (ovsBridge) settle(b *builder) error {
+	name := b.HostIF.Name
+	if err := b.f.OVS.Require("attach to", name); err != nil {
+		return err
+	}
+	_, isOVS := b.f.OVS.Bridge(name)
+	switch found := b.f.Base; {
+	case !isOVS && found != nil:
+		return b.refuse(fault.Conflict, "%s is there already, and it is not an Open vSwitch bridge but %s", name, describeKind(found)).
+			WithHint("choose another name for the bridge")
+	case b.Mode != "":
+		return b.refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", name)
+	}
+	return b.settleVLAN()
+}
+
+func (ovsBridge) free(b *builder) error {
+	if p, ok := b.f.OVS.Port(b.names.port); ok && p.Mark == "" {
+		return b.refuse(fault.Conflict, "%s is a port of the Open vSwitch bridge %s already", p.Name, p.Bridge).
+			WithHint("choose another name for the host's end with -l")
+	}
+	return b.checkPort()
+}
+
+func (ovsBridge) join(b *builder) {
+	br := b.ovs()
+	b.pair("")
+	b.add(addOVSPort{b.ovsPort()})
+	if br.Userspace() {
+		b.add(checksums{place: b.place, inner: b.names.inner})
+	}
+	b.sysctls()
+	b.up()
+}
+
+func (ovsBridge) keep(b *builder) {}
+
+// ovs plans for the bridge, and that nothing of what is to be made stands in
+// it already.
+func (b *builder) ovs() bridge.OVSBridge {
+	br, ok := b.f.OVS.Bridge(b.HostIF.Name)
+	if !ok {
+		br = bridge.OVSBridge{Name: b.HostIF.Name, Datapath: b.f.OVS.Datapath(), Ours: true}
+		b.add(addOVSBridge{br})
+	}
+	return br
+}
+
+// ovsPort is the port, with the external_ids that pipework gave it.
+func (b *builder) ovsPort() bridge.OVSPort {
+	g := b.f.Guest
+	ids := map[string]string{
+		"pipework.interface":     b.names.port,
+		"pipework.bridge":        b.HostIF.Name,
+		"pipework.containerid":   g.ID,
+		"pipework.containername": g.Name,
+		"pipework.nspid":         itoa(g.PID),
+		"pipework.vlan":          b.VLAN,
+	}
+	for key, value := range ids {
+		if value == "" {
+			delete(ids, key)
+		}
+	}
+	return bridge.OVSPort{
+		Bridge: b.HostIF.Name, Name: b.names.port, VLAN: b.vlan, IDs: ids, Mark: g.mark(b.names.inner).String(),
+	}
+}
+
+func (ovsBridge) differ(b *builder, differ differ) {
+	own := b.f.Own
+	if own == nil {
+		differ("kind", b.f.Inner.Kind, KindOVS)
+		return
+	}
+	p, ok := b.f.OVS.Port(own.Name)
+	switch {
+	case ok && p.Bridge != b.HostIF.Name:
+		differ("bridge", p.Bridge, b.HostIF.Name)
+	case !ok && b.f.OwnOn != nil:
+		differ("bridge", b.f.OwnOn.Name, b.HostIF.Name)
+	case !ok:
+		differ("bridge", "none", b.HostIF.Name)
+	case !p.Carries(b.vlan):
+		differ("VLAN", orNoWord(p.VLAN.String()), orNoWord(b.vlan.String()))
+	}
+	b.portDiffers(differ)
+}
+
+// addOVSBridge makes a bridge of Open vSwitch's.
+type addOVSBridge struct{ bridge.OVSBridge }
+
+func (s addOVSBridge) do(ctx context.Context, m *machine) error {
+	return leftOver(m.sides[host].Run(func() error { return s.Add(ctx) }), s)
+}
+
+// undo leaves the bridge to whoever has come to use it meanwhile.
+func (s addOVSBridge) undo(ctx context.Context, m *machine) error {
+	var o looker
+	now, ok := o.ovs(ctx, m.sides[host]).Bridge(s.Name)
+	if o.err != nil || !ok || len(now.Ports) > 0 {
+		return o.err
+	}
+	used, err := ovsInUse(m.sides[host], bridge.OVS{Bridges: []bridge.OVSBridge{now}})
+	if err != nil || used[s.Name] {
+		return err
+	}
+	return m.sides[host].Run(func() error { return s.Delete(ctx) })
+}
+
+func (addOVSBridge) shared() {}
+
+func (s addOVSBridge) String() string { return s.AddCommand() }
+
+// ovsInUse tells which bridges of ours somebody has given an address.
+func ovsInUse(k kernel, ovs bridge.OVS) (map[string]bool, error) {
+	used := map[string]bool{}
+	var o looker
+	for _, br := range ovs.Bridges {
+		l := o.byName(k, br.Name)
+		if !br.Ours || l == nil {
+			continue
+		}
+		o.look("the addresses of "+br.Name, func() error {
+			addrs, err := k.Addrs()
+			used[br.Name] = inUse(l.Index, addrs)
+			return err
+		})
+	}
+	return used, o.err
+}
+
+// delOVSBridge takes one of ours away that has no ports.
+type delOVSBridge struct{ bridge.OVSBridge }
+
+func (s delOVSBridge) do(ctx context.Context, m *machine) error { return addOVSBridge(s).undo(ctx, m) }
+
+func (s delOVSBridge) undo(ctx context.Context, m *machine) error { return addOVSBridge(s).do(ctx, m) }
+
+func (s delOVSBridge) String() string { return s.DeleteCommand() }
+
+// addOVSPort makes the host's end of the pair a port.
+type addOVSPort struct{ bridge.OVSPort }
+
+func (s addOVSPort) do(ctx context.Context, m *machine) error {
+	return leftOver(m.sides[host].Run(func() error { return s.Add(ctx) }), s)
+}
+
+func (s addOVSPort) undo(ctx context.Context, m *machine) error {
+	return m.sides[host].Run(func() error { return s.Delete(ctx) })
+}
+
+func (s addOVSPort) String() string { return s.AddCommand() }
+
+// delOVSPort takes a port of ours off its bridge. Open vSwitch keeps one whose
+// link has gone.
+type delOVSPort struct{ bridge.OVSPort }
+
+func (s delOVSPort) do(ctx context.Context, m *machine) error { return addOVSPort(s).undo(ctx, m) }
+
+func (s delOVSPort) undo(ctx context.Context, m *machine) error { return addOVSPort(s).do(ctx, m) }
+
+func (s delOVSPort) String() string { return s.DeleteCommand() }
+
+// leftOver names what a step that failed could not take back itself.
+func leftOver(err error, s Step) error {
+	if errors.Is(err, bridge.ErrLeft) {
+		return withResidue(err, bridge.ErrLeft, []Step{s})
+	}
+	return err
+}
+
+// checksums has the kernel compute those of what the guest sends. The datapath
+// of ovs-vswitchd passes frames on as they are, and a packet whose checksum was
+// left to a card that is not there is thrown away by who gets it: ping works,
+// TCP does not.
+type checksums struct {
+	place
+	inner string
+}
+
+func (s checksums) do(_ context.Context, m *machine) error {
+	err := s.kernel(m).SetTxChecksum(s.index(m, s.inner), false)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // it leaves none to a card
+	}
+	return explain("turn off checksum offload of", s.inner, err)
+}
+
+func (s checksums) undo(context.Context, *machine) error { return nil }
+
+func (s checksums) String() string { return s.enter + "ethtool -K " + s.inner + " tx off" }
