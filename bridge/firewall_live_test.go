@@ -96,7 +96,7 @@ func (h *fwHost) sysctl(name, value string) {
 // feature is required, that is a failure.
 func (h *fwHost) unsupported(feature, why string) {
 	h.Helper()
-	if slices.Contains(strings.FieldsFunc(os.Getenv("GOPIPEWORK_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' }), feature) {
+	if slices.Contains(required(), feature) {
 		h.Fatalf("unsupported, and required by GOPIPEWORK_REQUIRE: %s: %s", feature, why)
 	}
 	h.Skipf("unsupported: %s: %s", feature, why)
