@@ -16,7 +16,7 @@ declare -A package=(
 for extra in "$@"; do
 	case $extra in
 	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch) ;;
-	kernels) package+=([linux.uml]=user-mode-linux [depmod]=kmod) ;;
+	kernels) package+=([linux.uml]=user-mode-linux [depmod]=kmod [ovs-vswitchd]=openvswitch-switch) ;;
 	esac
 done
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs what this machine's kernel was perhaps built without, on one that has it:
 # Debian's user-mode-linux, a kernel that is a process, with this machine's files
-# as its root. It has 802.1Q, ipvlan, dummy, bridge VLAN filtering and more, as
-# modules. Exit code 0 says that every test ran there and passed.
+# as its root. It has 802.1Q, ipvlan, dummy, bridge VLAN filtering, the datapath
+# of Open vSwitch and more, as modules. Exit code 0 says that every test ran there and passed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
@@ -14,13 +14,17 @@ if [[ ${1:-} == inside ]]; then
 	mount -t sysfs sysfs /sys
 	mount -t tmpfs tmpfs /run
 	ip link set lo up
-	for m in bridge veth macvlan ipvlan 8021q dummy; do
+	for m in bridge veth macvlan ipvlan 8021q dummy openvswitch; do
 		modprobe -d "$dir" "$m"
 	done
 	uname -r
 	status=0
 	GOPIPEWORK_REQUIRE=root,macvlan,ipvlan,8021q,dummy \
 		"$dir/attach.test" -test.run '^(TestKinds|TestVLANLink)$' -test.v || status=$?
+	# The sockets and locks of Open vSwitch are on a file system of this kernel's own.
+	mount -t tmpfs tmpfs /mnt
+	TMPDIR=/mnt GOPIPEWORK_REQUIRE=root,ovs,openvswitch \
+		"$dir/bridge.test" -test.run '^TestOVS(KernelDatapath|Bridge|Port|VLAN|DeadPort)Live$' -test.v || status=$?
 	sync
 	echo "$status" >"$dir/status"
 	halt -f -p 2>/dev/null || poweroff -f 2>/dev/null || echo o >/proc/sysrq-trigger
@@ -36,6 +40,7 @@ ln -s "/usr/lib/uml/modules/$release" "$dir/modules-source"
 cp -r "/usr/lib/uml/modules/$release" "$dir/lib/modules/"
 depmod -b "$dir" "$release"
 CGO_ENABLED=0 go test -c -o "$dir/attach.test" ./attach
+CGO_ENABLED=0 go test -c -o "$dir/bridge.test" ./bridge
 printf '#!/bin/bash\nexec /bin/bash %q inside %q\n' "$PWD/e2e/kernels.sh" "$dir" >"$dir/init"
 chmod +x "$dir/init"
 timeout 300 linux.uml root=/dev/root rootfstype=hostfs rootflags=/ rw mem=512M "init=$dir/init" con=null con0=fd:0,fd:1 </dev/null |
