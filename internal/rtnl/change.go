@@ -17,6 +17,8 @@ type Change struct {
 	Alias       string
 	NoAlias     bool // take the alias away
 	Up, Down    bool
+	Flags       uint32 // unix.IFF_*: what those in FlagMask become
+	FlagMask    uint32
 	AddrGenNone bool   // no IPv6 address of the kernel's making (ip ... addrgenmode none)
 	AddrGen     *uint8 // nl.IN6_ADDR_GEN_MODE_*
 }
@@ -30,11 +32,12 @@ func (c *Conn) SetLink(index int, ch Change) error {
 	req := c.request(unix.RTM_NEWLINK, 0)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
+	msg.Change, msg.Flags = ch.FlagMask, ch.Flags
 	if ch.Up || ch.Down {
-		msg.Change = unix.IFF_UP
+		msg.Change |= unix.IFF_UP
 	}
 	if ch.Up {
-		msg.Flags = unix.IFF_UP
+		msg.Flags |= unix.IFF_UP
 	}
 	req.AddData(msg)
 	for _, a := range ch.attrs() {

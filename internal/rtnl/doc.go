@@ -8,6 +8,11 @@
 //	parse.go      reading the kernel's link messages
 //	namespace.go  ids of other namespaces, and the links there
 //	move.go       moving a link to another namespace
+//	keep.go       what a link's configuration was, and making it so again
+//	keepaddr.go   of that, the addresses
+//	keeproute.go  of that, the routes
+//	routetext.go  a route as an ip command
+//	attrs.go      messages that are kept and sent again
 //	vlan.go       VLANs of bridge ports
 //	inet.go       addresses and routes
 //	event.go      waiting for the kernel to say that something changed

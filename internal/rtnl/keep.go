@@ -1,0 +1,215 @@
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Kept is the configuration of a link as somebody made it: what a card that is
+// lent to a guest loses, and gets back when it comes home. As JSON it can be
+// read by a person and outlives the process, but not the kernel: addresses and
+// routes are the messages of the kernel that was running.
+//
+// What the kernel makes by itself is not in it (the link-local address, the
+// routes of addresses, all that a router advertised), nor are neighbours,
+// queueing disciplines and net.ipv?.conf sysctls.
+type Kept struct {
+	Taken    time.Time  `json:"taken"` // lifetimes count from here
+	Index    int        `json:"index"` // then
+	Name     string     `json:"name"`
+	AltNames []string   `json:"altnames,omitempty"`
+	Alias    string     `json:"alias,omitempty"`
+	Group    uint32     `json:"group"`
+	MAC      string     `json:"mac,omitempty"` // "": the link has none
+	MTU      int        `json:"mtu"`
+	TxQueue  int        `json:"txqueuelen"`
+	Up       bool       `json:"up"`
+	Flags    uint32     `json:"flags"`       // those of keptFlags that were on
+	AddrGen  uint8      `json:"addrgenmode"` // nl.IN6_ADDR_GEN_MODE_*
+	Addrs    []KeptPart `json:"addresses,omitempty"`
+	Routes   []KeptPart `json:"routes,omitempty"` // by this link, of all tables
+}
+
+// KeptPart is an address or a route.
+type KeptPart struct {
+	Command string `json:"command"` // that adds it: "ip address add ..."
+	Message []byte `json:"message"` // as the kernel told it and takes it back
+}
+
+// keptFlags are the flags that people set (ip link set dev NAME promisc on,
+// allmulticast on, arp off, multicast off, dynamic on).
+const keptFlags = unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP | unix.IFF_MULTICAST | unix.IFF_DYNAMIC
+
+// Keep returns the configuration of the link.
+//
+//	ip -d address show dev NAME; ip route show table all dev NAME
+func (c *Conn) Keep(index int) (Kept, error) {
+	l, err := c.LinkByIndex(index)
+	if err != nil {
+		return Kept{}, err
+	}
+	k := Kept{Taken: time.Now().Round(time.Second), Index: index, Name: l.Name, AltNames: l.AltNames, Alias: l.Alias,
+		Group: l.Group, MAC: l.MAC.String(), MTU: l.MTU, TxQueue: l.TxQueue, Up: l.Up,
+		Flags: l.Flags & keptFlags, AddrGen: l.AddrGen}
+	if k.Addrs, err = c.keepAddrs(l); err != nil {
+		return Kept{}, err
+	}
+	k.Routes, err = c.keepRoutes(l)
+	return k, err
+}
+
+// Restore makes the link with the index what it was, whatever it is now. What
+// is on it already stays, so restoring twice is once. Lifetimes have run on
+// meanwhile, and what has expired is left out. A route next to one of another
+// link with the same destination and metric comes behind it.
+//
+// It goes on after an error and returns all of them: a card with its address
+// but without one of its routes is better than one without both. It can wait
+// for duplicate address detection, which a route that has a source address
+// needs, for dadTimeout.
+func (c *Conn) Restore(index int, k Kept) error {
+	if err := c.restoreLink(index, k); err != nil {
+		return err
+	}
+	age := max(time.Since(k.Taken), 0)
+	errs := c.restoreAltNames(index, k)
+	for _, p := range k.Addrs {
+		errs = append(errs, p.fault(c.restoreAddr(index, p, age)))
+	}
+	return errors.Join(append(errs, c.restoreRoutes(index, k, age)...)...)
+}
+
+func (p KeptPart) fault(err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Command, err)
+	}
+	return nil
+}
+
+// restoreLink sets everything but the alternative names. Some of it can only
+// be set while the link is down.
+func (c *Conn) restoreLink(index int, k Kept) error {
+	now, err := c.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	ch := Change{Group: &k.Group, TxQueue: &k.TxQueue, Alias: k.Alias, NoAlias: k.Alias == "",
+		Flags: k.Flags & keptFlags, FlagMask: keptFlags}
+	if now.Name != k.Name {
+		ch.Name = k.Name
+	}
+	// Not every driver takes an address or an MTU, not even the one it has.
+	if now.MAC.String() != k.MAC {
+		if ch.MAC, err = net.ParseMAC(k.MAC); err != nil {
+			return err
+		}
+	}
+	if now.MTU != k.MTU {
+		ch.MTU = k.MTU
+	}
+	if now.AddrGen != k.AddrGen {
+		ch.AddrGen = &k.AddrGen
+	}
+	if err := c.SetLink(index, Change{Down: true}); err != nil {
+		return err
+	}
+	if err := c.SetLink(index, ch); err != nil || !k.Up {
+		return err
+	}
+	return c.SetLink(index, Change{Up: true})
+}
+
+func (c *Conn) restoreAltNames(index int, k Kept) (errs []error) {
+	now, err := c.LinkByIndex(index)
+	if err != nil {
+		return []error{err}
+	}
+	del, add := k.altNames(now)
+	for _, name := range del {
+		errs = append(errs, c.DelAltName(index, name))
+	}
+	for _, name := range add {
+		errs = append(errs, c.AddAltName(index, name))
+	}
+	return errs
+}
+
+// altNames returns the names to take away and to add: none, or all of them,
+// for they have an order.
+func (k Kept) altNames(now *Link) (del, add []string) {
+	if slices.Equal(now.AltNames, k.AltNames) {
+		return nil, nil
+	}
+	return now.AltNames, k.AltNames
+}
+
+// Commands returns what a person would type instead of Restore on the link that
+// has come home as now. Lifetimes are those of the moment of Keep.
+func (k Kept) Commands(now *Link) []string {
+	link := func(words ...string) string {
+		return shell.Line(append([]string{"ip", "link", "set", "dev"}, words...))
+	}
+	lines := []string{link(now.Name, "down")}
+	if now.Name != k.Name {
+		lines = append(lines, link(now.Name, "name", k.Name))
+	}
+	lines = append(lines, link(k.words()...))
+	// A line of its own, for the alias may be empty.
+	lines = append(lines, "ip link set dev "+shell.Quote(k.Name)+" alias "+shell.Quote(k.Alias))
+	if mode, ok := addrGenModes[k.AddrGen]; ok {
+		lines = append(lines, link(k.Name, "addrgenmode", mode))
+	}
+	del, add := k.altNames(now)
+	for _, name := range del {
+		lines = append(lines, shell.Line([]string{"ip", "link", "property", "del", "dev", k.Name, "altname", name}))
+	}
+	for _, name := range add {
+		lines = append(lines, shell.Line([]string{"ip", "link", "property", "add", "dev", k.Name, "altname", name}))
+	}
+	if k.Up {
+		lines = append(lines, link(k.Name, "up"))
+	}
+	for _, p := range slices.Concat(k.Addrs, k.Routes) {
+		lines = append(lines, p.Command)
+	}
+	return lines
+}
+
+// words set what one command can.
+func (k Kept) words() []string {
+	words := []string{k.Name, "mtu", strconv.Itoa(k.MTU), "txqueuelen", strconv.Itoa(k.TxQueue),
+		"group", strconv.FormatUint(uint64(k.Group), 10)}
+	if k.MAC != "" {
+		words = append(words, "address", k.MAC)
+	}
+	for _, f := range []struct {
+		word string
+		on   bool
+	}{
+		{"promisc", k.Flags&unix.IFF_PROMISC != 0}, {"allmulticast", k.Flags&unix.IFF_ALLMULTI != 0},
+		{"arp", k.Flags&unix.IFF_NOARP == 0}, {"multicast", k.Flags&unix.IFF_MULTICAST != 0},
+		{"dynamic", k.Flags&unix.IFF_DYNAMIC != 0},
+	} {
+		on := "off"
+		if f.on {
+			on = "on"
+		}
+		words = append(words, f.word, on)
+	}
+	return words
+}
+
+// addrGenModes are those that are not the kernel's default.
+var addrGenModes = map[uint8]string{
+	nl.IN6_ADDR_GEN_MODE_NONE:           "none",
+	nl.IN6_ADDR_GEN_MODE_STABLE_PRIVACY: "stable_secret",
+	nl.IN6_ADDR_GEN_MODE_RANDOM:         "random",
+}

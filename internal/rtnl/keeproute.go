@@ -1,0 +1,315 @@
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// dadTimeout bounds the wait for duplicate address detection: no route can have
+// a source address that is being checked. One address takes about two seconds.
+const dadTimeout = 5 * time.Second
+
+// From linux/rtnetlink.h: where things are in struct rtmsg, rtnexthop and
+// rta_cacheinfo, and what golang.org/x/sys does not name.
+const (
+	rtmDstLen, rtmSrcLen, rtmTOS, rtmTable, rtmProtocol, rtmScope, rtmType, rtmFlags = 1, 2, 3, 4, 5, 6, 7, 8
+
+	rtnhFlags, rtnhHops, rtnhIndex = 2, 3, 4
+
+	rtaExpiresAt   = 8   // in struct rta_cacheinfo
+	clockTicks     = 100 // USER_HZ: its unit is 1/100 s
+	rtaNextHop     = 30  // RTA_NH_ID
+	routeFlagsKept = unix.RTNH_F_ONLINK
+)
+
+// keepRoutes returns the routes by the link that somebody set, of all tables
+// and both families. They are in the kernel's order, which counts where the
+// destination and the metric are the same, but a route that may lead to the
+// gateway of others comes before them.
+func (c *Conn) keepRoutes(l *Link) (parts []KeptPart, err error) {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		msgs, err := c.dump(func() *nl.NetlinkRequest {
+			req := c.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+			req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
+			return req
+		}, unix.RTM_NEWROUTE)
+		if err != nil {
+			return nil, err
+		}
+		routes, err := routesBy(l.Index, family, msgs)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range routes {
+			command, err := r.command(c.linkName)
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, KeptPart{Command: command, Message: r.message()})
+		}
+	}
+	return parts, nil
+}
+
+func routesBy(index int, family uint8, msgs [][]byte) (routes []keptRoute, err error) {
+	for _, m := range msgs {
+		r, err := readRoute(m)
+		if err != nil {
+			return nil, err
+		}
+		if r.header[0] == family && !r.kernels() && r.by(index) {
+			routes = append(routes, r)
+		}
+	}
+	slices.SortStableFunc(routes, func(a, b keptRoute) int { return a.depth() - b.depth() })
+	return routes, nil
+}
+
+func (c *Conn) linkName(index int) (string, error) {
+	l, err := c.LinkByIndex(index)
+	if err != nil {
+		return "", err
+	}
+	return l.Name, nil
+}
+
+// restoreRoutes adds the routes. A gateway can also be found by a route of the
+// other family, so it goes round until nothing more gets in, and once more when
+// the addresses are no longer tentative.
+func (c *Conn) restoreRoutes(index int, k Kept, age time.Duration) []error {
+	todo, errs := c.addRoutes(index, k.Index, k.Routes, age)
+	if len(todo) > 0 && c.awaitAddrs(index) == nil {
+		todo, errs = c.addRoutes(index, k.Index, todo, age)
+	}
+	return errs
+}
+
+// addRoutes returns the routes that do not get in, and why.
+func (c *Conn) addRoutes(index, was int, todo []KeptPart, age time.Duration) (left []KeptPart, errs []error) {
+	for {
+		left, errs = nil, nil
+		for _, p := range todo {
+			if err := c.addRoute(index, was, p, age); err != nil {
+				left, errs = append(left, p), append(errs, p.fault(err))
+			}
+		}
+		if len(left) == 0 || len(left) == len(todo) {
+			return left, errs
+		}
+		todo = left
+	}
+}
+
+// addRoute adds the route behind those of the same destination and metric,
+// unless it is there or its time is up.
+func (c *Conn) addRoute(index, was int, p KeptPart, age time.Duration) error {
+	r, err := readRoute(p.Message)
+	if err != nil {
+		return err
+	}
+	if !r.grow(age) {
+		return nil
+	}
+	if err := r.reindex(was, index); err != nil {
+		return err
+	}
+	req := c.request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
+	req.AddRawData(r.message())
+	if err := c.write(req); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+// awaitAddrs waits until no address of the link is tentative.
+func (c *Conn) awaitAddrs(index int) error {
+	events, err := c.Watch()
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	for deadline := time.Now().Add(dadTimeout); ; {
+		addrs, err := c.Addrs()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(addrs, func(a Addr) bool { return a.Index == index && a.Tentative() && !a.Duplicate() }) {
+			return nil
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return unix.ETIMEDOUT
+		}
+		if err := events.Wait(left); err != nil {
+			return err
+		}
+	}
+}
+
+// keptRoute is an RTM_NEWROUTE message, taken apart: struct rtmsg, and the
+// attributes without what only the kernel writes.
+type keptRoute struct {
+	header []byte
+	attrs  attrs
+	cloned bool // an entry of a cache, not of a table
+}
+
+func readRoute(m []byte) (r keptRoute, err error) {
+	if len(m) < unix.SizeofRtMsg {
+		return r, fmt.Errorf("route message of %d bytes: %w", len(m), unix.EINVAL)
+	}
+	r.header = slices.Clone(m[:unix.SizeofRtMsg])
+	flags := u32(r.header[rtmFlags:])
+	r.cloned = flags&unix.RTM_F_CLONED != 0
+	nl.NativeEndian().PutUint32(r.header[rtmFlags:], flags&routeFlagsKept)
+	all, err := readAttrs(m[unix.SizeofRtMsg:])
+	if err != nil {
+		return r, err
+	}
+	for _, a := range all {
+		switch a.typ &^ unix.NLA_F_NESTED {
+		case unix.RTA_CACHEINFO:
+			// IPv6 tells when it expires in one way and is told in another.
+			if len(a.value) > rtaExpiresAt+4 {
+				if ticks := int32(u32(a.value[rtaExpiresAt:])); ticks > 0 {
+					r.attrs = append(r.attrs, attr{unix.RTA_EXPIRES, nl.Uint32Attr(uint32(ticks) / clockTicks)})
+				}
+			}
+		case rtaNextHop:
+			// The nexthop object went with the link; what it said is here too.
+		default:
+			r.attrs = append(r.attrs, a)
+		}
+	}
+	return r, nil
+}
+
+func (r keptRoute) message() []byte { return r.attrs.append(slices.Clone(r.header)) }
+
+// kernels reports whether nobody set it: it belongs to an address, or a router
+// advertised it.
+func (r keptRoute) kernels() bool {
+	switch r.header[rtmProtocol] {
+	case unix.RTPROT_KERNEL, unix.RTPROT_RA, unix.RTPROT_REDIRECT:
+		return true
+	}
+	return r.cloned
+}
+
+// depth is how many routes the kernel can ask for the way to its gateway: in
+// IPv4 only ones of a narrower scope, in IPv6 only ones without a gateway.
+func (r keptRoute) depth() int {
+	if r.header[0] == unix.AF_INET {
+		return unix.RT_SCOPE_NOWHERE - int(r.header[rtmScope])
+	}
+	_, gateway := r.attrs.get(unix.RTA_GATEWAY)
+	_, several := r.attrs.get(unix.RTA_MULTIPATH)
+	if gateway || several {
+		return 1
+	}
+	return 0
+}
+
+// by reports whether the route leaves by the link. An IPv6 route with several
+// next hops loses those by the link that goes, and keeps the others; so the
+// others are taken out of it here. An IPv4 route goes altogether.
+func (r *keptRoute) by(index int) bool {
+	if oif, ok := r.attrs.get(unix.RTA_OIF); ok {
+		return int(u32(oif)) == index
+	}
+	b, _ := r.attrs.get(unix.RTA_MULTIPATH)
+	hops, err := readHops(b)
+	if err != nil {
+		return false
+	}
+	ours := slices.DeleteFunc(slices.Clone(hops), func(h hop) bool { return h.index() != index })
+	if len(ours) == 0 {
+		return false
+	}
+	if r.header[0] == unix.AF_INET6 {
+		hops = ours
+	}
+	r.setHops(hops)
+	return true
+}
+
+func (r *keptRoute) setHops(hops []hop) {
+	for i, a := range r.attrs {
+		if a.typ&^unix.NLA_F_NESTED == unix.RTA_MULTIPATH {
+			r.attrs[i].value = writeHops(hops)
+		}
+	}
+}
+
+// reindex has what left by the link with the index was leave by the other.
+func (r *keptRoute) reindex(was, index int) error {
+	if oif, ok := r.attrs.get(unix.RTA_OIF); ok && int(u32(oif)) == was {
+		nl.NativeEndian().PutUint32(oif, uint32(index))
+	}
+	b, ok := r.attrs.get(unix.RTA_MULTIPATH)
+	if !ok {
+		return nil
+	}
+	hops, err := readHops(b)
+	for _, h := range hops {
+		if h.index() == was {
+			nl.NativeEndian().PutUint32(h.header[rtnhIndex:], uint32(index))
+		}
+	}
+	r.setHops(hops)
+	return err
+}
+
+// grow takes the age from the time that an IPv6 route has. It returns false if
+// none is left.
+func (r keptRoute) grow(age time.Duration) bool {
+	b, ok := r.attrs.get(unix.RTA_EXPIRES)
+	if !ok || len(b) < 4 {
+		return true
+	}
+	n := left(u32(b), age)
+	nl.NativeEndian().PutUint32(b, n)
+	return n != 0
+}
+
+// hop is one next hop of several: struct rtnexthop and its attributes.
+type hop struct {
+	header []byte
+	attrs  attrs
+}
+
+func (h hop) index() int { return int(int32(u32(h.header[rtnhIndex:]))) }
+
+func readHops(b []byte) (hops []hop, err error) {
+	for len(b) > 0 {
+		if len(b) < unix.SizeofRtNexthop {
+			return nil, fmt.Errorf("next hop of %d bytes: %w", len(b), unix.EINVAL)
+		}
+		n := int(nl.NativeEndian().Uint16(b))
+		if n < unix.SizeofRtNexthop || n > len(b) {
+			return nil, fmt.Errorf("next hop of %d bytes in %d: %w", n, len(b), unix.EINVAL)
+		}
+		h := hop{header: slices.Clone(b[:unix.SizeofRtNexthop])}
+		h.header[rtnhFlags] &= routeFlagsKept
+		if h.attrs, err = readAttrs(b[unix.SizeofRtNexthop:n]); err != nil {
+			return nil, err
+		}
+		hops = append(hops, h)
+		b = b[min(aligned(n), len(b)):]
+	}
+	return hops, nil
+}
+
+func writeHops(hops []hop) (b []byte) {
+	for _, h := range hops {
+		one := h.attrs.append(slices.Clone(h.header))
+		nl.NativeEndian().PutUint16(one, uint16(len(one)))
+		b = append(b, one...)
+	}
+	return b
+}
