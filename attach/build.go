@@ -25,14 +25,14 @@ type builder struct {
 	names names
 	kind  Kind // what HOSTIF turned out to be
 	plug  plug
-	tag   int         // VLAN, on a network card; 0: none
+	tag   int         // VLAN on a network card, or partition key; 0: none
 	vlan  bridge.VLAN // on a switch
 	mtu   int
 	plan  *Plan
 }
 
 func newBuilder(s Spec, f Facts, at side, p *Plan) *builder {
-	b := &builder{Spec: s, f: f, place: place{at, f.Guest.enter()}, names: namesFor(s, f.Guest), plan: p}
+	b := &builder{Spec: s, f: f, place: place{at, f.Guest.enter()}, names: namesFor(s, f.Guest, f.Base), plan: p}
 	if f.Base != nil {
 		b.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
@@ -187,7 +187,7 @@ func (b *builder) done() Plan {
 			Addresses: append([]netip.Prefix{}, b.Addrs...),
 			Gateway:   append([]netip.Addr{}, b.Gateways...),
 		},
-		Host:  Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.tag) + b.vlan.String()},
+		Host:  Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.kind, b.tag) + b.vlan.String()},
 		State: Complete,
 	}
 	if b.kind.pair() {

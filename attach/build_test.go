@@ -235,6 +235,9 @@ var factChanges = map[string]func(*Facts){
 	"nic": func(f *Facts) {
 		f.Base = &rtnl.Link{Index: 20, Name: "eth0", MTU: 1500, Up: true, PeerNS: -1, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}}
 	},
+	"ib": func(f *Facts) {
+		f.Base = &rtnl.Link{Index: 20, Name: "ib0", Type: unix.ARPHRD_INFINIBAND, MTU: 2044, Up: true, PeerNS: -1}
+	},
 	"nic-down": func(f *Facts) { f.Base.Up = false },
 	"nic-port": func(f *Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },
 	"lo":       func(f *Facts) { f.Base = &rtnl.Link{Index: 1, Name: "lo", Loopback: true, Up: true} },

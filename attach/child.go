@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -21,7 +20,7 @@ type childPlug struct{}
 var _ plug = childPlug{}
 
 // childKinds are the kinds of such links.
-var childKinds = []Kind{KindMacvlan, KindIPvlan, KindVLAN, KindDummy}
+var childKinds = []Kind{KindMacvlan, KindIPvlan, KindVLAN, KindDummy, KindIPoIB}
 
 func (k Kind) child() bool { return slices.Contains(childKinds, k) }
 
@@ -71,6 +70,8 @@ func (b *builder) checkParent() error {
 	case parent.Slave != "" && b.kind != KindVLAN:
 		return b.refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, b.kind).
 			WithHint("attach to what it is a port of")
+	case b.MAC != nil && b.kind == KindIPoIB:
+		return b.refuse(fault.Usage, "the address of an IPoIB interface is made by its hardware")
 	case b.MAC != nil && b.inherits() && b.kind != KindVLAN:
 		return b.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(b.kind)+" "+b.Mode))
 	}
@@ -80,14 +81,21 @@ func (b *builder) checkParent() error {
 // inherits reports whether the link has its parent's MAC address: to give a
 // macvlan in passthru mode another changes the parent's.
 func (b *builder) inherits() bool {
-	return b.kind == KindIPvlan || b.kind == KindVLAN || b.Mode == "passthru"
+	return b.kind == KindIPvlan || b.kind == KindVLAN || b.kind == KindIPoIB || b.Mode == "passthru"
 }
+
+// upLate reports whether the link comes up with its addresses, and so announces
+// them: it has no MAC address that could be set once more to that end.
+func (b *builder) upLate() bool { return b.kind == KindIPvlan || b.kind == KindIPoIB }
 
 func (childPlug) join(b *builder) {
 	b.clear()
 	c := addChild{inner: b.names.inner, netns: b.f.Guest.netns(), kind: string(b.kind), mode: b.Mode, mac: b.MAC, mtu: b.MTU}
-	if b.kind == KindVLAN {
+	switch b.kind {
+	case KindVLAN:
 		c.vlan = b.tag
+	case KindIPoIB:
+		c.pkey = b.tag
 	}
 	if !b.inherits() {
 		c.mac = b.mac()
@@ -97,13 +105,13 @@ func (childPlug) join(b *builder) {
 		if !parent.Up {
 			b.add(setLink{name: parent.Name, set: rtnl.Change{Up: true}, down: true})
 		}
-		if b.tag != 0 && b.kind != KindVLAN {
+		if b.onTagged() {
 			c.parent = b.tagged()
 		}
 	}
 	b.add(c)
 	b.sysctls()
-	if b.kind != KindIPvlan { // see inet
+	if !b.upLate() {
 		b.up()
 	}
 }
@@ -114,7 +122,7 @@ func (childPlug) differ(b *builder, differ differ) {
 		differ("kind", inner.Kind, b.kind)
 		return
 	}
-	if b.tag != 0 && b.kind == KindMacvlan {
+	if b.onTagged() {
 		parent = b.f.Tagged
 	}
 	if b.kind != KindDummy && (parent == nil || inner.Peer != parent.Index || inner.PeerNS != b.f.HostNS) {
@@ -126,29 +134,26 @@ func (childPlug) differ(b *builder, differ differ) {
 	if b.kind == KindVLAN && inner.VLAN != b.tag {
 		differ("VLAN", inner.VLAN, b.tag)
 	}
-}
-
-func tagWord(tag int) string {
-	if tag == 0 {
-		return ""
+	if b.kind == KindIPoIB && b.tag != 0 && int(inner.PKey) != b.tag {
+		differ("partition key", pkeyWord(int(inner.PKey)), pkeyWord(b.tag))
 	}
-	return strconv.Itoa(tag)
 }
 
-// addChild makes a macvlan, ipvlan or vlan on a link of the host, or a dummy on
-// none, in the guest and under its final name.
+// addChild makes a macvlan, ipvlan, vlan or IPoIB link on a link of the host, or
+// a dummy on none, in the guest and under its final name.
 type addChild struct {
 	parent       string // "" for a dummy
 	inner, netns string
 	kind, mode   string
 	vlan         int
+	pkey         int              // of an IPoIB link; 0: the parent's
 	mac          net.HardwareAddr // nil: the parent's
 	mtu          int              // 0: the parent's
 }
 
 func (s addChild) do(_ context.Context, m *machine) error {
 	c := rtnl.Child{
-		Name: s.inner, Kind: s.kind, NS: m.guests[guest].Namespace, MAC: s.mac, MTU: s.mtu, Group: Group, Mode: s.mode, VLAN: s.vlan,
+		Name: s.inner, Kind: s.kind, NS: m.guests[guest].Namespace, MAC: s.mac, MTU: s.mtu, Group: Group, Mode: s.mode, VLAN: s.vlan, PKey: uint16(s.pkey),
 	}
 	if s.parent != "" {
 		i, err := m.find(end{host, s.parent})
@@ -161,6 +166,9 @@ func (s addChild) do(_ context.Context, m *machine) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fault.New(fault.Unsupported, "make "+s.kind, s.inner, "%w", err).WithHint("%s", missing(s.kind))
+	case errors.Is(err, unix.EINVAL) && s.kind == string(KindIPoIB):
+		return fault.New(fault.Conflict, "make ipoib on", s.parent, "it is not an IPoIB device, or has no such partition").
+			WithHint("ip -d link show %s", s.parent)
 	case errors.Is(err, unix.EBUSY):
 		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
 			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)
@@ -200,6 +208,9 @@ func (s addChild) String() string {
 	}
 	if s.vlan != 0 {
 		w += " id " + itoa(s.vlan)
+	}
+	if s.pkey != 0 {
+		w += " pkey 0x" + pkeyWord(s.pkey)
 	}
 	return w
 }

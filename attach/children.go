@@ -118,7 +118,7 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 	if c.onHost() {
 		parent, err := k.LinkByIndex(c.Peer)
 		if err == nil && parent.Kind == "vlan" && isOurs(parent) {
-			a.Host.VLAN = tagWord(parent.VLAN)
+			a.Host.VLAN = tagWord(KindVLAN, parent.VLAN)
 			parent, err = k.LinkByIndex(parent.Peer)
 		}
 		if unlessNotFound(err) != nil {
@@ -128,8 +128,8 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 			a.Host.Name = parent.Name
 		}
 	}
-	if c.Kind == "vlan" {
-		a.Host.VLAN = tagWord(c.VLAN)
+	if tag := max(c.VLAN, int(c.PKey)); tag != 0 {
+		a.Host.VLAN = tagWord(Kind(c.Kind), tag)
 	}
 	return a, ns.read(&a, c.Index)
 }

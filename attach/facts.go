@@ -87,9 +87,9 @@ type observer struct {
 }
 
 // inside looks at one guest.
-func (o *looker) inside(m *machine, at side, s Spec) Inside {
+func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 	k, g := m.sides[at], m.guests[at].GuestInfo
-	in := Inside{Guest: g, Inner: o.byName(k, namesFor(s, g).inner)}
+	in := Inside{Guest: g, Inner: o.byName(k, namesFor(s, g, base).inner)}
 	o.look("the namespace of the host", func() (err error) { in.HostNS, err = k.NamespaceID(m.hostNS); return err })
 	if l := in.Inner; l != nil && l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != in.HostNS {
 		o.look("the other end of "+l.Name, func() (err error) {
@@ -109,10 +109,10 @@ func (o *looker) inside(m *machine, at side, s Spec) Inside {
 // observe reads, and never writes, what Build needs to know.
 func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	o := &observer{host: m.sides[host], guest: m.sides[guest]}
-	n := namesFor(s, m.guests[guest].GuestInfo)
-	f := Facts{Inside: o.inside(m, guest, s)}
+	base := o.base(s.HostIF)
+	n := namesFor(s, m.guests[guest].GuestInfo, base)
+	f := Facts{Inside: o.inside(m, guest, s, base), Base: base}
 
-	f.Base = o.base(s.HostIF)
 	if name := taggedName(f.Base, s.VLAN); name != "" {
 		f.Tagged = o.byName(o.host, name)
 	}

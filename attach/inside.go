@@ -42,9 +42,7 @@ func (b *builder) sysctls() {
 // before the wait for IPv6 begins.
 func (b *builder) inet() error {
 	b.addresses(false)
-	if b.kind == KindIPvlan {
-		// It has no MAC address to set, so it announces itself by coming up
-		// with its addresses.
+	if b.upLate() {
 		b.up()
 	}
 	if err := b.settled(false); err != nil {
@@ -78,7 +76,7 @@ func (b *builder) settled(ipv6 bool) error {
 			return err
 		}
 	}
-	if b.kind != KindIPvlan { // see inet
+	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac(), addrs: addrs})
 	}
 	return nil

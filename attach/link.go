@@ -106,7 +106,7 @@ func observeLink(m *machine, s LinkSpec) (LinkFacts, error) {
 	var o looker
 	for i, at := range linkSides {
 		other := m.guests[linkSides[1-i]]
-		e := LinkEnd{Inside: o.inside(m, at, s.Ends[i])}
+		e := LinkEnd{Inside: o.inside(m, at, s.Ends[i], nil)}
 		o.look("the namespace of "+other.Name, func() (err error) {
 			e.OtherNS, err = m.sides[at].NamespaceID(other.Namespace)
 			return err

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+
+	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // Group is the device group that every link of ours is made with, on both
@@ -57,9 +59,14 @@ type names struct {
 // maxAltName is ALTIFNAMSIZ without its terminating zero.
 const maxAltName = 127
 
-func namesFor(s Spec, g GuestInfo) names {
+// namesFor makes the names; base is what HOSTIF names, nil: nothing.
+func namesFor(s Spec, g GuestInfo, base *rtnl.Link) names {
 	n := names{inner: s.IfName, port: s.HostName}
-	if n.inner == "" {
+	switch {
+	case n.inner != "":
+	case settleKind(s.HostIF, base, false) == KindIPoIB:
+		n.inner = "ib0"
+	default:
 		n.inner = "eth1"
 	}
 	if n.port == "" {

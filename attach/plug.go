@@ -6,6 +6,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
 )
 
 // A plug is how one kind of host interface joins a guest to it. What is inside
@@ -36,6 +37,7 @@ var plugs = map[Kind]plug{
 	KindIPvlan:  childPlug{},
 	KindVLAN:    childPlug{},
 	KindDummy:   childPlug{},
+	KindIPoIB:   childPlug{},
 }
 
 // settleKind says what HOSTIF is, or can become.
@@ -54,6 +56,8 @@ func settleKind(h HostIF, found *rtnl.Link, isOVS bool) Kind {
 		return KindDummy
 	case begins("ovs"):
 		return KindOVS
+	case found != nil && found.Type == unix.ARPHRD_INFINIBAND:
+		return KindIPoIB
 	case found != nil:
 		return KindMacvlan
 	}
@@ -90,6 +94,7 @@ func missing(kind string) string {
 		"ipvlan":  "module ipvlan (CONFIG_IPVLAN)",
 		"vlan":    "module 8021q (CONFIG_VLAN_8021Q)",
 		"dummy":   "module dummy (CONFIG_DUMMY)",
+		"ipoib":   "module ib_ipoib (CONFIG_INFINIBAND_IPOIB)",
 		"veth":    "module veth (CONFIG_VETH)",
 	}
 	return fmt.Sprintf("the kernel needs the %s; on Debian and Ubuntu it is in the package linux-image", needs[kind])

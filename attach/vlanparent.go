@@ -23,6 +23,8 @@ func (b *builder) settleTag() error {
 		return b.refuse(fault.Usage, "vlan: needs a tag").WithHint("gopipework vlan:%s %s ADDRESS @10", b.HostIF.Name, b.Spec.Guest)
 	case b.VLAN == "":
 		return nil
+	case b.kind == KindIPoIB:
+		return b.settlePKey()
 	}
 	v, err := bridge.ParseVLAN(b.VLAN)
 	if err != nil || v.PVID == 0 || len(v.Tagged) > 0 {
@@ -30,7 +32,7 @@ func (b *builder) settleTag() error {
 	}
 	tag := v.PVID
 	b.tag = tag
-	if b.kind == KindVLAN {
+	if !b.onTagged() {
 		return nil
 	}
 	name := taggedName(b.f.Base, b.VLAN)
@@ -43,6 +45,10 @@ func (b *builder) settleTag() error {
 	}
 	return nil
 }
+
+// onTagged reports whether the link is on a sub-interface of the card for its
+// VLAN, and not on the card itself.
+func (b *builder) onTagged() bool { return b.tag != 0 && b.kind != KindVLAN && b.kind != KindIPoIB }
 
 // taggedName is the name of the sub-interface of a network card for a VLAN, as
 // everybody calls it; "" where there is none.

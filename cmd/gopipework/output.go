@@ -138,7 +138,7 @@ func (o *output) list(all []attach.Attachment) error {
 	for _, a := range all {
 		row := []string{
 			a.Guest.Word(), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
-			a.Host.Name, a.Host.Port, string(a.State),
+			hostWord(a.Host), a.Host.Port, string(a.State),
 		}
 		for i, cell := range row {
 			if row[i] = clean(cell); cell == "" {
@@ -148,6 +148,14 @@ func (o *output) list(all []attach.Attachment) error {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
+}
+
+// hostWord is the host's side as a line has it: HOSTIF@VLAN.
+func hostWord(h attach.Host) string {
+	if h.VLAN == "" {
+		return h.Name
+	}
+	return h.Name + "@" + h.VLAN
 }
 
 func join[T fmt.Stringer](list []T) string {
