@@ -76,14 +76,20 @@ func (b *builder) mark() {
 	if b.kind.pair() {
 		m.port = b.names.port
 	}
+	if b.kind == KindPhys {
+		m.card = b.HostIF.Name
+	}
 	b.add(m)
 }
 
 // complete reports whether an attach has come to its end under this name.
 func (b *builder) complete() bool {
 	marked := b.marked()
-	if marked == nil {
+	switch {
+	case marked == nil:
 		return false
+	case b.f.Card.Here:
+		return b.f.Card.Loan.Complete
 	}
 	_, ok := ParseMark(marked.Alias)
 	return ok
@@ -95,6 +101,9 @@ func (b *builder) complete() bool {
 func (b *builder) marked() *rtnl.Link {
 	if b.f.Own != nil {
 		return b.f.Own
+	}
+	if b.f.Card.Here {
+		return b.f.Inner
 	}
 	if inner := b.f.Inner; inner != nil && isOurs(inner) && (Kind(inner.Kind).child() || b.f.Joined || b.f.betweenGuests()) {
 		return inner
@@ -110,6 +119,13 @@ func (b *builder) clear() {
 	}
 	if p, ok := b.f.OVS.Port(port); ok && p.Mark != "" {
 		b.add(delOVSPort{p}) // its link may have gone long ago
+	}
+	switch {
+	case b.f.Card.Here:
+		b.add(bringHome{place: b.place, loan: *b.f.Card.Loan, now: b.f.Inner})
+		return
+	case b.f.Card.Home != nil:
+		b.add(bringHome{place: b.place, loan: *b.f.Card.Loan, home: b.f.Card.Home})
 	}
 	switch {
 	case b.f.Own != nil:
@@ -161,6 +177,8 @@ func (b *builder) linkMTU() int {
 		return b.MTU
 	case b.f.Base != nil && !b.halfBridge():
 		return b.f.Base.MTU
+	case b.kind == KindPhys:
+		return b.f.Card.Loan.Card.MTU
 	}
 	return defaultMTU
 }
@@ -170,6 +188,8 @@ func (b *builder) mac() net.HardwareAddr {
 	switch {
 	case b.MAC != nil:
 		return b.MAC
+	case b.kind == KindPhys:
+		return b.cardMAC()
 	case b.inherits() && b.f.Tagged != nil:
 		return b.f.Tagged.MAC
 	case b.inherits():

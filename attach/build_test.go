@@ -104,7 +104,7 @@ func errorText(err error) string {
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode}
-	bools := map[string]*bool{"--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--direct-phys": &w.DirectPhys}
+	bools := map[string]*bool{"--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -237,6 +237,27 @@ var factChanges = map[string]func(*Facts){
 	},
 	"ib": func(f *Facts) {
 		f.Base = &rtnl.Link{Index: 20, Name: "ib0", Type: unix.ARPHRD_INFINIBAND, MTU: 2044, Up: true, PeerNS: -1}
+	},
+	"wifi": func(f *Facts) { radio := 3; f.Card.Radio = &radio },
+	"nic-address": func(f *Facts) {
+		f.Card.Addrs = []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.0.2.7/24")}}
+	},
+	"nic-default": func(f *Facts) { f.Card.Route = []rtnl.Route{{Dst: defaultRoute(false), Index: 20}} },
+	"nic-parent":  func(f *Facts) { f.Card.Users = []user{{Link: &rtnl.Link{Name: "eth0.7"}}} },
+	"lent": func(f *Facts) { // to this guest
+		f.Base, f.Card.Here = nil, true
+		f.Inner = &rtnl.Link{Index: 20, Name: "eth1", Group: Group, MTU: 1500, Up: true, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, PeerNS: -1}
+		f.Card.Loan = &Loan{To: f.Guest, IfName: "eth1", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500, Up: true}}
+		f.Addrs = append(f.Addrs, rtnl.Addr{Index: 20, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
+	},
+	"lent-half": func(f *Facts) { f.Card.Loan.Complete = false },
+	"lent-other": func(f *Facts) {
+		f.Base = nil
+		f.Card.Loan = &Loan{To: GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MTU: 1500}}
+	},
+	"lent-home": func(f *Facts) {
+		f.Card.Loan = &Loan{To: GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500}}
+		f.Base, f.Card.Home = nil, &rtnl.Link{Name: "dev7"}
 	},
 	"nic-down": func(f *Facts) { f.Base.Up = false },
 	"nic-port": func(f *Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },

@@ -134,33 +134,62 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 	return a, ns.read(&a, c.Index)
 }
 
-// listChildren describes the children of every namespace but the host's, or
-// of one.
-func listChildren(k kernel, hostNS *os.File, g *Guest) (list []Attachment, err error) {
+// listInside describes what of ours is in the guests alone, of every namespace
+// but the host's, or of one: children, and cards that are lent.
+func listInside(k kernel, hostNS *os.File, g *Guest) (list []Attachment, err error) {
+	lent, err := lentBy(k)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]bool{}
+	add := func(a Attachment, err error) error {
+		if errors.Is(err, rtnl.ErrNotFound) {
+			return nil // detached while we looked
+		}
+		list = append(list, a)
+		return err
+	}
 	collect := func(ns *namespace, guest kernel) error {
 		children, err := childrenIn(guest, hostNS)
 		if err != nil {
 			return explain("list links in", "a guest", err)
 		}
 		for _, c := range children {
-			a, err := describeChild(k, c, ns)
-			if errors.Is(err, rtnl.ErrNotFound) {
-				continue // detached while we looked
-			}
-			if err != nil {
+			if err := add(describeChild(k, c, ns)); err != nil {
 				return err
 			}
-			list = append(list, a)
 		}
-		return nil
+		here, err := lentTo(guest, lent)
+		for _, l := range here {
+			found[l.file()] = true
+			if err := add(l.describe(ns)); err != nil {
+				return err
+			}
+		}
+		return err
 	}
-	if g == nil {
-		return list, eachNamespace(hostNS, collect)
+	if g != nil {
+		return list, inside(g, collect)
 	}
-	ns := &namespace{file: g.Namespace, pid: g.PID, inode: g.NetNS}
-	if ns.links, err = rtnl.Open(g.Namespace); err != nil {
-		return nil, explain("enter", "guest "+g.Name, err)
+	if err := eachNamespace(hostNS, collect); err != nil {
+		return nil, err
 	}
-	defer ns.links.Close()
-	return list, collect(ns, ns.links)
+	for _, l := range lent {
+		if !found[l.file()] {
+			if err := add(l.describe(nil)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return list, nil
+}
+
+// inside calls f for one guest, with a connection that is inside it.
+func inside(g *Guest, f func(*namespace, kernel) error) error {
+	c, err := rtnl.Open(g.Namespace)
+	if err != nil {
+		return explain("enter", "guest "+g.Name, err)
+	}
+	defer c.Close()
+	return f(&namespace{file: g.Namespace, pid: g.PID, inode: g.NetNS, links: c}, c)
 }

@@ -41,11 +41,12 @@ type DetachFacts struct {
 }
 
 // Pair is one of ours, described and by its end on the host; or, where it has
-// none, by the guest's link.
+// none, by the guest's link; or by the loan of a card.
 type Pair struct {
 	Attachment
 	Port  *rtnl.Link
 	Child *rtnl.Link
+	Lent  *Lent
 }
 
 // Parent is a VLAN sub-interface that we made as a parent.
@@ -121,6 +122,9 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	if err := observeChildren(m, &f, inners); err != nil {
 		return f, err
 	}
+	if err := observeLent(m, &f, inners); err != nil {
+		return f, err
+	}
 	links, err := m.sides[guest].Links()
 	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] })
 	return f, explain("list links of", m.guests[guest].Name, err)
@@ -155,6 +159,30 @@ func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
 			return explain("look for users of", parent.Name, err)
 		}
 		f.Parents[parent.Index] = Parent{Link: parent, Users: len(others) + usersIn(children, parent.Index)}
+	}
+	return nil
+}
+
+// observeLent looks at the cards that are lent to the guest.
+func observeLent(m *machine, f *DetachFacts, inners map[int]bool) error {
+	all, err := lentBy(m.sides[host])
+	if err != nil {
+		return err
+	}
+	here, err := lentTo(m.sides[guest], all)
+	if err != nil {
+		return err
+	}
+	ns := &namespace{pid: m.guests[guest].PID, inode: m.guests[guest].NetNS, links: m.sides[guest]}
+	for _, l := range here {
+		a, err := l.describe(ns)
+		if err != nil {
+			return err
+		}
+		f.Ours = append(f.Ours, Pair{Attachment: a, Lent: &l})
+		if l.Link != nil {
+			inners[l.Link.Index] = true
+		}
 	}
 	return nil
 }
@@ -214,6 +242,11 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	d := detacher{f: f, going: map[int]bool{}}
 	d.plan.Attachments = []Attachment{}
 	for _, c := range chosen {
+		if c.Lent != nil {
+			if err := c.Lent.checkHome(); err != nil {
+				return Plan{}, err
+			}
+		}
 		d.plan.Attachments = append(d.plan.Attachments, c.Attachment)
 		d.take(c)
 	}
@@ -236,6 +269,10 @@ type detacher struct {
 
 // take plans for one attachment to go, and notes what it leaves behind.
 func (d *detacher) take(c Pair) {
+	if c.Lent != nil {
+		d.links = append(d.links, c.Lent.home(place{guest, d.f.Guest.enter()}))
+		return
+	}
 	if c.Child != nil {
 		d.links = append(d.links, delInner{place{guest, d.f.Guest.enter()}, c.Child.Name, c.Child.Index})
 		if parent, ok := d.f.Parents[c.Child.Peer]; ok {
@@ -332,6 +369,9 @@ func (sel Selection) choose(f DetachFacts) ([]Pair, error) {
 		}
 	}
 	for _, p := range f.Ours { // the guest has renamed it
+		if p.Lent != nil && p.Lent.IfName == sel.IfName {
+			return []Pair{p}, nil
+		}
 		if p.Port == nil {
 			continue
 		}

@@ -9,13 +9,15 @@
 //
 // In the files:
 //
-//	spec.go, parse.go, address.go, vlan.go   the words of a line, and what they ask for
+//	spec.go, parse.go, address.go            the words of a line, and what they ask for
 //	facts.go                                 what planning must know about this machine
 //	build.go, same.go, mark.go               every decision, refusal and name
 //	inside.go                                what is planned inside a guest, for any kind
 //	plug.go                                  what a kind of host interface has to answer
 //	linuxbridge.go, pair.go                  a bridge, and the veth pair plugged into it
-//	child.go, vlanparent.go                  macvlan, ipvlan, vlan, dummy, and their parents
+//	bridgevlan.go, ovs.go                    VLANs on a bridge, and bridges of Open vSwitch
+//	child.go, vlanparent.go, ipoib.go        macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
+//	phys.go, loan.go, lent.go                a network card itself, and how it comes home
 //	link.go, linkbuild.go                    a veth pair between two guests
 //	plan.go                                  carrying a plan out, and taking it back
 //	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind

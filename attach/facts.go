@@ -24,6 +24,7 @@ type Facts struct {
 	Tagged *rtnl.Link // what has the name of its VLAN sub-interface; nil: nothing
 	New    NewMACs
 
+	Card      Card            // of a network card that may be asked for as a whole
 	OVS       bridge.OVS      // looked at only if it may matter
 	PortVLANs []rtnl.PortVLAN // of Own
 
@@ -130,6 +131,10 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 			return err
 		})
 	}
+	f.Card.Radio = o.radio(base)
+	if mayBeCard(s.HostIF, f) {
+		o.card(m, s.HostIF, &f)
+	}
 	if mayBeOVS(s.HostIF, f) {
 		f.OVS = o.ovs(ctx, o.host)
 	}
@@ -166,13 +171,14 @@ func withHint(err error, hint string) error {
 
 // base finds what HOSTIF names, by its name or by its MAC address.
 func (o *observer) base(h HostIF) *rtnl.Link {
-	if h.Kind != KindMAC {
+	mac, byMAC := strings.CutPrefix(h.Name, macWord)
+	if !byMAC {
 		return o.byName(o.host, h.Name)
 	}
 	var found []*rtnl.Link
 	o.look("the host's links", func() error {
 		all, err := o.host.Links()
-		found = slices.DeleteFunc(all, func(l *rtnl.Link) bool { return l.Kind != "" || l.MAC.String() != h.Name })
+		found = cardsWith(mac, all)
 		return err
 	})
 	switch len(found) {
@@ -181,11 +187,24 @@ func (o *observer) base(h HostIF) *rtnl.Link {
 	case 1:
 		return found[0]
 	}
-	o.look("MAC address "+h.Name, func() error {
+	o.look("MAC address "+mac, func() error {
 		return fault.New(fault.Conflict, "find host interface", h.String(), "%s and %s both have that address", found[0].Name, found[1].Name).
 			WithHint("name the one that is meant")
 	})
 	return nil
+}
+
+// cardsWith returns the network cards that have the address; if there is none,
+// the links that can stand for one. A bridge, or a VLAN of a card, has most
+// often the card's address too.
+func cardsWith(mac string, all []*rtnl.Link) []*rtnl.Link {
+	having := func(is func(*rtnl.Link) bool) []*rtnl.Link {
+		return slices.DeleteFunc(slices.Clone(all), func(l *rtnl.Link) bool { return l.MAC.String() != mac || isOurs(l) || !is(l) })
+	}
+	if cards := having(func(l *rtnl.Link) bool { return l.Kind == "" }); len(cards) > 0 {
+		return cards
+	}
+	return having(func(l *rtnl.Link) bool { return l.Kind != "bridge" })
 }
 
 // mayBeOVS reports whether Open vSwitch has to be asked: the kind is said, or
@@ -193,7 +212,7 @@ func (o *observer) base(h HostIF) *rtnl.Link {
 // that is there is in no bridge of the kernel's.
 func mayBeOVS(h HostIF, f Facts) bool {
 	switch {
-	case h.Kind == KindOVS, f.Own != nil && (f.OwnOn == nil || f.OwnOn.Kind != "bridge"):
+	case h.Kind == KindOVS, h.Kind == KindPhys, f.Own != nil && (f.OwnOn == nil || f.OwnOn.Kind != "bridge"):
 		return true
 	case h.Kind != KindAny:
 		return false

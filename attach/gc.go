@@ -21,6 +21,8 @@ type GCFacts struct {
 	Abandoned map[int]Attachment // half-made pairs that nobody works on, by their end's index
 	Inside    []HalfInside       // half-made links that are in a guest alone, and that nobody works on
 	OVS       bridge.OVS
+	Strays    []Stray // cards that are lent to nobody any more
+	Warnings  []string
 	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
 }
 
@@ -32,9 +34,9 @@ type HalfInside struct {
 }
 
 // GC takes away what a killed run or a dead guest has left of ours: half-made
-// links, firewall rules that stand for no port, and bridges and VLAN
+// links, firewall rules and OVS ports that stand for no port, and bridges and VLAN
 // sub-interfaces that we made, that nothing is on, and that nobody has given an
-// address. What is under way is left alone, as is everything without our mark.
+// address; and puts lent cards in order that have come home. What is under way is left alone, as is everything without our mark.
 func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
@@ -132,7 +134,7 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 	}
 	f.OVS = o.ovs(ctx, k)
 	o.look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
-	o.look("half-made links in guests", func() error { return o.insides(m, &f) })
+	o.look("what is in guests", func() error { return o.insides(m, &f) })
 	return f, o.err
 }
 
@@ -155,30 +157,61 @@ func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
 	return nil
 }
 
-// insides finds the half-made links that have no end on the host.
+// insides finds the half-made links that have no end on the host, and the cards
+// that were lent and are to come home.
 func (o *gcObserver) insides(m *machine, f *GCFacts) error {
-	return eachNamespace(m.hostNS, func(ns *namespace, guest kernel) error {
-		children, err := childrenIn(guest, m.hostNS)
+	all, err := lentBy(m.sides[host])
+	if err != nil {
+		return err
+	}
+	var held []Lent
+	err = eachNamespace(m.hostNS, func(ns *namespace, guest kernel) error {
+		here, err := lentTo(guest, all)
 		if err != nil {
 			return err
 		}
-		for _, c := range children {
-			if c.PeerNS >= 0 && c.other == nil && !c.onHost() {
-				continue // its parent is another host's
-			}
-			a, err := describeChild(m.sides[host], c, ns)
-			if err == nil && a.State == Half && o.idle(ns) {
-				f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})
+		held = append(held, here...)
+		for _, l := range here {
+			a, err := l.describe(ns)
+			if err == nil && a.State == Half && l.Link != nil && o.idle(ns) {
+				f.Strays = append(f.Strays, Stray{l, ns.path, ns.inode})
 			}
 		}
-		return nil
+		return o.children(m, ns, guest, f)
 	})
+	o.strayLoans(all, held, f)
+	return err
+}
+
+// children finds those of a guest that are half made.
+func (o *gcObserver) children(m *machine, ns *namespace, guest kernel, f *GCFacts) error {
+	all, err := childrenIn(guest, m.hostNS)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.PeerNS >= 0 && c.other == nil && !c.onHost() {
+			continue // its parent is another host's
+		}
+		a, err := describeChild(m.sides[host], c, ns)
+		if err == nil && a.State == Half && o.idle(ns) {
+			f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})
+		}
+	}
+	return nil
 }
 
 // BuildGC decides what goes.
 func BuildGC(f GCFacts) Plan {
-	p := Plan{Attachments: []Attachment{}}
+	p := Plan{Attachments: []Attachment{}, Warnings: f.Warnings}
 	var links []Step
+	for _, s := range f.Strays {
+		if err := s.checkHome(); err != nil {
+			p.Warnings = append(p.Warnings, err.Error())
+			continue
+		}
+		links = append(links, s.end())
+	}
 	for _, l := range f.Links {
 		if a, ok := f.Abandoned[l.Index]; ok {
 			p.Attachments = append(p.Attachments, a)

@@ -40,11 +40,11 @@ func List(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) 
 		}
 		list = append(list, a)
 	}
-	children, err := listChildren(k, hostNS, g)
+	inside, err := listInside(k, hostNS, g)
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, children...)
+	list = append(list, inside...)
 	slices.SortFunc(list, func(a, b Attachment) int {
 		return cmp.Or(cmp.Compare(a.Host.Name, b.Host.Name), cmp.Compare(a.Host.Port, b.Host.Port),
 			cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.Interface.Name, b.Interface.Name))

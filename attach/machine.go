@@ -31,6 +31,9 @@ type reader interface {
 	Links() ([]*rtnl.Link, error)
 	Ports(master int) ([]*rtnl.Link, error)
 	NamespaceID(ns *os.File) (int, error)
+	Cookie() (uint64, error)
+	Keep(index int) (rtnl.Kept, error)
+	Wiphy(index int) (phy int, ok bool, err error)
 	Addrs() ([]rtnl.Addr, error)
 	Routes() ([]rtnl.Route, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
@@ -46,6 +49,9 @@ type writer interface {
 	AddPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	DelPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	SetTxChecksum(index int, on bool) error
+	MoveLink(index int, to rtnl.Move) error
+	MoveWiphy(phy int, ns *os.File) error
+	Restore(index int, k rtnl.Kept) error
 	AddAltName(index int, name string) error
 	DelAltName(index int, name string) error
 	DelLink(index int) error

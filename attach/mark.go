@@ -64,7 +64,7 @@ func namesFor(s Spec, g GuestInfo, base *rtnl.Link) names {
 	n := names{inner: s.IfName, port: s.HostName}
 	switch {
 	case n.inner != "":
-	case settleKind(s.HostIF, base, false) == KindIPoIB:
+	case settleKind(s.HostIF, Facts{Base: base}) == KindIPoIB:
 		n.inner = "ib0"
 	default:
 		n.inner = "eth1"

@@ -26,6 +26,7 @@ type Words struct {
 	Mode     string // --mode
 
 	DirectPhys    bool // --direct-phys
+	ForcePhys     bool // --force-phys
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
 	NoFirewall    bool // --no-firewall
@@ -35,7 +36,7 @@ type Words struct {
 // error is a usage error that names the word and, where there is one, a way
 // out.
 func Parse(w Words) (Spec, error) {
-	s := Spec{Guest: w.Guest, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
+	s := Spec{Guest: w.Guest, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
 	var err error
 	if s.HostIF, err = parseHostIF(w.HostIF, w.DirectPhys); err != nil {
 		return Spec{}, err
@@ -97,12 +98,12 @@ func parseIfName(what, name string) (string, error) {
 	return name, nil
 }
 
-var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB, KindMAC}
+var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB}
 
 func parseHostIF(word string, phys bool) (HostIF, error) {
 	const op = "read host interface"
 	h := HostIF{Name: word}
-	if prefix, name, ok := strings.Cut(word, ":"); ok {
+	if prefix, name, ok := strings.Cut(word, ":"); ok && !strings.HasPrefix(word, macWord) {
 		if !slices.Contains(kinds, Kind(prefix)) {
 			return HostIF{}, fault.BadWord(op, word, "there is no kind %q", prefix).
 				WithHint("the kinds are %s", kindWords())
@@ -115,12 +116,12 @@ func parseHostIF(word string, phys bool) (HostIF, error) {
 		}
 		h.Kind = KindPhys
 	}
-	if h.Kind == KindMAC {
-		mac, err := parseMAC(h.Name)
+	if word, ok := strings.CutPrefix(h.Name, macWord); ok {
+		mac, err := parseMAC(word)
 		if err != nil {
 			return HostIF{}, err
 		}
-		h.Name = mac.String()
+		h.Name = macWord + mac.String()
 		return h, nil
 	}
 	if why := checkLinkName(h.Name); why != "" {
@@ -134,7 +135,7 @@ func kindWords() string {
 	for i, k := range kinds {
 		words[i] = string(k) + ":"
 	}
-	return strings.Join(words, " ")
+	return strings.Join(append(words, macWord), " ")
 }
 
 // vlanWord is what any kind's grammar of the word after @ is made of: tags,

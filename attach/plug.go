@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,14 +37,15 @@ var plugs = map[Kind]plug{
 	KindVLAN:    childPlug{},
 	KindDummy:   childPlug{},
 	KindIPoIB:   childPlug{},
+	KindPhys:    physPlug{},
 }
 
 // settleKind says what HOSTIF is, or can become.
-func settleKind(h HostIF, found *rtnl.Link, isOVS bool) Kind {
+func settleKind(h HostIF, f Facts) Kind {
+	found := f.Base
 	begins := func(prefix string) bool { return found == nil && strings.HasPrefix(h.Name, prefix) }
+	_, isOVS := f.OVS.Bridge(h.Name)
 	switch {
-	case h.Kind == KindMAC && found != nil:
-		return KindMacvlan
 	case h.Kind != KindAny:
 		return h.Kind
 	case isOVS:
@@ -56,6 +56,8 @@ func settleKind(h HostIF, found *rtnl.Link, isOVS bool) Kind {
 		return KindDummy
 	case begins("ovs"):
 		return KindOVS
+	case f.Card.Radio != nil, f.Card.Loan != nil && f.Card.Loan.Hardware.Radio != nil:
+		return KindPhys // a Wi-Fi card cannot have macvlans: one address, one station
 	case found != nil && found.Type == unix.ARPHRD_INFINIBAND:
 		return KindIPoIB
 	case found != nil:
@@ -66,9 +68,8 @@ func settleKind(h HostIF, found *rtnl.Link, isOVS bool) Kind {
 
 // settle finds the plug and lets it settle the rest.
 func (b *builder) settle() error {
-	_, isOVS := b.f.OVS.Bridge(b.HostIF.Name)
-	b.kind = settleKind(b.HostIF, b.f.Base, isOVS)
-	if b.kind == KindAny || b.kind == KindMAC {
+	b.kind = settleKind(b.HostIF, b.f)
+	if b.kind == KindAny {
 		return b.noSuchInterface()
 	}
 	p, ok := plugs[b.kind]

@@ -21,15 +21,17 @@ const (
 	KindPhys    Kind = "phys"
 	KindDummy   Kind = "dummy"
 	KindIPoIB   Kind = "ipoib"
-	KindMAC     Kind = "mac"  // HostIF.Name is the MAC address of a NIC
 	KindVeth    Kind = "veth" // between two guests; no word of the command line
 )
 
 // HostIF is the host's side of an attachment, as asked for.
 type HostIF struct {
 	Kind Kind
-	Name string
+	Name string // of the interface, or macWord and the MAC address that it has
 }
+
+// macWord begins a name that is an address.
+const macWord = "mac:"
 
 // String returns the word that parses to h.
 func (h HostIF) String() string {
@@ -54,6 +56,7 @@ type Spec struct {
 	Mode     string           // of a macvlan or ipvlan; "" for its default
 
 	NoDAD         bool // do not wait for duplicate address detection
+	ForcePhys     bool // lend a card although the host uses it
 	VLANFiltering bool // may be turned on on somebody else's bridge
 	NoFirewall    bool // leave the host's firewall alone, and say what it needs
 }
@@ -91,6 +94,7 @@ func (s Spec) Words() Words {
 		HostName:      s.HostName,
 		Mode:          s.Mode,
 		NoDAD:         s.NoDAD,
+		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
 	}

@@ -120,6 +120,9 @@ func (s setLink) String() string { return s.enter + "ip link set " + s.words() }
 
 func (s setLink) words() string {
 	w := s.name
+	if s.set.MAC != nil {
+		w += " address " + s.set.MAC.String()
+	}
 	if s.set.MTU != 0 {
 		w += " mtu " + itoa(s.set.MTU)
 	}
@@ -242,6 +245,7 @@ type mark struct {
 	place
 	inner string
 	port  string // "" where the host has no end
+	card  string // name of a card that is lent; "" for none
 	Mark
 }
 
@@ -254,7 +258,14 @@ func (s mark) do(_ context.Context, m *machine) error {
 		return fault.New(fault.Failed, "verify", s.inner, "somebody in the guest renamed it or set it down")
 	}
 	alias := rtnl.Change{Alias: s.Mark.String()}
-	if s.port == "" {
+	switch {
+	case s.card != "":
+		err = s.kernel(m).SetLink(l.Index, alias)
+		if err == nil {
+			return m.completeLoan(s.card)
+		}
+		return explain("mark", s.inner, err)
+	case s.port == "":
 		return explain("mark", s.inner, s.kernel(m).SetLink(l.Index, alias))
 	}
 	return explain("mark", s.port, m.sides[host].SetLink(m.index[end{host, s.port}], alias))

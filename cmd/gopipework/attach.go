@@ -43,7 +43,7 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
 		IfName: c.String("i"), HostName: c.String("l"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
-		DirectPhys: c.Bool("direct-phys"), NoDAD: c.Bool("nodad"),
+		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
 	for _, name := range []string{"i", "l", "a", "mtu", "mode"} {

@@ -14,6 +14,7 @@ type Change struct {
 	MTU         int
 	TxQueue     *int // txqueuelen, packets
 	Group       *uint32
+	Master      int // index of the bridge or bond to become a port of
 	Alias       string
 	NoAlias     bool // take the alias away
 	Up, Down    bool
@@ -62,6 +63,9 @@ func (ch Change) attrs() (as []*nl.RtAttr) {
 	}
 	if ch.Group != nil {
 		add(unix.IFLA_GROUP, nl.Uint32Attr(*ch.Group))
+	}
+	if ch.Master != 0 {
+		add(unix.IFLA_MASTER, nl.Uint32Attr(uint32(ch.Master)))
 	}
 	if ch.Alias != "" || ch.NoAlias {
 		add(unix.IFLA_IFALIAS, []byte(ch.Alias)) // of no bytes: none

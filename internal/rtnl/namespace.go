@@ -95,3 +95,10 @@ func nsids(msgs [][]byte) (ids []int) {
 func (c *Conn) LinksIn(nsid int) ([]*Link, error) {
 	return c.links(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(nsid))))
 }
+
+// Cookie returns the number by which the kernel knows this Conn's namespace.
+// Unlike an inode number it is never given again while the machine runs. Since
+// Linux 5.14; before: unix.ENOPROTOOPT.
+func (c *Conn) Cookie() (uint64, error) {
+	return unix.GetsockoptUint64(c.sockets[unix.NETLINK_ROUTE].Socket.GetFd(), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+}

@@ -1,0 +1,215 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// cardStage is a host with a card that is in full use. A veth end plays it: its
+// other end is the wire.
+type cardStage struct {
+	hostNS *os.File
+	guest  Guest
+	spec   Spec
+}
+
+const cardLine = "--direct-phys nic0 -i lan0 web 10.0.0.1/24,2001:db8:1::1/64@10.0.0.9 26:2e:71:98:60:8f --mtu 1500 --force-phys --nodad"
+
+func newCardStage(t *testing.T) cardStage {
+	t.Helper()
+	needRoot(t)
+	notesHere(t)
+	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: spec(t, cardLine)}
+	inhabit(t, st.guest.Namespace)
+	in(t, st.hostNS, "sh", "-ec", quiet+`
+ip link add nic0 type veth peer name wire; ip link set wire up; ip address add 10.0.0.9/24 dev wire
+ip link set nic0 address 02:00:00:00:00:77 mtu 1400 txqueuelen 500 alias "to the lab" group 7
+ip link property add dev nic0 altname lab altname enp9s0
+ip link set nic0 up allmulticast on
+ip address add 192.0.2.1/24 brd + dev nic0; ip address add 192.0.2.9/32 dev nic0 label nic0:x
+ip -6 address add 2001:db8::5/64 dev nic0 nodad
+ip route add default via 192.0.2.254 dev nic0
+ip route add 10.77.0.0/16 via 192.0.2.253 dev nic0 table 77 metric 5
+ip -6 route add default via 2001:db8::fe dev nic0 metric 90`)
+	// The kernel's tables and the guest's queues exist from now on.
+	for _, ns := range []*os.File{st.hostNS, st.guest.Namespace} {
+		in(t, ns, "sh", "-c", "iptables-save; ip6tables-save")
+	}
+	return st
+}
+
+// notesHere keeps what is noted of cards in a directory of the test's.
+func notesHere(t *testing.T) {
+	t.Helper()
+	was := runDir
+	runDir = filepath.Join(t.TempDir(), "run")
+	t.Cleanup(func() { runDir = was })
+}
+
+// look is the state of both sides and of the notes, in an order that does not
+// depend on who came first.
+func (st cardStage) look(t *testing.T) string {
+	t.Helper()
+	lines := strings.Split(snapshot(t, st.hostNS)+snapshot(t, st.guest.Namespace), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimSpace(l)
+	}
+	slices.Sort(lines)
+	notes, _ := os.ReadDir(runDir)
+	return strings.Join(lines, "\n") + fmt.Sprintf("\n%d notes\n", len(notes))
+}
+
+func (st cardStage) attach(t *testing.T, changed bool) {
+	t.Helper()
+	r, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+	if err != nil || r.Changed != changed {
+		t.Fatalf("attach: changed = %v, %v; want %v", r.Changed, err, changed)
+	}
+}
+
+// one is the one attachment that there is.
+func (st cardStage) one(t *testing.T) Attachment {
+	t.Helper()
+	all, err := List(context.Background(), st.hostNS, &st.guest)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("list: %+v, %v; want one", all, err)
+	}
+	return all[0]
+}
+
+// TestCard: a card is lent, whatever the guest does to it, and comes home as it
+// was.
+func TestCard(t *testing.T) {
+	st := newCardStage(t)
+	before := st.look(t)
+	st.attach(t, true)
+	st.attach(t, false)
+	in(t, st.guest.Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.9")
+	if a := st.one(t); a.State != Complete || a.Host != (Host{Kind: "phys", Name: "nic0"}) || a.Interface.Name != "lan0" {
+		t.Errorf("list: %+v", a)
+	}
+	in(t, st.guest.Namespace, "sh", "-ec", `ip link set lan0 down
+ip link set lan0 name lost alias "gopipework docker:ffffffffffff eth0 other" mtu 1300 address 02:00:00:00:00:78 group 5
+ip link property add dev lost altname liar; ip link set lost up; ip address add 10.3.3.3/8 dev lost`)
+	if a := st.one(t); a.State != Complete || a.Interface.Name != "lost" || a.Guest.Name != "web" {
+		t.Errorf("list after the guest has renamed it: %+v", a)
+	}
+	for i, changed := range []bool{true, false} {
+		r, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{})
+		if err != nil || r.Changed != changed {
+			t.Fatalf("detach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
+		}
+	}
+	same(t, "all after detach", before, st.look(t))
+}
+
+// TestCardFails: an attach that fails before any step gives the card back as it
+// was; and what a run that is killed there leaves, gc and the same line mend.
+func TestCardFails(t *testing.T) {
+	st := newCardStage(t)
+	before := st.look(t)
+	for n, last := 0, false; !last; n++ {
+		stop := func(p *Plan) {
+			last = n == len(p.Steps)
+			p.Steps = append(p.Steps[:n:n], failStep{})
+		}
+		if err := attempt(t, st.spec, st.guest, st.hostNS, asItIs, stop, untold); !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		same(t, fmt.Sprintf("all after failure at step %d", n), before, st.look(t))
+		kill := func() {
+			attempt(t, st.spec, st.guest, st.hostNS, asItIs, func(p *Plan) {
+				stop(p)
+				for i := range p.Steps[:n] {
+					p.Steps[i] = noUndo{p.Steps[i]}
+				}
+			}, untold)
+		}
+		kill()
+		if !last {
+			if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			same(t, fmt.Sprintf("all after gc, killed at step %d", n), before, st.look(t))
+			kill()
+		}
+		st.attach(t, !last)
+		if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		same(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, st.look(t))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestCardRefused: a card that somebody uses stays, and so does one whose name
+// at home is taken when it is to come back.
+func TestCardRefused(t *testing.T) {
+	st := newCardStage(t)
+	before := st.look(t)
+	for what, line := range map[string]string{
+		"in use":     "phys:nic0 web 0/0",
+		"loopback":   "phys:lo web 0/0 --force-phys",
+		"not there":  "phys:nic7 web 0/0",
+		"with a tag": "phys:nic0 web 0/0 @10 --force-phys",
+	} {
+		if _, err := Attach(context.Background(), spec(t, line), st.guest, st.hostNS, Options{}); err == nil {
+			t.Errorf("a card %s was lent", what)
+		}
+	}
+	same(t, "all", before, st.look(t))
+	st.attach(t, true)
+	in(t, st.hostNS, "ip", "link", "add", "nic0", "type", "bridge")
+	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+		t.Errorf("detach: %v; want a conflict", err)
+	}
+	in(t, st.hostNS, "ip", "link", "del", "nic0")
+	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
+		t.Error(err)
+	}
+	same(t, "all after detach", before, st.look(t))
+}
+
+// TestCardGoesWithGuest: a virtual card ends with its guest's namespace, and gc
+// forgets it.
+func TestCardGoesWithGuest(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	hostNS := newNamespace(t)
+	in(t, hostNS, "sh", "-ec", "ip link add nic0 type veth peer name wire")
+	g := docker(newNamespace(t), 0)
+	if _, err := Attach(context.Background(), spec(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	g.Namespace.Close()
+	gone := false
+	for range 100 {
+		if _, err := tryIn(hostNS, "ip", "link", "show", "wire"); err != nil {
+			gone = true
+			break
+		}
+		in(t, hostNS, "sleep", "0.05")
+	}
+	if !gone {
+		t.Fatal("the namespace does not end")
+	}
+	for i, changed := range []bool{true, false} {
+		r, err := GC(context.Background(), hostNS, Options{})
+		if err != nil || r.Changed != changed {
+			t.Errorf("gc %d: changed = %v, %v, want %v: %q", i+1, r.Changed, err, changed, r.Steps)
+		}
+	}
+	if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
+		t.Errorf("left: %v", notes)
+	}
+}

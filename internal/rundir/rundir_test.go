@@ -1,0 +1,76 @@
+package rundir
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestWriteReadRemove(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run")
+	if _, err := Open(path, false); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open what is not there: %v", err)
+	}
+	d, err := Open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, want := range []string{"one", "two"} {
+		var got string
+		if err := errors.Join(d.Write("a.json", want), d.Read("a.json", &got)); err != nil || got != want {
+			t.Errorf("read %q, %v; want %q", got, err, want)
+		}
+	}
+	if names, err := d.Names(".json"); err != nil || len(names) != 1 || names[0] != "a.json" {
+		t.Errorf("names %q, %v", names, err)
+	}
+	if err := errors.Join(d.Remove("a.json"), d.Remove("a.json")); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(path)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestOthers: what others could have put there is not believed.
+func TestOthers(t *testing.T) {
+	dir := t.TempDir()
+	open := filepath.Join(dir, "open")
+	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	target := filepath.Join(dir, "target")
+	if err := errors.Join(os.Mkdir(target, 0o700), os.Symlink(target, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{open, link} {
+		if d, err := Open(path, true); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v; want it refused", path, err)
+			d.Close()
+		}
+	}
+	d, err := Open(target, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	secret := filepath.Join(dir, "secret")
+	if err := errors.Join(os.WriteFile(secret, []byte(`"x"`), 0o600), os.Symlink(secret, filepath.Join(target, "a.json"))); err != nil {
+		t.Fatal(err)
+	}
+	var v string
+	if err := d.Read("a.json", &v); err == nil {
+		t.Errorf("a link was followed: %q", v)
+	}
+	if err := d.Write("a.json", "y"); err != nil {
+		t.Error(err)
+	}
+	if b, _ := os.ReadFile(secret); string(b) != `"x"` {
+		t.Errorf("a link was written through: %q", b)
+	}
+}
