@@ -11,6 +11,7 @@
 //	keep.go       what a link's configuration was, and making it so again
 //	keepaddr.go   of that, the addresses
 //	keeproute.go  of that, the routes
+//	keepsysctl.go of that, the sysctls
 //	routetext.go  a route as an ip command
 //	attrs.go      messages that are kept and sent again
 //	vlan.go       VLANs of bridge ports

@@ -19,23 +19,26 @@ import (
 // routes are the messages of the kernel that was running.
 //
 // What the kernel makes by itself is not in it (the link-local address, the
-// routes of addresses, all that a router advertised), nor are neighbours,
-// queueing disciplines and net.ipv?.conf sysctls.
+// routes of addresses, all that a router advertised), nor are neighbours and
+// queueing disciplines.
 type Kept struct {
-	Taken    time.Time  `json:"taken"` // lifetimes count from here
-	Index    int        `json:"index"` // then
-	Name     string     `json:"name"`
-	AltNames []string   `json:"altnames,omitempty"`
-	Alias    string     `json:"alias,omitempty"`
-	Group    uint32     `json:"group"`
-	MAC      string     `json:"mac,omitempty"` // "": the link has none
-	MTU      int        `json:"mtu"`
-	TxQueue  int        `json:"txqueuelen"`
-	Up       bool       `json:"up"`
-	Flags    uint32     `json:"flags"`       // those of keptFlags that were on
-	AddrGen  uint8      `json:"addrgenmode"` // nl.IN6_ADDR_GEN_MODE_*
-	Addrs    []KeptPart `json:"addresses,omitempty"`
-	Routes   []KeptPart `json:"routes,omitempty"` // by this link, of all tables
+	Taken    time.Time `json:"taken"` // lifetimes count from here
+	Index    int       `json:"index"` // then
+	Name     string    `json:"name"`
+	AltNames []string  `json:"altnames,omitempty"`
+	Alias    string    `json:"alias,omitempty"`
+	Group    uint32    `json:"group"`
+	MAC      string    `json:"mac,omitempty"` // "": the link has none
+	MTU      int       `json:"mtu"`
+	TxQueue  int       `json:"txqueuelen"`
+	Up       bool      `json:"up"`
+	Flags    uint32    `json:"flags"`       // those of keptFlags that were on
+	AddrGen  uint8     `json:"addrgenmode"` // nl.IN6_ADDR_GEN_MODE_*
+	// Sysctls are those of net/ipv4/conf/NAME and net/ipv6/conf/NAME, as
+	// "ipv6/accept_ra", that are not what a new link gets.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
+	Addrs   []KeptPart        `json:"addresses,omitempty"`
+	Routes  []KeptPart        `json:"routes,omitempty"` // by this link, of all tables
 }
 
 // KeptPart is an address or a route.
@@ -59,6 +62,9 @@ func (c *Conn) Keep(index int) (Kept, error) {
 	k := Kept{Taken: time.Now().Round(time.Second), Index: index, Name: l.Name, AltNames: l.AltNames, Alias: l.Alias,
 		Group: l.Group, MAC: l.MAC.String(), MTU: l.MTU, TxQueue: l.TxQueue, Up: l.Up,
 		Flags: l.Flags & keptFlags, AddrGen: l.AddrGen}
+	if k.Sysctls, err = c.keepSysctls(l.Name); err != nil {
+		return Kept{}, err
+	}
 	if k.Addrs, err = c.keepAddrs(l); err != nil {
 		return Kept{}, err
 	}
@@ -80,7 +86,10 @@ func (c *Conn) Restore(index int, k Kept) error {
 		return err
 	}
 	age := max(time.Since(k.Taken), 0)
-	errs := c.restoreAltNames(index, k)
+	errs := append(c.restoreAltNames(index, k), c.restoreSysctls(k)...)
+	if k.Up {
+		errs = append(errs, c.SetLink(index, Change{Up: true}))
+	}
 	for _, p := range k.Addrs {
 		errs = append(errs, p.fault(c.restoreAddr(index, p, age)))
 	}
@@ -94,8 +103,8 @@ func (p KeptPart) fault(err error) error {
 	return nil
 }
 
-// restoreLink sets everything but the alternative names. Some of it can only
-// be set while the link is down.
+// restoreLink sets what one message can, and leaves the link down: some of it
+// can only be set then.
 func (c *Conn) restoreLink(index int, k Kept) error {
 	now, err := c.LinkByIndex(index)
 	if err != nil {
@@ -121,10 +130,7 @@ func (c *Conn) restoreLink(index int, k Kept) error {
 	if err := c.SetLink(index, Change{Down: true}); err != nil {
 		return err
 	}
-	if err := c.SetLink(index, ch); err != nil || !k.Up {
-		return err
-	}
-	return c.SetLink(index, Change{Up: true})
+	return c.SetLink(index, ch)
 }
 
 func (c *Conn) restoreAltNames(index int, k Kept) (errs []error) {
@@ -174,6 +180,7 @@ func (k Kept) Commands(now *Link) []string {
 	for _, name := range add {
 		lines = append(lines, shell.Line([]string{"ip", "link", "property", "add", "dev", k.Name, "altname", name}))
 	}
+	lines = append(lines, k.sysctlCommands()...)
 	if k.Up {
 		lines = append(lines, link(k.Name, "up"))
 	}

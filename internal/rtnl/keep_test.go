@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"encoding/json"
+	"io/fs"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,8 +20,12 @@ ip address add 10.88.0.1/24 dev oth; ip address add 2001:db8:88::1/64 dev oth no
 ip route add 10.89.0.0/24 dev oth
 
 ip link add nic address 02:00:00:00:00:07 mtu 1400 txqueuelen 77 type veth peer name wire
-ip link set wire up; ip link set nic group 5 promisc on alias 'a "card"; $(id)' addrgenmode random up
+ip link set wire up; ip link set nic group 5 promisc on alias 'a "card"; $(id)' addrgenmode random; ip link set nic up
 ip link property add dev nic altname enp0 altname enx1
+
+# A host where a new link has no IPv6, as in a container of Docker.
+echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6; echo 0 >/proc/sys/net/ipv6/conf/nic/accept_ra
+echo 2 >/proc/sys/net/ipv4/conf/nic/rp_filter; echo 1 >/proc/sys/net/ipv4/conf/nic/forwarding
 
 ip address add 10.0.0.1/24 brd + dev nic
 ip address add 10.0.0.2/24 dev nic label nic:one
@@ -66,11 +71,13 @@ const fromChecked = `ip -6 route add 2001:db8:a0::/48 via 2001:db8::9 src 2001:d
 // when it comes home; by Restore, from a file, and by the commands.
 func TestKeep(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
+		spoil   string // by the guest, on top of the rest
 		restore func(t *testing.T, home space, now *Link, k Kept)
 	}{
-		{"Restore", func(t *testing.T, home space, now *Link, k Kept) {
+		{"Restore", "ip link set eth1 arp off", func(t *testing.T, home space, now *Link, k Kept) {
 			file, err := json.MarshalIndent(k, "", "  ")
 			ok(t, "write", err)
 			var read Kept
@@ -81,7 +88,7 @@ func TestKeep(t *testing.T) {
 			ok(t, "restore", home.Restore(now.Index, read))
 			ok(t, "restore again", home.Restore(now.Index, read))
 		}},
-		{"Commands", func(t *testing.T, home space, now *Link, k Kept) {
+		{"Commands", "", func(t *testing.T, home space, now *Link, k Kept) {
 			commands := k.Commands(now)
 			routes := len(commands) - len(k.Routes)
 			home.sh(strings.Join(commands[:routes], "\n"))
@@ -90,6 +97,7 @@ func TestKeep(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			home, guest := newSpace(t), newSpace(t)
 			home.sh(rich)
 			home.settle()
@@ -105,7 +113,8 @@ func TestKeep(t *testing.T) {
 			}
 			guest.sh(`
 ip link property del dev eth1 altname enp0; ip link property add dev eth1 altname mine
-ip link set eth1 address 02:00:00:00:00:66 mtu 1300 alias stolen group 9 txqueuelen 3 promisc off arp off; ip link set eth1 name else0 up
+ip link set eth1 address 02:00:00:00:00:66 mtu 1300 alias stolen group 9 txqueuelen 3 promisc off; ` + test.spoil + `
+ip link set eth1 name else0 up
 ip address add 10.66.0.1/24 dev else0`)
 			ok(t, "take back", guest.MoveLink(guest.link("else0").Index, Move{NS: home.ns}))
 			test.restore(t, home, home.link("else0"), kept)
@@ -134,16 +143,18 @@ func (s space) settle() {
 
 // running are clocks, and what a link gets when it is first set up. The random
 // address is another one each time, and so are the routes that it brings.
-var running = regexp.MustCompile(`(?m)( ?qdisc \S+| ?\d+sec| numtxqueues.*|\n.*scope link stable-privacy.*\n.*valid_lft.*|^local fe80::[0-9a-f]{2,}\S+ .*\n)`)
+var running = regexp.MustCompile(`(?m)( ?qdisc \S+| ?\d+sec| numtxqueues.*|\n.*scope link stable-privacy.*\n.*valid_lft.*|^local fe80::[0-9a-f]{2,}\S+ .*\n|.*stable_secret.*)`)
 
 func (s space) snapshot() string {
 	s.t.Helper()
 	return running.ReplaceAllString(s.sh(`
-ip -d address show; ip -4 -d route show table all; ip -6 -d -oneline route show table all | sort`), "")
+ip -d address show; ip -4 -d route show table all; ip -6 -d -oneline route show table all | sort
+grep . /proc/sys/net/ipv?/conf/*/* 2>/dev/null || true`), "")
 }
 
 func TestKeepCommands(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	s := newSpace(t)
 	s.sh(rich)
 	s.settle()
@@ -155,6 +166,7 @@ func TestKeepCommands(t *testing.T) {
 		"ip link set dev nic mtu 1400 txqueuelen 77 group 5 address 02:00:00:00:00:07 promisc on allmulticast off arp on multicast on dynamic off\n",
 		`ip link set dev nic alias 'a "card"; $(id)'` + "\n",
 		"ip link property add dev nic altname enp0\n",
+		"sysctl -w net/ipv6/conf/nic/disable_ipv6=0\nip link set dev nic up\n",
 		"ip address add 10.0.0.2/24 label nic:one dev nic\n",
 		"ip address add 10.9.0.1 peer 10.9.0.2/32 scope link dev nic\n",
 		"ip address add 2001:db8:2::1/64 metric 77 dev nic\n",
@@ -179,6 +191,7 @@ func TestKeepCommands(t *testing.T) {
 // TestRestoreExpired: what a lease gave does not come back when it has run out.
 func TestRestoreExpired(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	s := newSpace(t)
 	s.sh(`ip link add nic type veth peer name wire; ip link set wire up; ip link set nic up
 ip address add 10.0.0.1/24 dev nic valid_lft 100 preferred_lft 50
@@ -200,6 +213,7 @@ ip -6 route add 2001:db8:ad::/48 dev nic expires 100; ip -6 route add 2001:db8:a
 // TestRestoreDamaged: a file that is not as we wrote it is refused.
 func TestRestoreDamaged(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	s := newSpace(t)
 	s.sh(rich)
 	s.settle()
@@ -223,10 +237,12 @@ func TestRestoreDamaged(t *testing.T) {
 			}
 		}
 	}
+	k.Sysctls["ipv6/../all/accept_ra"] = "0"
 	k.Addrs[0].Message = k.Addrs[0].Message[:7]
 	k.Routes[0].Message = []byte("damaged message")
 	err = s.Restore(nic, k)
 	answers(t, "restore", err, unix.EINVAL)
+	answers(t, "a sysctl elsewhere", err, fs.ErrInvalid)
 	if msg := err.Error(); !strings.Contains(msg, k.Addrs[0].Command+": address message of 7 bytes") || !strings.Contains(msg, k.Routes[0].Command) {
 		t.Errorf("the message does not say what: %v", err)
 	}

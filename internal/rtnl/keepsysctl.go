@@ -1,0 +1,110 @@
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/shell"
+)
+
+// families are those that have net/FAMILY/conf/NAME, and of those sysctls the
+// ones that are said by other means.
+var families = map[string][]string{
+	"ipv4": nil,
+	"ipv6": {"addr_gen_mode", "mtu", "stable_secret"},
+}
+
+// keepSysctls returns the sysctls of the link that are not what a new link
+// gets, which is what this one will have when it comes home.
+func (c *Conn) keepSysctls(name string) (map[string]string, error) {
+	own, err := c.sysctls(name)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := c.sysctls("default")
+	maps.DeleteFunc(own, func(key, value string) bool { return value == fresh[key] })
+	return own, err
+}
+
+// sysctls returns those of a link, or of "default", as "ipv6/accept_ra".
+func (c *Conn) sysctls(name string) (map[string]string, error) {
+	values := map[string]string{}
+	err := c.Run(func() error {
+		for family, skip := range families {
+			err := readAll(values, family, name, skip)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
+				return err
+			}
+		}
+		return nil
+	})
+	return values, err
+}
+
+func readAll(values map[string]string, family, name string, skip []string) error {
+	dir := "/proc/sys/net/" + family + "/conf/" + name
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if slices.Contains(skip, f.Name()) {
+			continue
+		}
+		b, err := os.ReadFile(dir + "/" + f.Name())
+		if err != nil {
+			return err
+		}
+		values[family+"/"+f.Name()] = strings.TrimSpace(string(b))
+	}
+	return nil
+}
+
+// sysctlPath is where the kept sysctl is, for [Conn.SetSysctl]. The key comes
+// from a file, and must not lead elsewhere.
+func sysctlPath(name, key string) (string, error) {
+	family, leaf, _ := strings.Cut(key, "/")
+	if _, ok := families[family]; !ok || leaf == "" || leaf == "." || leaf == ".." || strings.Contains(leaf, "/") {
+		return "", fmt.Errorf("sysctl %q: %w", key, fs.ErrInvalid)
+	}
+	return family + "/conf/" + name + "/" + leaf, nil
+}
+
+// restoreSysctls sets those that were kept, and the others to what a new link
+// gets: the kernel turns accept_dad off for one that comes home with "arp off".
+func (c *Conn) restoreSysctls(k Kept) (errs []error) {
+	now, err := c.sysctls(k.Name)
+	if err != nil {
+		return []error{err}
+	}
+	want, err := c.sysctls("default")
+	if err != nil {
+		return []error{err}
+	}
+	maps.Copy(want, k.Sysctls)
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if want[key] == now[key] {
+			continue
+		}
+		path, err := sysctlPath(k.Name, key)
+		if err == nil {
+			err = c.SetSysctl(path, want[key])
+		}
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+func (k Kept) sysctlCommands() (lines []string) {
+	for _, key := range slices.Sorted(maps.Keys(k.Sysctls)) {
+		if path, err := sysctlPath(k.Name, key); err == nil {
+			lines = append(lines, "sysctl -w "+shell.Quote("net/"+path+"="+k.Sysctls[key]))
+		}
+	}
+	return lines
+}
