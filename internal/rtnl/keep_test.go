@@ -42,6 +42,8 @@ ip address add fe80::1/64 dev nic
 
 ip route add default via 10.0.0.254 metric 100
 ip route append 10.89.0.0/24 dev nic
+ip route add 10.90.0.0/24 dev oth src 10.0.0.1
+ip route add 10.91.0.0/24 dev oth src 10.0.0.1 table 100; ip route add 10.92.0.0/24 dev oth src 10.0.0.2
 ip route add 172.17.0.0/16 dev nic proto 99
 ip route add 172.16.0.0/12 via 10.0.0.253 src 10.0.0.2 table 100 mtu lock 1300 advmss 1200 rtt 40ms rto_min 50ms congctl cubic
 ip route add 9.9.0.0/16 via 172.17.0.1

@@ -3,6 +3,7 @@ package rtnl
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -27,11 +28,22 @@ const (
 	routeFlagsKept = unix.RTNH_F_ONLINK
 )
 
-// keepRoutes returns the routes by the link that somebody set, of all tables
-// and both families. They are in the kernel's order, which counts where the
+// keepRoutes returns the routes that somebody set and that go with the link: of
+// all tables and both families those by it, and IPv4 routes of the main table
+// by other links that have one of its primary addresses as their source. They are in the kernel's order, which counts where the
 // destination and the metric are the same, but a route that may lead to the
 // gateway of others comes before them.
 func (c *Conn) keepRoutes(l *Link) (parts []KeptPart, err error) {
+	addrs, err := c.Addrs()
+	if err != nil {
+		return nil, err
+	}
+	own := map[netip.Addr]bool{}
+	for _, a := range addrs {
+		if a.Index == l.Index && a.Prefix.Addr().Is4() && a.Flags&unix.IFA_F_SECONDARY == 0 {
+			own[a.Prefix.Addr()] = true
+		}
+	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		msgs, err := c.dump(func() *nl.NetlinkRequest {
 			req := c.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
@@ -41,7 +53,7 @@ func (c *Conn) keepRoutes(l *Link) (parts []KeptPart, err error) {
 		if err != nil {
 			return nil, err
 		}
-		routes, err := routesBy(l.Index, family, msgs)
+		routes, err := routesOf(l.Index, own, family, msgs)
 		if err != nil {
 			return nil, err
 		}
@@ -56,13 +68,13 @@ func (c *Conn) keepRoutes(l *Link) (parts []KeptPart, err error) {
 	return parts, nil
 }
 
-func routesBy(index int, family uint8, msgs [][]byte) (routes []keptRoute, err error) {
+func routesOf(index int, own map[netip.Addr]bool, family uint8, msgs [][]byte) (routes []keptRoute, err error) {
 	for _, m := range msgs {
 		r, err := readRoute(m)
 		if err != nil {
 			return nil, err
 		}
-		if r.header[0] == family && !r.kernels() && r.by(index) {
+		if r.header[0] == family && !r.kernels() && (r.by(index) || r.header[rtmTable] == unix.RT_TABLE_MAIN && own[r.source()]) {
 			routes = append(routes, r)
 		}
 	}
@@ -199,6 +211,13 @@ func (r keptRoute) kernels() bool {
 		return true
 	}
 	return r.cloned
+}
+
+// source is the address that packets get; the zero Addr if it does not say.
+func (r keptRoute) source() netip.Addr {
+	b, _ := r.attrs.get(unix.RTA_PREFSRC)
+	ip, _ := netip.AddrFromSlice(b)
+	return ip
 }
 
 // depth is how many routes the kernel can ask for the way to its gateway: in
