@@ -24,10 +24,11 @@ running, and returns when packets can flow.
 `
 
 const wordsHelp = `
-HOSTIF   a Linux bridge; one called br* is made if it is not there, and
-         bridge:NAME makes one of any name. A network card: a macvlan on it;
-         outright macvlan:NAME, ipvlan:NAME, vlan:NAME, or mac:ADDRESS for the
-         card that has it. dummy: a dummy
+HOSTIF   a bridge, of the kernel or of Open vSwitch; br* and ovs* are made if they
+         are not there, bridge:NAME and ovs:NAME of any name. A network card: a
+         macvlan on it; outright macvlan:NAME, ipvlan:NAME, vlan:NAME, or
+         phys:NAME for the card itself. An IPoIB device, or ipoib:NAME: a child
+         of it. dummy: a dummy. mac:ADDRESS: the card that has it
 GUEST    a Docker container's name, ID or ID prefix, a guest of another engine
          that is there, or a name under /run/netns; outright: docker:NAME,
          podman:NAME, containerd:ID, lxc:NAME, machine:NAME, cri:ID, pid:N,
@@ -35,7 +36,8 @@ GUEST    a Docker container's name, ID or ID prefix, a guest of another engine
 ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none
 GATEWAY  the new default route, of either family or, with a comma, of both
 MAC      26:2e:71:98:60:8f, or U:TEXT for one that is made from the text
-VLAN     @10, on a network card: the link is on that VLAN of it
+VLAN     on a bridge @10 (untagged), @10,20-30 (and a trunk), @10t (tagged only);
+         on a network card one tag; on an IPoIB device the partition key in hex
 `
 
 const exits = `
