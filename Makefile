@@ -18,20 +18,26 @@ build: ## build ./gopipework, one static binary
 	CGO_ENABLED=0 $(GO) build -tags urfave_cli_no_docs -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o gopipework ./cmd/gopipework
 
 # As root everything has to be there, and is installed if it is not: a test
-# that would be skipped fails. Without root what needs no root is run.
+# that would be skipped fails. What this kernel lacks is run on one that has it,
+# and at the end a table tells what was proven of each kind of link, and on which
+# kernel; an empty cell fails. Without root what needs no root is run.
 test: ## run every test (as root: installs what is missing, Debian/Ubuntu)
 	@test -z "$$(gofmt -l .)" || { echo "gofmt is needed on:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	@if [ "$$(id -u)" = 0 ]; then \
 		set -ex; \
 		./e2e/install.sh engines; \
+		export GOPIPEWORK_TABLE=$$(mktemp); \
+		trap 'rm -f "$$GOPIPEWORK_TABLE"' EXIT; \
 		GOPIPEWORK_REQUIRE=root,docker,ipv6,podman,lxc,containerd,machine,ovs $(GO) test -timeout 10m ./...; \
+		./e2e/kernels.sh; \
+		$(GO) run ./e2e/table/show "$$GOPIPEWORK_TABLE"; \
 	else \
 		echo "not root: the tests that need namespaces or a Docker Engine are left out"; \
 		$(GO) test -timeout 10m ./...; \
 	fi
 
-kernels: ## run the kinds of link that this kernel may lack on one that has them (root)
+kernels: ## run what this kernel may lack on one that has it, in a process (root)
 	./e2e/kernels.sh
 
 live: ## run the tests of the packages on a real kernel (root)

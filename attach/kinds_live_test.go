@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -23,14 +24,15 @@ var kindStages = []struct {
 	needs string // what a kernel may lack
 	talk  bool   // the two guests hear each other
 	wire  string // the network's end: what is on the wire; "" for nothing
+	reach string // where traffic goes, if not to everybody
 }{
-	{"macvlan", "nic0 web 10.0.0.%/24", "macvlan", true, "ip address add 10.0.0.9/24 dev wire"},
-	{"macvlan private", "macvlan:nic0 --mode private web 10.0.0.%/24", "macvlan", false, "ip address add 10.0.0.9/24 dev wire"},
-	{"ipvlan l2", "ipvlan:nic0 web 10.0.0.%/24", "ipvlan", true, "ip address add 10.0.0.9/24 dev wire"},
-	{"ipvlan l3", "ipvlan:nic0 --mode l3 web 10.0.0.%/24", "ipvlan", true, ""},
+	{"macvlan", "nic0 web 10.0.0.%/24", "macvlan", true, "ip address add 10.0.0.9/24 dev wire", ""},
+	{"macvlan private", "macvlan:nic0 --mode private web 10.0.0.%/24", "macvlan", false, "ip address add 10.0.0.9/24 dev wire", "to the network alone"},
+	{"ipvlan l2", "ipvlan:nic0 web 10.0.0.%/24", "ipvlan", true, "ip address add 10.0.0.9/24 dev wire", ""},
+	{"ipvlan l3", "ipvlan:nic0 --mode l3 web 10.0.0.%/24", "ipvlan", true, "", "between guests"},
 	{"macvlan on a VLAN", "nic0 web 10.0.0.%/24 @10", "8021q", true,
-		"ip link add link wire name wire.10 type vlan id 10; ip address add 10.0.0.9/24 dev wire.10; ip link set wire.10 up"},
-	{"dummy", "dummy web 10.0.0.%/24", "dummy", false, ""},
+		"ip link add link wire name wire.10 type vlan id 10; ip address add 10.0.0.9/24 dev wire.10; ip link set wire.10 up", ""},
+	{"dummy", "dummy web 10.0.0.%/24", "dummy", false, "", "to itself alone"},
 }
 
 // TestKinds: each kind is attached, heard, attached twice, listed, undone from
@@ -50,23 +52,30 @@ func TestKinds(t *testing.T) {
 				inhabit(t, g.Namespace) // or the other guest's detach would not find it
 				g.Name, g.ID = fmt.Sprint("g", n), fmt.Sprint("00000000000", n)
 				s := spec(t, strings.Replace(st.line, "%", fmt.Sprint(n), 1))
-				attachKind(t, s, g, hostNS, st.needs)
+				attachKind(t, st.name, s, g, hostNS, st.needs)
 				guests = append(guests, g)
 			}
 			in(t, network, "sh", "-ec", ":;"+st.wire)
-			_, err := tryIn(guests[0].Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.2")
-			if heard := err == nil; heard != st.talk {
-				t.Errorf("the second guest answers the first: %v, want %v", heard, st.talk)
-			}
-			if st.wire != "" {
-				for _, g := range guests {
-					in(t, g.Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.9")
+			for from, to := range map[int]string{0: "10.0.0.2", 1: "10.0.0.1"} {
+				if heard := hears(guests[from].Namespace, to); heard != st.talk {
+					t.Errorf("%s answers the other guest: %v, want %v", to, heard, st.talk)
 				}
 			}
+			for n, g := range guests {
+				own := fmt.Sprint("10.0.0.", n+1)
+				if !hears(g.Namespace, own) {
+					t.Errorf("%s does not answer itself", own)
+				}
+				if st.wire != "" && !(hears(g.Namespace, "10.0.0.9") && hears(network, own)) {
+					t.Errorf("%s and the network do not hear each other", own)
+				}
+			}
+			table.ProvenAs(t, st.name, table.Traffic, st.reach)
 			for _, g := range guests {
 				detachKind(t, g, hostNS)
 			}
 			same(t, "host after the last detach", before, inventory(t, hostNS))
+			table.Proven(t, st.name, table.Detach)
 		})
 	}
 }
@@ -81,17 +90,28 @@ func TestVLANLink(t *testing.T) {
 	in(t, network, "sh", "-ec", quiet+"ip link set wire up; ip address add 10.0.0.8/24 dev wire")
 	before := inventory(t, hostNS)
 	g := docker(newNamespace(t), 0)
-	attachKind(t, spec(t, "vlan:nic0 web 10.0.0.1/24 @10"), g, hostNS, "8021q")
+	attachKind(t, "vlan", spec(t, "vlan:nic0 web 10.0.0.1/24 @10"), g, hostNS, "8021q")
 	in(t, network, "sh", "-ec", `ip address flush dev wire
 ip link add link wire name wire.10 type vlan id 10; ip address add 10.0.0.9/24 dev wire.10; ip link set wire.10 up`)
-	in(t, g.Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.9")
+	if !hears(g.Namespace, "10.0.0.9") || !hears(network, "10.0.0.1") {
+		t.Error("the guest and the network do not hear each other")
+	}
+	table.Proven(t, "vlan", table.Traffic)
 	detachKind(t, g, hostNS)
 	same(t, "host", before, inventory(t, hostNS))
+	table.Proven(t, "vlan", table.Detach)
 }
 
-// attachKind fails at every step, then attaches, twice, and lists. It skips
-// where the kernel has not got the kind, unless it is required.
-func attachKind(t *testing.T, s Spec, g Guest, hostNS *os.File, needs string) {
+// hears says whether an address answers who is in the namespace.
+func hears(ns *os.File, address string) bool {
+	_, err := tryIn(ns, "busybox", "ping", "-c", "1", "-W", "3", address)
+	return err == nil
+}
+
+// attachKind fails at every step, then attaches, twice, and lists, and accounts
+// for it under the kind's name. It skips where the kernel has not got the kind,
+// unless it is required.
+func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, needs string) {
 	t.Helper()
 	hostBefore, guestBefore := inventory(t, hostNS), inventory(t, g.Namespace)
 	for n, last := 0, false; !last; n++ {
@@ -112,16 +132,19 @@ func attachKind(t *testing.T, s Spec, g Guest, hostNS *os.File, needs string) {
 			t.FailNow()
 		}
 	}
+	table.Proven(t, kind, table.Undone)
 	for i, changed := range []bool{true, false} {
 		r, err := Attach(context.Background(), s, g, hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Fatalf("attach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 		}
 	}
+	table.Proven(t, kind, table.Attach, table.Twice)
 	all, err := List(context.Background(), hostNS, &g)
 	if err != nil || len(all) != 1 || all[0].State != Complete || all[0].Guest.Name != g.Name {
 		t.Fatalf("list: %+v, %v; want one, complete", all, err)
 	}
+	table.Proven(t, kind, table.List)
 }
 
 func detachKind(t *testing.T, g Guest, hostNS *os.File) {
