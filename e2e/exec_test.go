@@ -31,29 +31,3 @@ func TestExec(t *testing.T) {
 	m.says("the queueing discipline", m.ok("tc", g.Word, "qdisc", "show", "dev", "eth1").Stdout, "qdisc")
 	check("after all of them")
 }
-
-// A macvlan on a link that plays the card: two guests talk, with mode private
-// they do not, and the card is as before.
-func TestMacvlan(t *testing.T) {
-	m := newMachine(t)
-	m.do("ip link add nic0 type veth peer name wire")
-	m.do("ip link set wire up")
-	m.do("ip link set nic0 up")
-	for mode, talk := range map[string]bool{"bridge": true, "private": false} {
-		a, b := m.guest(), m.guest()
-		m.quiet("nic0", "--mode", mode, a.Word, "10.3.0.2/24")
-		m.quiet("nic0", "--mode", mode, b.Word, "10.3.0.3/24")
-		if talk {
-			m.reaches(a, "10.3.0.3")
-		} else {
-			m.cut(a, "10.3.0.3")
-		}
-		if got := m.list(); len(got) != 2 || got[0].Host.Kind != "macvlan" || got[0].Host.Name != "nic0" {
-			t.Errorf("list: %+v", got)
-		}
-		m.quiet("detach", a.Word)
-		m.quiet("detach", b.Word)
-		m.check(a.Kill())
-		m.check(b.Kill())
-	}
-}

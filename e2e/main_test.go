@@ -3,8 +3,9 @@
 // Package e2e runs the built program for real: on hosts that the tests make,
 // with a Docker Engine that the tests start.
 //
-// GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6, ovs),
-// with commas: a test that would be skipped for want of it then fails.
+// GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6, ovs,
+// podman, lxc, containerd, machine), with commas: a test that would be skipped for
+// want of it then fails.
 package e2e
 
 import (
@@ -53,6 +54,17 @@ func run(m *testing.M) int {
 	return code
 }
 
+// requirements are the commands that something to require needs.
+var requirements = map[string][]string{
+	"root":       {"ip", "bridge", "nsenter", "unshare", "iptables", "iptables-save", "busybox"},
+	"docker":     {"dockerd", "containerd", "runc", "docker"},
+	"ovs":        {"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"},
+	"podman":     {"podman", "conmon"},
+	"lxc":        {"lxc-create", "lxc-start", "lxc-info"},
+	"containerd": {"containerd", "ctr", "runc"},
+	"machine":    {host.MachinedPath, "machinectl", "systemd-nspawn", "dbus-daemon"},
+}
+
 // need skips the test where something is missing, or fails it where
 // GOPIPEWORK_REQUIRE says that it has to be there.
 func need(t *testing.T, what ...string) {
@@ -64,29 +76,19 @@ func need(t *testing.T, what ...string) {
 			if os.Geteuid() != 0 {
 				missing = "root is needed to make namespaces"
 			}
-			for _, c := range []string{"ip", "bridge", "nsenter", "unshare", "iptables", "iptables-save", "busybox"} {
-				if _, err := exec.LookPath(c); err != nil {
-					missing = err.Error()
-				}
-			}
-		case "docker":
-			for _, c := range []string{"dockerd", "containerd", "runc", "docker"} {
-				if _, err := exec.LookPath(c); err != nil {
-					missing = err.Error()
-				}
-			}
-		case "ovs":
-			for _, c := range []string{"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"} {
-				if _, err := exec.LookPath(c); err != nil {
-					missing = err.Error()
-				}
-			}
 		case "ipv6":
 			if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
 				missing = err.Error()
 			}
 		default:
-			t.Fatalf("unknown requirement %q", w)
+			if requirements[w] == nil {
+				t.Fatalf("unknown requirement %q", w)
+			}
+		}
+		for _, c := range requirements[w] {
+			if _, err := exec.LookPath(c); err != nil {
+				missing = err.Error()
+			}
 		}
 		if missing == "" {
 			continue

@@ -132,7 +132,7 @@ func processes(group string) (pids []int) {
 			pids = append(pids, pid)
 			continue
 		}
-		if b, _ := os.ReadFile("/proc/" + e.Name() + "/cgroup"); strings.Contains(string(b), "/"+group+"/") {
+		if b, _ := os.ReadFile("/proc/" + e.Name() + "/cgroup"); inGroup(string(b), group) {
 			pids = append(pids, pid)
 		}
 	}
@@ -141,11 +141,17 @@ func processes(group string) (pids []int) {
 
 func cgroupName(dir string) string { return filepath.Base(dir) }
 
+// inGroup says whether a path leads through a host's control group, or through
+// the slice of its machines.
+func inGroup(path, group string) bool {
+	return strings.Contains(path, "/"+group+"/") || strings.Contains(path, "/"+group+".slice/")
+}
+
 // cgroups lists the host's control group directories in every hierarchy,
 // parents before children.
 func cgroups(group string) (dirs []string) {
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(path+"/", "/"+group+"/") {
+		if err == nil && d.IsDir() && inGroup(path+"/", group) {
 			dirs = append(dirs, path)
 		}
 		return nil

@@ -8,6 +8,8 @@
 //	guest.go   guests that need no container engine: bare network namespaces
 //	engine.go  a real dockerd on the host, and containers
 //	ovs.go     a real Open vSwitch on the host
+//	place.go   what all other runtimes need; each has a file of its own:
+//	           podman.go, lxc.go, containerd.go, machined.go
 //	state.go   what the host's network looks like, as text that can be compared
 //	build.go   the program itself, built as it is shipped
 //
