@@ -7,20 +7,22 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
 // The tests in the live files ask real runtimes, which they start themselves.
+
+func TestMain(m *testing.M) {
+	host.Main()
+	os.Exit(m.Run())
+}
 
 // need skips the test unless it is root's and the commands are there. Where
 // GOPIPEWORK_REQUIRE names the feature, that is a failure.
@@ -131,31 +133,6 @@ func shortTemp(t *testing.T) string {
 	return dir
 }
 
-// rootfs makes a root file system that can sleep.
-func rootfs(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(shortTemp(t), "rootfs")
-	for _, d := range []string{"bin", "proc", "sys", "dev", "etc", "tmp", "run", "usr"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	program, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "bin/busybox"), program, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, applet := range []string{"sleep", "sh"} {
-		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	writeFile(t, filepath.Join(dir, "etc/os-release"), "ID=test\n")
-	return dir
-}
-
 // wordCase is a guest word and what is to come of it.
 type wordCase struct {
 	word string
@@ -200,57 +177,46 @@ func checkWords(t *testing.T, f *finder, cases []wordCase) {
 	}
 }
 
-func number(t *testing.T, text string) int {
+// worked and counted take the results of a call that has to succeed.
+func worked(t *testing.T) func(string, error) string { return checked[string](t) }
+func counted(t *testing.T) func(int, error) int      { return checked[int](t) }
+
+func checked[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// podmanFor sets up a podman of the test's own, for this program too.
+func podmanFor(t *testing.T) (p *host.Podman, dir string) {
 	t.Helper()
-	n, err := strconv.Atoi(strings.TrimSpace(text))
+	need(t, "podman", "podman", "conmon", "busybox")
+	dir = shortTemp(t)
+	p, err := host.NewPodman(host.Machine{}, dir, "gopipework-test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n
-}
-
-// podmanFor makes podman keep everything in the test's directory. Without
-// CAP_SYS_RESOURCE the limits of a container may not be above the test's own.
-func podmanFor(t *testing.T) string {
-	need(t, "podman", "podman", "conmon")
-	runtime := "crun"
-	if _, err := exec.LookPath("runc"); err == nil {
-		runtime = "runc" // crun refuses a hybrid of cgroups v1 and v2
+	for _, e := range p.Env {
+		name, value, _ := strings.Cut(e, "=")
+		t.Setenv(name, value)
 	}
-	dir := shortTemp(t)
-	writeFile(t, dir+"/containers.conf", fmt.Sprintf(`[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = %q
-tmp_dir = %q
-`, runtime, dir+"/tmp"))
-	writeFile(t, dir+"/storage.conf", fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", dir+"/root", dir+"/run"))
-	t.Setenv("CONTAINERS_CONF", dir+"/containers.conf")
-	t.Setenv("CONTAINERS_STORAGE_CONF", dir+"/storage.conf")
 	t.Cleanup(func() {
-		for range 3 { // one that shares another's namespace goes first
-			if out, _ := try("podman", "ps", "-aq"); out == "" {
-				break
-			}
-			try("podman", "rm", "-fa", "-t", "0")
+		if err := p.Close(); err != nil {
+			t.Error(err)
 		}
-		if out, err := try("podman", "ps", "-aq"); out != "" || err != nil {
-			t.Errorf("containers are left: %s %v", out, err)
-		}
-		removeCgroup("gopipework-test")
 	})
-	return dir
+	return p, dir
 }
 
 func TestLivePodman(t *testing.T) {
-	dir := podmanFor(t)
-	root := rootfs(t)
+	p, dir := podmanFor(t)
 	start := func(verb string, args ...string) string {
 		t.Helper()
-		args = append(append([]string{verb, "--cgroup-parent", "/gopipework-test"}, args...), "--rootfs", root, "/bin/sleep", "300")
-		return must(t, "podman", args...)
+		return worked(t)(p.Start(verb, args...))
 	}
 	web := start("run", "-d", "--network", "none", "--name", "web")
 	joined := start("run", "-d", "--network", "container:web", "--name", "joined")
@@ -259,8 +225,7 @@ func TestLivePodman(t *testing.T) {
 	start("run", "-d", "--network", "none", "--name", "gone")
 	must(t, "podman", "kill", "gone")
 	must(t, "podman", "wait", "gone")
-	pid := number(t, must(t, "podman", "container", "inspect", "-f", "{{.State.Pid}}", "web"))
-	joinedPID := number(t, must(t, "podman", "container", "inspect", "-f", "{{.State.Pid}}", "joined"))
+	pid, joinedPID := counted(t)(p.PID("web")), counted(t)(p.PID("joined"))
 	ambiguous := ""
 	for seen := web[:1] + joined[:1]; ambiguous == ""; {
 		id := start("create", "--network", "none")
@@ -326,25 +291,6 @@ func TestLivePodman(t *testing.T) {
 	})
 }
 
-// removeCgroup removes what an engine leaves of a cgroup, in every hierarchy.
-func removeCgroup(name string) {
-	for _, hierarchy := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		paths, _ := filepath.Glob(filepath.Join(hierarchy, name))
-		for _, path := range paths {
-			var dirs []string
-			filepath.WalkDir(path, func(p string, d os.DirEntry, err error) error {
-				if err == nil && d.IsDir() {
-					dirs = append(dirs, p)
-				}
-				return nil
-			})
-			for _, dir := range slices.Backward(dirs) {
-				unix.Rmdir(dir)
-			}
-		}
-	}
-}
-
 // The default directory is part of what a name means, so the test uses it, with
 // names of its own.
 func TestLiveLXC(t *testing.T) {
@@ -353,32 +299,13 @@ func TestLiveLXC(t *testing.T) {
 	f.places = findPlaces()
 	f.containerd, f.podmanOwn, f.cri, f.commands = "", "", nil, nil
 	name := fmt.Sprintf("gopipework-test-%d", os.Getpid())
-	t.Cleanup(func() { removeCgroup("lxc.pivot") }) // LXC leaves it, empty
-	start := func() int {
-		t.Helper()
-		must(t, "lxc-create", "-n", name, "-t", "busybox")
-		t.Cleanup(func() {
-			try("lxc-stop", "-k", "-n", name)
-			must(t, "lxc-destroy", "-n", name)
-		})
-		path := filepath.Join(f.lxc, name, "config")
-		config, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
+	l := host.NewLXC()
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
 		}
-		var kept strings.Builder
-		for line := range strings.Lines(string(config)) {
-			if !strings.HasPrefix(line, "lxc.net.") {
-				kept.WriteString(line)
-			}
-		}
-		writeFile(t, path, kept.String()+"lxc.net.0.type = empty\n")
-		must(t, "lxc-start", "-n", name)
-		return number(t, must(t, "lxc-info", "-n", name, "-pH"))
-	}
-	// Never with "none", the host's own network: the template's rcS runs a DHCP
-	// client, which would take the host's addresses away.
-	pid := start()
+	})
+	pid := counted(t)(l.Start(name))
 	guest := Guest{Runtime: "lxc", ID: name, Name: name, PID: pid}
 	checkWords(t, f, []wordCase{
 		{word: "lxc:" + name, want: guest},
@@ -407,67 +334,32 @@ func TestLiveLXC(t *testing.T) {
 	})
 }
 
-// containerdFor starts containerd, without anything of the host's.
-func containerdFor(t *testing.T) (socket string, ctr func(args ...string) string) {
-	need(t, "containerd", "containerd", "ctr", "runc")
-	dir := shortTemp(t)
-	socket = dir + "/c.sock"
-	writeFile(t, dir+"/config.toml", fmt.Sprintf(`version = 2
-root = %[1]q
-state = %[2]q
-[grpc]
-address = %[3]q
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "docker.io/gopipework/pause:1"
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = %[4]q
-conf_dir = %[5]q
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native"
-`, dir+"/root", dir+"/state", socket, dir+"/plugins", dir+"/cni"))
-	// A pod's network is a plugin's business: this one claims to have done it.
-	writeFile(t, dir+"/cni/10-none.conflist", `{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"none"}]}`)
-	const plugin = `#!/bin/sh
-echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$CNI_NETNS'"}],"ips":[{"version":"4","address":"192.0.2.2/24","interface":0}]}'
-`
-	for _, name := range []string{"none", "loopback"} {
-		writeFile(t, dir+"/plugins/"+name, plugin)
-		if err := os.Chmod(dir+"/plugins/"+name, 0o755); err != nil {
-			t.Fatal(err)
-		}
+// containerdFor starts a containerd of the test's own.
+func containerdFor(t *testing.T) (c *host.Containerd, ctr func(args ...string) string) {
+	t.Helper()
+	need(t, "containerd", "containerd", "ctr", "runc", "busybox")
+	c, err := host.NewContainerd(host.Machine{}, shortTemp(t), "gopipework-ctr")
+	if err != nil {
+		t.Fatal(err)
 	}
-	background(t, "containerd", "-c", dir+"/config.toml")
-	waitFor(t, "containerd", func() bool {
-		_, err := try("ctr", "-a", socket, "version")
-		return err == nil
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	t.Cleanup(func() { removeCgroup("gopipework-ctr") })
-	return socket, func(args ...string) string {
+	return c, func(args ...string) string {
 		t.Helper()
-		return must(t, "ctr", append([]string{"-a", socket}, args...)...)
+		return worked(t)(c.Ctr(args...))
 	}
 }
 
 func TestLiveContainerd(t *testing.T) {
-	socket, ctr := containerdFor(t)
-	root := rootfs(t)
+	c, ctr := containerdFor(t)
 	f := liveFinder(t)
-	f.places = places{containerd: socket}
+	f.places = places{containerd: c.Socket}
 	run := func(namespace, id string, args ...string) int {
 		t.Helper()
-		ctr(slices.Concat([]string{"-n", namespace, "run", "-d", "--cgroup", "/gopipework-ctr/" + namespace + "/" + id, "--rootfs"}, args, []string{root, id, "/bin/sleep", "300"})...)
-		t.Cleanup(func() {
-			try("ctr", "-a", socket, "-n", namespace, "tasks", "rm", "-f", id)
-			ctr("-n", namespace, "containers", "rm", id)
-		})
-		for line := range strings.Lines(ctr("-n", namespace, "tasks", "ls")) {
-			if words := strings.Fields(line); len(words) == 3 && words[0] == id {
-				return number(t, words[1])
-			}
-		}
-		t.Fatalf("%s has no task", id)
-		return 0
+		return counted(t)(c.Run(namespace, id, args...))
 	}
 	guest := func(id, name string, pid int) Guest {
 		return Guest{Runtime: "containerd", ID: id, Name: name, PID: pid}
@@ -480,7 +372,7 @@ func TestLiveContainerd(t *testing.T) {
 	run("default", "onhost", "--net-host")
 	run("default", "gone")
 	ctr("-n", "default", "tasks", "kill", "-s", "KILL", "gone")
-	ctr("-n", "default", "containers", "create", "--rootfs", root, "fresh", "/bin/sleep", "1")
+	ctr("-n", "default", "containers", "create", "--rootfs", c.Rootfs(), "fresh", "/bin/sleep", "1")
 	t.Cleanup(func() { ctr("-n", "default", "containers", "rm", "fresh") })
 	waitFor(t, "end", func() bool { return strings.Contains(ctr("tasks", "ls"), "STOPPED") })
 	checkWords(t, f, []wordCase{
@@ -511,9 +403,9 @@ func TestLiveContainerd(t *testing.T) {
 
 // containerd's CRI, asked to run a pod by the very calls that ask about it.
 func TestLiveCRI(t *testing.T) {
-	socket, ctr := containerdFor(t)
-	ctr("-n", "k8s.io", "images", "import", "--snapshotter", "native", imageOf(t, rootfs(t)))
-	c := newCaller(socket)
+	daemon, ctr := containerdFor(t)
+	ctr("-n", "k8s.io", "images", "import", "--snapshotter", "native", imageOf(t, daemon.Rootfs()))
+	c := newCaller(daemon.Socket)
 	defer c.close()
 	call := func(method string, request []byte) protobuf {
 		t.Helper()
@@ -542,7 +434,7 @@ func TestLiveCRI(t *testing.T) {
 		})
 		return id, config
 	}
-	t.Cleanup(func() { removeCgroup("gopipework-cri") })
+	t.Cleanup(func() { host.RemoveCgroup("gopipework-cri") })
 	podID, podConfig := pod("pod", 0)
 	hostID, _ := pod("hostpod", 2)
 	// ContainerConfig: 1 metadata{1 name}, 2 image{1 image}, 3 command.
@@ -555,16 +447,10 @@ func TestLiveCRI(t *testing.T) {
 	call("StartContainer", appendText(nil, 1, web))
 	taskPID := func(id string) int {
 		t.Helper()
-		for line := range strings.Lines(ctr("-n", "k8s.io", "tasks", "ls")) {
-			if words := strings.Fields(line); len(words) == 3 && words[0] == id {
-				return number(t, words[1])
-			}
-		}
-		t.Fatal("no task ", id)
-		return 0
+		return counted(t)(daemon.PID("k8s.io", id))
 	}
 	f := liveFinder(t)
-	f.places = places{cri: []string{"/nonexistent/sock", socket}, containerd: socket}
+	f.places = places{cri: []string{"/nonexistent/sock", daemon.Socket}, containerd: daemon.Socket}
 	inPod := Guest{Runtime: "cri", ID: web, Name: "web", PID: taskPID(web), Shares: podID[:12]}
 	ofPod := Guest{Runtime: "cri", ID: podID, Name: "pod", PID: taskPID(podID)}
 	cases := []wordCase{

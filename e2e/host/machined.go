@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -105,14 +105,15 @@ func (m *Machined) PID(name string) (int, error) {
 	return askPID(m.Host, nil, "machinectl", "show", name, "--property=Leader", "--value")
 }
 
-// Machinectl is a shell line for machinectl, from outside of the host.
+// Machinectl is a script that is the host's machinectl, from outside of it.
 func (m *Machined) Machinectl() string {
-	c := m.Command(context.Background(), "machinectl")
-	line := "exec env"
-	for _, w := range append([]string{"DBUS_SYSTEM_BUS_ADDRESS=unix:path=" + m.Dir + "/bus"}, c.Args...) {
-		line += " " + strconv.Quote(w)
-	}
-	return line + ` "$@"`
+	cmd := m.Command(context.Background(), "machinectl")
+	return fmt.Sprintf("#!/bin/sh\nDBUS_SYSTEM_BUS_ADDRESS=unix:path=%s/bus exec %s \"$@\"\n", m.Dir, strings.Join(cmd.Args, " "))
+}
+
+// Machines is where machined has a file per machine, as seen from outside.
+func (m *Machined) Machines() string {
+	return fmt.Sprintf("/proc/%d/root/run/systemd/machines", m.holder.Process.Pid)
 }
 
 // Close ends the machines and the daemons.
