@@ -23,7 +23,7 @@ modules=(
 	nf_tables nft_compat iptable_filter ip6table_filter xt_physdev xt_comment xt_conntrack
 )
 
-limit=200 # seconds until the other kernel counts as hanging
+limit=240 # seconds until the other kernel counts as hanging; a test is ended 30 before
 
 # inside is the first process of the other kernel. It leaves, for each line of the
 # list, its output and its exit code in files.
@@ -53,7 +53,7 @@ inside() {
 		while [[ $require == *openvswitch* && $(cut -d. -f1 /proc/uptime) -le 10 ]]; do sleep 1; done
 		# As go test does: in the directory of the package.
 		(cd "$package" && GOPIPEWORK_REQUIRE=$require GOPIPEWORK_TABLE=$dir/table \
-			"$dir/$n.test" -test.run "$run" -test.v -test.timeout "${limit}s") >"$dir/$n.log" 2>&1 || status=$?
+			"$dir/$n.test" -test.run "$run" -test.v -test.timeout "$((limit - 30))s") >"$dir/$n.log" 2>&1 || status=$?
 		echo $status >"$dir/$n.status"
 	done <"$dir/list"
 	sync
