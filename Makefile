@@ -4,6 +4,9 @@ PREFIX   ?= /usr/local
 FUZZTIME ?= 30s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
+# What tests must not be skipped for.
+ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,ovs
+
 GO         ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -29,7 +32,7 @@ test: ## run every test (as root: installs what is missing, Debian/Ubuntu)
 		./e2e/install.sh engines; \
 		export GOPIPEWORK_TABLE=$$(mktemp); \
 		trap 'rm -f "$$GOPIPEWORK_TABLE"' EXIT; \
-		GOPIPEWORK_REQUIRE=root,docker,ipv6,podman,lxc,containerd,machine,ovs $(GO) test -timeout 10m ./...; \
+		GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -timeout 10m ./...; \
 		./e2e/kernels.sh; \
 		$(GO) run ./e2e/table/show "$$GOPIPEWORK_TABLE"; \
 	else \
@@ -43,9 +46,9 @@ kernels: ## run what this kernel may lack on one that has it, in a process (root
 live: ## run the tests of the packages on a real kernel (root)
 	GOPIPEWORK_REQUIRE=root $(GO) test -count=1 $$($(GO) list ./... | grep -v /e2e)
 
-e2e: ## run the built binary against a real Docker Engine (root)
-	./e2e/install.sh
-	GOPIPEWORK_REQUIRE=root,docker,ipv6 $(GO) test -count=1 -timeout 10m -v ./e2e
+e2e: ## run the built binary against real engines (root)
+	./e2e/install.sh engines
+	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 10m -v ./e2e
 
 soak: ## the same tests where more is better: 1,000 kills, 1,000 cycles (root)
 	./e2e/install.sh

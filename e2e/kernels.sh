@@ -14,6 +14,8 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
 	'./attach ^(TestKinds|TestVLANLink)$ root,macvlan,ipvlan,8021q,dummy'
+	'./internal/rtnl . root,vlan_filtering'
+	'./bridge ^TestOVS(KernelDatapath|Bridge|Port|VLAN|DeadPort)Live$ root,ovs,openvswitch'
 )
 
 # The modules the tests need: each has to load.
@@ -32,16 +34,13 @@ inside() {
 	mount -t proc proc /proc
 	mount -t sysfs sysfs /sys
 	mount -t tmpfs -o mode=755 run /run
-	export TMPDIR=/run/tmp
-	mkdir -m 1777 $TMPDIR
+	# Not below /run, of which the hosts of tests have one of their own each.
+	mount -t tmpfs -o mode=1777 tmp /mnt
+	export TMPDIR=/mnt
 	ip link set lo up
 	uname -r >"$dir/release"
 	# It knows the iptables of old only.
-	mkdir /run/bin
-	for f in {iptables,ip6tables}{,-save,-restore}; do
-		ln -s "/usr/sbin/${f/tables/tables-legacy}" "/run/bin/$f"
-	done
-	PATH=/run/bin:$PATH
+	mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi
 	for m in "${modules[@]}"; do
 		modprobe -d "$cache" "$m" || echo "$m" >>"$dir/no-module"
 	done

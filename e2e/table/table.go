@@ -110,7 +110,7 @@ type Table map[string]map[Cell]*entry // by kind
 // An entry is what one cell holds.
 type entry struct {
 	kernels []string
-	how     string
+	how     []string
 }
 
 // Read reads what tests wrote.
@@ -126,11 +126,16 @@ func Read(text string) (Table, error) {
 		if t[kind] == nil {
 			t[kind] = map[Cell]*entry{}
 		}
-		if t[kind][cell] == nil {
-			t[kind][cell] = &entry{how: f[3]}
+		e := t[kind][cell]
+		if e == nil {
+			e = &entry{}
+			t[kind][cell] = e
 		}
-		if e := t[kind][cell]; !slices.Contains(e.kernels, release) {
+		if !slices.Contains(e.kernels, release) {
 			e.kernels = append(e.kernels, release)
+		}
+		if how := f[3]; how != "" && !slices.Contains(e.how, how) {
+			e.how = append(e.how, how)
 		}
 	}
 	return t, nil
@@ -140,10 +145,10 @@ func (e *entry) String() string {
 	switch {
 	case e == nil:
 		return "nothing"
-	case e.how == "":
+	case len(e.how) == 0:
 		return strings.Join(e.kernels, ", ")
 	}
-	return e.how + " (" + strings.Join(e.kernels, ", ") + ")"
+	return strings.Join(e.how, "; ") + " (" + strings.Join(e.kernels, ", ") + ")"
 }
 
 // Print writes the table, and returns an error that names the empty cells.
@@ -157,12 +162,12 @@ func (t Table) Print(w io.Writer) error {
 	var empty []string
 	for _, r := range Rows {
 		fmt.Fprint(tw, r.Kind)
+		cells, note := Cells, ""
 		if r.NoDevice {
-			fmt.Fprintf(tw, "\tno such device here; proven instead: %s\n", t[r.Kind][instead])
-			continue
+			cells, note = []Cell{instead}, "no such device here; instead: "
 		}
-		for _, c := range Cells {
-			fmt.Fprintf(tw, "\t%s", t[r.Kind][c])
+		for _, c := range cells {
+			fmt.Fprintf(tw, "\t%s%s", note, t[r.Kind][c])
 			if t[r.Kind][c] == nil {
 				empty = append(empty, r.Kind+": "+string(c))
 			}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/gopipework/gopipework/e2e/table"
 )
 
 // sent is a request as the kernel would get it, in the byte order of a
@@ -58,6 +60,7 @@ func TestIPoIBRequest(t *testing.T) {
 	if diff := cmp.Diff(bytes(want), sent(t, req.Serialize())); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
+	table.Instead(t, "IPoIB", "the request, byte for byte")
 }
 
 // TestNoIPoIB: a kernel without the module does not know the kind; one that has
@@ -74,8 +77,8 @@ func TestNoIPoIB(t *testing.T) {
 	if s.has("ib0") {
 		t.Fatal("it is there")
 	}
-	if answersOne(err, unix.EOPNOTSUPP, unix.EINVAL) {
-		return
+	if !answersOne(err, unix.EOPNOTSUPP, unix.EINVAL) {
+		t.Errorf("ipoib on Ethernet: %v", err)
 	}
-	t.Errorf("ipoib on Ethernet: %v", err)
+	table.Instead(t, "IPoIB", "the kernel's refusal")
 }

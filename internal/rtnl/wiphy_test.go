@@ -5,6 +5,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/gopipework/gopipework/e2e/table"
 )
 
 // TestWiphyRequests: there is no radio here, so the messages are held against
@@ -29,6 +31,7 @@ func TestWiphyRequests(t *testing.T) {
 	if diff := cmp.Diff(bytes(move), sent(t, g.request(unix.NL80211_CMD_SET_WIPHY_NETNS, wiphyNamespace(2, 9)...).Serialize())); diff != "" {
 		t.Errorf("set wiphy netns (-want +got):\n%s", diff)
 	}
+	table.Instead(t, "Wi-Fi", "the requests, byte for byte")
 }
 
 func TestParseWiphy(t *testing.T) {
@@ -66,4 +69,5 @@ func TestNoRadio(t *testing.T) {
 		t.Errorf("nlctrl is family %d", family)
 	}
 	answers(t, "look up a family that there is not", s.generic("gopipework", nil), errNoFamily)
+	table.Instead(t, "Wi-Fi", "the kernel's refusal")
 }
