@@ -54,8 +54,22 @@ func betweenGuests(inner, other *rtnl.Link) bool {
 	if inner == nil || other == nil || !isOurs(inner) || !isOurs(other) {
 		return false
 	}
-	_, marked := ParseMark(inner.Alias)
-	return marked || other.Alias == "" && other.Master == 0
+	if isPort(inner) || isPort(other) {
+		return false
+	}
+	m, marked := ParseMark(inner.Alias)
+	if !marked {
+		return other.Alias == ""
+	}
+	_, both := ParseMark(other.Alias)
+	return both || m.IfName == inner.Name
+}
+
+// isPort reports whether a link of ours is the end that is on a host: its mark
+// has the name of its other end, and not its own.
+func isPort(l *rtnl.Link) bool {
+	m, _ := ParseMark(l.Alias)
+	return l.Master != 0 && m.IfName != l.Name
 }
 
 // user is a link whose parent is a link of the host.

@@ -166,3 +166,27 @@ func TestLinkRefused(t *testing.T) {
 	}
 	same(t, "all", before, st.inventory(t)+inventory(t, third.Namespace))
 }
+
+// TestLinkNotPort: the ports of some other host's bridge are no pairs between
+// guests, complete or half made.
+func TestLinkNotPort(t *testing.T) {
+	needRoot(t)
+	hostNS, other := newNamespace(t), newNamespace(t)
+	inhabit(t, other)
+	g := docker(newNamespace(t), 0)
+	if _, err := Attach(context.Background(), spec(t, "br0 web 10.0.0.2/24"), g, other, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []string{"true", "ip link set $(ip -o link show master br0 | sed 's/.*: \\(.*\\)@.*/\\1/') alias ''"} {
+		in(t, other, "sh", "-ec", change)
+		all, err := List(context.Background(), hostNS, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range all {
+			if a.Guest.NetNS == docker(other, 0).NetNS {
+				t.Errorf("after %q: %+v", change, a)
+			}
+		}
+	}
+}
