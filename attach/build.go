@@ -230,6 +230,9 @@ func (b *builder) warnings() {
 	if br := b.f.Base; br != nil && b.MTU != 0 && b.MTU < br.MTU {
 		b.warn("the MTU of %s may follow its lowest port: %d is below its %d", br.Name, b.MTU, br.MTU)
 	}
+	if card := b.f.Base; card != nil && !b.kind.pair() && card.Up && !card.Carrier {
+		b.warn("%s has no carrier: nothing can be heard on it", card.Name)
+	}
 	for _, p := range b.Addrs {
 		for _, a := range b.f.Addrs {
 			if a.Prefix.Addr().Is6() && a.Scope == unix.RT_SCOPE_LINK || !a.Prefix.Overlaps(p) || b.own(a.Index) {

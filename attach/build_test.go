@@ -233,10 +233,10 @@ var factChanges = map[string]func(*Facts){
 	"shares":     func(f *Facts) { f.Guest.Shares = "0123456789ab" },
 	"unread":     func(f *Facts) { f.FirewallUnread = "iptables-legacy: exit status 3" },
 	"nic": func(f *Facts) {
-		f.Base = &rtnl.Link{Index: 20, Name: "eth0", MTU: 1500, Up: true, PeerNS: -1, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}}
+		f.Base = &rtnl.Link{Index: 20, Name: "eth0", MTU: 1500, Up: true, Carrier: true, PeerNS: -1, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}}
 	},
 	"ib": func(f *Facts) {
-		f.Base = &rtnl.Link{Index: 20, Name: "ib0", Type: unix.ARPHRD_INFINIBAND, MTU: 2044, Up: true, PeerNS: -1}
+		f.Base = &rtnl.Link{Index: 20, Name: "ib0", Type: unix.ARPHRD_INFINIBAND, MTU: 2044, Up: true, Carrier: true, PeerNS: -1}
 	},
 	"wifi": func(f *Facts) { radio := 3; f.Card.Radio = &radio },
 	"nic-address": func(f *Facts) {
@@ -259,9 +259,10 @@ var factChanges = map[string]func(*Facts){
 		f.Card.Loan = &Loan{To: GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500}}
 		f.Base, f.Card.Home = nil, &rtnl.Link{Name: "dev7"}
 	},
-	"nic-down": func(f *Facts) { f.Base.Up = false },
-	"nic-port": func(f *Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },
-	"lo":       func(f *Facts) { f.Base = &rtnl.Link{Index: 1, Name: "lo", Loopback: true, Up: true} },
+	"no-carrier": func(f *Facts) { f.Base.Carrier = false },
+	"nic-down":   func(f *Facts) { f.Base.Up = false },
+	"nic-port":   func(f *Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },
+	"lo":         func(f *Facts) { f.Base = &rtnl.Link{Index: 1, Name: "lo", Loopback: true, Up: true} },
 	"tagged": func(f *Facts) {
 		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, Up: true}
 	},

@@ -85,8 +85,12 @@ func (b *builder) inherits() bool {
 }
 
 // upLate reports whether the link comes up with its addresses, and so announces
-// them: it has no MAC address that could be set once more to that end.
-func (b *builder) upLate() bool { return b.kind == KindIPvlan || b.kind == KindIPoIB }
+// them. An ipvlan and an IPoIB link have no MAC address that could be set once
+// more to that end, and most drivers of cards set none while the card is up
+// (eth_prepare_mac_addr_change).
+func (b *builder) upLate() bool {
+	return b.kind == KindIPvlan || b.kind == KindIPoIB || b.kind == KindPhys
+}
 
 func (childPlug) join(b *builder) {
 	b.clear()

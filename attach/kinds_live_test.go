@@ -10,14 +10,15 @@ import (
 	"testing"
 	"time"
 
+	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
-// kindStages are the kinds that have no end on the host, each with two guests
-// on one card whose wire ends in a namespace that plays the network.
+// kindStages are the kinds, each with two guests. Those that have no end on the
+// host are on one card whose wire ends in a namespace that plays the network.
 var kindStages = []struct {
 	name  string
 	line  string // % is the guest's number
@@ -33,6 +34,10 @@ var kindStages = []struct {
 	{"macvlan on a VLAN", "nic0 web 10.0.0.%/24 @10", "8021q", true,
 		"ip link add link wire name wire.10 type vlan id 10; ip address add 10.0.0.9/24 dev wire.10; ip link set wire.10 up", ""},
 	{"dummy", "dummy web 10.0.0.%/24", "dummy", false, "", "to itself alone"},
+	{"bridge", "brtest web 10.0.0.%/24", "", true, "", "between guests"},
+	{"bridge, a VLAN", "brtest web 10.0.0.%/24 @10", "vlan_filtering", true, "", "between guests"},
+	{"Open vSwitch", "ovsbr0 web 10.0.0.%/24", "ovs", true, "", "between guests"},
+	{"Open vSwitch, a VLAN", "ovsbr0 web 10.0.0.%/24 @10", "ovs", true, "", "between guests"},
 }
 
 // TestKinds: each kind is attached, heard, attached twice, listed, undone from
@@ -41,7 +46,7 @@ func TestKinds(t *testing.T) {
 	needRoot(t)
 	for _, st := range kindStages {
 		t.Run(st.name, func(t *testing.T) {
-			hostNS, network := newNamespace(t), newNamespace(t)
+			hostNS, network := newHostFor(t, st.needs), newNamespace(t)
 			in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set nic0 up")
 			moveLink(t, hostNS, "wire", network)
 			in(t, network, "sh", "-ec", quiet+"ip link set wire up")
@@ -78,6 +83,111 @@ func TestKinds(t *testing.T) {
 			table.Proven(t, st.name, table.Detach)
 		})
 	}
+}
+
+// newHostFor makes the host of a stage; for one of Open vSwitch, with that
+// running on it.
+func newHostFor(t *testing.T, needs string) *os.File {
+	t.Helper()
+	if needs != "ovs" {
+		return newNamespace(t)
+	}
+	if _, err := exec.LookPath("ovs-vswitchd"); err != nil {
+		if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "ovs") {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	h, err := testhost.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o, err := h.StartOVS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OVS_RUNDIR", o.RunDir)
+	ns, err := os.Open(h.Namespace())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// TestBridgeVLANs: who is on another VLAN of a bridge hears nothing, a trunk
+// hears with tags, and somebody else's bridge filters only if we are told to,
+// and while one of ours needs it.
+func TestBridgeVLANs(t *testing.T) {
+	needRoot(t)
+	hostNS := newNamespace(t)
+	in(t, hostNS, "sh", "-ec", quiet+"ip link add brx address 02:00:00:00:00:09 type bridge; ip link set brx addrgenmode none up")
+	before := inventory(t, hostNS)
+	guests := map[string]Guest{}
+	join := func(name, line string) error {
+		g, ok := guests[name]
+		if !ok {
+			g = docker(newNamespace(t), 0)
+			inhabit(t, g.Namespace)
+			g.Name, g.ID = name, strings.Repeat(name[:1], 12)
+			guests[name] = g
+		}
+		_, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+		return err
+	}
+	if err := join("a", "brx web 10.0.0.1/24 @10"); fault.CodeOf(err) != fault.Conflict {
+		t.Fatalf("a VLAN on a bridge that does not filter: %v; want a conflict", err)
+	}
+	err := join("a", "brx web 10.0.0.1/24 @10 --vlan-filtering")
+	if fault.CodeOf(err) == fault.Unsupported && !strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "vlan_filtering") {
+		same(t, "host after the kernel's refusal", before, inventory(t, hostNS))
+		t.Skip(err)
+	}
+	err = errors.Join(err, join("b", "brx web 10.0.0.2/24 @10"), join("c", "brx web 10.0.0.3/24 @20"),
+		join("plain", "brx web 10.0.0.4/24"), join("trunk", "brx web 0/0 @10t,20-30"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in(t, guests["trunk"].Namespace, "sh", "-ec", quiet+`for v in 10 20; do ip link add link eth1 name eth1.$v type vlan id $v
+ip link set eth1.$v up; done; ip address add 10.0.0.10/32 dev eth1.10; ip route add 10.0.0.1 dev eth1.10 src 10.0.0.10
+ip address add 10.0.0.20/32 dev eth1.20; ip route add 10.0.0.3 dev eth1.20 src 10.0.0.20`)
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{{"a", "10.0.0.2", true}, {"a", "10.0.0.3", false}, {"a", "10.0.0.4", false}, {"plain", "10.0.0.3", false},
+		{"trunk", "10.0.0.1", true}, {"trunk", "10.0.0.3", true}} {
+		if got := hears(guests[c.from].Namespace, c.to); got != c.want {
+			t.Errorf("%s answers %s: %v, want %v", c.to, c.from, got, c.want)
+		}
+	}
+	g := guests["trunk"]
+	all, err := List(context.Background(), hostNS, &g)
+	if err != nil || len(all) != 1 || all[0].Host.VLAN != "10t,20-30" {
+		t.Errorf("list: %+v, %v", all, err)
+	}
+	if err := join("a", "brx web 10.0.0.1/24 @20"); fault.CodeOf(err) != fault.Conflict {
+		t.Errorf("another VLAN under the same name: %v; want a conflict", err)
+	}
+	for _, name := range []string{"a", "b", "trunk", "c"} {
+		if !strings.Contains(in(t, hostNS, "ip", "-d", "link", "show", "brx"), "vlan_filtering 1") {
+			t.Errorf("the bridge filters no more, and %s needs it", name)
+		}
+		if _, err := Detach(context.Background(), Selection{}, guests[name], hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(in(t, hostNS, "ip", "-d", "link", "show", "brx"), "vlan_filtering 0") {
+		t.Error("the bridge goes on filtering, and nobody needs it")
+	}
+	if _, err := Detach(context.Background(), Selection{}, guests["plain"], hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "host", before, inventory(t, hostNS))
 }
 
 // TestVLANLink: the sub-interface itself goes into the guest, and only frames

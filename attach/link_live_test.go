@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -90,6 +91,9 @@ func (st linkStage) link(t *testing.T, changed bool) {
 	}
 }
 
+// linkRow is the row of the table of kinds.
+const linkRow = "link of two guests"
+
 // TestLink: two guests talk, twice is once, and either end takes both away.
 func TestLink(t *testing.T) {
 	st := newLinkStage(t)
@@ -97,13 +101,16 @@ func TestLink(t *testing.T) {
 	for i, g := range st.guests {
 		st.link(t, true)
 		st.link(t, false)
+		table.Proven(t, linkRow, table.Attach, table.Twice, table.List)
 		in(t, st.guests[0].Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.2")
 		in(t, st.guests[1].Namespace, "busybox", "ping", "-6", "-c", "1", "-W", "3", "2001:db8::1")
+		table.Proven(t, linkRow, table.Traffic)
 		if r, err := Detach(context.Background(), Selection{}, g, st.hostNS, Options{}); err != nil || !r.Changed {
 			t.Fatalf("detach of end %d: changed = %v, %v", i, r.Changed, err)
 		}
 		same(t, fmt.Sprintf("all after detach of end %d", i), before, st.inventory(t))
 	}
+	table.Proven(t, linkRow, table.Detach)
 }
 
 // TestLinkFails: a failure before any step leaves all three namespaces as they
@@ -143,6 +150,7 @@ func TestLinkFails(t *testing.T) {
 			return
 		}
 	}
+	table.Proven(t, linkRow, table.Undone)
 }
 
 // TestLinkRefused: what is in the way is said, and nothing is changed.

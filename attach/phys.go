@@ -106,7 +106,6 @@ func (physPlug) join(b *builder) {
 		b.add(setLink{place: b.place, name: b.names.inner, set: rtnl.Change{MAC: b.MAC, MTU: b.MTU}})
 	}
 	b.sysctls()
-	b.up()
 }
 
 func (physPlug) keep(*builder) {}

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // cardStage is a host with a card that is in full use. A veth end plays it: its
@@ -92,7 +94,10 @@ func TestCard(t *testing.T) {
 	before := st.look(t)
 	st.attach(t, true)
 	st.attach(t, false)
-	in(t, st.guest.Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.9")
+	if !hears(st.guest.Namespace, "10.0.0.9") || !hears(st.hostNS, "10.0.0.1") {
+		t.Error("the guest and the network do not hear each other")
+	}
+	table.Proven(t, "phys", table.Attach, table.Twice, table.Traffic)
 	if a := st.one(t); a.State != Complete || a.Host != (Host{Kind: "phys", Name: "nic0"}) || a.Interface.Name != "lan0" {
 		t.Errorf("list: %+v", a)
 	}
@@ -102,6 +107,7 @@ ip link property add dev lost altname liar; ip link set lost up; ip address add 
 	if a := st.one(t); a.State != Complete || a.Interface.Name != "lost" || a.Guest.Name != "web" {
 		t.Errorf("list after the guest has renamed it: %+v", a)
 	}
+	table.Proven(t, "phys", table.List)
 	for i, changed := range []bool{true, false} {
 		r, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{})
 		if err != nil || r.Changed != changed {
@@ -109,6 +115,7 @@ ip link property add dev lost altname liar; ip link set lost up; ip address add 
 		}
 	}
 	same(t, "all after detach", before, st.look(t))
+	table.Proven(t, "phys", table.Detach)
 }
 
 // TestCardFails: an attach that fails before any step gives the card back as it
@@ -150,6 +157,7 @@ func TestCardFails(t *testing.T) {
 			return
 		}
 	}
+	table.Proven(t, "phys", table.Undone)
 }
 
 // TestCardRefused: a card that somebody uses stays, and so does one whose name
@@ -212,4 +220,87 @@ func TestCardGoesWithGuest(t *testing.T) {
 	if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
 		t.Errorf("left: %v", notes)
 	}
+}
+
+// TestHardware: a card that is no virtual device outlives its guest. The kernel
+// gives it back under a wrong name, and gc, or the same line, makes it what it
+// was. Of a machine's own cards none may be used, so GOPIPEWORK_NIC names the
+// one: make kernels gives its kernel a card for this test.
+func TestHardware(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	nic := os.Getenv("GOPIPEWORK_NIC")
+	if nic == "" {
+		if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "nic") {
+			t.Fatal("GOPIPEWORK_NIC names no card")
+		}
+		t.Skip("GOPIPEWORK_NIC names no card")
+	}
+	hostNS := ownNS
+	in(t, hostNS, "sh", "-ec", `ip link set `+nic+` address 02:00:00:00:00:77 mtu 1400 alias "to the lab" up
+ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.55.0.253 dev `+nic+` table 77`)
+	st := cardStage{hostNS: hostNS, spec: spec(t, "phys:"+nic+" -i lan0 web 10.55.0.3/24 --force-phys")}
+	before := inventory(t, hostNS)
+	for round, mend := range map[string]func(){
+		"gc": func() {
+			if r, err := GC(context.Background(), hostNS, Options{}); err != nil || !r.Changed {
+				t.Fatalf("gc: changed = %v, %v", r.Changed, err)
+			}
+		},
+		"the same line": func() {
+			st.guest = docker(newNamespace(t), 0)
+			st.attach(t, true)
+			if _, err := Detach(context.Background(), Selection{}, st.guest, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		ns := newNamespace(t)
+		st.guest = docker(ns, 0)
+		st.attach(t, true)
+		if !hears(ns, "10.55.0.2") {
+			t.Error("the guest does not hear the network")
+		}
+		// Its name in the guest is taken on the host when the guest ends.
+		in(t, ns, "sh", "-ec", "ip link set lan0 down; ip link set lan0 name gone0 address 02:00:00:00:00:78 mtu 1300")
+		in(t, hostNS, "ip", "link", "add", "gone0", "type", "bridge")
+		ns.Close()
+		home := ""
+		for range 100 {
+			lent, err := lentBy(kernelOf(t, hostNS))
+			if err != nil || len(lent) != 1 {
+				t.Fatalf("loans: %+v, %v", lent, err)
+			}
+			if lent[0].Home != nil {
+				home = lent[0].Home.Name
+				break
+			}
+			in(t, hostNS, "sleep", "0.05")
+		}
+		if home == "" || home == nic {
+			t.Fatalf("the card is back as %q", home)
+		}
+		in(t, hostNS, "ip", "link", "del", "gone0")
+		all, err := List(context.Background(), hostNS, nil)
+		if err != nil || len(all) != 1 || all[0].State != Half || all[0].Host.Name != nic {
+			t.Errorf("list while it is %s: %+v, %v", home, all, err)
+		}
+		mend()
+		same(t, "the host after "+round, before, inventory(t, hostNS))
+		if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
+			t.Errorf("left after %s: %v", round, notes)
+		}
+	}
+	in(t, hostNS, "ip", "address", "flush", "dev", nic)
+}
+
+// kernelOf opens a side for a test.
+func kernelOf(t *testing.T, ns *os.File) kernel {
+	t.Helper()
+	c, err := rtnl.Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }

@@ -13,7 +13,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # What runs there: a package, its tests (go test -run), and what has to be there
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
-	'./attach ^(TestKinds|TestVLANLink)$ root,macvlan,ipvlan,8021q,dummy'
+	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic'
 	'./internal/rtnl . root,vlan_filtering'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|Port|VLAN|DeadPort)Live$ root,ovs,openvswitch'
 )
@@ -37,6 +37,8 @@ inside() {
 	# Not below /run, of which the hosts of tests have one of their own each.
 	mount -t tmpfs -o mode=1777 tmp /mnt
 	export TMPDIR=/mnt
+	# Its card: see TestHardware.
+	export GOPIPEWORK_NIC=vec0
 	ip link set lo up
 	uname -r >"$dir/release"
 	# It knows the iptables of old only.
@@ -106,9 +108,12 @@ done <"$dir/list"
 printf '#!/bin/bash\nexec /bin/bash %q inside %q %q\n' "$PWD/e2e/kernels.sh" "$dir" "$cache" >"$dir/init"
 chmod +x "$dir/init"
 
+# The other kernel has a card, whose wire ends in a namespace made for it.
 ended=0
-timeout --kill-after=5 $limit linux.uml root=/dev/root rootfstype=hostfs rootflags=/ rw mem=512M \
-	"init=$dir/init" con=null con0=fd:0,fd:1 </dev/null >"$dir/console" 2>&1 || ended=$?
+unshare --net bash -ec 'ip link set lo up; ip link add card type veth peer name wire address 02:00:00:00:00:55
+	ip link set card up; ip link set wire up; ip address add 10.55.0.2/24 dev wire; exec "$@"' card \
+	timeout --kill-after=5 $limit linux.uml root=/dev/root rootfstype=hostfs rootflags=/ rw mem=512M \
+	"init=$dir/init" vec0:transport=raw,ifname=card,depth=128 con=null con0=fd:0,fd:1 </dev/null >"$dir/console" 2>&1 || ended=$?
 status=0
 if [[ -s $dir/no-module ]]; then
 	echo "modules that do not load: $(tr '\n' ' ' <"$dir/no-module")"

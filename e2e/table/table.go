@@ -48,6 +48,10 @@ type Row struct {
 
 // Rows are the kinds that there are.
 var Rows = []Row{
+	{Kind: "bridge"},
+	{Kind: "bridge, a VLAN"},
+	{Kind: "Open vSwitch"},
+	{Kind: "Open vSwitch, a VLAN"},
 	{Kind: "macvlan"},
 	{Kind: "macvlan private"},
 	{Kind: "ipvlan l2"},
@@ -55,6 +59,8 @@ var Rows = []Row{
 	{Kind: "macvlan on a VLAN"},
 	{Kind: "vlan"},
 	{Kind: "dummy"},
+	{Kind: "phys"},
+	{Kind: "link of two guests"},
 	{Kind: "IPoIB", NoDevice: true},
 	{Kind: "Wi-Fi", NoDevice: true},
 }
