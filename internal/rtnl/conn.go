@@ -29,11 +29,36 @@ type Conn struct {
 // never given back to the Go scheduler, so no other goroutine can find itself
 // in the wrong namespace, whatever fails.
 func Open(ns *os.File) (*Conn, error) {
+	c, err := open(func() error {
+		return os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket in namespace: %w", err)
+	}
+	return c, nil
+}
+
+// OpenOwn returns a Conn in the namespace of this process. It enters nothing,
+// and so needs no privilege and no /proc: whoever is in a namespace may read
+// its links, addresses and routes, and be told of changes.
+func OpenOwn() (*Conn, error) {
+	c, err := open(func() error { return nil })
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	return c, nil
+}
+
+// open returns a Conn whose thread has called enter.
+func open(enter func() error) (*Conn, error) {
 	c := &Conn{run: make(chan func())}
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
-		err := c.enter(ns)
+		err := enter()
+		if err == nil {
+			err = c.connect()
+		}
 		ready <- err
 		if err != nil {
 			return
@@ -42,17 +67,11 @@ func Open(ns *os.File) (*Conn, error) {
 			f()
 		}
 	}()
-	if err := <-ready; err != nil {
-		return nil, fmt.Errorf("open netlink socket in namespace: %w", err)
-	}
-	return c, nil
+	return c, <-ready
 }
 
-// enter moves the calling thread into ns and opens the sockets there.
-func (c *Conn) enter(ns *os.File) error {
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return os.NewSyscallError("setns", err)
-	}
+// connect opens the sockets in the namespace that the calling thread is in.
+func (c *Conn) connect() error {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE) // no groups: a plain socket
 	if err != nil {
 		return err

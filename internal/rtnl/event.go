@@ -8,17 +8,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Events tells when links or IPv6 addresses of a namespace change.
+// Events tells when something of a namespace's network configuration changes.
 type Events struct{ socket *nl.NetlinkSocket }
 
-// Watch begins to listen. What changes from now on wakes [Events.Wait], so
-// watch first and then look.
+// Watch begins to listen to links and IPv6 addresses. What changes from now on
+// wakes [Events.Wait], so watch first and then look.
 //
-//	ip monitor link address
+//	ip monitor link; ip -6 monitor address
 func (c *Conn) Watch() (*Events, error) {
+	return c.subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFADDR)
+}
+
+// WatchAll is Watch for links, and addresses and routes of both families.
+//
+//	ip monitor link address route
+func (c *Conn) WatchAll() (*Events, error) {
+	return c.subscribe(unix.RTNLGRP_LINK,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+}
+
+func (c *Conn) subscribe(groups ...uint) (*Events, error) {
 	var e Events
 	err := c.Run(func() (err error) {
-		e.socket, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFADDR)
+		e.socket, err = nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 		return err
 	})
 	return &e, err
@@ -38,5 +50,6 @@ func (e *Events) Wait(d time.Duration) error {
 	return err
 }
 
-// Close stops listening.
+// Close stops listening, and ends a Wait that is under way with an error. It
+// may be called again, and from any goroutine.
 func (e *Events) Close() { e.socket.Close() }

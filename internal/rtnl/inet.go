@@ -68,8 +68,15 @@ type Route struct {
 	Dst     netip.Prefix // 0.0.0.0/0 or ::/0 for a default route
 	Gateway netip.Addr   // the zero Addr: on link
 	Index   int          // of the link it leaves by; 0 if it has several next hops
+	Hops    []Hop        // those, if it has several
 	Metric  int
 	Set     bool // somebody set it: no router's advertisement, no routing daemon
+}
+
+// Hop is one of several next hops of a route.
+type Hop struct {
+	Gateway netip.Addr // the zero Addr: on link
+	Index   int        // of the link
 }
 
 // Default reports whether it is a default route.
@@ -107,10 +114,17 @@ func parseRoute(family int, r netlink.Route) Route {
 			out.Dst = p
 		}
 	}
-	if gw, ok := netip.AddrFromSlice(r.Gw); ok {
-		out.Gateway = gw.Unmap()
+	out.Gateway = addr(r.Gw)
+	for _, h := range r.MultiPath {
+		out.Hops = append(out.Hops, Hop{Gateway: addr(h.Gw), Index: h.LinkIndex})
 	}
 	return out
+}
+
+// addr is the zero Addr for an IP that is none.
+func addr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
 }
 
 // AddRoute adds a route. With prepend it goes in front of those that have the
