@@ -23,6 +23,7 @@
 //	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind
 //	machine.go, lock.go                      the namespaces, held open and locked
 //	attach.go, detach.go, list.go, gc.go     the things a caller can do
+//	ready.go                                 waiting for an interface; it changes nothing
 //	namespaces.go, children.go               finding guests, and our links in them
 //
 // Below it, [github.com/gopipework/gopipework/internal/rtnl] is the one door to

@@ -132,13 +132,14 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// splitCommand finds the command in a line: the first word, if it is one.
+// splitCommand finds the command in a line: the first word, if it is one, or
+// --wait before any word.
 // Without one the line is an attach, whose first word is the host interface.
 func splitCommand(args []string) (name string, rest []string) {
 	attach := findCommand(attachName)
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		arg := args[i]
-		if strings.HasPrefix(arg, "-") {
+		if strings.HasPrefix(arg, "-") && arg != hereName {
 			if f := findFlag(attach, arg); f != nil && takesValue(f) {
 				i++
 			}

@@ -15,7 +15,7 @@ const attachName = "attach"
 // later are words that the contract reserves for commands that this version
 // does not have. A device of such a name is reached by "gopipework attach".
 var later = []string{
-	"doctor", "set", "watch", "apply", "destroy", "graph", "wait", "completion",
+	"doctor", "set", "watch", "apply", "destroy", "graph", "completion",
 }
 
 var (
@@ -26,6 +26,15 @@ var (
 
 func timeoutFlag(usage string) cli.Flag {
 	return &cli.DurationFlag{Name: "timeout", Usage: usage, DefaultText: "30s"}
+}
+
+// waitFlags are those of both forms of wait.
+func waitFlags(timeout cli.Flag) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "addr", Usage: "also for an address that is usable: no tentative one, and not link-local IPv6"},
+		&cli.BoolFlag{Name: "route", Usage: "also for a default route by it, or one by a gateway on it"},
+		jsonFlag, timeout,
+	}
 }
 
 // commands is the table that the command line is read by and the help text is
@@ -107,6 +116,17 @@ func commands(out *output) []*cli.Command {
 			Name: "tc", Usage: "tc, in a guest's network namespace", ArgsUsage: "GUEST ARGS...",
 			Action: out.iproute2("tc"),
 		},
+		{
+			Name: "wait", Usage: "wait until an interface (eth1) of a guest is up and has a carrier", ArgsUsage: "GUEST [IFNAME]",
+			Flags:  waitFlags(timeoutFlag("give up after `DURATION`")),
+			Action: out.waitCommand,
+		},
+		{
+			Name: hereName, Usage: "the same inside a container, with nothing but this program; then become COMMAND", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
+			Flags: append(waitFlags(&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", DefaultText: "never"}),
+				&cli.StringFlag{Name: "i", Usage: "wait for `IFNAME`", DefaultText: "eth1"}),
+			Action: out.hereCommand,
+		},
 		{Name: "help", Usage: "explain gopipework, or one command", ArgsUsage: "[COMMAND]", Action: out.helpCommand},
 		{Name: "version", Usage: "print the version", Action: out.versionCommand},
 	}
@@ -139,9 +159,6 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	case "-h", "--help":
 		args = []string{"help"}
 	}
-	if args[0] == "--wait" { // pipework's word for it
-		args = append([]string{"wait"}, args[1:]...)
-	}
 	name, rest := splitCommand(args)
 	if slices.Contains(later, name) {
 		return fault.New(fault.Unsupported, "run", name, "this version does not have it").
@@ -162,7 +179,7 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 		Writer: io.Discard, ErrWriter: io.Discard,
 		ExitErrHandler: func(*cli.Context, error) {}, // run exits
 	}
-	line := slices.Concat([]string{app.Name, name}, a.flags, []string{"--"}, a.words)
+	line := slices.Concat([]string{app.Name, "--", name}, a.flags, []string{"--"}, a.words)
 	return app.RunContext(ctx, line)
 }
 

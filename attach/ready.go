@@ -1,0 +1,233 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// Ready is an interface that somebody waits for, and what it has to have
+// beyond being up with a carrier.
+type Ready struct {
+	IfName string
+	Addr   bool // a usable address of its own
+	Route  bool // a route by it that leads beyond the link
+}
+
+// ParseReady checks the interface's name; "" is eth1, as in an attach.
+func ParseReady(ifName string, addr, route bool) (Ready, error) {
+	name, err := parseIfName("interface name", ifName)
+	if name == "" {
+		name = "eth1"
+	}
+	return Ready{IfName: name, Addr: addr, Route: route}, err
+}
+
+// relook is how long a wait sleeps when nothing happens. The kernel tells of
+// every change, so this only bounds what an untold one could cost.
+const relook = time.Second
+
+// Await returns the interface as soon as it has what r asks for: in the guest,
+// or with nil in the namespace of this process, for which it needs neither
+// privileges nor /proc. A timeout of 0 is none. The error's code is
+// fault.Timeout, and says what is missing; fault.Gone if the guest dies
+// meanwhile; or it is the cause of ctx's end.
+func Await(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (Interface, error) {
+	if timeout > 0 {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	k, err := openFor(g)
+	if err != nil {
+		return Interface{}, err
+	}
+	defer k.Close()
+	sleep := relook
+	if g != nil && g.Alive != nil {
+		sleep = glance // the kernel does not tell of a death
+	}
+	return r.await(ctx, k, g, sleep)
+}
+
+// await looks when something has changed, or after sleep, until the interface
+// is ready or ctx has ended.
+func (r Ready) await(ctx context.Context, k *rtnl.Conn, g *Guest, sleep time.Duration) (Interface, error) {
+	events, err := k.WatchAll() // before the first look, so that nothing falls between
+	if err != nil {
+		return Interface{}, explain("watch", r.IfName, err)
+	}
+	defer events.Close()
+	defer context.AfterFunc(ctx, events.Close)() // the end of ctx ends a sleep
+	for {
+		seen, err := r.look(k)
+		if err != nil {
+			return Interface{}, err
+		}
+		if err := g.alive(); err != nil {
+			return Interface{}, err
+		}
+		missing := r.missing(seen)
+		if missing == "" {
+			return seen.describe(), nil
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return Interface{}, r.gaveUp(cause, g, missing)
+		}
+		if err := events.Wait(sleep); err != nil && ctx.Err() == nil {
+			return Interface{}, explain("watch", r.IfName, err)
+		}
+	}
+}
+
+func openFor(g *Guest) (*rtnl.Conn, error) {
+	if g == nil {
+		c, err := rtnl.OpenOwn()
+		return c, explain("open", "the network namespace of this process", err)
+	}
+	c, err := rtnl.Open(g.Namespace)
+	return c, explain("enter", "guest "+g.Name, err)
+}
+
+// alive reports whether the guest has died; the namespace of this process has
+// not.
+func (g *Guest) alive() error {
+	if g == nil || g.Alive == nil {
+		return nil
+	}
+	return g.Alive()
+}
+
+// gaveUp is the error for a wait that ended before the interface was ready.
+func (r Ready) gaveUp(cause error, g *Guest, missing string) error {
+	if !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	object := r.IfName
+	if g != nil {
+		object += " of " + g.Name
+	}
+	return fault.New(fault.Timeout, "wait for", object, "time is up, and %s %s", r.IfName, missing)
+}
+
+// sight is what one look saw.
+type sight struct {
+	link   *rtnl.Link // nil: there is none
+	addrs  []rtnl.Addr
+	routes []rtnl.Route
+}
+
+// look finds the interface by its name each time: it may be deleted and made
+// again while somebody waits for it.
+func (r Ready) look(k *rtnl.Conn) (s sight, err error) {
+	s.link, err = k.LinkByName(r.IfName)
+	if errors.Is(err, rtnl.ErrNotFound) {
+		return sight{}, nil
+	}
+	if err != nil {
+		return s, explain("find", r.IfName, err)
+	}
+	if s.addrs, err = k.Addrs(); err != nil {
+		return s, explain("read addresses of", r.IfName, err)
+	}
+	if s.routes, err = k.Routes(); err != nil {
+		return s, explain("read routes of", r.IfName, err)
+	}
+	return s, nil
+}
+
+// missing returns what the interface does not have yet, to be said after its
+// name; "" if it is ready.
+func (r Ready) missing(s sight) string {
+	switch {
+	case s.link == nil:
+		return "is not there"
+	case !s.link.Up:
+		return "is down"
+	case !s.link.Carrier:
+		return "has no carrier"
+	case s.link.Flags&unix.IFF_RUNNING == 0: // RFC 2863: dormant, as Wi-Fi before it is let in
+		return "has a carrier, but does not pass frames yet"
+	case r.Addr && len(s.usable()) == 0:
+		return s.withoutAddr()
+	case r.Route && !s.leadsOn():
+		return "has no route that leads beyond the link"
+	}
+	return ""
+}
+
+// usable returns the addresses that a program can use. The link-local ones
+// that every interface gives itself are no sign of anybody's having set it up.
+func (s sight) usable() []netip.Prefix {
+	out := []netip.Prefix{}
+	for _, a := range s.own() {
+		if !a.Tentative() && !a.Duplicate() {
+			out = append(out, a.Prefix)
+		}
+	}
+	return out
+}
+
+func (s sight) own() (out []rtnl.Addr) {
+	for _, a := range s.addrs {
+		if ip := a.Prefix.Addr(); a.Index == s.link.Index && !(ip.Is6() && ip.IsLinkLocalUnicast()) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// withoutAddr says why there is no usable address.
+func (s sight) withoutAddr() string {
+	why := "has no address"
+	for _, a := range s.own() {
+		if !a.Duplicate() {
+			return "has the address " + a.Prefix.Addr().String() + ", which is not known yet to be nobody else's"
+		}
+		why = "has the address " + a.Prefix.Addr().String() + ", which somebody else on this network has"
+	}
+	return why
+}
+
+// leadsOn reports whether there is a default route by the link, or one by a
+// gateway on it.
+func (s sight) leadsOn() bool {
+	for _, route := range s.routes {
+		for _, h := range hops(route) {
+			if h.Index == s.link.Index && (h.Gateway.IsValid() || route.Default()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hops returns the next hops of a route, be it one or several.
+func hops(r rtnl.Route) []rtnl.Hop {
+	if len(r.Hops) > 0 {
+		return r.Hops
+	}
+	return []rtnl.Hop{{Gateway: r.Gateway, Index: r.Index}}
+}
+
+// describe is the interface for a caller: with every usable address and
+// gateway, whoever set it.
+func (s sight) describe() Interface {
+	i := Interface{
+		Name: s.link.Name, Kind: s.link.Kind, MAC: s.link.MAC.String(), MTU: s.link.MTU,
+		Addresses: s.usable(), Gateway: []netip.Addr{},
+	}
+	for _, route := range s.routes {
+		for _, h := range hops(route) {
+			if route.Default() && h.Index == s.link.Index && h.Gateway.IsValid() {
+				i.Gateway = append(i.Gateway, h.Gateway)
+			}
+		}
+	}
+	return i
+}
