@@ -93,6 +93,19 @@ func (o *gcObserver) idle(ns *namespace) bool {
 	return true
 }
 
+// idleOther is idle for the namespace of a link's other end, if that is another
+// guest. What looks like the end of a link may be the port of some other host,
+// where an attach is under way that holds the lock of its own guest.
+func (o *gcObserver) idleOther(guest kernel, c child) bool {
+	if c.other == nil {
+		return true
+	}
+	found := findNamespaces(guest, []*rtnl.Link{c.Link}, nil)
+	defer found.close()
+	ns := found[c.PeerNS]
+	return ns != nil && o.idle(ns)
+}
+
 // openSame opens a namespace again, if the path still leads to it.
 func openSame(path string, inode uint64) (*os.File, error) {
 	f, err := os.Open(path)
@@ -194,7 +207,7 @@ func (o *gcObserver) children(m *machine, ns *namespace, guest kernel, f *GCFact
 			continue // its parent is another host's
 		}
 		a, err := describeChild(m.sides[host], c, ns)
-		if err == nil && a.State == Half && o.idle(ns) {
+		if err == nil && a.State == Half && o.idle(ns) && o.idleOther(guest, c) {
 			f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})
 		}
 	}

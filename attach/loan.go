@@ -90,8 +90,8 @@ func (l Loan) forget() error { return l.with(func(d *rundir.Dir) error { return 
 func (l Loan) with(do func(*rundir.Dir) error) error {
 	d, err := rundir.Open(runDir, true)
 	if err == nil {
-		defer d.Close()
 		err = do(d)
+		d.Close()
 	}
 	return explain("note in "+runDir+" the card", l.Card.Name, err)
 }

@@ -69,6 +69,9 @@ type awaitDAD struct {
 
 func (s awaitDAD) do(ctx context.Context, m *machine) error {
 	return m.await(ctx, s.side, func() (bool, error) {
+		if _, err := s.kernel(m).LinkByIndex(s.index(m, s.inner)); err != nil {
+			return false, explain("find", s.inner, err)
+		}
 		all, err := s.kernel(m).Addrs()
 		if err != nil {
 			return false, explain("read addresses of", s.inner, err)

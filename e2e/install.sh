@@ -15,7 +15,7 @@ declare -A package=(
 # make kernels.
 for extra in "$@"; do
 	case $extra in
-	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch) ;;
+	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch [iperf3]=iperf3) ;;
 	kernels) package+=([linux.uml]=user-mode-linux [depmod]=kmod [ovs-vswitchd]=openvswitch-switch) ;;
 	esac
 done

@@ -64,6 +64,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := withDocker(t)
+	withOVS(t, e.machine)
 	e.docker("tag", host.Image, "busybox")
 	e.container("web", "-p", "8080:80", host.Image, "sh", "-c", "httpd -p 80 -h /www; while true; do nc -l -p 5000; done")
 	e.container("db")

@@ -65,8 +65,11 @@ func check(root *os.Root, path string) error {
 	return nil
 }
 
-// Close closes the directory.
-func (d *Dir) Close() { d.root.Close() }
+// Close closes the directory, and removes it if it is empty.
+func (d *Dir) Close() {
+	_ = unix.Rmdir(d.root.Name())
+	d.root.Close()
+}
 
 // Names returns the names of the files that end in suffix, in order.
 func (d *Dir) Names(suffix string) ([]string, error) {
@@ -100,6 +103,9 @@ func (d *Dir) Write(name string, v any) error {
 	if err != nil {
 		return err
 	}
+	if err := d.back(); err != nil {
+		return err
+	}
 	temporary := fmt.Sprintf(".%s.%d", name, os.Getpid())
 	f, err := d.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -111,6 +117,26 @@ func (d *Dir) Write(name string, v any) error {
 	}
 	if err != nil {
 		_ = d.root.Remove(temporary)
+	}
+	return err
+}
+
+// back makes the directory anew if somebody else has removed it, empty as it
+// was, since we opened it.
+func (d *Dir) back() error {
+	f, err := d.root.Open(".")
+	if err == nil {
+		var st unix.Stat_t
+		err = unix.Fstat(int(f.Fd()), &st)
+		f.Close()
+		if err == nil && st.Nlink > 0 {
+			return nil
+		}
+	}
+	again, err := Open(d.root.Name(), true)
+	if err == nil {
+		d.root.Close()
+		d.root = again.root
 	}
 	return err
 }

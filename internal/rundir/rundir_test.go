@@ -74,3 +74,30 @@ func TestOthers(t *testing.T) {
 		t.Errorf("a link was written through: %q", b)
 	}
 }
+
+// TestEmpty: an empty directory goes, and comes back for who still has it open.
+func TestEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run")
+	first, err := Open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the empty directory: %v; want it gone", err)
+	}
+	if err := first.Write("a.json", 1); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(path, "a.json")); err != nil {
+		t.Error(err)
+	}
+	first.Close()
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
