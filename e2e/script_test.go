@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,26 +29,87 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
-				if neg || len(args) < 2 {
-					ts.Fatalf("usage: exits CODE COMMAND...")
-				}
-				want, err := strconv.Atoi(args[0])
-				ts.Check(err)
-				code := 0
-				if err := ts.Exec(args[1], args[2:]...); err != nil {
-					exit, ok := err.(*exec.ExitError)
-					if !ok {
-						ts.Fatalf("%v", err)
-					}
-					code = exit.ExitCode()
-				}
-				if code != want {
-					ts.Fatalf("exit %d, should be %d", code, want)
-				}
-			},
+			"exits": exitsWith(func(args []string) []string { return args }),
 		},
 	})
+}
+
+// exitsWith is a command CODE COMMAND... of a script; where tells how the command
+// is run.
+func exitsWith(where func([]string) []string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < 2 {
+			ts.Fatalf("usage: exits CODE COMMAND...")
+		}
+		if code := strconv.Itoa(execute(ts, where(args[1:]))); code != args[0] {
+			ts.Fatalf("exit %s, should be %s", code, args[0])
+		}
+	}
+}
+
+// execute runs a command of a script and returns its exit code.
+func execute(ts *testscript.TestScript, args []string) int {
+	err := ts.Exec(args[0], args[1:]...)
+	if err == nil {
+		return 0
+	}
+	exit, ok := err.(*exec.ExitError)
+	if !ok {
+		ts.Fatalf("%v", err)
+	}
+	return exit.ExitCode()
+}
+
+// The lines of the shell script that came first, as pipework. Besides exits
+// there is
+//
+//	on COMMAND...            run the command, it has to succeed
+//	either A B COMMAND...    run it, it has to end with one of the codes
+//
+// all of them on a host with an engine, Open vSwitch and a card.
+func TestPipework(t *testing.T) {
+	e := withDocker(t)
+	withOVS(t, e.machine)
+	for _, line := range []string{
+		"ip link add nic0 address 00:f3:15:4a:42:c8 type veth peer name wire",
+		"ip link set wire up", "ip link set nic0 up",
+	} {
+		e.do(line)
+	}
+	t.Cleanup(func() { e.do("ip link delete nic0") })
+	e.container("one", "--network", "none")
+	e.container("two", "--network", "none")
+	check := e.unchanged(e.guestOf("one"), e.guestOf("two"))
+	there := func(args []string) []string { return e.Command(context.Background(), args[0], args[1:]...).Args }
+	t.Run("script", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/pipework",
+			Setup: func(env *testscript.Env) error {
+				for _, v := range e.Command(context.Background(), "true").Env {
+					name, value, _ := strings.Cut(v, "=")
+					env.Setenv(name, value)
+				}
+				return nil
+			},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){
+				"exits": exitsWith(there),
+				"on": func(ts *testscript.TestScript, neg bool, args []string) {
+					if code := execute(ts, there(args)); code == 0 == neg {
+						ts.Fatalf("exit %d", code)
+					}
+				},
+				"either": func(ts *testscript.TestScript, neg bool, args []string) {
+					if code := strconv.Itoa(execute(ts, there(args[2:]))); neg || code != args[0] && code != args[1] {
+						ts.Fatalf("exit %s, should be %s or %s", code, args[0], args[1])
+					}
+				},
+			},
+		})
+	})
+	for _, name := range []string{"one", "two"} {
+		e.ok("detach", "--all", name)
+	}
+	check("after pipework's lines, and detach")
 }
 
 // The examples of the README are run as they stand there, in order, on a host
