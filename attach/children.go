@@ -3,8 +3,10 @@ package attach
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
 )
 
 // child is a link of ours in a guest that has no end on the host.
@@ -79,11 +81,11 @@ type user struct {
 }
 
 // childrenOf returns the links whose parent is a link of the host: also those
-// that are not ours, for they would go with it. It looks on the host and in
-// every namespace that has a process or a name, but for the one with the inode
-// number except, which the caller has looked at. A namespace that is only held
-// open by a descriptor cannot be found.
-func childrenOf(k kernel, parent int, hostNS *os.File, except uint64) (users []user, err error) {
+// that are not ours, for they would go with it. It looks on the host, in every
+// namespace that has a process or a name, and in those that have an id on the
+// host, which we give to every guest with a child: but not in except, if that is
+// not nil.
+func childrenOf(k kernel, parent int, hostNS, except *os.File) (users []user, err error) {
 	all, err := k.Links()
 	if err != nil {
 		return nil, err
@@ -93,23 +95,87 @@ func childrenOf(k kernel, parent int, hostNS *os.File, except uint64) (users []u
 			users = append(users, user{Link: l})
 		}
 	}
-	err = eachNamespace(hostNS, func(ns *namespace, k kernel) error {
-		if ns.inode == except {
-			return nil
-		}
-		id, err := k.NamespaceID(hostNS)
-		if err != nil || id < 0 {
+	seen, err := seenIDs(k, hostNS, except)
+	if err != nil {
+		return nil, err
+	}
+	err = eachNamespace(hostNS, func(ns *namespace, guest kernel) error {
+		id, err := k.NamespaceID(ns.file)
+		if err != nil || id >= 0 && seen[id] {
 			return err
 		}
-		links, err := k.Links()
-		for _, l := range links {
-			if l.Peer == parent && l.PeerNS == id {
-				users = append(users, user{l, ns.inode})
-			}
+		seen[id] = true
+		there, err := usersIn(guest, parent, hostNS)
+		for _, l := range there {
+			users = append(users, user{l, ns.inode})
 		}
 		return err
 	})
-	return users, err
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := hiddenUsers(k, parent, hostNS, seen)
+	return append(users, hidden...), err
+}
+
+// seenIDs are those of the namespaces that need no look: the host's own, and
+// except.
+func seenIDs(k kernel, hostNS, except *os.File) (map[int]bool, error) {
+	seen := map[int]bool{}
+	for _, ns := range []*os.File{hostNS, except} {
+		if ns == nil {
+			continue
+		}
+		id, err := k.NamespaceID(ns)
+		if err != nil {
+			return nil, err
+		}
+		if id >= 0 {
+			seen[id] = true
+		}
+	}
+	return seen, nil
+}
+
+// usersIn returns the links of a guest whose parent is that link of the host.
+func usersIn(guest kernel, parent int, hostNS *os.File) (users []*rtnl.Link, err error) {
+	id, err := guest.NamespaceID(hostNS)
+	if err != nil || id < 0 {
+		return nil, err
+	}
+	links, err := guest.Links()
+	return slices.DeleteFunc(links, func(l *rtnl.Link) bool { return l.Peer != parent || l.PeerNS != id }), err
+}
+
+// hiddenUsers looks into namespaces that are held open by a descriptor alone,
+// as far as the host has ids for them.
+func hiddenUsers(k kernel, parent int, hostNS *os.File, seen map[int]bool) (users []user, err error) {
+	ids, err := k.NamespaceIDs()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		links, err := k.LinksIn(id)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+			continue // it ended meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		self, err := k.NamespaceID(hostNS) // given by the look, if not before
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range links {
+			if l.Peer == parent && l.PeerNS >= 0 && l.PeerNS == self {
+				users = append(users, user{Link: l})
+			}
+		}
+	}
+	return users, nil
 }
 
 // describeChild tells what a child in a guest is. k is the host's side.

@@ -154,11 +154,11 @@ func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
 		if err != nil || !isOurs(parent) || parent.Kind != "vlan" {
 			continue // another's, or gone
 		}
-		others, err := childrenOf(m.sides[host], parent.Index, m.hostNS, m.guests[guest].NetNS)
+		others, err := childrenOf(m.sides[host], parent.Index, m.hostNS, m.guests[guest].Namespace)
 		if err != nil {
 			return explain("look for users of", parent.Name, err)
 		}
-		f.Parents[parent.Index] = Parent{Link: parent, Users: len(others) + usersIn(children, parent.Index)}
+		f.Parents[parent.Index] = Parent{Link: parent, Users: len(others) + childrenOn(children, parent.Index)}
 	}
 	return nil
 }
@@ -187,8 +187,8 @@ func observeLent(m *machine, f *DetachFacts, inners map[int]bool) error {
 	return nil
 }
 
-// usersIn counts the children that are on a parent of the host.
-func usersIn(children []child, parent int) (n int) {
+// childrenOn counts the children that are on a parent of the host.
+func childrenOn(children []child, parent int) (n int) {
 	for _, c := range children {
 		if c.onHost() && c.Peer == parent {
 			n++

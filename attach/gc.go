@@ -137,7 +137,7 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 	for _, l := range f.Links {
 		if l.Kind == "vlan" && isOurs(l) {
 			o.look("the users of "+l.Name, func() (err error) {
-				f.Users[l.Index], err = childrenOf(k, l.Index, m.hostNS, 0)
+				f.Users[l.Index], err = childrenOf(k, l.Index, m.hostNS, nil)
 				return err
 			})
 		}

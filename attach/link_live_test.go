@@ -108,7 +108,7 @@ func TestLink(t *testing.T) {
 		if r, err := Detach(context.Background(), Selection{}, g, st.hostNS, Options{}); err != nil || !r.Changed {
 			t.Fatalf("detach of end %d: changed = %v, %v", i, r.Changed, err)
 		}
-		same(t, fmt.Sprintf("all after detach of end %d", i), before, st.inventory(t))
+		sameSoon(t, fmt.Sprintf("all after detach of end %d", i), before, func() string { return st.inventory(t) })
 	}
 	table.Proven(t, linkRow, table.Detach)
 }
@@ -126,7 +126,7 @@ func TestLinkFails(t *testing.T) {
 		if err := st.attempt(t, stop); !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
 			t.Fatalf("step %d: %v", n, err)
 		}
-		same(t, fmt.Sprintf("all after failure at step %d", n), before, st.inventory(t))
+		sameSoon(t, fmt.Sprintf("all after failure at step %d", n), before, func() string { return st.inventory(t) })
 		killed := func(p *Plan) {
 			stop(p)
 			for i := range p.Steps[:n] {
@@ -138,14 +138,14 @@ func TestLinkFails(t *testing.T) {
 			if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
-			same(t, fmt.Sprintf("all after gc, killed at step %d", n), before, st.inventory(t))
+			sameSoon(t, fmt.Sprintf("all after gc, killed at step %d", n), before, func() string { return st.inventory(t) })
 			st.attempt(t, killed)
 		}
 		st.link(t, !last)
 		if _, err := Detach(context.Background(), Selection{}, st.guests[n%2], st.hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		same(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, st.inventory(t))
+		sameSoon(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, func() string { return st.inventory(t) })
 		if t.Failed() {
 			return
 		}

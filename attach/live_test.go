@@ -233,6 +233,38 @@ func TestAttachListDetach(t *testing.T) {
 	}
 }
 
+// sameSoon is same, a moment later if need be: the kernel tells of a carrier that
+// comes or goes up to a second late (linkwatch).
+func sameSoon(t *testing.T, what, before string, look func() string) {
+	t.Helper()
+	after := look()
+	for deadline := time.Now().Add(5 * time.Second); after != before && time.Now().Before(deadline); after = look() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	same(t, what, before, after)
+}
+
+// carriers waits until the links of a namespace have a carrier.
+func carriers(t *testing.T, ns *os.File, names ...string) {
+	t.Helper()
+	c, err := rtnl.Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, name := range names {
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			l, err := c.LinkByName(name)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("%s has no carrier: %v", name, err)
+			}
+			if l.Carrier {
+				break
+			}
+		}
+	}
+}
+
 func same(t *testing.T, what, before, after string) {
 	t.Helper()
 	if before == after {

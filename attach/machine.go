@@ -31,6 +31,8 @@ type reader interface {
 	Links() ([]*rtnl.Link, error)
 	Ports(master int) ([]*rtnl.Link, error)
 	NamespaceID(ns *os.File) (int, error)
+	NamespaceIDs() ([]int, error)
+	LinksIn(nsid int) ([]*rtnl.Link, error)
 	Cookie() (uint64, error)
 	Keep(index int) (rtnl.Kept, error)
 	Wiphy(index int) (phy int, ok bool, err error)
@@ -48,6 +50,7 @@ type writer interface {
 	SetVLANFiltering(bridge int, on bool) error
 	AddPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	DelPortVLANs(port int, vlans []rtnl.PortVLAN) error
+	GiveNamespaceID(ns *os.File) (int, error)
 	SetTxChecksum(index int, on bool) error
 	MoveLink(index int, to rtnl.Move) error
 	MoveWiphy(phy int, ns *os.File) error

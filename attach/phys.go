@@ -415,7 +415,7 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 	o.look("the host's addresses", func() (err error) { f.Card.Addrs, err = o.host.Addrs(); return err })
 	o.look("the host's routes", func() (err error) { f.Card.Route, err = o.host.Routes(); return err })
 	o.look("what is on "+f.Base.Name, func() (err error) {
-		all, err := childrenOf(o.host, f.Base.Index, m.hostNS, 0)
+		all, err := childrenOf(o.host, f.Base.Index, m.hostNS, nil)
 		f.Card.Users = slices.DeleteFunc(all, func(u user) bool { return u.Kind == "veth" })
 		return err
 	})

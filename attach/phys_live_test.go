@@ -41,6 +41,7 @@ ip -6 address add 2001:db8::5/64 dev nic0 nodad
 ip route add default via 192.0.2.254 dev nic0
 ip route add 10.77.0.0/16 via 192.0.2.253 dev nic0 table 77 metric 5
 ip -6 route add default via 2001:db8::fe dev nic0 metric 90`)
+	carriers(t, st.hostNS, "nic0", "wire")
 	// The kernel's tables and the guest's queues exist from now on.
 	for _, ns := range []*os.File{st.hostNS, st.guest.Namespace} {
 		in(t, ns, "sh", "-c", "iptables-save; ip6tables-save")
@@ -114,7 +115,7 @@ ip link property add dev lost altname liar; ip link set lost up; ip address add 
 			t.Fatalf("detach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 		}
 	}
-	same(t, "all after detach", before, st.look(t))
+	sameSoon(t, "all after detach", before, func() string { return st.look(t) })
 	table.Proven(t, "phys", table.Detach)
 }
 
@@ -131,7 +132,7 @@ func TestCardFails(t *testing.T) {
 		if err := attempt(t, st.spec, st.guest, st.hostNS, asItIs, stop, untold); !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
 			t.Fatalf("step %d: %v", n, err)
 		}
-		same(t, fmt.Sprintf("all after failure at step %d", n), before, st.look(t))
+		sameSoon(t, fmt.Sprintf("all after failure at step %d", n), before, func() string { return st.look(t) })
 		kill := func() {
 			attempt(t, st.spec, st.guest, st.hostNS, asItIs, func(p *Plan) {
 				stop(p)
@@ -145,14 +146,14 @@ func TestCardFails(t *testing.T) {
 			if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
-			same(t, fmt.Sprintf("all after gc, killed at step %d", n), before, st.look(t))
+			sameSoon(t, fmt.Sprintf("all after gc, killed at step %d", n), before, func() string { return st.look(t) })
 			kill()
 		}
 		st.attach(t, !last)
 		if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		same(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, st.look(t))
+		sameSoon(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, func() string { return st.look(t) })
 		if t.Failed() {
 			return
 		}
@@ -175,7 +176,7 @@ func TestCardRefused(t *testing.T) {
 			t.Errorf("a card %s was lent", what)
 		}
 	}
-	same(t, "all", before, st.look(t))
+	sameSoon(t, "all", before, func() string { return st.look(t) })
 	st.attach(t, true)
 	in(t, st.hostNS, "ip", "link", "add", "nic0", "type", "bridge")
 	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
@@ -185,7 +186,7 @@ func TestCardRefused(t *testing.T) {
 	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
-	same(t, "all after detach", before, st.look(t))
+	sameSoon(t, "all after detach", before, func() string { return st.look(t) })
 }
 
 // TestCardGoesWithGuest: a virtual card ends with its guest's namespace, and gc
@@ -286,7 +287,7 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 			t.Errorf("list while it is %s: %+v, %v", home, all, err)
 		}
 		mend()
-		same(t, "the host after "+round, before, inventory(t, hostNS))
+		sameSoon(t, "the host after "+round, before, func() string { return inventory(t, hostNS) })
 		if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
 			t.Errorf("left after %s: %v", round, notes)
 		}

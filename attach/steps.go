@@ -53,7 +53,7 @@ func (s delLink) do(_ context.Context, m *machine) error {
 		}
 	}
 	if l.Kind == "vlan" { // its children would go with it
-		if users, err := childrenOf(m.sides[host], l.Index, m.hostNS, 0); err != nil || len(users) > 0 {
+		if users, err := childrenOf(m.sides[host], l.Index, m.hostNS, nil); err != nil || len(users) > 0 {
 			return explain("look for users of", s.name, err)
 		}
 	}

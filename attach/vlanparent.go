@@ -108,7 +108,7 @@ func (s addTagged) do(_ context.Context, m *machine) error {
 
 // undo leaves it to others who have come to use it meanwhile.
 func (s addTagged) undo(_ context.Context, m *machine) error {
-	users, err := childrenOf(m.sides[host], m.index[end{host, s.name}], m.hostNS, 0)
+	users, err := childrenOf(m.sides[host], m.index[end{host, s.name}], m.hostNS, nil)
 	if err != nil || len(users) > 0 {
 		return explain("look for users of", s.name, err)
 	}
