@@ -165,11 +165,9 @@ func (s addChild) do(_ context.Context, m *machine) error {
 			return explain("find parent", s.parent, err)
 		}
 		c.Parent = i
-		// By an id the host can look into the guest's namespace, also when that
-		// has neither process nor name any more: see childrenOf.
-		if _, err := m.sides[host].GiveNamespaceID(m.guests[guest].Namespace); err != nil {
-			return explain("give an id to", "the namespace of "+m.guests[guest].Name, err)
-		}
+	}
+	if err := m.own(guest); err != nil {
+		return err
 	}
 	err := m.sides[host].AddChild(c)
 	switch {

@@ -19,6 +19,27 @@ type child struct {
 // onHost reports whether the child's parent is a link of the host.
 func (c child) onHost() bool { return c.PeerNS >= 0 && c.PeerNS == c.hostNS }
 
+// own gives a guest's namespace an id on the host. By it the host can look into
+// the guest also when that has neither process nor name any more; and what of
+// ours is in a guest alone is told by it from what another host of this machine,
+// in a namespace of its own, has put there.
+func (m *machine) own(at side) error {
+	_, err := m.sides[host].GiveNamespaceID(m.guests[at].Namespace)
+	return explain("give an id to", "the namespace of "+m.guests[at].Name, err)
+}
+
+// owned returns those of the links in a guest that are this host's: on a parent
+// here or, where there is none, in a guest that has an id here.
+func owned(k kernel, ns *namespace, all []child) ([]child, error) {
+	id, err := k.NamespaceID(ns.file)
+	return slices.DeleteFunc(all, func(c child) bool {
+		if c.PeerNS >= 0 && c.other == nil {
+			return !c.onHost()
+		}
+		return id < 0
+	}), err
+}
+
 // childrenIn returns the links of ours in a namespace that have no end on the
 // host. A guest can forge one; nothing of the host is changed on its word.
 func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
@@ -233,6 +254,11 @@ func listInside(k kernel, hostNS *os.File, g *Guest) (list []Attachment, err err
 		children, err := childrenIn(guest, hostNS)
 		if err != nil {
 			return explain("list links in", "a guest", err)
+		}
+		if g == nil {
+			if children, err = owned(k, ns, children); err != nil {
+				return explain("list links in", "a guest", err)
+			}
 		}
 		for _, c := range children {
 			if err := add(describeChild(k, c, ns)); err != nil {

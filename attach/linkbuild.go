@@ -123,6 +123,11 @@ type addPair struct {
 }
 
 func (s addPair) do(_ context.Context, m *machine) error {
+	for _, at := range linkSides {
+		if err := m.own(at); err != nil {
+			return err
+		}
+	}
 	err := s.kernel(m).AddVeth(rtnl.Veth{
 		Name: s.inner, MAC: s.mac, PeerName: s.far, PeerNS: m.guests[far].Namespace, PeerMAC: s.farMAC,
 		MTU: s.mtu, Group: Group,
