@@ -129,24 +129,33 @@ func (c *Conn) write(req *nl.NetlinkRequest) error {
 	return err
 }
 
-// dumpTries is how often a dump that the kernel calls interrupted (something
-// changed while it was read) is asked for again.
-const dumpTries = 8
+// A dump that the kernel calls interrupted (something changed while it was
+// read) is asked for again, dumpTries times at most, after pauses that begin
+// with dumpPause and double: half a second in all.
+const (
+	dumpTries = 10
+	dumpPause = time.Millisecond
+)
 
 // dump returns the answers to a dump request, never a partial list.
 func (c *Conn) dump(ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
-	var err error
-	for range dumpTries {
-		var msgs [][]byte
-		msgs, err = ask().Execute(unix.NETLINK_ROUTE, typ)
+	return retry(func() ([][]byte, error) { return ask().Execute(unix.NETLINK_ROUTE, typ) })
+}
+
+// retry asks again while the kernel says that the list changed as it was read.
+func retry[T any](list func() ([]T, error)) ([]T, error) {
+	pause := dumpPause
+	for try := 1; ; try++ {
+		out, err := list()
 		if err == nil {
-			return msgs, nil
+			return out, nil
 		}
-		if !interrupted(err) {
+		if !interrupted(err) || try == dumpTries {
 			return nil, err
 		}
+		time.Sleep(pause)
+		pause *= 2
 	}
-	return nil, err
 }
 
 func interrupted(err error) bool {

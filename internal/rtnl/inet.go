@@ -154,19 +154,6 @@ func (r Route) netlink() *netlink.Route {
 	return out
 }
 
-// retry asks again while the kernel says that the list changed as it was read.
-func retry[T any](list func() ([]T, error)) (out []T, err error) {
-	for range dumpTries {
-		if out, err = list(); err == nil || !interrupted(err) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 func byIndex(index int) netlink.Link {
 	return &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}}
 }
