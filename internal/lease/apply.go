@@ -1,0 +1,95 @@
+package lease
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// Link is the interface that a lease is for.
+type Link interface {
+	// SetAddr adds the address, or gives it new lifetimes if it is there. The
+	// kernel takes it away after valid; Forever means never.
+	//
+	//	ip address replace PREFIX brd + dev NAME valid_lft S preferred_lft S
+	SetAddr(p netip.Prefix, valid, preferred time.Duration) error
+	// DelAddr takes the address away; one that is gone is no error.
+	DelAddr(p netip.Prefix) error
+	// AddRoute adds the route; one that is there is no error. Whether a default
+	// route goes in front of another is the Link's to know.
+	AddRoute(r Route) error
+	// DelRoute takes the route away; one that is gone is no error.
+	DelRoute(r Route) error
+	// LowerMTU sets the interface's MTU if it is larger: the other end of the
+	// link would not take more than it was made for.
+	LowerMTU(bytes int) error
+}
+
+// Apply gives the interface what the lease says, with what is left of its time
+// at now, since boot. It may be called again, with the lease that was there
+// before as old (nil: none), and then changes only what differs.
+//
+// The address and, by it, the routes go by themselves when the lease ends,
+// whoever else has died by then.
+func (l Lease) Apply(link Link, old *Lease, now time.Duration) error {
+	left := l.left(now)
+	if left == 0 {
+		return fault.New(fault.Timeout, "take address", l.Address.String(), "its lease has ended")
+	}
+	if old != nil && old.Address != l.Address {
+		// First: an address of the same subnet would be a secondary one, and go
+		// with the first.
+		if err := old.Withdraw(link); err != nil {
+			return err
+		}
+	}
+	if err := link.SetAddr(l.Address, left, left); err != nil {
+		return fault.New(fault.Failed, "set address", l.Address.String(), "%w", err)
+	}
+	for _, r := range l.Routes {
+		if err := link.AddRoute(r); err != nil {
+			return fault.New(fault.Failed, "add route", r.Dst.String(), "%w", err)
+		}
+	}
+	if old != nil && old.Address == l.Address {
+		for _, r := range old.Routes {
+			if slices.Contains(l.Routes, r) {
+				continue
+			}
+			if err := link.DelRoute(r); err != nil {
+				return fault.New(fault.Failed, "delete route", r.Dst.String(), "%w", err)
+			}
+		}
+	}
+	if l.MTU == 0 {
+		return nil
+	}
+	if err := link.LowerMTU(l.MTU); err != nil {
+		return fault.New(fault.Failed, "set MTU of", l.Address.String(), "%w", err)
+	}
+	return nil
+}
+
+// Withdraw takes the address away, and with it the routes, whose source it is.
+// An MTU that was lowered stays so.
+func (l Lease) Withdraw(link Link) error {
+	if err := link.DelAddr(l.Address); err != nil {
+		return fault.New(fault.Failed, "delete address", l.Address.String(), "%w", err)
+	}
+	return nil
+}
+
+// left is what the lease has of its time, in whole seconds, as the kernel
+// counts: up to the next one, or there would be a gap before a late renewal.
+func (l Lease) left(now time.Duration) time.Duration {
+	if l.Time == Forever {
+		return Forever
+	}
+	d := l.Ends() - now
+	if d <= 0 {
+		return 0
+	}
+	return (d + time.Second - 1).Truncate(time.Second)
+}

@@ -1,0 +1,183 @@
+package lease
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// Ask is what a client says about itself on one interface: all that is needed
+// to go on with a lease.
+type Ask struct {
+	IfName         string     `json:"interface"` // as it was called at first
+	Index          int        `json:"index"`     // of the interface in the guest: a guest can rename it
+	Hostname       string     `json:"hostname,omitempty"`
+	ClientID       []byte     `json:"client_id"`
+	VendorClass    string     `json:"vendor_class"`
+	Request        netip.Addr `json:"request"`             // the zero Addr: any
+	Broadcast      bool       `json:"broadcast,omitempty"` // it cannot hear unicast before it has the address (ipvlan)
+	NoDefaultRoute bool       `json:"no_default_route,omitempty"`
+}
+
+// Identity is who asks. Names are as in the mark of an attachment.
+type Identity struct {
+	Runtime string // "docker", "pid", "netns"
+	ID      string // what stays the same as long as the guest is the same one
+	Name    string // for option 12
+}
+
+const vendorClass = "gopipework"
+
+// NewAsk fills in what the options leave open.
+func NewAsk(o Options, who Identity, ifName string, index int) Ask {
+	a := Ask{IfName: ifName, Index: index, Hostname: o.Hostname, ClientID: o.ClientID,
+		VendorClass: o.VendorClass, Request: o.Request, NoDefaultRoute: o.NoDefaultRoute}
+	if a.Hostname == "" {
+		a.Hostname = toHostname(who.Name)
+	}
+	if a.ClientID == nil {
+		a.ClientID = clientID(who, ifName)
+	}
+	if a.VendorClass == "" {
+		a.VendorClass = vendorClass
+	}
+	return a
+}
+
+// clientID is the type 255, an IAID from the interface's name and a DUID-UUID
+// from the guest's identity (RFC 4361, section 6.1, RFC 6355): the same guest
+// gets the same address on the same interface, whatever its MAC address.
+func clientID(who Identity, ifName string) []byte {
+	const rfc4361, duidUUID = 255, 4
+	guest := sha256.Sum256([]byte("gopipework\x00" + who.Runtime + "\x00" + who.ID))
+	iaid := sha256.Sum256([]byte(ifName))
+	id := append([]byte{rfc4361}, iaid[:4]...)
+	id = binary.BigEndian.AppendUint16(id, duidUUID)
+	return append(id, guest[:16]...)
+}
+
+// parameters are the options that we ask for, most wanted first: a server that
+// lacks room leaves the last ones out. 121 has to come before 3 (RFC 3442).
+var parameters = []dhcpv4.OptionCode{
+	dhcpv4.OptionSubnetMask, dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter,
+	dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue,
+	dhcpv4.OptionInterfaceMTU, dhcpv4.OptionBroadcastAddress,
+	dhcpv4.OptionDomainNameServer, dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList,
+}
+
+// maxMessage is what we take in one piece (option 57): the smallest MTU of an
+// Ethernet link.
+const maxMessage = 1500
+
+// xid identifies one exchange. It is hard to guess: an answer that has it was
+// made by somebody who saw the question.
+type xid = dhcpv4.TransactionID
+
+func newXID() (x xid) {
+	_, _ = rand.Read(x[:]) // never fails (crypto/rand)
+	return x
+}
+
+// message returns a message of the kind with what all kinds but RELEASE carry.
+func (a Ask) message(kind dhcpv4.MessageType, mac net.HardwareAddr, x xid) *dhcpv4.DHCPv4 {
+	m := a.bare(kind, mac, x)
+	m.UpdateOption(dhcpv4.OptParameterRequestList(parameters...))
+	m.UpdateOption(dhcpv4.OptMaxMessageSize(maxMessage))
+	m.UpdateOption(dhcpv4.OptClassIdentifier(a.VendorClass))
+	if a.Hostname != "" {
+		m.UpdateOption(dhcpv4.OptHostName(a.Hostname))
+	}
+	return m
+}
+
+func (a Ask) bare(kind dhcpv4.MessageType, mac net.HardwareAddr, x xid) *dhcpv4.DHCPv4 {
+	m := &dhcpv4.DHCPv4{
+		OpCode: dhcpv4.OpcodeBootRequest, HWType: 1, ClientHWAddr: mac, TransactionID: x,
+		ClientIPAddr: net.IPv4zero, YourIPAddr: net.IPv4zero, ServerIPAddr: net.IPv4zero, GatewayIPAddr: net.IPv4zero,
+		Options: dhcpv4.Options{},
+	}
+	m.UpdateOption(dhcpv4.OptMessageType(kind))
+	m.UpdateOption(dhcpv4.OptClientIdentifier(a.ClientID))
+	return m
+}
+
+// discover, selecting, extend and release are the messages of RFC 2131, table 5.
+func (a Ask) discover(mac net.HardwareAddr, x xid) *dhcpv4.DHCPv4 {
+	m := a.message(dhcpv4.MessageTypeDiscover, mac, x)
+	if a.Request.IsValid() {
+		m.UpdateOption(dhcpv4.OptRequestedIPAddress(a.Request.AsSlice()))
+	}
+	a.setBroadcast(m)
+	return m
+}
+
+func (a Ask) selecting(mac net.HardwareAddr, x xid, offer Lease) *dhcpv4.DHCPv4 {
+	m := a.message(dhcpv4.MessageTypeRequest, mac, x)
+	m.UpdateOption(dhcpv4.OptRequestedIPAddress(offer.Address.Addr().AsSlice()))
+	m.UpdateOption(dhcpv4.OptServerIdentifier(offer.Server.AsSlice()))
+	a.setBroadcast(m)
+	return m
+}
+
+func (a Ask) extend(mac net.HardwareAddr, x xid, l Lease) *dhcpv4.DHCPv4 {
+	m := a.message(dhcpv4.MessageTypeRequest, mac, x)
+	m.ClientIPAddr = l.Address.Addr().AsSlice()
+	return m
+}
+
+func (a Ask) release(mac net.HardwareAddr, x xid, l Lease) *dhcpv4.DHCPv4 {
+	m := a.bare(dhcpv4.MessageTypeRelease, mac, x)
+	m.ClientIPAddr = l.Address.Addr().AsSlice()
+	m.UpdateOption(dhcpv4.OptServerIdentifier(l.Server.AsSlice()))
+	return m
+}
+
+func (a Ask) setBroadcast(m *dhcpv4.DHCPv4) {
+	if a.Broadcast {
+		m.SetBroadcast()
+	}
+}
+
+// answer returns the message in b if it answers x, sent by mac; else why not.
+func answer(b []byte, mac net.HardwareAddr, x xid) (*dhcpv4.DHCPv4, error) {
+	m, err := dhcpv4.FromBytes(b)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("it is no DHCP message")
+	case m.OpCode != dhcpv4.OpcodeBootReply:
+		return nil, fmt.Errorf("it is a client's, not a server's")
+	case m.TransactionID != x:
+		return nil, fmt.Errorf("it answers somebody else")
+	case !slices.Equal(m.ClientHWAddr, mac):
+		return nil, fmt.Errorf("it is for the MAC address %s", m.ClientHWAddr)
+	}
+	return m, nil
+}
+
+// said returns a server's own words about a refusal (option 56), safe to print.
+func said(m *dhcpv4.DHCPv4) string {
+	const most = 80
+	b := m.Options.Get(dhcpv4.OptionMessage)
+	s := strings.TrimRight(string(b[:min(len(b), most)]), "\x00")
+	if s == "" {
+		return ""
+	}
+	return fmt.Sprintf(": %q", s)
+}
+
+// lease reads an ACK or offer as the Ask wants it.
+func (a Ask) lease(m *dhcpv4.DHCPv4, at time.Duration) (Lease, error) {
+	l, err := readLease(m, at)
+	if a.NoDefaultRoute {
+		l.Routes = slices.DeleteFunc(l.Routes, Route.Default)
+	}
+	return l, err
+}

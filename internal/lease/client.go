@@ -1,0 +1,270 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
+)
+
+// client speaks DHCP for one interface.
+type client struct {
+	ask   Ask
+	clock Clock
+	open  func() (wire, error)
+}
+
+// Acquire gets a lease for an interface that is up, in the namespace ns, which
+// stays the caller's. Nothing is changed on the interface; [Lease.Apply] does
+// that. It takes timeout at most (0: [DefaultTimeout]).
+//
+// Its errors are of the codes timeout (no usable answer), failed (refused, or
+// the kernel would not), unsupported (an interface that is not Ethernet).
+func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Lease, error) {
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeUp)
+	defer cancel()
+	in, err := enter(ns)
+	if err != nil {
+		return Lease{}, a.fail(err)
+	}
+	defer in.leave()
+	l, err := newClient(in, a, bootClock{}).acquire(ctx)
+	if err != nil {
+		return Lease{}, a.fail(err)
+	}
+	return l, nil
+}
+
+func newClient(in *namespace, a Ask, clock Clock) *client {
+	return &client{ask: a, clock: clock, open: func() (wire, error) { return openWire(in, a.Index) }}
+}
+
+var errTimeUp = errors.New("no DHCP server answered")
+
+// unusableAnswers is the end of a wait in which servers did answer.
+type unusableAnswers struct{ last error }
+
+func (e unusableAnswers) Error() string {
+	return "no usable answer; of the last one: " + e.last.Error()
+}
+
+// refusal is a server's no.
+type refusal struct {
+	server netip.Addr
+	text   string // what it says about it, quoted, or nothing
+}
+
+func (e refusal) Error() string { return fmt.Sprintf("the DHCP server %s refuses%s", e.server, e.text) }
+
+// fail tells a user what came of an acquire.
+func (a Ask) fail(err error) error {
+	const op = "get a lease for"
+	var unusable unusableAnswers
+	var no refusal
+	code, hint := fault.Failed, ""
+	switch {
+	case timeUp(err):
+		code = fault.Timeout
+		hint = "is there a DHCP server on this network? dhcp:timeout=1m waits longer"
+	case errors.As(err, &unusable):
+		code = fault.Timeout
+		hint = "see what the servers say: tcpdump -vni " + a.IfName + " udp port 67, run in the guest's namespace"
+	case errors.As(err, &no):
+		hint = "the server's log says why; dhcp:client-id= and hostname= are how it knows this guest"
+	case errors.Is(err, context.Canceled):
+		code = fault.Interrupted
+	case errors.Is(err, errors.ErrUnsupported):
+		code = fault.Unsupported
+	case errors.Is(err, unix.ENETDOWN):
+		hint = "it has to be up: ip link set " + a.IfName + " up"
+	}
+	return fault.New(code, op, a.IfName, "%w", err).WithHint("%s", hint)
+}
+
+const (
+	firstWait   = time.Second // RFC 2131 says 4 s; a switch port may have begun to forward just now
+	longestWait = 16 * time.Second
+	selectTries = 3 // requests for one offer
+	mostNAKs    = 3 // refusals of what was just offered
+)
+
+// acquire is INIT, SELECTING and REQUESTING of RFC 2131: it asks until a server
+// gives a lease, servers refuse what they offer again and again, or ctx ends.
+func (c *client) acquire(ctx context.Context) (Lease, error) {
+	w, err := c.open()
+	if err != nil {
+		return Lease{}, err
+	}
+	defer w.close()
+	e := exchange{client: c, wire: w, began: c.clock.Now()}
+	wait := firstWait
+	for naks := 0; ; {
+		l, err := e.once(ctx, wait)
+		var no refusal
+		switch {
+		case err == nil:
+			return l, nil
+		case errors.As(err, &no):
+			if naks++; naks == mostNAKs {
+				return Lease{}, err
+			}
+			e.bad = err
+			err = c.clock.Sleep(ctx, vary(wait))
+		case errors.Is(err, errQuiet):
+			err = nil
+		}
+		if timeUp(err) && e.bad != nil {
+			return Lease{}, unusableAnswers{e.bad}
+		}
+		if err != nil {
+			return Lease{}, err
+		}
+		wait = min(2*wait, longestWait)
+	}
+}
+
+func timeUp(err error) bool {
+	return errors.Is(err, errTimeUp) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// vary spreads d by a quarter to either side, so that guests that were started
+// together do not ask together for ever.
+func vary(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2+1) }
+
+// exchange is what goes to and fro on one wire.
+type exchange struct {
+	*client
+	wire  wire
+	began time.Duration
+	bad   error // why the last answer that was none of use was not
+}
+
+// once asks for offers, and for the first good one.
+func (e *exchange) once(ctx context.Context, wait time.Duration) (Lease, error) {
+	x := newXID()
+	m := e.ask.discover(e.wire.mac(), x)
+	if err := e.shout(m); err != nil {
+		return Lease{}, err
+	}
+	offer, err := e.await(ctx, x, vary(wait), func(m *dhcpv4.DHCPv4) (Lease, bool, error) {
+		if m.MessageType() != dhcpv4.MessageTypeOffer {
+			return Lease{}, false, nil
+		}
+		l, err := e.ask.lease(m, 0)
+		return l, err == nil, err
+	})
+	if err != nil {
+		return Lease{}, err
+	}
+	for try := range selectTries {
+		at := e.clock.Now()
+		if err := e.shout(e.ask.selecting(e.wire.mac(), x, offer)); err != nil {
+			return Lease{}, err
+		}
+		l, err := e.await(ctx, x, vary(firstWait<<try), e.verdict(at, offer.Server, offer.Address.Addr()))
+		if !errors.Is(err, errQuiet) {
+			return l, err
+		}
+	}
+	return Lease{}, errQuiet
+}
+
+// extend asks once for more time on a lease: its server, which is RENEWING, or
+// anybody, which is REBINDING. It waits for an answer for wait at most.
+func (c *client) extend(ctx context.Context, l Lease, to netip.Addr, wait time.Duration) (Lease, error) {
+	w, err := c.open()
+	if err != nil {
+		return Lease{}, err
+	}
+	defer w.close()
+	e := exchange{client: c, wire: w, began: c.clock.Now()}
+	x, at := newXID(), c.clock.Now()
+	if err := w.send(c.ask.extend(w.mac(), x, l).ToBytes(), l.Address.Addr(), to); err != nil {
+		return Lease{}, err
+	}
+	server := l.Server
+	if to == everybody {
+		server = netip.Addr{}
+	}
+	return e.await(ctx, x, wait, e.verdict(at, server, l.Address.Addr()))
+}
+
+// release gives a lease back. Nobody answers, so there is nothing to wait for
+// but that it gets out.
+func (c *client) release(l Lease) error {
+	w, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	return w.send(c.ask.release(w.mac(), newXID(), l).ToBytes(), l.Address.Addr(), l.Server)
+}
+
+// shout sends a message from no address.
+func (e *exchange) shout(m *dhcpv4.DHCPv4) error {
+	m.NumSeconds = uint16(min((e.clock.Now()-e.began)/time.Second, 0xffff))
+	return e.wire.shout(m.ToBytes())
+}
+
+// await hands each answer to x to judge until that takes one, or says no, or
+// nothing comes for wait. An answer that judge finds fault with is left out,
+// and the fault kept: another server may have a better one.
+func (e *exchange) await(ctx context.Context, x xid, wait time.Duration, judge func(*dhcpv4.DHCPv4) (Lease, bool, error)) (Lease, error) {
+	end := e.clock.Now() + wait
+	for {
+		left := end - e.clock.Now()
+		if left <= 0 {
+			return Lease{}, errQuiet
+		}
+		b, err := e.wire.receive(ctx, left)
+		if err != nil {
+			return Lease{}, err
+		}
+		m, err := answer(b, e.wire.mac(), x)
+		if err != nil {
+			continue
+		}
+		l, ok, err := judge(m)
+		var no refusal
+		switch {
+		case ok:
+			return l, nil
+		case errors.As(err, &no):
+			return Lease{}, err
+		case err != nil:
+			e.bad = err
+		}
+	}
+}
+
+// verdict judges answers to a request for the address want, sent at: from the
+// server, or from any if that is the zero Addr.
+func (e *exchange) verdict(at time.Duration, server, want netip.Addr) func(*dhcpv4.DHCPv4) (Lease, bool, error) {
+	return func(m *dhcpv4.DHCPv4) (Lease, bool, error) {
+		from, _ := readServer(m)
+		if server.IsValid() && from.IsValid() && from != server {
+			return Lease{}, false, nil
+		}
+		switch m.MessageType() {
+		case dhcpv4.MessageTypeNak:
+			return Lease{}, false, refusal{from, said(m)}
+		case dhcpv4.MessageTypeAck:
+			l, err := e.ask.lease(m, at)
+			if err == nil && l.Address.Addr() != want {
+				err = fmt.Errorf("it gives %s, asked for was %s", l.Address.Addr(), want)
+			}
+			return l, err == nil, err
+		}
+		return Lease{}, false, nil
+	}
+}

@@ -1,0 +1,154 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// asker is what keeping needs of a client.
+type asker interface {
+	acquire(ctx context.Context) (Lease, error)
+	extend(ctx context.Context, l Lease, to netip.Addr, wait time.Duration) (Lease, error)
+	release(l Lease) error
+}
+
+var _ asker = (*client)(nil)
+
+// kept is one interface whose lease is kept (RFC 2131, figure 5). It is one
+// goroutine's.
+type kept struct {
+	asker asker
+	link  Link
+	clock Clock
+	lease *Lease // nil: it has none, and asks for one
+	// note is called with the lease after each change, and with why there is
+	// none, or no new one.
+	note func(*Lease, error)
+}
+
+// run keeps the lease until ctx ends: BOUND, then RENEWING from T1 on,
+// REBINDING from T2 on, and from the start again if a server refuses or the
+// lease ends. The address is there exactly as long as there is a lease.
+func (k *kept) run(ctx context.Context) {
+	if k.lease != nil {
+		k.take(*k.lease)
+	}
+	for ctx.Err() == nil {
+		if k.lease == nil {
+			k.begin(ctx)
+			continue
+		}
+		l := *k.lease
+		if k.clock.Sleep(ctx, l.At+l.T1-k.clock.Now()) != nil {
+			return
+		}
+		k.extend(ctx, l)
+	}
+}
+
+const (
+	roundTime    = time.Minute // of asking
+	firstPause   = 10 * time.Second
+	longestPause = 5 * time.Minute
+)
+
+// begin asks until there is a lease, with longer and longer pauses: a network
+// without a server should not hear from us all day.
+func (k *kept) begin(ctx context.Context) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		round, cancel := context.WithTimeoutCause(ctx, roundTime, errTimeUp)
+		l, err := k.asker.acquire(round)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			k.take(l)
+			if k.lease != nil {
+				return
+			}
+		} else {
+			k.note(nil, err)
+		}
+		if k.clock.Sleep(ctx, vary(pause)) != nil {
+			return
+		}
+	}
+}
+
+// extend asks for more time until it is given, refused, or over.
+func (k *kept) extend(ctx context.Context, l Lease) {
+	for {
+		now := k.clock.Now()
+		to, until := l.Server, l.At+l.T2
+		if now >= until {
+			to, until = everybody, l.Ends()
+		}
+		if now >= l.Ends() {
+			k.lose(fault.New(fault.Timeout, "renew lease of", l.Address.String(), "it ended, and no server answered"))
+			return
+		}
+		wait := min(between(until-now, l), until-now)
+		got, err := k.asker.extend(ctx, l, to, wait)
+		var no refusal
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			k.take(got)
+			return
+		case errors.As(err, &no):
+			k.lose(err)
+			return
+		case !errors.Is(err, errQuiet):
+			k.note(k.lease, err) // it could not even be sent
+		}
+		if k.clock.Sleep(ctx, now+wait-k.clock.Now()) != nil {
+			return
+		}
+	}
+}
+
+// between is the time from one request to the next: half of what is left, a
+// minute at least (RFC 2131, section 4.4.5), or less in a short lease.
+func between(left time.Duration, l Lease) time.Duration {
+	return max(left/2, min(time.Minute, l.Time/10), 100*time.Millisecond)
+}
+
+// take gives the interface what the lease says. A new lease is taken whole or
+// not at all; one that goes on is kept also where a route of it cannot be set
+// now, for example because the guest has set the interface down.
+func (k *kept) take(l Lease) {
+	first := k.lease == nil
+	err := l.Apply(k.link, k.lease, k.clock.Now())
+	k.lease = &l
+	if err != nil && (first || l.left(k.clock.Now()) == 0) {
+		k.lose(err)
+		return
+	}
+	k.note(k.lease, err)
+}
+
+// lose takes the address away.
+func (k *kept) lose(why error) {
+	if k.lease != nil {
+		why = errors.Join(why, k.lease.Withdraw(k.link))
+	}
+	k.lease = nil
+	k.note(nil, why)
+}
+
+// giveBack releases the lease, if there is one, and takes the address away.
+// The server is told first: it is told from that address.
+func (k *kept) giveBack() error {
+	if k.lease == nil {
+		return nil
+	}
+	err := errors.Join(k.asker.release(*k.lease), k.lease.Withdraw(k.link))
+	k.lease = nil
+	return err
+}

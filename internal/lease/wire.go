@@ -1,0 +1,217 @@
+package lease
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// wire carries DHCP messages of one interface.
+type wire interface {
+	mac() net.HardwareAddr
+	// shout sends to everybody on the link, from no address.
+	shout(message []byte) error
+	// send sends from an address that the interface has; to may be everybody.
+	send(message []byte, from, to netip.Addr) error
+	// receive returns the next message that a server sent to a client, or
+	// errQuiet after wait, or the cause of ctx's end.
+	receive(ctx context.Context, wait time.Duration) ([]byte, error)
+	close()
+}
+
+var errQuiet = errors.New("no answer")
+
+var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// socket is the wire on the real kernel. It hears with a packet socket, in
+// every state: without an address there is no other way, with one a server's
+// refusal may come to everybody, and no firewall of the guest's is in the way.
+// It speaks through that socket as long as there is no address; with one it
+// speaks like any program, so that the kernel finds the neighbour or router.
+type socket struct {
+	in    *namespace
+	link  *net.Interface
+	file  *os.File
+	raw   syscall.RawConn
+	buf   []byte
+	plain int // the UDP socket, -1 before it is needed
+}
+
+var _ wire = (*socket)(nil)
+
+// openWire opens the wire of interface number index.
+func openWire(in *namespace, index int) (wire, error) {
+	link, err := in.link(index)
+	if err != nil {
+		return nil, err
+	}
+	if len(link.HardwareAddr) != 6 {
+		return nil, fmt.Errorf("it has no Ethernet address: %w", errors.ErrUnsupported)
+	}
+	s := &socket{in: in, link: link, buf: make([]byte, 1<<14), plain: -1}
+	if err := in.run(s.open); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *socket) open() error {
+	// No protocol yet: it hears nothing before it has its filter.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	s.file = os.NewFile(uintptr(fd), "packet:"+s.link.Name)
+	if err := s.listen(fd); err != nil {
+		s.file.Close()
+		return err
+	}
+	s.raw, err = s.file.SyscallConn()
+	return err
+}
+
+func (s *socket) listen(fd int) error {
+	raw, err := bpf.Assemble(toClient)
+	if err != nil {
+		return err
+	}
+	filter := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	return os.NewSyscallError("bind", unix.Bind(fd, s.address()))
+}
+
+// address is everybody on the link.
+func (s *socket) address() *unix.SockaddrLinklayer {
+	return &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: s.link.Index,
+		Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
+}
+
+// bigEndian is htons.
+func bigEndian(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
+
+func (s *socket) mac() net.HardwareAddr { return s.link.HardwareAddr }
+
+func (s *socket) shout(message []byte) error {
+	packet := wrap(message)
+	var sent error
+	err := s.raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendto(int(fd), packet, 0, s.address())
+		return true
+	})
+	return errors.Join(err, os.NewSyscallError("sendto", sent))
+}
+
+func (s *socket) receive(ctx context.Context, wait time.Duration) ([]byte, error) {
+	if err := s.file.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		n, forUs, err := s.read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			return nil, errQuiet
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m, _, ok := unwrap(s.buf[:n]); ok && forUs {
+			return m, nil
+		}
+	}
+}
+
+// read reads one packet. It is for us if the kernel would have it handed up:
+// not what passes by on a promiscuous link, or on a VLAN that is not ours.
+func (s *socket) read() (n int, forUs bool, err error) {
+	var from unix.Sockaddr
+	var failed error
+	err = s.raw.Read(func(fd uintptr) bool {
+		n, from, failed = unix.Recvfrom(int(fd), s.buf, 0)
+		return !errors.Is(failed, unix.EAGAIN) && !errors.Is(failed, unix.EINTR)
+	})
+	if err != nil || failed != nil {
+		return 0, false, errors.Join(err, os.NewSyscallError("recvfrom", failed))
+	}
+	ll, ok := from.(*unix.SockaddrLinklayer)
+	return n, ok && ll.Pkttype <= unix.PACKET_MULTICAST, nil
+}
+
+func (s *socket) send(message []byte, from, to netip.Addr) error {
+	if s.plain < 0 {
+		err := s.in.run(func() error { return s.openPlain(from) })
+		if err != nil {
+			return err
+		}
+	}
+	return os.NewSyscallError("sendto", unix.Sendto(s.plain, message, 0, &unix.SockaddrInet4{Port: serverPort, Addr: to.As4()}))
+}
+
+// openPlain opens the UDP socket. What comes to it is never read: it is there
+// so that the kernel does not call the port closed when the answer comes, which
+// the packet socket hears.
+func (s *socket) openPlain(from netip.Addr) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, s.link.Index),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0), // the least there is
+	)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: clientPort, Addr: from.As4()})
+		if errors.Is(err, unix.EADDRINUSE) { // a client of the guest's own has the port open, then
+			err = unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()})
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("send from %s: %w", from, err)
+	}
+	s.plain = fd
+	return nil
+}
+
+// drain is how long the last message may wait for the neighbour's MAC address.
+const drain = time.Second
+
+// close lets what was sent get out of the machine: a datagram that still waits
+// for ARP is lost with the address or the link.
+func (s *socket) close() {
+	s.file.Close()
+	if s.plain < 0 {
+		return
+	}
+	for end := time.Now().Add(drain); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if n, err := unix.IoctlGetInt(s.plain, unix.SIOCOUTQ); err != nil || n == 0 {
+			break
+		}
+	}
+	unix.Close(s.plain)
+}
