@@ -10,6 +10,7 @@
 //	ovs.go     a real Open vSwitch on the host
 //	place.go   what all other runtimes need; each has a file of its own:
 //	           podman.go, lxc.go, containerd.go, machined.go
+//	dnsmasq.go a real DHCP server in a guest; dhcpd.go, one that answers what a test likes
 //	state.go   what the host's network looks like, as text that can be compared
 //	build.go   the program itself, built as it is shipped
 //
