@@ -207,6 +207,7 @@ func (c *client) release(l Lease) error {
 		return err
 	}
 	defer w.close()
+	defer w.flush()
 	return w.send(c.ask.release(w.mac(), newXID(), l).ToBytes(), l.Address.Addr(), l.Server)
 }
 

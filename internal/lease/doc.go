@@ -10,10 +10,25 @@
 //	keep.go      keeping one lease: renew, rebind, withdraw, begin again
 //	apply.go     what a lease does to an interface
 //	clock.go     time
+//	keeper.go    the process that keeps all leases of a guest
+//	guest.go, watch.go   the guest, and how its end is seen
+//	store.go     the keepers' files
+//	control.go, spawn.go, sweep.go   how others reach, start and look after keepers
 //
 // Everything that a server says is checked before it is believed: a [Lease]
 // holds nothing that an interface cannot have. Its address is given to the
 // kernel with the lifetime that it has, so that it goes when the lease ends,
 // whoever else has died by then; its routes name the address as their source,
 // and go with it.
+//
+// # Keepers
+//
+// One process for each guest that has a lease, started by the run that got the
+// first one ([Keepers.Keep]), it ends by itself with the last one, and within a
+// second of the guest: it watches the guest's process by a pidfd, or the path
+// of a namespace that has none. Its record in /run/gopipework is all that a
+// keeper knows: one that was killed is started again by whoever meets it next
+// ([Keepers.Wake], [Keepers.Release], [Keepers.Sweep]) and goes on with the same
+// lease. A lock that dies with its holder lets only one run. The guest is known
+// by its namespace's cookie, which unlike a PID or an inode is never used again.
 package lease

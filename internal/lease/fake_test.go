@@ -48,6 +48,7 @@ type fakeWire struct {
 var testMAC = net.HardwareAddr{2, 0, 0, 0, 0, 9}
 
 func (w *fakeWire) mac() net.HardwareAddr { return testMAC }
+func (w *fakeWire) flush()                {}
 func (w *fakeWire) close()                { w.queue = nil }
 func (w *fakeWire) shout(b []byte) error  { return w.send(b, netip.Addr{}, everybody) }
 

@@ -143,12 +143,14 @@ func (k *kept) lose(why error) {
 }
 
 // giveBack releases the lease, if there is one, and takes the address away.
-// The server is told first: it is told from that address.
+// The server is told first: it is told from that address. That it cannot be
+// told is no error, it will find out when the lease ends (RFC 2131, section 3.1).
 func (k *kept) giveBack() error {
 	if k.lease == nil {
 		return nil
 	}
-	err := errors.Join(k.asker.release(*k.lease), k.lease.Withdraw(k.link))
+	_ = k.asker.release(*k.lease)
+	err := k.lease.Withdraw(k.link)
 	k.lease = nil
 	return err
 }

@@ -25,6 +25,8 @@ type wire interface {
 	// receive returns the next message that a server sent to a client, or
 	// errQuiet after wait, or the cause of ctx's end.
 	receive(ctx context.Context, wait time.Duration) ([]byte, error)
+	// flush waits until what was sent has left.
+	flush()
 	close()
 }
 
@@ -198,20 +200,22 @@ func (s *socket) openPlain(from netip.Addr) error {
 	return nil
 }
 
-// drain is how long the last message may wait for the neighbour's MAC address.
-const drain = time.Second
+// longestFlush is how long a message may wait for the neighbour's MAC address.
+const longestFlush = time.Second
 
-// close lets what was sent get out of the machine: a datagram that still waits
-// for ARP is lost with the address or the link.
-func (s *socket) close() {
-	s.file.Close()
-	if s.plain < 0 {
-		return
-	}
-	for end := time.Now().Add(drain); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+// flush waits until the kernel has let go of what send was given: a datagram
+// that still waits for ARP is lost with the address or the link.
+func (s *socket) flush() {
+	for end := time.Now().Add(longestFlush); s.plain >= 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if n, err := unix.IoctlGetInt(s.plain, unix.SIOCOUTQ); err != nil || n == 0 {
-			break
+			return
 		}
 	}
-	unix.Close(s.plain)
+}
+
+func (s *socket) close() {
+	s.file.Close()
+	if s.plain >= 0 {
+		unix.Close(s.plain)
+	}
 }

@@ -1,0 +1,205 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"golang.org/x/sys/unix"
+)
+
+// A command is one JSON document each way on a connection of its own.
+type command struct {
+	Do    string `json:"do"` // keep, release, stop
+	Index int    `json:"index,omitempty"`
+	Keep  *Kept  `json:"keep,omitempty"`
+}
+
+type answerTo struct {
+	Found bool   `json:"found"` // there was such an interface
+	Error string `json:"error,omitempty"`
+}
+
+const (
+	maxCommand  = 64 << 10
+	commandTime = 5 * time.Second // from one end to the other
+)
+
+// errEnding is a keeper's that has nothing to keep any more. It does not
+// answer, and who asked starts another.
+var errEnding = errors.New("the keeper ends")
+
+// serve reads one command and answers it.
+func serve(c net.Conn, do func(command) (found bool, err error)) {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(commandTime))
+	var cmd command
+	if err := json.NewDecoder(io.LimitReader(c, maxCommand)).Decode(&cmd); err != nil {
+		return
+	}
+	found, err := do(cmd)
+	a := answerTo{Found: found}
+	if errors.Is(err, errEnding) {
+		return
+	}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	_ = json.NewEncoder(c).Encode(a)
+}
+
+// Keepers are the keeper processes of this machine, one for each guest that
+// has a lease. They are started when they are needed, and end by themselves.
+type Keepers struct {
+	Dir     string   // where they have their files: /run/gopipework
+	Command []string // what starts one: this program, and the word for it
+}
+
+const opKeep = "keep lease of"
+
+// Keep hands a lease to the guest's keeper, and starts that if none runs. The
+// interface has the address already ([Lease.Apply]). The same interface again
+// takes the place of what was kept for it.
+func (k Keepers) Keep(ctx context.Context, g Guest, a Ask, l Lease) error {
+	_, err := k.ask(ctx, g, true, command{Do: "keep", Keep: &Kept{Ask: a, Lease: &l}})
+	return explain(opKeep, a.IfName, err)
+}
+
+// Release gives the lease of an interface back to its server and takes the
+// address away. It says whether there was one.
+func (k Keepers) Release(ctx context.Context, g Guest, index int) (bool, error) {
+	found, err := k.ask(ctx, g, false, command{Do: "release", Index: index})
+	return found, explain("release lease of", fmt.Sprintf("interface %d", index), err)
+}
+
+// Wake starts the guest's keeper again if it was killed. Where nothing is kept
+// it does nothing.
+func (k Keepers) Wake(ctx context.Context, g Guest) error {
+	_, err := k.ask(ctx, g, false, command{Do: "look"})
+	return explain(opKeep, "the guest", err)
+}
+
+// Stop ends the guest's keeper and leaves everything as it is: addresses until
+// their leases end, and the record for the next keeper.
+func (k Keepers) Stop(ctx context.Context, g Guest) error {
+	_, err := k.ask(ctx, g, false, command{Do: "stop"})
+	return explain(opKeep, "the guest", err)
+}
+
+// List says what is kept for the guest. It asks no process.
+func (k Keepers) List(g Guest) ([]Kept, error) {
+	var kept []Kept
+	err := k.with(g, func(s *store, id identity) error {
+		r, err := s.load(id.Cookie)
+		kept = r.Interfaces
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return kept, explain("read leases of", "the guest", err)
+}
+
+func explain(op, object string, err error) error {
+	if err == nil {
+		return nil
+	}
+	code := fault.Failed
+	switch {
+	case errors.Is(err, errGone):
+		code = fault.Gone
+	case errors.Is(err, errors.ErrUnsupported):
+		code = fault.Unsupported
+	case errors.Is(err, os.ErrPermission):
+		code = fault.Permission
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		code = fault.Timeout
+	case errors.Is(err, context.Canceled):
+		code = fault.Interrupted
+	}
+	return fault.New(code, op, object, "%w", err)
+}
+
+func (k Keepers) with(g Guest, f func(*store, identity) error) error {
+	id, err := g.identity()
+	if err != nil {
+		return err
+	}
+	s, err := openStore(k.Dir)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return f(s, id)
+}
+
+// ask gives the guest's keeper a command. If none runs it is started first:
+// with start in any case, else only to go on with what a killed one kept.
+func (k Keepers) ask(ctx context.Context, g Guest, start bool, cmd command) (found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	err = k.with(g, func(s *store, id identity) error {
+		for {
+			a, err := s.tell(ctx, id.Cookie, cmd)
+			if err == nil {
+				found = a.Found
+				if a.Error != "" {
+					return errors.New(a.Error)
+				}
+				return nil
+			}
+			if !nobodyListens(err) {
+				return err
+			}
+			if _, err := s.load(id.Cookie); !start && errors.Is(err, os.ErrNotExist) {
+				return nil // there is nothing to go on with
+			}
+			if err := k.start(ctx, g); err != nil {
+				return err
+			}
+			if err := (bootClock{}).Sleep(ctx, again); err != nil {
+				return err
+			}
+		}
+	})
+	return found, err
+}
+
+// again is the pause before a keeper is asked that is just beginning or ending.
+const again = 2 * time.Millisecond
+
+// nobodyListens says whether a keeper is not there, or ended before it read
+// the command.
+func nobodyListens(err error) bool {
+	for _, e := range []error{os.ErrNotExist, unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *store) tell(ctx context.Context, cookie uint64, cmd command) (answerTo, error) {
+	var a answerTo
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", s.socketPath(cookie).Name)
+	if err != nil {
+		return a, err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := json.NewEncoder(c).Encode(cmd); err != nil {
+		return a, err
+	}
+	err = json.NewDecoder(io.LimitReader(c, maxCommand)).Decode(&a)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return a, err
+}

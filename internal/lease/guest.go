@@ -1,0 +1,110 @@
+package lease
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Guest is whose leases are kept: a network namespace, and how to see that it
+// is still wanted.
+type Guest struct {
+	Namespace *os.File
+	PID       int    // its process, seen from here; 0 if it has none
+	Path      string // the file of the namespace, where there is no process
+}
+
+// identity is a Guest as it can be written down. The cookie alone says which
+// namespace it is; the rest is how to find it again.
+type identity struct {
+	Cookie uint64 `json:"cookie"`
+	PID    int    `json:"pid,omitempty"`
+	Start  uint64 `json:"start,omitempty"` // of the process, in ticks since boot
+	Path   string `json:"path,omitempty"`
+}
+
+var errGone = errors.New("the guest has ended")
+
+func (g Guest) identity() (identity, error) {
+	in, err := enter(g.Namespace)
+	if err != nil {
+		return identity{}, err
+	}
+	defer in.leave()
+	id := identity{PID: g.PID, Path: g.Path}
+	id.Cookie, err = in.cookie()
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return identity{}, fmt.Errorf("this kernel does not number its namespaces, 5.14 does (SO_NETNS_COOKIE): %w", errors.ErrUnsupported)
+	}
+	if err != nil || g.PID == 0 {
+		return id, err
+	}
+	id.Start, err = started(g.PID)
+	return id, err
+}
+
+// find opens the guest that was written down, or says errGone. The caller
+// closes the namespace.
+func (id identity) find() (Guest, error) {
+	g := Guest{PID: id.PID, Path: id.Path}
+	path := id.Path
+	if id.PID != 0 {
+		path = fmt.Sprintf("/proc/%d/ns/net", id.PID)
+	}
+	var err error
+	g.Namespace, err = openNamespace(path)
+	if err != nil {
+		return Guest{}, err
+	}
+	now, err := g.identity()
+	if err == nil && now != id {
+		err = errGone
+	}
+	if err != nil {
+		g.Namespace.Close()
+		return Guest{}, err
+	}
+	return g, nil
+}
+
+// openNamespace opens a namespace's file; errGone if there is none there.
+func openNamespace(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO there must not hold us
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil, errGone
+	}
+	if err != nil {
+		return nil, err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Type != unix.NSFS_MAGIC {
+		f.Close()
+		return nil, errGone // "ip netns delete" leaves such a file for a moment
+	}
+	return f, nil
+}
+
+// started is field 22 of proc_pid_stat(5). Field 2 is of the process's own
+// choice and may hold anything; its last ')' ends it.
+func started(pid int) (uint64, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, errGone
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("read start of process %d: stat is short", pid)
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+// same says whether the file at path is still the guest's namespace.
+func (g Guest) same(path string) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(int(g.Namespace.Fd()), &a) == nil && unix.Stat(path, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+}

@@ -1,0 +1,365 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Links gives the interfaces of a guest.
+type Links interface {
+	// Link is the interface with the number and wishes of a.
+	Link(a Ask) Link
+	Close()
+}
+
+// OpenLinks opens the Links of a namespace, whose file stays the caller's.
+type OpenLinks func(ns *os.File) (Links, error)
+
+// keeper keeps all leases of one guest. It is one process.
+type keeper struct {
+	id     identity
+	store  *store
+	lock   *os.File
+	in     *namespace
+	watch  *watch
+	links  Links
+	socket *net.UnixListener
+	ending chan struct{} // closed when nothing is left to keep, or stop was asked
+	stop   bool          // asked to end with everything as it is
+
+	commands sync.WaitGroup // that are being carried out
+	turn     sync.Mutex     // one command at a time; taken before mu
+
+	mu    sync.Mutex // of what follows, and of the record on disk
+	keeps []*keeping
+}
+
+// keeping is one interface of a keeper.
+type keeping struct {
+	ask     Ask
+	lease   *Lease // as noted last
+	trouble string
+	kept    *kept
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+// newKeeper takes the guest's lock, or says errHeld, and goes on with what an
+// earlier keeper has left.
+func newKeeper(dir string, g Guest, open OpenLinks) (k *keeper, err error) {
+	k = &keeper{ending: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			k.giveUp()
+		}
+	}()
+	if k.store, err = openStore(dir); err != nil {
+		return k, err
+	}
+	if k.id, err = g.identity(); err != nil {
+		return k, err
+	}
+	if k.lock, err = k.store.lock(k.id.Cookie); err != nil {
+		return k, err
+	}
+	if k.in, err = enter(g.Namespace); err != nil {
+		return k, err
+	}
+	if k.watch, err = newWatch(k.in, g); err != nil {
+		return k, err
+	}
+	if k.links, err = open(g.Namespace); err != nil {
+		return k, err
+	}
+	r, err := k.store.load(k.id.Cookie)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.Interfaces = nil // it cannot be read: the leases end when they end
+	}
+	if k.socket, err = k.store.listen(k.id.Cookie); err != nil {
+		return k, err
+	}
+	for _, i := range r.Interfaces {
+		k.add(i)
+	}
+	return k, nil
+}
+
+// giveUp is the end of a keeper that could not begin. A record stays for the
+// next one.
+func (k *keeper) giveUp() {
+	if k.lock != nil {
+		if _, err := k.store.load(k.id.Cookie); errors.Is(err, os.ErrNotExist) {
+			k.store.remove(k.id.Cookie)
+		}
+	}
+	k.close()
+}
+
+// close lets go of everything; what was not opened is left out.
+func (k *keeper) close() {
+	k.mu.Lock()
+	keeps := slices.Clone(k.keeps)
+	k.mu.Unlock()
+	for _, n := range keeps {
+		n.end()
+	}
+	quiet := k.hangUp()
+	if k.links != nil && quiet {
+		k.links.Close()
+	}
+	if k.watch != nil {
+		k.watch.close()
+	}
+	if k.in != nil && quiet {
+		k.in.leave()
+	}
+	if k.lock != nil {
+		k.lock.Close()
+	}
+	if k.store != nil {
+		k.store.close()
+	}
+}
+
+// hangUp stops listening, and waits a little for the answers to commands that
+// are being carried out. It says whether all of them are done.
+func (k *keeper) hangUp() bool {
+	if k.socket == nil {
+		return true
+	}
+	k.socket.Close()
+	done := make(chan struct{})
+	go func() { k.commands.Wait(); close(done) }()
+	select {
+	case <-done:
+		return true
+	case <-time.After(look):
+		return false
+	}
+}
+
+// grace is how long a keeper without a lease waits for its first.
+const grace = commandTime
+
+// run serves until there is nothing to keep, the guest has ended, or ctx ends.
+func (k *keeper) run(ctx context.Context) error {
+	k.commands.Add(1)
+	go k.accept()
+	idle := time.AfterFunc(grace, k.endIfIdle)
+	defer idle.Stop()
+	k.finish(k.wait(ctx))
+	return nil
+}
+
+// wait returns when the keeper has to end, and whether its files go with it.
+func (k *keeper) wait(ctx context.Context) (remove bool) {
+	for {
+		select {
+		case <-k.watch.gone:
+			return true
+		case <-k.watch.links:
+			k.dropMissing()
+		case <-k.ending:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (k *keeper) finish(remove bool) {
+	k.mu.Lock()
+	k.end()
+	if remove && !k.stop {
+		k.store.remove(k.id.Cookie)
+	}
+	k.mu.Unlock()
+	k.close()
+}
+
+func (k *keeper) accept() {
+	defer k.commands.Done()
+	for {
+		c, err := k.socket.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(calm) // no descriptors left, for one
+			continue
+		}
+		k.commands.Go(func() { serve(c, k.do) })
+	}
+}
+
+// do carries out a command.
+func (k *keeper) do(c command) (found bool, err error) {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	k.mu.Lock()
+	ended := k.ended()
+	k.mu.Unlock()
+	switch {
+	case ended:
+		return false, errEnding
+	case c.Do == "keep" && c.Keep != nil && c.Keep.Lease != nil:
+		return true, k.keep(*c.Keep)
+	case c.Do == "release":
+		return k.release(c.Index)
+	case c.Do == "stop":
+		k.mu.Lock()
+		k.stop = true
+		k.end()
+		k.mu.Unlock()
+		return true, nil
+	case c.Do == "look":
+		return true, nil
+	}
+	return false, errors.New("the keeper is of another version, and does not know " + strconv.Quote(c.Do))
+}
+
+// ended and end are for who holds mu.
+func (k *keeper) ended() bool {
+	select {
+	case <-k.ending:
+		return true
+	default:
+		return false
+	}
+}
+
+func (k *keeper) end() {
+	if !k.ended() {
+		close(k.ending)
+	}
+}
+
+func (k *keeper) endIfIdle() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.keeps) == 0 {
+		k.end()
+	}
+}
+
+// keep begins with an interface, instead of what was kept for it before.
+func (k *keeper) keep(i Kept) error {
+	if old := k.takeOut(i.Ask.Index); old != nil {
+		old.end()
+		if l := old.kept.lease; l != nil && l.Address != i.Lease.Address {
+			if err := l.Withdraw(old.kept.link); err != nil {
+				return err
+			}
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended() {
+		return errEnding
+	}
+	k.add(i)
+	return k.save()
+}
+
+// add starts keeping. It is for who holds mu, or is alone.
+func (k *keeper) add(i Kept) {
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &keeping{ask: i.Ask, lease: i.Lease, cancel: cancel, done: make(chan struct{})}
+	n.kept = &kept{asker: newClient(k.in, i.Ask, bootClock{}), link: k.links.Link(i.Ask), clock: bootClock{}, lease: i.Lease,
+		note: func(l *Lease, err error) { k.note(n, l, err) }}
+	k.keeps = append(k.keeps, n)
+	go func() {
+		defer close(n.done)
+		n.kept.run(ctx)
+	}()
+}
+
+// end stops keeping and waits for it.
+func (n *keeping) end() {
+	n.cancel()
+	<-n.done
+}
+
+// note writes down what became of a lease.
+func (k *keeper) note(n *keeping, l *Lease, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n.lease, n.trouble = l, ""
+	if err != nil {
+		n.trouble = err.Error()
+	}
+	if slices.Contains(k.keeps, n) && !k.ended() {
+		_ = k.save() // the lease is good without; a full disk does not end it
+	}
+}
+
+// save writes the record. It is for who holds mu.
+func (k *keeper) save() error {
+	r := record{Guest: k.id}
+	for _, n := range k.keeps {
+		r.Interfaces = append(r.Interfaces, Kept{Ask: n.ask, Lease: n.lease, Trouble: n.trouble})
+	}
+	return k.store.save(r)
+}
+
+// takeOut removes the interface from those that are kept; nil if it is none.
+func (k *keeper) takeOut(index int) *keeping {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	i := slices.IndexFunc(k.keeps, func(n *keeping) bool { return n.ask.Index == index })
+	if i < 0 {
+		return nil
+	}
+	n := k.keeps[i]
+	k.keeps = slices.Delete(k.keeps, i, i+1)
+	return n
+}
+
+// release gives the lease of an interface back.
+func (k *keeper) release(index int) (found bool, err error) {
+	n := k.takeOut(index)
+	if n == nil {
+		return false, nil
+	}
+	n.end()
+	err = n.kept.giveBack()
+	return true, errors.Join(err, k.settle())
+}
+
+// settle writes down what is left, or ends.
+func (k *keeper) settle() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.keeps) == 0 {
+		k.end()
+		return nil
+	}
+	return k.save()
+}
+
+// dropMissing forgets the leases of interfaces that are gone. Nobody can be
+// told: there is no address to tell it from.
+func (k *keeper) dropMissing() {
+	k.mu.Lock()
+	var missing []int
+	for _, n := range k.keeps {
+		if !k.in.hasLink(n.ask.Index) {
+			missing = append(missing, n.ask.Index)
+		}
+	}
+	k.mu.Unlock()
+	for _, index := range missing {
+		if n := k.takeOut(index); n != nil {
+			n.end()
+		}
+	}
+	if len(missing) > 0 {
+		_ = k.settle()
+	}
+}
