@@ -616,3 +616,39 @@ func TestStoreLock(t *testing.T) {
 		t.Errorf("a third lock: %v", err)
 	}
 }
+
+// A keeper that does not answer does not hold anybody up for ever.
+func TestLiveKeeperHangs(t *testing.T) {
+	n := newNet(t)
+	n.dnsmasq()
+	n.start(Options{})
+	pid := n.keeperPID()
+	check(t, syscall.Kill(pid, syscall.SIGSTOP))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := n.keepers.Release(ctx, n.g, n.index)
+	if fault.CodeOf(err) != fault.Timeout {
+		t.Errorf("asked a stopped keeper: %v", err)
+	}
+	check(t, syscall.Kill(pid, syscall.SIGCONT))
+	check(t, n.guest.Kill())
+	n.gone(2 * time.Second)
+}
+
+// SIGTERM ends a keeper and releases nothing: the next one goes on.
+func TestLiveTerminated(t *testing.T) {
+	n := newNet(t)
+	d := n.dnsmasq()
+	n.start(Options{})
+	check(t, syscall.Kill(n.keeperPID(), syscall.SIGTERM))
+	until(t, 2*time.Second, "it has ended", func() bool { return n.keeperPID() == 0 })
+	if !strings.Contains(n.addrs(), "10.9.0.") || strings.Contains(d.Log(), "DHCPRELEASE") {
+		t.Errorf("it released: %s", n.addrs())
+	}
+	check(t, n.keepers.Wake(t.Context(), n.g))
+	if kept := must(n.keepers.List(n.g))(t); n.keeperPID() == 0 || len(kept) != 1 {
+		t.Errorf("the next one is %d, and keeps %+v", n.keeperPID(), kept)
+	}
+	check(t, n.guest.Kill())
+	n.gone(2 * time.Second)
+}
