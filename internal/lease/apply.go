@@ -34,7 +34,7 @@ type Link interface {
 // The address and, by it, the routes go by themselves when the lease ends,
 // whoever else has died by then.
 func (l Lease) Apply(link Link, old *Lease, now time.Duration) error {
-	left := l.left(now)
+	left := l.Left(now)
 	if left == 0 {
 		return fault.New(fault.Timeout, "take address", l.Address.String(), "its lease has ended")
 	}
@@ -81,9 +81,10 @@ func (l Lease) Withdraw(link Link) error {
 	return nil
 }
 
-// left is what the lease has of its time, in whole seconds, as the kernel
-// counts: up to the next one, or there would be a gap before a late renewal.
-func (l Lease) left(now time.Duration) time.Duration {
+// Left is what the lease has of its time, in whole seconds, as the kernel
+// counts: up to the next one, or there would be a gap before a late renewal. It
+// is 0 when the lease has ended, and Forever when it does not.
+func (l Lease) Left(now time.Duration) time.Duration {
 	if l.Time == Forever {
 		return Forever
 	}

@@ -45,6 +45,21 @@ func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Le
 	return l, nil
 }
 
+// Release gives a lease back that nobody keeps yet: what undoes [Acquire]. The
+// interface still has the address, for the server is told from it; where it
+// cannot be told it finds out when the lease ends.
+func Release(ns *os.File, a Ask, l Lease) error {
+	in, err := enter(ns)
+	if err == nil {
+		defer in.leave()
+		err = newClient(in, a, bootClock{}).release(l)
+	}
+	if err != nil {
+		return fault.New(fault.Failed, "release lease of", a.IfName, "%w", err)
+	}
+	return nil
+}
+
 func newClient(in *namespace, a Ask, clock Clock) *client {
 	return &client{ask: a, clock: clock, open: func() (wire, error) { return openWire(in, a.Index) }}
 }

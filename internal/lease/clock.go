@@ -15,6 +15,9 @@ type Clock interface {
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
+// Now is the time since boot, for [Lease.Apply] and [Lease.Left].
+func Now() time.Duration { return bootClock{}.Now() }
+
 // bootClock is CLOCK_BOOTTIME.
 type bootClock struct{}
 

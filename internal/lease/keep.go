@@ -126,7 +126,7 @@ func (k *kept) take(l Lease) {
 	first := k.lease == nil
 	err := l.Apply(k.link, k.lease, k.clock.Now())
 	k.lease = &l
-	if err != nil && (first || l.left(k.clock.Now()) == 0) {
+	if err != nil && (first || l.Left(k.clock.Now()) == 0) {
 		k.lose(err)
 		return
 	}

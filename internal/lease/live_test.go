@@ -153,7 +153,7 @@ func (n *net2) start(o Options) Lease {
 	l := n.acquire(o)
 	links := must(openTestLinks(n.g.Namespace))(n.t)
 	defer links.Close()
-	check(n.t, l.Apply(links.Link(n.ask(o)), nil, bootClock{}.Now()))
+	check(n.t, l.Apply(links.Link(n.ask(o)), nil, Now()))
 	check(n.t, n.keepers.Keep(n.t.Context(), n.g, n.ask(o), l))
 	n.t.Cleanup(func() {
 		// It ends with the guest; only a failed test gets here with one.
@@ -651,4 +651,25 @@ func TestLiveTerminated(t *testing.T) {
 	}
 	check(t, n.guest.Kill())
 	n.gone(2 * time.Second)
+}
+
+// What undoes an attach: no keeper, and the server is told all the same.
+func TestLiveReleaseWithoutKeeper(t *testing.T) {
+	n := newNet(t)
+	d := n.dnsmasq()
+	l := n.acquire(Options{})
+	links := must(openTestLinks(n.g.Namespace))(t)
+	defer links.Close()
+	link := links.Link(n.ask(Options{}))
+	check(t, l.Apply(link, nil, Now()))
+	check(t, Release(n.g.Namespace, n.ask(Options{}), l))
+	check(t, l.Withdraw(link))
+	check(t, l.Withdraw(link)) // what is gone is gone
+	until(t, 5*time.Second, "the server logs the release", func() bool { return strings.Contains(d.Log(), "DHCPRELEASE(srv0) "+l.Address.Addr().String()) })
+	if n.addrs() != "" || len(n.files()) != 0 {
+		t.Errorf("left: %s %q", n.addrs(), n.files())
+	}
+	if got := n.acquire(Options{}); got.Address != l.Address {
+		t.Errorf("the same guest got %v, then %v", l.Address, got.Address)
+	}
 }
