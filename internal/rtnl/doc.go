@@ -16,6 +16,7 @@
 //	attrs.go      messages that are kept and sent again
 //	vlan.go       VLANs of bridge ports
 //	inet.go       addresses and routes
+//	rule.go       rules, and routes of every table
 //	event.go      waiting for the kernel to say that something changed
 //	sysctl.go     net.* sysctls of the namespace
 //	ethtool.go    checksum offload

@@ -63,14 +63,16 @@ func (c *Conn) DelAddr(index int, p netip.Prefix) error {
 	return c.inet.AddrDel(byIndex(index), &netlink.Addr{IPNet: ipNet(p)})
 }
 
-// Route is a unicast route in the main table.
+// Route is a unicast route.
 type Route struct {
-	Dst     netip.Prefix // 0.0.0.0/0 or ::/0 for a default route
-	Gateway netip.Addr   // the zero Addr: on link
-	Index   int          // of the link it leaves by; 0 if it has several next hops
-	Hops    []Hop        // those, if it has several
-	Metric  int
-	Set     bool // somebody set it: no router's advertisement, no routing daemon
+	Dst      netip.Prefix // 0.0.0.0/0 or ::/0 for a default route
+	Gateway  netip.Addr   // the zero Addr: on link
+	Index    int          // of the link it leaves by; 0 if it has several next hops
+	Hops     []Hop        // those, if it has several
+	Metric   int
+	Table    int   // 0: main
+	Protocol uint8 // who set it (unix.RTPROT_*); adding one, 0 is RTPROT_BOOT
+	Set      bool  // somebody set it: no router's advertisement, no routing daemon
 }
 
 // Hop is one of several next hops of a route.
@@ -86,25 +88,13 @@ func (r Route) Default() bool { return r.Dst.Bits() == 0 }
 // in which the kernel prefers those of one destination and metric.
 //
 //	ip route show; ip -6 route show
-func (c *Conn) Routes() ([]Route, error) {
-	var routes []Route
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := retry(func() ([]netlink.Route, error) {
-			return c.inet.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST},
-				netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range list {
-			routes = append(routes, parseRoute(family, r))
-		}
-	}
-	return routes, nil
-}
+func (c *Conn) Routes() ([]Route, error) { return c.routes(unix.RT_TABLE_MAIN) }
 
 func parseRoute(family int, r netlink.Route) Route {
-	out := Route{Index: r.LinkIndex, Metric: r.Priority, Set: r.Protocol == unix.RTPROT_BOOT}
+	out := Route{Index: r.LinkIndex, Metric: r.Priority, Protocol: uint8(r.Protocol), Set: r.Protocol == unix.RTPROT_BOOT}
+	if r.Table != unix.RT_TABLE_MAIN {
+		out.Table = r.Table
+	}
 	out.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if family == unix.AF_INET6 {
 		out.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
@@ -131,7 +121,7 @@ func addr(ip net.IP) netip.Addr {
 // same destination and metric, and wins (IPv4 only: in IPv6 the kernel would
 // make one route with two next hops of them).
 //
-//	ip route add|prepend DST [via GATEWAY] dev NAME [metric M]
+//	ip route add|prepend DST [via GATEWAY] dev NAME [metric M] [table T] [proto P]
 func (c *Conn) AddRoute(r Route, prepend bool) error {
 	if prepend {
 		// NLM_F_CREATE without EXCL or APPEND is what "ip route prepend"
@@ -145,7 +135,10 @@ func (c *Conn) AddRoute(r Route, prepend bool) error {
 func (c *Conn) DelRoute(r Route) error { return c.inet.RouteDel(r.netlink()) }
 
 func (r Route) netlink() *netlink.Route {
-	out := &netlink.Route{LinkIndex: r.Index, Dst: ipNet(r.Dst), Priority: r.Metric, Protocol: unix.RTPROT_BOOT}
+	out := &netlink.Route{LinkIndex: r.Index, Dst: ipNet(r.Dst), Priority: r.Metric, Table: r.Table, Protocol: unix.RTPROT_BOOT}
+	if r.Protocol != 0 {
+		out.Protocol = netlink.RouteProtocol(r.Protocol)
+	}
 	if r.Gateway.IsValid() {
 		out.Gw = r.Gateway.AsSlice()
 	} else {
