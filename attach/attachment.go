@@ -19,6 +19,8 @@ type GuestInfo struct {
 
 	Path   string `json:"-"` // names the namespace of a guest without a PID
 	Shares string `json:"-"` // the container whose namespace it is, if that is another
+
+	Published bool `json:"-"` // its engine sends it what comes to ports of the host, from anywhere
 }
 
 // Word is a word of the command line that names the guest outright.

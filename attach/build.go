@@ -29,6 +29,8 @@ type builder struct {
 	vlan  bridge.VLAN // on a switch
 	mtu   int
 	plan  *Plan
+
+	replies *replies // nil: not looked at
 }
 
 func newBuilder(s Spec, f Facts, at side, p *Plan) *builder {
@@ -56,6 +58,8 @@ func Build(s Spec, f Facts) (Plan, error) {
 		}
 		b.plug.keep(b)
 		b.repair()
+		b.ownReplies(false)
+		b.ownReplies(true)
 		return b.done(), nil
 	}
 	if err := b.checkFree(); err != nil {
@@ -113,6 +117,7 @@ func (b *builder) marked() *rtnl.Link {
 
 // clear plans for what a killed run has left under the name to go.
 func (b *builder) clear() {
+	defer b.clearReplies() // when the links have gone
 	port := b.names.port
 	if b.f.Own != nil {
 		port = b.f.Own.Name
@@ -245,6 +250,7 @@ func (b *builder) warnings() {
 	if b.f.Guest.Shares != "" {
 		b.warn("%s shares the network of container %s: the interface is that one's too", b.f.Guest.Name, b.f.Guest.Shares)
 	}
+	b.warnReplies()
 	if b.f.Reaches {
 		b.warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", b.f.Guest.Name)
 	}
@@ -278,6 +284,9 @@ func (b *builder) checkFree() error {
 				return b.refuse(fault.Conflict, "it has the address %s already, on %s", p.Addr(), b.linkName(a.Index))
 			}
 		}
+	}
+	if err := b.checkRoutes(); err != nil {
+		return err
 	}
 	for _, st := range b.f.MACs {
 		if bytes.Equal(st.MAC, b.MAC) && (b.f.Own == nil || st.Port != b.f.Own.Name) {

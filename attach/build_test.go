@@ -103,8 +103,9 @@ func errorText(err error) string {
 // typed reads a line as the command does, for the flags that reach Parse.
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
-	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode}
-	bools := map[string]*bool{"--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys}
+	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
+		"--default": &w.Default, "--metric": &w.Metric}
+	bools := map[string]*bool{"--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -112,6 +113,9 @@ func typed(t *testing.T, line string) (w Words) {
 		case values[args[i]] != nil:
 			*values[args[i]] = args[i+1]
 			i++
+		case args[i] == "--route":
+			i++
+			w.Routes = append(w.Routes, args[i])
 		case bools[args[i]] != nil:
 			*bools[args[i]] = true
 		default:
@@ -301,5 +305,45 @@ var factChanges = map[string]func(*Facts){
 	"default-pvid": func(f *Facts) { bridgeFact(f).DefaultPVID = 1 },
 	"in-vlan-10":   func(f *Facts) { f.PortVLANs = []rtnl.PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}} },
 	"no-ipv6":      func(f *Facts) { f.NoIPv6 = true },
-	"reaches":      func(f *Facts) { f.Reaches = true },
+	"published":    func(f *Facts) { f.Guest.Published = true },
+	"docker-routes": func(f *Facts) { // what Docker gives a container in a network with IPv6
+		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("172.17.0.0/16"), Index: eth0Index, Protocol: unix.RTPROT_KERNEL},
+			rtnl.Route{Dst: netip.MustParsePrefix("fd00:17::/64"), Index: eth0Index, Metric: 256, Protocol: unix.RTPROT_KERNEL},
+			rtnl.Route{Dst: netip.MustParsePrefix("fe80::/64"), Index: eth0Index, Metric: 256, Protocol: unix.RTPROT_KERNEL},
+			rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fd00:17::1"), Index: eth0Index, Metric: 1024})
+		f.Addrs = append(f.Addrs, rtnl.Addr{Index: eth0Index, Prefix: netip.MustParsePrefix("fd00:17::2/64")},
+			rtnl.Addr{Index: eth0Index, Prefix: netip.MustParsePrefix("fe80::2/64"), Scope: unix.RT_SCOPE_LINK})
+	},
+	"table-taken": func(f *Facts) {
+		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("10.0.0.1"), Table: firstTable, Priority: 5})
+	},
+	"our-route": func(f *Facts) {
+		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.3"),
+			Index: innerIndex, Protocol: Protocol})
+	},
+	"our-default-kept": func(f *Facts) {
+		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Metric: 1, Protocol: Protocol})
+	},
+	"replies": func(f *Facts) {
+		f.Rules = append(f.Rules,
+			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: firstTable, Priority: othersPriority, Protocol: Protocol},
+			rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: firstTable + 1, Priority: ownPriority, Protocol: Protocol})
+		f.Tables = append(f.Tables,
+			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: firstTable, Protocol: Protocol},
+			rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Table: firstTable + 1, Protocol: Protocol},
+			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Table: firstTable + 1, Protocol: Protocol})
+	},
+	"half-table": func(f *Facts) { f.Tables = f.Tables[:len(f.Tables)-1] },
+	"other-replies": func(f *Facts) { // of another attachment, eth2
+		const eth2 = 30
+		f.Links = append(f.Links, &rtnl.Link{Index: eth2, Name: "eth2", Kind: "veth", Group: Group})
+		f.Addrs = append(f.Addrs, rtnl.Addr{Index: eth2, Prefix: netip.MustParsePrefix("10.2.0.2/16")})
+		f.Rules = append(f.Rules,
+			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: firstTable, Priority: othersPriority, Protocol: Protocol},
+			rtnl.Rule{From: netip.MustParseAddr("10.2.0.2"), Table: firstTable + 1, Priority: ownPriority, Protocol: Protocol})
+		f.Tables = append(f.Tables,
+			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: firstTable, Protocol: Protocol},
+			rtnl.Route{Dst: netip.MustParsePrefix("10.2.0.0/16"), Index: eth2, Table: firstTable + 1, Protocol: Protocol})
+	},
+	"reaches": func(f *Facts) { f.Reaches = true },
 }

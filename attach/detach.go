@@ -38,6 +38,8 @@ type DetachFacts struct {
 	OVS     bridge.OVS      // looked at only if a pair is in it
 	InUse   map[string]bool // its bridges that somebody has given an address
 	Parents map[int]Parent  // VLAN sub-interfaces of ours that a child is on
+	GuestNS int             // id of the guest's namespace in the host's
+	Routing routing         // in the guest
 }
 
 // Pair is one of ours, described and by its end on the host; or, where it has
@@ -124,6 +126,12 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	}
 	if err := observeLent(m, &f, inners); err != nil {
 		return f, err
+	}
+	if f.GuestNS, err = m.sides[host].NamespaceID(m.guests[guest].Namespace); err != nil {
+		return f, explain("find", "the namespace of "+m.guests[guest].Name, err)
+	}
+	if f.Routing, err = observeRouting(m.sides[guest]); err != nil {
+		return f, explain("read routes and rules of", m.guests[guest].Name, err)
 	}
 	links, err := m.sides[guest].Links()
 	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] })
@@ -239,7 +247,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	d := detacher{f: f, going: map[int]bool{}}
+	d := detacher{f: f, going: map[int]bool{}, inners: map[int]bool{}}
 	d.plan.Attachments = []Attachment{}
 	for _, c := range chosen {
 		if c.Lent != nil {
@@ -253,6 +261,9 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	d.parents()
 	d.switches()
 	d.ovs()
+	if l := f.Routing.leftover(f.Guest.enter(), func(index int) bool { return d.inners[index] }); !l.empty() {
+		d.last = append(d.last, delReplies{place{guest, f.Guest.enter()}, l})
+	}
 	d.plan.Steps = append(d.plan.Steps, d.links...)
 	d.plan.Steps = append(d.plan.Steps, d.last...)
 	return d.plan, nil
@@ -265,15 +276,21 @@ type detacher struct {
 	links []Step       // that delete links: after all that can be undone
 	last  []Step       // what goes when the links have gone
 	going map[int]bool // ports, by index
+
+	inners map[int]bool // the guest's links that go, by index
 }
 
 // take plans for one attachment to go, and notes what it leaves behind.
 func (d *detacher) take(c Pair) {
 	if c.Lent != nil {
+		if c.Lent.Link != nil {
+			d.inners[c.Lent.Link.Index] = true
+		}
 		d.links = append(d.links, c.Lent.home(place{guest, d.f.Guest.enter()}))
 		return
 	}
 	if c.Child != nil {
+		d.inners[c.Child.Index] = true
 		d.links = append(d.links, delInner{place{guest, d.f.Guest.enter()}, c.Child.Name, c.Child.Index})
 		if parent, ok := d.f.Parents[c.Child.Peer]; ok {
 			parent.Users--
@@ -286,6 +303,9 @@ func (d *detacher) take(c Pair) {
 	}
 	d.links = append(d.links, delLink{c.Port.Name, c.Port.Index})
 	d.going[c.Port.Index] = true
+	if c.Port.PeerNS == d.f.GuestNS {
+		d.inners[c.Port.Peer] = true
+	}
 }
 
 // parents plans for VLAN sub-interfaces of ours that nothing is on any more.

@@ -13,6 +13,7 @@
 //	facts.go                                 what planning must know about this machine
 //	build.go, same.go, mark.go               every decision, refusal and name
 //	inside.go                                what is planned inside a guest, for any kind
+//	routes.go, sourcerouting.go              routes, their ranks, and rules that replies leave by
 //	plug.go                                  what a kind of host interface has to answer
 //	linuxbridge.go, pair.go                  a bridge, and the veth pair plugged into it
 //	bridgevlan.go, ovs.go                    VLANs on a bridge, and bridges of Open vSwitch

@@ -54,6 +54,8 @@ type Inside struct {
 	Links  []*rtnl.Link // all of them
 	Addrs  []rtnl.Addr  // of all links
 	Routes []rtnl.Route // main table
+	Tables []rtnl.Route // the other tables
+	Rules  []rtnl.Rule
 
 	NoIPv6  bool // its kernel has no IPv6
 	IPv6Off bool // it is there, and off on new interfaces
@@ -100,7 +102,12 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 	}
 	o.look("the guest's links", func() (err error) { in.Links, err = k.Links(); return err })
 	o.look("the guest's addresses", func() (err error) { in.Addrs, err = k.Addrs(); return err })
-	o.look("the guest's routes", func() (err error) { in.Routes, err = k.Routes(); return err })
+	o.look("the guest's routes", func() error {
+		all, err := k.AllRoutes()
+		in.Routes, in.Tables = split(all)
+		return err
+	})
+	o.look("the guest's rules", func() (err error) { in.Rules, err = k.Rules(); return err })
 	if s.Has(true) {
 		in.NoIPv6, in.IPv6Off = o.ipv6(k)
 	}

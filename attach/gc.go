@@ -24,6 +24,7 @@ type GCFacts struct {
 	Strays    []Stray // cards that are lent to nobody any more
 	Warnings  []string
 	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
+	Replies   []delRepliesIn // source routing that stands for nothing, in guests that nobody works on
 }
 
 // HalfInside is a link of ours that a killed run has left in a guest.
@@ -64,6 +65,8 @@ type gcObserver struct {
 	looker
 	held  []*lock
 	found namespaces
+	idles map[uint64]bool         // inodes of the namespaces whose locks are held
+	going map[uint64]map[int]bool // half-made links in guests, by the namespace's inode and their index
 }
 
 // release gives the locks back.
@@ -77,7 +80,7 @@ func (o *gcObserver) release() {
 // idle takes the lock of a namespace, and reports whether it could: nobody
 // works there.
 func (o *gcObserver) idle(ns *namespace) bool {
-	if ns.locked {
+	if ns.locked || o.idles[ns.inode] {
 		return true
 	}
 	f, err := openSame(ns.path, ns.inode)
@@ -90,6 +93,10 @@ func (o *gcObserver) idle(ns *namespace) bool {
 		return false
 	}
 	o.held = append(o.held, l)
+	if o.idles == nil {
+		o.idles = map[uint64]bool{}
+	}
+	o.idles[ns.inode] = true
 	return true
 }
 
@@ -165,6 +172,7 @@ func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
 		}
 		if a, err := d.describe(l, ns); err == nil {
 			f.Abandoned[l.Index] = a
+			o.goes(ns, l.Peer)
 		}
 	}
 	return nil
@@ -188,9 +196,13 @@ func (o *gcObserver) insides(m *machine, f *GCFacts) error {
 			a, err := l.describe(ns)
 			if err == nil && a.State == Half && l.Link != nil && o.idle(ns) {
 				f.Strays = append(f.Strays, Stray{l, ns.path, ns.inode})
+				o.goes(ns, l.Link.Index)
 			}
 		}
-		return o.children(m, ns, guest, f)
+		if err := o.children(m, ns, guest, f); err != nil {
+			return err
+		}
+		return o.replies(ns, guest, f)
 	})
 	o.strayLoans(all, held, f)
 	return err
@@ -209,6 +221,38 @@ func (o *gcObserver) children(m *machine, ns *namespace, guest kernel, f *GCFact
 		a, err := describeChild(m.sides[host], c, ns)
 		if err == nil && a.State == Half && o.idle(ns) && o.idleOther(guest, c) {
 			f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})
+			o.goes(ns, c.Index)
+		}
+	}
+	return nil
+}
+
+// goes notes that a link in a guest goes.
+func (o *gcObserver) goes(ns *namespace, index int) {
+	if o.going == nil {
+		o.going = map[uint64]map[int]bool{}
+	}
+	if o.going[ns.inode] == nil {
+		o.going[ns.inode] = map[int]bool{}
+	}
+	o.going[ns.inode][index] = true
+}
+
+// replies finds the source routing in a guest that stands for nothing. It looks
+// again when it has the guest's lock: a run may have ended meanwhile.
+func (o *gcObserver) replies(ns *namespace, guest kernel, f *GCFacts) error {
+	for _, last := range []bool{false, true} {
+		r, err := observeRouting(guest)
+		if err != nil {
+			return err
+		}
+		enter := "nsenter --net=" + shell.Quote(ns.path) + " "
+		l := r.leftover(enter, func(index int) bool { return o.going[ns.inode][index] })
+		switch {
+		case l.empty() || !o.idle(ns):
+			return nil
+		case last:
+			f.Replies = append(f.Replies, delRepliesIn{ns.path, ns.inode, l})
 		}
 	}
 	return nil
@@ -251,6 +295,9 @@ func BuildGC(f GCFacts) Plan {
 	}
 	p.Steps = append(p.Steps, links...)
 	p.Steps = append(p.Steps, f.emptyOVS()...)
+	for _, s := range f.Replies {
+		p.Steps = append(p.Steps, s)
+	}
 	return p
 }
 

@@ -3,9 +3,7 @@ package attach
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
-	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -71,33 +69,29 @@ func (b *builder) settled(ipv6 bool) error {
 	if ipv6 && !b.NoDAD {
 		b.add(awaitDAD{place: b.place, inner: b.names.inner, addrs: addrs})
 	}
+	b.keepReplies(ipv6) // before our default route: no answer is to miss its way
 	if gw := b.Gateway(ipv6); gw.IsValid() {
 		if err := b.gateway(gw); err != nil {
 			return err
 		}
 	}
+	b.routes(ipv6)
+	b.ownReplies(ipv6)
 	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac(), addrs: addrs})
 	}
 	return nil
 }
 
-// gateway plans the default route, in front of the one that is there, and the
-// route to a gateway that no subnet of ours holds.
+// gateway plans the default route, and the route to a gateway that no subnet of
+// ours holds.
 func (b *builder) gateway(gw netip.Addr) error {
-	onLink := gw.Is6() && gw.IsLinkLocalUnicast() || slices.ContainsFunc(b.Addrs, func(p netip.Prefix) bool { return p.Contains(gw) })
-	if !onLink {
+	if !b.onLink(gw) {
 		b.add(addRoute{place: b.place, inner: b.names.inner, dst: netip.PrefixFrom(gw, gw.BitLen())})
 	}
 	r := addRoute{place: b.place, inner: b.names.inner, dst: defaultRoute(gw.Is6()), gateway: gw}
-	if best, ok := b.bestDefault(gw.Is6()); ok && gw.Is4() {
-		r.metric, r.prepend = best.Metric, true
-	} else if ok {
-		if best.Metric <= 1 {
-			return b.refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
-				WithHint("%sip -6 route show default", b.enter)
-		}
-		r.metric = best.Metric - 1
+	if err := b.rank(&r); err != nil {
+		return err
 	}
 	b.add(r)
 	return nil
@@ -112,8 +106,8 @@ func defaultRoute(ipv6 bool) netip.Prefix {
 
 // bestDefault returns the guest's default route that wins now.
 func (b *builder) bestDefault(ipv6 bool) (best rtnl.Route, ok bool) {
-	for _, r := range b.f.Routes {
-		if r.Default() && r.Dst.Addr().Is6() == ipv6 && (!ok || r.Metric < best.Metric) {
+	for _, r := range b.others() {
+		if r.Table == 0 && r.Default() && r.Dst.Addr().Is6() == ipv6 && (!ok || r.Metric < best.Metric) {
 			best, ok = r, true
 		}
 	}

@@ -147,11 +147,18 @@ ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set
 	{name: "macvlan private", line: "macvlan:nic0 --mode private web 0/0",
 		host: "ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up"},
 	{name: "two families and gateways", line: "brtest web 192.168.1.2/24,10.7.0.2/32,2001:db8::2/64@10.9.9.9,2001:db8:9::1 --nodad",
-		guest: `
+		guest: twoDefaults},
+	{name: "source routing", line: "brtest web 192.168.1.2/24,2001:db8::2/64@192.168.1.1,2001:db8::1 --nodad --source-routing " +
+		"--route 10.5.0.0/16,via=192.168.1.3 --route 2001:db8:5::/48,via=2001:db8::3,metric=5,table=77", guest: twoDefaults},
+	{name: "behind, on a macvlan", line: "nic0 web 192.168.1.2/24,2001:db8::2/64@192.168.1.1,2001:db8::1 --nodad --source-routing --default keep",
+		host: "ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up", guest: twoDefaults},
+}
+
+// twoDefaults make a guest that has default routes of both families.
+const twoDefaults = `
 ip link add old type veth peer name older; ip link set old up; ip link set older up
 ip address add 172.17.0.2/16 dev old; ip address add 2001:db8:7::2/64 dev old nodad
-ip route add default via 172.17.0.1; ip -6 route add default via 2001:db8:7::1`},
-}
+ip route add default via 172.17.0.1; ip -6 route add default via 2001:db8:7::1`
 
 // quiet spares the stage's own links the wait for duplicate address detection.
 const quiet = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad\n"
@@ -413,6 +420,13 @@ func (r refusing) AddRoute(rt rtnl.Route, prepend bool) error {
 	return r.kernel.AddRoute(rt, prepend)
 }
 
+func (r refusing) AddRule(rule rtnl.Rule) error {
+	if err := r.refuse(); err != nil {
+		return err
+	}
+	return r.kernel.AddRule(rule)
+}
+
 func (r refusing) SetSysctl(path, value string) error {
 	if err := r.refuse(); err != nil {
 		return err
@@ -431,6 +445,7 @@ func TestErrnoAtEveryRequest(t *testing.T) {
 	}
 	st := stages[5]
 	st.host += dropAll
+	st.line += " --source-routing"
 	hostNS, guestNS := st.ready(t)
 	hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 	for errno, code := range codes {

@@ -38,6 +38,8 @@ type reader interface {
 	Wiphy(index int) (phy int, ok bool, err error)
 	Addrs() ([]rtnl.Addr, error)
 	Routes() ([]rtnl.Route, error)
+	AllRoutes() ([]rtnl.Route, error)
+	Rules() ([]rtnl.Rule, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
 	Sysctl(path string) (string, error)
 }
@@ -62,6 +64,8 @@ type writer interface {
 	DelAddr(index int, p netip.Prefix) error
 	AddRoute(r rtnl.Route, prepend bool) error
 	DelRoute(r rtnl.Route) error
+	AddRule(r rtnl.Rule) error
+	DelRule(r rtnl.Rule) error
 	SetSysctl(path, value string) error
 }
 

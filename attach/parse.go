@@ -24,12 +24,17 @@ type Words struct {
 	Family   string // -a
 	MTU      string // --mtu
 	Mode     string // --mode
+	Default  string // --default
+	Metric   string // --metric
+
+	Routes []string // --route, each
 
 	DirectPhys    bool // --direct-phys
 	ForcePhys     bool // --force-phys
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
 	NoFirewall    bool // --no-firewall
+	SourceRouting bool // --source-routing
 }
 
 // Parse turns the words into a Spec. It looks at nothing but the words. Every
@@ -60,6 +65,9 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.Mode, err = parseMode(w.Mode); err != nil {
+		return Spec{}, err
+	}
+	if err := parseRouting(w, &s); err != nil {
 		return Spec{}, err
 	}
 	return s, checkFamily(w.Family, s)

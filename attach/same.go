@@ -46,6 +46,8 @@ func (b *builder) differences() (is, asked []string) {
 	if there := gatewaysOf(inner.Index, b.f.Routes); !sameSet(there, b.Gateways) {
 		differ("gateway", orNone(there), orNone(b.Gateways))
 	}
+	b.routesDiffer(differ)
+	b.repliesDiffer(differ)
 	return is, asked
 }
 
@@ -85,7 +87,7 @@ func ownID(b [16]byte, mac net.HardwareAddr) bool {
 func gatewaysOf(index int, all []rtnl.Route) []netip.Addr {
 	out := []netip.Addr{}
 	for _, r := range all {
-		if r.Default() && r.Set && r.Index == index && r.Gateway.IsValid() {
+		if r.Default() && (r.Set || r.Protocol == Protocol) && r.Index == index && r.Gateway.IsValid() {
 			out = append(out, r.Gateway)
 		}
 	}

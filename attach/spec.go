@@ -55,6 +55,11 @@ type Spec struct {
 	MTU      int              // bytes; 0: that of the bridge or parent
 	Mode     string           // of a macvlan or ipvlan; "" for its default
 
+	Keep          bool    // the guest's default route stays, ours goes behind it
+	Metric        int     // of the default route; 0: whatever puts it in its place
+	Routes        []Route // others by the interface
+	SourceRouting bool    // replies leave by the interface whose address they carry
+
 	NoDAD         bool // do not wait for duplicate address detection
 	ForcePhys     bool // lend a card although the host uses it
 	VLANFiltering bool // may be turned on on somebody else's bridge
@@ -97,6 +102,16 @@ func (s Spec) Words() Words {
 		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
+		SourceRouting: s.SourceRouting,
+	}
+	if s.Keep {
+		w.Default = "keep"
+	}
+	if s.Metric != 0 {
+		w.Metric = strconv.Itoa(s.Metric)
+	}
+	for _, r := range s.Routes {
+		w.Routes = append(w.Routes, r.String())
 	}
 	if s.MTU != 0 {
 		w.MTU = strconv.Itoa(s.MTU)

@@ -199,10 +199,19 @@ type addRoute struct {
 	gateway netip.Addr // the zero Addr: on link
 	metric  int        // 0: the kernel's default
 	prepend bool
+
+	table    int   // 0: main
+	protocol uint8 // who sets it; 0: RTPROT_BOOT, as a person's "ip route" does
+	known    int   // index of a link that is there; 0: an earlier step makes it
 }
 
+// route takes a machine only where an earlier step makes the link.
 func (s addRoute) route(m *machine) rtnl.Route {
-	return rtnl.Route{Dst: s.dst, Gateway: s.gateway, Metric: s.metric, Index: s.index(m, s.inner)}
+	r := rtnl.Route{Dst: s.dst, Gateway: s.gateway, Metric: s.metric, Table: s.table, Protocol: s.protocol, Index: s.known}
+	if r.Index == 0 {
+		r.Index = s.index(m, s.inner)
+	}
+	return r
 }
 
 func (s addRoute) do(_ context.Context, m *machine) error {
@@ -225,18 +234,21 @@ func (s addRoute) words() string {
 	if s.metric != 0 {
 		w += " metric " + itoa(s.metric)
 	}
+	if s.table != 0 {
+		w += " table " + itoa(s.table)
+	}
+	if s.protocol != 0 {
+		w += " protocol " + itoa(int(s.protocol))
+	}
 	return w
 }
 
 func (s addRoute) String() string {
-	ip, verb := "ip ", "add "
-	if s.dst.Addr().Is6() {
-		ip = "ip -6 "
-	}
+	verb := "add "
 	if s.prepend {
 		verb = "prepend "
 	}
-	return s.enter + ip + "route " + verb + s.words()
+	return s.enter + ipCommand(s.dst.Addr().Is6()) + "route " + verb + s.words()
 }
 
 // mark is the last step: it makes the attachment complete. It is on the host's

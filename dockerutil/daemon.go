@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
@@ -110,6 +112,7 @@ type found struct {
 	sandbox string    // path of its namespace where the daemon runs; may be ""
 	shares  string    // the container of "--network container:X"
 	onHost  bool      // --network host; seen from a container only Docker can tell
+	public  bool      // Docker publishes a port of it to more than this machine
 
 	// local: the runtime was seen to number processes as this process does.
 	local bool
@@ -169,12 +172,24 @@ func (r Ref) understand(answer container.InspectResponse, command string) (*foun
 	c.started, _ = time.Parse(time.RFC3339Nano, state.StartedAt)
 	if answer.NetworkSettings != nil {
 		c.sandbox = answer.NetworkSettings.SandboxKey
+		c.public = published(answer.NetworkSettings.Ports)
 	}
 	if answer.HostConfig != nil {
 		c.onHost = answer.HostConfig.NetworkMode.IsHost()
 		c.shares = shortID(answer.HostConfig.NetworkMode.ConnectedContainer())
 	}
 	return c, nil
+}
+
+// published reports whether a port is bound to an address of the host that
+// others can reach.
+func published(ports network.PortMap) bool {
+	for _, bindings := range ports {
+		if slices.ContainsFunc(bindings, func(b network.PortBinding) bool { return !b.HostIP.IsLoopback() }) {
+			return true
+		}
+	}
+	return false
 }
 
 // idle says in words why a container has no process, and what to do.

@@ -42,6 +42,10 @@ type Guest struct {
 	// started with it ("--network container:X"), as Docker calls it.
 	Shares string
 
+	// Published says that Docker publishes a port of it, on an address of the
+	// host that is not loopback alone.
+	Published bool
+
 	// NetNS is the namespace. From Find on this descriptor is the guest.
 	NetNS *os.File
 

@@ -44,7 +44,7 @@ func arrange(cmd *cli.Command, args []string) (arguments, error) {
 		if hasValue && !takesValue(f) {
 			return a, fault.BadWord("read flag", arg, "%s takes no value", name).WithHint("%s", name)
 		}
-		if takesValue(f) && seen[f] {
+		if takesValue(f) && seen[f] && !repeats(f) {
 			return a, fault.BadWord("read flag", name, "it is given twice")
 		}
 		seen[f] = true
@@ -73,6 +73,12 @@ func findFlag(cmd *cli.Command, arg string) cli.Flag {
 func takesValue(f cli.Flag) bool {
 	_, isBool := f.(*cli.BoolFlag)
 	return !isBool
+}
+
+// repeats reports whether a flag may be given more than once.
+func repeats(f cli.Flag) bool {
+	_, isList := f.(*cli.StringSliceFlag)
+	return isList
 }
 
 func dashed(name string) string {

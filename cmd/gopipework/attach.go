@@ -43,10 +43,11 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
 		IfName: c.String("i"), HostName: c.String("l"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
+		Default: c.String("default"), Metric: c.String("metric"), Routes: c.StringSlice("route"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
-	for _, name := range []string{"i", "l", "a", "mtu", "mode"} {
+	for _, name := range []string{"i", "l", "a", "mtu", "mode", "default", "metric"} {
 		if c.IsSet(name) && c.String(name) == "" {
 			return w, fault.BadWord("read flag", dashed(name), "its value is empty")
 		}
@@ -158,6 +159,7 @@ func guestOf(g *dockerutil.Guest) attach.Guest {
 	return attach.Guest{
 		GuestInfo: attach.GuestInfo{
 			Runtime: g.Runtime, ID: g.ID, Name: g.Name, PID: g.PID, NetNS: g.Inode(), Path: g.Path, Shares: g.Shares,
+			Published: g.Published,
 		},
 		Namespace: g.NetNS,
 		Alive:     g.Alive,

@@ -1,0 +1,354 @@
+package attach
+
+import (
+	"cmp"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// Protocol is the number that routes and rules carry which nothing else tells
+// as ours (RTPROT_*, FRA_PROTOCOL); "g". Not so a default route that goes in
+// front: that goes with its link, and says all there is to say by itself.
+const Protocol = 103
+
+// Route is one more route by the new interface (--route).
+type Route struct {
+	Dst    netip.Prefix
+	Via    netip.Addr // the zero Addr: on link
+	Metric int        // 0: the kernel's default
+	Table  int        // 0: main
+}
+
+// String returns the word that parses to r.
+func (r Route) String() string {
+	w := r.Dst.String()
+	if r.Via.IsValid() {
+		w += ",via " + r.Via.String()
+	}
+	if r.Metric != 0 {
+		w += ",metric " + itoa(r.Metric)
+	}
+	if r.Table != 0 {
+		w += ",table " + itoa(r.Table)
+	}
+	return w
+}
+
+const maxMetric = math.MaxInt32 // the kernel's is twice that; nobody needs it
+
+func parseMetric(word string) (int, error) {
+	n, err := strconv.Atoi(word)
+	if err != nil || n < 1 || n > maxMetric {
+		return 0, fault.BadWord("read metric", word, "it is not a number from 1 to %d", maxMetric)
+	}
+	return n, nil
+}
+
+func parseTable(word string) (int, error) {
+	n, err := strconv.Atoi(word)
+	switch {
+	case err != nil || n < 1 || n > maxMetric:
+		return 0, fault.BadWord("read table", word, "it is not a number from 1 to %d", maxMetric)
+	case n == unix.RT_TABLE_LOCAL:
+		return 0, fault.BadWord("read table", word, "it is the kernel's own, for local addresses")
+	case n >= firstTable && n <= lastTable:
+		return 0, fault.BadWord("read table", word, "%d to %d are for --source-routing", firstTable, lastTable)
+	case n == unix.RT_TABLE_MAIN:
+		n = 0
+	}
+	return n, nil
+}
+
+// parseRouting reads the flags about routes. The addresses and gateways of s
+// are known by then.
+func parseRouting(w Words, s *Spec) (err error) {
+	if w.Default != "" && w.Default != "front" && w.Default != "keep" {
+		return fault.BadWord("read flag", "--default="+w.Default, "there is no such place for a default route").
+			WithHint("--default=front, or --default=keep")
+	}
+	if w.Default != "" && len(s.Gateways) == 0 {
+		return fault.BadWord("read flag", "--default="+w.Default, "there is no gateway").WithHint("ADDRESS/PREFIX@GATEWAY")
+	}
+	s.Keep = w.Default == "keep"
+	if w.Metric != "" {
+		if s.Metric, err = parseMetric(w.Metric); err != nil {
+			return err
+		}
+		if len(s.Gateways)+len(w.Routes) == 0 {
+			return fault.BadWord("read flag", "--metric", "there is no route that it could be of").WithHint("ADDRESS/PREFIX@GATEWAY, or --route")
+		}
+	}
+	if s.Routes, err = parseRoutes(w.Routes, s); err != nil {
+		return err
+	}
+	if w.SourceRouting && !slices.ContainsFunc(s.Addrs, func(p netip.Prefix) bool { return routable(p.Addr()) }) {
+		return fault.BadWord("read flag", "--source-routing", "there is no address to tell replies by")
+	}
+	s.SourceRouting = w.SourceRouting
+	return nil
+}
+
+func parseRoutes(words []string, s *Spec) (routes []Route, err error) {
+	for _, word := range words {
+		r, err := parseRoute(word, s)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(routes, r.collides) {
+			return nil, fault.BadWord("read route", word, "there is one to the same destination already").WithHint("%s,metric N", word)
+		}
+		routes = append(routes, r)
+	}
+	for _, r := range routes {
+		if r.Via.IsValid() && !s.canReach(r.Via, routes) {
+			return nil, fault.BadWord("read route", r.String(), "no subnet of the new interface holds its gateway %s", r.Via).
+				WithHint("--route %s says that it is on the link", netip.PrefixFrom(r.Via, r.Via.BitLen()))
+		}
+	}
+	return routes, nil
+}
+
+// collides reports whether the kernel would not have both.
+func (r Route) collides(o Route) bool {
+	return r.Dst == o.Dst && r.Table == o.Table && usualMetric(r.Dst, r.Metric) == usualMetric(o.Dst, o.Metric)
+}
+
+// usualMetric is what the kernel makes of a metric: IPv6 knows no zero.
+func usualMetric(dst netip.Prefix, metric int) int {
+	if metric == 0 && dst.Addr().Is6() {
+		return 1024 // IP6_RT_PRIO_USER
+	}
+	return metric
+}
+
+// onLink reports whether an address is reached without a route of its own.
+func (s *Spec) onLink(a netip.Addr) bool {
+	return !routable(a) || slices.ContainsFunc(s.Addrs, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// routable reports whether an address means the same on every link.
+func routable(a netip.Addr) bool { return !a.Is6() || !a.IsLinkLocalUnicast() }
+
+// canReach reports whether a gateway is on the link, or made so by one of the
+// routes.
+func (s *Spec) canReach(gw netip.Addr, routes []Route) bool {
+	return s.onLink(gw) || slices.Contains(s.Gateways, gw) || slices.ContainsFunc(routes, func(r Route) bool {
+		return r.Table == 0 && !r.Via.IsValid() && r.Dst.Contains(gw)
+	})
+}
+
+// parseRoute reads DST[,via GW][,metric N][,table T]; "=" does for the space.
+func parseRoute(word string, s *Spec) (Route, error) {
+	const op = "read route"
+	dst, rest, _ := strings.Cut(word, ",")
+	r := Route{}
+	for _, part := range strings.Split(rest, ",") {
+		if rest == "" {
+			break
+		}
+		key, value, _ := strings.Cut(strings.Replace(part, "=", " ", 1), " ")
+		var err error
+		switch {
+		case key == "via" && !r.Via.IsValid():
+			r.Via, err = parseGateway(value, s.Addrs)
+		case key == "metric" && r.Metric == 0:
+			r.Metric, err = parseMetric(value)
+		case key == "table" && r.Table == 0:
+			r.Table, err = parseTable(value)
+		default:
+			err = fault.BadWord(op, word, "%q is not one via, one metric or one table", part).
+				WithHint("--route '10.0.5.0/24,via 192.168.1.3,metric 50'")
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	r.Metric = cmp.Or(r.Metric, s.Metric)
+	var err error
+	if r.Dst, err = parseDestination(dst, r.Via); err != nil {
+		return r, err
+	}
+	return r, s.checkRoute(word, r)
+}
+
+func parseDestination(word string, via netip.Addr) (netip.Prefix, error) {
+	const op = "read destination"
+	if word == "default" && via.IsValid() {
+		return defaultRoute(via.Is6()), nil
+	}
+	p, err := netip.ParsePrefix(word)
+	if err != nil {
+		if a, err := netip.ParseAddr(word); err == nil && a.Zone() == "" {
+			return p, fault.BadWord(op, word, "it has no prefix length").WithHint("%s/%d", a, a.BitLen())
+		}
+		return p, fault.BadWord(op, word, "it is not ADDRESS/PREFIX").WithHint("--route '10.0.5.0/24,via 192.168.1.3'")
+	}
+	if p.Bits() == 0 && p.Addr().IsUnspecified() {
+		return p, nil
+	}
+	if p != p.Masked() {
+		return p, fault.BadWord(op, word, "its address has bits beyond its prefix length").WithHint("%s", p.Masked())
+	}
+	if why := unusable(p.Addr()); why != "" {
+		return p, fault.BadWord(op, word, "%s", why)
+	}
+	return p, nil
+}
+
+// checkRoute refuses what the interface could not have.
+func (s *Spec) checkRoute(word string, r Route) error {
+	const op = "read route"
+	ipv6 := r.Dst.Addr().Is6()
+	switch {
+	case !s.Has(ipv6):
+		return fault.BadWord(op, word, "the interface gets no address of its family")
+	case r.Via.IsValid() && r.Via.Is6() != ipv6:
+		return fault.BadWord(op, word, "its gateway %s is of the other family", r.Via)
+	case r.Dst.Bits() == 0 && r.Table == 0:
+		return fault.BadWord(op, word, "it is a default route").WithHint("ADDRESS/PREFIX@GATEWAY, or a table of its own: %s,table N", word)
+	}
+	for _, p := range s.Addrs {
+		if r.Table == 0 && r.Metric == 0 && p.Masked() == r.Dst && p.Bits() < p.Addr().BitLen() {
+			return fault.BadWord(op, word, "the address %s brings that route with it", p)
+		}
+	}
+	if gw := s.Gateway(ipv6); gw.IsValid() && !s.onLink(gw) && r.Table == 0 && r.Metric == 0 && r.Dst == netip.PrefixFrom(gw, gw.BitLen()) {
+		return fault.BadWord(op, word, "the gateway brings that route with it")
+	}
+	return nil
+}
+
+// checkRoutes refuses routes that the guest has already.
+func (b *builder) checkRoutes() error {
+	for _, r := range b.Routes {
+		for _, there := range b.others() {
+			if r.collides(Route{Dst: there.Dst, Metric: there.Metric, Table: there.Table}) {
+				return b.refuse(fault.Conflict, "it has a route to %s already, by %s", r.Dst, b.linkName(there.Index)).
+					WithHint("--route '%s,metric N' with another metric", r.Dst)
+			}
+		}
+	}
+	return nil
+}
+
+// others are the guest's routes, in every table, but for those by a link of
+// ours that is about to go.
+func (b *builder) others() []rtnl.Route {
+	return slices.DeleteFunc(slices.Concat(b.f.Routes, b.f.Tables), func(r rtnl.Route) bool { return b.own(r.Index) })
+}
+
+// routes plans those of a family that are asked for; those on link first, for
+// they may lead to the gateways of others.
+func (b *builder) routes(ipv6 bool) {
+	for _, onLink := range []bool{true, false} {
+		for _, r := range b.Routes {
+			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
+				b.add(addRoute{place: b.place, inner: b.names.inner, dst: r.Dst, gateway: r.Via,
+					metric: r.Metric, table: r.Table, protocol: Protocol})
+			}
+		}
+	}
+}
+
+// rank decides where our default route goes: in front of those that are there,
+// or with --default=keep behind them all. The kernel is told which was meant:
+// others may come and go around it.
+func (b *builder) rank(r *addRoute) error {
+	ipv6 := r.dst.Addr().Is6()
+	r.metric = b.Metric
+	best, ok := b.bestDefault(ipv6)
+	switch {
+	case b.Keep:
+		r.protocol = Protocol
+		return b.behind(r)
+	case !ok:
+	case !ipv6 && (b.Metric == 0 || b.Metric == best.Metric):
+		r.metric, r.prepend = best.Metric, true
+	case b.Metric == 0 && best.Metric <= 1:
+		return b.refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
+			WithHint("%sip -6 route show default", b.enter)
+	case b.Metric == 0:
+		r.metric = best.Metric - 1
+	case b.Metric >= best.Metric:
+		return b.refuse(fault.Conflict, "its default route has the metric %d, and one of %d does not go before it", best.Metric, b.Metric).
+			WithHint("leave out --metric, or --default=keep")
+	}
+	return nil
+}
+
+// behind gives a default route a metric above all others of its family.
+func (b *builder) behind(r *addRoute) error {
+	for _, o := range b.others() {
+		if o.Table != 0 || !o.Default() || o.Dst.Addr().Is6() != r.dst.Addr().Is6() {
+			continue
+		}
+		switch {
+		case b.Metric != 0 && o.Metric >= b.Metric:
+			return b.refuse(fault.Conflict, "it has a default route of metric %d, and one of %d does not go behind it", o.Metric, b.Metric).
+				WithHint("a higher --metric, or leave it out")
+		case o.Metric >= maxMetric:
+			return b.refuse(fault.Conflict, "it has a default route of metric %d, and nothing goes behind that", o.Metric)
+		case b.Metric == 0:
+			r.metric = max(r.metric, o.Metric+1)
+		}
+	}
+	return nil
+}
+
+// routesDiffer tells how the routes that are there differ from what is asked
+// for. A metric that is not asked for may be any.
+func (b *builder) routesDiffer(differ differ) {
+	var there []Route
+	keep, metric := b.Keep, b.Metric
+	for _, r := range slices.Concat(b.f.Routes, b.f.Tables) {
+		switch {
+		case r.Index != b.f.Inner.Index:
+		case r.Table == 0 && r.Default() && (r.Set || r.Protocol == Protocol):
+			keep = r.Protocol == Protocol
+			if b.Metric != 0 {
+				metric = r.Metric
+			}
+		case r.Protocol == Protocol && !sourceTable(r.Table):
+			there = append(there, Route{r.Dst, r.Gateway, usualMetric(r.Dst, r.Metric), r.Table})
+		}
+	}
+	var asked []Route
+	for _, r := range b.Routes {
+		r.Metric = usualMetric(r.Dst, r.Metric)
+		asked = append(asked, r)
+	}
+	if !sameSet(there, asked) {
+		differ("route", routeWords(there), routeWords(asked))
+	}
+	if keep != b.Keep {
+		differ("--default", defaultWord(keep), defaultWord(b.Keep))
+	}
+	if metric != b.Metric {
+		differ("metric", metric, b.Metric)
+	}
+}
+
+func routeWords(routes []Route) string {
+	if len(routes) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, r := range routes {
+		words = append(words, "'"+r.String()+"'")
+	}
+	return strings.Join(words, " ")
+}
+
+func defaultWord(keep bool) string {
+	if keep {
+		return "keep"
+	}
+	return "front"
+}

@@ -1,0 +1,157 @@
+package attach
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// sourceRouted is the stage with all that this file is about.
+func sourceRouted(t *testing.T) stage {
+	t.Helper()
+	for _, st := range stages {
+		if st.name == "source routing" {
+			return st
+		}
+	}
+	t.Fatal("no such stage")
+	return stage{}
+}
+
+// TestKilledReplies: what a killed run leaves of source routing, wherever it
+// was, is taken away by a detach, by gc, and by the same line and its detach.
+func TestKilledReplies(t *testing.T) {
+	needRoot(t)
+	st := sourceRouted(t)
+	hostNS, guestNS := st.ready(t)
+	// gc finds the guest by its process.
+	p := exec.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "100")
+	p.ExtraFiles = []*os.File{guestNS}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { p.Process.Kill(); p.Wait() }()
+	s, g := spec(t, st.line), docker(guestNS, 0)
+	detach := func() error {
+		_, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{})
+		return err
+	}
+	cures := map[string]func() error{
+		"detach": detach,
+		"gc": func() error {
+			_, err := GC(context.Background(), hostNS, Options{})
+			return err
+		},
+		"the same line": func() error {
+			if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+				return err
+			}
+			return detach()
+		},
+		"another line": func() error {
+			if _, err := Attach(context.Background(), spec(t, "brtest web 0/0"), g, hostNS, Options{}); err != nil {
+				return err
+			}
+			return detach()
+		},
+		"the link gone, and gc": func() error {
+			tryIn(guestNS, "ip", "link", "del", "eth1")
+			_, err := GC(context.Background(), hostNS, Options{})
+			return err
+		},
+		"the link gone, and detach": func() error {
+			tryIn(guestNS, "ip", "link", "del", "eth1")
+			if err := detach(); err != nil {
+				return err
+			}
+			_, err := GC(context.Background(), hostNS, Options{}) // the bridge
+			return err
+		},
+	}
+	before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
+	for n, last := 3, false; !last; n++ {
+		for name, cure := range cures {
+			attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
+				last = n == len(p.Steps)-1 // all but the mark
+				p.Steps = append(p.Steps[:n:n], failStep{})
+				for i := range p.Steps[:n] {
+					p.Steps[i] = noUndo{p.Steps[i]}
+				}
+			}, untold)
+			if err := cure(); err != nil {
+				t.Fatalf("%s after step %d: %v", name, n, err)
+			}
+			same(t, fmt.Sprintf("host after step %d and %s", n, name), before, snapshot(t, hostNS))
+			same(t, fmt.Sprintf("guest after step %d and %s", n, name), guestBefore, snapshot(t, guestNS))
+			if t.Failed() {
+				return
+			}
+		}
+	}
+	if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	complete := snapshot(t, guestNS)
+	if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "guest after gc of nothing", complete, snapshot(t, guestNS))
+}
+
+// TestSharedReplies: the source routing of the old default route's interface
+// is shared by the attachments that need it, and goes with the last of them.
+func TestSharedReplies(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := newNamespace(t), newNamespace(t)
+	in(t, guestNS, "sh", "-ec", quiet+twoDefaults)
+	g := docker(guestNS, 0)
+	attach := func(line string) {
+		t.Helper()
+		for i, changed := range []bool{true, false} {
+			r, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+			if err != nil || r.Changed != changed {
+				t.Fatalf("%s, time %d: changed = %v, %v", line, i+1, r.Changed, err)
+			}
+		}
+	}
+	detach := func(name string) {
+		t.Helper()
+		if _, err := Detach(context.Background(), Selection{IfName: name}, g, hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// leaves tells by which interface packets from an address leave.
+	leaves := func(from, dev string) {
+		t.Helper()
+		out := in(t, guestNS, "ip", "-o", "route", "get", "192.0.2.1", "from", from)
+		if want := "dev " + dev + " "; !strings.Contains(out, want) {
+			t.Errorf("packets from %s: %swant %q", from, out, want)
+		}
+	}
+	before := snapshot(t, guestNS)
+	const first = "brtest web 192.168.1.2/24@192.168.1.1 --source-routing"
+	attach(first)
+	attach("brtest -i eth2 web 192.168.2.2/24@192.168.2.1")
+	attach("brtest -i eth3 web 192.168.3.2/24@192.168.3.1 --source-routing")
+	if r, err := Attach(context.Background(), spec(t, first), g, hostNS, Options{}); err != nil || r.Changed {
+		t.Errorf("the first line, after others: %q, %v; want nothing to do", r.Steps, err)
+	}
+	if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+		t.Errorf("the first line without source routing: %v; want a conflict", err)
+	}
+	for from, dev := range map[string]string{"172.17.0.2": "old", "192.168.1.2": "eth1", "192.168.2.2": "eth2", "192.168.3.2": "eth3"} {
+		leaves(from, dev)
+	}
+	detach("eth1")
+	leaves("172.17.0.2", "old")
+	leaves("192.168.2.2", "eth2")
+	detach("eth3")
+	leaves("172.17.0.2", "eth2") // nobody asks for source routing any more
+	detach("eth2")
+	same(t, "guest", before, snapshot(t, guestNS))
+}
