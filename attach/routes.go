@@ -147,12 +147,9 @@ func (s *Spec) canReach(gw netip.Addr, routes []Route) bool {
 // parseRoute reads DST[,via GW][,metric N][,table T]; "=" does for the space.
 func parseRoute(word string, s *Spec) (Route, error) {
 	const op = "read route"
-	dst, rest, _ := strings.Cut(word, ",")
+	parts := strings.Split(word, ",")
 	r := Route{}
-	for _, part := range strings.Split(rest, ",") {
-		if rest == "" {
-			break
-		}
+	for _, part := range parts[1:] {
 		key, value, _ := strings.Cut(strings.Replace(part, "=", " ", 1), " ")
 		var err error
 		switch {
@@ -172,7 +169,7 @@ func parseRoute(word string, s *Spec) (Route, error) {
 	}
 	r.Metric = cmp.Or(r.Metric, s.Metric)
 	var err error
-	if r.Dst, err = parseDestination(dst, r.Via); err != nil {
+	if r.Dst, err = parseDestination(parts[0], r.Via); err != nil {
 		return r, err
 	}
 	return r, s.checkRoute(word, r)

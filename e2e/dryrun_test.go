@@ -27,6 +27,8 @@ func TestDryRun(t *testing.T) {
 		{"gateway outside", "", "ip route add default dev old0", "br1 GUEST 192.168.1.2/32@10.9.9.9"},
 		{"IPv6 gateway", "", "ip -6 route add default dev old0 metric 1024", "br1 GUEST fd00::2/64@fd00::1"},
 		{"both gateways", "", "", "br1 GUEST 192.168.1.2/24,fd00::2/64@192.168.1.1,fd00:9::1"},
+		{"source routing", "", "ip address add 10.4.0.2/24 dev old0; ip address add fd00:4::2/64 dev old0 nodad; ip route add default via 10.4.0.1; ip -6 route add default via fd00:4::1",
+			"br1 GUEST 192.168.1.2/24,fd00::2/64@192.168.1.1,fd00::1 --source-routing --default=keep --route 10.5.0.0/16,via=192.168.1.3 --route default,via=fd00::3,table=7"},
 		{"existing bridge", "ip link add lan address 02:00:00:00:00:99 type bridge mcast_snooping 0; ip link add lp type veth peer name lq; ip link set lp master lan up; ip link set lq up; ip link set lan up mtu 1400; until ip link show lan | grep -q 'state UP'; do sleep 0.1; done", "", "lan GUEST 192.168.1.2/24"},
 		{"existing bridge, down", "ip link add lan2 address 02:00:00:00:00:99 type bridge", "", "lan2 GUEST fd00::2/64 U:web1"},
 		{"MTU", "", "", "br1 --mtu 1300 GUEST 192.168.1.2/24"},
