@@ -202,7 +202,7 @@ func (o *gcObserver) insides(m *machine, f *GCFacts) error {
 		if err := o.children(m, ns, guest, f); err != nil {
 			return err
 		}
-		return o.replies(ns, guest, f)
+		return o.replies(m, ns, guest, f)
 	})
 	o.strayLoans(all, held, f)
 	return err
@@ -239,8 +239,17 @@ func (o *gcObserver) goes(ns *namespace, index int) {
 }
 
 // replies finds the source routing in a guest that stands for nothing. It looks
-// again when it has the guest's lock: a run may have ended meanwhile.
-func (o *gcObserver) replies(ns *namespace, guest kernel, f *GCFacts) error {
+// again when it has the guest's lock: a run may have ended meanwhile. A guest
+// that this host has never had a link with is another host's: either has no id
+// for the other, and an id outlives the link that it was given for.
+func (o *gcObserver) replies(m *machine, ns *namespace, guest kernel, f *GCFacts) error {
+	id, err := m.sides[host].NamespaceID(ns.file)
+	if err == nil && id < 0 {
+		id, err = guest.NamespaceID(m.hostNS)
+	}
+	if err != nil || id < 0 {
+		return err
+	}
 	for _, last := range []bool{false, true} {
 		r, err := observeRouting(guest)
 		if err != nil {
