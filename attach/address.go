@@ -8,17 +8,8 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// clients are the words in place of an address that ask for one from the
-// network.
-var clients = []string{"dhcp", "dhcp6", "slaac", "dhclient", "dhclient-f", "udhcpc", "udhcpc-f", "dhcpcd"}
-
 // parseAddress reads ADDRESS[,ADDRESS...][@GATEWAY[,GATEWAY]], or 0/0.
 func parseAddress(word string) ([]netip.Prefix, []netip.Addr, error) {
-	if client, _, _ := strings.Cut(word, ":"); slices.Contains(clients, client) {
-		return nil, nil, fault.New(fault.Unsupported, "read address", `"`+word+`"`,
-			"this version sets static addresses only").
-			WithHint("give ADDRESS/PREFIX, or 0/0 and run a client with nsenter")
-	}
 	addrWords, gatewayWords, hasGateway := strings.Cut(word, "@")
 	if addrWords == "0/0" {
 		if hasGateway {

@@ -27,7 +27,7 @@ type announce struct {
 	place
 	inner string
 	mac   net.HardwareAddr
-	addrs []netip.Addr
+	addrs []netip.Addr // none: those that a server has given
 }
 
 func (s announce) do(_ context.Context, m *machine) error {
@@ -38,5 +38,9 @@ func (s announce) do(_ context.Context, m *machine) error {
 func (s announce) undo(context.Context, *machine) error { return nil }
 
 func (s announce) String() string {
-	return "# announce " + joinAddrs(s.addrs) + ":\n" + s.enter + "ip link set " + s.inner + " address " + s.mac.String()
+	what := joinAddrs(s.addrs)
+	if len(s.addrs) == 0 {
+		what = "its addresses"
+	}
+	return "# announce " + what + ":\n" + s.enter + "ip link set " + s.inner + " address " + s.mac.String()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -304,8 +305,13 @@ var factChanges = map[string]func(*Facts){
 	"filters":      func(f *Facts) { b := bridgeFact(f); b.VLANFiltering, b.DefaultPVID = true, 1 },
 	"default-pvid": func(f *Facts) { bridgeFact(f).DefaultPVID = 1 },
 	"in-vlan-10":   func(f *Facts) { f.PortVLANs = []rtnl.PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}} },
-	"no-ipv6":      func(f *Facts) { f.NoIPv6 = true },
-	"published":    func(f *Facts) { f.Guest.Published = true },
+	"leased": func(f *Facts) {
+		f.Addrs[len(f.Addrs)-1].Flags = 0 // it has an end
+		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, f.Guest.who(), "eth1", innerIndex)}
+	},
+	"ra":        func(f *Facts) { f.RA = true },
+	"no-ipv6":   func(f *Facts) { f.NoIPv6 = true },
+	"published": func(f *Facts) { f.Guest.Published = true },
 	"docker-routes": func(f *Facts) { // what Docker gives a container in a network with IPv6
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("172.17.0.0/16"), Index: eth0Index, Protocol: unix.RTPROT_KERNEL},
 			rtnl.Route{Dst: netip.MustParsePrefix("fd00:17::/64"), Index: eth0Index, Metric: 256, Protocol: unix.RTPROT_KERNEL},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -37,6 +38,7 @@ type DetachFacts struct {
 	Bridges map[int]Switch
 	OVS     bridge.OVS      // looked at only if a pair is in it
 	InUse   map[string]bool // its bridges that somebody has given an address
+	Leases  []lease.Kept    // of the guest's interfaces
 	Parents map[int]Parent  // VLAN sub-interfaces of ours that a child is on
 	GuestNS int             // id of the guest's namespace in the host's
 	Routing routing         // in the guest
@@ -49,6 +51,19 @@ type Pair struct {
 	Port  *rtnl.Link
 	Child *rtnl.Link
 	Lent  *Lent
+}
+
+// index is that of the guest's end.
+func (p Pair) index() int {
+	switch {
+	case p.Child != nil:
+		return p.Child.Index
+	case p.Port != nil:
+		return p.Port.Peer
+	case p.Lent.Link != nil:
+		return p.Lent.Link.Index
+	}
+	return 0
 }
 
 // Parent is a VLAN sub-interface that we made as a parent.
@@ -132,6 +147,9 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	}
 	if f.Routing, err = observeRouting(m.sides[guest]); err != nil {
 		return f, explain("read routes and rules of", m.guests[guest].Name, err)
+	}
+	if f.Leases, err = keptLeases(m.guests[guest]); err != nil {
+		return f, err
 	}
 	links, err := m.sides[guest].Links()
 	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] })
@@ -282,6 +300,9 @@ type detacher struct {
 
 // take plans for one attachment to go, and notes what it leaves behind.
 func (d *detacher) take(c Pair) {
+	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
+		d.links = append(d.links, releaseLease{place{guest, d.f.Guest.enter()}, c.Interface.Name, kept.Ask.Index})
+	}
 	if c.Lent != nil {
 		if c.Lent.Link != nil {
 			d.inners[c.Lent.Link.Index] = true

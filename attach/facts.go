@@ -13,6 +13,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -56,6 +57,9 @@ type Inside struct {
 	Routes []rtnl.Route // main table
 	Tables []rtnl.Route // the other tables
 	Rules  []rtnl.Rule
+
+	Lease *lease.Kept // that is kept for Inner; nil: none
+	RA    bool        // Inner accepts router advertisements
 
 	NoIPv6  bool // its kernel has no IPv6
 	IPv6Off bool // it is there, and off on new interfaces
@@ -108,6 +112,14 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 		return err
 	})
 	o.look("the guest's rules", func() (err error) { in.Rules, err = k.Rules(); return err })
+	if in.Inner != nil {
+		o.look("the leases of the guest", func() error {
+			all, err := keptLeases(m.guests[at])
+			in.Lease = keptFor(all, in.Inner.Index)
+			return err
+		})
+		in.RA = o.acceptsRA(k, in.Inner.Name)
+	}
 	if s.Has(true) {
 		in.NoIPv6, in.IPv6Off = o.ipv6(k)
 	}

@@ -56,7 +56,10 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	if opt.DryRun {
 		return p.result(), nil
 	}
-	return p.result(), p.remove(ctx, m, opt.tell)
+	if err := p.remove(ctx, m, opt.tell); err != nil {
+		return p.result(), err
+	}
+	return p.result(), WakeKeepers(ctx)
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links

@@ -31,6 +31,9 @@ func (b *builder) sysctls() {
 		set("ipv6/conf/%s/disable_ipv6", "0")
 	}
 	set(notify6, "1")
+	if b.From.Kind == FromSLAAC {
+		set(acceptRA, "2")
+	}
 	if !b.NoDAD {
 		set("ipv6/conf/%s/router_solicitation_delay", "0")
 	}
@@ -46,8 +49,13 @@ func (b *builder) inet() error {
 	if err := b.settled(false); err != nil {
 		return err
 	}
+	b.dhcp()
 	b.addresses(true)
-	return b.settled(true)
+	if err := b.settled(true); err != nil {
+		return err
+	}
+	b.slaac()
+	return nil
 }
 
 // addresses plans those of a family.
@@ -59,7 +67,7 @@ func (b *builder) addresses(ipv6 bool) {
 
 // settled plans what follows when the addresses of a family are there.
 func (b *builder) settled(ipv6 bool) error {
-	if !b.Has(ipv6) {
+	if len(b.of(ipv6)) == 0 {
 		return nil
 	}
 	var addrs []netip.Addr

@@ -39,6 +39,9 @@ func ParseLink(w LinkWords) (LinkSpec, error) {
 		if end.IfName, err = parseIfName("interface name", e.IfName); err != nil {
 			return s, err
 		}
+		if _, isSource, _ := parseSource(e.Address); isSource {
+			return s, fault.BadWord("read address", e.Address, "nobody but the two guests is on a link, and neither gives addresses")
+		}
 		if end.Addrs, end.Gateways, err = parseAddress(e.Address); err != nil {
 			return s, err
 		}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -62,6 +63,7 @@ type writer interface {
 	DelLink(index int) error
 	AddAddr(index int, p netip.Prefix, nodad bool) error
 	DelAddr(index int, p netip.Prefix) error
+	SetAddr(index int, p netip.Prefix, valid, preferred time.Duration) error
 	AddRoute(r rtnl.Route, prepend bool) error
 	DelRoute(r rtnl.Route) error
 	AddRule(r rtnl.Rule) error

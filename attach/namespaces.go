@@ -176,7 +176,7 @@ func (ns *namespace) read(a *Attachment, index int) error {
 	}
 	a.Interface = Interface{
 		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
-		Addresses: addressesOf(l, addrs), Gateway: gatewaysOf(index, routes),
+		Addresses: addressesIn(l, addrs), Gateway: gatewaysOf(index, routes),
 	}
 	return nil
 }

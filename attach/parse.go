@@ -49,7 +49,11 @@ func Parse(w Words) (Spec, error) {
 	if w.Guest == "" {
 		return Spec{}, fault.BadWord("read guest", "", "it is empty")
 	}
-	if s.Addrs, s.Gateways, err = parseAddress(w.Address); err != nil {
+	var isSource bool
+	if s.From, isSource, err = parseSource(w.Address); err == nil && !isSource {
+		s.Addrs, s.Gateways, err = parseAddress(w.Address)
+	}
+	if err != nil {
 		return Spec{}, err
 	}
 	if s.MAC, s.VLAN, err = parseMACVLAN(w.MAC); err != nil {

@@ -96,7 +96,9 @@ func TestKilledReplies(t *testing.T) {
 	if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	rules := func() string { return in(t, guestNS, "sh", "-c", "ip rule; ip -6 rule; ip route show table all proto 103") }
+	rules := func() string {
+		return in(t, guestNS, "sh", "-c", "ip rule; ip -6 rule; ip route show table all proto 103")
+	}
 	complete := rules()
 	if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
 		t.Fatal(err)

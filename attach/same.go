@@ -40,10 +40,12 @@ func (b *builder) differences() (is, asked []string) {
 	if b.MTU != 0 && b.MTU != inner.MTU {
 		differ("MTU", inner.MTU, b.MTU)
 	}
-	if there := addressesOf(inner, b.f.Addrs); !sameSet(there, b.Addrs) {
+	if there := addressesOf(inner, b.f.Addrs); b.From.Kind == FromLine && b.f.Lease == nil && !sameSet(there, b.Addrs) {
 		differ("address", orNone(there), orNone(b.Addrs))
 	}
-	if there := gatewaysOf(inner.Index, b.f.Routes); !sameSet(there, b.Gateways) {
+	b.dhcpDiffers(differ)
+	b.slaacDiffers(differ)
+	if there := gatewaysOf(inner.Index, b.f.Routes); b.From.Kind == FromLine && b.f.Lease == nil && !sameSet(there, b.Gateways) {
 		differ("gateway", orNone(there), orNone(b.Gateways))
 	}
 	b.routesDiffer(differ)
@@ -57,6 +59,18 @@ func addressesOf(l *rtnl.Link, all []rtnl.Addr) []netip.Prefix {
 	out := []netip.Prefix{}
 	for _, a := range all {
 		if a.Index == l.Index && a.Permanent() && !autoLinkLocal(a, l.MAC) {
+			out = append(out, a.Prefix)
+		}
+	}
+	return out
+}
+
+// addressesIn returns the addresses that a link has, but for the kernel's own
+// link-local one: also those with an end, from a DHCP server or a router.
+func addressesIn(l *rtnl.Link, all []rtnl.Addr) []netip.Prefix {
+	out := []netip.Prefix{}
+	for _, a := range all {
+		if a.Index == l.Index && !autoLinkLocal(a, l.MAC) {
 			out = append(out, a.Prefix)
 		}
 	}
@@ -87,7 +101,7 @@ func ownID(b [16]byte, mac net.HardwareAddr) bool {
 func gatewaysOf(index int, all []rtnl.Route) []netip.Addr {
 	out := []netip.Addr{}
 	for _, r := range all {
-		if r.Default() && (r.Set || r.Protocol == Protocol) && r.Index == index && r.Gateway.IsValid() {
+		if r.Default() && (r.Set || r.Protocol == Protocol || r.Protocol == unix.RTPROT_DHCP || r.Protocol == unix.RTPROT_RA) && r.Index == index && r.Gateway.IsValid() {
 			out = append(out, r.Gateway)
 		}
 	}

@@ -50,6 +50,7 @@ type Spec struct {
 	HostName string           // name of the host's end; "" for one made from the guest's
 	Addrs    []netip.Prefix   // none: the interface is set up without an address
 	Gateways []netip.Addr     // at most one of each family
+	From     Source           // where addresses come from instead
 	MAC      net.HardwareAddr // of the guest's end; nil: the kernel makes one up
 	VLAN     string           // the word after @, whose grammar the kind decides; "" for none
 	MTU      int              // bytes; 0: that of the bridge or parent
@@ -76,8 +77,8 @@ func (s Spec) of(ipv6 bool) (out []netip.Prefix) {
 	return out
 }
 
-// Has reports whether an address of the family is asked for.
-func (s Spec) Has(ipv6 bool) bool { return len(s.of(ipv6)) > 0 }
+// Has reports whether an address of the family is asked for, given or not.
+func (s Spec) Has(ipv6 bool) bool { return len(s.of(ipv6)) > 0 || s.From.gives(ipv6) }
 
 // Gateway returns the gateway of the family, or the zero Addr.
 func (s Spec) Gateway(ipv6 bool) netip.Addr {
@@ -126,6 +127,9 @@ func (s Spec) Words() Words {
 }
 
 func (s Spec) addressWord() string {
+	if s.From.Kind != FromLine {
+		return s.From.String()
+	}
 	if len(s.Addrs) == 0 {
 		return "0/0"
 	}

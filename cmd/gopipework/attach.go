@@ -111,6 +111,9 @@ func (o *output) withGuests(c *cli.Context, words []string, do func(context.Cont
 		opt.Timeout = max(opt.Timeout-time.Since(start), time.Millisecond)
 	}
 	return withHost(func(hostNS *os.File) error {
+		if err := attach.WakeKeepers(ctx); err != nil {
+			return stopped(c.Context, err)
+		}
 		return stopped(c.Context, do(c.Context, guests, hostNS, opt))
 	})
 }

@@ -18,7 +18,12 @@ func (o *output) listCommand(c *cli.Context) error {
 			return o.listOf(ctx, hostNS, &g)
 		})
 	}
-	return withHost(func(hostNS *os.File) error { return o.listOf(c.Context, hostNS, nil) })
+	return withHost(func(hostNS *os.File) error {
+		if err := attach.WakeKeepers(c.Context); err != nil {
+			return stopped(c.Context, err)
+		}
+		return o.listOf(c.Context, hostNS, nil)
+	})
 }
 
 func (o *output) listOf(ctx context.Context, hostNS *os.File, g *attach.Guest) error {

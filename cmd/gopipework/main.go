@@ -26,6 +26,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -34,6 +35,9 @@ var version = "devel"
 
 func main() {
 	log.SetOutput(io.Discard) // net/http speaks of broken daemons there; only output.go speaks here
+	if len(os.Args) > 1 && os.Args[1] == attach.KeeperWord {
+		os.Exit(keepLeases(os.Args[2:]))
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -45,6 +49,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	err := dispatch(ctx, args, out)
 	out.fail(err)
 	return exitCode(err)
+}
+
+// keepLeases is the process that keeps the leases of a guest (internal/lease).
+// Who started it reads its standard output until it runs.
+func keepLeases(args []string) int {
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	return exitCode(attach.KeepLeases(ctx, args, os.Stdout))
 }
 
 // interrupted is why a context ended: a signal, whose exit code is the shell's.

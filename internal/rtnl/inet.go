@@ -1,8 +1,10 @@
 package rtnl
 
 import (
+	"math"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -58,6 +60,21 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 	return c.inet.AddrAdd(byIndex(index), a)
 }
 
+// SetAddr is AddAddr for an address that lasts a time: the kernel takes it away
+// after valid, which counts in whole seconds, and no longer prefers it as a
+// source after preferred; [Forever] is no end. One that is there gets the new
+// times.
+//
+//	ip address replace PREFIX brd + dev NAME valid_lft S preferred_lft S
+func (c *Conn) SetAddr(index int, p netip.Prefix, valid, preferred time.Duration) error {
+	return c.inet.AddrReplace(byIndex(index), &netlink.Addr{
+		IPNet: ipNet(p), ValidLft: int(valid.Seconds()), PreferedLft: int(preferred.Seconds()),
+	})
+}
+
+// Forever is the time of an address that lasts (INFINITY_LIFE_TIME).
+const Forever = math.MaxUint32 * time.Second
+
 // DelAddr takes the address away.
 func (c *Conn) DelAddr(index int, p netip.Prefix) error {
 	return c.inet.AddrDel(byIndex(index), &netlink.Addr{IPNet: ipNet(p)})
@@ -67,6 +84,7 @@ func (c *Conn) DelAddr(index int, p netip.Prefix) error {
 type Route struct {
 	Dst      netip.Prefix // 0.0.0.0/0 or ::/0 for a default route
 	Gateway  netip.Addr   // the zero Addr: on link
+	Source   netip.Addr   // address that what takes it is sent from; it goes with that. The zero Addr: any
 	Index    int          // of the link it leaves by; 0 if it has several next hops
 	Hops     []Hop        // those, if it has several
 	Metric   int
@@ -104,7 +122,7 @@ func parseRoute(family int, r netlink.Route) Route {
 			out.Dst = p
 		}
 	}
-	out.Gateway = addr(r.Gw)
+	out.Gateway, out.Source = addr(r.Gw), addr(r.Src)
 	for _, h := range r.MultiPath {
 		out.Hops = append(out.Hops, Hop{Gateway: addr(h.Gw), Index: h.LinkIndex})
 	}
@@ -138,6 +156,9 @@ func (r Route) netlink() *netlink.Route {
 	out := &netlink.Route{LinkIndex: r.Index, Dst: ipNet(r.Dst), Priority: r.Metric, Table: r.Table, Protocol: unix.RTPROT_BOOT}
 	if r.Protocol != 0 {
 		out.Protocol = netlink.RouteProtocol(r.Protocol)
+	}
+	if r.Source.IsValid() {
+		out.Src = r.Source.AsSlice()
 	}
 	if r.Gateway.IsValid() {
 		out.Gw = r.Gateway.AsSlice()

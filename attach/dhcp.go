@@ -1,0 +1,275 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// An address from a DHCP server, whose lease a process of ours keeps as long as
+// the guest lives (internal/lease).
+
+// KeeperWord is what starts such a process, as the first argument of this
+// program.
+const KeeperWord = "--keep-leases"
+
+// keepers are those of this machine. /proc/self/exe is this program, whatever
+// has happened to its file.
+func keepers() lease.Keepers {
+	return lease.Keepers{Dir: runDir, Command: []string{"/proc/self/exe", KeeperWord}}
+}
+
+// KeepLeases is that process. Its arguments are those after KeeperWord; ready
+// tells who started it that it runs.
+func KeepLeases(ctx context.Context, args []string, ready *os.File) error {
+	return lease.Serve(ctx, args, ready, openLinks)
+}
+
+// lease is the guest as a keeper knows it.
+func (g Guest) lease() lease.Guest {
+	return lease.Guest{Namespace: g.Namespace, PID: g.PID, Path: g.Path}
+}
+
+// keptLeases returns what is kept for a guest.
+func keptLeases(g Guest) ([]lease.Kept, error) {
+	if _, err := os.Stat(runDir); err != nil {
+		return nil, nil // nothing was ever kept here
+	}
+	return keepers().List(g.lease())
+}
+
+// keptFor returns what is kept for an interface of the guest; nil: nothing.
+func keptFor(all []lease.Kept, index int) *lease.Kept {
+	for i := range all {
+		if all[i].Ask.Index == index {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// who is the guest as a DHCP server knows it.
+func (g GuestInfo) who() lease.Identity {
+	return lease.Identity{Runtime: g.Runtime, ID: g.ID, Name: g.Name}
+}
+
+// dhcp plans for the address to come from a server.
+func (b *builder) dhcp() {
+	if b.From.Kind != FromDHCP {
+		return
+	}
+	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan})
+	if !b.upLate() {
+		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
+	}
+}
+
+// dhcpDiffers holds the lease that is kept against what is asked for.
+func (b *builder) dhcpDiffers(differ differ) {
+	kept, asked := b.f.Lease, b.From.Kind == FromDHCP
+	switch {
+	case !asked && kept != nil:
+		differ("address", "by dhcp", b.addressWord())
+	case asked && kept == nil:
+		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
+	case asked:
+		again := lease.NewAsk(b.From.DHCP, b.f.Guest.who(), kept.Ask.IfName, kept.Ask.Index)
+		again.Broadcast = kept.Ask.Broadcast
+		if !reflect.DeepEqual(again, kept.Ask) {
+			differ("DHCP options", "others", b.addressWord())
+		}
+	}
+}
+
+// getLease gets a lease, gives the interface what it says, and has it kept.
+type getLease struct {
+	place
+	inner     string
+	options   lease.Options
+	broadcast bool
+}
+
+func (s getLease) do(ctx context.Context, m *machine) error {
+	m.hostLock.release() // everything of the host's is in place: see await
+	g := m.guests[s.side]
+	ask := lease.NewAsk(s.options, g.who(), s.inner, s.index(m, s.inner))
+	ask.Broadcast = s.broadcast
+	ctx, stop := m.whileAlive(ctx)
+	defer stop()
+	l, err := lease.Acquire(ctx, g.Namespace, ask, s.options.Timeout)
+	if err != nil {
+		return m.cause(ctx, err)
+	}
+	link := leaseLink{s.kernel(m), ask}
+	if err := l.Apply(link, nil, lease.Now()); err != nil {
+		return half(err, l.Withdraw(link), s)
+	}
+	if err := keepers().Keep(ctx, g.lease(), ask, l); err != nil {
+		return half(m.cause(ctx, err), errors.Join(l.Withdraw(link), lease.Release(g.Namespace, ask, l)), s)
+	}
+	return nil
+}
+
+func (s getLease) undo(ctx context.Context, m *machine) error {
+	_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index(m, s.inner))
+	return ignoreAbsent("give back lease of", s.inner, err)
+}
+
+func (s getLease) String() string {
+	w := "# get an address for " + s.inner + " from a DHCP server, and keep its lease"
+	if o := s.options.String(); o != "" {
+		w += " (" + o + ")"
+	}
+	return w
+}
+
+// whileAlive returns a context that ends when there is no reason to go on.
+func (m *machine) whileAlive(ctx context.Context) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	tick := time.NewTicker(glance)
+	go func() {
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if err := m.check(ctx); err != nil {
+					end(err)
+				}
+			}
+		}
+	}()
+	return ctx, func() { end(nil) }
+}
+
+// releaseLease gives a lease back to its server. There is no way back from it:
+// who asks again may get another address.
+type releaseLease struct {
+	place
+	inner string
+	index int
+}
+
+func (s releaseLease) do(ctx context.Context, m *machine) error {
+	_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index)
+	return ignoreAbsent("give back lease of", s.inner, err)
+}
+
+func (s releaseLease) undo(context.Context, *machine) error { return nil }
+
+func (s releaseLease) String() string {
+	return "# give the lease of " + s.inner + " back to its DHCP server"
+}
+
+// openLinks is how a keeper reaches the interfaces of its guest.
+func openLinks(ns *os.File) (lease.Links, error) {
+	c, err := rtnl.Open(ns)
+	if err != nil {
+		return nil, err
+	}
+	return leaseLinks{c}, nil
+}
+
+type leaseLinks struct{ kernel }
+
+func (l leaseLinks) Link(a lease.Ask) lease.Link { return leaseLink{l.kernel, a} }
+
+// leaseLink is an interface as leases change it.
+type leaseLink struct {
+	kernel
+	ask lease.Ask
+}
+
+var _ lease.Link = leaseLink{}
+
+func (l leaseLink) SetAddr(p netip.Prefix, valid, preferred time.Duration) error {
+	return l.kernel.SetAddr(l.ask.Index, p, valid, preferred)
+}
+
+func (l leaseLink) DelAddr(p netip.Prefix) error {
+	if err := l.kernel.DelAddr(l.ask.Index, p); !absent(err) {
+		return err
+	}
+	return nil
+}
+
+// AddRoute puts a default route in front of the one that is there, as
+// @GATEWAY does.
+func (l leaseLink) AddRoute(r lease.Route) error {
+	route := l.route(r)
+	if r.Default() {
+		all, err := l.kernel.Routes()
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(all, func(o rtnl.Route) bool {
+			return o.Default() && o.Index == route.Index && o.Gateway == route.Gateway
+		}) {
+			return nil
+		}
+		route.Metric = bestMetric(all)
+	}
+	if err := l.kernel.AddRoute(route, r.Default()); !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+// bestMetric is that of the IPv4 default route that wins now.
+func bestMetric(all []rtnl.Route) int {
+	best := -1
+	for _, r := range all {
+		if r.Default() && r.Dst.Addr().Is4() && (best < 0 || r.Metric < best) {
+			best = r.Metric
+		}
+	}
+	return max(best, 0)
+}
+
+func (l leaseLink) DelRoute(r lease.Route) error {
+	all, err := l.kernel.Routes()
+	if err != nil {
+		return err
+	}
+	route := l.route(r)
+	for _, o := range all {
+		if o.Index == route.Index && o.Dst == route.Dst && o.Gateway == route.Gateway {
+			route.Metric = o.Metric
+			if err := l.kernel.DelRoute(route); !absent(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l leaseLink) route(r lease.Route) rtnl.Route {
+	return rtnl.Route{Dst: r.Dst, Gateway: r.Gateway, Source: r.Source, Index: l.ask.Index, Protocol: unix.RTPROT_DHCP}
+}
+
+func (l leaseLink) LowerMTU(bytes int) error {
+	link, err := l.kernel.LinkByIndex(l.ask.Index)
+	if err != nil || link.MTU <= bytes {
+		return err
+	}
+	return l.kernel.SetLink(l.ask.Index, rtnl.Change{MTU: bytes})
+}
+
+// WakeKeepers starts the keepers again that were killed while their guests
+// live, and removes what those of dead guests have left.
+func WakeKeepers(ctx context.Context) error {
+	if _, err := os.Stat(runDir); err != nil {
+		return nil // nothing was ever kept
+	}
+	_, err := keepers().Sweep(ctx, false)
+	return explain("look after", "leases", err)
+}
