@@ -15,11 +15,13 @@ func beyond(m *machine, router *host.Guest, dev string, pairs ...string) {
 	m.t.Helper()
 	for ; len(pairs) > 0; pairs = pairs[2:] {
 		subnet, addr := pairs[0], pairs[1]
-		m.check(router.Run("ip", "address", "add", addr, "dev", "lo").Err())
+		address := []string{"address", "add", addr, "dev", "lo"}
 		route := []string{"route", "replace", subnet, "dev", dev, "src", addr}
 		if strings.Contains(subnet, ":") {
+			address = append(address, "nodad")
 			route = append(route, "metric", "1") // the kernel's own stays beside it, with 256
 		}
+		m.check(router.Run("ip", address...).Err())
 		m.check(router.Run("ip", route...).Err())
 	}
 }
