@@ -42,5 +42,5 @@ func (s announce) String() string {
 	if len(s.addrs) == 0 {
 		what = "its addresses"
 	}
-	return "# announce " + what + ":\n" + s.enter + "ip link set " + s.inner + " address " + s.mac.String()
+	return "# announce " + what + ":\n" + s.enter + "ip link set dev " + s.inner + " address " + s.mac.String()
 }

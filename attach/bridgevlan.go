@@ -33,11 +33,23 @@ func (b *builder) settleVLAN() (err error) {
 // checkFiltering refuses a VLAN on a bridge that does not filter, unless it is
 // ours or we are told to turn it on.
 func (b *builder) checkFiltering() error {
-	if found := b.f.Base; !b.vlan.IsZero() && !b.ourBridge() && !found.VLANFiltering && !b.VLANFiltering {
+	found := b.f.Base
+	if b.vlan.IsZero() || found == nil || found.VLANFiltering {
+		return nil
+	}
+	if !found.CanFilter {
+		return noFiltering(found.Name, unix.EOPNOTSUPP)
+	}
+	if !b.ourBridge() && !b.VLANFiltering {
 		return b.refuse(fault.Conflict, "%s does not filter VLANs", found.Name).
 			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", found.DefaultPVID)
 	}
 	return nil
+}
+
+func noFiltering(bridge string, err error) error {
+	return fault.New(fault.Unsupported, "filter VLANs on", bridge, "%w", err).
+		WithHint("the kernel's module bridge needs the option CONFIG_BRIDGE_VLAN_FILTERING")
 }
 
 // filtering plans for a bridge that filters, if the port has VLANs.
@@ -126,8 +138,7 @@ func (s filterVLANs) do(_ context.Context, m *machine) error {
 		return nil
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		err = fault.New(fault.Unsupported, "filter VLANs on", s.bridge, "%w", err).
-			WithHint("the kernel's module bridge needs the option CONFIG_BRIDGE_VLAN_FILTERING")
+		err = noFiltering(s.bridge, err)
 	}
 	return half(explain("filter VLANs on", s.bridge, err), s.unmark(m, i), s)
 }
@@ -158,7 +169,7 @@ func (s filterVLANs) undo(_ context.Context, m *machine) error {
 func (filterVLANs) shared() {}
 
 func (s filterVLANs) String() string {
-	w := "ip link set " + s.bridge + " type bridge vlan_filtering 1"
+	w := "ip link set dev " + s.bridge + " type bridge vlan_filtering 1"
 	if s.foreign {
 		return "ip link property add dev " + s.bridge + " altname " + filteringMark + s.bridge + "\n" + w
 	}
@@ -177,7 +188,7 @@ func (s unfilterVLANs) undo(_ context.Context, m *machine) error {
 }
 
 func (s unfilterVLANs) String() string {
-	return "ip link set " + s.bridge + " type bridge vlan_filtering 0\n" +
+	return "ip link set dev " + s.bridge + " type bridge vlan_filtering 0\n" +
 		"ip link property del dev " + s.bridge + " altname " + filteringMark + s.bridge
 }
 

@@ -251,7 +251,7 @@ func (b *builder) warnings() {
 		b.warn("%s shares the network of container %s: the interface is that one's too", b.f.Guest.Name, b.f.Guest.Shares)
 	}
 	b.warnReplies()
-	if b.f.Reaches {
+	if b.f.Reaches && b.kind != KindPhys && b.kind != KindDummy {
 		b.warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", b.f.Guest.Name)
 	}
 }

@@ -155,7 +155,7 @@ func stock() Facts {
 
 func bridgeFact(f *Facts) *rtnl.Link {
 	if f.Base == nil {
-		f.Base = &rtnl.Link{Index: brIndex, Name: "brtest", Kind: "bridge", MTU: 1500, Up: true}
+		f.Base = &rtnl.Link{Index: brIndex, Name: "brtest", Kind: "bridge", MTU: 1500, Up: true, CanFilter: true}
 	}
 	return f.Base
 }
@@ -234,6 +234,7 @@ var factChanges = map[string]func(*Facts){
 	},
 	"alt-bridge": func(f *Facts) { bridgeFact(f).Name = "zbr" },
 	"tiny":       func(f *Facts) { bridgeFact(f).MTU = 1000 },
+	"no-filter":  func(f *Facts) { bridgeFact(f).CanFilter = false },
 	"no-pvid":    func(f *Facts) { b := bridgeFact(f); b.VLANFiltering, b.DefaultPVID = true, 0 },
 	"shares":     func(f *Facts) { f.Guest.Shares = "0123456789ab" },
 	"unread":     func(f *Facts) { f.FirewallUnread = "iptables-legacy: exit status 3" },
@@ -264,6 +265,7 @@ var factChanges = map[string]func(*Facts){
 		f.Card.Loan = &Loan{To: GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500}}
 		f.Base, f.Card.Home = nil, &rtnl.Link{Name: "dev7"}
 	},
+	"long-card":  func(f *Facts) { f.Base.Name = "enp0s31f6lab" },
 	"no-carrier": func(f *Facts) { f.Base.Carrier = false },
 	"nic-down":   func(f *Facts) { f.Base.Up = false },
 	"nic-port":   func(f *Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },

@@ -176,6 +176,9 @@ func (s addChild) do(_ context.Context, m *machine) error {
 	case errors.Is(err, unix.EINVAL) && s.kind == string(KindIPoIB):
 		return fault.New(fault.Conflict, "make ipoib on", s.parent, "it is not an IPoIB device, or has no such partition").
 			WithHint("ip -d link show %s", s.parent)
+	case errors.Is(err, unix.EINVAL) && s.kind == string(KindMacvlan):
+		return fault.New(fault.Conflict, "make macvlan on", s.parent, "%w", err).
+			WithHint("one of mode passthru has the card to itself, and this one has, or is to have, others: ip -d link show %s", s.parent)
 	case errors.Is(err, unix.EBUSY):
 		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
 			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)

@@ -235,59 +235,75 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 	return a, ns.read(&a, c.Index)
 }
 
-// listInside describes what of ours is in the guests alone, of every namespace
-// but the host's, or of one: children, and cards that are lent.
-func listInside(k kernel, hostNS *os.File, g *Guest) (list []Attachment, err error) {
+// insideLister collects what of ours is in guests alone: children, and cards
+// that are lent.
+type insideLister struct {
+	host   kernel
+	hostNS *os.File
+	lent   []Lent
+	found  map[string]bool // loans whose guest was met, by their file
+	all    bool            // every guest is looked at, and only what is this host's counts
+	list   []Attachment
+}
+
+// listInside describes it for every namespace but the host's, or for one.
+func listInside(k kernel, hostNS *os.File, g *Guest) ([]Attachment, error) {
 	lent, err := lentBy(k)
 	if err != nil {
 		return nil, err
 	}
-	found := map[string]bool{}
-	add := func(a Attachment, err error) error {
-		if errors.Is(err, rtnl.ErrNotFound) {
-			return nil // detached while we looked
-		}
-		list = append(list, a)
-		return err
-	}
-	collect := func(ns *namespace, guest kernel) error {
-		children, err := childrenIn(guest, hostNS)
-		if err != nil {
-			return explain("list links in", "a guest", err)
-		}
-		if g == nil {
-			if children, err = owned(k, ns, children); err != nil {
-				return explain("list links in", "a guest", err)
-			}
-		}
-		for _, c := range children {
-			if err := add(describeChild(k, c, ns)); err != nil {
-				return err
-			}
-		}
-		here, err := lentTo(guest, lent)
-		for _, l := range here {
-			found[l.file()] = true
-			if err := add(l.describe(ns)); err != nil {
-				return err
-			}
-		}
-		return err
-	}
+	o := &insideLister{host: k, hostNS: hostNS, lent: lent, found: map[string]bool{}, all: g == nil}
 	if g != nil {
-		return list, inside(g, collect)
+		err = inside(g, o.guest)
+	} else if err = eachNamespace(hostNS, o.guest); err == nil {
+		err = o.strays()
 	}
-	if err := eachNamespace(hostNS, collect); err != nil {
-		return nil, err
+	return o.list, err
+}
+
+// add takes what a description came to.
+func (o *insideLister) add(a Attachment, err error) error {
+	if errors.Is(err, rtnl.ErrNotFound) {
+		return nil // detached while we looked
 	}
-	for _, l := range lent {
-		if !found[l.file()] {
-			if err := add(l.describe(nil)); err != nil {
-				return nil, err
-			}
+	o.list = append(o.list, a)
+	return err
+}
+
+func (o *insideLister) guest(ns *namespace, guest kernel) error {
+	children, err := childrenIn(guest, o.hostNS)
+	if err == nil && o.all {
+		children, err = owned(o.host, ns, children)
+	}
+	if err != nil {
+		return explain("list links in", "a guest", err)
+	}
+	for _, c := range children {
+		if err := o.add(describeChild(o.host, c, ns)); err != nil {
+			return err
 		}
 	}
-	return list, nil
+	here, err := lentTo(guest, o.lent)
+	for _, l := range here {
+		o.found[l.file()] = true
+		if err := o.add(l.describe(ns)); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// strays are the cards whose guest was not met.
+func (o *insideLister) strays() error {
+	for _, l := range o.lent {
+		if o.found[l.file()] {
+			continue
+		}
+		if err := o.add(l.describe(nil)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inside calls f for one guest, with a connection that is inside it.

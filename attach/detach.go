@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -42,6 +43,7 @@ type DetachFacts struct {
 	Parents map[int]Parent  // VLAN sub-interfaces of ours that a child is on
 	GuestNS int             // id of the guest's namespace in the host's
 	Routing routing         // in the guest
+	HostNS  int             // id of the host's namespace in the guest's
 }
 
 // Pair is one of ours, described and by its end on the host; or, where it has
@@ -144,6 +146,9 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	}
 	if f.GuestNS, err = m.sides[host].NamespaceID(m.guests[guest].Namespace); err != nil {
 		return f, explain("find", "the namespace of "+m.guests[guest].Name, err)
+	}
+	if f.HostNS, err = m.sides[guest].NamespaceID(m.hostNS); err != nil {
+		return f, explain("find", "the namespace of the host", err)
 	}
 	if f.Routing, err = observeRouting(m.sides[guest]); err != nil {
 		return f, explain("read routes and rules of", m.guests[guest].Name, err)
@@ -282,9 +287,26 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	if l := f.Routing.leftover(f.Guest.enter(), func(index int) bool { return d.inners[index] }); !l.empty() {
 		d.last = append(d.last, delReplies{place{guest, f.Guest.enter()}, l})
 	}
+	d.remaining(chosen)
 	d.plan.Steps = append(d.plan.Steps, d.links...)
 	d.plan.Steps = append(d.plan.Steps, d.last...)
 	return d.plan, nil
+}
+
+// remaining warns of links that the guest itself has made on what goes: a
+// macvlan on our macvlan is one on the host's card, and stays there.
+func (d *detacher) remaining(chosen []Pair) {
+	for _, l := range d.f.Foreign {
+		for _, c := range chosen {
+			on := c.Child != nil && l.Peer == c.Child.Peer && l.PeerNS >= 0 && l.PeerNS == d.f.HostNS ||
+				c.Lent != nil && c.Lent.Link != nil && l.Peer == c.Lent.Link.Index && l.PeerNS < 0
+			if on && l.Kind != "veth" {
+				d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("%s has made %s on %s of the host, which stays: %sip link del dev %s",
+					d.f.Guest.Name, l.Name, c.Host.Name, d.f.Guest.enter(), l.Name))
+				break
+			}
+		}
+	}
 }
 
 // detacher is one BuildDetach on its way.

@@ -27,6 +27,7 @@ type Facts struct {
 
 	Card      Card            // of a network card that may be asked for as a whole
 	OVS       bridge.OVS      // looked at only if it may matter
+	HostID    string          // of this host, as in hostKey; with OVS
 	PortVLANs []rtnl.PortVLAN // of Own
 
 	Firewall       bridge.Firewall
@@ -133,9 +134,6 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	n := namesFor(s, m.guests[guest].GuestInfo, base)
 	f := Facts{Inside: o.inside(m, guest, s, base), Base: base}
 
-	if name := taggedName(f.Base, s.VLAN); name != "" {
-		f.Tagged = o.byName(o.host, name)
-	}
 	f.Port = o.byName(o.host, n.port)
 	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
@@ -156,6 +154,10 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	}
 	if mayBeOVS(s.HostIF, f) {
 		f.OVS = o.ovs(ctx, o.host)
+		o.look("the host's namespace", func() (err error) { f.HostID, err = hostID(o.host); return err })
+	}
+	if name := taggedName(settleKind(s.HostIF, f), f.Base, s.VLAN); name != "" {
+		f.Tagged = o.byName(o.host, name)
 	}
 	if s.MAC != nil && f.Base != nil {
 		f.MACs = o.stations(f.Base.Index)

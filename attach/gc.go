@@ -21,6 +21,7 @@ type GCFacts struct {
 	Abandoned map[int]Attachment // half-made pairs that nobody works on, by their end's index
 	Inside    []HalfInside       // half-made links that are in a guest alone, and that nobody works on
 	OVS       bridge.OVS
+	HostID    string  // of this host, as in hostKey
 	Strays    []Stray // cards that are lent to nobody any more
 	Warnings  []string
 	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
@@ -156,6 +157,7 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 		o.look("the VLANs of bridge ports", func() (err error) { f.VLANs, err = k.PortVLANs(); return err })
 	}
 	f.OVS = o.ovs(ctx, k)
+	o.look("the host's namespace", func() (err error) { f.HostID, err = hostID(k); return err })
 	o.look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
 	o.look("what is in guests", func() error { return o.insides(m, &f) })
 	return f, o.err
@@ -207,7 +209,7 @@ func (o *gcObserver) insides(m *machine, f *GCFacts) error {
 		}
 		return o.replies(m, ns, guest, f)
 	})
-	o.strayLoans(all, held, f)
+	o.strayLoans(m.sides[host], all, held, f)
 	return err
 }
 
@@ -274,13 +276,6 @@ func (o *gcObserver) replies(m *machine, ns *namespace, guest kernel, f *GCFacts
 func BuildGC(f GCFacts) Plan {
 	p := Plan{Attachments: []Attachment{}, Warnings: f.Warnings}
 	var links []Step
-	for _, s := range f.Strays {
-		if err := s.checkHome(); err != nil {
-			p.Warnings = append(p.Warnings, err.Error())
-			continue
-		}
-		links = append(links, s.end())
-	}
 	for _, l := range f.Links {
 		if a, ok := f.Abandoned[l.Index]; ok {
 			p.Attachments = append(p.Attachments, a)
@@ -307,6 +302,13 @@ func BuildGC(f GCFacts) Plan {
 	}
 	p.Steps = append(p.Steps, links...)
 	p.Steps = append(p.Steps, f.emptyOVS()...)
+	for _, s := range f.Strays { // last: they are not the kernel's alone to give back
+		if err := s.checkHome(); err != nil {
+			p.Warnings = append(p.Warnings, err.Error())
+			continue
+		}
+		p.Steps = append(p.Steps, s.end())
+	}
 	for _, s := range f.Replies {
 		p.Steps = append(p.Steps, s)
 	}
@@ -323,13 +325,17 @@ func (f GCFacts) deadPorts() (steps []Step) {
 	return steps
 }
 
+// stays reports whether a port has a use. Open vSwitch may serve several
+// network namespaces of a machine, each a host of its own; one whose link is not
+// here is ours to judge only if we have made it here.
 func (f GCFacts) stays(p bridge.OVSPort) bool {
 	l := f.named(p.Name)
-	if l == nil {
-		return p.Mark == ""
+	if l != nil {
+		_, goes := f.Abandoned[l.Index]
+		return !goes
 	}
-	_, goes := f.Abandoned[l.Index]
-	return !goes
+	host, known := p.IDs[hostKey]
+	return p.Mark == "" || known && host != f.HostID || !known && p.Number > 0
 }
 
 // emptyOVS plans for the bridges of Open vSwitch that we made, that keep no
@@ -337,7 +343,7 @@ func (f GCFacts) stays(p bridge.OVSPort) bool {
 func (f GCFacts) emptyOVS() (steps []Step) {
 	for _, br := range f.OVS.Bridges {
 		l := f.named(br.Name)
-		if br.Ours && !slices.ContainsFunc(br.Ports, f.stays) && (l == nil || !inUse(l.Index, f.Addrs)) {
+		if br.Ours && !slices.ContainsFunc(br.Ports, f.stays) && l != nil && !inUse(l.Index, f.Addrs) {
 			steps = append(steps, delOVSBridge{br})
 		}
 	}

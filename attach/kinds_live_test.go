@@ -37,7 +37,7 @@ var kindStages = []struct {
 	{"bridge", "brtest web 10.0.0.%/24", "", true, "", "between guests"},
 	{"bridge, a VLAN", "brtest web 10.0.0.%/24 @10", "vlan_filtering", true, "", "between guests"},
 	{"Open vSwitch", "ovsbr0 web 10.0.0.%/24", "ovs", true, "", "between guests"},
-	{"Open vSwitch, a VLAN", "ovsbr0 web 10.0.0.%/24 @10", "ovs", true, "", "between guests"},
+	{"Open vSwitch, a VLAN", "ovsbr0 web 10.0.0.%/24 @10,20-30", "ovs", true, "", "between guests"},
 }
 
 // TestKinds: each kind is attached, heard, attached twice, listed, undone from

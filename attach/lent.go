@@ -33,7 +33,7 @@ func lentBy(k kernel) ([]Lent, error) {
 	for _, loan := range all {
 		l := Lent{Loan: loan, Home: loan.find(links)}
 		for _, other := range links {
-			if other.Name == loan.Card.Name && other != l.Home {
+			if other != l.Home && (other.Name == loan.Card.Name || slices.Contains(other.AltNames, loan.Card.Name)) {
 				l.Taken = other
 			}
 		}
@@ -98,22 +98,39 @@ func (l Lent) checkHome() error {
 		return nil
 	}
 	return fault.New(fault.Conflict, "bring home", l.Card.Name, "the host has another interface of that name by now: %s", describeKind(l.Taken)).
-		WithHint("rename that: ip link set %s name NEW", l.Card.Name)
+		WithHint("rename that: ip link set dev %s name NEW", l.Card.Name)
 }
 
 // strayLoans looks at the loans of a host whose guests have gone, or were never
 // reached. held are those of guests that were found.
-func (o *gcObserver) strayLoans(all, held []Lent, f *GCFacts) {
+func (o *gcObserver) strayLoans(k kernel, all, held []Lent, f *GCFacts) {
 	for _, l := range all {
 		isHeld := slices.ContainsFunc(held, func(h Lent) bool { return h.file() == l.file() })
 		switch {
 		case isHeld && l.Home == nil:
+		case l.Home == nil && o.hidden(k, l):
 		case l.Home != nil, l.Hardware.Kind != "":
 			f.Strays = append(f.Strays, Stray{Lent: l})
 		default:
 			f.Warnings = append(f.Warnings, fmt.Sprintf("%s was lent to %s, and is in no namespace that can be found", l.Card.Name, l.To.Name))
 		}
 	}
+}
+
+// hidden reports whether a card is in a namespace that only a descriptor, or a
+// file somewhere, holds: every guest with a card has an id on the host.
+func (o *gcObserver) hidden(k kernel, l Lent) (found bool) {
+	o.look("lent cards", func() error {
+		ids, err := k.NamespaceIDs()
+		for _, id := range ids {
+			links, err := k.LinksIn(id)
+			if err == nil && l.find(links) != nil {
+				found = true
+			}
+		}
+		return err
+	})
+	return found
 }
 
 // Stray is a loan whose guest has no use of the card any more.

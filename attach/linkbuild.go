@@ -153,6 +153,6 @@ func (s addPair) undo(_ context.Context, m *machine) error {
 }
 
 func (s addPair) String() string {
-	return s.enter + fmt.Sprintf("ip link add %s address %s mtu %d group %d type veth peer name %s address %s mtu %d group %d netns %s",
+	return s.enter + fmt.Sprintf("ip link add name %s address %s mtu %d group %d type veth peer name %s address %s mtu %d group %d netns %s",
 		s.inner, s.mac, s.mtu, Group, s.far, s.farMAC, s.mtu, Group, s.netns)
 }

@@ -36,11 +36,12 @@ type hardware struct {
 	ParentBus string           `json:"parentbus,omitempty"`
 	ParentDev string           `json:"parentdev,omitempty"`
 	Peer      int              `json:"peer,omitempty"`  // index of a veth's other end
+	PeerNS    int              `json:"peerns"`          // and the id of its namespace on the host; -1: it is the host's
 	Radio     *int             `json:"radio,omitempty"` // of a Wi-Fi card
 }
 
 func hardwareOf(l *rtnl.Link) hardware {
-	return hardware{Kind: l.Kind, PermMAC: l.PermMAC, ParentBus: l.ParentBus, ParentDev: l.ParentDev, Peer: l.Peer}
+	return hardware{Kind: l.Kind, PermMAC: l.PermMAC, ParentBus: l.ParentBus, ParentDev: l.ParentDev, Peer: l.Peer, PeerNS: l.PeerNS}
 }
 
 // is reports whether a link can be the card.

@@ -57,7 +57,7 @@ type writer interface {
 	SetTxChecksum(index int, on bool) error
 	MoveLink(index int, to rtnl.Move) error
 	MoveWiphy(phy int, ns *os.File) error
-	Restore(index int, k rtnl.Kept) error
+	Restore(index int, k rtnl.Kept) (left []error, err error)
 	AddAltName(index int, name string) error
 	DelAltName(index int, name string) error
 	DelLink(index int) error

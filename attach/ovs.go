@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -62,6 +63,19 @@ func (b *builder) ovs() bridge.OVSBridge {
 	return br
 }
 
+// hostKey is the external_ids key of the host, a network namespace, that a port
+// was made on.
+const hostKey = "gopipework.host"
+
+// hostID is the cookie of the host's namespace; "" on a kernel that has none.
+func hostID(k kernel) (string, error) {
+	cookie, err := k.Cookie()
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return "", nil
+	}
+	return strconv.FormatUint(cookie, 10), err
+}
+
 // ovsPort is the port, with the external_ids that pipework gave it.
 func (b *builder) ovsPort() bridge.OVSPort {
 	g := b.f.Guest
@@ -72,9 +86,10 @@ func (b *builder) ovsPort() bridge.OVSPort {
 		"pipework.containername": g.Name,
 		"pipework.nspid":         itoa(g.PID),
 		"pipework.vlan":          b.VLAN,
+		hostKey:                  b.f.HostID,
 	}
 	for key, value := range ids {
-		if value == "" {
+		if value == "" || value == "0" {
 			delete(ids, key)
 		}
 	}

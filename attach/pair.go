@@ -144,7 +144,7 @@ func (s addVeth) String() string {
 	if s.bridge != "" {
 		master = " master " + s.bridge
 	}
-	return fmt.Sprintf("ip link add %s address %s mtu %d group %d%s type veth peer name %s address %s mtu %d group %d netns %s",
+	return fmt.Sprintf("ip link add name %s address %s mtu %d group %d%s type veth peer name %s address %s mtu %d group %d netns %s",
 		s.port, s.portMAC, s.mtu, Group, master, s.inner, s.mac, s.mtu, Group, s.netns)
 }
 

@@ -1,17 +1,12 @@
 package attach
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
-	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,11 +54,13 @@ func (b *builder) checkCard() error {
 	}
 	name := card.Name
 	switch {
+	case b.isOVSBridge(name):
+		return b.refuse(fault.Conflict, "%s is a bridge of Open vSwitch, and stays with it", name)
 	case card.Loopback:
 		return b.refuse(fault.Conflict, "%s is the loopback interface, and every namespace has its own", name)
 	case len(b.f.Card.Users) > 0:
-		return b.refuse(fault.Conflict, "%s is on it, and would be deleted if it moved", b.f.Card.Users[0].Name).
-			WithHint("ip link del %s", b.f.Card.Users[0].Name)
+		return b.refuse(fault.Conflict, "%s (%s) is on it, and would lose it if it moved", b.f.Card.Users[0].Name, b.f.Card.Users[0].where()).
+			WithHint("there: ip link del dev %s", b.f.Card.Users[0].Name)
 	case isOurs(card):
 		return b.refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
 	case b.ForcePhys:
@@ -74,6 +71,19 @@ func (b *builder) checkCard() error {
 			WithHint("--force-phys takes it all the same; what it has is there again when it comes home")
 	}
 	return nil
+}
+
+func (b *builder) isOVSBridge(name string) bool {
+	_, is := b.f.OVS.Bridge(name)
+	return is
+}
+
+// where says in which namespace a user is.
+func (u user) where() string {
+	if u.netns == 0 {
+		return "on the host"
+	}
+	return fmt.Sprintf("in the namespace %d", u.netns)
 }
 
 // cardUse says what the host uses the card for; "" for nothing.
@@ -129,255 +139,11 @@ func (b *builder) cardMAC() net.HardwareAddr {
 	return mac
 }
 
-// lend moves a card into the guest, under its name there.
-type lend struct {
-	place        // the guest
-	name         string
-	inner, netns string
-	radio        *int // of a Wi-Fi card, which moves with its radio alone
-}
-
-func (s lend) do(_ context.Context, m *machine) error {
-	i, err := m.find(end{host, s.name})
-	if err != nil {
-		return explain("find", s.name, err)
-	}
-	loan, err := m.newLoan(i, s)
-	if err != nil {
-		return err
-	}
-	if err := loan.save(); err != nil {
-		return err
-	}
-	if err = s.move(m, i); err == nil {
-		loan.Index, err = m.arrived(loan, s)
-	}
-	if err == nil {
-		m.index[end{guest, s.inner}] = loan.Index
-		err = loan.save()
-	}
-	if err != nil {
-		return half(err, m.giveBack(m.sides[guest], loan), s)
-	}
-	return nil
-}
-
-// newLoan looks at the card as it is now.
-func (m *machine) newLoan(index int, s lend) (Loan, error) {
-	loan := Loan{To: m.guests[guest].GuestInfo, IfName: s.inner}
-	l, err := m.sides[host].LinkByIndex(index)
-	if err == nil {
-		loan.Hardware = hardwareOf(l)
-		loan.Hardware.Radio = s.radio
-		loan.Card, err = m.sides[host].Keep(index)
-	}
-	if err == nil && l.Master != 0 && l.Slave != "openvswitch" { // which takes its ports back by itself
-		var master *rtnl.Link
-		if master, err = m.sides[host].LinkByIndex(l.Master); err == nil {
-			loan.Master = master.Name
-		}
-	}
-	if err == nil {
-		loan.HostNS, err = m.sides[host].Cookie()
-	}
-	if err == nil {
-		loan.GuestNS, err = m.sides[guest].Cookie()
-	}
-	if errors.Is(err, unix.ENOPROTOOPT) {
-		return loan, fault.New(fault.Unsupported, "lend", s.name, "a card could not be found again on a kernel before 5.14")
-	}
-	return loan, explain("look at", s.name, err)
-}
-
-func (s lend) move(m *machine, index int) error {
-	group := uint32(Group)
-	ns := m.guests[guest].Namespace
-	if s.radio != nil {
-		err := m.sides[host].MoveWiphy(*s.radio, ns)
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			return fault.New(fault.Unsupported, "move radio of", s.name, "%w", err).
-				WithHint("the driver of the card has to be able to change namespaces: iw phy%d info", *s.radio)
-		}
-		return explain("move radio of", s.name, err)
-	}
-	err := m.sides[host].MoveLink(index, rtnl.Move{NS: ns, Name: s.inner, Group: &group})
-	if errors.Is(err, unix.EINVAL) {
-		return fault.New(fault.Unsupported, "move", s.name, "the kernel does not let it leave its namespace").
-			WithHint("macvlan:%s", s.name)
-	}
-	return explain("move", s.name, err)
-}
-
-// arrived returns the index that the card has in the guest. A radio's
-// interfaces keep their names when they move.
-func (m *machine) arrived(loan Loan, s lend) (int, error) {
-	links, err := m.sides[guest].Links()
-	if err != nil {
-		return 0, explain("list links of", m.guests[guest].Name, err)
-	}
-	l := loan.find(links)
-	switch {
-	case l == nil:
-		return 0, fault.New(fault.Failed, "find", s.inner, "somebody in the guest moved it on")
-	case l.Name == s.inner:
-		return l.Index, nil
-	}
-	group := uint32(Group)
-	return l.Index, explain("rename", l.Name, m.sides[guest].SetLink(l.Index, rtnl.Change{Name: s.inner, Group: &group}))
-}
-
-func (s lend) undo(_ context.Context, m *machine) error {
-	loan, err := m.loanOf(s.name)
-	if loan == nil {
-		return err
-	}
-	return m.giveBack(m.sides[guest], *loan)
-}
-
-// loanOf returns the loan of a card; nil: there is none.
-func (m *machine) loanOf(name string) (*Loan, error) {
-	all, err := loans(m.sides[host])
-	if i := slices.IndexFunc(all, func(l Loan) bool { return l.Card.Name == name }); i >= 0 {
-		return &all[i], err
-	}
-	return nil, err
-}
-
-// completeLoan notes that the attach came to its end.
-func (m *machine) completeLoan(name string) error {
-	loan, err := m.loanOf(name)
-	if err != nil || loan == nil {
-		return err
-	}
-	loan.Complete = true
-	return loan.save()
-}
-
-func (s lend) String() string {
-	w := "# note in " + runDir + " what " + s.name + " is like\n"
-	if s.radio == nil {
-		return w + fmt.Sprintf("ip link set dev %s netns %s name %s group %d", s.name, s.netns, s.inner, Group)
-	}
-	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s group %d", *s.radio, s.netns, s.enter, s.name, s.inner, Group)
-}
-
-// bringHome takes a card back from a guest, or from where the end of that guest
-// has left it, and makes it what it was.
-type bringHome struct {
-	place
-	path  string // of the guest's namespace, if that is not the place's
-	inode uint64
-	loan  Loan
-	now   *rtnl.Link // in the guest; nil: it is not there
-	home  *rtnl.Link // on the host; nil: it is not there yet
-}
-
-func (s bringHome) do(_ context.Context, m *machine) error {
-	k := s.kernel(m)
-	if s.path != "" {
-		ns, err := openSame(s.path, s.inode)
-		if err == nil {
-			defer ns.Close()
-			var c *rtnl.Conn
-			if c, err = rtnl.Open(ns); err == nil {
-				defer c.Close()
-				k = c
-			}
-		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return explain("enter", s.path, err)
-		}
-	}
-	delete(m.index, end{host, s.loan.Card.Name})
-	return m.giveBack(k, s.loan)
-}
-
-func (s bringHome) undo(context.Context, *machine) error { return nil }
-
-func (s bringHome) String() string {
-	now := rtnl.Link{Name: s.loan.Card.Name}
-	var lines []string
-	switch {
-	case s.home != nil:
-		now = *s.home
-	case s.loan.Hardware.Radio != nil:
-		lines = append(lines, fmt.Sprintf("%siw phy#%d set netns $$", s.in(), *s.loan.Hardware.Radio))
-	case s.now != nil:
-		lines = append(lines, fmt.Sprintf("%sip link set dev %s netns $$ name %s", s.in(), shell.Quote(s.now.Name), shell.Quote(now.Name)))
-	}
-	lines = append(lines, s.loan.Card.Commands(&now)...)
-	if s.loan.Master != "" {
-		lines = append(lines, "ip link set dev "+shell.Quote(s.loan.Card.Name)+" master "+shell.Quote(s.loan.Master))
-	}
-	return strings.Join(lines, "\n")
-}
-
-func (s bringHome) in() string {
-	if s.path != "" {
-		return "nsenter --net=" + shell.Quote(s.path) + " "
-	}
-	return s.enter
-}
-
-// giveBack moves the card home from the guest, if it is there, and makes it
-// what it was. away is the guest's side; nil: there is none.
-func (m *machine) giveBack(away kernel, loan Loan) error {
-	name := loan.Card.Name
-	if away != nil {
-		links, err := away.Links()
-		if err != nil {
-			return explain("look for", name, err)
-		}
-		if l := loan.find(links); l != nil {
-			if err := moveHome(away, l, loan, m.hostNS); err != nil {
-				return err
-			}
-		}
-	}
-	links, err := m.sides[host].Links()
-	if err != nil {
-		return explain("look for", name, err)
-	}
-	l := loan.find(links)
-	if l == nil {
-		return fault.New(fault.Failed, "bring home", name, "it is neither on the host nor in the guest: somebody moved it on").
-			WithHint("when it is back on the host, gopipework gc puts it in order")
-	}
-	if err := m.sides[host].Restore(l.Index, loan.Card); err != nil {
-		return explain("put in order", name, err)
-	}
-	if err := m.rejoin(l.Index, loan.Master); err != nil {
-		return explain("plug "+name+" into", loan.Master, err)
-	}
-	return loan.forget()
-}
-
-// rejoin makes a card a port again of what it was one of.
-func (m *machine) rejoin(index int, master string) error {
-	if master == "" {
-		return nil
-	}
-	l, err := m.sides[host].LinkByName(master)
-	if err != nil {
-		return unlessNotFound(err) // it has gone meanwhile
-	}
-	return m.sides[host].SetLink(index, rtnl.Change{Master: l.Index})
-}
-
-func moveHome(away kernel, l *rtnl.Link, loan Loan, hostNS *os.File) error {
-	var err error
-	if radio := loan.Hardware.Radio; radio != nil {
-		err = away.MoveWiphy(*radio, hostNS)
-	} else {
-		err = away.MoveLink(l.Index, rtnl.Move{NS: hostNS, Name: loan.Card.Name})
-	}
-	return explain("move home", loan.Card.Name, err)
-}
-
 // mayBeCard reports whether a whole card may be asked for: it is said; or a
 // Wi-Fi card is, or nothing that is there, which may be one that is lent.
 func mayBeCard(h HostIF, f Facts) bool {
-	return h.Kind == KindPhys || h.Kind == KindAny && (f.Card.Radio != nil || f.Base == nil)
+	kind := settleKind(h, f)
+	return kind == KindPhys || kind == KindAny // of which the latter may be a Wi-Fi card that is lent
 }
 
 // radio returns that of a Wi-Fi card; nil for any other.

@@ -189,6 +189,89 @@ func TestCardRefused(t *testing.T) {
 	sameSoon(t, "all after detach", before, func() string { return st.look(t) })
 }
 
+// TestCardHostile: a guest that gives the card names of the host, or puts a link
+// of its own in its place, neither keeps it nor gets one of its own home.
+func TestCardHostile(t *testing.T) {
+	st := newCardStage(t)
+	before := st.look(t)
+	st.attach(t, true)
+	in(t, st.guest.Namespace, "ip", "link", "property", "add", "dev", "lan0", "altname", "nic0", "altname", "wire")
+	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	sameSoon(t, "all after detach of a card with names of the host", before, func() string { return st.look(t) })
+
+	st.attach(t, true)
+	l := linkIn(t, st.guest.Namespace, "lan0")
+	in(t, st.guest.Namespace, "sh", "-ec", fmt.Sprintf(
+		"ip link del lan0; ip link add evil index %d type veth peer name trap index %d", l.Index, l.Peer))
+	if _, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{}); err != nil {
+		t.Errorf("detach of a card that the guest has deleted: %v", err)
+	}
+	linkIn(t, st.guest.Namespace, "evil")
+	if _, err := tryIn(st.hostNS, "ip", "link", "show", "nic0"); err == nil {
+		t.Error("the guest's own link is on the host, as nic0")
+	}
+	if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
+		t.Errorf("left: %v", notes)
+	}
+}
+
+func linkIn(t *testing.T, ns *os.File, name string) *rtnl.Link {
+	t.Helper()
+	l, err := kernelOf(t, ns).LinkByName(name)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return l
+}
+
+// TestCardHidden: a card in a namespace that only a descriptor holds is not
+// taken for lost.
+func TestCardHidden(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	hostNS := newNamespace(t)
+	in(t, hostNS, "sh", "-ec", "ip link add nic0 type veth peer name wire")
+	before := inventory(t, hostNS)
+	g := docker(newNamespace(t), 0)
+	if _, err := Attach(context.Background(), spec(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := GC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
+		t.Errorf("gc: %q, %v; want nothing done", r.Steps, err)
+	}
+	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
+}
+
+// TestCardWithoutItsRoute: what cannot be given back is named, once, and the card
+// is home.
+func TestCardWithoutItsRoute(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	hostNS := newNamespace(t)
+	in(t, hostNS, "sh", "-ec", quiet+`for n in 0 1; do ip link add nic$n type veth peer name wire$n; ip link set nic$n up; ip link set wire$n up
+ip address add 192.0.$n.1/24 dev nic$n; done
+ip route add 10.77.0.0/16 nexthop via 192.0.0.254 dev nic0 nexthop via 192.0.1.254 dev nic1`)
+	g := docker(newNamespace(t), 0)
+	if _, err := Attach(context.Background(), spec(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	in(t, hostNS, "ip", "link", "del", "nic1")
+	var f *fault.Error
+	_, err := Detach(context.Background(), Selection{}, g, hostNS, Options{})
+	if !errors.As(err, &f) || f.Code != fault.Residue || !strings.Contains(strings.Join(f.Residue, "\n"), "10.77.0.0/16") {
+		t.Errorf("detach: %v; want the route named as residue", err)
+	}
+	in(t, hostNS, "sh", "-ec", "ip address show dev nic0 | grep -q 192.0.0.1/24")
+	if r, err := GC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
+		t.Errorf("gc: %q, %v; want nothing done", r.Steps, err)
+	}
+}
+
 // TestCardGoesWithGuest: a virtual card ends with its guest's namespace, and gc
 // forgets it.
 func TestCardGoesWithGuest(t *testing.T) {

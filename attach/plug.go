@@ -77,10 +77,30 @@ func (b *builder) settle() error {
 		return fault.New(fault.Unsupported, "attach to", b.HostIF.String(), "this version does not have the kind %s", b.kind)
 	}
 	b.plug = p
+	b.idle()
 	return p.settle(b)
 }
 
+// idle warns of words that have no meaning for the kind.
+func (b *builder) idle() {
+	for _, w := range []struct {
+		flag  string
+		given bool
+	}{
+		{"-l", b.HostName != "" && !b.kind.pair()},
+		{"--force-phys", b.ForcePhys && b.kind != KindPhys},
+		{"--vlan-filtering", b.VLANFiltering && b.kind != KindBridge},
+	} {
+		if w.given {
+			b.warn("%s means nothing for the kind %s", w.flag, b.kind)
+		}
+	}
+}
+
 func (b *builder) noSuchInterface() error {
+	if mac, ok := strings.CutPrefix(b.HostIF.Name, macWord); ok {
+		return b.refuse(fault.NotFound, "there is no network card with the address %s on this host", mac).WithHint("ip link")
+	}
 	e := b.refuse(fault.NotFound, "there is no interface %s on this host", b.HostIF.Name)
 	if b.HostIF.Kind == KindAny {
 		e.WithHint("bridge:%s makes a bridge of that name", b.HostIF.Name)

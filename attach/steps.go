@@ -63,7 +63,7 @@ func (s delLink) do(_ context.Context, m *machine) error {
 
 func (s delLink) undo(context.Context, *machine) error { return nil }
 
-func (s delLink) String() string { return "ip link del " + s.name }
+func (s delLink) String() string { return "ip link del dev " + s.name }
 
 // delInner deletes a link of ours in a guest that has no end on the host.
 type delInner struct {
@@ -78,7 +78,7 @@ func (s delInner) do(_ context.Context, m *machine) error {
 
 func (s delInner) undo(context.Context, *machine) error { return nil }
 
-func (s delInner) String() string { return s.enter + "ip link del " + s.name }
+func (s delInner) String() string { return s.enter + "ip link del dev " + s.name }
 
 // setLink changes a link. What it sets goes with the link; only a link of the
 // host that was there before us is to be set down again.
@@ -116,7 +116,7 @@ func (s setLink) apply(m *machine, ch rtnl.Change) error {
 	return explain("set", s.words(), err)
 }
 
-func (s setLink) String() string { return s.enter + "ip link set " + s.words() }
+func (s setLink) String() string { return s.enter + "ip link set dev " + s.words() }
 
 func (s setLink) words() string {
 	w := s.name
@@ -287,9 +287,9 @@ func (s mark) undo(context.Context, *machine) error { return nil }
 
 func (s mark) String() string {
 	if s.port == "" {
-		return s.enter + "ip link set " + s.inner + " alias " + shell.Quote(s.Mark.String())
+		return s.enter + "ip link set dev " + s.inner + " alias " + shell.Quote(s.Mark.String())
 	}
-	return "ip link set " + s.port + " alias " + shell.Quote(s.Mark.String())
+	return "ip link set dev " + s.port + " alias " + shell.Quote(s.Mark.String())
 }
 
 // half is what a step returns that failed in the middle and has cleaned up

@@ -35,7 +35,7 @@ func (b *builder) settleTag() error {
 	if !b.onTagged() {
 		return nil
 	}
-	name := taggedName(b.f.Base, b.VLAN)
+	name := b.f.Base.Name + "." + b.VLAN
 	if why := checkLinkName(name); why != "" {
 		return b.refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
 			WithHint("make one under a shorter name and attach to that")
@@ -51,12 +51,16 @@ func (b *builder) settleTag() error {
 func (b *builder) onTagged() bool { return b.tag != 0 && b.kind != KindVLAN && b.kind != KindIPoIB }
 
 // taggedName is the name of the sub-interface of a network card for a VLAN, as
-// everybody calls it; "" where there is none.
-func taggedName(base *rtnl.Link, vlan string) string {
-	if base == nil || base.Kind == "bridge" || vlan == "" {
+// everybody calls it; "" where there is none, or none can be.
+func taggedName(kind Kind, base *rtnl.Link, vlan string) string {
+	if base == nil || vlan == "" || kind != KindMacvlan && kind != KindIPvlan {
 		return ""
 	}
-	return base.Name + "." + vlan
+	name := base.Name + "." + vlan
+	if checkLinkName(name) != "" {
+		return ""
+	}
+	return name
 }
 
 // vlanMark is the alias of a VLAN sub-interface that we made as a parent.
@@ -65,7 +69,7 @@ const vlanMark = markWord + " vlan"
 // tagged plans for the VLAN sub-interface that is to be the parent, and
 // returns its name.
 func (b *builder) tagged() string {
-	name := taggedName(b.f.Base, b.VLAN)
+	name := taggedName(b.kind, b.f.Base, b.VLAN)
 	switch t := b.f.Tagged; {
 	case t == nil:
 		b.add(addTagged{parent: b.f.Base.Name, name: name, tag: b.tag})
@@ -126,6 +130,6 @@ func (s addTagged) clean(m *machine) error {
 func (addTagged) shared() {}
 
 func (s addTagged) String() string {
-	return fmt.Sprintf("ip link add link %s name %s group %d type vlan id %d\nip link set %s alias %s up",
+	return fmt.Sprintf("ip link add link %s name %s group %d type vlan id %d\nip link set dev %s alias %s up",
 		s.parent, s.name, Group, s.tag, s.name, shell.Quote(vlanMark))
 }

@@ -65,7 +65,7 @@ func (n New) birthMTU() int {
 // Commands are the same as a person would type them.
 func (n New) Commands() []string {
 	return []string{
-		fmt.Sprintf("ip link add %s address %s mtu %d group %d type bridge", n.Name, n.MAC, n.birthMTU(), n.Group),
-		fmt.Sprintf("ip link set %s mtu %d alias %s up", n.Name, n.MTU, shell.Quote(n.Alias)),
+		fmt.Sprintf("ip link add name %s address %s mtu %d group %d type bridge", n.Name, n.MAC, n.birthMTU(), n.Group),
+		fmt.Sprintf("ip link set dev %s mtu %d alias %s up", n.Name, n.MTU, shell.Quote(n.Alias)),
 	}
 }

@@ -107,12 +107,6 @@ func (o OVS) OurPorts() []OVSPort {
 	return ours
 }
 
-// DeadPorts returns those of our ports whose link is not among the host's.
-// Open vSwitch keeps a port when its link goes.
-func (o OVS) DeadPorts(links map[string]bool) []OVSPort {
-	return slices.DeleteFunc(o.OurPorts(), func(p OVSPort) bool { return links[p.Name] })
-}
-
 // Require returns an unsupported error where there is no Open vSwitch here.
 func (o OVS) Require(op, object string) error {
 	if o.Running {

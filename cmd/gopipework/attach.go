@@ -62,7 +62,7 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 // miscounted answers a line that has too few or too many words to be an
 // attach: perhaps it was meant to be another command.
 func miscounted(line []string) error {
-	e := fault.BadWord("read words", strings.Join(line, " "), "an attach takes HOSTIF GUEST ADDRESS[@GATEWAY] [MAC]")
+	e := fault.BadWord("read words", strings.Join(line, " "), "an attach takes HOSTIF GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]")
 	if len(line) > 0 && len(line) < 3 {
 		if best := nearest(line[0], commandNames()); best != "" {
 			return e.WithHint("gopipework %s", shell.Line(append([]string{best}, line[1:]...)))

@@ -73,27 +73,34 @@ func (c *Conn) Keep(index int) (Kept, error) {
 }
 
 // Restore makes the link with the index what it was, whatever it is now. What
-// is on it already stays, so restoring twice is once. Lifetimes have run on
-// meanwhile, and what has expired is left out. A route next to one of another
-// link with the same destination and metric comes behind it.
+// is on it already stays, so restoring twice is once, and one that is as it was
+// is not set down. Lifetimes have run on meanwhile, and what has expired is left
+// out. A route next to one of another link with the same destination and metric
+// comes behind it.
 //
-// It goes on after an error and returns all of them: a card with its address
-// but without one of its routes is better than one without both. It can wait
-// for duplicate address detection, which a route that has a source address
-// needs, for dadTimeout.
-func (c *Conn) Restore(index int, k Kept) error {
+// An error says that the link itself could not be made what it was. Of what is
+// on it, left tells what could not be given back, each with its command: a card
+// with its address but without one of its routes is better than one without
+// both. It can wait for duplicate address detection, which a route that has a
+// source address needs, for dadTimeout.
+func (c *Conn) Restore(index int, k Kept) (left []error, err error) {
+	// First: the link may have been given its own name as an alternative one.
+	if err := c.dropAltNames(index, k); err != nil {
+		return nil, err
+	}
 	if err := c.restoreLink(index, k); err != nil {
-		return err
+		return nil, err
 	}
 	age := max(time.Since(k.Taken), 0)
-	errs := append(c.restoreAltNames(index, k), c.restoreSysctls(k)...)
+	left = append(c.restoreAltNames(index, k), c.restoreSysctls(k)...)
 	if k.Up {
-		errs = append(errs, c.SetLink(index, Change{Up: true}))
+		left = append(left, c.SetLink(index, Change{Up: true}))
 	}
 	for _, p := range k.Addrs {
-		errs = append(errs, p.fault(c.restoreAddr(index, p, age)))
+		left = append(left, p.fault(c.restoreAddr(index, p, age)))
 	}
-	return errors.Join(append(errs, c.restoreRoutes(index, k, age)...)...)
+	left = append(left, c.restoreRoutes(index, k, age)...)
+	return slices.DeleteFunc(left, func(err error) bool { return err == nil }), nil
 }
 
 func (p KeptPart) fault(err error) error {
@@ -127,10 +134,32 @@ func (c *Conn) restoreLink(index int, k Kept) error {
 	if now.AddrGen != k.AddrGen {
 		ch.AddrGen = &k.AddrGen
 	}
+	if k.same(now) {
+		return nil
+	}
 	if err := c.SetLink(index, Change{Down: true}); err != nil {
 		return err
 	}
 	return c.SetLink(index, ch)
+}
+
+// same reports whether restoreLink has nothing to do.
+func (k Kept) same(now *Link) bool {
+	return now.Name == k.Name && now.MAC.String() == k.MAC && now.MTU == k.MTU && now.AddrGen == k.AddrGen &&
+		now.Group == k.Group && now.TxQueue == k.TxQueue && now.Alias == k.Alias && now.Flags&keptFlags == k.Flags&keptFlags
+}
+
+// dropAltNames takes alternative names away, unless they are what they were.
+func (c *Conn) dropAltNames(index int, k Kept) error {
+	now, err := c.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	del, _ := k.altNames(now)
+	for _, name := range del {
+		err = errors.Join(err, c.DelAltName(index, name))
+	}
+	return err
 }
 
 func (c *Conn) restoreAltNames(index int, k Kept) (errs []error) {
@@ -138,10 +167,7 @@ func (c *Conn) restoreAltNames(index int, k Kept) (errs []error) {
 	if err != nil {
 		return []error{err}
 	}
-	del, add := k.altNames(now)
-	for _, name := range del {
-		errs = append(errs, c.DelAltName(index, name))
-	}
+	_, add := k.altNames(now)
 	for _, name := range add {
 		errs = append(errs, c.AddAltName(index, name))
 	}
@@ -163,7 +189,12 @@ func (k Kept) Commands(now *Link) []string {
 	link := func(words ...string) string {
 		return shell.Line(append([]string{"ip", "link", "set", "dev"}, words...))
 	}
-	lines := []string{link(now.Name, "down")}
+	del, add := k.altNames(now)
+	var lines []string
+	for _, name := range del {
+		lines = append(lines, shell.Line([]string{"ip", "link", "property", "del", "dev", now.Name, "altname", name}))
+	}
+	lines = append(lines, link(now.Name, "down"))
 	if now.Name != k.Name {
 		lines = append(lines, link(now.Name, "name", k.Name))
 	}
@@ -172,10 +203,6 @@ func (k Kept) Commands(now *Link) []string {
 	lines = append(lines, "ip link set dev "+shell.Quote(k.Name)+" alias "+shell.Quote(k.Alias))
 	if mode, ok := addrGenModes[k.AddrGen]; ok {
 		lines = append(lines, link(k.Name, "addrgenmode", mode))
-	}
-	del, add := k.altNames(now)
-	for _, name := range del {
-		lines = append(lines, shell.Line([]string{"ip", "link", "property", "del", "dev", k.Name, "altname", name}))
 	}
 	for _, name := range add {
 		lines = append(lines, shell.Line([]string{"ip", "link", "property", "add", "dev", k.Name, "altname", name}))

@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"regexp"
 	"strings"
@@ -87,8 +88,8 @@ func TestKeep(t *testing.T) {
 			if diff := cmp.Diff(k, read); diff != "" {
 				t.Errorf("through JSON (-want +got):\n%s", diff)
 			}
-			ok(t, "restore", home.Restore(now.Index, read))
-			ok(t, "restore again", home.Restore(now.Index, read))
+			ok(t, "restore", restore(home, now.Index, read))
+			ok(t, "restore again", restore(home, now.Index, read))
 		}},
 		{"Commands", "", func(t *testing.T, home space, now *Link, k Kept) {
 			commands := k.Commands(now)
@@ -204,7 +205,7 @@ ip -6 route add 2001:db8:ad::/48 dev nic expires 100; ip -6 route add 2001:db8:a
 	ok(t, "keep", err)
 	k.Taken = k.Taken.Add(-1000 * time.Second)
 	s.sh("ip address flush dev nic; ip link set nic down")
-	ok(t, "restore", s.Restore(nic, k))
+	ok(t, "restore", restore(s, nic, k))
 	got := s.sh("ip address show dev nic; ip -6 route show")
 	if strings.Contains(got, "10.0.0.1") || !strings.Contains(got, "10.0.0.2/24 scope global deprecated") ||
 		strings.Contains(got, "2001:db8:ad::") || !regexp.MustCompile(`2001:db8:ae::.*expires [34]\d\d\dsec`).MatchString(got) {
@@ -242,7 +243,7 @@ func TestRestoreDamaged(t *testing.T) {
 	k.Sysctls["ipv6/../all/accept_ra"] = "0"
 	k.Addrs[0].Message = k.Addrs[0].Message[:7]
 	k.Routes[0].Message = []byte("damaged message")
-	err = s.Restore(nic, k)
+	err = restore(s, nic, k)
 	answers(t, "restore", err, unix.EINVAL)
 	answers(t, "a sysctl elsewhere", err, fs.ErrInvalid)
 	if msg := err.Error(); !strings.Contains(msg, k.Addrs[0].Command+": address message of 7 bytes") || !strings.Contains(msg, k.Routes[0].Command) {
@@ -251,4 +252,10 @@ func TestRestoreDamaged(t *testing.T) {
 	if s.sh("ip route show 172.19.0.0/16") == "" {
 		t.Error("it did not go on with the others")
 	}
+}
+
+// restore is Restore with all that went wrong in one error.
+func restore(s space, index int, k Kept) error {
+	left, err := s.Restore(index, k)
+	return errors.Join(append(left, err)...)
 }

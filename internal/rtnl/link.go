@@ -51,6 +51,7 @@ type Link struct {
 	STP           bool          // a bridge that runs the spanning tree protocol
 	ForwardDelay  time.Duration // of a bridge: listening, and again learning
 	VLANFiltering bool          // of a bridge
+	CanFilter     bool          // of a bridge: its kernel knows VLANs on one
 	DefaultPVID   int           // of a bridge: the VLAN of untagged frames on new ports; 0: they are dropped
 	Forwarding    bool          // a bridge port in state forwarding
 }

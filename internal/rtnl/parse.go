@@ -142,7 +142,8 @@ func (l *Link) parseBridge(b []byte) {
 			l.STP = u32(d.Value) != 0
 		case iflaBrVLANFiltering:
 			l.VLANFiltering = len(d.Value) > 0 && d.Value[0] != 0
-		case iflaBrDefaultPVID:
+		case iflaBrDefaultPVID: // told only by a kernel that knows VLANs
+			l.CanFilter = true
 			if len(d.Value) >= 2 {
 				l.DefaultPVID = int(nl.NativeEndian().Uint16(d.Value))
 			}

@@ -19,6 +19,9 @@ import (
 // Path is where the files are.
 const Path = "/run/gopipework"
 
+// ErrForeign is in the error for a directory that somebody else may have made.
+var ErrForeign = errors.New("it is not to be trusted")
+
 // maxFile bounds what is read of one file.
 const maxFile = 1 << 20
 
@@ -58,9 +61,9 @@ func check(root *os.Root, path string) error {
 	}
 	switch {
 	case named.Ino != opened.Ino || named.Dev != opened.Dev:
-		return fmt.Errorf("%s is a link: %w", path, fs.ErrPermission)
+		return fmt.Errorf("%s is a link; remove it: %w", path, ErrForeign)
 	case int(opened.Uid) != os.Geteuid() || opened.Mode&0o077 != 0:
-		return fmt.Errorf("%s belongs to somebody else, or others may look into it: %w", path, fs.ErrPermission)
+		return fmt.Errorf("%s belongs to somebody else, or others may look into it; chmod 700 it, or remove it: %w", path, ErrForeign)
 	}
 	return nil
 }
@@ -103,15 +106,25 @@ func (d *Dir) Write(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := d.back(); err != nil {
-		return err
+	const tries = 3 // somebody may remove the directory, empty as it is, between two steps
+	for range tries {
+		if err = d.back(); err == nil {
+			err = d.write(name, append(b, '\n'))
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
-	temporary := fmt.Sprintf(".%s.%d", name, os.Getpid())
+	return err
+}
+
+func (d *Dir) write(name string, b []byte) error {
+	temporary := "." + name // what a killed run has left of it is written over
 	f, err := d.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = d.root.Rename(temporary, name)
 	}

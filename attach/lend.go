@@ -1,0 +1,147 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// lend moves a card into the guest, under its name there.
+type lend struct {
+	place        // the guest
+	name         string
+	inner, netns string
+	radio        *int // of a Wi-Fi card, which moves with its radio alone
+}
+
+func (s lend) do(_ context.Context, m *machine) error {
+	i, err := m.find(end{host, s.name})
+	if err != nil {
+		return explain("find", s.name, err)
+	}
+	loan, err := m.newLoan(i, s)
+	if err != nil {
+		return err
+	}
+	if err := loan.save(); err != nil {
+		return err
+	}
+	if err = s.move(m, i); err == nil {
+		loan.Index, err = m.arrived(loan, s)
+	}
+	if err == nil {
+		m.index[end{guest, s.inner}] = loan.Index
+		err = loan.save()
+	}
+	if err != nil {
+		return half(err, m.giveBack(m.awayAt(guest), loan), s)
+	}
+	return nil
+}
+
+// newLoan looks at the card as it is now.
+func (m *machine) newLoan(index int, s lend) (Loan, error) {
+	loan := Loan{To: m.guests[guest].GuestInfo, IfName: s.inner}
+	l, err := m.sides[host].LinkByIndex(index)
+	if err == nil {
+		err = m.own(guest)
+	}
+	if err == nil {
+		loan.Hardware = hardwareOf(l)
+		loan.Hardware.Radio = s.radio
+		loan.Card, err = m.sides[host].Keep(index)
+	}
+	if err == nil && l.Master != 0 && l.Slave != "openvswitch" { // which takes its ports back by itself
+		var master *rtnl.Link
+		if master, err = m.sides[host].LinkByIndex(l.Master); err == nil {
+			loan.Master = master.Name
+		}
+	}
+	if err == nil {
+		loan.HostNS, err = m.sides[host].Cookie()
+	}
+	if err == nil {
+		loan.GuestNS, err = m.sides[guest].Cookie()
+	}
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return loan, fault.New(fault.Unsupported, "lend", s.name, "a card could not be found again on a kernel before 5.14")
+	}
+	return loan, explain("look at", s.name, err)
+}
+
+func (s lend) move(m *machine, index int) error {
+	group := uint32(Group)
+	ns := m.guests[guest].Namespace
+	if s.radio != nil {
+		err := m.sides[host].MoveWiphy(*s.radio, ns)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return fault.New(fault.Unsupported, "move radio of", s.name, "%w", err).
+				WithHint("the driver of the card has to be able to change namespaces: iw phy%d info", *s.radio)
+		}
+		return explain("move radio of", s.name, err)
+	}
+	err := m.sides[host].MoveLink(index, rtnl.Move{NS: ns, Name: s.inner, Group: &group})
+	if errors.Is(err, unix.EINVAL) {
+		return fault.New(fault.Unsupported, "move", s.name, "the kernel does not let it leave its namespace").
+			WithHint("macvlan:%s", s.name)
+	}
+	return explain("move", s.name, err)
+}
+
+// arrived returns the index that the card has in the guest. A radio's
+// interfaces keep their names when they move.
+func (m *machine) arrived(loan Loan, s lend) (int, error) {
+	links, err := m.sides[guest].Links()
+	if err != nil {
+		return 0, explain("list links of", m.guests[guest].Name, err)
+	}
+	l := loan.find(links)
+	switch {
+	case l == nil:
+		return 0, fault.New(fault.Failed, "find", s.inner, "somebody in the guest moved it on")
+	case l.Name == s.inner:
+		return l.Index, nil
+	}
+	group := uint32(Group)
+	return l.Index, explain("rename", l.Name, m.sides[guest].SetLink(l.Index, rtnl.Change{Name: s.inner, Group: &group}))
+}
+
+func (s lend) undo(_ context.Context, m *machine) error {
+	loan, err := m.loanOf(s.name)
+	if loan == nil {
+		return err
+	}
+	return m.giveBack(m.awayAt(guest), *loan)
+}
+
+// loanOf returns the loan of a card; nil: there is none.
+func (m *machine) loanOf(name string) (*Loan, error) {
+	all, err := loans(m.sides[host])
+	if i := slices.IndexFunc(all, func(l Loan) bool { return l.Card.Name == name }); i >= 0 {
+		return &all[i], err
+	}
+	return nil, err
+}
+
+// completeLoan notes that the attach came to its end.
+func (m *machine) completeLoan(name string) error {
+	loan, err := m.loanOf(name)
+	if err != nil || loan == nil {
+		return err
+	}
+	loan.Complete = true
+	return loan.save()
+}
+
+func (s lend) String() string {
+	w := "# note in " + runDir + " what " + s.name + " is like: without it detach does not know the card\n"
+	if s.radio == nil {
+		return w + fmt.Sprintf("ip link set dev %s netns %s name %s group %d", s.name, s.netns, s.inner, Group)
+	}
+	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s group %d", *s.radio, s.netns, s.enter, s.name, s.inner, Group)
+}
