@@ -74,6 +74,7 @@ type Attachment struct {
 	Interface Interface `json:"interface"`
 	Host      Host      `json:"host"`
 	State     State     `json:"state"`
+	Shaping   *Shaping  `json:"shaping,omitempty"` // nil: none
 }
 
 // Interface is the guest's end.

@@ -50,6 +50,9 @@ func Build(s Spec, f Facts) (Plan, error) {
 	if b.Has(true) && b.mtu < minMTU6 {
 		return Plan{}, b.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", b.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
 	}
+	if err := b.checkShape(b.shape()); err != nil {
+		return Plan{}, err
+	}
 	if b.complete() {
 		if err := b.checkSame(); err != nil {
 			return Plan{}, err
@@ -62,6 +65,7 @@ func Build(s Spec, f Facts) (Plan, error) {
 		return Plan{}, err
 	}
 	b.plug.join(b)
+	b.shapeInner()
 	if err := b.inet(); err != nil {
 		return Plan{}, err
 	}
@@ -127,6 +131,7 @@ func (b *builder) clear() {
 	case b.f.Card.Home != nil:
 		b.add(bringHome{place: b.place, loan: *b.f.Card.Loan, home: b.f.Card.Home})
 	}
+	b.clearInbound()
 	switch {
 	case b.f.Own != nil:
 		b.add(delLink{b.f.Own.Name, b.f.Own.Index})
@@ -207,8 +212,12 @@ func (b *builder) done() Plan {
 			Addresses: append([]netip.Prefix{}, b.Addrs...),
 			Gateway:   append([]netip.Addr{}, b.Gateways...),
 		},
-		Host:  Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.kind, b.tag) + b.vlan.String()},
-		State: Complete,
+		Host:    Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.kind, b.tag) + b.vlan.String()},
+		State:   Complete,
+		Shaping: shapingOrNil(b.shape()),
+	}
+	if b.complete() {
+		a.Shaping = shapingOrNil(b.f.Shaped.shaping())
 	}
 	if b.kind.pair() {
 		a.Host.Port = b.names.port
@@ -270,6 +279,9 @@ func (b *builder) checkFree() error {
 		return b.innerTaken()
 	}
 	if err := b.plug.free(b); err != nil {
+		return err
+	}
+	if err := b.checkInbound(); err != nil {
 		return err
 	}
 	for _, p := range b.Addrs {

@@ -34,6 +34,7 @@ type DetachFacts struct {
 	Guest   GuestInfo
 	Ours    []Pair       // what is ours between the host and this guest
 	Foreign []*rtnl.Link // the guest's other links
+	Left    []*rtnl.Link // ifbs of ours that nothing is sent to
 	Bridges map[int]Switch
 	OVS     bridge.OVS      // looked at only if a pair is in it
 	InUse   map[string]bool // its bridges that somebody has given an address
@@ -47,6 +48,19 @@ type Pair struct {
 	Port  *rtnl.Link
 	Child *rtnl.Link
 	Lent  *Lent
+
+	Inbound *rtnl.Link // the ifb that what comes in is sent through; nil: none
+}
+
+// inner is the index of the guest's link; 0 for one that is not known.
+func (p Pair) inner() int {
+	switch {
+	case p.Child != nil:
+		return p.Child.Index
+	case p.Port != nil:
+		return p.Port.Peer
+	}
+	return 0
 }
 
 // Parent is a VLAN sub-interface that we made as a parent.
@@ -126,8 +140,16 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 		return f, err
 	}
 	links, err := m.sides[guest].Links()
-	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] })
-	return f, explain("list links of", m.guests[guest].Name, err)
+	if err != nil {
+		return f, explain("list links of", m.guests[guest].Name, err)
+	}
+	ifbs, err := findInbounds(m.sides[guest], links)
+	for i := range f.Ours {
+		f.Ours[i].Inbound = ifbs.of[f.Ours[i].inner()]
+	}
+	f.Left = ifbs.left
+	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || isInbound(l) })
+	return f, explain("read queues of", m.guests[guest].Name, err)
 }
 
 // observeChildren looks at what of ours is in the guest alone.
@@ -250,6 +272,9 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 		d.plan.Attachments = append(d.plan.Attachments, c.Attachment)
 		d.take(c)
 	}
+	if sel.All {
+		d.inbounds(f.Left...)
+	}
 	d.parents()
 	d.switches()
 	d.ovs()
@@ -269,6 +294,9 @@ type detacher struct {
 
 // take plans for one attachment to go, and notes what it leaves behind.
 func (d *detacher) take(c Pair) {
+	if c.Inbound != nil {
+		d.inbounds(c.Inbound)
+	}
 	if c.Lent != nil {
 		d.links = append(d.links, c.Lent.home(place{guest, d.f.Guest.enter()}))
 		return
@@ -286,6 +314,14 @@ func (d *detacher) take(c Pair) {
 	}
 	d.links = append(d.links, delLink{c.Port.Name, c.Port.Index})
 	d.going[c.Port.Index] = true
+}
+
+// inbounds plans for ifbs in the guest to go: after the link, which without it
+// would lose all that comes in.
+func (d *detacher) inbounds(links ...*rtnl.Link) {
+	for _, l := range links {
+		d.last = append(d.last, delInner{place{guest, d.f.Guest.enter()}, l.Name, l.Index})
+	}
 }
 
 // parents plans for VLAN sub-interfaces of ours that nothing is on any more.

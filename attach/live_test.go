@@ -151,6 +151,9 @@ ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set
 ip link add old type veth peer name older; ip link set old up; ip link set older up
 ip address add 172.17.0.2/16 dev old; ip address add 2001:db8:7::2/64 dev old nodad
 ip route add default via 172.17.0.1; ip -6 route add default via 2001:db8:7::1`},
+	{name: "shaped bridge", line: "brtest web 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit"},
+	{name: "shaped macvlan", line: "nic0 web 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit", host: `
+ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up`},
 }
 
 // quiet spares the stage's own links the wait for duplicate address detection.

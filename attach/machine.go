@@ -40,6 +40,8 @@ type reader interface {
 	Routes() ([]rtnl.Route, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
 	Sysctl(path string) (string, error)
+	Qdiscs() ([]rtnl.Qdisc, error)
+	Redirect(from int) (int, error)
 }
 
 type writer interface {
@@ -63,6 +65,10 @@ type writer interface {
 	AddRoute(r rtnl.Route, prepend bool) error
 	DelRoute(r rtnl.Route) error
 	SetSysctl(path, value string) error
+	SetQdisc(q rtnl.Qdisc) error
+	DelQdisc(q rtnl.Qdisc) error
+	RedirectIngress(from, to int) error
+	NoIngress(index int) error
 }
 
 var _ kernel = (*rtnl.Conn)(nil)

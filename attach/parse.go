@@ -24,6 +24,7 @@ type Words struct {
 	Family   string // -a
 	MTU      string // --mtu
 	Mode     string // --mode
+	Shape    ShapeWords
 
 	DirectPhys    bool // --direct-phys
 	ForcePhys     bool // --force-phys
@@ -60,6 +61,9 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.Mode, err = parseMode(w.Mode); err != nil {
+		return Spec{}, err
+	}
+	if s.Shape, err = w.Shape.parse(); err != nil {
 		return Spec{}, err
 	}
 	return s, checkFamily(w.Family, s)

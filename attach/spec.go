@@ -54,6 +54,7 @@ type Spec struct {
 	VLAN     string           // the word after @, whose grammar the kind decides; "" for none
 	MTU      int              // bytes; 0: that of the bridge or parent
 	Mode     string           // of a macvlan or ipvlan; "" for its default
+	Shape    Reshape
 
 	NoDAD         bool // do not wait for duplicate address detection
 	ForcePhys     bool // lend a card although the host uses it
@@ -97,6 +98,7 @@ func (s Spec) Words() Words {
 		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
+		Shape:         s.Shape.words(),
 	}
 	if s.MTU != 0 {
 		w.MTU = strconv.Itoa(s.MTU)

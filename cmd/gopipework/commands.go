@@ -45,7 +45,7 @@ func commands(out *output) []*cli.Command {
 			Name:      attachName,
 			Usage:     "plug one more interface into a running guest (the word attach may be left out)",
 			ArgsUsage: "HOSTIF [-i IFNAME] [-l HOSTNAME] [-a FAMILY] GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]",
-			Flags: []cli.Flag{
+			Flags: append(shapeFlags(), []cli.Flag{
 				&cli.StringFlag{Name: "i", Usage: "the guest's end is called `IFNAME`", DefaultText: "eth1"},
 				&cli.StringFlag{Name: "l", Usage: "the host's end is called `HOSTNAME`", DefaultText: "v<IFNAME>pl<PID>"},
 				&cli.StringFlag{Name: "a", Usage: "address `FAMILY` (4, 6, inet, inet6), checked against the address"},
@@ -58,7 +58,7 @@ func commands(out *output) []*cli.Command {
 				&cli.BoolFlag{Name: "force-phys", Usage: "also one that has an address, a default route or a master"},
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up, and undo, after `DURATION`"),
-			},
+			}...),
 			Action: out.attachCommand,
 		},
 		{
@@ -76,12 +76,12 @@ func commands(out *output) []*cli.Command {
 			Name:      "link",
 			Usage:     "join two guests by a veth pair, with nothing between them",
 			ArgsUsage: "GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS",
-			Flags: []cli.Flag{
+			Flags: append(shapeFlags(), []cli.Flag{
 				&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends in `BYTES`", DefaultText: "1500"},
 				&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up, and undo, after `DURATION`"),
-			},
+			}...),
 			Action: out.linkCommand,
 		},
 		{
