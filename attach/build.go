@@ -29,6 +29,7 @@ type builder struct {
 	vlan  bridge.VLAN // on a switch
 	mtu   int
 	plan  *Plan
+	op    string // what it is about, for errors; "": an attach or a link
 }
 
 func newBuilder(s Spec, f Facts, at side, p *Plan) *builder {
@@ -159,7 +160,10 @@ func (b *builder) warn(format string, args ...any) {
 }
 
 func (b *builder) refuse(code fault.Code, format string, args ...any) *fault.Error {
-	if b.kind == KindVeth {
+	switch {
+	case b.op != "":
+		return fault.New(code, b.op, b.names.inner+" of "+b.f.Guest.Name, format, args...)
+	case b.kind == KindVeth:
 		return fault.New(code, "link", b.f.Guest.Name, format, args...)
 	}
 	return fault.New(code, "attach", b.HostIF.Name+" to "+b.f.Guest.Name, format, args...)

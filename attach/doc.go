@@ -22,6 +22,7 @@
 //	shape.go, inbound.go, shapewords.go      how fast and how well a link carries
 //	plan.go                                  carrying a plan out, and taking it back
 //	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind
+//	set.go, setbuild.go                      changing what is there
 //	machine.go, lock.go                      the namespaces, held open and locked
 //	attach.go, detach.go, list.go, gc.go     the things a caller can do
 //	ready.go                                 waiting for an interface; it changes nothing

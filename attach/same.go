@@ -24,7 +24,7 @@ func (b *builder) checkSame() error {
 	e := b.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
 		b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", "))
 	if set := strings.Join(flags, " "); len(flags) == 2*len(is) {
-		return e.WithHint("gopipework set %s %s %s changes it", b.Spec.Guest, b.names.inner, set)
+		return e.WithHint("gopipework set %s %s %s, or %s", b.Spec.Guest, b.names.inner, set, b.orDetach())
 	}
 	return e.WithHint("%s", b.orDetach())
 }
@@ -43,9 +43,11 @@ func (b *builder) differences() (is, asked, flags []string) {
 	}
 	if b.MTU != 0 && b.MTU != inner.MTU {
 		differ("MTU", inner.MTU, b.MTU)
+		flags = append(flags, "--mtu", itoa(b.MTU))
 	}
 	if there := addressesOf(inner, b.f.Addrs); !sameSet(there, b.Addrs) {
 		differ("address", orNone(there), orNone(b.Addrs))
+		flags = append(flags, "--addr", Spec{Addrs: b.Addrs}.addressWord())
 	}
 	if there := gatewaysOf(inner.Index, b.f.Routes); !sameSet(there, b.Gateways) {
 		differ("gateway", orNone(there), orNone(b.Gateways))

@@ -15,7 +15,7 @@ const attachName = "attach"
 // later are words that the contract reserves for commands that this version
 // does not have. A device of such a name is reached by "gopipework attach".
 var later = []string{
-	"doctor", "set", "watch", "apply", "destroy", "graph", "completion",
+	"doctor", "watch", "apply", "destroy", "graph", "completion",
 }
 
 var (
@@ -91,6 +91,7 @@ func commands(out *output) []*cli.Command {
 			Flags:     []cli.Flag{jsonFlag},
 			Action:    out.listCommand,
 		},
+		setTable(out),
 		{
 			Name:  "gc",
 			Usage: "take away what a killed run or a dead guest has left: half-made links, and what of ours nothing is on any more: rules, bridges, VLAN sub-interfaces",
