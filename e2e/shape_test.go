@@ -128,6 +128,15 @@ func TestShaping(t *testing.T) {
 				t.Errorf("list: %+v", s)
 			}
 			m.quiet("set", web.Word, "eth1", "--rate-in", "5mbit")
+			if kind.name == "ovs" {
+				m.quiet("set", web.Word, "eth1", "--vlan", "10,20-30")
+				if v := m.list(web.Word)[0].Host.VLAN; v != "10,20-30" {
+					t.Errorf("VLAN %v", v)
+				}
+				m.cut(web, "10.0.0.2")
+				m.quiet("set", web.Word, "eth1", "--vlan", "none")
+				m.reaches(web, "10.0.0.2")
+			}
 			m.quiet("detach", web.Word)
 			m.quiet("detach", db.Word)
 			check("after detach")
