@@ -75,7 +75,7 @@ type SetFacts struct {
 	Inside
 	Found *Pair // the attachment; nil: there is none of that name
 
-	OwnOn     *rtnl.Link // the bridge of the host's end; nil: none
+	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
 	PortVLANs []rtnl.PortVLAN
 	Switch    Switch            // that bridge, as a detach sees it
 	Sysctls   map[string]string // of the interface, by path; looked at only for addresses
@@ -146,6 +146,9 @@ func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
 				f.OwnOn, err = m.sides[host].LinkByIndex(own.Master)
 				return unlessNotFound(err)
 			})
+			if f.OwnOn != nil && f.OwnOn.Kind != "bridge" {
+				f.OwnOn = nil // Open vSwitch's
+			}
 			o.look("the VLANs of "+own.Name, func() error {
 				all, err := m.sides[host].PortVLANs()
 				f.PortVLANs = all[own.Index]

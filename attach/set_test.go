@@ -106,6 +106,7 @@ var setChanges = map[string]func(*SetFacts){
 			{Bridge: "ovsbr0", Name: f.Found.Port.Name, Mark: f.Found.Port.Alias, VLAN: bridge.VLAN{PVID: 10}},
 		}}}}
 	},
-	"shaped": func(f *SetFacts) { f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6}) },
-	"half":   func(f *SetFacts) { f.Found.State = Half },
+	"shaped":    func(f *SetFacts) { f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6}) },
+	"unplugged": func(f *SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
+	"half":      func(f *SetFacts) { f.Found.State = Half },
 }

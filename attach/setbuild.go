@@ -102,6 +102,9 @@ func (c *setter) setRateIn(want, have egress) error {
 	ifb := c.f.Shaped.Inbound
 	switch {
 	case want == have || !want.shapes() && !have.shapes() && ifb == nil:
+	case c.shapesPort() && c.f.OwnOn == nil:
+		return c.refuse(fault.Conflict, "%s is in no bridge", c.f.Found.Port.Name).
+			WithHint("if it is one of Open vSwitch, start that")
 	case c.shapesPort():
 		c.add(shapeLink{link: c.f.Found.Port.Name, want: want, have: have})
 	case ifb == nil:
