@@ -199,7 +199,7 @@ func parseQdisc(m []byte) (Qdisc, error) {
 	for _, a := range nested(m[nl.SizeofTcMsg:]) {
 		switch a.Attr.Type &^ unix.NLA_F_NESTED {
 		case nl.TCA_KIND:
-			q.Kind = nl.BytesToString(a.Value)
+			q.Kind = unix.ByteSliceToString(a.Value)
 		case nl.TCA_OPTIONS:
 			options = a.Value
 		}
