@@ -76,6 +76,7 @@ type Attachment struct {
 	Interface Interface `json:"interface"`
 	Host      Host      `json:"host"`
 	State     State     `json:"state"`
+	Shaping   *Shaping  `json:"shaping,omitempty"` // nil: none
 }
 
 // Interface is the guest's end.

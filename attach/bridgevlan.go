@@ -239,3 +239,66 @@ func (s setPortVLAN) String() string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// changePortVLANs puts a port that is there into other VLANs.
+type changePortVLANs struct {
+	port       string
+	want, have []rtnl.PortVLAN
+}
+
+func (s changePortVLANs) do(_ context.Context, m *machine) error {
+	i, err := m.find(end{host, s.port})
+	if err != nil {
+		return explain("find", s.port, err)
+	}
+	if err := s.change(m, i); err != nil {
+		return half(explain("change the VLANs of", s.port, err), changePortVLANs{s.port, s.have, s.want}.change(m, i), s)
+	}
+	return nil
+}
+
+func (s changePortVLANs) change(m *machine, index int) error {
+	if old := s.gone(); len(old) > 0 {
+		if err := m.sides[host].DelPortVLANs(index, old); err != nil {
+			return err
+		}
+	}
+	if len(s.want) == 0 {
+		return nil
+	}
+	return m.sides[host].AddPortVLANs(index, s.want)
+}
+
+// gone are those that are not wanted as they are.
+func (s changePortVLANs) gone() []rtnl.PortVLAN {
+	return slices.DeleteFunc(slices.Clone(s.have), func(v rtnl.PortVLAN) bool { return slices.Contains(s.want, v) })
+}
+
+func (s changePortVLANs) undo(_ context.Context, m *machine) error {
+	i, err := m.find(end{host, s.port})
+	if err == nil {
+		err = changePortVLANs{s.port, s.have, s.want}.change(m, i)
+	}
+	return ignoreAbsent("change the VLANs of", s.port, err)
+}
+
+func (s changePortVLANs) String() string {
+	var lines []string
+	for _, v := range s.gone() {
+		lines = append(lines, "bridge vlan del dev "+s.port+" vid "+bridge.TagRange{First: v.First, Last: v.Last}.String())
+	}
+	for _, v := range s.want {
+		if slices.Contains(s.have, v) {
+			continue
+		}
+		w := "bridge vlan add dev " + s.port + " vid " + bridge.TagRange{First: v.First, Last: v.Last}.String()
+		if v.PVID {
+			w += " pvid"
+		}
+		if v.Untagged {
+			w += " untagged"
+		}
+		lines = append(lines, w)
+	}
+	return strings.Join(lines, "\n")
+}

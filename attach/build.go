@@ -29,6 +29,7 @@ type builder struct {
 	vlan  bridge.VLAN // on a switch
 	mtu   int
 	plan  *Plan
+	op    string // what it is about, for errors; "": an attach or a link
 
 	replies *replies // nil: not looked at
 }
@@ -52,6 +53,9 @@ func Build(s Spec, f Facts) (Plan, error) {
 	if b.Has(true) && b.mtu < minMTU6 {
 		return Plan{}, b.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", b.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
 	}
+	if err := b.checkShape(b.shape()); err != nil {
+		return Plan{}, err
+	}
 	if b.complete() {
 		if err := b.checkSame(); err != nil {
 			return Plan{}, err
@@ -66,6 +70,7 @@ func Build(s Spec, f Facts) (Plan, error) {
 		return Plan{}, err
 	}
 	b.plug.join(b)
+	b.shapeInner()
 	if err := b.inet(); err != nil {
 		return Plan{}, err
 	}
@@ -132,6 +137,7 @@ func (b *builder) clear() {
 	case b.f.Card.Home != nil:
 		b.add(bringHome{place: b.place, loan: *b.f.Card.Loan, home: b.f.Card.Home})
 	}
+	b.clearInbound()
 	switch {
 	case b.f.Own != nil:
 		b.add(delLink{b.f.Own.Name, b.f.Own.Index})
@@ -159,7 +165,10 @@ func (b *builder) warn(format string, args ...any) {
 }
 
 func (b *builder) refuse(code fault.Code, format string, args ...any) *fault.Error {
-	if b.kind == KindVeth {
+	switch {
+	case b.op != "":
+		return fault.New(code, b.op, b.names.inner+" of "+b.f.Guest.Name, format, args...)
+	case b.kind == KindVeth:
 		return fault.New(code, "link", b.f.Guest.Name, format, args...)
 	}
 	return fault.New(code, "attach", b.HostIF.Name+" to "+b.f.Guest.Name, format, args...)
@@ -212,8 +221,12 @@ func (b *builder) done() Plan {
 			Addresses: append([]netip.Prefix{}, b.Addrs...),
 			Gateway:   append([]netip.Addr{}, b.Gateways...),
 		},
-		Host:  Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.kind, b.tag) + b.vlan.String()},
-		State: Complete,
+		Host:    Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.kind, b.tag) + b.vlan.String()},
+		State:   Complete,
+		Shaping: shapingOrNil(b.shape()),
+	}
+	if b.complete() {
+		a.Shaping = shapingOrNil(b.f.Shaped.shaping())
 	}
 	if b.kind.pair() {
 		a.Host.Port = b.names.port
@@ -276,6 +289,9 @@ func (b *builder) checkFree() error {
 		return b.innerTaken()
 	}
 	if err := b.plug.free(b); err != nil {
+		return err
+	}
+	if err := b.checkInbound(); err != nil {
 		return err
 	}
 	for _, p := range b.Addrs {

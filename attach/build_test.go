@@ -105,7 +105,8 @@ func errorText(err error) string {
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
-		"--default": &w.Default, "--metric": &w.Metric}
+		"--default": &w.Default, "--metric": &w.Metric,
+		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	bools := map[string]*bool{"--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
 	args := strings.Fields(line)
@@ -282,6 +283,20 @@ var factChanges = map[string]func(*Facts){
 		f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "macvlan", Mode: "bridge", Group: Group, MTU: 1500, Up: true,
 			MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Peer: 20, PeerNS: 5, Alias: "gopipework docker:0123456789ab eth1 web"}
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
+	},
+	// shaped has the attachment be so, on a bridge or inside the guest.
+	"shaped": func(f *Facts) {
+		f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6})
+		if f.Own == nil {
+			f.Shaped.Inbound = &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: Group}
+		}
+	},
+	"inbound-left": func(f *Facts) {
+		left := &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: Group}
+		f.Links, f.LeftInbounds = append(f.Links, left), []*rtnl.Link{left}
+	},
+	"inbound-taken": func(f *Facts) {
+		f.Links = append(f.Links, &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "dummy"})
 	},
 	"macvlan-half": func(f *Facts) { f.Inner.Alias, f.Inner.Up = "", false },
 	"our-gateway": func(f *Facts) {

@@ -36,6 +36,7 @@ type DetachFacts struct {
 	Guest   GuestInfo
 	Ours    []Pair       // what is ours between the host and this guest
 	Foreign []*rtnl.Link // the guest's other links
+	Left    []*rtnl.Link // ifbs of ours that nothing is sent to
 	Bridges map[int]Switch
 	OVS     bridge.OVS      // looked at only if a pair is in it
 	InUse   map[string]bool // its bridges that somebody has given an address
@@ -53,6 +54,8 @@ type Pair struct {
 	Port  *rtnl.Link
 	Child *rtnl.Link
 	Lent  *Lent
+
+	Inbound *rtnl.Link // the ifb that what comes in is sent through; nil: none
 }
 
 // index is that of the guest's end.
@@ -157,8 +160,16 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 		return f, err
 	}
 	links, err := m.sides[guest].Links()
-	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] })
-	return f, explain("list links of", m.guests[guest].Name, err)
+	if err != nil {
+		return f, explain("list links of", m.guests[guest].Name, err)
+	}
+	ifbs, err := findInbounds(m.sides[guest], links)
+	for i := range f.Ours {
+		f.Ours[i].Inbound = ifbs.of[f.Ours[i].index()]
+	}
+	f.Left = ifbs.left
+	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || isInbound(l) })
+	return f, explain("read queues of", m.guests[guest].Name, err)
 }
 
 // observeChildren looks at what of ours is in the guest alone.
@@ -281,6 +292,9 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 		d.plan.Attachments = append(d.plan.Attachments, c.Attachment)
 		d.take(c)
 	}
+	if sel.All {
+		d.inbounds(f.Left...)
+	}
 	d.parents()
 	d.switches()
 	d.ovs()
@@ -325,6 +339,9 @@ func (d *detacher) take(c Pair) {
 	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
 		d.links = append(d.links, releaseLease{place{guest, d.f.Guest.enter()}, c.Interface.Name, kept.Ask.Index})
 	}
+	if c.Inbound != nil {
+		d.inbounds(c.Inbound)
+	}
 	if c.Lent != nil {
 		if c.Lent.Link != nil {
 			d.inners[c.Lent.Link.Index] = true
@@ -348,6 +365,14 @@ func (d *detacher) take(c Pair) {
 	d.going[c.Port.Index] = true
 	if c.Port.PeerNS == d.f.GuestNS {
 		d.inners[c.Port.Peer] = true
+	}
+}
+
+// inbounds plans for ifbs in the guest to go: after the link, which without it
+// would lose all that comes in.
+func (d *detacher) inbounds(links ...*rtnl.Link) {
+	for _, l := range links {
+		d.last = append(d.last, delInner{place{guest, d.f.Guest.enter()}, l.Name, l.Index})
 	}
 }
 

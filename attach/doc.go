@@ -20,8 +20,10 @@
 //	child.go, vlanparent.go, ipoib.go        macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
 //	phys.go, loan.go, lent.go                a network card itself, and how it comes home
 //	link.go, linkbuild.go                    a veth pair between two guests
+//	shape.go, inbound.go, shapewords.go      how fast and how well a link carries
 //	plan.go                                  carrying a plan out, and taking it back
 //	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind
+//	set.go, setbuild.go                      changing what is there
 //	machine.go, lock.go                      the namespaces, held open and locked
 //	attach.go, detach.go, list.go, gc.go     the things a caller can do
 //	ready.go                                 waiting for an interface; it changes nothing

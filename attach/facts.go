@@ -62,6 +62,9 @@ type Inside struct {
 	Lease *lease.Kept // that is kept for Inner; nil: none
 	RA    bool        // Inner accepts router advertisements
 
+	Shaped       Shaped       // of Inner
+	LeftInbounds []*rtnl.Link // ifbs of ours that nothing is sent to
+
 	NoIPv6  bool // its kernel has no IPv6
 	IPv6Off bool // it is there, and off on new interfaces
 }
@@ -106,6 +109,17 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 		})
 	}
 	o.look("the guest's links", func() (err error) { in.Links, err = k.Links(); return err })
+	o.look("the guest's queues", func() (err error) {
+		if in.Inner != nil {
+			in.Shaped, err = readShaped(k, in.Inner.Index)
+		}
+		if err == nil {
+			var found inbounds
+			found, err = findInbounds(k, in.Links)
+			in.LeftInbounds = found.left
+		}
+		return err
+	})
 	o.look("the guest's addresses", func() (err error) { in.Addrs, err = k.Addrs(); return err })
 	o.look("the guest's routes", func() error {
 		all, err := k.AllRoutes()
@@ -138,6 +152,7 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
 	f.Own = o.hostEnd(f.Inner, f.GuestNS)
+	o.shapedAt(o.host, f.Own, &f.Shaped)
 	if f.Own != nil && f.Own.Master != 0 {
 		o.look("the bridge of "+f.Own.Name, func() (err error) { f.OwnOn, err = o.host.LinkByIndex(f.Own.Master); return unlessNotFound(err) })
 	}

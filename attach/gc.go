@@ -20,12 +20,22 @@ type GCFacts struct {
 	Rules     []bridge.Rule      // ours, of any bridge
 	Abandoned map[int]Attachment // half-made pairs that nobody works on, by their end's index
 	Inside    []HalfInside       // half-made links that are in a guest alone, and that nobody works on
+	Left      []LeftInbound      // ifbs in guests that nobody works on
 	OVS       bridge.OVS
 	HostID    string  // of this host, as in hostKey
 	Strays    []Stray // cards that are lent to nobody any more
 	Warnings  []string
 	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
 	Replies   []delRepliesIn // source routing that stands for nothing, in guests that nobody works on
+}
+
+// LeftInbound is an ifb of ours in a guest that nothing is sent to, or only what
+// comes in by a link that goes.
+type LeftInbound struct {
+	path  string // of the guest's namespace
+	inode uint64
+	name  string
+	index int
 }
 
 // HalfInside is a link of ours that a killed run has left in a guest.
@@ -207,7 +217,10 @@ func (o *gcObserver) insides(m *machine, f *GCFacts) error {
 		if err := o.children(m, ns, guest, f); err != nil {
 			return err
 		}
-		return o.replies(m, ns, guest, f)
+		if err := o.replies(m, ns, guest, f); err != nil {
+			return err
+		}
+		return o.inbounds(m, ns, guest, f)
 	})
 	o.strayLoans(m.sides[host], all, held, f)
 	return err
@@ -272,6 +285,36 @@ func (o *gcObserver) replies(m *machine, ns *namespace, guest kernel, f *GCFacts
 	return nil
 }
 
+// inbounds finds the ifbs in a guest that have nothing to do, or will have when
+// half-made links have gone.
+func (o *gcObserver) inbounds(m *machine, ns *namespace, guest kernel, f *GCFacts) error {
+	links, err := guest.Links()
+	if err != nil {
+		return err
+	}
+	found, err := findInbounds(guest, links)
+	if err != nil || len(found.left)+len(found.of) == 0 {
+		return err
+	}
+	hostNS, err := guest.NamespaceID(m.hostNS)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		_, abandoned := f.Abandoned[l.Peer]
+		goes := abandoned && isOurs(l) && l.Kind == "veth" && l.PeerNS == hostNS || f.going(user{l, ns.inode})
+		if ifb := found.of[l.Index]; ifb != nil && goes {
+			found.left = append(found.left, ifb)
+		}
+	}
+	for _, l := range found.left {
+		if o.idle(ns) {
+			f.Left = append(f.Left, LeftInbound{ns.path, ns.inode, l.Name, l.Index})
+		}
+	}
+	return nil
+}
+
 // BuildGC decides what goes.
 func BuildGC(f GCFacts) Plan {
 	p := Plan{Attachments: []Attachment{}, Warnings: f.Warnings}
@@ -285,6 +328,9 @@ func BuildGC(f GCFacts) Plan {
 	for _, h := range f.Inside {
 		p.Attachments = append(p.Attachments, h.Attachment)
 		links = append(links, delHalf{h.path, h.Guest.NetNS, h.Interface.Name, h.index})
+	}
+	for _, l := range f.Left {
+		links = append(links, delHalf{l.path, l.inode, l.name, l.index})
 	}
 	p.Steps = append(p.Steps, f.deadPorts()...)
 	for _, r := range f.Rules {

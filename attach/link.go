@@ -13,8 +13,9 @@ import (
 // LinkWords are the words of a link line, each as it was typed.
 type LinkWords struct {
 	Ends  [2]EndWords
-	MTU   string // --mtu
-	NoDAD bool   // --nodad
+	MTU   string     // --mtu
+	NoDAD bool       // --nodad
+	Shape ShapeWords // of what either end sends and gets
 }
 
 // EndWords are those of one end.
@@ -46,6 +47,9 @@ func ParseLink(w LinkWords) (LinkSpec, error) {
 			return s, err
 		}
 		if end.MTU, err = parseMTU(w.MTU, end.Has(true)); err != nil {
+			return s, err
+		}
+		if end.Shape, err = w.Shape.parse(); err != nil {
 			return s, err
 		}
 	}

@@ -20,6 +20,9 @@ func BuildLink(s LinkSpec, f LinkFacts) (Plan, error) {
 		b := newBuilder(s.Ends[i], Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at, plan)
 		b.kind, b.plug = KindVeth, linkPlug{}
 		b.mtu = b.linkMTU()
+		if err := b.checkShape(b.shape()); err != nil {
+			return Plan{}, err
+		}
 		ends[i] = b
 	}
 	if f.joined() && ends[0].complete() && ends[1].complete() {
@@ -59,6 +62,8 @@ func newLink(ends [2]*builder, half bool) error {
 	a.clear()
 	if !half { // otherwise b's end goes with a's
 		b.clear()
+	} else {
+		b.clearInbound()
 	}
 	a.add(addPair{
 		place: a.place, inner: a.names.inner, mac: a.mac(),
@@ -67,6 +72,7 @@ func newLink(ends [2]*builder, half bool) error {
 	for _, e := range ends {
 		e.sysctls()
 		e.up()
+		e.shapeInner()
 	}
 	for _, ipv6 := range []bool{false, true} {
 		for _, e := range ends {

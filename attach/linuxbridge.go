@@ -39,6 +39,7 @@ func (linuxBridge) join(b *builder) {
 	b.filtering()
 	b.firewall()
 	b.pair(b.HostIF.Name)
+	b.shapePort()
 	b.sysctls()
 	b.up()
 	b.add(awaitForwarding{port: b.names.port, bridge: b.HostIF.Name})

@@ -85,6 +85,7 @@ type describer struct {
 	host  kernel
 	vlans map[int][]rtnl.PortVLAN // nil: not looked at
 	ovs   *bridge.OVS             // nil: not looked at
+	queue []rtnl.Qdisc            // nil: not looked at
 }
 
 // describe tells it of one. Its namespace is nil if it could not be found. The
@@ -109,6 +110,9 @@ func (d *describer) describe(l *rtnl.Link, ns *namespace) (Attachment, error) {
 		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", itoa(ns.pid), "pid:"+itoa(ns.pid)
 	}
 	err := ns.read(&a, l.Peer)
+	if err == nil {
+		err = d.shapedIn(l, &a)
+	}
 	if errors.Is(err, rtnl.ErrNotFound) {
 		// The guest has deleted or moved its end. If deleted, ours is gone
 		// too; if moved, the mark says what there is to say.
@@ -156,5 +160,23 @@ func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 	if p, ok := d.ovs.Port(l.Name); ok {
 		h.Kind, h.Name, h.VLAN = string(KindOVS), p.Bridge, p.VLAN.String()
 	}
+	return nil
+}
+
+// shapedIn adds what the host's end does to what the guest gets.
+func (d *describer) shapedIn(l *rtnl.Link, a *Attachment) (err error) {
+	if d.queue == nil {
+		if d.queue, err = d.host.Qdiscs(); err != nil {
+			return explain("read", "the host's queues", err)
+		}
+	}
+	var s Shaping
+	if a.Shaping != nil {
+		s = *a.Shaping
+	}
+	if in := (Shaped{In: qdiscsOf(l.Index, d.queue)}).shaping(); s.RateIn == 0 {
+		s.RateIn = in.RateIn
+	}
+	a.Shaping = shapingOrNil(s)
 	return nil
 }

@@ -152,6 +152,9 @@ ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set
 		"--route 10.5.0.0/16,via=192.168.1.3 --route 2001:db8:5::/48,via=2001:db8::3,metric=5,table=77", guest: twoDefaults},
 	{name: "behind, on a macvlan", line: "nic0 web 192.168.1.2/24,2001:db8::2/64@192.168.1.1,2001:db8::1 --nodad --source-routing --default keep",
 		host: "ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up", guest: twoDefaults},
+	{name: "shaped bridge", line: "brtest web 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit"},
+	{name: "shaped macvlan", line: "nic0 web 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit", host: `
+ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up`},
 }
 
 // twoDefaults make a guest that has default routes of both families.

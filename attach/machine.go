@@ -43,6 +43,8 @@ type reader interface {
 	Rules() ([]rtnl.Rule, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
 	Sysctl(path string) (string, error)
+	Qdiscs() ([]rtnl.Qdisc, error)
+	Redirect(from int) (int, error)
 }
 
 type writer interface {
@@ -69,6 +71,10 @@ type writer interface {
 	AddRule(r rtnl.Rule) error
 	DelRule(r rtnl.Rule) error
 	SetSysctl(path, value string) error
+	SetQdisc(q rtnl.Qdisc) error
+	DelQdisc(q rtnl.Qdisc) error
+	RedirectIngress(from, to int) error
+	NoIngress(index int) error
 }
 
 var _ kernel = (*rtnl.Conn)(nil)

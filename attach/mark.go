@@ -51,9 +51,10 @@ const bridgeMark = markWord + " bridge"
 
 // names are the names that an attachment will have.
 type names struct {
-	inner string // inside the guest
-	port  string // of the host's end
-	alt   string // the host's end's alternative name; "" where none fits
+	inner   string // inside the guest
+	port    string // of the host's end
+	alt     string // the host's end's alternative name; "" where none fits
+	inbound string // of the ifb in the guest, where one is needed
 }
 
 // maxAltName is ALTIFNAMSIZ without its terminating zero.
@@ -72,6 +73,7 @@ func namesFor(s Spec, g GuestInfo, base *rtnl.Link) names {
 	if n.port == "" {
 		n.port = portName(n.inner, g)
 	}
+	n.inbound = inboundName(n.inner)
 	if alt := markWord + "." + g.Name + "." + n.inner; len(alt) <= maxAltName && !strings.ContainsAny(alt, "/: ") {
 		n.alt = alt
 	}

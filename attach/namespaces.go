@@ -174,6 +174,11 @@ func (ns *namespace) read(a *Attachment, index int) error {
 	if err != nil {
 		return explain("read routes of", l.Name, err)
 	}
+	shaped, err := readShaped(ns.links, index)
+	if err != nil {
+		return explain("read queues of", l.Name, err)
+	}
+	a.Shaping = shapingOrNil(shaped.shaping())
 	a.Interface = Interface{
 		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
 		Addresses: addressesIn(l, addrs), Gateway: gatewaysOf(index, routes),

@@ -221,3 +221,26 @@ func (s checksums) do(_ context.Context, m *machine) error {
 func (s checksums) undo(context.Context, *machine) error { return nil }
 
 func (s checksums) String() string { return s.enter + "ethtool -K " + s.inner + " tx off" }
+
+// changeOVSVLAN puts a port of ours into another VLAN.
+type changeOVSVLAN struct {
+	bridge.OVSPort
+	want bridge.VLAN
+}
+
+func (s changeOVSVLAN) do(ctx context.Context, m *machine) error {
+	err := m.sides[host].Run(func() error { return s.SetVLAN(ctx, s.want) })
+	if err == nil {
+		return nil
+	}
+	// A command that was ended in the middle may have done it.
+	undoing, cancel := context.WithTimeout(context.Background(), undoTimeout)
+	defer cancel()
+	return half(err, s.undo(undoing, m), s)
+}
+
+func (s changeOVSVLAN) undo(ctx context.Context, m *machine) error {
+	return m.sides[host].Run(func() error { return s.SetVLAN(ctx, s.VLAN) })
+}
+
+func (s changeOVSVLAN) String() string { return s.SetVLANCommand(s.want) }

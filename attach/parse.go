@@ -26,6 +26,7 @@ type Words struct {
 	Mode     string // --mode
 	Default  string // --default
 	Metric   string // --metric
+	Shape    ShapeWords
 
 	Routes []string // --route, each
 
@@ -69,6 +70,9 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.Mode, err = parseMode(w.Mode); err != nil {
+		return Spec{}, err
+	}
+	if s.Shape, err = w.Shape.parse(); err != nil {
 		return Spec{}, err
 	}
 	if err := parseRouting(w, &s); err != nil {

@@ -17,17 +17,21 @@ import (
 // complete: nil if it is the same. A difference is refused, saying what is
 // there.
 func (b *builder) checkSame() error {
-	is, asked := b.differences()
+	is, asked, flags := b.differences()
 	if len(is) == 0 {
 		return nil
 	}
-	return b.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
-		b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", ")).
-		WithHint("%s", b.orDetach())
+	e := b.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
+		b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", "))
+	if set := strings.Join(flags, " "); len(flags) == 2*len(is) {
+		return e.WithHint("gopipework set %s %s %s, or %s", b.Spec.Guest, b.names.inner, set, b.orDetach())
+	}
+	return e.WithHint("%s", b.orDetach())
 }
 
-// differences returns what is there and what is asked, only where they differ.
-func (b *builder) differences() (is, asked []string) {
+// differences returns what is there and what is asked, only where they differ;
+// and the flags of set that change it, where there are any.
+func (b *builder) differences() (is, asked, flags []string) {
 	differ := func(what string, there, want any) {
 		is = append(is, fmt.Sprintf("%s %v", what, there))
 		asked = append(asked, fmt.Sprintf("%v", want))
@@ -39,9 +43,11 @@ func (b *builder) differences() (is, asked []string) {
 	}
 	if b.MTU != 0 && b.MTU != inner.MTU {
 		differ("MTU", inner.MTU, b.MTU)
+		flags = append(flags, "--mtu", itoa(b.MTU))
 	}
 	if there := addressesOf(inner, b.f.Addrs); b.From.Kind == FromLine && b.f.Lease == nil && !sameSet(there, b.Addrs) {
 		differ("address", orNone(there), orNone(b.Addrs))
+		flags = append(flags, "--addr", Spec{Addrs: b.Addrs}.addressWord())
 	}
 	b.dhcpDiffers(differ)
 	b.slaacDiffers(differ)
@@ -50,7 +56,7 @@ func (b *builder) differences() (is, asked []string) {
 	}
 	b.routesDiffer(differ)
 	b.repliesDiffer(differ)
-	return is, asked
+	return is, asked, append(flags, b.shapeDiffers(differ)...)
 }
 
 // addressesOf returns the addresses that somebody set on a link: not those that

@@ -55,6 +55,7 @@ type Spec struct {
 	VLAN     string           // the word after @, whose grammar the kind decides; "" for none
 	MTU      int              // bytes; 0: that of the bridge or parent
 	Mode     string           // of a macvlan or ipvlan; "" for its default
+	Shape    Reshape
 
 	Keep          bool    // the guest's default route stays, ours goes behind it
 	Metric        int     // of the default route; 0: whatever puts it in its place
@@ -103,6 +104,7 @@ func (s Spec) Words() Words {
 		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
+		Shape:         s.Shape.words(),
 		SourceRouting: s.SourceRouting,
 	}
 	if s.Keep {

@@ -139,10 +139,11 @@ func (s setLink) words() string {
 }
 
 // setSysctl sets a sysctl of our interface in a guest. It goes with the
-// interface, so there is nothing to undo.
+// interface: there is nothing to undo, unless that stays.
 type setSysctl struct {
 	place
 	path, value string
+	was         string // undo sets it to that; "": it does not
 }
 
 func (s setSysctl) do(_ context.Context, m *machine) error {
@@ -154,7 +155,12 @@ func (s setSysctl) do(_ context.Context, m *machine) error {
 	return explain("set sysctl", "net/"+s.path+" of "+m.guests[s.side].Name, err)
 }
 
-func (s setSysctl) undo(context.Context, *machine) error { return nil }
+func (s setSysctl) undo(ctx context.Context, m *machine) error {
+	if s.was == "" {
+		return nil
+	}
+	return setSysctl{place: s.place, path: s.path, value: s.was}.do(ctx, m)
+}
 
 func (s setSysctl) String() string {
 	return s.enter + "sysctl -qw net/" + s.path + "=" + s.value

@@ -204,6 +204,24 @@ func (v VLAN) ovsColumns() []string {
 	return columns
 }
 
+// setVLANArgs make the columns those of v, in one transaction.
+func (p OVSPort) setVLANArgs(v VLAN) []string {
+	args := []string{"clear", "Port", p.Name, "tag", "trunks", "vlan_mode"}
+	if columns := v.ovsColumns(); len(columns) > 0 {
+		args = append(append(args, "--", "set", "Port", p.Name), columns...)
+	}
+	if v.IsZero() {
+		return append(args, "--", "remove", "Interface", p.Name, "external_ids", ovsVLANKey)
+	}
+	return append(args, "--", "set", "Interface", p.Name, ovsID(ovsVLANKey, v.String()))
+}
+
+// ovsVLANKey is where pipework writes the VLAN down.
+const ovsVLANKey = "pipework.vlan"
+
+// SetVLANCommand is the same as a person would type it.
+func (p OVSPort) SetVLANCommand(v VLAN) string { return ovsCommand(p.setVLANArgs(v)) }
+
 func ovsCommand(args []string) string { return shell.Line(append([]string{"ovs-vsctl"}, args...)) }
 
 func ovsID(key, value string) string { return "external_ids:" + ovsQuote(key) + "=" + ovsQuote(value) }

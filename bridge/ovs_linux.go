@@ -152,6 +152,18 @@ func (p OVSPort) Add(ctx context.Context) error {
 	return err
 }
 
+// SetVLAN puts a port that is there into the VLAN, in one transaction, and
+// waits until ovs-vswitchd has done so. After a timeout nobody knows whether it
+// has.
+func (p OVSPort) SetVLAN(ctx context.Context, v VLAN) error {
+	const op = "change the VLAN of Open vSwitch port"
+	if err := checkOVSName(op, p.Name, p.Name); err != nil {
+		return err
+	}
+	_, err := vsctl(ctx, p.setVLANArgs(v)...)
+	return ovsFault(op, p.Name, err)
+}
+
 // checkTaken looks whether ovs-vswitchd has taken the link. ovs-vsctl exits
 // with 0 whether or not.
 func (p OVSPort) checkTaken(ctx context.Context, op string) error {

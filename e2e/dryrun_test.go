@@ -33,6 +33,8 @@ func TestDryRun(t *testing.T) {
 		{"existing bridge, down", "ip link add lan2 address 02:00:00:00:00:99 type bridge", "", "lan2 GUEST fd00::2/64 U:web1"},
 		{"MTU", "", "", "br1 --mtu 1300 GUEST 192.168.1.2/24"},
 		{"IPv6 off in the guest", "", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6", "br1 GUEST fd00::2/64"},
+		{"shaped", "", "", "br1 GUEST 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit"},
+		{"shaped macvlan", "ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up", "", "nic0 GUEST 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit"},
 		{"no firewall", "", "", "br1 --no-firewall GUEST 192.168.1.2/24"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -75,7 +77,7 @@ func samePasted(m *machine, g *host.Guest, word string, words []string, left boo
 	}
 	for l := range strings.Lines(plan) {
 		f := strings.Fields(l)
-		if len(f) == 0 || !strings.HasPrefix(l, "#") && !slices.Contains([]string{"ip", "bridge", "nsenter", "iptables", "ip6tables"}, f[0]) {
+		if len(f) == 0 || !strings.HasPrefix(l, "#") && !slices.Contains([]string{"ip", "bridge", "nsenter", "tc", "iptables", "ip6tables"}, f[0]) {
 			m.t.Errorf("not a command that a person would type: %q", l)
 		}
 	}

@@ -6,7 +6,7 @@ set -euo pipefail
 
 declare -A package=(
 	[dockerd]=docker.io [containerd]=containerd [runc]=runc
-	[iptables]=iptables [ip]=iproute2 [bridge]=iproute2
+	[iptables]=iptables [ip]=iproute2 [bridge]=iproute2 [tc]=iproute2 [ss]=iproute2 [iperf3]=iperf3
 	[busybox]=busybox-static [nsenter]=util-linux [unshare]=util-linux [setpriv]=util-linux
 	[dnsmasq]=dnsmasq-base [ps]=procps [modprobe]=kmod [grep]=grep [sed]=sed
 )

@@ -59,6 +59,7 @@ var requirements = map[string][]string{
 	"root":       {"ip", "bridge", "nsenter", "unshare", "iptables", "iptables-save", "busybox"},
 	"docker":     {"dockerd", "containerd", "runc", "docker"},
 	"ovs":        {"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"},
+	"iperf3":     {"iperf3", "tc", "ss"},
 	"podman":     {"podman", "conmon"},
 	"lxc":        {"lxc-create", "lxc-start", "lxc-info"},
 	"containerd": {"containerd", "ctr", "runc"},
@@ -317,7 +318,14 @@ type (
 			Port string `json:"port"`
 			VLAN any    `json:"vlan"`
 		} `json:"host"`
-		State string `json:"state"`
+		State   string `json:"state"`
+		Shaping *struct {
+			RateIn  string `json:"rate_in"`
+			RateOut string `json:"rate_out"`
+			Loss    string `json:"loss"`
+			Delay   string `json:"delay"`
+			Jitter  string `json:"jitter"`
+		} `json:"shaping"`
 	}
 	attachResult struct {
 		Attachment attachment `json:"attachment"`

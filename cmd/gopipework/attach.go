@@ -47,10 +47,12 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
-	for _, name := range []string{"i", "l", "a", "mtu", "mode", "default", "metric"} {
-		if c.IsSet(name) && c.String(name) == "" {
-			return w, fault.BadWord("read flag", dashed(name), "its value is empty")
-		}
+	if err := noneEmpty(c, "i", "l", "a", "mtu", "mode", "default", "metric"); err != nil {
+		return w, err
+	}
+	var err error
+	if w.Shape, err = shapeWords(c); err != nil {
+		return w, err
 	}
 	if strings.Contains(w.Guest, "/") && strings.Count(w.Address, "/") == 0 && !strings.HasPrefix(w.Guest, "/") {
 		return w, fault.BadWord("read guest", w.Guest, "it looks like the address, which comes after the guest").

@@ -15,7 +15,7 @@ const attachName = "attach"
 // later are words that the contract reserves for commands that this version
 // does not have. A device of such a name is reached by "gopipework attach".
 var later = []string{
-	"doctor", "set", "watch", "apply", "destroy", "graph", "completion",
+	"doctor", "watch", "apply", "destroy", "graph", "completion",
 }
 
 var (
@@ -45,7 +45,7 @@ func commands(out *output) []*cli.Command {
 			Name:      attachName,
 			Usage:     "plug one more interface into a running guest (the word attach may be left out)",
 			ArgsUsage: "HOSTIF [-i IFNAME] [-l HOSTNAME] [-a FAMILY] GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]",
-			Flags: []cli.Flag{
+			Flags: append(shapeFlags(), []cli.Flag{
 				&cli.StringFlag{Name: "i", Usage: "the guest's end is called `IFNAME`", DefaultText: "eth1"},
 				&cli.StringFlag{Name: "l", Usage: "the host's end is called `HOSTNAME`", DefaultText: "v<IFNAME>pl<PID>"},
 				&cli.StringFlag{Name: "a", Usage: "address `FAMILY` (4, 6, inet, inet6), checked against the address"},
@@ -62,7 +62,7 @@ func commands(out *output) []*cli.Command {
 				&cli.BoolFlag{Name: "force-phys", Usage: "also one that has an address, a default route or a master"},
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up, and undo, after `DURATION`"),
-			},
+			}...),
 			Action: out.attachCommand,
 		},
 		{
@@ -80,12 +80,12 @@ func commands(out *output) []*cli.Command {
 			Name:      "link",
 			Usage:     "join two guests by a veth pair, with nothing between them",
 			ArgsUsage: "GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS",
-			Flags: []cli.Flag{
+			Flags: append(shapeFlags(), []cli.Flag{
 				&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends in `BYTES`", DefaultText: "1500"},
 				&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up, and undo, after `DURATION`"),
-			},
+			}...),
 			Action: out.linkCommand,
 		},
 		{
@@ -95,6 +95,7 @@ func commands(out *output) []*cli.Command {
 			Flags:     []cli.Flag{jsonFlag},
 			Action:    out.listCommand,
 		},
+		setTable(out),
 		{
 			Name:  "gc",
 			Usage: "take away what a killed run or a dead guest has left: half-made links, and what of ours nothing is on any more: rules, bridges, VLAN sub-interfaces",

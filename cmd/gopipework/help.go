@@ -53,7 +53,7 @@ func (o *output) usage() {
 	if o.json {
 		return
 	}
-	fmt.Fprintf(o.stderr, "usage: %s\n       gopipework detach GUEST [IFNAME]\n       gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS\n       gopipework list [GUEST]\n       gopipework exec GUEST -- COMMAND...\n       gopipework route|rule|tc GUEST ARGS...\n       gopipework wait GUEST [IFNAME]\n       gopipework --wait [-i IFNAME] [-- COMMAND...]\n       gopipework gc\n       gopipework help\n", synopsis)
+	fmt.Fprintf(o.stderr, "usage: %s\n       gopipework detach GUEST [IFNAME]\n       gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS\n       gopipework list [GUEST]\n       gopipework set GUEST IFNAME --rate-out 10mbit ...\n       gopipework exec GUEST -- COMMAND...\n       gopipework route|rule|tc GUEST ARGS...\n       gopipework wait GUEST [IFNAME]\n       gopipework --wait [-i IFNAME] [-- COMMAND...]\n       gopipework gc\n       gopipework help\n", synopsis)
 }
 
 // help explains one command, or all of it for "".

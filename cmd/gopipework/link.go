@@ -18,8 +18,12 @@ func (o *output) linkCommand(c *cli.Context) error {
 			WithHint("gopipework link web 10.0.0.1/30 db 10.0.0.2/30")
 	}
 	words := attach.LinkWords{MTU: c.String("mtu"), NoDAD: c.Bool("nodad")}
-	if c.IsSet("mtu") && words.MTU == "" {
-		return fault.BadWord("read flag", "--mtu", "its value is empty")
+	if err := noneEmpty(c, "mtu"); err != nil {
+		return err
+	}
+	var err error
+	if words.Shape, err = shapeWords(c); err != nil {
+		return err
 	}
 	for i := range words.Ends {
 		e := &words.Ends[i]

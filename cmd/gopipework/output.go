@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -134,11 +135,22 @@ func (o *output) list(all []attach.Attachment) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE")
+	shaped := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Shaping != nil })
+	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
+	if shaped {
+		head += "\tSHAPING"
+	}
+	fmt.Fprintln(w, head)
 	for _, a := range all {
 		row := []string{
 			a.Guest.Word(), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
 			hostWord(a.Host), a.Host.Port, string(a.State),
+		}
+		switch {
+		case a.Shaping != nil:
+			row = append(row, a.Shaping.String())
+		case shaped:
+			row = append(row, "")
 		}
 		for i, cell := range row {
 			if row[i] = clean(cell); cell == "" {

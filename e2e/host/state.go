@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// State is what a network namespace looks like: links, addresses, routes,
+// State is what a network namespace looks like: links, queues, addresses, routes,
 // rules, bridge ports, firewall, named namespaces, files of gopipework's own
 // and sysctls as sorted lines of text, without what changes by itself
 // (counters, timers, learned neighbours).
@@ -27,6 +27,7 @@ func (g *Guest) State() (State, error) { return read(g.Run) }
 const readScript = `
 	part() { echo "== $1"; }
 	part link;   ip -d -j link show
+	part qdisc;  tc -j qdisc show
 	part addr;   ip -j addr show
 	part route;  ip -4 -j route show table all
 	part route6; ip -6 -j route show table all

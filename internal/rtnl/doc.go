@@ -20,6 +20,7 @@
 //	event.go      waiting for the kernel to say that something changed
 //	sysctl.go     net.* sysctls of the namespace
 //	ethtool.go    checksum offload
+//	qdisc.go      queueing disciplines, and what comes in sent by another link
 //	wiphy.go      Wi-Fi radios
 //
 // It decides nothing: no names, no defaults, no policy. Errors are the

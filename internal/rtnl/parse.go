@@ -175,6 +175,9 @@ func (l *Link) parseChild(b []byte) {
 
 // nested parses nested attributes; those of a malformed message are none.
 func nested(b []byte) []syscall.NetlinkRouteAttr {
+	if short := -len(b) & (unix.NLA_ALIGNTO - 1); short != 0 {
+		b = append(slices.Clone(b), make([]byte, short)...) // the library wants the last one padded too
+	}
 	attrs, err := nl.ParseRouteAttr(b)
 	if err != nil {
 		return nil

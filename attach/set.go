@@ -1,0 +1,164 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// SetWords are the words of a set line after its guest, each as it was typed;
+// "" where there was none.
+type SetWords struct {
+	IfName  string
+	Shape   ShapeWords
+	MTU     string // --mtu
+	VLAN    string // --vlan; "none": none
+	Address string // --addr: the whole list; "0/0": none
+
+	NoDAD         bool // --nodad
+	VLANFiltering bool // --vlan-filtering
+}
+
+// SetSpec is what is asked of an attachment that is there. What nothing is said
+// of stays.
+type SetSpec struct {
+	Guest    string // the word that names the guest
+	IfName   string
+	Shape    Reshape
+	MTU      int            // 0: nothing is said
+	VLAN     string         // "": nothing is said; "none": none
+	HasAddrs bool           // Addrs are asked for
+	Addrs    []netip.Prefix // all that there are to be
+
+	NoDAD         bool // do not wait for duplicate address detection
+	VLANFiltering bool // may be turned on on somebody else's bridge
+}
+
+// ParseSet turns the words into a SetSpec, as Parse does.
+func ParseSet(guest string, w SetWords) (SetSpec, error) {
+	s := SetSpec{Guest: guest, HasAddrs: w.Address != "", NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}
+	if w == (SetWords{IfName: w.IfName, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}) {
+		return s, fault.BadWord("read words", w.IfName, "there is nothing to set").WithHint("gopipework help set")
+	}
+	var err error
+	if s.IfName, err = parseIfName("interface name", w.IfName); err != nil {
+		return s, err
+	}
+	if s.Shape, err = w.Shape.parse(); err != nil {
+		return s, err
+	}
+	if s.HasAddrs {
+		var gateways []netip.Addr
+		if s.Addrs, gateways, err = parseAddress(w.Address); err != nil {
+			return s, err
+		}
+		if len(gateways) > 0 {
+			return s, fault.BadWord("read address", w.Address, "set changes no gateway").
+				WithHint("leave it out, or detach and attach again")
+		}
+	}
+	if w.VLAN != "" && w.VLAN != none && !vlanWord.MatchString(w.VLAN) {
+		return s, fault.BadWord("read VLAN", w.VLAN, "a VLAN is a number from 1 to 4094").
+			WithHint("10 (untagged), 10,20-30 (and a trunk), 10t (tagged only), none")
+	}
+	s.VLAN = w.VLAN
+	s.MTU, err = parseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.of(true)) > 0)
+	return s, err
+}
+
+// SetFacts are what planning a change must know.
+type SetFacts struct {
+	Inside
+	Found *Pair // the attachment; nil: there is none of that name
+
+	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
+	PortVLANs []rtnl.PortVLAN
+	Switch    Switch            // that bridge, as a detach sees it
+	Sysctls   map[string]string // of the interface, by path; looked at only for addresses
+	Detach    DetachFacts
+}
+
+// Set changes an attachment that is there, without taking it away. On any error
+// it is as before, unless its code is fault.Residue.
+func Set(ctx context.Context, s SetSpec, g Guest, hostNS *os.File, opt Options) (Result, error) {
+	ctx, _, cancel := opt.bound(ctx)
+	defer cancel()
+	m, err := open(ctx, hostNS, g)
+	if err != nil {
+		return Result{}, err
+	}
+	defer m.close()
+	f, err := observeSet(ctx, m, s)
+	if err != nil {
+		return Result{}, m.cause(ctx, err)
+	}
+	p, err := BuildSet(s, f)
+	if err != nil || opt.DryRun {
+		return p.result(), err
+	}
+	f.hold(m)
+	if err := p.apply(ctx, m, opt.tell); err != nil {
+		return Result{}, err
+	}
+	return p.result(), nil
+}
+
+// hold has the steps act on the links that were looked at, whatever they are
+// called by then.
+func (f SetFacts) hold(m *machine) {
+	m.index[end{guest, f.Inner.Name}] = f.Inner.Index
+	if ifb := f.Shaped.Inbound; ifb != nil {
+		m.index[end{guest, ifb.Name}] = ifb.Index
+	}
+	if own := f.Found.Port; own != nil {
+		m.index[end{host, own.Name}] = own.Index
+	}
+}
+
+// observeSet reads, and never writes, what BuildSet needs to know.
+func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
+	d, err := observeDetach(ctx, m)
+	f := SetFacts{Detach: d, Inside: Inside{Guest: d.Guest}}
+	if err != nil {
+		return f, err
+	}
+	found, err := Selection{IfName: s.IfName}.choose(d)
+	if e := (*fault.Error)(nil); errors.As(err, &e) {
+		e.Op = "set"
+	}
+	if err != nil || len(found) == 0 {
+		return f, err
+	}
+	f.Found = &found[0]
+	var o looker
+	f.Inside = o.inside(m, guest, Spec{IfName: f.Found.Interface.Name, Addrs: s.Addrs}, nil)
+	if f.Inner == nil {
+		return f, fault.New(fault.Gone, "set", s.IfName, "somebody deleted or moved it meanwhile")
+	}
+	if own := f.Found.Port; own != nil {
+		o.shapedAt(m.sides[host], own, &f.Shaped)
+		if own.Master != 0 {
+			o.look("the bridge of "+own.Name, func() (err error) {
+				f.OwnOn, err = m.sides[host].LinkByIndex(own.Master)
+				return unlessNotFound(err)
+			})
+			if f.OwnOn != nil && f.OwnOn.Kind != "bridge" {
+				f.OwnOn = nil // Open vSwitch's
+			}
+			o.look("the VLANs of "+own.Name, func() error {
+				all, err := m.sides[host].PortVLANs()
+				f.PortVLANs = all[own.Index]
+				return err
+			})
+			f.Switch = d.Bridges[own.Master]
+		}
+	}
+	if s.HasAddrs {
+		f.Sysctls = o.sysctlsOf(m.sides[guest], addrSysctls(f.Inner.Name))
+	}
+	return f, o.err
+}

@@ -1,0 +1,247 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// typedSet reads the flags of a set line.
+func typedSet(t *testing.T, line string) SetSpec {
+	t.Helper()
+	w := SetWords{IfName: "eth1"}
+	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--rate-in": &w.Shape.RateIn,
+		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
+	args := strings.Fields(line)
+	for i := 0; i < len(args); i++ {
+		switch args[i] {
+		case "--nodad":
+			w.NoDAD = true
+		case "--vlan-filtering":
+			w.VLANFiltering = true
+		default:
+			*values[args[i]] = args[i+1]
+			i++
+		}
+	}
+	s, err := ParseSet("web", w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// tryToSet is Set, with a step that fails before the plan's step n; done is
+// whether n is after the last.
+func tryToSet(t *testing.T, s SetSpec, g Guest, hostNS *os.File, n int) (done bool, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
+	defer cancel()
+	m, err := open(ctx, hostNS, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	f, err := observeSet(ctx, m, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := BuildSet(s, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.hold(m)
+	done = n == len(p.Steps)
+	p.Steps = append(p.Steps[:n:n], failStep{})
+	return done, p.apply(ctx, m, untold)
+}
+
+const nicHost = "ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up"
+
+// addressesInOrder takes out of a snapshot which IPv4 address of a subnet is
+// the first, which number and MAC address an ifb has got, and what is about the
+// bridge alone, whose carrier comes a little later.
+func addressesInOrder(s string) string {
+	s = regexp.MustCompile(`\d+: (eth1-in.*link/ether) \S+`).ReplaceAllString(s, "$1")
+	s = regexp.MustCompile(`(?m)^(\d+: brtest.*|.* dev brtest .*)$`).ReplaceAllString(s, "")
+	lines := strings.Split(regexp.MustCompile(` secondary| src \S+`).ReplaceAllString(s, ""), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// setStage is an attachment, and how it is to be changed.
+type setStage struct {
+	name, line, host, set string
+	needs                 string // of the kernel
+	addrs                 string // there are then
+	want                  Shaping
+}
+
+const rates = "--rate-in 10mbit --rate-out 512kbit"
+
+var setStages = []setStage{
+	{name: "from nothing, bridge", line: "brtest web 192.168.1.2/24", set: rates, want: Shaping{RateIn: 10e6, RateOut: 512e3}},
+	{name: "from nothing, macvlan", line: "nic0 web 192.168.1.2/24", host: nicHost, set: rates, want: Shaping{RateIn: 10e6, RateOut: 512e3}},
+	{name: "to nothing, bridge", line: "brtest web 192.168.1.2/24 " + rates, set: "--rate-in none --rate-out 0"},
+	{name: "to nothing, macvlan", line: "nic0 web 192.168.1.2/24 " + rates, host: nicHost, set: "--rate-in none --rate-out 0"},
+	{name: "other rate and MTU, bridge", line: "brtest web 192.168.1.2/24 " + rates, set: "--rate-in 1gbit --mtu 1400", want: Shaping{RateIn: 1e9, RateOut: 512e3}},
+	{name: "other rate and MTU, macvlan", line: "nic0 web 192.168.1.2/24 " + rates, host: nicHost, set: "--rate-in 1gbit --mtu 1400", want: Shaping{RateIn: 1e9, RateOut: 512e3}},
+	{name: "netem above a rate", needs: "netem", line: "brtest web 192.168.1.2/24 --rate-out 512kbit", set: "--loss 1% --delay 10ms",
+		want: Shaping{RateOut: 512e3, Loss: 10000, Delay: 10e6}},
+	{name: "netem from above a rate", needs: "netem", line: "brtest web 192.168.1.2/24 --rate-out 512kbit --delay 10ms", set: "--delay none",
+		want: Shaping{RateOut: 512e3}},
+	{name: "rate from below netem", needs: "netem", line: "brtest web 192.168.1.2/24 --rate-out 512kbit --delay 10ms --jitter 1ms", set: "--rate-out none",
+		want: Shaping{Delay: 10e6, Jitter: 1e6}},
+	{name: "VLAN", needs: "vlan_filtering", line: "brtest web 192.168.1.2/24", set: "--vlan 10,20-30"},
+	{name: "VLAN away", needs: "vlan_filtering", line: "brtest web 192.168.1.2/24 @10", set: "--vlan none"},
+	{name: "addresses", line: "brtest web 192.168.1.2/24,192.168.1.3/24,2001:db8::2/64@192.168.1.1 --nodad",
+		set:   "--addr 192.168.1.3/24,192.168.1.4/24,2001:db8::3/64 --nodad",
+		addrs: "192.168.1.3/24,192.168.1.4/24,2001:db8::3/64"},
+	{name: "IPv6 for the first time", line: "brtest web 192.168.1.2/24", set: "--addr 2001:db8::3/64", addrs: "2001:db8::3/64"},
+	{name: "no address", line: "nic0 web 192.168.1.2/24", host: nicHost, set: "--addr 0/0", addrs: "none"},
+}
+
+// TestSet: what is asked for is there and listed; asked again it changes
+// nothing; and when any step fails all is as before.
+func TestSet(t *testing.T) { testSet(t, func(st setStage) bool { return st.needs == "" }) }
+
+// TestSetRare is TestSet where the kernel may lack something.
+func TestSetRare(t *testing.T) { testSet(t, func(st setStage) bool { return st.needs != "" }) }
+
+func testSet(t *testing.T, these func(setStage) bool) {
+	needRoot(t)
+	for _, st := range setStages {
+		if these(st) {
+			t.Run(st.name, st.test)
+		}
+	}
+}
+
+func (st setStage) test(t *testing.T) {
+	hostNS, guestNS := stage{host: st.host, guest: "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6"}.ready(t)
+	g, s := docker(guestNS, 0), typedSet(t, st.set)
+	lacks := func(err error) {
+		if fault.CodeOf(err) == fault.Unsupported && st.needs != "" && !strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), st.needs) {
+			t.Skipf("this kernel lacks %s: %v", st.needs, err)
+		}
+	}
+	if _, err := Attach(context.Background(), spec(t, st.line), g, hostNS, Options{}); err != nil {
+		lacks(err)
+		t.Fatal(err)
+	}
+	look := func() string {
+		return addressesInOrder(snapshot(t, hostNS) + queues(t, hostNS) + in(t, hostNS, "bridge", "vlan", "show") + snapshot(t, guestNS) + queues(t, guestNS))
+	}
+	was := look()
+	for n, done := 0, false; !done; n++ {
+		var err error
+		if done, err = tryToSet(t, s, g, hostNS, n); !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
+			same(t, "host and guest after the kernel's refusal", was, look())
+			lacks(err)
+			t.Fatalf("step %d: %v", n, err)
+		}
+		same(t, fmt.Sprintf("host and guest after failure at step %d", n), was, look())
+		if t.Failed() {
+			return
+		}
+	}
+	for i, changed := range []bool{true, false} {
+		r, err := Set(context.Background(), s, g, hostNS, Options{})
+		if err != nil || r.Changed != changed {
+			t.Fatalf("set %d: changed = %v, %v, steps %q; want %v", i+1, r.Changed, err, r.Steps, changed)
+		}
+		a := listed(t, hostNS, g)
+		if diff := cmp.Diff(r.Attachments[0].Interface, a.Interface, compareSpecs); diff != "" {
+			t.Errorf("said and listed (-said +listed):\n%s", diff)
+		}
+		if got := orNothing(a.Shaping); got != st.want || orNothing(r.Attachments[0].Shaping) != got {
+			t.Errorf("shaping %v, said %v, want %v", got, r.Attachments[0].Shaping, st.want)
+		}
+		if got := orNone(a.Interface.Addresses); st.addrs != "" && got != st.addrs {
+			t.Errorf("addresses %s, want %s", got, st.addrs)
+		}
+		if v := a.Host.VLAN; s.VLAN != "" && orNoWord(v) != s.VLAN {
+			t.Errorf("VLAN %q, want %q", v, s.VLAN)
+		}
+		if s.MTU != 0 && a.Interface.MTU != s.MTU {
+			t.Errorf("MTU %d", a.Interface.MTU)
+		}
+	}
+	detachKind(t, g, hostNS)
+	if left := queues(t, guestNS) + queues(t, hostNS); left != "" {
+		t.Errorf("after detach: %s", left)
+	}
+}
+
+func orNothing(s *Shaping) Shaping {
+	if s == nil {
+		return Shaping{}
+	}
+	return *s
+}
+
+// TestSetRefuses: what contradicts, and what is not ours.
+func TestSetRefuses(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := stage{host: nicHost, guest: "ip link add dev0 type veth peer name dev1; ip address add 10.1.1.1/24 dev dev0"}.ready(t)
+	g := docker(guestNS, 0)
+	if _, err := Attach(context.Background(), spec(t, "nic0 web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	was := snapshot(t, guestNS)
+	for _, tt := range []struct {
+		ifName, line string
+		code         fault.Code
+		says         string
+	}{
+		{"eth2", "--mtu 1400", fault.NotFound, "no such attachment"},
+		{"dev0", "--mtu 1400", fault.Conflict, "not ours"},
+		{"eth1", "--vlan 10", fault.Usage, "cannot be changed"},
+		{"eth1", "--jitter 1ms", fault.Usage, "there is none"},
+		{"eth1", "--addr 10.1.1.1/24,192.168.1.3/24", fault.Conflict, "on dev0"},
+		{"eth1", "--addr 10.9.0.1/24", fault.Conflict, "gateway 192.168.1.1"},
+		{"eth1", "--mtu 9000 --rate-out 1mbit", fault.Failed, "eth1"}, // more than the parent's
+	} {
+		s := typedSet(t, tt.line)
+		s.IfName = tt.ifName
+		_, err := Set(context.Background(), s, g, hostNS, Options{})
+		if fault.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("set %s %s: %s: %v; want %s, %q", tt.ifName, tt.line, fault.CodeOf(err), err, tt.code, tt.says)
+		}
+		same(t, "guest after "+tt.line, was, snapshot(t, guestNS))
+	}
+	in(t, guestNS, "tc", "qdisc", "add", "dev", "eth1", "root", "handle", "1:", "htb")
+	_, err := Set(context.Background(), typedSet(t, "--rate-out 1mbit"), g, hostNS, Options{})
+	if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "htb") {
+		t.Errorf("over somebody's htb: %v", err)
+	}
+}
+
+// TestParseSet: words that make no sense.
+func TestParseSet(t *testing.T) {
+	for _, w := range []SetWords{
+		{}, {IfName: "eth1"}, {IfName: "eth1", NoDAD: true}, {IfName: "all", MTU: "1400"}, {IfName: "eth1", MTU: "1"},
+		{IfName: "eth1", Address: "10.0.0.1/24@10.0.0.2"}, {IfName: "eth1", Address: "10.0.0.1"}, {IfName: "eth1", VLAN: "ten"},
+		{IfName: "eth1", Shape: ShapeWords{RateIn: "fast"}}, {IfName: "eth1", MTU: "1000", Address: "2001:db8::1/64"},
+	} {
+		if s, err := ParseSet("web", w); fault.CodeOf(err) != fault.Usage {
+			t.Errorf("%+v: %+v, %v; want a usage error", w, s, err)
+		}
+	}
+	s, err := ParseSet("web", SetWords{IfName: "eth1", Address: "0/0"})
+	if err != nil || !s.HasAddrs || len(s.Addrs) != 0 {
+		t.Errorf("no address: %+v, %v", s, err)
+	}
+	if s, err := ParseSet("web", SetWords{IfName: "eth1", Address: "10.0.0.1/24"}); err != nil || s.Addrs[0] != netip.MustParsePrefix("10.0.0.1/24") {
+		t.Errorf("an address: %+v, %v", s, err)
+	}
+}

@@ -1,0 +1,112 @@
+package attach
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// TestBuildSet holds BuildSet against the files in testdata/set. Each begins
+// with the flags as a user types them and the names of the facts, then "---",
+// then the plan or the error.
+func TestBuildSet(t *testing.T) {
+	files, err := filepath.Glob("testdata/set/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			head, want, _ := strings.Cut(string(b), "---\n")
+			got := setText(t, head)
+			if *update {
+				if err := os.WriteFile(file, []byte(head+"---\n"+got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("plan differs (-want +got), go test -update to accept:\n%s", diff)
+			}
+		})
+	}
+}
+
+func setText(t *testing.T, head string) string {
+	t.Helper()
+	f := setFacts()
+	var s SetSpec
+	for line := range strings.Lines(head) {
+		key, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch key {
+		case "set":
+			s = typedSet(t, rest)
+		case "facts":
+			for _, name := range strings.Fields(rest) {
+				setChanges[name](&f)
+			}
+		}
+	}
+	p, err := BuildSet(s, f)
+	if err != nil {
+		return errorText(err)
+	}
+	out := strings.Join(append(p.Commands(), ""), "\n")
+	for _, warning := range p.Warnings {
+		out += "warning: " + warning + "\n"
+	}
+	if len(p.Steps) == 0 {
+		out += "nothing to do\n"
+	}
+	return out
+}
+
+// setFacts are those of 192.168.1.2/24 on a bridge of ours.
+func setFacts() SetFacts {
+	f := stock()
+	pair(&f)
+	f.Base.Group = Group
+	f.Own.MTU = 1500
+	return SetFacts{
+		Inside: f.Inside, OwnOn: f.Base,
+		Found: &Pair{Port: f.Own, Attachment: Attachment{
+			Guest: f.Guest, State: Complete, Host: Host{Kind: "bridge", Name: "brtest", Port: f.Own.Name},
+			Interface: Interface{Name: "eth1", Kind: "veth", MTU: 1500},
+		}},
+		PortVLANs: []rtnl.PortVLAN{{First: 1, Last: 1, PVID: true, Untagged: true}},
+		Sysctls: map[string]string{
+			"ipv4/conf/eth1/promote_secondaries": "0", "ipv4/conf/eth1/arp_notify": "1",
+			"ipv6/conf/eth1/disable_ipv6": "1", "ipv6/conf/eth1/ndisc_notify": "0", "ipv6/conf/eth1/router_solicitation_delay": "1",
+		},
+	}
+}
+
+var setChanges = map[string]func(*SetFacts){
+	"foreign": func(f *SetFacts) { f.OwnOn.Group, f.OwnOn.DefaultPVID = 0, 1 },
+	"vlan": func(f *SetFacts) {
+		f.OwnOn.VLANFiltering, f.OwnOn.DefaultPVID = true, 1
+		f.PortVLANs = portVLANs(bridge.VLAN{PVID: 10, Tagged: []bridge.TagRange{{First: 20, Last: 30}}})
+	},
+	"turned-on": func(f *SetFacts) { f.OwnOn.AltNames = []string{filteringMark + f.OwnOn.Name} },
+	"other-vlan": func(f *SetFacts) {
+		other := &rtnl.Link{Index: 50, Name: "other", Group: Group}
+		f.Switch = Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port, other}, VLANs: map[int]string{50: "10"}}
+	},
+	"ovs": func(f *SetFacts) {
+		f.OwnOn, f.Found.Host = nil, Host{Kind: "ovs", Name: "ovsbr0", Port: f.Found.Port.Name, VLAN: "10"}
+		f.Detach.OVS = bridge.OVS{Running: true, Bridges: []bridge.OVSBridge{{Name: "ovsbr0", Ports: []bridge.OVSPort{
+			{Bridge: "ovsbr0", Name: f.Found.Port.Name, Mark: f.Found.Port.Alias, VLAN: bridge.VLAN{PVID: 10}},
+		}}}}
+	},
+	"shaped":    func(f *SetFacts) { f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6}) },
+	"unplugged": func(f *SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
+	"half":      func(f *SetFacts) { f.Found.State = Half },
+}

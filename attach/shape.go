@@ -1,0 +1,338 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
+)
+
+// Shaping is done where frames leave a link: a queue can wait there, and what
+// sends into it feels that it is full. What the guest sends leaves by its own
+// end, of any kind of link. What it gets leaves, on a Linux bridge, by the
+// host's end of the pair. For all others there is no such end, or it is not
+// ours to shape: ovs-vswitchd deletes the qdiscs of its ports when it starts.
+// There what comes in is sent through an ifb in the guest (inbound.go).
+//
+// Our qdiscs are known by their handles.
+const (
+	shapeMajor = Group          // netem, at the root
+	belowMajor = shapeMajor + 1 // tbf, below a netem
+	aloneMajor = shapeMajor + 2 // tbf, at the root: two kinds cannot have one handle
+)
+
+// egress is what shapes the frames that leave by a link.
+type egress struct {
+	rate          Rate
+	loss          Loss
+	delay, jitter Delay
+	mtu           int // of the link; bytes
+}
+
+func (s Shaping) out(mtu int) egress { return egress{s.RateOut, s.Loss, s.Delay, s.Jitter, mtu} }
+func (s Shaping) in(mtu int) egress  { return egress{rate: s.RateIn, mtu: mtu} }
+
+func (e egress) worse() bool  { return e.loss != 0 || e.delay != 0 }
+func (e egress) shapes() bool { return e.worse() || e.rate != 0 }
+
+// root is what stands at the root of the link.
+func (e egress) root() rtnl.Qdisc {
+	if !e.worse() {
+		return rtnl.Qdisc{Kind: "tbf", Handle: rtnl.QdiscHandle(aloneMajor, 0), Parent: rtnl.QdiscRoot, TBF: e.tbf()}
+	}
+	return rtnl.Qdisc{Kind: "netem", Handle: rtnl.QdiscHandle(shapeMajor, 0), Parent: rtnl.QdiscRoot, Netem: &rtnl.Netem{
+		Limit:  netemLimit,
+		Loss:   uint32(math.Round(float64(e.loss) / million * math.MaxUint32)),
+		Delay:  time.Duration(e.delay),
+		Jitter: time.Duration(e.jitter),
+	}}
+}
+
+// below is what stands below a netem, if there is a rate.
+func (e egress) below() rtnl.Qdisc {
+	return rtnl.Qdisc{Kind: "tbf", Handle: rtnl.QdiscHandle(belowMajor, 0), Parent: rtnl.QdiscHandle(shapeMajor, 1), TBF: e.tbf()}
+}
+
+// netemLimit is in packets: what is on its way for 100 ms at 1 Gbit/s.
+const netemLimit = 10000
+
+// The bucket of a tbf holds what a timer that is a little late owes, and two
+// frames at least; a packet that is longer than the bucket, which offload
+// makes, is cut (tbf_segment). What waits is a tenth of a second's worth, and
+// 20 frames at least, or TCP finds no rhythm.
+const (
+	burstTime = 10 * time.Millisecond
+	queueTime = 100 * time.Millisecond
+	header    = 18 // bytes of Ethernet around the MTU, with a VLAN tag
+)
+
+func (e egress) tbf() *rtnl.TBF {
+	frame := float64(e.mtu + header)
+	bytes := float64(e.rate) / 8
+	burst := max(bytes*burstTime.Seconds(), 2*frame)
+	limit := burst + max(bytes*queueTime.Seconds(), 20*frame)
+	return &rtnl.TBF{
+		Rate:  uint64(e.rate) / 8,
+		Burst: uint32(burst),
+		Limit: uint32(min(limit, math.MaxUint32)),
+	}
+}
+
+// change makes a link that has have into one that has e. What waits in a qdisc
+// that stays is kept.
+func (e egress) change(k kernel, index int, have egress) error {
+	on := func(q rtnl.Qdisc, do func(rtnl.Qdisc) error) error {
+		q.Index = index
+		return lacksQdisc(q.Kind, do(q))
+	}
+	switch {
+	case !e.shapes() && !have.shapes():
+		return nil
+	case !e.shapes():
+		return on(have.root(), notOurs(k.DelQdisc))
+	}
+	if err := on(e.root(), k.SetQdisc); err != nil {
+		return err
+	}
+	switch {
+	case e.worse() && e.rate != 0:
+		return on(e.below(), k.SetQdisc)
+	case e.worse() && have.worse() && have.rate != 0:
+		return on(have.below(), notOurs(k.DelQdisc))
+	}
+	return nil
+}
+
+// notOurs makes a deletion of what somebody has replaced meanwhile one that
+// found nothing.
+func notOurs(del func(rtnl.Qdisc) error) func(rtnl.Qdisc) error {
+	return func(q rtnl.Qdisc) error {
+		if err := del(q); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
+	}
+}
+
+// lacksQdisc explains a kernel without a kind of qdisc.
+func lacksQdisc(kind string, err error) error {
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return fault.New(fault.Unsupported, "shape with", kind, "%w", err).
+		WithHint("the kernel needs the module sch_%s (CONFIG_NET_SCH_%s)", kind, strings.ToUpper(kind))
+}
+
+// commands are those of change.
+func (e egress) commands(enter, link string, have egress) []string {
+	tc := func(verb, parent, rest string) string {
+		return strings.TrimSuffix(fmt.Sprintf("%stc qdisc %s dev %s %s %s", enter, verb, link, parent, rest), " ")
+	}
+	below := "parent " + class(e.below().Parent)
+	switch {
+	case !e.shapes() && !have.shapes():
+		return nil
+	case !e.shapes():
+		return []string{tc("del", "root", "")}
+	case !e.worse():
+		return []string{tc("replace", "root", describeQdisc(e.root()))}
+	}
+	lines := []string{tc("replace", "root", describeQdisc(e.root()))}
+	switch {
+	case e.rate != 0:
+		lines = append(lines, tc("replace", below, describeQdisc(e.below())))
+	case have.worse() && have.rate != 0:
+		lines = append(lines, tc("del", below, ""))
+	}
+	return lines
+}
+
+func class(handle uint32) string { return fmt.Sprintf("%x:%x", handle>>16, handle&0xffff) }
+
+// describeQdisc tells of one as tc takes it.
+func describeQdisc(q rtnl.Qdisc) string {
+	w := fmt.Sprintf("handle %x: %s", q.Handle>>16, q.Kind)
+	switch {
+	case q.TBF != nil:
+		return w + fmt.Sprintf(" rate %s burst %d limit %d", Rate(q.TBF.Rate*8), q.TBF.Burst, q.TBF.Limit)
+	case q.Netem != nil:
+		w += fmt.Sprintf(" limit %d", q.Netem.Limit)
+		if q.Netem.Delay != 0 {
+			w += " delay " + Delay(q.Netem.Delay).String()
+		}
+		if q.Netem.Jitter != 0 {
+			w += " " + Delay(q.Netem.Jitter).String()
+		}
+		if q.Netem.Loss != 0 {
+			w += " loss " + lossOf(q.Netem).String()
+		}
+	}
+	return w
+}
+
+func lossOf(n *rtnl.Netem) Loss { return Loss(math.Round(float64(n.Loss) / math.MaxUint32 * million)) }
+
+// shapeLink changes what shapes a link.
+type shapeLink struct {
+	place
+	link       string
+	want, have egress
+}
+
+func (s shapeLink) do(_ context.Context, m *machine) error {
+	i, err := m.find(end{s.side, s.link})
+	if err != nil {
+		return explain("find", s.link, err)
+	}
+	if err = s.want.change(s.kernel(m), i, s.have); err == nil {
+		return nil
+	}
+	return half(explain("shape", s.link, err), s.undo(context.Background(), m), s)
+}
+
+func (s shapeLink) undo(_ context.Context, m *machine) error {
+	i, err := m.find(end{s.side, s.link})
+	if err == nil {
+		err = s.have.change(s.kernel(m), i, s.want)
+	}
+	return ignoreAbsent("shape", s.link, err)
+}
+
+func (s shapeLink) String() string {
+	return strings.Join(s.want.commands(s.enter, shell.Quote(s.link), s.have), "\n")
+}
+
+// Shaped is what shapes a guest's link now.
+type Shaped struct {
+	Out     []rtnl.Qdisc // of the link
+	In      []rtnl.Qdisc // of the host's end, or of Inbound
+	Inbound *rtnl.Link   // the ifb that what comes in is sent through; nil: none
+}
+
+// shaping is what of it is ours.
+func (s Shaped) shaping() (out Shaping) {
+	for _, q := range s.Out {
+		switch major := q.Handle >> 16; {
+		case q.Netem != nil && major == shapeMajor:
+			out.Loss, out.Delay, out.Jitter = lossOf(q.Netem), Delay(q.Netem.Delay), Delay(q.Netem.Jitter)
+		case q.TBF != nil && (major == belowMajor || major == aloneMajor):
+			out.RateOut = Rate(q.TBF.Rate * 8)
+		}
+	}
+	for _, q := range s.In {
+		if q.TBF != nil && q.Handle>>16 == aloneMajor {
+			out.RateIn = Rate(q.TBF.Rate * 8)
+		}
+	}
+	return out
+}
+
+// foreignRoot returns what somebody else has put at the root of a link.
+func foreignRoot(qdiscs []rtnl.Qdisc) (rtnl.Qdisc, bool) {
+	i := slices.IndexFunc(qdiscs, func(q rtnl.Qdisc) bool {
+		major := q.Handle >> 16
+		return q.Parent == rtnl.QdiscRoot && major != 0 && major != shapeMajor && major != aloneMajor
+	})
+	if i < 0 {
+		return rtnl.Qdisc{}, false
+	}
+	return qdiscs[i], true
+}
+
+// qdiscsOf returns those of one link.
+func qdiscsOf(index int, all []rtnl.Qdisc) []rtnl.Qdisc {
+	return slices.DeleteFunc(slices.Clone(all), func(q rtnl.Qdisc) bool { return q.Index != index })
+}
+
+// readShaped looks at what shapes a guest's link from inside the guest.
+func readShaped(k reader, index int) (s Shaped, err error) {
+	all, err := k.Qdiscs()
+	if err != nil {
+		return s, err
+	}
+	s.Out = qdiscsOf(index, all)
+	if s.Inbound, err = inboundOf(k, index, s.Out); s.Inbound != nil {
+		s.In = qdiscsOf(s.Inbound.Index, all)
+	}
+	return s, err
+}
+
+// shapedAt looks at the host's end of a pair, where nothing in the guest shapes
+// what comes in.
+func (o *looker) shapedAt(k kernel, own *rtnl.Link, s *Shaped) {
+	if own == nil || s.Inbound != nil {
+		return
+	}
+	o.look("the queues of "+own.Name, func() error {
+		all, err := k.Qdiscs()
+		s.In = qdiscsOf(own.Index, all)
+		return err
+	})
+}
+
+// checkShape refuses what cannot be shaped so.
+func (b *builder) checkShape(want Shaping) error {
+	switch {
+	case want.Jitter != 0 && want.Delay == 0:
+		return b.refuse(fault.Usage, "--jitter is by how much a --delay varies, and there is none")
+	case want.Jitter > want.Delay:
+		return b.refuse(fault.Usage, "the jitter, %s, is more than the delay, %s", want.Jitter, want.Delay)
+	case b.kind == KindPhys && want != Shaping{}:
+		return b.refuse(fault.Unsupported, "a card that is lent whole keeps its own queues").
+			WithHint("a macvlan on it can be shaped: macvlan:%s", b.HostIF.Name)
+	}
+	return nil
+}
+
+// shapePort plans what shapes the host's end of a new pair.
+func (b *builder) shapePort() {
+	if e := b.shape().in(b.mtu); e.shapes() {
+		b.add(shapeLink{link: b.names.port, want: e})
+	}
+}
+
+// shapeInner plans what shapes a new link inside the guest.
+func (b *builder) shapeInner() {
+	want := b.shape()
+	if e := want.out(b.mtu); e.shapes() {
+		b.add(shapeLink{place: b.place, link: b.names.inner, want: e})
+	}
+	if e := want.in(b.mtu); e.shapes() && !b.shapesPort() {
+		b.add(b.inbound(e))
+	}
+}
+
+// shape is what is asked of a new link.
+func (b *builder) shape() Shaping { return b.Spec.Shape.on(Shaping{}) }
+
+// shapesPort reports whether what the guest gets is shaped at the host's end.
+func (b *builder) shapesPort() bool { return b.kind == KindBridge }
+
+// shapeDiffers holds what shapes a link that is there against what is asked
+// for. It returns the flags with which set would change it.
+func (b *builder) shapeDiffers(differ differ) (flags []string) {
+	there, asked := b.f.Shaped.shaping().fields(), b.Spec.Shape.words().fields()
+	for i, a := range asked {
+		if is := orNoWord(there[i].word); a.word != "" && a.word != is {
+			differ(a.name, is, a.word)
+			flags = append(flags, "--"+a.name, a.word)
+		}
+	}
+	return flags
+}
+
+// shapingOrNil is s for the JSON output: absent where there is none.
+func shapingOrNil(s Shaping) *Shaping {
+	if s == (Shaping{}) {
+		return nil
+	}
+	return &s
+}

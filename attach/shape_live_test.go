@@ -1,0 +1,212 @@
+package attach
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// shapeStages are hosts and lines with a shaping in either direction.
+func shapeStages() []stage {
+	return slices.DeleteFunc(slices.Clone(stages), func(st stage) bool { return !strings.HasPrefix(st.name, "shaped") })
+}
+
+// TestShape: what is asked for is there and listed; the same line changes
+// nothing, another is refused and told of set; and it goes with the detach.
+func TestShape(t *testing.T) {
+	needRoot(t)
+	for _, st := range shapeStages() {
+		t.Run(st.name, func(t *testing.T) {
+			hostNS, guestNS := st.ready(t)
+			g := docker(guestNS, 0)
+			before := inventory(t, hostNS) + queues(t, hostNS)
+			guestBefore := inventory(t, guestNS) + queues(t, guestNS)
+			for i, changed := range []bool{true, false} {
+				r, err := Attach(context.Background(), spec(t, st.line), g, hostNS, Options{})
+				if err != nil || r.Changed != changed {
+					t.Fatalf("attach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
+				}
+			}
+			want := Shaping{RateIn: 10e6, RateOut: 512e3}
+			if got := listed(t, hostNS, g).Shaping; got == nil || *got != want {
+				t.Errorf("listed: %v, want %v", got, want)
+			}
+			other := strings.Replace(st.line, "10mbit", "20mbit", 1)
+			_, err := Attach(context.Background(), spec(t, other), g, hostNS, Options{})
+			if text := errorText(err); fault.CodeOf(err) != fault.Conflict || !strings.Contains(text, "rate-in 10mbit") ||
+				!strings.Contains(text, "gopipework set web eth1 --rate-in 20mbit") {
+				t.Errorf("another rate: %s", text)
+			}
+			detachKind(t, g, hostNS)
+			same(t, "host after detach", before, inventory(t, hostNS)+queues(t, hostNS))
+			same(t, "guest after detach", guestBefore, inventory(t, guestNS)+queues(t, guestNS))
+		})
+	}
+}
+
+// listed returns the guest's only attachment.
+func listed(t *testing.T, hostNS *os.File, g Guest) Attachment {
+	t.Helper()
+	all, err := List(context.Background(), hostNS, &g)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("list: %+v, %v; want one", all, err)
+	}
+	return all[0]
+}
+
+func (r refusing) SetQdisc(q rtnl.Qdisc) error {
+	if err := r.refuse(); err != nil {
+		return err
+	}
+	return r.kernel.SetQdisc(q)
+}
+
+func (r refusing) RedirectIngress(from, to int) error {
+	if err := r.refuse(); err != nil {
+		return err
+	}
+	return r.kernel.RedirectIngress(from, to)
+}
+
+// TestShapeErrno: whatever request the kernel refuses, both sides are as
+// before.
+func TestShapeErrno(t *testing.T) {
+	needRoot(t)
+	st := shapeStages()[1]
+	hostNS, guestNS := st.ready(t)
+	before := inventory(t, hostNS) + inventory(t, guestNS)
+	for errno, code := range map[unix.Errno]fault.Code{unix.EPERM: fault.Permission, unix.EEXIST: fault.Conflict, unix.ENOMEM: fault.Failed} {
+		for n, left := 0, -1; left < 0; n++ {
+			left = n
+			err := attempt(t, spec(t, st.line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
+				return refusing{kernel: k, left: &left, errno: errno}
+			}, unedited, untold)
+			if left >= 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				detachKind(t, docker(guestNS, 0), hostNS)
+			} else if got := fault.CodeOf(err); got != code {
+				t.Errorf("request %d refused with %v: %s (%v); want %s", n, errno, got, err, code)
+			}
+			same(t, fmt.Sprintf("host and guest after request %d", n), before, inventory(t, hostNS)+inventory(t, guestNS))
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+// TestShapeLink: between two guests each end has its own.
+func TestShapeLink(t *testing.T) {
+	needRoot(t)
+	hostNS := newNamespace(t)
+	web, db := docker(newNamespace(t), 0), docker(newNamespace(t), 0)
+	db.Name, db.ID = "db", "00000000000d"
+	s, err := ParseLink(LinkWords{
+		Ends:  [2]EndWords{{Guest: "web", Address: "10.0.0.1/24"}, {Guest: "db", Address: "10.0.0.2/24"}},
+		Shape: ShapeWords{RateIn: "20mbit", RateOut: "10mbit"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := inventory(t, web.Namespace) + inventory(t, db.Namespace)
+	for i, changed := range []bool{true, false} {
+		r, err := Link(context.Background(), s, [2]Guest{web, db}, hostNS, Options{})
+		if err != nil || r.Changed != changed {
+			t.Fatalf("link %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
+		}
+	}
+	want := Shaping{RateIn: 20e6, RateOut: 10e6}
+	for _, g := range []Guest{web, db} {
+		if got := listed(t, hostNS, g).Shaping; got == nil || *got != want {
+			t.Errorf("%s: %v, want %v", g.Name, got, want)
+		}
+	}
+	in(t, web.Namespace, "busybox", "ping", "-c", "1", "-W", "5", "10.0.0.2")
+	for _, g := range []Guest{web, db} { // the second has its ifb alone left
+		if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "guests after detach", before, inventory(t, web.Namespace)+inventory(t, db.Namespace))
+}
+
+// TestShapeKilled: what a killed run or a deleted link leaves of an ifb goes by
+// the same line again, and by gc.
+func TestShapeKilled(t *testing.T) {
+	needRoot(t)
+	for _, clean := range []string{"again", "gc"} {
+		t.Run(clean, func(t *testing.T) {
+			hostNS, guestNS := shapeStages()[1].ready(t)
+			inhabit(t, guestNS)
+			g, s := docker(guestNS, 0), spec(t, shapeStages()[1].line)
+			before := inventory(t, guestNS)
+			if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			in(t, guestNS, "ip", "link", "del", "eth1")
+			if in(t, guestNS, "ip", "link", "show", "eth1-in") == "" {
+				t.Fatal("there is nothing to clean up")
+			}
+			if clean == "again" {
+				if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+					t.Fatal(err)
+				}
+				detachKind(t, g, hostNS)
+			} else if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			same(t, "guest", before, inventory(t, guestNS))
+		})
+	}
+}
+
+// TestShapeUnsupported: a kernel without netem is told of, and nothing has
+// changed. Where there is netem, it works.
+func TestShapeUnsupported(t *testing.T) {
+	needRoot(t)
+	st := stage{line: "brtest web 192.168.1.2/24 --rate-out 1mbit --loss 1% --delay 20ms --jitter 1ms"}
+	hostNS, guestNS := st.ready(t)
+	g := docker(guestNS, 0)
+	before := inventory(t, hostNS) + inventory(t, guestNS)
+	_, err := Attach(context.Background(), spec(t, st.line), g, hostNS, Options{})
+	if fault.CodeOf(err) == fault.Unsupported {
+		if text := errorText(err); !strings.Contains(text, "sch_netem (CONFIG_NET_SCH_NETEM)") {
+			t.Errorf("it does not say what is missing: %s", text)
+		}
+		same(t, "host and guest", before, inventory(t, hostNS)+inventory(t, guestNS))
+		if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "netem") {
+			t.Fatal("netem is required")
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Shaping{RateOut: 1e6, Loss: 10000, Delay: 20e6, Jitter: 1e6}
+	if got := listed(t, hostNS, g).Shaping; got == nil || *got != want {
+		t.Errorf("listed: %v, want %v", got, want)
+	}
+	detachKind(t, g, hostNS)
+	same(t, "host and guest", before, inventory(t, hostNS)+inventory(t, guestNS))
+}
+
+// queues are the qdiscs that somebody made.
+func queues(t *testing.T, ns *os.File) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(in(t, ns, "tc", "qdisc", "show")) {
+		if !strings.Contains(line, " 0: ") {
+			fmt.Fprint(&b, line)
+		}
+	}
+	return b.String()
+}

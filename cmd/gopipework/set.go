@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/urfave/cli/v2"
+)
+
+// setTable is the entry of set in the table of commands.
+func setTable(out *output) *cli.Command {
+	return &cli.Command{
+		Name:      "set",
+		Usage:     "change an attachment that is there, without a dropped connection",
+		ArgsUsage: "GUEST IFNAME",
+		Flags: append(shapeFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, of both ends"},
+			&cli.StringFlag{Name: "vlan", Usage: "`VLAN` of the port of a bridge: 10; 10,20-30; 10t; none"},
+			&cli.StringFlag{Name: "addr", Usage: "all `ADDRESSES` that it is to have, with commas; 0/0 for none"},
+			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
+			&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},
+			dryRunFlag, jsonFlag, vFlag,
+			timeoutFlag("give up, and undo, after `DURATION`"),
+		}...),
+		Action: out.setCommand,
+	}
+}
+
+func (o *output) setCommand(c *cli.Context) error {
+	w, err := words(c, 2, 2)
+	if err != nil {
+		return err
+	}
+	if err := noneEmpty(c, "mtu", "vlan", "addr"); err != nil {
+		return err
+	}
+	set := attach.SetWords{
+		IfName: w[1], MTU: c.String("mtu"), VLAN: c.String("vlan"), Address: c.String("addr"),
+		NoDAD: c.Bool("nodad"), VLANFiltering: c.Bool("vlan-filtering"),
+	}
+	if set.Shape, err = shapeWords(c); err != nil {
+		return err
+	}
+	spec, err := attach.ParseSet(w[0], set)
+	if err != nil {
+		return err
+	}
+	return o.withGuest(c, spec.Guest, func(ctx context.Context, g attach.Guest, hostNS *os.File, opt attach.Options) error {
+		r, err := attach.Set(ctx, spec, g, hostNS, opt)
+		if err != nil {
+			return err
+		}
+		return o.result(r, opt.DryRun, true)
+	})
+}
