@@ -13,7 +13,7 @@
 //	main.go     run: one command line, from argv to exit code
 //	commands.go the table of commands and flags, from which help is made
 //	args.go     which command it is; flags told from words, wherever they stand
-//	attach.go, detach.go, list.go, gc.go, exec.go, wait.go, help.go   a command each
+//	attach.go, set.go, link.go, detach.go, list.go, gc.go, exec.go, wait.go, help.go   a command each
 //	output.go   everything that is printed
 package main
 
