@@ -2,6 +2,7 @@
 
 PREFIX   ?= /usr/local
 FUZZTIME ?= 30s
+DEST     ?= gopipework
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What tests must not be skipped for.
@@ -18,7 +19,7 @@ help: ## print this
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 build: ## build ./gopipework, one static binary
-	CGO_ENABLED=0 $(GO) build -tags urfave_cli_no_docs -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o gopipework ./cmd/gopipework
+	CGO_ENABLED=0 $(GO) build -tags urfave_cli_no_docs -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(DEST) ./cmd/gopipework
 
 # As root everything has to be there, and is installed if it is not: a test
 # that would be skipped fails. What this kernel lacks is run on one that has it,

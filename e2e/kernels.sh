@@ -14,6 +14,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
 	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware|TestShape.*|TestSetRare)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic,netem,ifb'
+	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'
 )
@@ -39,6 +40,7 @@ inside() {
 	export TMPDIR=/mnt
 	# Its card: see TestHardware.
 	export GOPIPEWORK_NIC=vec0
+	export GOPIPEWORK_KERNEL=$(uname -r) GOPIPEWORK_BIN=$dir/bin
 	ip link set lo up
 	uname -r >"$dir/release"
 	# It knows the iptables of old only.
@@ -100,6 +102,7 @@ index "$(cd /usr/lib/uml/modules && printf '%s\n' * | sort -V | tail -n 1)"
 dir=$(mktemp -d /tmp/gopipework-kernels-XXXXXX)
 trap 'rm -rf "$dir"' EXIT
 printf '%s\n' "${tests[@]}" | grep -E -- "${1:-.}" >"$dir/list" || { echo "no line of the list matches $1" >&2; exit 2; }
+make -s build DEST="$dir/bin/gopipework"
 n=0
 while read -r package _; do
 	n=$((n + 1))
