@@ -299,7 +299,9 @@ func same(t *testing.T, what, before, after string) {
 			diff.WriteString("+" + l)
 		}
 	}
-	t.Errorf("%s is not as before (- before, + after):\n%s", what, diff.String())
+	if diff.Len() > 0 { // the kernel keeps no order among most of these
+		t.Errorf("%s is not as before (- before, + after):\n%s", what, diff.String())
+	}
 }
 
 var errPlanned = errors.New("planned")
