@@ -34,7 +34,7 @@ func TestDryRun(t *testing.T) {
 		{"MTU", "", "", "br1 --mtu 1300 GUEST 192.168.1.2/24"},
 		{"IPv6 off in the guest", "", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6", "br1 GUEST fd00::2/64"},
 		{"shaped", "", "", "br1 GUEST 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit"},
-		{"shaped macvlan", "ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up", "", "nic0 GUEST 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit"},
+		{"shaped macvlan", "ip link add nic0 type veth peer name wire; ip link set wire addrgenmode none up; ip link set nic0 addrgenmode none up", "", "nic0 GUEST 192.168.1.2/24 --rate-in 10mbit --rate-out 512kbit"},
 		{"no firewall", "", "", "br1 --no-firewall GUEST 192.168.1.2/24"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

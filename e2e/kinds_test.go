@@ -15,8 +15,8 @@ func TestMacvlan(t *testing.T) {
 	e := withDocker(t)
 	e.do("ip link add nic0 type veth peer name wire")
 	t.Cleanup(func() { e.do("ip link delete nic0") })
-	e.do("ip link set wire up")
-	e.do("ip link set nic0 up")
+	e.do("ip link set wire addrgenmode none up")
+	e.do("ip link set nic0 addrgenmode none up")
 	for mode, talk := range map[string]bool{"bridge": true, "private": false} {
 		names := []string{"a-" + mode, "b-" + mode}
 		var guests []*host.Guest

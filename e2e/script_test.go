@@ -72,7 +72,7 @@ func TestPipework(t *testing.T) {
 	withOVS(t, e.machine)
 	for _, line := range []string{
 		"ip link add nic0 address 00:f3:15:4a:42:c8 type veth peer name wire",
-		"ip link set wire up", "ip link set nic0 up",
+		"ip link set wire addrgenmode none up", "ip link set nic0 addrgenmode none up",
 	} {
 		e.do(line)
 	}

@@ -93,7 +93,7 @@ func TestShaping(t *testing.T) {
 	}{
 		{"bridge", "br1", func(*machine) {}},
 		{"macvlan", "nic0", func(m *machine) {
-			m.check(m.Batch("link add nic0 type veth peer name wire", "link set wire up", "link set nic0 up"))
+			m.check(m.Batch("link add nic0 type veth peer name wire", "link set wire addrgenmode none up", "link set nic0 addrgenmode none up"))
 		}},
 		{"ovs", "ovs0", func(m *machine) {
 			_, err := m.StartOVS()

@@ -52,7 +52,7 @@ func TestSourceRouting(t *testing.T) {
 	t.Run("bridge", func(t *testing.T) { e.in(t).sourceRouting("brtest", client) })
 	t.Run("macvlan", func(t *testing.T) {
 		e := e.in(t)
-		e.check(e.Batch("link add nic0 type veth peer name wire", "link set nic0 up", "link set wire up"))
+		e.check(e.Batch("link add nic0 type veth peer name wire", "link set nic0 addrgenmode none up", "link set wire addrgenmode none up"))
 		e.sourceRouting("nic0", client)
 	})
 	t.Run("ovs", func(t *testing.T) {

@@ -130,7 +130,7 @@ func TestWaitStopped(t *testing.T) {
 func TestWaitKinds(t *testing.T) {
 	m := newMachine(t)
 	m.do("ip link add nic0 type veth peer name wire")
-	m.do("ip link set wire up")
+	m.do("ip link set wire addrgenmode none up")
 	for _, hostif := range []string{"nic0", "br0"} {
 		g, err := m.Named("blue")
 		m.check(err)
