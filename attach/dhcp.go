@@ -66,7 +66,7 @@ func (b *builder) dhcp() {
 	if b.From.Kind != FromDHCP {
 		return
 	}
-	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan})
+	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD})
 	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
 	}
@@ -82,7 +82,7 @@ func (b *builder) dhcpDiffers(differ differ) {
 		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
 	case asked:
 		again := lease.NewAsk(b.From.DHCP, b.f.Guest.who(), kept.Ask.IfName, kept.Ask.Index)
-		again.Broadcast = kept.Ask.Broadcast
+		again.Broadcast, again.ACD = kept.Ask.Broadcast, kept.Ask.ACD
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", b.addressWord())
 		}
@@ -95,13 +95,14 @@ type getLease struct {
 	inner     string
 	options   lease.Options
 	broadcast bool
+	acd       bool
 }
 
 func (s getLease) do(ctx context.Context, m *machine) error {
 	m.hostLock.release() // everything of the host's is in place: see await
 	g := m.guests[s.side]
 	ask := lease.NewAsk(s.options, g.who(), s.inner, s.index(m, s.inner))
-	ask.Broadcast = s.broadcast
+	ask.Broadcast, ask.ACD = s.broadcast, s.acd
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
 	l, err := lease.Acquire(ctx, g.Namespace, ask, s.options.Timeout)
@@ -127,6 +128,9 @@ func (s getLease) String() string {
 	w := "# get an address for " + s.inner + " from a DHCP server, and keep its lease"
 	if o := s.options.String(); o != "" {
 		w += " (" + o + ")"
+	}
+	if s.acd {
+		w += "\n# ask by ARP whether somebody has that address already, and decline it then"
 	}
 	return w
 }

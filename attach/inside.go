@@ -42,8 +42,9 @@ func (b *builder) sysctls() {
 // inet plans addresses and routes, and tells the neighbours. IPv4 is complete
 // before the wait for IPv6 begins.
 func (b *builder) inet() error {
+	b.probe()
 	b.addresses(false)
-	if b.upLate() {
+	if b.upLate() && !b.probes() {
 		b.up()
 	}
 	if err := b.settled(false); err != nil {
@@ -70,10 +71,7 @@ func (b *builder) settled(ipv6 bool) error {
 	if len(b.of(ipv6)) == 0 {
 		return nil
 	}
-	var addrs []netip.Addr
-	for _, p := range b.of(ipv6) {
-		addrs = append(addrs, p.Addr())
-	}
+	addrs := b.given(ipv6)
 	if ipv6 && !b.NoDAD {
 		b.add(awaitDAD{place: b.place, inner: b.names.inner, addrs: addrs})
 	}
@@ -85,8 +83,11 @@ func (b *builder) settled(ipv6 bool) error {
 	}
 	b.routes(ipv6)
 	b.ownReplies(ipv6)
-	if !b.upLate() {
+	switch {
+	case !b.upLate():
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac(), addrs: addrs})
+	case !ipv6 && b.probes():
+		b.add(announceARP{place: b.place, inner: b.names.inner, addrs: addrs})
 	}
 	return nil
 }

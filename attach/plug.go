@@ -78,7 +78,10 @@ func (b *builder) settle() error {
 	}
 	b.plug = p
 	b.idle()
-	return p.settle(b)
+	if err := p.settle(b); err != nil {
+		return err
+	}
+	return b.checkACD()
 }
 
 // idle warns of words that have no meaning for the kind.

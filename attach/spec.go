@@ -62,6 +62,7 @@ type Spec struct {
 	Routes        []Route // others by the interface
 	SourceRouting bool    // replies leave by the interface whose address they carry
 
+	ACD           bool // ask whether somebody has the IPv4 addresses before they are taken
 	NoDAD         bool // do not wait for duplicate address detection
 	ForcePhys     bool // lend a card although the host uses it
 	VLANFiltering bool // may be turned on on somebody else's bridge
@@ -100,6 +101,7 @@ func (s Spec) Words() Words {
 		IfName:        s.IfName,
 		HostName:      s.HostName,
 		Mode:          s.Mode,
+		ACD:           s.ACD,
 		NoDAD:         s.NoDAD,
 		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,

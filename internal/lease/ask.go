@@ -25,6 +25,7 @@ type Ask struct {
 	Request        netip.Addr `json:"request"`             // the zero Addr: any
 	Broadcast      bool       `json:"broadcast,omitempty"` // it cannot hear unicast before it has the address (ipvlan)
 	NoDefaultRoute bool       `json:"no_default_route,omitempty"`
+	ACD            bool       `json:"acd,omitempty"` // ask whether somebody has the address before it is taken
 }
 
 // Identity is who asks. Names are as in the mark of an attachment.
@@ -86,7 +87,7 @@ func newXID() (x xid) {
 	return x
 }
 
-// message returns a message of the kind with what all kinds but RELEASE carry.
+// message returns a message of the kind with what all kinds but RELEASE and DECLINE carry.
 func (a Ask) message(kind dhcpv4.MessageType, mac net.HardwareAddr, x xid) *dhcpv4.DHCPv4 {
 	m := a.bare(kind, mac, x)
 	m.UpdateOption(dhcpv4.OptParameterRequestList(parameters...))
@@ -109,7 +110,7 @@ func (a Ask) bare(kind dhcpv4.MessageType, mac net.HardwareAddr, x xid) *dhcpv4.
 	return m
 }
 
-// discover, selecting, extend and release are the messages of RFC 2131, table 5.
+// discover, selecting, extend, release and decline are the messages of RFC 2131, table 5.
 func (a Ask) discover(mac net.HardwareAddr, x xid) *dhcpv4.DHCPv4 {
 	m := a.message(dhcpv4.MessageTypeDiscover, mac, x)
 	if a.Request.IsValid() {
@@ -136,6 +137,14 @@ func (a Ask) extend(mac net.HardwareAddr, x xid, l Lease) *dhcpv4.DHCPv4 {
 func (a Ask) release(mac net.HardwareAddr, x xid, l Lease) *dhcpv4.DHCPv4 {
 	m := a.bare(dhcpv4.MessageTypeRelease, mac, x)
 	m.ClientIPAddr = l.Address.Addr().AsSlice()
+	m.UpdateOption(dhcpv4.OptServerIdentifier(l.Server.AsSlice()))
+	return m
+}
+
+// decline says that somebody has the address already (RFC 2131, section 4.4.4).
+func (a Ask) decline(mac net.HardwareAddr, x xid, l Lease) *dhcpv4.DHCPv4 {
+	m := a.bare(dhcpv4.MessageTypeDecline, mac, x)
+	m.UpdateOption(dhcpv4.OptRequestedIPAddress(l.Address.Addr().AsSlice()))
 	m.UpdateOption(dhcpv4.OptServerIdentifier(l.Server.AsSlice()))
 	return m
 }

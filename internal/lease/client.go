@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/acd"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
@@ -19,13 +20,17 @@ type client struct {
 	ask   Ask
 	clock Clock
 	open  func() (wire, error)
+	probe func(context.Context, netip.Addr) error // asks whether somebody has an address: *acd.Conflict
 }
 
 // Acquire gets a lease for an interface that is up, in the namespace ns, which
 // stays the caller's. Nothing is changed on the interface; [Lease.Apply] does
 // that. It takes timeout at most (0: [DefaultTimeout]).
 //
-// Its errors are of the codes timeout (no usable answer), failed (refused, or
+// With [Ask.ACD] an address that somebody else has is declined, and another
+// asked for, a few times.
+//
+// Its errors are of the codes conflict (that somebody had every one), timeout (no usable answer), failed (refused, or
 // the kernel would not), unsupported (an interface that is not Ethernet).
 func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Lease, error) {
 	if timeout == 0 {
@@ -61,7 +66,22 @@ func Release(ns *os.File, a Ask, l Lease) error {
 }
 
 func newClient(in *namespace, a Ask, clock Clock) *client {
-	return &client{ask: a, clock: clock, open: func() (wire, error) { return openWire(in, a.Index) }}
+	return &client{
+		ask: a, clock: clock,
+		open:  func() (wire, error) { return openWire(in, a.Index) },
+		probe: func(ctx context.Context, addr netip.Addr) error { return probe(ctx, in, a.Index, addr) },
+	}
+}
+
+// probe asks the network whether somebody has an address.
+func probe(ctx context.Context, in *namespace, index int, addr netip.Addr) error {
+	var s *acd.Socket
+	err := in.run(func() (err error) { s, err = acd.Open(index); return err })
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Probe(ctx, acd.Quick, []netip.Addr{addr})
 }
 
 var errTimeUp = errors.New("no DHCP server answered")
@@ -86,8 +106,12 @@ func (a Ask) fail(err error) error {
 	const op = "get a lease for"
 	var unusable unusableAnswers
 	var no refusal
+	var conflict *acd.Conflict
 	code, hint := fault.Failed, ""
 	switch {
+	case errors.As(err, &conflict):
+		code = fault.Conflict
+		hint = "find who that is; the DHCP server was told, and should not give that address again for a while"
 	case timeUp(err):
 		code = fault.Timeout
 		hint = "is there a DHCP server on this network? dhcp:timeout=1m waits longer"
@@ -111,6 +135,8 @@ const (
 	longestWait = 16 * time.Second
 	selectTries = 3 // requests for one offer
 	mostNAKs    = 3 // refusals of what was just offered
+
+	mostConflicts = 3 // addresses that turn out to be somebody else's
 )
 
 // acquire is INIT, SELECTING and REQUESTING of RFC 2131: it asks until a server
@@ -123,10 +149,20 @@ func (c *client) acquire(ctx context.Context) (Lease, error) {
 	defer w.close()
 	e := exchange{client: c, wire: w, began: c.clock.Now()}
 	wait := firstWait
-	for naks := 0; ; {
+	for naks, conflicts := 0, 0; ; {
 		l, err := e.once(ctx, wait)
+		if err == nil {
+			err = e.verify(ctx, l)
+		}
 		var no refusal
+		var conflict *acd.Conflict
 		switch {
+		case errors.As(err, &conflict):
+			if conflicts++; conflicts == mostConflicts {
+				return Lease{}, err
+			}
+			e.bad = err
+			err = c.clock.Sleep(ctx, vary(wait))
 		case err == nil:
 			return l, nil
 		case errors.As(err, &no):
@@ -192,6 +228,23 @@ func (e *exchange) once(ctx context.Context, wait time.Duration) (Lease, error) 
 		}
 	}
 	return Lease{}, errQuiet
+}
+
+// verify asks whether somebody has the address of a lease already, if it is to,
+// and declines it then.
+func (e *exchange) verify(ctx context.Context, l Lease) error {
+	if !e.ask.ACD {
+		return nil
+	}
+	err := e.probe(ctx, l.Address.Addr())
+	var conflict *acd.Conflict
+	if !errors.As(err, &conflict) {
+		return err
+	}
+	if err := e.shout(e.ask.decline(e.wire.mac(), newXID(), l)); err != nil {
+		return err
+	}
+	return conflict
 }
 
 // extend asks once for more time on a lease: its server, which is RENEWING, or

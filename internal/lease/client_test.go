@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/acd"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -164,6 +165,45 @@ func TestAcquireFails(t *testing.T) {
 		}
 		if n := len(w.sent); n > 40 {
 			t.Errorf("%s: it sent %d messages in a minute", tt.name, n)
+		}
+	}
+}
+
+// An address that somebody has is declined, and another asked for; after the
+// third one it ends.
+func TestAcquireDeclines(t *testing.T) {
+	for _, taken := range []int{0, 1, 2, 9} {
+		clock, ctx := newFakeClock(time.Minute)
+		next := byte(9)
+		w := &fakeWire{clock: clock, serve: func(m *dhcpv4.DHCPv4, dst netip.Addr) [][]byte {
+			if m.MessageType() == dhcpv4.MessageTypeDecline {
+				if !m.RequestedIPAddress().Equal(net.IP{10, 0, 0, next}) || !m.ServerIdentifier().Equal(net.IP{10, 0, 0, 1}) || !m.ClientIPAddr.Equal(net.IPv4zero) {
+					t.Errorf("RFC 2131, table 5, has another DECLINE: %s", m.Summary())
+				}
+				next++
+				return nil
+			}
+			return good(t, dhcpv4.WithYourIP(net.IP{10, 0, 0, next}))(m, dst)
+		}}
+		a := testAsk
+		a.ACD = true
+		c := w.client(a)
+		asked := 0
+		c.probe = func(_ context.Context, addr netip.Addr) error {
+			if asked++; asked > taken {
+				return nil
+			}
+			return &acd.Conflict{Addr: addr, Holder: net.HardwareAddr{2, 0, 0, 0, 0, 5}}
+		}
+		l, err := c.acquire(ctx)
+		if taken < mostConflicts {
+			if err != nil || l.Address.Addr().As4()[3] != byte(9+taken) {
+				t.Errorf("%d taken: %v, %v", taken, l.Address, err)
+			}
+			continue
+		}
+		if err = a.fail(err); fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "02:00:00:00:00:05 has 10.0.0.11 already") || asked != mostConflicts {
+			t.Errorf("all taken: %v after %d", err, asked)
 		}
 	}
 }

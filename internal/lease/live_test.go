@@ -673,3 +673,23 @@ func TestLiveReleaseWithoutKeeper(t *testing.T) {
 		t.Errorf("the same guest got %v, then %v", l.Address, got.Address)
 	}
 }
+
+// A real server, and somebody who sits on the address that it gives first.
+func TestDeclineLive(t *testing.T) {
+	n := newNet(t)
+	d := n.dnsmasq()
+	first := n.acquire(Options{})
+	taken := first.Address.Addr().String()
+	holder := must(n.host.Guest())(t)
+	check(t, n.server.Run("ip", "link", "add", "link", "srv0", "name", "eth1", "netns", strconv.Itoa(holder.PID), "type", "macvlan", "mode", "bridge").Err())
+	check(t, holder.Run("sh", "-ec", "ip address add "+taken+"/24 dev eth1; ip link set eth1 up").Err())
+	a := n.ask(Options{})
+	a.ACD = true
+	l, err := Acquire(t.Context(), n.g.Namespace, a, 0)
+	if err != nil || l.Address == first.Address {
+		t.Fatalf("%v, %v; want another address than %s\n%s", l.Address, err, taken, d.Log())
+	}
+	if log := d.Log(); !strings.Contains(log, "DHCPDECLINE(srv0) "+taken) {
+		t.Errorf("the server was not told:\n%s", log)
+	}
+}

@@ -1,0 +1,137 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/gopipework/gopipework/internal/acd"
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// Duplicate IPv4 addresses (--acd): internal/acd asks the network before an
+// address is taken. IPv6 does so by itself (awaitDAD).
+
+// checkACD refuses to probe where no answer could come.
+func (b *builder) checkACD() error {
+	if !b.ACD {
+		return nil
+	}
+	no := func(format string, args ...any) error {
+		return b.refuse(fault.Usage, "--acd: "+format, args...).WithHint("leave --acd out")
+	}
+	switch b.kind {
+	case KindIPvlan:
+		// ipvlan_addr_lookup: to which of them a reply belongs is told by the
+		// address that it is for, and a reply to a probe is for none.
+		return no("an ipvlan has its parent's MAC address, and the parent alone hears the answers to a probe")
+	case KindIPoIB:
+		return no("it is for Ethernet, and %s is an InfiniBand device", b.HostIF.Name)
+	case KindDummy:
+		return no("there is nobody on a dummy who could have the address")
+	}
+	return nil
+}
+
+// probes reports whether given addresses are asked about. The client for DHCP
+// asks about its own.
+func (b *builder) probes() bool { return b.ACD && len(b.of(false)) > 0 }
+
+// probe plans the question, on a link that is up by then.
+func (b *builder) probe() {
+	if !b.probes() {
+		return
+	}
+	if b.upLate() {
+		b.up()
+	}
+	b.add(probe{place: b.place, inner: b.names.inner, addrs: b.given(false)})
+}
+
+// given returns the addresses of a family, without their prefix lengths.
+func (b *builder) given(ipv6 bool) (out []netip.Addr) {
+	for _, p := range b.of(ipv6) {
+		out = append(out, p.Addr())
+	}
+	return out
+}
+
+// arp opens a socket for ARP on a guest's interface.
+func (p place) arp(m *machine, inner string) (s *acd.Socket, err error) {
+	err = p.kernel(m).Run(func() (err error) {
+		s, err = acd.Open(p.index(m, inner))
+		return err
+	})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, fault.New(fault.Unsupported, "probe from", inner, "%w", err).WithHint("leave --acd out")
+	}
+	return s, explain("open ARP socket on", inner, err)
+}
+
+// probe asks whether somebody has the addresses that are about to be taken, for
+// all of them at once.
+type probe struct {
+	place
+	inner string
+	addrs []netip.Addr
+}
+
+func (s probe) do(ctx context.Context, m *machine) error {
+	if err := s.carrier(ctx, m); err != nil {
+		return err
+	}
+	socket, err := s.arp(m, s.inner)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	ctx, stop := m.whileAlive(ctx)
+	defer stop()
+	err = socket.Probe(ctx, acd.Quick, s.addrs)
+	var c *acd.Conflict
+	if errors.As(err, &c) {
+		return fault.New(fault.Conflict, "take address", c.Addr.String(), "%w", c).
+			WithHint("choose another, or find who that is")
+	}
+	return explain("probe from", s.inner, err)
+}
+
+// carrier waits until the link has one: a card takes a second or more to find
+// its partner, and what is asked before is heard by nobody.
+func (s probe) carrier(ctx context.Context, m *machine) error {
+	return m.await(ctx, s.side, func() (bool, error) {
+		l, err := s.kernel(m).LinkByIndex(s.index(m, s.inner))
+		if err != nil {
+			return false, explain("find", s.inner, err)
+		}
+		return l.Carrier, nil
+	})
+}
+
+func (s probe) undo(context.Context, *machine) error { return nil }
+
+func (s probe) String() string {
+	return "# ask by ARP whether somebody has " + joinAddrs(s.addrs) + " already"
+}
+
+// announceARP tells the neighbours who has the addresses now, where the kernel
+// does not do so by itself: it speaks up when a link comes up, and this one had
+// to be up to be probed from.
+type announceARP struct {
+	place
+	inner string
+	addrs []netip.Addr
+}
+
+func (s announceARP) do(_ context.Context, m *machine) error {
+	socket, err := s.arp(m, s.inner)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	return explain("announce addresses of", s.inner, socket.Announce(s.addrs))
+}
+
+func (s announceARP) undo(context.Context, *machine) error { return nil }
+
+func (s announceARP) String() string { return "# announce " + joinAddrs(s.addrs) + " by ARP" }
