@@ -107,7 +107,7 @@ func typed(t *testing.T, line string) (w Words) {
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
 		"--default": &w.Default, "--metric": &w.Metric,
 		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
-	bools := map[string]*bool{"--acd": &w.ACD, "--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting}
+	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -246,6 +246,19 @@ var factChanges = map[string]func(*Facts){
 		f.Base = &rtnl.Link{Index: 20, Name: "ib0", Type: unix.ARPHRD_INFINIBAND, MTU: 2044, Up: true, Carrier: true, PeerNS: -1}
 	},
 	"wifi": func(f *Facts) { radio := 3; f.Card.Radio = &radio },
+	"nic-own": func(f *Facts) {
+		f.Access.Addrs = []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.0.2.7/24")}, {Index: 20, Prefix: netip.MustParsePrefix("192.168.1.1/24")}}
+	},
+	// access is the host's own macvlan on the card.
+	"access": func(f *Facts) {
+		f.Access.Link = &rtnl.Link{Index: 66, Name: accessName("eth0"), Kind: "macvlan", Group: Group, Alias: accessMark, Up: true, Peer: 20, PeerNS: -1}
+		f.Access.Named = f.Access.Link
+	},
+	"access-half":  func(f *Facts) { f.Access.Link.Alias, f.Access.Link.Up = "", false },
+	"access-taken": func(f *Facts) { f.Access.Named = &rtnl.Link{Index: 66, Name: accessName("eth0"), Kind: "dummy"} },
+	"access-route": func(f *Facts) {
+		f.Access.Routes = []rtnl.Route{{Dst: netip.MustParsePrefix("192.168.1.2/32"), Index: 66, Protocol: Protocol}}
+	},
 	"nic-address": func(f *Facts) {
 		f.Card.Addrs = []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.0.2.7/24")}}
 	},

@@ -37,9 +37,9 @@ func (childPlug) settle(b *builder) error {
 	return nil
 }
 
-func (childPlug) free(*builder) error { return nil }
+func (childPlug) free(b *builder) error { return b.accessFree() }
 
-func (childPlug) keep(*builder) {}
+func (childPlug) keep(b *builder) { b.hostAccess() }
 
 // kindModes are the modes of the kinds that have any, the default first.
 var kindModes = map[Kind][]string{
@@ -113,6 +113,7 @@ func (childPlug) join(b *builder) {
 			c.parent = b.tagged()
 		}
 	}
+	b.hostAccess() // while the host's lock is held
 	b.add(c)
 	b.sysctls()
 	if !b.upLate() {
@@ -132,6 +133,7 @@ func (childPlug) differ(b *builder, differ differ) {
 	if b.kind != KindDummy && (parent == nil || inner.Peer != parent.Index || inner.PeerNS != b.f.HostNS) {
 		differ("parent", "another", b.HostIF.Name)
 	}
+	b.accessDiffers(differ)
 	if b.Mode != "" && inner.Mode != b.Mode {
 		differ("mode", inner.Mode, b.Mode)
 	}

@@ -44,6 +44,7 @@ type DetachFacts struct {
 	Parents map[int]Parent  // VLAN sub-interfaces of ours that a child is on
 	GuestNS int             // id of the guest's namespace in the host's
 	Routing routing         // in the guest
+	Ways    []Way           // of the host to macvlans, without this guest
 	HostNS  int             // id of the host's namespace in the guest's
 }
 
@@ -146,6 +147,9 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	}
 	if err := observeLent(m, &f, inners); err != nil {
 		return f, err
+	}
+	if f.Ways, err = ways(m.sides[host], m.hostNS, m.guests[guest].Namespace, func(ns *namespace, _ *rtnl.Link) bool { return ns.inode == m.guests[guest].NetNS }); err != nil {
+		return f, explain("look for macvlans of", "the host", err)
 	}
 	if f.GuestNS, err = m.sides[host].NamespaceID(m.guests[guest].Namespace); err != nil {
 		return f, explain("find", "the namespace of "+m.guests[guest].Name, err)
@@ -295,6 +299,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	if sel.All {
 		d.inbounds(f.Left...)
 	}
+	d.access()
 	d.parents()
 	d.switches()
 	d.ovs()

@@ -18,6 +18,7 @@
 //	linuxbridge.go, pair.go                  a bridge, and the veth pair plugged into it
 //	bridgevlan.go, ovs.go                    VLANs on a bridge, and bridges of Open vSwitch
 //	child.go, vlanparent.go, ipoib.go        macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
+//	access.go, accessend.go                  the host's way to macvlans on its card
 //	phys.go, loan.go, lent.go                a network card itself, and how it comes home
 //	link.go, linkbuild.go                    a veth pair between two guests
 //	shape.go, inbound.go, shapewords.go      how fast and how well a link carries

@@ -33,6 +33,8 @@ type Facts struct {
 	Firewall       bridge.Firewall
 	FirewallUnread string // why it could not be read, where that does not matter
 
+	Access Access // the host's way to macvlans; looked at only for those
+
 	Port     *rtnl.Link // what has the name of the host's end; nil: nothing
 	AltTaken bool       // a link has the alternative name
 	MACs     []Station  // the guests' ends on the bridge; read only if a MAC is asked for
@@ -148,6 +150,13 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	n := namesFor(s, m.guests[guest].GuestInfo, base)
 	f := Facts{Inside: o.inside(m, guest, s, base), Base: base}
 
+	if base != nil && settleKind(s.HostIF, f) == KindMacvlan {
+		name, parent := base.Name, base
+		if tagged := taggedName(KindMacvlan, base, s.VLAN); tagged != "" {
+			name, parent = tagged, f.Tagged
+		}
+		f.Access = o.access(name, parent)
+	}
 	f.Port = o.byName(o.host, n.port)
 	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)

@@ -26,6 +26,7 @@ type GCFacts struct {
 	Strays    []Stray // cards that are lent to nobody any more
 	Warnings  []string
 	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
+	Ways      []Way          // of the host to macvlans
 	Replies   []delRepliesIn // source routing that stands for nothing, in guests that nobody works on
 }
 
@@ -170,6 +171,10 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 	o.look("the host's namespace", func() (err error) { f.HostID, err = hostID(k); return err })
 	o.look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
 	o.look("what is in guests", func() error { return o.insides(m, &f) })
+	o.look("the host's own macvlans", func() (err error) {
+		f.Ways, err = ways(k, m.hostNS, nil, func(ns *namespace, l *rtnl.Link) bool { return o.going[ns.inode][l.Index] })
+		return err
+	})
 	return f, o.err
 }
 
@@ -336,6 +341,14 @@ func BuildGC(f GCFacts) Plan {
 	for _, r := range f.Rules {
 		if br := f.named(r.Bridge); br == nil || !f.hasPort(br, true, r.Port) {
 			p.Steps = append(p.Steps, delRule{r})
+		}
+	}
+	for _, w := range f.Ways {
+		steps, last := w.end(nil)
+		p.Steps = append(p.Steps, steps...)
+		if last != nil {
+			links = append(links, *last)
+			f.Users[w.Peer] = slices.DeleteFunc(f.Users[w.Peer], func(u user) bool { return u.netns == 0 && u.Index == w.Index && u.PeerNS < 0 })
 		}
 	}
 	for _, l := range f.Links {

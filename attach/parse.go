@@ -32,6 +32,7 @@ type Words struct {
 
 	DirectPhys    bool // --direct-phys
 	ForcePhys     bool // --force-phys
+	HostAccess    bool // --host-access
 	ACD           bool // --acd
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
@@ -43,7 +44,7 @@ type Words struct {
 // error is a usage error that names the word and, where there is one, a way
 // out.
 func Parse(w Words) (Spec, error) {
-	s := Spec{Guest: w.Guest, ACD: w.ACD, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
+	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
 	var err error
 	if s.HostIF, err = parseHostIF(w.HostIF, w.DirectPhys); err != nil {
 		return Spec{}, err
@@ -61,6 +62,9 @@ func Parse(w Words) (Spec, error) {
 	if s.ACD && !s.Has(false) {
 		return Spec{}, fault.BadWord("read flag", "--acd", "there is no IPv4 address to ask about").
 			WithHint("leave it out: IPv6 looks for duplicates by itself")
+	}
+	if s.HostAccess && len(s.of(false)) == 0 {
+		return Spec{}, fault.BadWord("read flag", "--host-access", "there is no IPv4 address given that the host could have a route to")
 	}
 	if s.MAC, s.VLAN, err = parseMACVLAN(w.MAC); err != nil {
 		return Spec{}, err

@@ -81,6 +81,9 @@ func (b *builder) settle() error {
 	if err := p.settle(b); err != nil {
 		return err
 	}
+	if err := b.checkAccess(); err != nil {
+		return err
+	}
 	return b.checkACD()
 }
 

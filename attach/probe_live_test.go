@@ -37,6 +37,18 @@ func neighbours(t *testing.T, needs string, count int) (hostNS *testHost, guests
 	return hostNS, guests
 }
 
+// again opens a namespace once more, as another process would: locks are those
+// of what was opened (flock(2)).
+func again(t *testing.T, ns *os.File) *os.File {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 // TestACD: an address that a guest has is refused to another, whose host and
 // namespace are as before; one that nobody has is taken.
 func TestACD(t *testing.T) {
@@ -81,8 +93,9 @@ func TestACDTogether(t *testing.T) {
 	in(t, h.host, "sh", "-ec", "ip link add brtest type bridge; ip link set brtest up")
 	results := make(chan error)
 	for _, g := range guests {
+		hostNS := again(t, h.host)
 		go func() {
-			_, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.1/24 --acd"), g, h.host, Options{})
+			_, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.1/24 --acd"), g, hostNS, Options{})
 			results <- err
 		}()
 	}

@@ -62,6 +62,7 @@ type Spec struct {
 	Routes        []Route // others by the interface
 	SourceRouting bool    // replies leave by the interface whose address they carry
 
+	HostAccess    bool // the host reaches the macvlan, and is reached by it
 	ACD           bool // ask whether somebody has the IPv4 addresses before they are taken
 	NoDAD         bool // do not wait for duplicate address detection
 	ForcePhys     bool // lend a card although the host uses it
@@ -101,6 +102,7 @@ func (s Spec) Words() Words {
 		IfName:        s.IfName,
 		HostName:      s.HostName,
 		Mode:          s.Mode,
+		HostAccess:    s.HostAccess,
 		ACD:           s.ACD,
 		NoDAD:         s.NoDAD,
 		ForcePhys:     s.ForcePhys,

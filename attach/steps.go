@@ -206,14 +206,15 @@ type addRoute struct {
 	metric  int        // 0: the kernel's default
 	prepend bool
 
-	table    int   // 0: main
-	protocol uint8 // who sets it; 0: RTPROT_BOOT, as a person's "ip route" does
-	known    int   // index of a link that is there; 0: an earlier step makes it
+	source   netip.Addr // that what takes it is sent from; the zero Addr: any
+	table    int        // 0: main
+	protocol uint8      // who sets it; 0: RTPROT_BOOT, as a person's "ip route" does
+	known    int        // index of a link that is there; 0: an earlier step makes it
 }
 
 // route takes a machine only where an earlier step makes the link.
 func (s addRoute) route(m *machine) rtnl.Route {
-	r := rtnl.Route{Dst: s.dst, Gateway: s.gateway, Metric: s.metric, Table: s.table, Protocol: s.protocol, Index: s.known}
+	r := rtnl.Route{Dst: s.dst, Gateway: s.gateway, Metric: s.metric, Table: s.table, Protocol: s.protocol, Source: s.source, Index: s.known}
 	if r.Index == 0 {
 		r.Index = s.index(m, s.inner)
 	}
@@ -237,6 +238,9 @@ func (s addRoute) words() string {
 		w += " via " + s.gateway.String()
 	}
 	w += " dev " + s.inner
+	if s.source.IsValid() {
+		w += " src " + s.source.String()
+	}
 	if s.metric != 0 {
 		w += " metric " + itoa(s.metric)
 	}

@@ -1,0 +1,238 @@
+package attach
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
+)
+
+// Host to macvlan (--host-access). A card hands nothing of the host's to the
+// macvlans on it, nor theirs to the host. The host has a macvlan of its own
+// there, then: one on each parent, for all guests, and a route by it for each
+// address. It goes with the last of those routes.
+
+// accessMark is the alias of the host's own macvlan.
+const accessMark = markWord + " host-access"
+
+// Access is what there is of the host's way to guests on a parent.
+type Access struct {
+	Link   *rtnl.Link   // the host's own macvlan; nil: none
+	Named  *rtnl.Link   // what has its name; nil: nothing
+	Addrs  []rtnl.Addr  // of the parent
+	Routes []rtnl.Route // by Link
+}
+
+// accessName is that of the host's own macvlan on a parent.
+func accessName(parent string) string {
+	sum := sha256.Sum256([]byte(parent))
+	return "gph" + hex.EncodeToString(sum[:])[:8]
+}
+
+// arpFilter is the sysctl that has an interface answer those alone who are
+// reached by it (Documentation/networking/ip-sysctl.rst).
+func arpFilter(name string) string { return "ipv4/conf/" + name + "/arp_filter" }
+
+// isAccess reports whether a link of the host is its own macvlan on a parent;
+// one without the alias was left half made.
+func isAccess(l *rtnl.Link) bool {
+	return isOurs(l) && l.Kind == "macvlan" && l.PeerNS < 0 && (l.Alias == accessMark || l.Alias == "")
+}
+
+// access looks at the host's way to the guests on a parent; nil: that is yet to
+// be made.
+func (o *observer) access(name string, parent *rtnl.Link) (a Access) {
+	a.Named = o.byName(o.host, accessName(name))
+	if parent == nil {
+		return a
+	}
+	o.look("the host's links", func() error {
+		all, err := o.host.Links()
+		if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return isAccess(l) && l.Peer == parent.Index }); i >= 0 {
+			a.Link = all[i]
+		}
+		return err
+	})
+	o.look("the host's addresses", func() error {
+		all, err := o.host.Addrs()
+		a.Addrs = slices.DeleteFunc(all, func(d rtnl.Addr) bool { return d.Index != parent.Index })
+		return err
+	})
+	if a.Link == nil {
+		return a
+	}
+	o.look("the host's routes", func() (err error) { a.Routes, err = routesBy(o.host, a.Link.Index); return err })
+	return a
+}
+
+// routesBy returns the routes of ours by a link of the host.
+func routesBy(k kernel, index int) ([]rtnl.Route, error) {
+	all, err := k.Routes()
+	return slices.DeleteFunc(all, func(r rtnl.Route) bool { return r.Index != index || r.Protocol != Protocol }), err
+}
+
+// checkAccess refuses --host-access where it is not needed, or cannot be.
+func (b *builder) checkAccess() error {
+	switch {
+	case !b.HostAccess:
+		return nil
+	case b.kind != KindMacvlan:
+		return b.refuse(fault.Usage, "--host-access is for a macvlan, and this is of the kind %s", b.kind).WithHint("leave --host-access out")
+	case b.Mode != "bridge":
+		return b.refuse(fault.Usage, "--host-access needs the mode bridge: in %s a macvlan hears no other on its parent", b.Mode).
+			WithHint("--mode bridge")
+	}
+	return nil
+}
+
+// parent is the name of what the guest's link is on.
+func (b *builder) parent() string {
+	if b.onTagged() {
+		return taggedName(b.kind, b.f.Base, b.VLAN)
+	}
+	return b.HostIF.Name
+}
+
+// accessFree refuses a name that is taken.
+func (b *builder) accessFree() error {
+	named := b.f.Access.Named
+	if !b.HostAccess || b.f.Access.Link != nil || named == nil {
+		return nil
+	}
+	return b.refuse(fault.Conflict, "the host has an interface %s already: %s; that is to be the name of its own macvlan on %s",
+		named.Name, describeKind(named), b.parent()).WithHint("rename it: ip link set %s name NEW", named.Name)
+}
+
+// hostAccess plans the host's way to the guest's addresses, as far as it is not
+// there.
+func (b *builder) hostAccess() {
+	if !b.HostAccess {
+		return
+	}
+	name, known := accessName(b.parent()), 0
+	switch l := b.f.Access.Link; {
+	case l == nil:
+		b.add(addAccess{name: name, parent: b.parent()})
+	case l.Alias == "":
+		name, known = l.Name, l.Index
+		b.add(setSysctl{path: arpFilter(name), value: "1"})
+		b.add(setLink{name: name, set: rtnl.Change{AddrGenNone: true}}) // before it is up: the kernel sets it up first
+		b.add(setLink{name: name, set: rtnl.Change{Alias: accessMark, Up: true}})
+	default:
+		name, known = l.Name, l.Index
+		if !l.Up {
+			b.add(setLink{name: name, set: rtnl.Change{Up: true}, down: true})
+		}
+	}
+	for _, a := range b.given(false) {
+		if b.routed(a) {
+			continue
+		}
+		source := b.sourceFor(a)
+		if !source.IsValid() {
+			b.warn("%s has no IPv4 address: the host speaks to %s from one of another interface", b.parent(), a)
+		}
+		b.add(addRoute{inner: name, dst: netip.PrefixFrom(a, a.BitLen()), source: source, protocol: Protocol, known: known})
+	}
+	if len(b.of(true)) > 0 {
+		b.warn("--host-access is for IPv4: the host does not reach %s", join(b.of(true)))
+	}
+}
+
+// routed reports whether the host has a route to a guest's address.
+func (b *builder) routed(a netip.Addr) bool {
+	return slices.ContainsFunc(b.f.Access.Routes, func(r rtnl.Route) bool { return r.Dst.Addr() == a })
+}
+
+// sourceFor is the address that the host speaks to a guest's from: the parent's
+// on the same subnet, or else its first.
+func (b *builder) sourceFor(to netip.Addr) (best netip.Addr) {
+	for _, a := range b.f.Access.Addrs {
+		own := a.Prefix
+		switch {
+		case own.Addr().Is6() != to.Is6() || own.Addr().IsLinkLocalUnicast():
+		case own.Contains(to):
+			return own.Addr()
+		case !best.IsValid():
+			best = own.Addr()
+		}
+	}
+	return best
+}
+
+// accessDiffers tells of a way to the guest that is there and not asked for. One
+// that is asked for and not there is made: somebody may have taken the address
+// that it speaks from, and the kernel the routes with it.
+func (b *builder) accessDiffers(differ differ) {
+	if !b.HostAccess && slices.ContainsFunc(b.given(false), b.routed) {
+		differ("host access", "on", "off")
+	}
+}
+
+// addAccess makes the host's own macvlan on a parent.
+//
+// It has no address. It answers for the host's, as any interface does, but with
+// arp_filter only to those whom the host reaches by it, which are our guests:
+// others on the network go on hearing of the parent alone.
+type addAccess struct{ name, parent string }
+
+func (s addAccess) do(_ context.Context, m *machine) error {
+	i, err := m.find(end{host, s.parent})
+	if err != nil {
+		return explain("find parent", s.parent, err)
+	}
+	err = m.sides[host].AddChild(rtnl.Child{Name: s.name, Kind: "macvlan", Mode: "bridge", Parent: i, Group: Group})
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fault.New(fault.Unsupported, "make macvlan", s.name, "%w", err).WithHint("%s", missing("macvlan"))
+	case err != nil:
+		return explain("make macvlan", s.name, err)
+	}
+	l, err := m.sides[host].LinkByName(s.name)
+	if err == nil {
+		m.index[end{host, s.name}] = l.Index
+		err = m.sides[host].SetSysctl(arpFilter(s.name), "1")
+	}
+	for _, set := range []rtnl.Change{{AddrGenNone: true}, {Alias: accessMark, Up: true}} {
+		if err == nil {
+			err = setLink{name: s.name}.apply(m, set)
+		}
+	}
+	if err != nil {
+		return half(explain("set up macvlan", s.name, err), s.clean(m), s)
+	}
+	return nil
+}
+
+// undo leaves it to others whose routes have come to go by it meanwhile.
+func (s addAccess) undo(_ context.Context, m *machine) error {
+	routes, err := routesBy(m.sides[host], m.index[end{host, s.name}])
+	if err != nil || len(routes) > 0 {
+		return explain("look at routes by", s.name, err)
+	}
+	return s.clean(m)
+}
+
+func (s addAccess) clean(m *machine) error {
+	l, err := m.sides[host].LinkByName(s.name)
+	if err == nil {
+		err = m.sides[host].DelLink(l.Index)
+	}
+	return ignoreAbsent("delete macvlan", s.name, err)
+}
+
+func (addAccess) shared() {}
+
+func (s addAccess) String() string {
+	return "ip link add link " + s.parent + " name " + s.name + " group " + itoa(Group) + " type macvlan mode bridge\n" +
+		"sysctl -qw net/" + arpFilter(s.name) + "=1\n" +
+		"ip link set dev " + s.name + " addrgenmode none\n" +
+		"ip link set dev " + s.name + " alias " + shell.Quote(accessMark) + " up"
+}

@@ -1,0 +1,158 @@
+package attach
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// How the host's way to its guests goes: each route with the guest's address,
+// the link with the last of them.
+
+// Way is the host's own macvlan on a parent, and who needs it.
+type Way struct {
+	*rtnl.Link
+	Routes []rtnl.Route
+	Needed []netip.Addr // those of links on the parent, but for links that go
+	Dark   bool         // there are links on it whose addresses are not known (yet)
+}
+
+// ways looks at the host's own macvlans. goes says of a link in a guest that it
+// is about to go, and needs nothing any more; nor is the guest except, if there is one, looked at.
+func ways(k kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) bool) (out []Way, err error) {
+	all, err := k.Links()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range all {
+		if !isAccess(l) {
+			continue
+		}
+		w := Way{Link: l}
+		if w.Routes, err = routesBy(k, l.Index); err != nil {
+			return nil, err
+		}
+		if err = w.observe(k, hostNS, except, goes); err != nil {
+			return nil, err
+		}
+		out = append(out, w)
+	}
+	return out, nil
+}
+
+// observe looks for the addresses of those on the parent.
+func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) bool) error {
+	users, err := childrenOf(k, w.Peer, hostNS, except)
+	if err != nil {
+		return err
+	}
+	// Of a namespace that is held open by a descriptor alone, the addresses are
+	// out of sight. A veth is no child, but the other end.
+	w.Dark = slices.ContainsFunc(users, func(u user) bool { return u.netns == 0 && u.PeerNS >= 0 && u.Kind != "veth" })
+	return eachNamespace(hostNS, func(ns *namespace, guest kernel) error {
+		links, err := usersIn(guest, w.Peer, hostNS)
+		if err != nil || len(links) == 0 {
+			return err
+		}
+		addrs, err := guest.Addrs()
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if goes(ns, l) {
+				continue
+			}
+			if isOurs(l) && l.Alias == "" {
+				w.Dark = true // an attach is under way, whose routes are there before its addresses
+			}
+			for _, a := range addrs {
+				if a.Index == l.Index {
+					w.Needed = append(w.Needed, a.Prefix.Addr())
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// stale returns the routes that nobody needs: those to addresses that go and, if
+// all others are known, to those that nobody has.
+func (w Way) stale(going []netip.Addr) (out []rtnl.Route) {
+	for _, r := range w.Routes {
+		a := r.Dst.Addr()
+		if slices.Contains(w.Needed, a) {
+			continue
+		}
+		if slices.Contains(going, a) || !w.Dark {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// end plans for what is stale to go. Where that is all of it the link goes too,
+// and is returned.
+func (w Way) end(going []netip.Addr) (steps []Step, last *delLink) {
+	stale := w.stale(going)
+	if len(stale) == len(w.Routes) {
+		return nil, &delLink{w.Name, w.Index}
+	}
+	for _, r := range stale {
+		steps = append(steps, delHostRoute{r, w.Name})
+	}
+	return steps, nil
+}
+
+// delHostRoute takes away the host's route to a guest.
+type delHostRoute struct {
+	route rtnl.Route
+	dev   string
+}
+
+func (s delHostRoute) do(_ context.Context, m *machine) error {
+	return ignoreAbsent("delete route to", s.route.Dst.String(), m.sides[host].DelRoute(s.route))
+}
+
+func (s delHostRoute) undo(_ context.Context, m *machine) error {
+	return explain("add route to", s.route.Dst.String(), m.sides[host].AddRoute(s.route, false))
+}
+
+func (s delHostRoute) String() string {
+	return "ip route del " + s.route.Dst.String() + " dev " + s.dev
+}
+
+// access plans for the host's ways to what goes, before the parents do.
+func (d *detacher) access() {
+	for _, w := range d.f.Ways {
+		var going []netip.Addr
+		concerned := false
+		for _, c := range d.f.Ours {
+			if c.Child == nil || c.Child.Peer != w.Peer {
+				continue
+			}
+			for _, p := range c.Interface.Addresses {
+				if d.inners[c.Child.Index] {
+					going = append(going, p.Addr())
+				} else {
+					w.Needed = append(w.Needed, p.Addr())
+				}
+			}
+			concerned = concerned || d.inners[c.Child.Index]
+		}
+		if !concerned {
+			continue
+		}
+		steps, last := w.end(going)
+		d.plan.Steps = append(d.plan.Steps, steps...)
+		if last != nil {
+			d.links = append(d.links, *last)
+			if parent, ok := d.f.Parents[w.Peer]; ok {
+				parent.Users--
+				d.f.Parents[w.Peer] = parent
+			}
+		}
+	}
+}
