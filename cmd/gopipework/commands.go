@@ -100,7 +100,7 @@ func commands(out *output) []*cli.Command {
 		setTable(out),
 		{
 			Name:  "gc",
-			Usage: "take away what a killed run or a dead guest has left: half-made links, lent cards, and what of ours nothing is on any more: rules, bridges, OVS ports, VLAN sub-interfaces",
+			Usage: "take away what a killed run or a dead guest has left: half-made links, lent cards, and what of ours nothing is on any more: rules, bridges, OVS ports, VLAN sub-interfaces, the host's own macvlans",
 			Flags: []cli.Flag{
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up after `DURATION`"),
