@@ -166,6 +166,9 @@ func (k Keepers) ask(ctx context.Context, g Guest, start bool, cmd command) (fou
 			if err := (bootClock{}).Sleep(ctx, again); err != nil {
 				return err
 			}
+			if err := s.reopen(); err != nil {
+				return err
+			}
 		}
 	})
 	return found, err

@@ -386,7 +386,8 @@ func TestLiveGuestEnds(t *testing.T) {
 	check(t, n.guest.Kill())
 	n.gone(time.Second)
 	// Nobody holds the namespace: the server's end of the pair went with it.
-	until(t, time.Second, "the namespace "+inode+" is gone", func() bool { return must(n.server.Links())(t)["srv0"].Name == "" })
+	// The kernel takes its time with that.
+	until(t, 20*time.Second, "the namespace "+inode+" is gone", func() bool { return must(n.server.Links())(t)["srv0"].Name == "" })
 }
 
 // Also with the keeper dead: gc removes what is left.
@@ -395,7 +396,17 @@ func TestLiveSweepAfterGuest(t *testing.T) {
 	n.dnsmasq()
 	n.start(Options{})
 	check(t, syscall.Kill(n.keeperPID(), syscall.SIGKILL))
-	until(t, 5*time.Second, "it is dead", func() bool { return n.keeperPID() == 0 })
+	cookie := must(n.g.identity())(t).Cookie
+	st := must(openStore(n.keepers.Dir))(t)
+	defer st.close()
+	until(t, 5*time.Second, "it is dead, and its lock is free", func() bool {
+		l, err := st.lock(cookie)
+		if err != nil {
+			return false
+		}
+		l.Close()
+		return true
+	})
 	check(t, n.guest.Kill())
 	for _, dry := range []bool{true, false} {
 		removed := must(n.keepers.Sweep(t.Context(), dry))(t)
@@ -614,6 +625,28 @@ func TestStoreLock(t *testing.T) {
 	one.Close()
 	if _, err := s.lock(7); !errors.Is(err, errHeld) {
 		t.Errorf("a third lock: %v", err)
+	}
+}
+
+// The directory goes with its last file, and comes back under who has it open.
+func TestStoreDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "s")
+	s, other := must(openStore(dir))(t), must(openStore(dir))(t)
+	other.close()
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("an empty directory stays: %v", err)
+	}
+	lock := must(s.lock(7))(t)
+	defer lock.Close()
+	must(openStore(dir))(t).close()
+	check(t, s.save(record{Guest: identity{Cookie: 7}}))
+	if _, err := os.Stat(filepath.Join(dir, fileOf(7, recordName))); err != nil {
+		t.Error(err)
+	}
+	s.remove(7)
+	s.close()
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory outlives its last file: %v", err)
 	}
 }
 

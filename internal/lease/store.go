@@ -29,7 +29,11 @@ type record struct {
 // store is the directory of the keepers. Each has three files there, named
 // dhcp-COOKIE: .json, the record; .lock, which its keeper holds with flock(2);
 // .sock, on which it listens.
+//
+// The directory goes when it is empty, and may do so under somebody who has just
+// opened it; who finds it so opens it again.
 type store struct {
+	dir  string
 	root *os.Root
 	self *os.File // the directory itself, for the paths of sockets
 }
@@ -44,10 +48,7 @@ const (
 // openStore opens the directory, and makes it if it is not there. One that
 // others could write to is refused.
 func openStore(dir string) (*store, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, err
-	}
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	f, err := makeDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -61,12 +62,42 @@ func openStore(dir string) (*store, error) {
 		f.Close()
 		return nil, err
 	}
-	return &store{root: root, self: f}, nil
+	return &store{dir: dir, root: root, self: f}, nil
 }
 
+// makeDir opens a directory, and makes it if it is not there. Others may remove
+// it in between.
+func makeDir(dir string) (f *os.File, err error) {
+	for range 100 {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, err
+		}
+		f, err = os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if !errors.Is(err, os.ErrNotExist) {
+			return f, err
+		}
+	}
+	return nil, err
+}
+
+// close closes the directory, and removes it if it is empty.
 func (s *store) close() {
+	_ = unix.Rmdir(s.dir)
 	s.root.Close()
 	s.self.Close()
+}
+
+// reopen opens the directory anew, which somebody may have removed and made
+// again since.
+func (s *store) reopen() error {
+	now, err := openStore(s.dir)
+	if err != nil {
+		return err
+	}
+	s.root.Close()
+	s.self.Close()
+	*s = *now
+	return nil
 }
 
 func fileOf(cookie uint64, kind string) string {
@@ -80,6 +111,12 @@ var errHeld = errors.New("a keeper runs")
 func (s *store) lock(cookie uint64) (*os.File, error) {
 	for {
 		f, err := s.root.OpenFile(fileOf(cookie, lockName), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+		if errors.Is(err, os.ErrNotExist) {
+			if err := s.reopen(); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
