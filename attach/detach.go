@@ -277,9 +277,9 @@ func observeSwitch(ctx context.Context, k kernel, index int, seen map[int]Switch
 	return o.err
 }
 
-// BuildDetach decides what goes. Rules and records go first: should one of them
-// not, what was done can be undone, and the pair still shows what there is to
-// do.
+// BuildDetach decides what goes. Leases are given back while packets still get
+// through. Then rules and records go: should one of them not, what was done can
+// be undone, and the pair still shows what there is to do.
 func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	chosen, err := sel.choose(f)
 	if err != nil {
@@ -307,8 +307,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 		d.last = append(d.last, delReplies{place{guest, f.Guest.enter()}, l})
 	}
 	d.remaining(chosen)
-	d.plan.Steps = append(d.plan.Steps, d.links...)
-	d.plan.Steps = append(d.plan.Steps, d.last...)
+	d.plan.Steps = slices.Concat(d.first, d.plan.Steps, d.links, d.last)
 	return d.plan, nil
 }
 
@@ -332,6 +331,7 @@ func (d *detacher) remaining(chosen []Pair) {
 type detacher struct {
 	f     DetachFacts
 	plan  Plan
+	first []Step       // what packets have to get out for
 	links []Step       // that delete links: after all that can be undone
 	last  []Step       // what goes when the links have gone
 	going map[int]bool // ports, by index
@@ -342,7 +342,7 @@ type detacher struct {
 // take plans for one attachment to go, and notes what it leaves behind.
 func (d *detacher) take(c Pair) {
 	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
-		d.links = append(d.links, releaseLease{place{guest, d.f.Guest.enter()}, c.Interface.Name, kept.Ask.Index})
+		d.first = append(d.first, releaseLease{place{guest, d.f.Guest.enter()}, c.Interface.Name, kept.Ask.Index})
 	}
 	if c.Inbound != nil {
 		d.inbounds(c.Inbound)
