@@ -81,8 +81,10 @@ func (b *builder) bridge() {
 	switch found := b.f.Base; {
 	case found == nil:
 		b.add(addBridge{br})
+		b.add(ignoreRouters{br.Name})
 	case b.halfBridge():
 		b.add(setLink{name: br.Name, set: br.Finish()})
+		b.add(ignoreRouters{br.Name})
 	case !found.Up:
 		b.add(setLink{name: br.Name, set: rtnl.Change{Up: true}, down: true})
 	}

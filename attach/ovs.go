@@ -42,6 +42,9 @@ func (ovsBridge) free(b *builder) error {
 func (ovsBridge) join(b *builder) {
 	br := b.ovs()
 	b.pair("")
+	if br.Userspace() {
+		b.add(ignoreRouters{b.names.port}) // the kernel hears what ovs-vswitchd does
+	}
 	b.add(addOVSPort{b.ovsPort()})
 	if br.Userspace() {
 		b.add(checksums{place: b.place, inner: b.names.inner})

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -74,4 +75,24 @@ func (s awaitSLAAC) undo(context.Context, *machine) error { return nil }
 
 func (s awaitSLAAC) String() string {
 	return "# wait until a router has given " + s.inner + " an address"
+}
+
+// ignoreRouters has the host take no advertisements by a link that we have made
+// there: a guest is no router of the host's. On a kernel without IPv6 there is
+// nothing to tell.
+type ignoreRouters struct{ name string }
+
+func (s ignoreRouters) do(_ context.Context, m *machine) error {
+	err := m.sides[host].SetSysctl(fmt.Sprintf(acceptRA, s.name), "0")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return explain("have the host ignore routers on", s.name, err)
+}
+
+// undo is left to the link, with which it goes.
+func (s ignoreRouters) undo(context.Context, *machine) error { return nil }
+
+func (s ignoreRouters) String() string {
+	return "sysctl -eqw net/" + fmt.Sprintf(acceptRA, s.name) + "=0"
 }

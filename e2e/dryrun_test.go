@@ -77,7 +77,7 @@ func samePasted(m *machine, g *host.Guest, word string, words []string, left boo
 	}
 	for l := range strings.Lines(plan) {
 		f := strings.Fields(l)
-		if len(f) == 0 || !strings.HasPrefix(l, "#") && !slices.Contains([]string{"ip", "bridge", "nsenter", "tc", "iptables", "ip6tables"}, f[0]) {
+		if len(f) == 0 || !strings.HasPrefix(l, "#") && !slices.Contains([]string{"ip", "bridge", "nsenter", "sysctl", "tc", "iptables", "ip6tables"}, f[0]) {
 			m.t.Errorf("not a command that a person would type: %q", l)
 		}
 	}
