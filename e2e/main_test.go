@@ -59,7 +59,7 @@ func run(m *testing.M) int {
 
 // requirements are the commands that something to require needs.
 var requirements = map[string][]string{
-	"root":       {"ip", "bridge", "nsenter", "unshare", "iptables", "iptables-save", "busybox"},
+	"root":       {"ip", "bridge", "nsenter", "unshare", "iptables", "iptables-save", "busybox", "dnsmasq", "radvd"},
 	"docker":     {"dockerd", "containerd", "runc", "docker"},
 	"ovs":        {"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"},
 	"iperf3":     {"iperf3", "tc", "ss"},

@@ -11,6 +11,7 @@
 //	place.go   what all other runtimes need; each has a file of its own:
 //	           podman.go, lxc.go, containerd.go, machined.go
 //	dnsmasq.go a real DHCP server in a guest; dhcpd.go, one that answers what a test likes
+//	radvd.go   a real router in a guest, that advertises itself
 //	state.go   what the host's network looks like, as text that can be compared
 //	build.go   the program itself, built as it is shipped
 //
