@@ -32,12 +32,13 @@ type Dir struct{ root *os.Root }
 // otherwise its absence is an fs.ErrNotExist. One that others may write to, or
 // that is not a directory of ours, is refused.
 func Open(path string, make bool) (*Dir, error) {
-	if make {
+	root, err := os.OpenRoot(path)
+	for try := 0; make && errors.Is(err, fs.ErrNotExist) && try < 100; try++ { // others may remove it in between
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
+		root, err = os.OpenRoot(path)
 	}
-	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
 	}
