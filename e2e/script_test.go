@@ -66,17 +66,17 @@ func execute(ts *testscript.TestScript, args []string) int {
 //	on COMMAND...            run the command, it has to succeed
 //	either A B COMMAND...    run it, it has to end with one of the codes
 //
-// all of them on a host with an engine, Open vSwitch and a card.
+// all of them on a host with an engine, Open vSwitch and a card, on whose network
+// a DHCP server is.
 func TestPipework(t *testing.T) {
 	e := withDocker(t)
 	withOVS(t, e.machine)
-	for _, line := range []string{
-		"ip link add nic0 address 00:f3:15:4a:42:c8 type veth peer name wire",
-		"ip link set wire addrgenmode none up", "ip link set nic0 addrgenmode none up",
-	} {
-		e.do(line)
-	}
+	router := e.guest()
+	t.Cleanup(func() { e.check(router.Kill()) })
+	e.check(e.Batch("link add nic0 address 00:f3:15:4a:42:c8 type veth peer name eth1 netns "+strings.TrimPrefix(router.Word, "pid:"), "link set nic0 addrgenmode none up"))
 	t.Cleanup(func() { e.do("ip link delete nic0") })
+	e.check(router.Run("sh", "-ec", "ip address add 10.9.0.1/24 dev eth1; ip link set eth1 up").Err())
+	e.dnsmasq(router)
 	e.container("one", "--network", "none")
 	e.container("two", "--network", "none")
 	check := e.unchanged(e.guestOf("one"), e.guestOf("two"))
