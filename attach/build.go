@@ -69,11 +69,13 @@ func Build(s Spec, f Facts) (Plan, error) {
 	if err := b.checkFree(); err != nil {
 		return Plan{}, err
 	}
+	b.clearDNS()
 	b.plug.join(b)
 	b.shapeInner()
 	if err := b.inet(); err != nil {
 		return Plan{}, err
 	}
+	b.dns()
 	b.mark()
 	b.warnings()
 	return b.done(), nil
@@ -302,6 +304,9 @@ func (b *builder) checkFree() error {
 		}
 	}
 	if err := b.checkRoutes(); err != nil {
+		return err
+	}
+	if err := b.checkDNS(); err != nil {
 		return err
 	}
 	for _, st := range b.f.MACs {

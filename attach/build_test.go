@@ -105,7 +105,7 @@ func errorText(err error) string {
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
-		"--default": &w.Default, "--metric": &w.Metric,
+		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS,
 		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
@@ -339,6 +339,11 @@ var factChanges = map[string]func(*Facts){
 		f.Addrs[len(f.Addrs)-1].Flags = 0 // it has an end
 		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, f.Guest.who(), "eth1", innerIndex)}
 	},
+	// dns has the attachment's name servers written, dns-other those of another
+	// interface, dns-gone those of one that is gone.
+	"dns":       func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth1", Index: innerIndex, Asked: "192.168.1.1"} },
+	"dns-other": func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth0", Index: eth0Index, Asked: "dhcp"} },
+	"dns-gone":  func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth5", Index: 99, Asked: "192.168.1.1"} },
 	"ra":        func(f *Facts) { f.RA = true },
 	"no-ipv6":   func(f *Facts) { f.NoIPv6 = true },
 	"published": func(f *Facts) { f.Guest.Published = true },

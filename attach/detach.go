@@ -41,11 +41,14 @@ type DetachFacts struct {
 	OVS     bridge.OVS      // looked at only if a pair is in it
 	InUse   map[string]bool // its bridges that somebody has given an address
 	Leases  []lease.Kept    // of the guest's interfaces
+	Resolv  *resolvNote     // what was written into its resolv.conf; nil: nothing
 	Parents map[int]Parent  // VLAN sub-interfaces of ours that a child is on
 	GuestNS int             // id of the guest's namespace in the host's
 	Routing routing         // in the guest
 	Ways    []Way           // of the host to macvlans, without this guest
 	HostNS  int             // id of the host's namespace in the guest's
+
+	ResolvChanged bool // by somebody else since
 }
 
 // Pair is one of ours, described and by its end on the host; or, where it has
@@ -161,6 +164,9 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 		return f, explain("read routes and rules of", m.guests[guest].Name, err)
 	}
 	if f.Leases, err = keptLeases(m.guests[guest]); err != nil {
+		return f, err
+	}
+	if err := observeResolv(ctx, m, &f); err != nil {
 		return f, err
 	}
 	links, err := m.sides[guest].Links()
@@ -307,6 +313,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 		d.last = append(d.last, delReplies{place{guest, f.Guest.enter()}, l})
 	}
 	d.remaining(chosen)
+	d.restoreDNS()
 	d.plan.Steps = slices.Concat(d.first, d.plan.Steps, d.links, d.last)
 	return d.plan, nil
 }

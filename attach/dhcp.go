@@ -116,6 +116,7 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	if err := keepers().Keep(ctx, g.lease(), ask, l); err != nil {
 		return half(m.cause(ctx, err), errors.Join(l.Withdraw(link), lease.Release(g.Namespace, ask, l)), s)
 	}
+	m.lease = &l
 	return nil
 }
 

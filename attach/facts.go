@@ -61,8 +61,9 @@ type Inside struct {
 	Tables []rtnl.Route // the other tables
 	Rules  []rtnl.Rule
 
-	Lease *lease.Kept // that is kept for Inner; nil: none
-	RA    bool        // Inner accepts router advertisements
+	Lease  *lease.Kept // that is kept for Inner; nil: none
+	Resolv *resolvNote // what was written into its resolv.conf, for any interface; nil: nothing
+	RA     bool        // Inner accepts router advertisements
 
 	Shaped       Shaped       // of Inner
 	LeftInbounds []*rtnl.Link // ifbs of ours that nothing is sent to
@@ -137,6 +138,14 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 		})
 		in.RA = o.acceptsRA(k, in.Inner.Name)
 	}
+	o.look("what was written into its resolv.conf", func() error {
+		cookie, err := k.Cookie()
+		if err != nil {
+			return nil // nothing can have been noted: see writeDNS
+		}
+		in.Resolv, err = resolvNoteOf(cookie)
+		return err
+	})
 	if s.Has(true) {
 		in.NoIPv6, in.IPv6Off = o.ipv6(k)
 	}

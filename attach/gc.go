@@ -27,6 +27,7 @@ type GCFacts struct {
 	Warnings  []string
 	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
 	Ways      []Way          // of the host to macvlans
+	Resolvs   []resolvNote   // of resolv.confs of guests that have ended
 	Replies   []delRepliesIn // source routing that stands for nothing, in guests that nobody works on
 }
 
@@ -175,6 +176,7 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 		f.Ways, err = ways(k, m.hostNS, nil, func(ns *namespace, l *rtnl.Link) bool { return o.going[ns.inode][l.Index] })
 		return err
 	})
+	o.look("what is noted of guests", func() (err error) { f.Resolvs, err = leftResolvNotes(); return err })
 	return f, o.err
 }
 
@@ -367,6 +369,9 @@ func BuildGC(f GCFacts) Plan {
 			continue
 		}
 		p.Steps = append(p.Steps, s.end())
+	}
+	for _, n := range f.Resolvs {
+		p.Steps = append(p.Steps, dropNote{n})
 	}
 	for _, s := range f.Replies {
 		p.Steps = append(p.Steps, s)

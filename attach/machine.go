@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -93,8 +94,9 @@ const (
 type machine struct {
 	sides    [3]kernel // nil: no such side
 	hostNS   *os.File
-	guests   [3]Guest    // by their side; none on the host's
-	index    map[end]int // of the links that steps have made or found
+	guests   [3]Guest     // by their side; none on the host's
+	index    map[end]int  // of the links that steps have made or found
+	lease    *lease.Lease // that a step has got
 	hostLock *lock
 	locks    []*lock // of the guests
 }

@@ -26,6 +26,7 @@ type Words struct {
 	Mode     string // --mode
 	Default  string // --default
 	Metric   string // --metric
+	DNS      string // --dns
 	Shape    ShapeWords
 
 	Routes []string // --route, each
@@ -82,6 +83,9 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.Shape, err = w.Shape.parse(); err != nil {
+		return Spec{}, err
+	}
+	if s.DNS, err = parseDNS(w.DNS, s.From); err != nil {
 		return Spec{}, err
 	}
 	if err := parseRouting(w, &s); err != nil {

@@ -51,6 +51,7 @@ func (b *builder) differences() (is, asked, flags []string) {
 	}
 	b.dhcpDiffers(differ)
 	b.slaacDiffers(differ)
+	b.dnsDiffers(differ)
 	if there := gatewaysOf(inner.Index, b.f.Routes); b.From.Kind == FromLine && b.f.Lease == nil && !sameSet(there, b.Gateways) {
 		differ("gateway", orNone(there), orNone(b.Gateways))
 	}

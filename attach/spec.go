@@ -61,6 +61,7 @@ type Spec struct {
 	Metric        int     // of the default route; 0: whatever puts it in its place
 	Routes        []Route // others by the interface
 	SourceRouting bool    // replies leave by the interface whose address they carry
+	DNS           DNS     // the guest's name servers; the zero DNS: they are left alone
 
 	HostAccess    bool // the host reaches the macvlan, and is reached by it
 	ACD           bool // ask whether somebody has the IPv4 addresses before they are taken
@@ -110,6 +111,7 @@ func (s Spec) Words() Words {
 		NoFirewall:    s.NoFirewall,
 		Shape:         s.Shape.words(),
 		SourceRouting: s.SourceRouting,
+		DNS:           s.DNS.String(),
 	}
 	if s.Keep {
 		w.Default = "keep"

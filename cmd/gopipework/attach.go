@@ -43,11 +43,11 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
 		IfName: c.String("i"), HostName: c.String("l"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
-		Default: c.String("default"), Metric: c.String("metric"), Routes: c.StringSlice("route"), SourceRouting: c.Bool("source-routing"),
+		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
-	if err := noneEmpty(c, "i", "l", "a", "mtu", "mode", "default", "metric"); err != nil {
+	if err := noneEmpty(c, "i", "l", "a", "mtu", "mode", "default", "metric", "dns"); err != nil {
 		return w, err
 	}
 	var err error

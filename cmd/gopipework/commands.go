@@ -60,6 +60,7 @@ func commands(out *output) []*cli.Command {
 				&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of the --route that have none", DefaultText: "what puts it in its place"},
 				&cli.StringSliceFlag{Name: "route", Usage: "one more `ROUTE` by the interface, 'DST[,via GW][,metric N][,table T]'; may be repeated"},
 				&cli.BoolFlag{Name: "source-routing", Usage: "replies leave by the interface whose address they carry, so that published ports go on working"},
+				&cli.StringFlag{Name: "dns", Usage: "write name `SERVERS` into the guest's /etc/resolv.conf until detach: addresses with commas, or dhcp"},
 				&cli.BoolFlag{Name: "direct-phys", Usage: "the same as phys:HOSTIF: the card itself goes into the guest"},
 				&cli.BoolFlag{Name: "force-phys", Usage: "also one that has an address, a default route or a master"},
 				dryRunFlag, jsonFlag, vFlag,

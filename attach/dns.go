@@ -1,0 +1,267 @@
+package attach
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// --dns: name servers for the guest, in its /etc/resolv.conf (resolv.go), where
+// nothing is written without being asked for.
+
+// DNS is what the guest's resolver is to be told. The zero DNS is nothing.
+type DNS struct {
+	Servers  []netip.Addr
+	FromDHCP bool // what the DHCP server says, when the lease is got
+}
+
+// fromDHCP is the word for it.
+const fromDHCP = "dhcp"
+
+// maxServers is how many name servers a resolver asks (resolv.conf(5), MAXNS).
+const maxServers = 3
+
+// IsZero reports whether nothing is asked for.
+func (d DNS) IsZero() bool { return len(d.Servers) == 0 && !d.FromDHCP }
+
+// String returns the word that parses to d.
+func (d DNS) String() string {
+	if d.FromDHCP {
+		return fromDHCP
+	}
+	return join(d.Servers)
+}
+
+// parseDNS reads dhcp, or ADDRESS[,ADDRESS...]; "" is nothing.
+func parseDNS(word string, from Source) (DNS, error) {
+	const op = "read name servers"
+	switch {
+	case word == "":
+		return DNS{}, nil
+	case word == fromDHCP && from.Kind != FromDHCP:
+		return DNS{}, fault.BadWord(op, word, "the address does not come from a DHCP server").
+			WithHint("--dns 192.168.1.1, or the address dhcp")
+	case word == fromDHCP:
+		return DNS{FromDHCP: true}, nil
+	}
+	var d DNS
+	for w := range strings.SplitSeq(word, ",") {
+		a, err := netip.ParseAddr(w)
+		switch {
+		case err != nil || a.Zone() != "":
+			return DNS{}, fault.BadWord(op, word, "%q is not an IP address", w).WithHint("--dns 192.168.1.1,2001:db8::1 or --dns dhcp")
+		case a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || slices.Contains(d.Servers, a):
+			return DNS{}, fault.BadWord(op, word, "%s cannot be a name server, or is there twice", a)
+		}
+		d.Servers = append(d.Servers, a)
+	}
+	if len(d.Servers) > maxServers {
+		return DNS{}, fault.BadWord(op, word, "a resolver asks %d name servers at most", maxServers)
+	}
+	return d, nil
+}
+
+// checkDNS refuses a guest that has no file of its own, or one that another
+// interface of ours has written to.
+func (b *builder) checkDNS() error {
+	switch n := b.f.Resolv; {
+	case b.DNS.IsZero():
+		return nil
+	case b.f.Guest.PID == 0:
+		return b.refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").
+			WithHint("ip netns exec NAME reads /etc/netns/NAME/resolv.conf")
+	case n != nil && !b.dnsLeft():
+		return b.refuse(fault.Conflict, "%s has its name servers written already: %s", n.IfName, n.Asked).
+			WithHint("gopipework detach %s %s, or leave --dns out", b.Spec.Guest, n.IfName)
+	}
+	return nil
+}
+
+// clearDNS plans for what was written for an interface that is gone, or only
+// half made, to be put back.
+func (b *builder) clearDNS() {
+	if b.dnsLeft() {
+		b.add(restoreDNS{b.place, *b.f.Resolv})
+	}
+}
+
+func (b *builder) dnsLeft() bool {
+	n := b.f.Resolv
+	return n != nil && (!n.stands(b.f.Links) || b.f.Inner != nil && b.f.Inner.Index == n.Index)
+}
+
+// dns plans for the name servers to be written.
+func (b *builder) dns() {
+	if !b.DNS.IsZero() {
+		b.add(writeDNS{place: b.place, inner: b.names.inner, dns: b.DNS})
+	}
+}
+
+func (b *builder) dnsDiffers(differ differ) {
+	there := ""
+	if n := b.f.Resolv; n != nil && n.Index == b.f.Inner.Index {
+		there = n.Asked
+	}
+	if asked := b.DNS.String(); asked != there {
+		differ("name servers", orNoWord(there), orNoWord(asked))
+	}
+}
+
+// writeDNS writes the guest's name servers, after what was there is noted.
+type writeDNS struct {
+	place
+	inner string
+	dns   DNS
+}
+
+func (s writeDNS) do(ctx context.Context, m *machine) error {
+	g := m.guests[s.side]
+	servers, search := s.dns.Servers, []string(nil)
+	if s.dns.FromDHCP {
+		if m.lease == nil || len(m.lease.DNS) == 0 {
+			return fault.New(fault.Failed, "write name servers of", g.Name, "the DHCP server gives none").WithHint("--dns ADDRESS, or leave --dns out")
+		}
+		servers, search = m.lease.DNS[:min(len(m.lease.DNS), maxServers)], searchOf(*m.lease)
+	}
+	n := resolvNote{PID: g.PID, IfName: s.inner, Index: s.index(m, s.inner), Asked: s.dns.String()}
+	var err error
+	if n.GuestNS, err = s.kernel(m).Cookie(); err != nil {
+		return explain("read the namespace of", g.Name, err)
+	}
+	return m.within(ctx, func() error {
+		f, err := openResolv(g)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if n.Before, err = readResolv(f); err != nil {
+			return explain("read", "/etc/resolv.conf of "+g.Name, err)
+		}
+		n.After = resolv(n.Before, servers, search)
+		if err := n.save(); err != nil {
+			return err
+		}
+		if err := overwrite(f, n.After); err != nil {
+			back := overwrite(f, n.Before)
+			if back == nil {
+				back = n.forget()
+			}
+			return half(explain("write", "/etc/resolv.conf of "+g.Name, err), back, s)
+		}
+		return nil
+	})
+}
+
+func (s writeDNS) undo(ctx context.Context, m *machine) error {
+	cookie, err := s.kernel(m).Cookie()
+	if err != nil {
+		return explain("read the namespace of", m.guests[s.side].Name, err)
+	}
+	n, err := resolvNoteOf(cookie)
+	if err != nil || n == nil {
+		return err
+	}
+	return restoreDNS{s.place, *n}.do(ctx, m)
+}
+
+func (s writeDNS) String() string {
+	if s.dns.FromDHCP {
+		return "# write the name servers of the DHCP server into the guest's /etc/resolv.conf"
+	}
+	return "# write the name servers " + s.dns.String() + " into the guest's /etc/resolv.conf"
+}
+
+// searchOf is what a lease says of names without a dot.
+func searchOf(l lease.Lease) []string {
+	if len(l.Search) == 0 && l.Domain != "" {
+		return []string{l.Domain}
+	}
+	return l.Search
+}
+
+// restoreDNS puts back what was in the guest's file, unless somebody has
+// written to it since.
+type restoreDNS struct {
+	place
+	note resolvNote
+}
+
+func (s restoreDNS) do(ctx context.Context, m *machine) error {
+	return m.within(ctx, func() error {
+		same, err := s.note.written(m.guests[s.side], true)
+		if err == nil && same != nil {
+			err = explain("write", "/etc/resolv.conf of "+m.guests[s.side].Name, overwrite(same, s.note.Before))
+			same.Close()
+		}
+		if err != nil {
+			return err
+		}
+		return s.note.forget()
+	})
+}
+
+func (s restoreDNS) undo(context.Context, *machine) error { return nil }
+
+func (s restoreDNS) String() string {
+	return "# put back what was in the guest's /etc/resolv.conf before " + s.note.IfName
+}
+
+// restoreDNS plans for a detach that what was written for an interface that
+// goes, or is gone, is put back.
+func (d *detacher) restoreDNS() {
+	n := d.f.Resolv
+	if n == nil || !d.inners[n.Index] && (n.stands(d.f.Foreign) || slices.ContainsFunc(d.f.Ours, func(p Pair) bool { return p.index() == n.Index })) {
+		return
+	}
+	if d.f.ResolvChanged {
+		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.f.Guest.Name))
+	}
+	d.last = append(d.last, restoreDNS{place{guest, d.f.Guest.enter()}, *n})
+}
+
+// observeResolv looks at what was written into the guest's file.
+func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
+	cookie, err := m.sides[guest].Cookie()
+	if err != nil {
+		return nil // nothing can have been noted: see writeDNS
+	}
+	if f.Resolv, err = resolvNoteOf(cookie); err != nil || f.Resolv == nil {
+		return err
+	}
+	return m.within(ctx, func() error {
+		same, err := f.Resolv.written(m.guests[guest], false)
+		f.ResolvChanged = same == nil
+		if same != nil {
+			same.Close()
+		}
+		return err
+	})
+}
+
+// within waits for do, which is about files of a guest, as long as the run may
+// take: what a guest has mounted there need not answer.
+func (m *machine) within(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	ctx, cancel := context.WithTimeoutCause(ctx, undoTimeout, os.ErrDeadlineExceeded)
+	defer cancel()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fault.New(fault.Timeout, "open", "/etc/resolv.conf of "+m.guests[guest].Name, "its file system does not answer")
+	}
+}
+
+// stands reports whether the interface that it was written for is among the
+// links.
+func (n resolvNote) stands(links []*rtnl.Link) bool {
+	return slices.ContainsFunc(links, func(l *rtnl.Link) bool { return l.Index == n.Index })
+}

@@ -1,0 +1,254 @@
+package attach
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/rundir"
+	"golang.org/x/sys/unix"
+)
+
+// A guest's /etc/resolv.conf, and the note of what was in it.
+
+// resolvNote is of one guest: what was in its file before it was written for an
+// interface, and what then. It is in /run/gopipework until that is put back.
+type resolvNote struct {
+	GuestNS uint64 `json:"guest"`     // cookie of its namespace
+	PID     int    `json:"pid"`       // its process, whose file it was
+	IfName  string `json:"interface"` // whose attach wrote it
+	Index   int    `json:"index"`     // of that, in the guest
+	Asked   string `json:"asked"`     // the word after --dns
+	Before  []byte `json:"before"`
+	After   []byte `json:"after"`
+}
+
+const resolvSuffix = ".dns.json"
+
+func (n resolvNote) file() string { return fmt.Sprintf("%d%s", n.GuestNS, resolvSuffix) }
+
+// save writes the note down.
+func (n resolvNote) save() error {
+	return n.with(func(d *rundir.Dir) error { return d.Write(n.file(), n) })
+}
+
+// forget strikes it out.
+func (n resolvNote) forget() error {
+	return n.with(func(d *rundir.Dir) error { return d.Remove(n.file()) })
+}
+
+func (n resolvNote) with(do func(*rundir.Dir) error) error {
+	d, err := rundir.Open(runDir, true)
+	if err == nil {
+		err = do(d)
+		d.Close()
+	}
+	return explain("note in "+runDir, "the name servers before "+n.IfName, err)
+}
+
+// resolvNoteOf returns that of a guest, by its namespace's cookie; nil: none.
+func resolvNoteOf(cookie uint64) (n *resolvNote, err error) {
+	d, err := rundir.Open(runDir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain("open", runDir, err)
+	}
+	defer d.Close()
+	name := resolvNote{GuestNS: cookie}.file()
+	n = &resolvNote{}
+	err = d.Read(name, n)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault.New(fault.Failed, "read", runDir+"/"+name, "%w", err).
+			WithHint("it says what a guest's resolv.conf was like; when that is as it should be, remove the file")
+	}
+	return n, nil
+}
+
+// leftResolvNotes returns those whose guests have ended.
+func leftResolvNotes() (left []resolvNote, err error) {
+	d, err := rundir.Open(runDir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain("open", runDir, err)
+	}
+	defer d.Close()
+	names, err := d.Names(resolvSuffix)
+	for _, name := range names {
+		var n resolvNote
+		if d.Read(name, &n) == nil && n.file() == name && !n.alive() {
+			left = append(left, n)
+		}
+	}
+	return left, explain("read", runDir, err)
+}
+
+// dropNote strikes out the note of a guest that has ended, and its file with it.
+type dropNote struct{ note resolvNote }
+
+func (s dropNote) do(context.Context, *machine) error   { return s.note.forget() }
+func (s dropNote) undo(context.Context, *machine) error { return s.note.save() }
+func (s dropNote) String() string                       { return "rm " + runDir + "/" + s.note.file() }
+
+// alive reports whether the process whose file it was still has the namespace.
+func (n resolvNote) alive() bool {
+	ns, err := os.OpenFile(fmt.Sprintf("/proc/%d/ns/net", n.PID), os.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	k, err := rtnl.Open(ns)
+	if err != nil {
+		return true // it cannot be told
+	}
+	defer k.Close()
+	cookie, err := k.Cookie()
+	return err != nil || cookie == n.GuestNS
+}
+
+// written opens the guest's file if it holds what was written there; nil if
+// somebody has changed it since, or taken it away.
+func (n resolvNote) written(g Guest, write bool) (*os.File, error) {
+	g.PID = n.PID
+	f, err := openResolv(g)
+	if errors.Is(err, fs.ErrNotExist) || fault.CodeOf(err) == fault.Gone || fault.CodeOf(err) == fault.Conflict {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	now, err := readResolv(f)
+	if err != nil || !bytes.Equal(now, n.After) {
+		f.Close()
+		return nil, explain("read", "/etc/resolv.conf of "+g.Name, err)
+	}
+	return f, nil
+}
+
+// openResolv opens /etc/resolv.conf in the root of the guest's process, to read
+// and write it. Links of the guest's lead nowhere else (openat2(2)): it is never
+// a file that the host reads, nor anything but a file.
+func openResolv(g Guest) (*os.File, error) {
+	op, object := "open", "/etc/resolv.conf of "+g.Name
+	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", g.PID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		return nil, fault.New(fault.Gone, op, object, "its process has ended")
+	}
+	if err != nil {
+		return nil, explain(op, object, err)
+	}
+	defer unix.Close(root)
+	var ns unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", g.PID), &ns); err != nil || ns.Ino != g.NetNS {
+		return nil, fault.New(fault.Gone, op, object, "its process has ended, or left its network")
+	}
+	fd, err := unix.Openat2(root, "etc/resolv.conf", &unix.OpenHow{
+		Flags:   unix.O_RDWR | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return nil, fault.New(fault.Failed, op, object, "there is none: %w", fs.ErrNotExist)
+	case errors.Is(err, unix.ENOSYS):
+		return nil, fault.New(fault.Unsupported, op, object, "the kernel has no openat2, 5.6 has")
+	case err != nil:
+		return nil, explain(op, object, err)
+	}
+	f := os.NewFile(uintptr(fd), "resolv.conf")
+	if err := ownFile(fd, g.PID); err != nil {
+		f.Close()
+		return nil, fault.New(fault.Conflict, op, object, "%w", err)
+	}
+	return f, nil
+}
+
+// ownFile refuses what is no file, the host's own, and what the guest's root could
+// not write itself: with a user namespace, that may be a file of the host's that
+// was mounted for it to read.
+func ownFile(fd, pid int) error {
+	var st, hosts unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return errors.New("it is not a file")
+	}
+	if unix.Stat("/etc/resolv.conf", &hosts) == nil && hosts.Dev == st.Dev && hosts.Ino == st.Ino {
+		return errors.New("it is the host's: the guest has no files of its own")
+	}
+	root, err := rootOf(pid)
+	if err == nil && st.Uid != root {
+		err = fmt.Errorf("it belongs to the user %d of the host, not to the guest's root", st.Uid)
+	}
+	return err
+}
+
+// rootOf returns which user of the host root of a process's user namespace is
+// (user_namespaces(7), uid_map).
+func rootOf(pid int) (uint32, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/uid_map", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		var inside, outside, count uint32
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && inside == 0 && count > 0 {
+			return outside, nil
+		}
+	}
+	return 0, errors.New("the guest has no root")
+}
+
+// maxResolv is more than any resolver reads.
+const maxResolv = 64 << 10
+
+func readResolv(f *os.File) ([]byte, error) {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxResolv+1))
+	if err == nil && len(b) > maxResolv {
+		err = fmt.Errorf("it is larger than %d bytes", maxResolv)
+	}
+	return b, err
+}
+
+// overwrite writes in place: an engine has mounted this very file there.
+func overwrite(f *os.File, b []byte) error {
+	_, err := f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
+	return err
+}
+
+// resolv returns a resolv.conf(5) with other name servers and, if there are any,
+// other domains to search; other lines stay.
+func resolv(before []byte, servers []netip.Addr, search []string) []byte {
+	var out strings.Builder
+	for line := range strings.Lines(string(before)) {
+		f := strings.Fields(line)
+		if len(f) > 0 && (f[0] == "nameserver" || len(search) > 0 && (f[0] == "search" || f[0] == "domain")) {
+			continue
+		}
+		out.WriteString(strings.TrimRight(line, "\n") + "\n")
+	}
+	if len(search) > 0 {
+		out.WriteString("search " + strings.Join(search, " ") + "\n")
+	}
+	for _, s := range servers {
+		out.WriteString("nameserver " + s.String() + "\n")
+	}
+	return []byte(out.String())
+}
