@@ -123,6 +123,7 @@ func (b *builder) hostAccess() {
 	case l.Alias == "":
 		name, known = l.Name, l.Index
 		b.add(setSysctl{path: arpFilter(name), value: "1"})
+		b.add(ignoreRouters{name})
 		b.add(setLink{name: name, set: rtnl.Change{AddrGenNone: true}}) // before it is up: the kernel sets it up first
 		b.add(setLink{name: name, set: rtnl.Change{Alias: accessMark, Up: true}})
 	default:
@@ -183,7 +184,7 @@ func (b *builder) accessDiffers(differ differ) {
 // others on the network go on hearing of the parent alone.
 type addAccess struct{ name, parent string }
 
-func (s addAccess) do(_ context.Context, m *machine) error {
+func (s addAccess) do(ctx context.Context, m *machine) error {
 	i, err := m.find(end{host, s.parent})
 	if err != nil {
 		return explain("find parent", s.parent, err)
@@ -199,6 +200,9 @@ func (s addAccess) do(_ context.Context, m *machine) error {
 	if err == nil {
 		m.index[end{host, s.name}] = l.Index
 		err = m.sides[host].SetSysctl(arpFilter(s.name), "1")
+	}
+	if err == nil { // the host has the parent to hear routers by
+		err = ignoreRouters{s.name}.do(ctx, m)
 	}
 	for _, set := range []rtnl.Change{{AddrGenNone: true}, {Alias: accessMark, Up: true}} {
 		if err == nil {
@@ -233,6 +237,7 @@ func (addAccess) shared() {}
 func (s addAccess) String() string {
 	return "ip link add link " + s.parent + " name " + s.name + " group " + itoa(Group) + " type macvlan mode bridge\n" +
 		"sysctl -qw net/" + arpFilter(s.name) + "=1\n" +
+		ignoreRouters{s.name}.String() + "\n" +
 		"ip link set dev " + s.name + " addrgenmode none\n" +
 		"ip link set dev " + s.name + " alias " + shell.Quote(accessMark) + " up"
 }

@@ -75,5 +75,20 @@ func Attach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) 
 	if err := p.apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
+	if s.From.Kind != FromLine {
+		p.Attachments[0].given(m.sides[guest])
+	}
 	return p.result(), nil
+}
+
+// given fills in the addresses that a server or a router has given. They are
+// for telling alone, so that they could not be read is no failure.
+func (a *Attachment) given(k kernel) {
+	l, err := k.LinkByName(a.Interface.Name)
+	if err != nil {
+		return
+	}
+	kind := a.Interface.Kind
+	_ = (&namespace{links: k}).read(a, l.Index)
+	a.Interface.Kind = kind
 }

@@ -78,7 +78,8 @@ func (s awaitSLAAC) String() string {
 }
 
 // ignoreRouters has the host take no advertisements by a link that we have made
-// there: a guest is no router of the host's. On a kernel without IPv6 there is
+// there: a guest is no router of the host's, and nothing new is to bring it a
+// default route. On a kernel without IPv6 there is
 // nothing to tell.
 type ignoreRouters struct{ name string }
 
