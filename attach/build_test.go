@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -338,6 +339,13 @@ var factChanges = map[string]func(*Facts){
 	"leased": func(f *Facts) {
 		f.Addrs[len(f.Addrs)-1].Flags = 0 // it has an end
 		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, f.Guest.who(), "eth1", innerIndex)}
+	},
+	"minded": func(f *Facts) {
+		f.Addrs[len(f.Addrs)-1].Flags = 0
+		f.Client = &hostclient.Running{Run: hostclient.Run{Ask: hostclient.Ask{Client: "udhcpc", Stays: true}}}
+	},
+	"clientless": func(f *Facts) {
+		f.NoClient = fault.New(fault.Unsupported, "run", "udhcpc", "this host does not have it").WithHint("install it")
 	},
 	"ra":        func(f *Facts) { f.RA = true },
 	"no-ipv6":   func(f *Facts) { f.NoIPv6 = true },
