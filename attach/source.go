@@ -48,7 +48,7 @@ func (s Source) String() string {
 // network; later are those that this version does not have.
 var (
 	sources      = []string{string(FromDHCP), string(FromSLAAC)}
-	sourcesLater = []string{"dhcp6", "dhcpcd"}
+	sourcesLater = []string{"dhcp6"}
 )
 
 // parseSource reads SOURCE[:OPTIONS]; ok is false for a word that is none.

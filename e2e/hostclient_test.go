@@ -25,8 +25,9 @@ func TestHostClients(t *testing.T) {
 	e.container("web", "--network", "none")
 	check := e.unchanged(e.guestOf("web"))
 
-	for _, word := range []string{"udhcpc", "udhcpc-f", "dhclient", "dhclient-f"} {
+	for _, word := range []string{"udhcpc", "udhcpc-f", "dhclient", "dhclient-f", "dhcpcd"} {
 		client, stays := strings.CutSuffix(word, "-f")
+		stays = stays || word == "dhcpcd"
 		pidFile := "/run/" + client + ".web.pid"
 		r := e.ok("br1", "web", word)
 		if warned := strings.Contains(r.Stderr, "nobody renews it"); warned == stays {
@@ -74,11 +75,11 @@ func TestHostClientEnds(t *testing.T) {
 	server, err := router.StartDnsmasq("eth1", "10.77.0.10,10.77.0.99,255.255.255.0,2m")
 	m.check(err)
 	t.Cleanup(func() { m.check(server.Stop()) })
-	for i, word := range []string{"udhcpc-f", "dhclient-f"} {
-		name := []string{"eth1", "eth2"}[i]
+	for i, word := range []string{"udhcpc-f", "dhclient-f", "dhcpcd"} {
+		name := []string{"eth1", "eth2", "eth3"}[i]
 		m.quiet("br1", "-i", name, guest.Word, word)
 	}
-	if got := pidFiles(m); len(got) != 2 {
+	if got := pidFiles(m); len(got) != 3 {
 		t.Errorf("pid files: %q", got)
 	}
 	m.check(guest.Kill())
@@ -90,7 +91,7 @@ func TestHostClientEnds(t *testing.T) {
 // pidFiles are those of clients on the machine.
 func pidFiles(m *machine) (found []string) {
 	for _, name := range strings.Fields(m.Run("ls", "/run").Stdout) {
-		if strings.HasPrefix(name, "udhcpc.") || strings.HasPrefix(name, "dhclient.") {
+		if strings.HasPrefix(name, "udhcpc.") || strings.HasPrefix(name, "dhclient.") || strings.HasPrefix(name, "dhcpcd.") {
 			found = append(found, filepath.Join("/run", name))
 		}
 	}

@@ -8,7 +8,7 @@ declare -A package=(
 	[dockerd]=docker.io [containerd]=containerd [runc]=runc
 	[iptables]=iptables [ip]=iproute2 [bridge]=iproute2 [tc]=iproute2 [ss]=iproute2 [iperf3]=iperf3
 	[busybox]=busybox-static [nsenter]=util-linux [unshare]=util-linux [setpriv]=util-linux
-	[dnsmasq]=dnsmasq-base [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [ps]=procps [modprobe]=kmod [grep]=grep [sed]=sed
+	[dnsmasq]=dnsmasq-base [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [dhcpcd]=dhcpcd5 [ps]=procps [modprobe]=kmod [grep]=grep [sed]=sed
 )
 
 # What only some need: the engines and the Open vSwitch of the tests, the kernel of

@@ -63,7 +63,7 @@ var requirements = map[string][]string{
 	"docker":     {"dockerd", "containerd", "runc", "docker"},
 	"ovs":        {"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"},
 	"iperf3":     {"iperf3", "tc", "ss"},
-	"clients":    {"dnsmasq", "udhcpc", "dhclient"},
+	"clients":    {"dnsmasq", "udhcpc", "dhclient", "dhcpcd"},
 	"podman":     {"podman", "conmon"},
 	"lxc":        {"lxc-create", "lxc-start", "lxc-info"},
 	"containerd": {"containerd", "ctr", "runc"},

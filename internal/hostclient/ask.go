@@ -9,7 +9,7 @@ import (
 
 // Ask is which client is to be run, and how.
 type Ask struct {
-	Client  string   // "udhcpc", "dhclient"; "" for none
+	Client  string   // "udhcpc", "dhclient", "dhcpcd"; "" for none
 	Stays   bool     // it keeps its lease; otherwise it is stopped when it has one
 	Options []string // for its command line
 }
@@ -22,16 +22,17 @@ const foreground = "-f"
 func Parse(name, options string) (a Ask, ok bool, err error) {
 	a.Client, a.Stays = strings.CutSuffix(name, foreground)
 	c, ok := clients[a.Client]
-	if !ok {
+	if !ok || c.always && a.Stays {
 		return Ask{}, false, nil
 	}
+	a.Stays = a.Stays || c.always
 	a.Options = strings.Fields(options)
 	return a, true, c.checkOptions(a)
 }
 
 // Word returns what parses to a, without the options.
 func (a Ask) Word() string {
-	if a.Stays {
+	if a.Stays && !clients[a.Client].always {
 		return a.Client + foreground
 	}
 	return a.Client

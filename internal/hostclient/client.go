@@ -3,6 +3,7 @@ package hostclient
 import (
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // A client is a program of the host that speaks DHCP.
@@ -11,9 +12,12 @@ type client struct {
 	plain   []string // options that may be given to it, and
 	valued  []string // those that a value follows
 	command func(Run) []string
-	release func(Run) []string // gives the lease back when the client has ended; nil: it does so itself, on SIGTERM
+	release func(Run) []string // gives the lease back when the client has ended; nil: it does so itself when it is ended
 	config  func(Run) string   // its configuration file; nil: it has none
 	said    func(map[string]string) (said, error)
+
+	always bool           // it stays without being told to
+	ends   syscall.Signal // what ends it; 0: SIGTERM
 }
 
 // clients are those that can be run, by their names.
@@ -33,6 +37,16 @@ var clients = map[string]client{
 		release: dhclientRelease,
 		config:  dhclientConfig,
 		said:    dhclientSaid,
+	},
+	"dhcpcd": {
+		pkg:     "dhcpcd5",
+		plain:   []string{"-A", "-D"},
+		valued:  []string{"-h", "-I", "-i", "-r", "-t", "-l", "-F", "-u", "-v", "-o", "-O"},
+		command: dhcpcd,
+		config:  func(Run) string { return "" },
+		said:    dhcpcdSaid,
+		always:  true,
+		ends:    syscall.SIGALRM, // as dhcpcd -k does: it gives its lease back
 	},
 }
 
@@ -74,4 +88,15 @@ func dhclientConfig(r Run) string {
 		c += `send host-name "` + r.Hostname + "\";\n"
 	}
 	return c
+}
+
+// dhcpcd sets the address itself, and no default route: that goes in front of
+// the one that is there.
+func dhcpcd(r Run) []string {
+	args := []string{"dhcpcd", "-B", "-4", "-G", "-L", "-f", configPath, "-c", scriptPath,
+		"-o", "classless_static_routes", "-o", "routers", "-o", "interface_mtu"}
+	if r.Hostname != "" && !slices.Contains(r.Ask.Options, "-h") {
+		args = append(args, "-h", r.Hostname)
+	}
+	return append(append(args, r.Ask.Options...), r.IfName)
 }

@@ -1,4 +1,4 @@
-// Package hostclient runs a DHCP client of the host, udhcpc or dhclient, for an
+// Package hostclient runs a DHCP client of the host, udhcpc, dhclient or dhcpcd, for an
 // interface of a guest.
 //
 //	ask.go      the words of a line, and which options a client may be given

@@ -65,23 +65,46 @@ func udhcpcSaid(env map[string]string) (said, error) {
 	if err != nil {
 		return said{}, err
 	}
-	words := strings.Fields(env["staticroutes"])
+	s.Routes, err = readPairs(strings.Fields(env["staticroutes"]))
+	return said{lease: s}, err
+}
+
+// readPairs reads routes that are each a destination and a router.
+func readPairs(words []string) (out []lease.Route, err error) {
 	for ; len(words) >= 2; words = words[2:] {
 		dst, err1 := netip.ParsePrefix(words[0])
 		gw, err2 := netip.ParseAddr(words[1])
 		if err1 != nil || err2 != nil || !dst.Addr().Is4() || !gw.Is4() {
-			return said{}, fmt.Errorf("it gives a route that is none")
+			return nil, fmt.Errorf("it gives a route that is none")
 		}
-		s.Routes = append(s.Routes, lease.Route{Dst: dst, Gateway: gw})
+		out = append(out, lease.Route{Dst: dst, Gateway: gw})
 	}
-	return said{lease: s}, nil
+	return out, nil
 }
 
 // dhclientSaid reads what dhclient tells (dhclient-script(8)).
 func dhclientSaid(env map[string]string) (said, error) {
+	s, err := newSaid(env)
+	if err == nil && s.lease != nil {
+		s.lease.Routes, err = readOctets(strings.Fields(env["new_classless_routes"]))
+	}
+	return s, err
+}
+
+// dhcpcdSaid reads what dhcpcd tells (dhcpcd-run-hooks(8)).
+func dhcpcdSaid(env map[string]string) (said, error) {
+	s, err := newSaid(env)
+	if err == nil && s.lease != nil {
+		s.lease.Routes, err = readPairs(strings.Fields(env["new_classless_static_routes"]))
+	}
+	return s, err
+}
+
+// newSaid reads what the two tell alike.
+func newSaid(env map[string]string) (said, error) {
 	switch env["reason"] {
 	case "BOUND", "RENEW", "REBIND", "REBOOT":
-	case "EXPIRE", "FAIL", "STOP", "RELEASE":
+	case "EXPIRE", "FAIL", "NAK", "STOP", "STOPPED", "RELEASE":
 		return said{lost: true}, nil
 	default:
 		return said{}, nil
@@ -91,8 +114,7 @@ func dhclientSaid(env map[string]string) (said, error) {
 	if err != nil {
 		return said{}, err
 	}
-	s.Routes, err = readOctets(strings.Fields(env["new_classless_routes"]))
-	return said{lease: s}, err
+	return said{lease: s}, nil
 }
 
 // read reads what clients tell alike.

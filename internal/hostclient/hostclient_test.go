@@ -21,6 +21,9 @@ func TestParse(t *testing.T) {
 		{"udhcpc", "", true, false},
 		{"udhcpc-f", "-t 5 -x hostname:web1", true, false},
 		{"dhclient-f", "-H web1 --timeout 9", true, false},
+		{"dhcpcd", "-h web1", true, false},
+		{"dhcpcd", "-c /tmp/evil", true, true},
+		{"dhcpcd-f", "", false, false}, // it stays anyway
 		{"dhcp", "", false, false},
 		{"dhclient-f-f", "", false, false},
 		{"udhcpc", "-s /tmp/evil", true, true}, // a program
@@ -82,6 +85,7 @@ func TestSaid(t *testing.T) {
 		{"dhclient", dhclientBound, routes("0.0.0.0/0 10.0.0.1"), 1400, false},
 		{"dhclient", with(dhclientBound, "new_classless_routes", "16 10 9 10 0 0 2 0 10 0 0 3"), routes("10.9.0.0/16 10.0.0.2", "0.0.0.0/0 10.0.0.3"), 1400, false},
 		{"dhclient", with(dhclientBound, "new_classless_routes", "16 10 9 10 0 0"), nil, 0, true},
+		{"dhcpcd", with(dhclientBound, "new_classless_static_routes", "10.9.0.0/16 10.0.0.2"), routes("10.9.0.0/16 10.0.0.2"), 1400, false},
 		{"dhclient", with(dhclientBound, "new_classless_routes", "33 1 1 1 1 1 1 1 1 1 1"), nil, 0, true},
 		{"dhclient", with(dhclientBound, "new_classless_routes", "256"), nil, 0, true},
 		{"udhcpc", with(udhcpcBound, "ip", "127.0.0.1"), nil, 0, true},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,7 +76,7 @@ type Running struct {
 // Find returns the clients that run in a network namespace.
 func Find(ns *os.File) ([]Running, error) {
 	var all []Running
-	for _, name := range []string{"dhclient", "udhcpc"} {
+	for _, name := range slices.Sorted(maps.Keys(clients)) {
 		paths, err := filepath.Glob(filepath.Join(pidDir, name+".*.pid"))
 		if err != nil {
 			return nil, err

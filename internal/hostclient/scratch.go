@@ -47,6 +47,9 @@ func hideHost(self, config string) error {
 	if err != nil {
 		return err
 	}
+	if err := openSysctls(); err != nil {
+		return err
+	}
 	for _, dir := range hidden {
 		if real, err := filepath.EvalSymlinks(dir); err != nil || real != dir {
 			continue
@@ -64,4 +67,14 @@ func hideHost(self, config string) error {
 		}
 	}
 	return os.NewSyscallError("move_mount", unix.MoveMount(program, "", unix.AT_FDCWD, scriptPath, unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// openSysctls leaves those of the network writable, which are the guest's:
+// dhcpcd does not run without.
+func openSysctls() error {
+	const dir = "/proc/sys/net"
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", dir, err)
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, dir, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
 }

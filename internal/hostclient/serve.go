@@ -286,7 +286,11 @@ func (m *minder) kill() {
 // end has the client give its lease back, and ends it.
 func (m *minder) end() {
 	if m.release == nil && !closed(m.ended) {
-		_ = m.cmd.Process.Signal(syscall.SIGTERM)
+		signal := syscall.SIGTERM
+		if m.ends != 0 {
+			signal = m.ends
+		}
+		_ = m.cmd.Process.Signal(signal)
 		select {
 		case <-m.ended:
 		case <-time.After(endTime):
