@@ -6,7 +6,7 @@ DEST     ?= gopipework
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What tests must not be skipped for.
-ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,ovs
+ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,ovs,clients
 
 GO         ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

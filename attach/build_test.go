@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -344,6 +345,13 @@ var factChanges = map[string]func(*Facts){
 	"dns":       func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth1", Index: innerIndex, Asked: "192.168.1.1"} },
 	"dns-other": func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth0", Index: eth0Index, Asked: "dhcp"} },
 	"dns-gone":  func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth5", Index: 99, Asked: "192.168.1.1"} },
+	"minded": func(f *Facts) {
+		f.Addrs[len(f.Addrs)-1].Flags = 0
+		f.Client = &hostclient.Running{Run: hostclient.Run{Ask: hostclient.Ask{Client: "udhcpc", Stays: true}}}
+	},
+	"clientless": func(f *Facts) {
+		f.NoClient = fault.New(fault.Unsupported, "run", "udhcpc", "this host does not have it").WithHint("install it")
+	},
 	"ra":        func(f *Facts) { f.RA = true },
 	"no-ipv6":   func(f *Facts) { f.NoIPv6 = true },
 	"published": func(f *Facts) { f.Guest.Published = true },

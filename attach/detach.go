@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -38,15 +39,16 @@ type DetachFacts struct {
 	Foreign []*rtnl.Link // the guest's other links
 	Left    []*rtnl.Link // ifbs of ours that nothing is sent to
 	Bridges map[int]Switch
-	OVS     bridge.OVS      // looked at only if a pair is in it
-	InUse   map[string]bool // its bridges that somebody has given an address
-	Leases  []lease.Kept    // of the guest's interfaces
-	Resolv  *resolvNote     // what was written into its resolv.conf; nil: nothing
-	Parents map[int]Parent  // VLAN sub-interfaces of ours that a child is on
-	GuestNS int             // id of the guest's namespace in the host's
-	Routing routing         // in the guest
-	Ways    []Way           // of the host to macvlans, without this guest
-	HostNS  int             // id of the host's namespace in the guest's
+	OVS     bridge.OVS           // looked at only if a pair is in it
+	InUse   map[string]bool      // its bridges that somebody has given an address
+	Leases  []lease.Kept         // of the guest's interfaces
+	Clients []hostclient.Running // DHCP clients of the host that run for them
+	Resolv  *resolvNote          // what was written into its resolv.conf; nil: nothing
+	Parents map[int]Parent       // VLAN sub-interfaces of ours that a child is on
+	GuestNS int                  // id of the guest's namespace in the host's
+	Routing routing              // in the guest
+	Ways    []Way                // of the host to macvlans, without this guest
+	HostNS  int                  // id of the host's namespace in the guest's
 
 	ResolvChanged bool // by somebody else since
 }
@@ -168,6 +170,9 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	}
 	if err := observeResolv(ctx, m, &f); err != nil {
 		return f, err
+	}
+	if f.Clients, err = hostclient.Find(m.guests[guest].Namespace); err != nil {
+		return f, explain("find DHCP clients of", m.guests[guest].Name, err)
 	}
 	links, err := m.sides[guest].Links()
 	if err != nil {
@@ -348,6 +353,9 @@ type detacher struct {
 
 // take plans for one attachment to go, and notes what it leaves behind.
 func (d *detacher) take(c Pair) {
+	if r := clientOf(d.f.Clients, c.index()); r != nil {
+		d.links = append(d.links, endClient{place{guest, d.f.Guest.enter()}, c.Interface.Name, r.Ask.Client, r.Index})
+	}
 	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
 		d.first = append(d.first, releaseLease{place{guest, d.f.Guest.enter()}, c.Interface.Name, kept.Ask.Index})
 	}

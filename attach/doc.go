@@ -23,6 +23,7 @@
 //	link.go, linkbuild.go                    a veth pair between two guests
 //	shape.go, inbound.go, shapewords.go      how fast and how well a link carries
 //	probe.go                                 asking who has an IPv4 address before it is taken
+//	hostclient.go                            a DHCP client of the host
 //	plan.go                                  carrying a plan out, and taking it back
 //	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind
 //	set.go, setbuild.go                      changing what is there

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -61,9 +62,11 @@ type Inside struct {
 	Tables []rtnl.Route // the other tables
 	Rules  []rtnl.Rule
 
-	Lease  *lease.Kept // that is kept for Inner; nil: none
-	Resolv *resolvNote // what was written into its resolv.conf, for any interface; nil: nothing
-	RA     bool        // Inner accepts router advertisements
+	Lease    *lease.Kept         // that is kept for Inner; nil: none
+	Client   *hostclient.Running // of the host, that runs for Inner; nil: none
+	NoClient error               // why the client that is asked for cannot be run
+	Resolv   *resolvNote         // what was written into its resolv.conf, for any interface; nil: nothing
+	RA       bool                // Inner accepts router advertisements
 
 	Shaped       Shaped       // of Inner
 	LeftInbounds []*rtnl.Link // ifbs of ours that nothing is sent to
@@ -136,6 +139,11 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 			in.Lease = keptFor(all, in.Inner.Index)
 			return err
 		})
+		o.look("the DHCP clients of the guest", func() error {
+			all, err := hostclient.Find(m.guests[at].Namespace)
+			in.Client = clientOf(all, in.Inner.Index)
+			return err
+		})
 		in.RA = o.acceptsRA(k, in.Inner.Name)
 	}
 	o.look("what was written into its resolv.conf", func() error {
@@ -146,6 +154,9 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 		in.Resolv, err = resolvNoteOf(cookie)
 		return err
 	})
+	if s.From.Kind == FromClient {
+		in.NoClient = s.From.Ask.Installed()
+	}
 	if s.Has(true) {
 		in.NoIPv6, in.IPv6Off = o.ipv6(k)
 	}

@@ -51,6 +51,9 @@ func (b *builder) inet() error {
 		return err
 	}
 	b.dhcp()
+	if err := b.client(); err != nil {
+		return err
+	}
 	b.addresses(true)
 	if err := b.settled(true); err != nil {
 		return err

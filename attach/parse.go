@@ -60,6 +60,10 @@ func Parse(w Words) (Spec, error) {
 	if err != nil {
 		return Spec{}, err
 	}
+	if s.ACD && s.From.Kind == FromClient {
+		return Spec{}, fault.BadWord("read flag", "--acd", "whether it asks for duplicates is %s's own affair", s.From.Ask.Client).
+			WithHint("dhcp asks with --acd")
+	}
 	if s.ACD && !s.Has(false) {
 		return Spec{}, fault.BadWord("read flag", "--acd", "there is no IPv4 address to ask about").
 			WithHint("leave it out: IPv6 looks for duplicates by itself")

@@ -121,7 +121,7 @@ func withResidue(err, why error, left []Step) error {
 // deletes reports whether there is no way back from a step.
 func deletes(s Step) bool {
 	switch s.(type) {
-	case delLink, delInner, delHalf, bringHome, releaseLease:
+	case delLink, delInner, delHalf, bringHome, releaseLease, endClient:
 		return true
 	}
 	return false

@@ -45,14 +45,15 @@ func (b *builder) differences() (is, asked, flags []string) {
 		differ("MTU", inner.MTU, b.MTU)
 		flags = append(flags, "--mtu", itoa(b.MTU))
 	}
-	if there := addressesOf(inner, b.f.Addrs); b.From.Kind == FromLine && b.f.Lease == nil && !sameSet(there, b.Addrs) {
+	if there := addressesOf(inner, b.f.Addrs); b.From.Kind == FromLine && b.f.Lease == nil && b.f.Client == nil && !sameSet(there, b.Addrs) {
 		differ("address", orNone(there), orNone(b.Addrs))
 		flags = append(flags, "--addr", Spec{Addrs: b.Addrs}.addressWord())
 	}
 	b.dhcpDiffers(differ)
+	b.clientDiffers(differ)
 	b.slaacDiffers(differ)
 	b.dnsDiffers(differ)
-	if there := gatewaysOf(inner.Index, b.f.Routes); b.From.Kind == FromLine && b.f.Lease == nil && !sameSet(there, b.Gateways) {
+	if there := gatewaysOf(inner.Index, b.f.Routes); b.From.Kind == FromLine && b.f.Lease == nil && b.f.Client == nil && !sameSet(there, b.Gateways) {
 		differ("gateway", orNone(there), orNone(b.Gateways))
 	}
 	b.routesDiffer(differ)

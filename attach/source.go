@@ -5,13 +5,15 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 )
 
 // Source is where addresses come from that are not given on the line.
 type Source struct {
 	Kind SourceKind
-	DHCP lease.Options // of FromDHCP
+	DHCP lease.Options  // of FromDHCP
+	Ask  hostclient.Ask // of FromClient
 }
 
 // SourceKind is a kind of Source.
@@ -22,15 +24,20 @@ const (
 	FromLine  SourceKind = ""
 	FromDHCP  SourceKind = "dhcp"  // DHCPv4, built in
 	FromSLAAC SourceKind = "slaac" // router advertisements (RFC 4862)
+
+	FromClient SourceKind = "client" // DHCPv4, by a client of the host
 )
 
-// ipv6 reports whether addresses of the family come from it.
+// gives reports whether addresses of the family come from it.
 func (s Source) gives(ipv6 bool) bool {
-	return s.Kind == FromDHCP && !ipv6 || s.Kind == FromSLAAC && ipv6
+	return (s.Kind == FromDHCP || s.Kind == FromClient) && !ipv6 || s.Kind == FromSLAAC && ipv6
 }
 
 // String returns the word that parses to s.
 func (s Source) String() string {
+	if s.Kind == FromClient {
+		return s.Ask.String()
+	}
 	if o := s.DHCP.String(); o != "" {
 		return string(s.Kind) + ":" + o
 	}
@@ -41,13 +48,17 @@ func (s Source) String() string {
 // network; later are those that this version does not have.
 var (
 	sources      = []string{string(FromDHCP), string(FromSLAAC)}
-	sourcesLater = []string{"dhcp6", "dhclient", "dhclient-f", "udhcpc", "udhcpc-f", "dhcpcd"}
+	sourcesLater = []string{"dhcp6"}
 )
 
 // parseSource reads SOURCE[:OPTIONS]; ok is false for a word that is none.
 func parseSource(word string) (s Source, ok bool, err error) {
 	const op = "read address"
 	name, options, has := strings.Cut(word, ":")
+	if s.Ask, ok, err = hostclient.Parse(name, options); ok {
+		s.Kind = FromClient
+		return s, true, err
+	}
 	switch {
 	case slices.Contains(sourcesLater, name):
 		return s, true, fault.New(fault.Unsupported, op, `"`+word+`"`, "this version does not have %s", name).

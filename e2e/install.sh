@@ -6,16 +6,17 @@ set -euo pipefail
 
 declare -A package=(
 	[dockerd]=docker.io [containerd]=containerd [runc]=runc
-	[iptables]=iptables [ip]=iproute2 [bridge]=iproute2 [tc]=iproute2 [ss]=iproute2 [iperf3]=iperf3
+	[iptables]=iptables [ip]=iproute2 [bridge]=iproute2 [tc]=iproute2 [ss]=iproute2
 	[busybox]=busybox-static [nsenter]=util-linux [unshare]=util-linux [setpriv]=util-linux
-	[dnsmasq]=dnsmasq-base [radvd]=radvd [ps]=procps [modprobe]=kmod [grep]=grep [sed]=sed
+	[ps]=procps [modprobe]=kmod [grep]=grep [sed]=sed
 )
 
 # What only some need: the engines and the Open vSwitch of the tests, the kernel of
 # make kernels.
 for extra in "$@"; do
 	case $extra in
-	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch [iperf3]=iperf3) ;;
+	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch [iperf3]=iperf3
+		[dnsmasq]=dnsmasq-base [radvd]=radvd [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [dhcpcd]=dhcpcd5) ;;
 	kernels) package+=([linux.uml]=user-mode-linux [depmod]=kmod [ovs-vswitchd]=openvswitch-switch) ;;
 	esac
 done

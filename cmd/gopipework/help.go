@@ -36,6 +36,8 @@ GUEST    a Docker container's name, ID or ID prefix, a guest of another engine
 ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none; dhcp,
          dhcp:OPTION=VALUE,... or slaac for one from the network. The options:
          hostname, client-id, request, vendor-class, timeout, default-route=no
+         udhcpc[-f], dhclient[-f], dhcpcd: the host's client, of which -f and
+         dhcpcd keep the lease, with :OPTIONS
 GATEWAY  the new default route, of either family or, with a comma, of both
 MAC      26:2e:71:98:60:8f, or U:TEXT for one that is made from the text
 VLAN     on a bridge @10 (untagged), @10,20-30 (and a trunk), @10t (tagged only);

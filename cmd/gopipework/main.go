@@ -24,6 +24,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/gopipework/gopipework/attach"
@@ -37,6 +38,12 @@ func main() {
 	log.SetOutput(io.Discard) // net/http speaks of broken daemons there; only output.go speaks here
 	if len(os.Args) > 1 && os.Args[1] == attach.KeeperWord {
 		os.Exit(keepLeases(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == attach.ClientWord {
+		os.Exit(mindClient(os.Args[2:]))
+	}
+	if filepath.Base(os.Args[0]) == attach.ClientScript {
+		os.Exit(exitCode(attach.TellClient(os.Args[1:], os.Environ())))
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -57,6 +64,14 @@ func keepLeases(args []string) int {
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	return exitCode(attach.KeepLeases(ctx, args, os.Stdout))
+}
+
+// mindClient is the process that looks after a DHCP client of the host
+// (internal/hostclient).
+func mindClient(args []string) int {
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	return exitCode(attach.MindClient(ctx, args, os.Stdout))
 }
 
 // interrupted is why a context ended: a signal, whose exit code is the shell's.

@@ -1,0 +1,136 @@
+package attach
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+)
+
+// An address by a DHCP client of the host (internal/hostclient).
+
+// ClientWord is what makes this program the process that looks after such a
+// client, as its first argument; ClientScript is the name by which the client
+// calls this program.
+const (
+	ClientWord   = hostclient.Word
+	ClientScript = hostclient.ScriptName
+)
+
+// MindClient is that process; its arguments are those after ClientWord.
+func MindClient(ctx context.Context, args []string, ready io.WriteCloser) error {
+	return hostclient.Serve(ctx, args, ready, openLinks)
+}
+
+// TellClient is what runs under the name ClientScript.
+func TellClient(args, env []string) error { return hostclient.Tell(args, env) }
+
+// clientOf returns the client that runs for an interface; nil: none.
+func clientOf(all []hostclient.Running, index int) *hostclient.Running {
+	if i := slices.IndexFunc(all, func(r hostclient.Running) bool { return r.Index == index }); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
+// client plans for a client of the host to get the address.
+func (b *builder) client() error {
+	if b.From.Kind != FromClient {
+		return nil
+	}
+	if b.f.NoClient != nil {
+		return b.f.NoClient
+	}
+	b.add(runClient{place: b.place, inner: b.names.inner, ask: b.From.Ask})
+	if !b.From.Ask.Stays {
+		b.warn("%s is stopped when it has a lease, and nobody renews it: %s-f or dhcp keeps it", b.From.Ask.Client, b.From.Ask.Client)
+	}
+	if !b.upLate() {
+		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
+	}
+	return nil
+}
+
+// clientDiffers holds the client that runs against what is asked for. Of one
+// that was stopped only the address is left.
+func (b *builder) clientDiffers(differ differ) {
+	there, asked := b.f.Client, b.From.Kind == FromClient
+	switch {
+	case there != nil && (!asked || !there.Ask.Equal(b.From.Ask)):
+		differ("address", "by "+there.Ask.String(), b.addressWord())
+	case there == nil && asked && (b.From.Ask.Stays || b.f.Lease != nil || !slices.ContainsFunc(b.f.Addrs, b.ownIPv4)):
+		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
+	}
+}
+
+func (b *builder) ownIPv4(a rtnl.Addr) bool {
+	return a.Index == b.f.Inner.Index && a.Prefix.Addr().Is4()
+}
+
+// runClient runs the client, which has the interface given what it gets.
+type runClient struct {
+	place
+	inner string
+	ask   hostclient.Ask
+}
+
+func (s runClient) do(ctx context.Context, m *machine) error {
+	m.hostLock.release() // everything of the host's is in place: see await
+	g := m.guests[s.side]
+	ctx, stop := m.whileAlive(ctx)
+	defer stop()
+	err := hostclient.Start(ctx, "/proc/self/exe", hostclient.Run{
+		Ask: s.ask, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: g.who().Hostname(),
+		IfName: s.inner, Index: s.index(m, s.inner),
+	}, g.Namespace)
+	if err != nil {
+		return explain("run "+s.ask.Client+" for", s.inner, m.cause(ctx, err))
+	}
+	return nil
+}
+
+func (s runClient) undo(_ context.Context, m *machine) error {
+	return endClient{s.place, s.inner, s.ask.Client, s.index(m, s.inner)}.end(m)
+}
+
+func (s runClient) String() string {
+	w := "# run " + s.ask.Client + " of the host for " + s.inner
+	if len(s.ask.Options) > 0 {
+		w += " with " + shell.Line(s.ask.Options)
+	}
+	if s.ask.Stays {
+		return w + ", and let it keep its lease"
+	}
+	return w + " until it has a lease"
+}
+
+// endClient has a client give its lease back and end. There is no way back from
+// it: who asks again may get another address.
+type endClient struct {
+	place
+	inner  string
+	client string
+	index  int
+}
+
+func (s endClient) do(_ context.Context, m *machine) error { return s.end(m) }
+
+func (s endClient) end(m *machine) error {
+	all, err := hostclient.Find(m.guests[s.side].Namespace)
+	if err != nil {
+		return explain("find "+s.client+" of", s.inner, err)
+	}
+	if r := clientOf(all, s.index); r != nil {
+		return explain("end "+s.client+" of", s.inner, r.End())
+	}
+	return nil
+}
+
+func (s endClient) undo(context.Context, *machine) error { return nil }
+
+func (s endClient) String() string {
+	return "# have " + s.client + " give the lease of " + s.inner + " back, and end it"
+}

@@ -1,0 +1,339 @@
+package hostclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
+	"golang.org/x/sys/unix"
+)
+
+// namespaceFD is the descriptor that the guest's namespace is on.
+const namespaceFD = 3
+
+// Serve is the process that looks after one client: what [Start] starts. args
+// are those after [Word]; ready tells who started it how it went, and is closed
+// then.
+func Serve(ctx context.Context, args []string, ready io.WriteCloser, open lease.OpenLinks) error {
+	err := serve(ctx, args, func() { fmt.Fprintln(ready, done); ready.Close() }, open)
+	if err != nil {
+		fmt.Fprintf(ready, "%s\x00%s\n", fault.CodeOf(err), strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	ready.Close()
+	return err
+}
+
+func serve(ctx context.Context, args []string, ready func(), open lease.OpenLinks) error {
+	var r Run
+	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &r) != nil || clients[r.Ask.Client].command == nil {
+		return errors.New("it is started by gopipework itself")
+	}
+	ns := os.NewFile(namespaceFD, "namespace")
+	syscall.CloseOnExec(namespaceFD)
+	defer ns.Close()
+	links, err := open(ns)
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+	m := &minder{Run: r, client: clients[r.Ask.Client], ns: ns, ended: make(chan struct{}), first: make(chan struct{}),
+		link: links.Link(lease.Ask{IfName: r.IfName, Index: r.Index})}
+	return m.run(ctx, ready)
+}
+
+// minder looks after one client.
+type minder struct {
+	Run
+	client
+	ns     *os.File
+	link   lease.Link
+	pid    *os.File // the pid file; nil: it does not stay
+	cmd    *exec.Cmd
+	output tail
+	inside chan func()   // run on the thread whose files and network are the client's
+	ended  chan struct{} // closed when the client has ended
+	first  chan struct{} // closed when there is a lease
+
+	unlink sync.Once // of the pid file
+	mu     sync.Mutex
+	got    *lease.Lease // that the interface has
+	bad    error        // why a lease was not taken
+}
+
+func (m *minder) run(ctx context.Context, ready func()) (err error) {
+	if m.Ask.Stays {
+		if m.pid, err = claim(m.pidFile()); err != nil {
+			if errors.Is(err, errTaken) {
+				err = fault.New(fault.Conflict, "start", m.Ask.Client, "%w", err)
+			}
+			return err
+		}
+		defer m.pid.Close()
+		defer m.removePID()
+	}
+	listener, err := m.start()
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	go m.listen(listener)
+	if err := m.awaitFirst(ctx); err != nil {
+		m.end()
+		return err
+	}
+	if !m.Ask.Stays {
+		m.kill()
+		ready()
+		return nil
+	}
+	ready()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { <-m.ended; cancel() }()
+	_ = lease.AwaitEnd(ctx, lease.Guest{Namespace: m.ns, PID: m.PID, Path: m.Path}, m.Index)
+	m.end()
+	return nil
+}
+
+// start starts the client on a thread that is in its namespaces. The client
+// dies with that thread, and with it, for it is the first process of its own
+// PID namespace, all that it has started.
+func (m *minder) start() (net.Listener, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	config := ""
+	if m.config != nil {
+		config = m.config(m.Run)
+	}
+	var listener net.Listener
+	result := make(chan error)
+	m.inside = make(chan func())
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
+		err := os.NewSyscallError("setns", unix.Setns(int(m.ns.Fd()), unix.CLONE_NEWNET))
+		if err == nil {
+			err = hideHost(self, config)
+		}
+		if err == nil {
+			listener, err = net.Listen("unix", socketPath)
+		}
+		if err == nil {
+			m.cmd = m.program(m.command(m.Run))
+			m.cmd.Stdout, m.cmd.Stderr = &m.output, &m.output
+			err = m.cmd.Start()
+		}
+		if err == nil && m.pid != nil {
+			err = writePID(m.pid, m.cmd.Process.Pid)
+		}
+		result <- err
+		if err != nil {
+			return
+		}
+		for f := range m.inside {
+			f()
+		}
+	}()
+	if err := <-result; err != nil {
+		return nil, err
+	}
+	go m.reap()
+	return listener, nil
+}
+
+func (m *minder) program(words []string) *exec.Cmd {
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// reap waits for the client to end. Its pid file goes first: until the client
+// is reaped its number is nobody else's.
+func (m *minder) reap() {
+	var err error = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Waitid(unix.P_PID, m.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	m.removePID()
+	_ = m.cmd.Wait()
+	close(m.ended)
+}
+
+// removePID removes the pid file, once: by then it may be another's.
+func (m *minder) removePID() {
+	if m.pid != nil {
+		m.unlink.Do(func() { _ = os.Remove(m.pidFile()) })
+	}
+}
+
+func (m *minder) awaitFirst(ctx context.Context) error {
+	timeout := time.NewTimer(FirstLease)
+	defer timeout.Stop()
+	select {
+	case <-m.first:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timeout.C:
+		return fault.New(fault.Timeout, "run", m.Ask.Client, "it got no lease within %v%s", FirstLease, m.output.last())
+	case <-m.ended:
+	}
+	select {
+	case <-m.first:
+		return nil
+	default:
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.bad != nil {
+		return fault.New(fault.Failed, "run", m.Ask.Client, "its lease is of no use: %w", m.bad)
+	}
+	return fault.New(fault.Timeout, "run", m.Ask.Client, "it ended without a lease%s", m.output.last())
+}
+
+// listen serves the client's script, one event after the other.
+func (m *minder) listen(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_ = c.SetDeadline(time.Now().Add(scriptTime))
+		var e event
+		answer := done
+		if err := json.NewDecoder(io.LimitReader(c, maxEvent)).Decode(&e); err != nil {
+			answer = "read event: " + err.Error()
+		} else if err := m.take(e); err != nil {
+			answer = err.Error()
+		}
+		_, _ = io.WriteString(c, answer)
+		c.Close()
+	}
+}
+
+// take does what an event says. Nobody renews the lease of a client that does
+// not stay, and its address stays as one that was given by hand.
+func (m *minder) take(e event) (err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer func() { m.bad = err }()
+	env := map[string]string{}
+	for _, kv := range e.Env {
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
+	}
+	if len(e.Args) > 0 {
+		env["reason"] = e.Args[0]
+	}
+	s, err := m.said(env)
+	if err != nil {
+		return err
+	}
+	if s.lost && m.got != nil {
+		old := *m.got
+		m.got = nil
+		return old.Withdraw(m.link)
+	}
+	if s.lease == nil {
+		return nil
+	}
+	l, err := s.lease.Lease(lease.Now())
+	if err != nil {
+		return err
+	}
+	if !m.Ask.Stays {
+		l.Time = lease.Forever
+	}
+	if err := l.Apply(m.link, m.got, lease.Now()); err != nil {
+		return err
+	}
+	if m.got = &l; !closed(m.first) {
+		close(m.first)
+	}
+	return nil
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends the client at once.
+func (m *minder) kill() {
+	_ = m.cmd.Process.Kill()
+	<-m.ended
+}
+
+// end has the client give its lease back, and ends it.
+func (m *minder) end() {
+	if m.release == nil && !closed(m.ended) {
+		signal := syscall.SIGTERM
+		if m.ends != 0 {
+			signal = m.ends
+		}
+		_ = m.cmd.Process.Signal(signal)
+		select {
+		case <-m.ended:
+		case <-time.After(endTime):
+		}
+	}
+	m.kill()
+	if m.release != nil && closed(m.first) {
+		finished := make(chan struct{})
+		m.inside <- func() {
+			defer close(finished)
+			cmd := m.program(m.release(m.Run))
+			if cmd.Start() != nil {
+				return
+			}
+			timer := time.AfterFunc(endTime, func() { _ = cmd.Process.Kill() })
+			defer timer.Stop()
+			_ = cmd.Wait()
+		}
+		<-finished
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.got != nil {
+		_ = m.got.Withdraw(m.link) // it may have gone with the interface
+	}
+}
+
+// tail keeps the end of what a client prints.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 1024
+	t.b = append(t.b, p...)
+	t.b = t.b[max(0, len(t.b)-most):]
+	return len(p), nil
+}
+
+// last is the last line, quoted, behind a colon; call it when the client has
+// ended.
+func (t *tail) last() string {
+	b := bytes.TrimSpace(t.b)
+	if len(b) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": %q", b[bytes.LastIndexByte(b, '\n')+1:])
+}

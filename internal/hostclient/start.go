@@ -1,0 +1,140 @@
+package hostclient
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"golang.org/x/sys/unix"
+)
+
+// Word is what makes this program the process that looks after a client, as its
+// first argument.
+const Word = "--mind-client"
+
+// Run is a client for one interface.
+type Run struct {
+	Ask      Ask
+	Guest    string // its name, for the pid file
+	PID      int    // of the guest; 0 if it has none
+	Path     string // of its namespace, where there is no process
+	Hostname string // "" sends none
+	IfName   string
+	Index    int
+}
+
+// FirstLease is how long the first lease may take.
+const FirstLease = 25 * time.Second
+
+// endTime bounds how long a client has to give its lease back.
+const endTime = 5 * time.Second
+
+// Installed returns an error that names the package of a client that is not.
+func (a Ask) Installed() error {
+	_, err := exec.LookPath(a.Client)
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.Unsupported, "run", a.Client, "this host does not have it").
+		WithHint("install the package %s; dhcp is built in", clients[a.Client].pkg)
+}
+
+// Start runs the client in the namespace, and returns when it has a lease, that
+// the interface has been given. On an error nothing of it runs. self is this
+// program.
+func Start(ctx context.Context, self string, r Run, ns *os.File) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, Word, string(text))
+	cmd.ExtraFiles = []*os.File{ns}
+	cmd.Dir = "/"
+	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=25", "PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd.Stdout = in
+	err = cmd.Start()
+	in.Close()
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	_ = out.SetReadDeadline(time.Now().Add(FirstLease + endTime))
+	stop := context.AfterFunc(ctx, func() { _ = out.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	line, err := bufio.NewReader(io.LimitReader(out, 4096)).ReadString('\n')
+	if line = strings.TrimSpace(line); line == done {
+		return nil
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(2 * endTime):
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case line == "":
+		line = fmt.Sprintf("it ended at once: %v", err)
+	}
+	code, text2, found := strings.Cut(line, "\x00")
+	if !found {
+		code, text2 = string(fault.Failed), line
+	}
+	return &fault.Error{Code: fault.Code(code), Op: "run", Object: r.Ask.Client, Err: errors.New(text2)}
+}
+
+// End has the client give its lease back, and returns when it has ended. One
+// that has ended is no error.
+func (r Running) End() error {
+	fd, err := unix.PidfdOpen(r.minder, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(fd)
+	now, ok := minded(r.minder)
+	if !ok || now.pidFile() != r.pidFile() || now.Index != r.Index {
+		return nil // the number is another process's by now
+	}
+	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		if err := unix.PidfdSendSignal(fd, s, nil, 0); err != nil {
+			if errors.Is(err, unix.ESRCH) {
+				return nil
+			}
+			return os.NewSyscallError("pidfd_send_signal", err)
+		}
+		if exited(fd, 3*endTime) {
+			return nil
+		}
+	}
+	return fmt.Errorf("it does not end: %w", os.ErrDeadlineExceeded)
+}
+
+func exited(pidfd int, within time.Duration) bool {
+	for until := time.Now().Add(within); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, max(0, int(time.Until(until).Milliseconds())))
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+	}
+}
