@@ -6,6 +6,8 @@
 #
 #	kernels.sh          every test of the list
 #	kernels.sh REGEXP   those packages of the list whose line it matches
+#
+# Each package has a kernel of its own, and two run at a time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
@@ -26,12 +28,12 @@ modules=(
 	nf_tables nft_compat iptable_filter ip6table_filter xt_physdev xt_comment xt_conntrack
 )
 
-limit=240 # seconds until the other kernel counts as hanging; a test is ended 30 before
+limit=240 # seconds until a kernel counts as hanging; a test is ended 30 before
 
-# inside is the first process of the other kernel. It leaves, for each line of the
-# list, its output and its exit code in files.
+# inside is the first process of the other kernel. It runs line n of the list, and
+# leaves the output and the exit code in files.
 inside() {
-	local dir=$1 cache=$2 n=0 package run require
+	local dir=$1 cache=$2 n=$3 package run require status=0
 	mount -t proc proc /proc
 	mount -t sysfs sysfs /sys
 	mount -t tmpfs -o mode=755 run /run
@@ -46,19 +48,16 @@ inside() {
 	# It knows the iptables of old only.
 	mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi
 	for m in "${modules[@]}"; do
-		modprobe -d "$cache" "$m" || echo "$m" >>"$dir/no-module"
+		modprobe -d "$cache" "$m" || echo "$m" >>"$dir/$n.no-module"
 	done
-	while read -r package run require; do
-		n=$((n + 1))
-		local status=0
-		# Before the machine is up for ten seconds, ovs-vswitchd 3.1 counts no
-		# processors, and then handles no packets.
-		while [[ $require == *openvswitch* && $(cut -d. -f1 /proc/uptime) -le 10 ]]; do sleep 1; done
-		# As go test does: in the directory of the package.
-		(cd "$package" && GOPIPEWORK_REQUIRE=$require GOPIPEWORK_TABLE=$dir/table \
-			"$dir/$n.test" -test.run "$run" -test.v -test.timeout "$((limit - 30))s") >"$dir/$n.log" 2>&1 || status=$?
-		echo $status >"$dir/$n.status"
-	done <"$dir/list"
+	read -r package run require <<<"$(sed -n "${n}p" "$dir/list")"
+	# Before the machine is up for ten seconds, ovs-vswitchd 3.1 counts no
+	# processors, and then handles no packets.
+	while [[ $require == *openvswitch* && $(cut -d. -f1 /proc/uptime) -le 10 ]]; do sleep 1; done
+	# As go test does: in the directory of the package.
+	(cd "$package" && GOPIPEWORK_REQUIRE=$require GOPIPEWORK_TABLE=$dir/$n.table \
+		"$dir/$n.test" -test.run "$run" -test.v -test.timeout "$((limit - 30))s") >"$dir/$n.log" 2>&1 || status=$?
+	echo $status >"$dir/$n.status"
 	sync
 	halt -f -p || echo o >/proc/sysrq-trigger
 }
@@ -93,7 +92,7 @@ verdict() {
 }
 
 if [[ ${1:-} == inside ]]; then
-	inside "$2" "$3"
+	inside "$2" "$3" "$4"
 	exit
 fi
 
@@ -108,35 +107,47 @@ while read -r package _; do
 	n=$((n + 1))
 	CGO_ENABLED=0 go test -c -o "$dir/$n.test" "$package"
 done <"$dir/list"
-printf '#!/bin/bash\nexec /bin/bash %q inside %q %q\n' "$PWD/e2e/kernels.sh" "$dir" "$cache" >"$dir/init"
-chmod +x "$dir/init"
 
-# The other kernel has a card, whose wire ends in a namespace made for it.
-ended=0
-unshare --net bash -ec 'ip link set lo up; ip link add card type veth peer name wire address 02:00:00:00:00:55
-	ip link set card up; ip link set wire up; ip address add 10.55.0.2/24 dev wire; exec "$@"' card \
-	timeout --kill-after=5 $limit linux.uml root=/dev/root rootfstype=hostfs rootflags=/ rw mem=512M \
-	"init=$dir/init" vec0:transport=raw,ifname=card,depth=128 con=null con0=fd:0,fd:1 </dev/null >"$dir/console" 2>&1 || ended=$?
-status=0
-if [[ -s $dir/no-module ]]; then
-	echo "modules that do not load: $(tr '\n' ' ' <"$dir/no-module")"
-	status=1
-fi
-n=0
+# boot runs line n in a kernel. It has a card, whose wire ends in a namespace made
+# for it.
+boot() {
+	local n=$1 ended=0
+	printf '#!/bin/bash\nexec /bin/bash %q inside %q %q %q\n' "$PWD/e2e/kernels.sh" "$dir" "$cache" "$n" >"$dir/$n.init"
+	chmod +x "$dir/$n.init"
+	unshare --net bash -ec 'ip link set lo up; ip link add card type veth peer name wire address 02:00:00:00:00:55
+		ip link set card up; ip link set wire up; ip address add 10.55.0.2/24 dev wire; exec "$@"' card \
+		timeout --kill-after=5 $limit linux.uml root=/dev/root rootfstype=hostfs rootflags=/ rw mem=512M \
+		"init=$dir/$n.init" vec0:transport=raw,ifname=card,depth=128 con=null con0=fd:0,fd:1 </dev/null >"$dir/$n.console" 2>&1 || ended=$?
+	echo $ended >"$dir/$n.ended"
+}
+
+for ((n = 1; n <= $(wc -l <"$dir/list"); n++)); do
+	while (($(jobs -rp | wc -l) >= 2)); do wait -n; done
+	boot $n &
+done
+wait
+
+status=0 n=0
 while read -r package _; do
-	n=$((n + 1))
-	if [[ -e $dir/$n.status ]]; then
-		verdict $n "$package" || status=1
-		continue
+	n=$((n + 1)) failed=0
+	if [[ -s $dir/$n.no-module ]]; then
+		echo "modules that do not load: $(tr '\n' ' ' <"$dir/$n.no-module")"
+		failed=1
 	fi
-	status=1
-	echo "$package did not end (the kernel's own exit code: $ended; 124 and 137 are ours after $limit s)"
-	tail -n 40 "$dir/$n.log" 2>/dev/null || true
+	if [[ -e $dir/$n.status ]]; then
+		verdict $n "$package" || failed=1
+	else
+		echo "$package did not end (the kernel's own exit code: $(cat "$dir/$n.ended"); 124 and 137 are ours after $limit s)"
+		tail -n 40 "$dir/$n.log" 2>/dev/null || true
+		failed=1
+	fi
+	if ((failed)); then
+		status=1
+		echo "the end of the console:"
+		tail -n 40 "$dir/$n.console"
+	fi
 done <"$dir/list"
-if ((status)); then
-	echo "the end of the console:"
-	tail -n 40 "$dir/console"
-elif [[ -n ${GOPIPEWORK_TABLE:-} && -e $dir/table ]]; then
-	cat "$dir/table" >>"$GOPIPEWORK_TABLE"
+if ((status == 0)) && [[ -n ${GOPIPEWORK_TABLE:-} ]]; then
+	cat "$dir"/*.table >>"$GOPIPEWORK_TABLE" 2>/dev/null || true
 fi
 exit $status
