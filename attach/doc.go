@@ -9,28 +9,38 @@
 //
 // In the files:
 //
-//	spec.go, parse.go, address.go            the words of a line, and what they ask for
-//	facts.go                                 what planning must know about this machine
-//	build.go, same.go, mark.go               every decision, refusal and name
-//	inside.go                                what is planned inside a guest, for any kind
-//	routes.go, sourcerouting.go              routes, their ranks, and rules that replies leave by
-//	plug.go                                  what a kind of host interface has to answer
-//	linuxbridge.go, pair.go                  a bridge, and the veth pair plugged into it
-//	bridgevlan.go, ovs.go                    VLANs on a bridge, and bridges of Open vSwitch
-//	child.go, vlanparent.go, ipoib.go        macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
-//	access.go, accessend.go                  the host's way to macvlans on its card
-//	phys.go, loan.go, lent.go                a network card itself, and how it comes home
-//	link.go, linkbuild.go                    a veth pair between two guests
-//	shape.go, inbound.go, shapewords.go      how fast and how well a link carries
-//	probe.go                                 asking who has an IPv4 address before it is taken
-//	hostclient.go                            a DHCP client of the host
-//	plan.go                                  carrying a plan out, and taking it back
-//	steps.go, waits.go, announce.go          the steps that every kind needs; the others are with their kind
-//	set.go, setbuild.go                      changing what is there
-//	machine.go, lock.go                      the namespaces, held open and locked
-//	attach.go, detach.go, list.go, gc.go     the things a caller can do
-//	ready.go                                 waiting for an interface; it changes nothing
-//	namespaces.go, children.go               finding guests, and our links in them
+//	spec.go, parse.go, address.go, source.go   the words of a line, and what they ask for
+//	facts.go                                   what planning must know about this machine
+//	build.go, same.go, mark.go                 every decision, refusal and name
+//	plug.go                                    what a kind of host interface has to answer
+//	plan.go                                    carrying a plan out, and taking it back
+//	steps.go, waits.go, announce.go            the steps that every kind needs; the others are with their kind
+//	machine.go, lock.go                        the namespaces, held open and locked
+//
+// The kinds of host interface, each with its steps:
+//
+//	linuxbridge.go, bridgevlan.go, pair.go     a bridge, VLANs on it, and the veth pair plugged into it
+//	ovs.go                                     a bridge of Open vSwitch
+//	child.go, vlanparent.go, ipoib.go          macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
+//	access.go, accessend.go                    the host's way to macvlans on its card
+//	phys.go, lend.go, home.go, loan.go, lent.go   a network card itself, and how it comes home
+//	link.go, linkbuild.go                      a veth pair between two guests
+//
+// Inside a guest, whatever kind leads there:
+//
+//	inside.go                                  what is planned there
+//	routes.go, sourcerouting.go, replies.go    routes, their ranks, and rules that replies leave by
+//	dhcp.go, slaac.go, hostclient.go           addresses that are not given on the line
+//	probe.go                                   asking who has an IPv4 address before it is taken
+//	dns.go, resolv.go                          the guest's name servers
+//	shape.go, inbound.go, shapewords.go        how fast and how well a link carries
+//
+// And what a caller can do:
+//
+//	attach.go, set.go, setbuild.go             plug in; change what is there
+//	detach.go, gc.go, gcbuild.go               take back; clean up
+//	list.go, attachment.go, ready.go           tell what is there; wait for it
+//	namespaces.go, children.go                 finding guests, and our links in them
 //
 // Below it, [github.com/gopipework/gopipework/internal/rtnl] is the one door to
 // the kernel's network configuration, and

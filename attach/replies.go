@@ -1,0 +1,294 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// replies is what a builder knows of source routing as it plans.
+type replies struct {
+	kept   []rtnl.Rule
+	tables map[int]int // of links that have none yet, by their index; 0: the one to come
+}
+
+// clearReplies plans for the source routing of ours to go that stands for
+// nothing: a killed run has left it.
+func (b *builder) clearReplies() {
+	if l := b.f.routing().leftover(b.enter, b.own); !l.empty() {
+		b.add(delReplies{b.place, l})
+	}
+}
+
+// observeReplies notes what is there and stays.
+func (b *builder) observeReplies() {
+	if b.replies != nil {
+		return
+	}
+	going := b.own
+	if b.complete() {
+		going = func(int) bool { return false }
+	}
+	b.replies = &replies{tables: map[int]int{}}
+	b.replies.kept, _ = b.f.routing().sort(going)
+}
+
+// table returns the number of a link's table: the one that it has, or one that
+// nobody uses.
+func (b *builder) table(index int) int {
+	for _, r := range b.replies.kept {
+		if l := b.f.routing().holder(r.From); l != nil && l.Index == index {
+			return r.Table
+		}
+	}
+	if t := b.replies.tables[index]; t != 0 {
+		return t
+	}
+	t := firstTable
+	for b.takes(t) {
+		t++
+	}
+	b.replies.tables[index] = t
+	return t
+}
+
+// takes reports whether somebody uses a table.
+func (b *builder) takes(table int) bool {
+	for _, t := range b.replies.tables {
+		if t == table {
+			return true
+		}
+	}
+	kept := b.replies.kept
+	return slices.ContainsFunc(kept, func(r rtnl.Rule) bool { return r.Table == table }) ||
+		slices.ContainsFunc(b.f.Rules, func(r rtnl.Rule) bool { return r.Table == table && !isOurRule(r) }) ||
+		slices.ContainsFunc(b.others(), func(r rtnl.Route) bool { return r.Table == table && r.Protocol != Protocol })
+}
+
+// keepReplies plans the source routing of the interfaces that the guest's
+// default routes of a family go by.
+func (b *builder) keepReplies(ipv6 bool) {
+	if !b.SourceRouting {
+		return
+	}
+	b.observeReplies()
+	for _, l := range b.f.Links {
+		if b.own(l.Index) || l.Loopback || b.repliesOwn(l.Index) {
+			continue
+		}
+		routes := b.routesBy(l, ipv6)
+		if !slices.ContainsFunc(routes, func(r addRoute) bool { return r.dst.Bits() == 0 }) {
+			continue
+		}
+		var addrs []netip.Addr
+		for _, a := range b.f.Addrs {
+			if a.Index == l.Index && a.Prefix.Addr().Is6() == ipv6 && a.Scope == unix.RT_SCOPE_UNIVERSE {
+				addrs = append(addrs, a.Prefix.Addr())
+			}
+		}
+		b.reply(addrs, b.table(l.Index), othersPriority, routes)
+	}
+}
+
+// repliesOwn reports whether a link has source routing that was asked for.
+func (b *builder) repliesOwn(index int) bool {
+	r := b.f.routing()
+	return slices.ContainsFunc(r.rules, func(rule rtnl.Rule) bool {
+		l := r.holder(rule.From)
+		return isOurRule(rule) && rule.Priority == ownPriority && l != nil && l.Index == index
+	})
+}
+
+// routesBy returns the routes of the main table by a link, those on link first;
+// of several to one destination, the one that wins.
+func (b *builder) routesBy(l *rtnl.Link, ipv6 bool) (out []addRoute) {
+	metrics := map[netip.Prefix]int{}
+	for _, r := range b.f.Routes {
+		gw, leads := hop(r, l.Index)
+		if !leads || r.Dst.Addr().Is6() != ipv6 || !r.Default() && !routable(r.Dst.Addr()) {
+			continue
+		}
+		if best, ok := metrics[r.Dst]; ok && best <= r.Metric {
+			continue
+		}
+		metrics[r.Dst] = r.Metric
+		out = slices.DeleteFunc(out, func(old addRoute) bool { return old.dst == r.Dst })
+		out = append(out, addRoute{inner: l.Name, known: l.Index, dst: r.Dst, gateway: gw})
+	}
+	slices.SortStableFunc(out, func(a, b addRoute) int { return a.gateway.Compare(b.gateway) }) // those on link first
+	return out
+}
+
+// hop returns by which gateway a route leads to a link: the zero Addr for on
+// link; false if it does not lead there.
+func hop(r rtnl.Route, index int) (netip.Addr, bool) {
+	if r.Index == index {
+		return r.Gateway, true
+	}
+	for _, h := range r.Hops {
+		if h.Index == index {
+			return h.Gateway, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// ownReplies plans the source routing of our interface.
+func (b *builder) ownReplies(ipv6 bool) {
+	if !b.SourceRouting {
+		return
+	}
+	b.observeReplies()
+	index := 0
+	if b.complete() {
+		index = b.f.Inner.Index
+	}
+	var routes []addRoute
+	add := func(dst netip.Prefix, gw netip.Addr) {
+		if !slices.ContainsFunc(routes, func(r addRoute) bool { return r.dst == dst }) {
+			routes = append(routes, addRoute{inner: b.names.inner, known: index, dst: dst, gateway: gw})
+		}
+	}
+	var addrs []netip.Addr
+	for _, p := range b.of(ipv6) {
+		if routable(p.Addr()) {
+			addrs = append(addrs, p.Addr())
+			if p.Bits() < p.Addr().BitLen() {
+				add(p.Masked(), netip.Addr{})
+			}
+		}
+	}
+	gw := b.Gateway(ipv6)
+	if gw.IsValid() && !b.onLink(gw) {
+		add(netip.PrefixFrom(gw, gw.BitLen()), netip.Addr{})
+	}
+	for _, onLink := range []bool{true, false} {
+		for _, r := range b.Routes {
+			if r.Table == 0 && r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
+				add(r.Dst, r.Via)
+			}
+		}
+	}
+	if gw.IsValid() {
+		add(defaultRoute(ipv6), gw)
+	}
+	b.reply(addrs, b.table(index), ownPriority, routes)
+}
+
+// reply plans the rules for addresses, and the routes of their table; not those
+// that are there.
+func (b *builder) reply(addrs []netip.Addr, table, priority int, routes []addRoute) {
+	for _, a := range addrs {
+		r := rtnl.Rule{From: a, Table: table, Priority: priority, Protocol: Protocol}
+		if !slices.Contains(b.replies.kept, r) {
+			b.add(addIPRule{b.place, r})
+		}
+	}
+	for _, r := range routes {
+		if len(addrs) == 0 || r.known != 0 && slices.ContainsFunc(b.f.Tables, func(t rtnl.Route) bool {
+			return t.Table == table && t.Index == r.known && t.Dst == r.dst && t.Protocol == Protocol
+		}) {
+			continue
+		}
+		r.place, r.table, r.protocol = b.place, table, Protocol
+		b.add(r)
+	}
+}
+
+// repliesDiffer tells whether source routing is on and not asked for, or the
+// other way round.
+func (b *builder) repliesDiffer(differ differ) {
+	word := map[bool]string{true: "on", false: "off"}
+	if is := b.repliesOwn(b.f.Inner.Index); is != b.SourceRouting {
+		differ("source routing", word[is], word[b.SourceRouting])
+	}
+}
+
+// warnReplies warns of published ports that the new default route cuts off from
+// clients beyond the host: Docker hands their packets on as they come, so the
+// answer is addressed to the client, and leaves by that route.
+func (b *builder) warnReplies() {
+	if !b.f.Guest.Published || b.SourceRouting || b.Keep {
+		return
+	}
+	r := b.f.routing()
+	for _, gw := range b.Gateways {
+		best, ok := b.bestDefault(gw.Is6())
+		if len(best.Hops) > 0 {
+			best.Index = best.Hops[0].Index
+		}
+		l := r.link(best.Index)
+		if !ok || l == nil || isOurs(l) {
+			continue
+		}
+		b.warn("answers from its published ports to clients beyond the host now leave by %s, and no longer by %s: --source-routing keeps them there",
+			gw, l.Name)
+		return
+	}
+}
+
+// addIPRule has replies from an address looked up in a table.
+type addIPRule struct {
+	place
+	rule rtnl.Rule
+}
+
+func (s addIPRule) do(_ context.Context, m *machine) error {
+	err := s.kernel(m).AddRule(s.rule)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return fault.New(fault.Unsupported, "add rule", ruleWords(s.rule), "%w", err).
+			WithHint("the kernel needs CONFIG_IP_MULTIPLE_TABLES, and for IPv6 CONFIG_IPV6_MULTIPLE_TABLES")
+	}
+	return explain("add rule", ruleWords(s.rule), err)
+}
+
+func (s addIPRule) undo(_ context.Context, m *machine) error {
+	return ignoreAbsent("delete rule", ruleWords(s.rule), s.kernel(m).DelRule(s.rule))
+}
+
+func (s addIPRule) String() string {
+	return s.enter + ipCommand(s.rule.From.Is6()) + "rule add " + ruleWords(s.rule)
+}
+
+// delReplies deletes source routing that stands for nothing, in a guest of the
+// machine.
+type delReplies struct {
+	place
+	leftover
+}
+
+func (s delReplies) do(_ context.Context, m *machine) error { return s.remove(s.kernel(m)) }
+
+func (s delReplies) undo(context.Context, *machine) error { return nil }
+
+func (s delReplies) String() string { return s.leftover.String() }
+
+// delRepliesIn deletes it in some guest, whose lock is held.
+type delRepliesIn struct {
+	path  string // of the guest's namespace
+	inode uint64
+	leftover
+}
+
+func (s delRepliesIn) do(_ context.Context, _ *machine) error {
+	ns, err := openSame(s.path, s.inode)
+	if err != nil {
+		return nil // the guest has gone, and all of it with it
+	}
+	defer ns.Close()
+	k, err := rtnl.Open(ns)
+	if err != nil {
+		return explain("enter", s.path, err)
+	}
+	defer k.Close()
+	return s.remove(k)
+}
+
+func (s delRepliesIn) undo(context.Context, *machine) error { return nil }
+
+func (s delRepliesIn) String() string { return s.leftover.String() }
