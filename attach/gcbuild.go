@@ -24,7 +24,7 @@ func BuildGC(f GCFacts) Plan {
 		links = append(links, delHalf{h.path, h.Guest.NetNS, h.Interface.Name, h.index})
 	}
 	for _, l := range f.Left {
-		links = append(links, delHalf{l.path, l.inode, l.name, l.index})
+		links = append(links, delHalf(l))
 	}
 	p.Steps = append(p.Steps, f.deadPorts()...)
 	for _, r := range f.Rules {

@@ -96,7 +96,7 @@ func (c *Conn) linkName(index int) (string, error) {
 func (c *Conn) restoreRoutes(index int, k Kept, age time.Duration) []error {
 	todo, errs := c.addRoutes(index, k.Index, k.Routes, age)
 	if len(todo) > 0 && c.awaitAddrs(index) == nil {
-		todo, errs = c.addRoutes(index, k.Index, todo, age)
+		_, errs = c.addRoutes(index, k.Index, todo, age)
 	}
 	return errs
 }
