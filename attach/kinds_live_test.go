@@ -310,6 +310,7 @@ func inventory(t *testing.T, ns *os.File) string {
 		fmt.Fprintf(&b, "%+v\n", *l)
 	}
 	for _, a := range addrs {
+		a.Flags &^= unix.IFA_F_TENTATIVE // for a moment
 		fmt.Fprintf(&b, "%+v\n", a)
 	}
 	for _, r := range routes {
