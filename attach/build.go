@@ -125,6 +125,12 @@ func (b *builder) marked() *rtnl.Link {
 // clear plans for what a killed run has left under the name to go.
 func (b *builder) clear() {
 	defer b.clearReplies() // when the links have gone
+	if c := b.f.Client; c != nil {
+		b.add(endClient{b.place, b.names.inner, c.Ask.Client, c.Index})
+	}
+	if l := b.f.Lease; l != nil {
+		b.add(releaseLease{b.place, b.names.inner, l.Ask.Index})
+	}
 	port := b.names.port
 	if b.f.Own != nil {
 		port = b.f.Own.Name

@@ -136,7 +136,7 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 		return explain("read the namespace of", g.Name, err)
 	}
 	return m.within(ctx, func() error {
-		f, err := openResolv(g)
+		f, err := openResolv(g, true)
 		if err != nil {
 			return err
 		}
@@ -195,13 +195,12 @@ type restoreDNS struct {
 
 func (s restoreDNS) do(ctx context.Context, m *machine) error {
 	return m.within(ctx, func() error {
-		same, err := s.note.written(m.guests[s.side], true)
-		if err == nil && same != nil {
-			err = explain("write", "/etc/resolv.conf of "+m.guests[s.side].Name, overwrite(same, s.note.Before))
+		if same := s.note.written(m.guests[s.side], true); same != nil {
+			err := overwrite(same, s.note.Before)
 			same.Close()
-		}
-		if err != nil {
-			return err
+			if err != nil {
+				return explain("write", "/etc/resolv.conf of "+m.guests[s.side].Name, err)
+			}
 		}
 		return s.note.forget()
 	})
@@ -235,14 +234,16 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 	if f.Resolv, err = resolvNoteOf(cookie); err != nil || f.Resolv == nil {
 		return err
 	}
-	return m.within(ctx, func() error {
-		same, err := f.Resolv.written(m.guests[guest], false)
-		f.ResolvChanged = same == nil
+	f.ResolvChanged = true // a file system that does not answer is another one
+	_ = m.within(ctx, func() error {
+		same := f.Resolv.written(m.guests[guest], false)
 		if same != nil {
 			same.Close()
+			f.ResolvChanged = false
 		}
-		return err
+		return nil
 	})
+	return nil
 }
 
 // within waits for do, which is about files of a guest, as long as the run may

@@ -2,7 +2,7 @@ package attach
 
 import (
 	"context"
-	"io"
+	"os"
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/hostclient"
@@ -21,7 +21,7 @@ const (
 )
 
 // MindClient is that process; its arguments are those after ClientWord.
-func MindClient(ctx context.Context, args []string, ready io.WriteCloser) error {
+func MindClient(ctx context.Context, args []string, ready *os.File) error {
 	return hostclient.Serve(ctx, args, ready, openLinks)
 }
 
@@ -61,6 +61,8 @@ func (b *builder) clientDiffers(differ differ) {
 	switch {
 	case there != nil && (!asked || !there.Ask.Equal(b.From.Ask)):
 		differ("address", "by "+there.Ask.String(), b.addressWord())
+	case there == nil && asked && b.From.Ask.Stays && b.f.Lease == nil:
+		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs))+" that no "+b.From.Ask.Client+" keeps", b.addressWord())
 	case there == nil && asked && (b.From.Ask.Stays || b.f.Lease != nil || !slices.ContainsFunc(b.f.Addrs, b.ownIPv4)):
 		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
 	}

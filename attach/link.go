@@ -15,7 +15,7 @@ type LinkWords struct {
 	Ends  [2]EndWords
 	MTU   string     // --mtu
 	NoDAD bool       // --nodad
-	Shape ShapeWords // of what either end sends and gets
+	Shape ShapeWords // of what either end sends
 }
 
 // EndWords are those of one end.
@@ -31,6 +31,10 @@ type LinkSpec struct{ Ends [2]Spec }
 func ParseLink(w LinkWords) (LinkSpec, error) {
 	var s LinkSpec
 	var err error
+	if w.Shape.RateIn != "" {
+		return s, fault.BadWord("read flag", "--rate-in", "what one end of a link gets is what the other sends").
+			WithHint("--rate-out limits either")
+	}
 	for i, e := range w.Ends {
 		end := &s.Ends[i]
 		*end = Spec{HostIF: HostIF{Kind: KindVeth}, Guest: e.Guest, NoDAD: w.NoDAD}

@@ -121,28 +121,27 @@ func (n resolvNote) alive() bool {
 }
 
 // written opens the guest's file if it holds what was written there; nil if
-// somebody has changed it since, or taken it away.
-func (n resolvNote) written(g Guest, write bool) (*os.File, error) {
+// somebody has changed it since, taken it away, or put something else there. A
+// guest can do any of that, and must not keep its interface by it.
+func (n resolvNote) written(g Guest, write bool) *os.File {
 	g.PID = n.PID
-	f, err := openResolv(g)
-	if errors.Is(err, fs.ErrNotExist) || fault.CodeOf(err) == fault.Gone || fault.CodeOf(err) == fault.Conflict {
-		return nil, nil
-	}
+	f, err := openResolv(g, write)
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	now, err := readResolv(f)
-	if err != nil || !bytes.Equal(now, n.After) {
+	if now, err := readResolv(f); err != nil || !bytes.Equal(now, n.After) {
 		f.Close()
-		return nil, explain("read", "/etc/resolv.conf of "+g.Name, err)
+		return nil
 	}
-	return f, nil
+	return f
 }
 
-// openResolv opens /etc/resolv.conf in the root of the guest's process, to read
-// and write it. Links of the guest's lead nowhere else (openat2(2)): it is never
-// a file that the host reads, nor anything but a file.
-func openResolv(g Guest) (*os.File, error) {
+// openResolv opens /etc/resolv.conf in the root of the guest's process, to read it
+// and, if so asked, to write it. Links of the guest's lead nowhere else
+// (openat2(2)): it is never a file that the host reads. Nor is it anything but a
+// file: what it is is looked at before it is opened, for to open a device can do
+// something by itself.
+func openResolv(g Guest, write bool) (*os.File, error) {
 	op, object := "open", "/etc/resolv.conf of "+g.Name
 	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", g.PID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
@@ -156,8 +155,8 @@ func openResolv(g Guest) (*os.File, error) {
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", g.PID), &ns); err != nil || ns.Ino != g.NetNS {
 		return nil, fault.New(fault.Gone, op, object, "its process has ended, or left its network")
 	}
-	fd, err := unix.Openat2(root, "etc/resolv.conf", &unix.OpenHow{
-		Flags:   unix.O_RDWR | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
+	path, err := unix.Openat2(root, "etc/resolv.conf", &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	switch {
@@ -168,12 +167,16 @@ func openResolv(g Guest) (*os.File, error) {
 	case err != nil:
 		return nil, explain(op, object, err)
 	}
-	f := os.NewFile(uintptr(fd), "resolv.conf")
-	if err := ownFile(fd, g.PID); err != nil {
-		f.Close()
+	defer unix.Close(path)
+	if err := ownFile(path, g.PID); err != nil {
 		return nil, fault.New(fault.Conflict, op, object, "%w", err)
 	}
-	return f, nil
+	mode := os.O_RDONLY
+	if write {
+		mode = os.O_RDWR
+	}
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", path), mode|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	return f, explain(op, object, err)
 }
 
 // ownFile refuses what is no file, the host's own, and what the guest's root could

@@ -82,6 +82,9 @@ func (c *setter) setShape() error {
 	if want.Delay == 0 && c.s.Shape.Jitter == nil {
 		want.Jitter = 0 // it goes with the delay
 	}
+	if c.kind == KindVeth && want.RateIn != have.RateIn {
+		return c.refuse(fault.Usage, "what one end of a link gets is what the other sends").WithHint("--rate-out, of the other end")
+	}
 	if err := c.checkShape(want); err != nil {
 		return err
 	}
@@ -189,6 +192,9 @@ func (c *setter) setAddrs() error {
 	if !c.s.HasAddrs {
 		return nil
 	}
+	if err := c.checkSource(); err != nil {
+		return err
+	}
 	have := addressesOf(c.f.Inner, c.f.Addrs)
 	missing := func(from []netip.Prefix) func(netip.Prefix) bool {
 		return func(p netip.Prefix) bool { return slices.Contains(from, p) }
@@ -211,6 +217,26 @@ func (c *setter) setAddrs() error {
 		c.add(delAddr{place: c.place, inner: c.f.Inner.Name, prefix: p, routes: c.routesBy(p.Addr().Is6())})
 	}
 	return nil
+}
+
+// checkSource refuses to change addresses that something else keeps, or has made
+// rules for.
+func (c *setter) checkSource() error {
+	why := ""
+	switch {
+	case c.f.Lease != nil:
+		why = "its address is leased by DHCP"
+	case c.f.Client != nil:
+		why = c.f.Client.Ask.Client + " keeps its address"
+	case c.f.RA:
+		why = "its addresses come from a router"
+	case c.repliesOwn(c.f.Inner.Index):
+		why = "it has source routing, by the addresses that it has"
+	}
+	if why == "" {
+		return nil
+	}
+	return c.refuse(fault.Conflict, "%s", why).WithHint("gopipework detach %s %s, and attach it with the new addresses", c.Spec.Guest, c.f.Inner.Name)
 }
 
 // checkAddrs refuses addresses that collide with others, or that leave a

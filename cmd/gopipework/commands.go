@@ -83,7 +83,7 @@ func commands(out *output) []*cli.Command {
 			Name:      "link",
 			Usage:     "join two guests by a veth pair, with nothing between them",
 			ArgsUsage: "GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS",
-			Flags: append(shapeFlags(), []cli.Flag{
+			Flags: append(shapeFlags()[1:], []cli.Flag{
 				&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends in `BYTES`", DefaultText: "1500"},
 				&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 				dryRunFlag, jsonFlag, vFlag,

@@ -120,29 +120,34 @@ func TestSaid(t *testing.T) {
 	}
 }
 
-// A pid file that is locked, or that a living process has, is left alone; one
-// that a dead one has left is taken over.
+// A pid file that is locked, or that names such a client, is left alone; one that
+// a dead one has left is taken over, also when its number is another process's.
 func TestClaim(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "udhcpc.web.pid")
-	f, err := claim(path)
+	own := command(os.Getpid())
+	f, err := claim(path, own)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := claim(path); err == nil {
+	if _, err := claim(path, own); err == nil {
 		t.Error("claimed twice")
 	}
 	if err := writePID(f, os.Getpid()); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
-	if _, err := claim(path); err == nil {
-		t.Error("claimed what a living process has")
+	if _, err := claim(path, own); err == nil {
+		t.Error("claimed what a living client has")
 	}
+	if f, err = claim(path, "udhcpc"); err != nil {
+		t.Fatalf("a number that is another process's by now: %v", err)
+	}
+	f.Close()
 	const noProcess = 1<<22 + 1 // over PID_MAX_LIMIT
 	if err := os.WriteFile(path, []byte("4194305\n"), 0o644); err != nil || noProcess != 4194305 {
 		t.Fatal(err)
 	}
-	if f, err = claim(path); err != nil {
+	if f, err = claim(path, own); err != nil {
 		t.Fatalf("what a dead process left is not taken over: %v", err)
 	}
 	f.Close()

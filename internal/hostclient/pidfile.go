@@ -34,21 +34,33 @@ func (r Run) pidFile() string {
 var errTaken = errors.New("another process has the pid file")
 
 // claim makes the pid file and locks it. One that is there and unlocked is
-// somebody else's while the process that it names lives.
-func claim(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
-	if err != nil {
-		return nil, err
+// somebody else's while the process that it names is such a client.
+func claim(path, client string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		taken := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+		if pid := readPID(f); !taken && pid > 0 && command(pid) == client {
+			taken = true
+		}
+		if taken {
+			f.Close()
+			return nil, fmt.Errorf("%s: %w", path, errTaken)
+		}
+		var locked, named unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &locked) == nil && unix.Stat(path, &named) == nil && locked.Ino == named.Ino {
+			return f, nil
+		}
+		f.Close() // its holder ended, and removed it, before we had it
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, errTaken)
-	}
-	if pid := readPID(f); pid > 0 && unix.Kill(pid, 0) == nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, errTaken)
-	}
-	return f, nil
+}
+
+// command is the name of a process (proc_pid_comm(5)); "" if there is none.
+func command(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(b))
 }
 
 // readPID returns the number in a pid file, 0 if there is none.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"strings"
 	"sync"
@@ -27,13 +28,41 @@ const namespaceFD = 3
 // Serve is the process that looks after one client: what [Start] starts. args
 // are those after [Word]; ready tells who started it how it went, and is closed
 // then.
-func Serve(ctx context.Context, args []string, ready io.WriteCloser, open lease.OpenLinks) error {
-	err := serve(ctx, args, func() { fmt.Fprintln(ready, done); ready.Close() }, open)
+func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLinks) error {
+	signal.Ignore(unix.SIGPIPE) // of who started it, should that be gone
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := whenUnread(ready, func() { cancel(errStarterGone) })
+	defer stop()
+	err := serve(ctx, args, func() { stop(); fmt.Fprintln(ready, done); ready.Close() }, open)
 	if err != nil {
 		fmt.Fprintf(ready, "%s\x00%s\n", fault.CodeOf(err), strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	ready.Close()
 	return err
+}
+
+var errStarterGone = errors.New("who started it has ended")
+
+// whenUnread calls f when nobody reads a pipe any more, until stop is called.
+func whenUnread(pipe *os.File, f func()) (stop func()) {
+	const pause = 100 // ms: stop need not wait
+	fd, stopped := int32(pipe.Fd()), make(chan struct{})
+	go func() {
+		for {
+			n, _ := unix.Poll([]unix.PollFd{{Fd: fd}}, pause) // POLLERR comes unasked for
+			select {
+			case <-stopped:
+				return
+			default:
+			}
+			if n > 0 {
+				f()
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(stopped) })
 }
 
 func serve(ctx context.Context, args []string, ready func(), open lease.OpenLinks) error {
@@ -75,7 +104,7 @@ type minder struct {
 
 func (m *minder) run(ctx context.Context, ready func()) (err error) {
 	if m.Ask.Stays {
-		if m.pid, err = claim(m.pidFile()); err != nil {
+		if m.pid, err = claim(m.pidFile(), m.Ask.Client); err != nil {
 			if errors.Is(err, errTaken) {
 				err = fault.New(fault.Conflict, "start", m.Ask.Client, "%w", err)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,6 +57,10 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) error {
 	if err != nil {
 		return err
 	}
+	if ns, err = lease.Reopen(ns); err != nil {
+		return err
+	}
+	defer ns.Close()
 	cmd := exec.Command(self, Word, string(text))
 	cmd.ExtraFiles = []*os.File{ns}
 	cmd.Dir = "/"

@@ -70,3 +70,10 @@ func (n *namespace) cookie() (c uint64, err error) {
 	})
 	return c, err
 }
+
+// Reopen opens a namespace once more. A descriptor that a process of its own
+// gets must not be a copy of the caller's: a lock on that (flock(2)) would be its
+// own too, and outlive the caller.
+func Reopen(ns *os.File) (*os.File, error) {
+	return os.Open(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
+}

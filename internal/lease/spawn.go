@@ -23,8 +23,13 @@ const readyLine = "ready"
 // start starts a keeper for the guest, and waits until it listens or another
 // one does. It outlives us, in a session of its own.
 func (k Keepers) start(ctx context.Context, g Guest) error {
+	ns, err := Reopen(g.Namespace)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
 	cmd := exec.Command(k.Command[0], append(k.Command[1:len(k.Command):len(k.Command)], k.Dir, strconv.Itoa(g.PID), g.Path)...)
-	cmd.ExtraFiles = []*os.File{g.Namespace}
+	cmd.ExtraFiles = []*os.File{ns}
 	cmd.Dir = "/"
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=25"} // it sleeps nearly always
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
