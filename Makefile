@@ -33,12 +33,12 @@ test: ## run every test (as root: installs what is missing, Debian/Ubuntu)
 		./e2e/install.sh engines; \
 		export GOPIPEWORK_TABLE=$$(mktemp); \
 		trap 'rm -f "$$GOPIPEWORK_TABLE"' EXIT; \
-		GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -timeout 10m ./...; \
+		GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -timeout 20m ./...; \
 		./e2e/kernels.sh; \
 		$(GO) run ./e2e/table/show "$$GOPIPEWORK_TABLE"; \
 	else \
 		echo "not root: the tests that need namespaces or a Docker Engine are left out"; \
-		$(GO) test -timeout 10m ./...; \
+		$(GO) test -timeout 20m ./...; \
 	fi
 
 kernels: ## run what this kernel may lack on one that has it, in a process (root)
@@ -49,7 +49,7 @@ live: ## run the tests of the packages on a real kernel (root)
 
 e2e: ## run the built binary against real engines (root)
 	./e2e/install.sh engines
-	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 10m -v ./e2e
+	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 20m -v ./e2e
 
 soak: ## the same tests where more is better: 1,000 kills, 1,000 cycles (root)
 	./e2e/install.sh
