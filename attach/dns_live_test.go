@@ -119,3 +119,25 @@ func TestResolv(t *testing.T) {
 		}
 	}
 }
+
+// TestResolvNote: a file that a killed run has left half written is known again.
+func TestResolvNote(t *testing.T) {
+	for _, n := range []resolvNote{
+		{Before: []byte("nameserver 192.0.2.1\nsearch example.org\n"), After: []byte("nameserver 10.0.0.1\n")},
+		{Before: []byte("# none\n"), After: []byte("# none\nnameserver 10.0.0.1\n")},
+	} {
+		longer, shorter := n.Before, n.After
+		if len(longer) < len(shorter) {
+			longer, shorter = shorter, longer
+		}
+		torn := string(shorter) + string(longer[len(shorter):])
+		for text, want := range map[string]bool{
+			string(n.Before): true, string(n.After): true, torn: true,
+			string(n.After) + "options ndots:5\n": false, "": false,
+		} {
+			if got := n.ours([]byte(text)); got != want {
+				t.Errorf("%q is ours: %v, want %v", text, got, want)
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -129,11 +130,19 @@ func (n resolvNote) written(g Guest, write bool) *os.File {
 	if err != nil {
 		return nil
 	}
-	if now, err := readResolv(f); err != nil || !bytes.Equal(now, n.After) {
+	if now, err := readResolv(f); err != nil || !n.ours(now) {
 		f.Close()
 		return nil
 	}
 	return f
+}
+
+// ours reports whether a file is as it was written, or as it was before; also half
+// way from one to the other, where a killed run has not cut off the rest.
+func (n resolvNote) ours(now []byte) bool {
+	over := func(b, old []byte) []byte { return append(slices.Clone(b), old[min(len(b), len(old)):]...) }
+	return slices.ContainsFunc([][]byte{n.After, n.Before, over(n.After, n.Before), over(n.Before, n.After)},
+		func(b []byte) bool { return bytes.Equal(now, b) })
 }
 
 // openResolv opens /etc/resolv.conf in the root of the guest's process, to read it
