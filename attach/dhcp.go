@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -267,6 +268,30 @@ func (l leaseLink) LowerMTU(bytes int) error {
 		return err
 	}
 	return l.kernel.SetLink(l.ask.Index, rtnl.Change{MTU: bytes})
+}
+
+// DAD looks at the address. The kernel takes one away that has an end and turns
+// out to be somebody else's.
+func (l leaseLink) DAD(p netip.Prefix) (lease.DAD, error) {
+	if _, err := l.kernel.LinkByIndex(l.ask.Index); err != nil {
+		return 0, fmt.Errorf("find interface %d: %w", l.ask.Index, err)
+	}
+	all, err := l.kernel.Addrs()
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range all {
+		switch {
+		case a.Index != l.ask.Index || a.Prefix != p:
+			continue
+		case a.Duplicate():
+			return lease.Taken, nil
+		case a.Tentative():
+			return lease.Tentative, nil
+		}
+		return lease.Settled, nil
+	}
+	return lease.Taken, nil
 }
 
 // WakeKeepers starts the keepers again that were killed while their guests

@@ -25,7 +25,20 @@ type Link interface {
 	// LowerMTU sets the interface's MTU if it is larger: the other end of the
 	// link would not take more than it was made for.
 	LowerMTU(bytes int) error
+	// DAD says how far duplicate address detection is with an IPv6 address that
+	// was set (RFC 4862, section 5.4).
+	DAD(p netip.Prefix) (DAD, error)
 }
+
+// DAD is a state of duplicate address detection.
+type DAD int
+
+// The states. An address with an end is gone when somebody else has it.
+const (
+	Tentative DAD = iota
+	Settled
+	Taken
+)
 
 // Apply gives the interface what the lease says, with what is left of its time
 // at now, since boot. It may be called again, with the lease that was there
@@ -45,7 +58,7 @@ func (l Lease) Apply(link Link, old *Lease, now time.Duration) error {
 			return err
 		}
 	}
-	if err := link.SetAddr(l.Address, left, left); err != nil {
+	if err := link.SetAddr(l.Address, left, l.preferredLeft(now)); err != nil {
 		return fault.New(fault.Failed, "set address", l.Address.String(), "%w", err)
 	}
 	for _, r := range l.Routes {
@@ -84,11 +97,21 @@ func (l Lease) Withdraw(link Link) error {
 // Left is what the lease has of its time, in whole seconds, as the kernel
 // counts: up to the next one, or there would be a gap before a late renewal. It
 // is 0 when the lease has ended, and Forever when it does not.
-func (l Lease) Left(now time.Duration) time.Duration {
-	if l.Time == Forever {
+func (l Lease) Left(now time.Duration) time.Duration { return l.left(l.Time, now) }
+
+// preferredLeft is how long new connections may still begin from the address.
+func (l Lease) preferredLeft(now time.Duration) time.Duration {
+	if l.Preferred == 0 {
+		return l.Left(now)
+	}
+	return l.left(l.Preferred, now)
+}
+
+func (l Lease) left(of, now time.Duration) time.Duration {
+	if of == Forever {
 		return Forever
 	}
-	d := l.Ends() - now
+	d := l.At + of - now
 	if d <= 0 {
 		return 0
 	}

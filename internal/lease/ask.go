@@ -17,6 +17,7 @@ import (
 // Ask is what a client says about itself on one interface: all that is needed
 // to go on with a lease.
 type Ask struct {
+	Kind           Kind       `json:"kind,omitempty"`
 	IfName         string     `json:"interface"` // as it was called at first
 	Index          int        `json:"index"`     // of the interface in the guest: a guest can rename it
 	Hostname       string     `json:"hostname,omitempty"`

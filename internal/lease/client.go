@@ -57,7 +57,7 @@ func Release(ns *os.File, a Ask, l Lease) error {
 	in, err := enter(ns)
 	if err == nil {
 		defer in.leave()
-		err = newClient(in, a, bootClock{}).release(l)
+		err = newAsker(in, a, nil, bootClock{}).release(l)
 	}
 	if err != nil {
 		return fault.New(fault.Failed, "release lease of", a.IfName, "%w", err)

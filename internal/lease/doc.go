@@ -1,5 +1,6 @@
-// Package lease gets an IPv4 address from a DHCP server for an interface of a
-// guest, and keeps it as long as the guest lives (RFC 2131).
+// Package lease gets an address from a DHCP server for an interface of a guest,
+// and keeps it as long as the guest lives: IPv4 (RFC 2131), or one IPv6 address
+// (RFC 8415).
 //
 //	options.go   what stands after "dhcp:" on a line
 //	ask.go       what a client says about itself, and the messages it sends
@@ -7,6 +8,7 @@
 //	policy.go    which addresses a host can have
 //	client.go    getting, extending and giving back one lease
 //	wire.go, packet.go, namespace.go   the network under it
+//	ask6.go, lease6.go, client6.go, wire6.go   the same of DHCPv6
 //	keep.go      keeping one lease: renew, rebind, withdraw, begin again
 //	apply.go     what a lease does to an interface
 //	clock.go     time
@@ -20,6 +22,9 @@
 // kernel with the lifetime that it has, so that it goes when the lease ends,
 // whoever else has died by then; its routes name the address as their source,
 // and go with it.
+//
+// An IPv6 address is a /128, with both its lifetimes. Routes are none of DHCPv6's:
+// they come from router advertisements, which the kernel takes.
 //
 // # Keepers
 //

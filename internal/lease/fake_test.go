@@ -87,6 +87,7 @@ type fakeLink struct {
 	clock *fakeClock
 	log   []string
 	fail  string // the call that begins so fails
+	dad   []DAD  // what becomes of addresses, in turn; then they settle
 }
 
 func (l *fakeLink) say(format string, args ...any) error {
@@ -98,6 +99,14 @@ func (l *fakeLink) say(format string, args ...any) error {
 	return nil
 }
 
+func (l *fakeLink) DAD(netip.Prefix) (DAD, error) {
+	if len(l.dad) == 0 {
+		return Settled, nil
+	}
+	d := l.dad[0]
+	l.dad = l.dad[1:]
+	return d, nil
+}
 func (l *fakeLink) SetAddr(p netip.Prefix, valid, _ time.Duration) error {
 	return l.say("set %v for %v", p, valid)
 }

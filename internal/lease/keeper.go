@@ -271,7 +271,8 @@ func (k *keeper) keep(i Kept) error {
 func (k *keeper) add(i Kept) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &keeping{ask: i.Ask, lease: i.Lease, cancel: cancel, done: make(chan struct{})}
-	n.kept = &kept{asker: newClient(k.in, i.Ask, bootClock{}), link: k.links.Link(i.Ask), clock: bootClock{}, lease: i.Lease,
+	link := k.links.Link(i.Ask)
+	n.kept = &kept{asker: newAsker(k.in, i.Ask, link, bootClock{}), link: link, clock: bootClock{}, lease: i.Lease,
 		note: func(l *Lease, err error) { k.note(n, l, err) }}
 	k.keeps = append(k.keeps, n)
 	go func() {

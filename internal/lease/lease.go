@@ -29,6 +29,9 @@ type Lease struct {
 	T1      time.Duration `json:"t1"`    // after At: ask this server for more
 	T2      time.Duration `json:"t2"`    // after At: ask any server
 	Time    time.Duration `json:"lease"` // after At it ends; Forever if it does not
+
+	DUID      []byte        `json:"duid,omitempty"`      // of a DHCPv6 server
+	Preferred time.Duration `json:"preferred,omitempty"` // the preferred lifetime; 0: all of Time
 }
 
 // Forever is the time of a lease that does not end.

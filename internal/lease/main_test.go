@@ -82,6 +82,8 @@ func (l testLink) SetAddr(p netip.Prefix, valid, preferred time.Duration) error 
 	return l.h.AddrReplace(l.of(), &netlink.Addr{IPNet: ipNet(p), ValidLft: int(valid / time.Second), PreferedLft: int(preferred / time.Second)})
 }
 
+func (l testLink) DAD(netip.Prefix) (DAD, error) { return Settled, nil }
+
 func (l testLink) DelAddr(p netip.Prefix) error {
 	err := l.h.AddrDel(l.of(), &netlink.Addr{IPNet: ipNet(p)})
 	if errors.Is(err, unix.EADDRNOTAVAIL) {

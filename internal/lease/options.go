@@ -95,6 +95,19 @@ func ParseOptions(word string) (Options, error) {
 	return o, nil
 }
 
+// ParseOptions6 is ParseOptions for what stands after "dhcp6:".
+func ParseOptions6(word string) (o Options, err error) {
+	if word == "" {
+		return o, nil
+	}
+	value, ok := strings.CutPrefix(word, "timeout=")
+	if !ok {
+		return o, fault.BadWord("read DHCPv6 option", word, "there is none of that name").WithHint("dhcp6:timeout=10s, or dhcp6 alone")
+	}
+	err = parseTimeout(&o, value)
+	return o, err
+}
+
 // String writes what [ParseOptions] reads to the same Options.
 func (o Options) String() string {
 	var words []string
