@@ -340,6 +340,11 @@ var factChanges = map[string]func(*Facts){
 		f.Addrs[len(f.Addrs)-1].Flags = 0 // it has an end
 		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, f.Guest.who(), "eth1", innerIndex)}
 	},
+	"leased6": func(f *Facts) {
+		f.Addrs[len(f.Addrs)-1] = rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("2001:db8::77/128")}
+		f.Lease = &lease.Kept{Ask: lease.NewAsk6(f.Guest.who(), "eth1", innerIndex)}
+		f.RA = true
+	},
 	// dns has the attachment's name servers written, dns-other those of another
 	// interface, dns-gone those of one that is gone.
 	"dns":       func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth1", Index: innerIndex, Asked: "192.168.1.1"} },

@@ -75,19 +75,27 @@ func (b *builder) dhcp() {
 
 // dhcpDiffers holds the lease that is kept against what is asked for.
 func (b *builder) dhcpDiffers(differ differ) {
-	kept, asked := b.f.Lease, b.From.Kind == FromDHCP
+	kept, asked := b.f.Lease, b.From.leased()
 	switch {
-	case !asked && kept != nil:
-		differ("address", "by dhcp", b.addressWord())
+	case kept != nil && (!asked || b.From.Kind != sourceOf(kept.Ask)):
+		differ("address", "by "+string(sourceOf(kept.Ask)), b.addressWord())
 	case asked && kept == nil:
 		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
-	case asked:
+	case b.From.Kind == FromDHCP:
 		again := lease.NewAsk(b.From.DHCP, b.f.Guest.who(), kept.Ask.IfName, kept.Ask.Index)
 		again.Broadcast, again.ACD = kept.Ask.Broadcast, kept.Ask.ACD
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", b.addressWord())
 		}
 	}
+}
+
+// sourceOf is what has given a lease that is kept.
+func sourceOf(a lease.Ask) SourceKind {
+	if a.Kind == lease.DHCPv6 {
+		return FromDHCP6
+	}
+	return FromDHCP
 }
 
 // getLease gets a lease, gives the interface what it says, and has it kept.

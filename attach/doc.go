@@ -30,7 +30,7 @@
 //
 //	inside.go                                  what is planned there
 //	routes.go, sourcerouting.go, replies.go    routes, their ranks, and rules that replies leave by
-//	dhcp.go, slaac.go, hostclient.go           addresses that are not given on the line
+//	dhcp.go, dhcp6.go, slaac.go, hostclient.go  addresses that are not given on the line
 //	probe.go                                   asking who has an IPv4 address before it is taken
 //	dns.go, resolv.go                          the guest's name servers
 //	shape.go, inbound.go, shapewords.go        how fast and how well a link carries

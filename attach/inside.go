@@ -31,8 +31,11 @@ func (b *builder) sysctls() {
 		set("ipv6/conf/%s/disable_ipv6", "0")
 	}
 	set(notify6, "1")
-	if b.From.Kind == FromSLAAC {
+	if b.From.hearsRouters() {
 		set(acceptRA, "2")
+	}
+	if b.From.Kind == FromDHCP6 {
+		set(noAutoconf, "0")
 	}
 	if !b.NoDAD {
 		set("ipv6/conf/%s/router_solicitation_delay", "0")
@@ -58,6 +61,7 @@ func (b *builder) inet() error {
 	if err := b.settled(true); err != nil {
 		return err
 	}
+	b.dhcp6()
 	b.slaac()
 	return nil
 }

@@ -37,7 +37,10 @@ func (o *looker) acceptsRA(k kernel, name string) (yes bool) {
 }
 
 func (b *builder) slaacDiffers(differ differ) {
-	if asked := b.From.Kind == FromSLAAC; asked != b.f.RA {
+	if b.From.Kind == FromDHCP6 || b.f.Lease != nil && sourceOf(b.f.Lease.Ask) == FromDHCP6 {
+		return // what dhcpDiffers says is enough
+	}
+	if asked := b.From.hearsRouters(); asked != b.f.RA {
 		words := map[bool]string{true: "from router advertisements", false: "without router advertisements"}
 		differ("address", words[b.f.RA], b.addressWord())
 	}

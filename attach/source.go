@@ -12,7 +12,7 @@ import (
 // Source is where addresses come from that are not given on the line.
 type Source struct {
 	Kind SourceKind
-	DHCP lease.Options  // of FromDHCP
+	DHCP lease.Options  // of FromDHCP and FromDHCP6
 	Ask  hostclient.Ask // of FromClient
 }
 
@@ -23,6 +23,7 @@ type SourceKind string
 const (
 	FromLine  SourceKind = ""
 	FromDHCP  SourceKind = "dhcp"  // DHCPv4, built in
+	FromDHCP6 SourceKind = "dhcp6" // DHCPv6, built in
 	FromSLAAC SourceKind = "slaac" // router advertisements (RFC 4862)
 
 	FromClient SourceKind = "client" // DHCPv4, by a client of the host
@@ -30,8 +31,14 @@ const (
 
 // gives reports whether addresses of the family come from it.
 func (s Source) gives(ipv6 bool) bool {
-	return (s.Kind == FromDHCP || s.Kind == FromClient) && !ipv6 || s.Kind == FromSLAAC && ipv6
+	return (s.Kind == FromDHCP || s.Kind == FromClient) && !ipv6 || s.hearsRouters() && ipv6
 }
+
+// leased reports whether a server gives the address, and a keeper of ours keeps it.
+func (s Source) leased() bool { return s.Kind == FromDHCP || s.Kind == FromDHCP6 }
+
+// hearsRouters reports whether router advertisements are taken.
+func (s Source) hearsRouters() bool { return s.Kind == FromSLAAC || s.Kind == FromDHCP6 }
 
 // String returns the word that parses to s.
 func (s Source) String() string {
@@ -44,12 +51,8 @@ func (s Source) String() string {
 	return string(s.Kind)
 }
 
-// sources are the words in place of an address that ask for one from the
-// network; later are those that this version does not have.
-var (
-	sources      = []string{string(FromDHCP), string(FromSLAAC)}
-	sourcesLater = []string{"dhcp6"}
-)
+// sources are the words in place of an address that ask for one from the network.
+var sources = []string{string(FromDHCP), string(FromDHCP6), string(FromSLAAC)}
 
 // parseSource reads SOURCE[:OPTIONS]; ok is false for a word that is none.
 func parseSource(word string) (s Source, ok bool, err error) {
@@ -59,17 +62,15 @@ func parseSource(word string) (s Source, ok bool, err error) {
 		s.Kind = FromClient
 		return s, true, err
 	}
-	switch {
-	case slices.Contains(sourcesLater, name):
-		return s, true, fault.New(fault.Unsupported, op, `"`+word+`"`, "this version does not have %s", name).
-			WithHint("dhcp is built in, and keeps its lease")
-	case !slices.Contains(sources, name):
+	if !slices.Contains(sources, name) {
 		return s, false, nil
 	}
 	s.Kind = SourceKind(name)
 	switch {
 	case s.Kind == FromDHCP:
 		s.DHCP, err = lease.ParseOptions(options)
+	case s.Kind == FromDHCP6:
+		s.DHCP, err = lease.ParseOptions6(options)
 	case has:
 		err = fault.BadWord(op, word, "%s takes no options", name).WithHint("%s", name)
 	}

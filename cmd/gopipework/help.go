@@ -34,7 +34,7 @@ GUEST    a Docker container's name, ID or ID prefix, a guest of another engine
          podman:NAME, containerd:ID, lxc:NAME, machine:NAME, cri:ID, pid:N,
          netns:NAME, or the path of a network namespace
 ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none; dhcp,
-         dhcp:OPTION=VALUE,... or slaac for one from the network. The options:
+         dhcp:OPTION=VALUE,..., dhcp6 or slaac for one from the network. The options:
          hostname, client-id, request, vendor-class, timeout, default-route=no
          udhcpc[-f], dhclient[-f], dhcpcd: the host's client, of which -f and
          dhcpcd keep the lease, with :OPTIONS

@@ -73,7 +73,7 @@ func TestWithoutRoot(t *testing.T) {
 		{"wait web a/b", 2, "", "letters, digits"},
 		{"wait web -i eth2", 2, "", "it belongs to gopipework attach"},
 		{"list --json=true", 2, "", "takes no value"},
-		{"br1 web dhcp6", 6, "", "this version does not have dhcp6"},
+		{"br1 web dhcp6:hostname=x", 2, "", "dhcp6:timeout=10s, or dhcp6 alone"},
 		{"br1 web dhcp:colour=blue", 2, "", "there is none of that name"},
 		{"br1 rkt:web 10.0.0.2/8", 2, "", "rkt"},
 		{"br1 pid:x 10.0.0.2/8", 2, "", "pid:x"},

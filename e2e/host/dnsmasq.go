@@ -22,8 +22,8 @@ type Dnsmasq struct {
 }
 
 // StartDnsmasq starts one. Ranges are as after --dhcp-range=, such as
-// "10.9.0.10,10.9.0.99,255.255.255.0,2m" (two minutes is its shortest lease);
-// more options may follow. It serves no DNS.
+// "10.9.0.10,10.9.0.99,255.255.255.0,2m" (two minutes is its shortest lease), or
+// "2001:db8:6::100,2001:db8:6::1ff,64,2m"; more options may follow. It serves no DNS.
 func (g *Guest) StartDnsmasq(ifName, dhcpRange string, args ...string) (*Dnsmasq, error) {
 	dir, err := os.MkdirTemp(g.h.Dir, "dnsmasq-")
 	if err != nil {
@@ -43,7 +43,7 @@ func (g *Guest) StartDnsmasq(ifName, dhcpRange string, args ...string) (*Dnsmasq
 		return nil, err
 	}
 	go func() { _ = d.cmd.Wait(); close(d.ended) }()
-	up := Poll(10*time.Second, func() bool { return d.dead() || strings.Contains(d.Log(), "DHCP, IP range") })
+	up := Poll(10*time.Second, func() bool { return d.dead() || strings.Contains(d.Log(), ", IP range") })
 	if !up || d.dead() {
 		_ = d.Stop()
 		return nil, fmt.Errorf("start dnsmasq: %s%s", stderr.String(), d.Log())

@@ -1,0 +1,63 @@
+package attach
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gopipework/gopipework/internal/lease"
+)
+
+// An IPv6 address from a DHCPv6 server, whose lease is kept as those of IPv4 are.
+// The server gives no routes: they come from router advertisements, which our
+// interface takes, but for addresses.
+
+// noAutoconf keeps advertisements from giving an address beside the server's.
+const noAutoconf = "ipv6/conf/%s/autoconf"
+
+// dhcp6 plans for the address to come from a server.
+func (b *builder) dhcp6() {
+	if b.From.Kind == FromDHCP6 {
+		b.add(getLease6{place: b.place, inner: b.names.inner, options: b.From.DHCP})
+	}
+}
+
+// getLease6 is getLease by DHCPv6.
+type getLease6 struct {
+	place
+	inner   string
+	options lease.Options
+}
+
+func (s getLease6) do(ctx context.Context, m *machine) error {
+	m.hostLock.release() // everything of the host's is in place: see await
+	g := m.guests[s.side]
+	ask := lease.NewAsk6(g.who(), s.inner, s.index(m, s.inner))
+	link := leaseLink{s.kernel(m), ask}
+	ctx, stop := m.whileAlive(ctx)
+	defer stop()
+	l, err := lease.Acquire6(ctx, g.Namespace, ask, link, s.options.Timeout)
+	if err != nil {
+		return m.cause(ctx, err)
+	}
+	err = l.Apply(link, nil, lease.Now())
+	if err == nil {
+		err = keepers().Keep(ctx, g.lease(), ask, l)
+	}
+	if err != nil {
+		return half(m.cause(ctx, err), errors.Join(lease.Release(g.Namespace, ask, l), l.Withdraw(link)), s)
+	}
+	return nil
+}
+
+func (s getLease6) undo(ctx context.Context, m *machine) error {
+	_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index(m, s.inner))
+	return ignoreAbsent("give back lease of", s.inner, err)
+}
+
+func (s getLease6) String() string {
+	w := "# get an address for " + s.inner + " from a DHCPv6 server, and keep its lease"
+	if o := s.options.String(); o != "" {
+		w += " (" + o + ")"
+	}
+	return w
+}

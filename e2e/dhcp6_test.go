@@ -1,0 +1,135 @@
+//go:build linux
+
+package e2e
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gopipework/gopipework/e2e/host"
+)
+
+// range6 is what a server gives from; two minutes is its shortest lease.
+const range6 = "2001:db8:6::100,2001:db8:6::1ff,64,2m"
+
+// router6 plugs in a guest with a DHCPv6 server, which advertises itself, too. It
+// is 2001:db8:6::1, on its eth1.
+func (m *machine) router6(hostIF string) (*host.Guest, *host.Dnsmasq) {
+	m.t.Helper()
+	g := m.guest()
+	m.quiet(hostIF, g.Word, "2001:db8:6::1/64")
+	d, err := g.StartDnsmasq("eth1", range6, "--enable-ra")
+	m.check(err)
+	m.t.Cleanup(func() { _ = d.Stop() })
+	return g, d
+}
+
+// reaches6 waits for the route that a router's advertisement brings.
+func (m *machine) reaches6(from *host.Guest, addr string) {
+	m.t.Helper()
+	if !host.Poll(10*time.Second, func() bool { return strings.Contains(from.Run("ip", "-6", "route").Stdout, "2001:db8:6::/64") }) {
+		m.t.Errorf("no route from the router's advertisements:\n%s", from.Run("ip", "-6", "route").Stdout)
+	}
+	m.reaches(from, addr)
+}
+
+// A real server, and a guest with IPv6 off, as Docker has it: the address comes,
+// stays also when the keeper is killed, and is given back.
+func TestDHCP6(t *testing.T) {
+	everyNetwork(t, func(t *testing.T, m *machine, hostIF string) {
+		need(t, "ipv6")
+		g := m.guest()
+		m.check(g.Run("sh", "-ec", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6").Err())
+		check := m.unchanged(g)
+		router, d := m.router6(hostIF)
+
+		m.quiet(hostIF, g.Word, "dhcp6")
+		addr := globalAddr(m, g)
+		if !strings.HasPrefix(addr, "2001:db8:6::1") {
+			t.Fatalf("the address is %q", addr)
+		}
+		m.listsAddress(g.Word, addr+"/128")
+		m.reaches6(g, "2001:db8:6::1")
+		m.reaches(router, addr)
+		m.says("the way out", g.Run("ip", "-6", "route").Stdout, "default via fe80::")
+		m.says("the lifetimes", g.Run("ip", "-6", "addr", "show", "dev", "eth1", "scope", "global").Stdout, "valid_lft 1")
+		m.says("the server's log", d.Log(), "DHCPREPLY(eth1) "+addr)
+
+		if a := m.attach(hostIF, g.Word, "dhcp6"); *a.Changed {
+			t.Errorf("the same line again: %q", a.Steps)
+		}
+		m.says("the error", m.fails("conflict", hostIF, g.Word, "2001:db8:6::77/64").Error.Message, "by dhcp6")
+		m.fails("conflict", hostIF, g.Word, "dhcp")
+		m.fails("conflict", hostIF, g.Word, "slaac")
+		m.fails("conflict", hostIF, router.Word, "dhcp6")
+		m.fails("usage", hostIF, g.Word, "dhcp6:hostname=x")
+
+		old := m.keeper()
+		m.check(syscall.Kill(old, syscall.SIGKILL))
+		again := func() bool { // not before the kernel has let go of the dead one's lock
+			m.listsAddress(g.Word, addr+"/128")
+			pids := m.keepers()
+			return len(pids) == 1 && pids[0] != old
+		}
+		if !host.Poll(5*time.Second, again) {
+			t.Fatalf("list does not start the keeper again: %v", m.keepers())
+		}
+
+		m.says("the server's leases", d.Leases(), addr)
+		m.quiet("detach", g.Word)
+		m.says("the server's log", d.Log(), "DHCPRELEASE(eth1)", "release received")
+		if strings.Contains(d.Leases(), addr) {
+			t.Errorf("the server still has lent it:\n%s", d.Leases())
+		}
+		m.notKept(time.Second)
+
+		m.quiet(hostIF, g.Word, "dhcp6")
+		if now := globalAddr(m, g); now != addr {
+			t.Errorf("the address is %s; the same guest had %s", now, addr)
+		}
+		m.quiet("detach", g.Word)
+		m.quiet("detach", router.Word)
+		check("after detach")
+
+		m.diesWithLease6(hostIF, router)
+	})
+}
+
+// diesWithLease6 kills a guest: nothing of its lease is left.
+func (m *machine) diesWithLease6(hostIF string, router *host.Guest) {
+	m.t.Helper()
+	m.quiet(hostIF, router.Word, "2001:db8:6::1/64")
+	d, err := router.StartDnsmasq("eth1", range6, "--enable-ra")
+	m.check(err)
+	m.t.Cleanup(func() { _ = d.Stop() })
+	g := m.guest()
+	m.quiet(hostIF, g.Word, "dhcp6")
+	m.keeper()
+	m.check(g.Kill())
+	m.notKept(time.Second)
+}
+
+// Without a server it takes no longer than allowed, and an address that somebody
+// has is none to take; neither leaves anything.
+func TestDHCP6Fails(t *testing.T) {
+	m := newMachine(t)
+	need(t, "ipv6")
+	other, g := m.guest(), m.guest()
+	m.quiet("brtest", other.Word, "2001:db8:6::150/64")
+	check := m.unchanged(g)
+	m.says("nobody", m.fails("timeout", "brtest", g.Word, "dhcp6:timeout=3s").Error.Message, "no DHCP server answered")
+	check("without a server")
+
+	router := m.guest()
+	m.quiet("brtest", router.Word, "2001:db8:6::1/64")
+	check = m.unchanged(g)
+	d, err := router.StartDnsmasq("eth1", "2001:db8:6::150,2001:db8:6::150,64,2m")
+	m.check(err)
+	t.Cleanup(func() { _ = d.Stop() })
+	m.fails("conflict", "brtest", g.Word, "dhcp6:timeout=1m")
+	m.says("the server's log", d.Log(), "DHCPDECLINE(eth1)")
+	check("after a duplicate")
+	m.notKept(time.Second)
+}
