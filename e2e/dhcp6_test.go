@@ -3,10 +3,14 @@
 package e2e
 
 import (
+	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv6"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -68,14 +72,7 @@ func TestDHCP6(t *testing.T) {
 
 		old := m.keeper()
 		m.check(syscall.Kill(old, syscall.SIGKILL))
-		again := func() bool { // not before the kernel has let go of the dead one's lock
-			m.listsAddress(g.Word, addr+"/128")
-			pids := m.keepers()
-			return len(pids) == 1 && pids[0] != old
-		}
-		if !host.Poll(5*time.Second, again) {
-			t.Fatalf("list does not start the keeper again: %v", m.keepers())
-		}
+		m.restarted(g, old, addr+"/128")
 
 		m.says("the server's leases", d.Leases(), addr)
 		m.quiet("detach", g.Word)
@@ -109,6 +106,64 @@ func (m *machine) diesWithLease6(hostIF string, router *host.Guest) {
 	m.keeper()
 	m.check(g.Kill())
 	m.notKept(time.Second)
+}
+
+// A lease of a few seconds lives on, also after its keeper was killed, without a
+// gap in a running ping; with neither keeper nor server the kernel ends it.
+func TestDHCP6Stays(t *testing.T) {
+	const lease = 6 * time.Second
+	m := newMachine(t)
+	need(t, "ipv6")
+	router, g := m.guest(), m.guest()
+	m.quiet("brtest", router.Word, "2001:db8:6::1/64")
+	check := m.unchanged(g)
+	var renewals atomic.Int64
+	s, err := router.ServeDHCP6("eth1", func(q *dhcpv6.Message) []byte {
+		if q.MessageType == dhcpv6.MessageTypeRenew {
+			renewals.Add(1)
+		}
+		return host.Reply6(q, net.ParseIP("2001:db8:6::77"), lease)
+	})
+	m.check(err)
+	t.Cleanup(s.Close)
+	m.quiet("brtest", g.Word, "dhcp6")
+	m.check(g.Run("ip", "route", "add", "2001:db8:6::/64", "dev", "eth1").Err()) // nobody advertises it here
+	pings := make(chan host.Result, 1)
+	go func() { pings <- router.Run("busybox", "ping", "-i", "0.5", "-w", "14", "-q", "2001:db8:6::77") }()
+
+	time.Sleep(lease / 2)
+	old := m.keeper()
+	m.check(syscall.Kill(old, syscall.SIGKILL))
+	m.restarted(g, old, "2001:db8:6::77/128")
+	if r := <-pings; r.Code != 0 || !strings.Contains(r.Stdout, " 0% packet loss") {
+		t.Errorf("a gap in the ping: %v", r)
+	}
+	if n := renewals.Load(); n < 4 {
+		t.Errorf("it was renewed %d times", n)
+	}
+
+	s.Close()
+	m.check(syscall.Kill(m.keeper(), syscall.SIGKILL))
+	if !host.Poll(lease+5*time.Second, func() bool { return globalAddr(m, g) == "" }) {
+		t.Error("the address outlives its lease")
+	}
+	m.quiet("detach", g.Word)
+	m.notKept(time.Second)
+	check("after detach without a server")
+}
+
+// restarted waits until list has started the keeper again, and checks that it says
+// the same address.
+func (m *machine) restarted(g *host.Guest, old int, addr string) {
+	m.t.Helper()
+	again := func() bool { // not before the kernel has let go of the dead one's lock
+		m.listsAddress(g.Word, addr)
+		pids := m.keepers()
+		return len(pids) == 1 && pids[0] != old
+	}
+	if !host.Poll(5*time.Second, again) {
+		m.t.Fatalf("list does not start the keeper again: %v", m.keepers())
+	}
 }
 
 // Without a server it takes no longer than allowed, and an address that somebody

@@ -26,7 +26,9 @@ type DHCPServer struct {
 // and returns what to send: to the client's address if it has one and asked for
 // nothing else, else to everybody.
 func (g *Guest) ServeDHCP(ifName string, answer func(*dhcpv4.DHCPv4) [][]byte) (*DHCPServer, error) {
-	conn, err := g.listenUDP(ifName, ":67")
+	conn, err := g.listen("udp4", ":67", func(fd int) error {
+		return errors.Join(unix.BindToDevice(fd, ifName), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -35,8 +37,8 @@ func (g *Guest) ServeDHCP(ifName string, answer func(*dhcpv4.DHCPv4) [][]byte) (
 	return s, nil
 }
 
-// listenUDP opens a UDP socket of one interface, in the guest's namespace.
-func (g *Guest) listenUDP(ifName, address string) (conn net.PacketConn, err error) {
+// listen opens a socket in the guest's namespace, and sets it up there.
+func (g *Guest) listen(network, address string, set func(fd int) error) (conn net.PacketConn, err error) {
 	ns, err := os.Open(g.path)
 	if err != nil {
 		return nil, err
@@ -50,11 +52,10 @@ func (g *Guest) listenUDP(ifName, address string) (conn net.PacketConn, err erro
 			return
 		}
 		c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
-			return errors.Join(raw.Control(func(fd uintptr) {
-				err = errors.Join(unix.BindToDevice(int(fd), ifName), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1))
-			}), err)
+			failed := raw.Control(func(fd uintptr) { err = set(int(fd)) })
+			return errors.Join(failed, err)
 		}}
-		conn, err = c.ListenPacket(context.Background(), "udp4", address)
+		conn, err = c.ListenPacket(context.Background(), network, address)
 	}()
 	<-done
 	return conn, err
