@@ -188,3 +188,34 @@ func TestDHCP6Fails(t *testing.T) {
 	check("after a duplicate")
 	m.notKept(time.Second)
 }
+
+// A container, whose host drops what its firewall does not know: killed, it leaves
+// nothing.
+func TestDHCP6Container(t *testing.T) {
+	e := withDocker(t).in(t)
+	need(t, "ipv6")
+	untouched := e.unchanged()
+	router, d := e.router6("brtest")
+	e.container("web")
+	web := e.guestOf("web")
+	check := e.unchanged(web)
+	e.quiet("brtest", "web", "dhcp6")
+	addr := globalAddr(e.machine, web)
+	e.listsAddress("web", addr+"/128")
+	e.reaches6(web, "2001:db8:6::1")
+	e.reaches(router, addr)
+	e.quiet("detach", "web")
+	e.says("the server's log", d.Log(), "release received")
+	e.notKept(time.Second)
+	check("after detach")
+
+	e.quiet("brtest", "web", "dhcp6")
+	e.keeper()
+	e.docker("kill", "web")
+	e.notKept(time.Second)
+	e.docker("rm", "web")
+	e.quiet("detach", router.Word)
+	e.check(router.Kill())
+	e.ok("gc")
+	untouched("after the guests")
+}
