@@ -148,40 +148,19 @@ func (c *client) acquire(ctx context.Context) (Lease, error) {
 	}
 	defer w.close()
 	e := exchange{client: c, wire: w, began: c.clock.Now()}
-	wait := firstWait
-	for naks, conflicts := 0, 0; ; {
-		l, err := e.once(ctx, wait)
-		if err == nil {
-			err = e.verify(ctx, l)
-		}
-		var no refusal
-		var conflict *acd.Conflict
-		switch {
-		case errors.As(err, &conflict):
-			if conflicts++; conflicts == mostConflicts {
-				return Lease{}, err
+	return insistence{clock: c.clock, bad: &e.bad,
+		once: func(ctx context.Context, wait time.Duration) (Lease, error) {
+			l, err := e.once(ctx, wait)
+			if err == nil {
+				err = e.verify(ctx, l)
 			}
-			e.bad = err
-			err = c.clock.Sleep(ctx, vary(wait))
-		case err == nil:
-			return l, nil
-		case errors.As(err, &no):
-			if naks++; naks == mostNAKs {
-				return Lease{}, err
-			}
-			e.bad = err
-			err = c.clock.Sleep(ctx, vary(wait))
-		case errors.Is(err, errQuiet):
-			err = nil
-		}
-		if timeUp(err) && e.bad != nil {
-			return Lease{}, unusableAnswers{e.bad}
-		}
-		if err != nil {
-			return Lease{}, err
-		}
-		wait = min(2*wait, longestWait)
-	}
+			return l, err
+		},
+		conflict: func(err error) bool {
+			var conflict *acd.Conflict
+			return errors.As(err, &conflict)
+		},
+	}.acquire(ctx)
 }
 
 func timeUp(err error) bool {

@@ -96,34 +96,19 @@ func (c *client6) acquire(ctx context.Context) (Lease, error) {
 	}
 	defer w.close()
 	e := exchange6{client6: c, wire: w, began: c.clock.Now()}
-	wait := firstWait
-	for nos := 0; ; {
-		l, err := e.once(ctx, wait)
-		if err == nil {
-			err = e.settle(ctx, l)
-		}
-		var no refusal
-		var conflict taken
-		switch {
-		case err == nil:
-			return l, nil
-		case errors.As(err, &no), errors.As(err, &conflict):
-			if nos++; nos == mostNAKs {
-				return Lease{}, err
+	return insistence{clock: c.clock, bad: &e.bad,
+		once: func(ctx context.Context, wait time.Duration) (Lease, error) {
+			l, err := e.once(ctx, wait)
+			if err == nil {
+				err = e.settle(ctx, l)
 			}
-			e.bad = err
-			err = c.clock.Sleep(ctx, vary(wait))
-		case errors.Is(err, errQuiet):
-			err = nil
-		}
-		if timeUp(err) && e.bad != nil {
-			return Lease{}, unusableAnswers{e.bad}
-		}
-		if err != nil {
-			return Lease{}, err
-		}
-		wait = min(2*wait, longestWait)
-	}
+			return l, err
+		},
+		conflict: func(err error) bool {
+			var conflict taken
+			return errors.As(err, &conflict)
+		},
+	}.acquire(ctx)
 }
 
 // exchange6 is what goes to and fro on one wire.
