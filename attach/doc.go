@@ -10,7 +10,7 @@
 // In the files:
 //
 //	spec.go, parse.go, address.go, source.go   the words of a line, and what they ask for
-//	facts.go                                   what planning must know about this machine
+//	facts.go, observe.go                       what planning must know about this machine
 //	build.go, same.go, mark.go                 every decision, refusal and name
 //	plug.go                                    what a kind of host interface has to answer
 //	plan.go                                    carrying a plan out, and taking it back
@@ -38,7 +38,7 @@
 // And what a caller can do:
 //
 //	attach.go, set.go, setbuild.go             plug in; change what is there
-//	detach.go, gc.go, gcbuild.go               take back; clean up
+//	detach.go, detachbuild.go, gc.go, gcbuild.go   take back; clean up
 //	list.go, attachment.go, ready.go           tell what is there; wait for it
 //	namespaces.go, children.go                 finding guests, and our links in them
 //
