@@ -101,7 +101,8 @@ func TestDNSRefused(t *testing.T) {
 		"a link to the host":  {"failed", "ln -s " + victim + " resolv.conf"},
 		"a link through proc": {"failed|conflict", "ln -s /proc/self/root" + victim + " resolv.conf"},
 		"a pipe":              {"conflict", "mkfifo resolv.conf"},
-		"a directory":         {"failed", "mkdir resolv.conf"},
+		"a directory":         {"conflict", "mkdir resolv.conf"},
+		"a device":            {"conflict", "mknod resolv.conf c 10 249"}, // opened, it would be ENODEV
 		"another user's":      {"conflict", "echo mine > resolv.conf; chown 12345 resolv.conf"},
 		"none":                {"failed", "true"},
 		"too large":           {"failed", "head -c 100000 /dev/zero > resolv.conf"},
@@ -113,6 +114,18 @@ func TestDNSRefused(t *testing.T) {
 	}
 	if b, err := os.ReadFile(victim); err != nil || string(b) != "not to be touched\n" {
 		t.Errorf("the victim is %q, %v", b, err)
+	}
+
+	// Whatever the guest makes of its file afterwards, it does not keep the
+	// interface by it.
+	for _, made := range []string{"rm resolv.conf; ln -s resolv.conf resolv.conf", "head -c 100000 /dev/zero > resolv.conf", "rm resolv.conf"} {
+		g := jailed(m, "echo nameserver 10.0.0.1 > resolv.conf")
+		check := m.unchanged(g)
+		m.quiet("brtest", g.Word, "10.9.0.2/24", "--dns", "10.9.0.53")
+		dir := filepath.Join("/proc", strings.TrimPrefix(g.Word, "pid:"), "root/etc")
+		m.check(m.Run("sh", "-ec", "cd "+dir+"; "+made).Err())
+		m.says("the warning", m.ok("detach", g.Word).Stderr, "somebody has changed /etc/resolv.conf")
+		check("after " + made)
 	}
 
 	// A link that stays inside is followed there.
