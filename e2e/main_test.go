@@ -419,11 +419,17 @@ var exits = map[string]int{
 	"usage": 2, "not_found": 3, "gone": 3, "permission": 4, "residue": 5, "unsupported": 6,
 }
 
-// state looks at the host, or at whatever can be looked at.
+// state looks at the host, or at whatever can be looked at, when its links have
+// settled.
 func (m *machine) state(look func() (host.State, error)) host.State {
 	m.t.Helper()
-	s, err := look()
-	m.check(err)
+	var s host.State
+	host.Poll(3*time.Second, func() bool {
+		var err error
+		s, err = look()
+		m.check(err)
+		return s.Settled()
+	})
 	return s
 }
 

@@ -23,6 +23,23 @@ func (h *Host) State() (State, error) { return read(h.Run) }
 // State looks at a guest.
 func (g *Guest) State() (State, error) { return read(g.Run) }
 
+// Settled reports whether the kernel has told of each link that is up whether it
+// has a carrier: it does so up to a second late (linkwatch), and until then a
+// link has neither sign, or both.
+func (s State) Settled() bool {
+	for line := range strings.Lines(string(s)) {
+		text, ok := strings.CutPrefix(line, "link ")
+		var l Link
+		if !ok || json.Unmarshal([]byte(text), &l) != nil || !slices.Contains(l.Flags, "UP") {
+			continue
+		}
+		if slices.Contains(l.Flags, "NO-CARRIER") == slices.Contains(l.Flags, "LOWER_UP") {
+			return false
+		}
+	}
+	return true
+}
+
 // One shell reads everything; a line "== NAME" starts each part.
 const readScript = `
 	part() { echo "== $1"; }
