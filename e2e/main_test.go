@@ -424,7 +424,7 @@ var exits = map[string]int{
 func (m *machine) state(look func() (host.State, error)) host.State {
 	m.t.Helper()
 	var s host.State
-	host.Poll(3*time.Second, func() bool {
+	host.Poll(20*time.Second, func() bool {
 		var err error
 		s, err = look()
 		m.check(err)

@@ -126,6 +126,7 @@ func TestBridgeFull(t *testing.T) {
 	g := m.guest()
 	m.do("ip link add brfull type bridge")
 	m.do("ip link set brfull up")
+	m.state(m.State) // before there are so many links that looking takes long
 	var lines []string
 	for i := range 1023 {
 		lines = append(lines, fmt.Sprintf("link add p%d master brfull type veth peer name q%d", i, i))
