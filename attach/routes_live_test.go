@@ -86,8 +86,8 @@ func TestKilledReplies(t *testing.T) {
 			if err := cure(); err != nil {
 				t.Fatalf("%s after step %d: %v", name, n, err)
 			}
-			same(t, fmt.Sprintf("host after step %d and %s", n, name), before, snapshot(t, hostNS))
-			same(t, fmt.Sprintf("guest after step %d and %s", n, name), guestBefore, snapshot(t, guestNS))
+			sameSoon(t, fmt.Sprintf("host after step %d and %s", n, name), before, func() string { return snapshot(t, hostNS) })
+			sameSoon(t, fmt.Sprintf("guest after step %d and %s", n, name), guestBefore, func() string { return snapshot(t, guestNS) })
 			if t.Failed() {
 				return
 			}
@@ -156,5 +156,5 @@ func TestSharedReplies(t *testing.T) {
 	detach("eth3")
 	leaves("172.17.0.2", "eth2") // nobody asks for source routing any more
 	detach("eth2")
-	same(t, "guest", before, snapshot(t, guestNS))
+	sameSoon(t, "guest", before, func() string { return snapshot(t, guestNS) })
 }

@@ -217,7 +217,7 @@ func TestSetRefuses(t *testing.T) {
 		if fault.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("set %s %s: %s: %v; want %s, %q", tt.ifName, tt.line, fault.CodeOf(err), err, tt.code, tt.says)
 		}
-		same(t, "guest after "+tt.line, was, snapshot(t, guestNS))
+		sameSoon(t, "guest after "+tt.line, was, func() string { return snapshot(t, guestNS) })
 	}
 	in(t, guestNS, "tc", "qdisc", "add", "dev", "eth1", "root", "handle", "1:", "htb")
 	_, err := Set(context.Background(), typedSet(t, "--rate-out 1mbit"), g, hostNS, Options{})

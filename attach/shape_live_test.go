@@ -45,8 +45,8 @@ func TestShape(t *testing.T) {
 				t.Errorf("another rate: %s", text)
 			}
 			detachKind(t, g, hostNS)
-			same(t, "host after detach", before, inventory(t, hostNS)+queues(t, hostNS))
-			same(t, "guest after detach", guestBefore, inventory(t, guestNS)+queues(t, guestNS))
+			sameSoon(t, "host after detach", before, func() string { return inventory(t, hostNS) + queues(t, hostNS) })
+			sameSoon(t, "guest after detach", guestBefore, func() string { return inventory(t, guestNS) + queues(t, guestNS) })
 		})
 	}
 }
@@ -96,7 +96,7 @@ func TestShapeErrno(t *testing.T) {
 			} else if got := fault.CodeOf(err); got != code {
 				t.Errorf("request %d refused with %v: %s (%v); want %s", n, errno, got, err, code)
 			}
-			same(t, fmt.Sprintf("host and guest after request %d", n), before, inventory(t, hostNS)+inventory(t, guestNS))
+			sameSoon(t, fmt.Sprintf("host and guest after request %d", n), before, func() string { return inventory(t, hostNS) + inventory(t, guestNS) })
 			if t.Failed() {
 				return
 			}
@@ -134,7 +134,7 @@ func TestShapeLink(t *testing.T) {
 	if _, err := Detach(context.Background(), Selection{}, web, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "guests after detach", before, inventory(t, web.Namespace)+inventory(t, db.Namespace))
+	sameSoon(t, "guests after detach", before, func() string { return inventory(t, web.Namespace) + inventory(t, db.Namespace) })
 }
 
 // TestShapeKilled: what a killed run or a deleted link leaves of an ifb goes by
@@ -162,7 +162,7 @@ func TestShapeKilled(t *testing.T) {
 			} else if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
-			same(t, "guest", before, inventory(t, guestNS))
+			sameSoon(t, "guest", before, func() string { return inventory(t, guestNS) })
 		})
 	}
 }
@@ -180,7 +180,7 @@ func TestShapeUnsupported(t *testing.T) {
 		if text := errorText(err); !strings.Contains(text, "sch_netem (CONFIG_NET_SCH_NETEM)") {
 			t.Errorf("it does not say what is missing: %s", text)
 		}
-		same(t, "host and guest", before, inventory(t, hostNS)+inventory(t, guestNS))
+		sameSoon(t, "host and guest", before, func() string { return inventory(t, hostNS) + inventory(t, guestNS) })
 		if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "netem") {
 			t.Fatal("netem is required")
 		}
@@ -194,7 +194,7 @@ func TestShapeUnsupported(t *testing.T) {
 		t.Errorf("listed: %v, want %v", got, want)
 	}
 	detachKind(t, g, hostNS)
-	same(t, "host and guest", before, inventory(t, hostNS)+inventory(t, guestNS))
+	sameSoon(t, "host and guest", before, func() string { return inventory(t, hostNS) + inventory(t, guestNS) })
 }
 
 // queues are the qdiscs that somebody made.
