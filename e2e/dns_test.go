@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -73,7 +74,14 @@ func TestDNS(t *testing.T) {
 
 	e.quiet(line...)
 	e.docker("rm", "-f", "web")
-	e.ok("gc")
+	// The kernel ends a namespace, and with it our link, after its own time; the
+	// bridge is unused only then.
+	if !host.Poll(10*time.Second, func() bool {
+		e.ok("gc")
+		return e.Run("ip", "link", "show", "brtest").Code != 0
+	}) {
+		t.Error("gc leaves brtest")
+	}
 	if n := e.notes(); n != "" {
 		t.Errorf("gc leaves %s", n)
 	}
