@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -113,7 +114,7 @@ func (m *Machined) Machinectl() string {
 
 // Machines is where machined has a file per machine, as seen from outside.
 func (m *Machined) Machines() string {
-	return fmt.Sprintf("/proc/%d/root/run/systemd/machines", m.holder.Process.Pid)
+	return filepath.Join("/proc", strconv.Itoa(m.holder.Process.Pid), "root", "run/systemd/machines")
 }
 
 // Close ends the machines and the daemons.
