@@ -3,22 +3,16 @@
 package host
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 )
 
 // A Dnsmasq is a real dnsmasq that serves DHCP on one interface of a guest. It
 // lives in the guest's network namespace, and can be heard nowhere else.
 type Dnsmasq struct {
-	dir   string
-	cmd   *exec.Cmd
-	ended chan struct{}
+	*daemon
+	dir string
 }
 
 // StartDnsmasq starts one. Ranges are as after --dhcp-range=, such as
@@ -29,40 +23,26 @@ func (g *Guest) StartDnsmasq(ifName, dhcpRange string, args ...string) (*Dnsmasq
 	if err != nil {
 		return nil, err
 	}
-	d := &Dnsmasq{dir: dir, ended: make(chan struct{})}
 	file := func(name string) string { return filepath.Join(dir, name) }
-	d.cmd = g.Command(context.Background(), "dnsmasq", append([]string{
+	serves := func() bool {
+		said, _ := os.ReadFile(file("log"))
+		return strings.Contains(string(said), ", IP range")
+	}
+	d, err := startDaemon(g, file("log"), serves, "dnsmasq", append([]string{
 		"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--no-resolv", "--no-hosts", "--user=root", "--group=",
 		"--interface=" + ifName, "--except-interface=lo", "--bind-interfaces",
 		"--dhcp-range=" + dhcpRange, "--dhcp-authoritative", "--no-ping", "--log-dhcp",
-		"--dhcp-leasefile=" + file("leases"), "--pid-file=" + file("pid"), "--log-facility=" + file("log"),
+		"--dhcp-leasefile=" + file("leases"), "--pid-file=" + file("pid"), "--log-facility=-",
 	}, args...)...)
-	var stderr strings.Builder
-	d.cmd.Stderr = &stderr
-	if err := d.cmd.Start(); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	go func() { _ = d.cmd.Wait(); close(d.ended) }()
-	up := Poll(10*time.Second, func() bool { return d.dead() || strings.Contains(d.Log(), ", IP range") })
-	if !up || d.dead() {
-		_ = d.Stop()
-		return nil, fmt.Errorf("start dnsmasq: %s%s", stderr.String(), d.Log())
-	}
-	return d, nil
-}
-
-func (d *Dnsmasq) dead() bool {
-	select {
-	case <-d.ended:
-		return true
-	default:
-		return false
-	}
+	return &Dnsmasq{d, dir}, nil
 }
 
 // Log is what it has logged, each message with its DHCP options.
 func (d *Dnsmasq) Log() string {
-	b, _ := os.ReadFile(filepath.Join(d.dir, "log"))
+	b, _ := os.ReadFile(d.log)
 	return string(b)
 }
 
@@ -73,8 +53,4 @@ func (d *Dnsmasq) Leases() string {
 }
 
 // Stop ends it, and waits.
-func (d *Dnsmasq) Stop() error {
-	err := d.cmd.Process.Signal(syscall.SIGKILL)
-	<-d.ended
-	return err
-}
+func (d *Dnsmasq) Stop() error { return d.kill() }

@@ -99,6 +99,13 @@ func (d *daemon) stop() {
 	timer.Stop()
 }
 
+// kill ends the daemon at once.
+func (d *daemon) kill() error {
+	err := d.cmd.Process.Kill()
+	<-d.ended
+	return err
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
