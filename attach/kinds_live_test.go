@@ -93,20 +93,9 @@ func newHostFor(t *testing.T, needs string) *os.File {
 		return newNamespace(t)
 	}
 	if _, err := exec.LookPath("ovs-vswitchd"); err != nil {
-		if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "ovs") {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		testhost.Lacking(t, "ovs", err.Error())
 	}
-	h, err := testhost.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := testhost.New(t)
 	o, err := h.StartOVS()
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +130,7 @@ func TestBridgeVLANs(t *testing.T) {
 		return err
 	}
 	err := join("a", "brx web 10.0.0.1/24 @10")
-	if fault.CodeOf(err) == fault.Unsupported && !strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "vlan_filtering") {
+	if fault.CodeOf(err) == fault.Unsupported && !testhost.Required("vlan_filtering") {
 		sameSoon(t, "host after the kernel's refusal", before, func() string { return inventory(t, hostNS) })
 		t.Skip(err)
 	}
@@ -230,7 +219,7 @@ func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, nee
 			last = n == len(p.Steps)
 			p.Steps = append(p.Steps[:n:n], append([]Step{failStep{}}, p.Steps[n:]...)...)
 		}, untold)
-		if fault.CodeOf(err) == fault.Unsupported && !strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), needs) {
+		if fault.CodeOf(err) == fault.Unsupported && needs != "" && !testhost.Required(needs) {
 			sameSoon(t, "host after the kernel's refusal", hostBefore, func() string { return inventory(t, hostNS) })
 			t.Skipf("this kernel lacks %s: %v", needs, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -22,18 +23,7 @@ import (
 
 // These tests run on the real kernel, in network namespaces of their own.
 
-// needRoot skips without root; where GOPIPEWORK_REQUIRE names root, that is a
-// failure.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "root") {
-		t.Fatal("root is required, and this is not root")
-	}
-	t.Skip("needs root: it makes network namespaces")
-}
+var needRoot = testhost.NeedRoot
 
 // newNamespace returns a new network namespace, which lives as long as the
 // file is open. Its lo is up.

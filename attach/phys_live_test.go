@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -315,10 +316,7 @@ func TestHardware(t *testing.T) {
 	notesHere(t)
 	nic := os.Getenv("GOPIPEWORK_NIC")
 	if nic == "" {
-		if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "nic") {
-			t.Fatal("GOPIPEWORK_NIC names no card")
-		}
-		t.Skip("GOPIPEWORK_NIC names no card")
+		testhost.Lacking(t, "nic", "GOPIPEWORK_NIC names no card")
 	}
 	hostNS := ownNS
 	in(t, hostNS, "sh", "-ec", `ip link set `+nic+` address 02:00:00:00:00:77 mtu 1400 alias "to the lab" up

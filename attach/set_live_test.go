@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -130,7 +131,7 @@ func (st setStage) test(t *testing.T) {
 	hostNS, guestNS := stage{host: st.host, guest: "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6"}.ready(t)
 	g, s := docker(guestNS, 0), typedSet(t, st.set)
 	lacks := func(err error) {
-		if fault.CodeOf(err) == fault.Unsupported && st.needs != "" && !strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), st.needs) {
+		if fault.CodeOf(err) == fault.Unsupported && st.needs != "" && !testhost.Required(st.needs) {
 			t.Skipf("this kernel lacks %s: %v", st.needs, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -181,7 +182,7 @@ func TestShapeUnsupported(t *testing.T) {
 			t.Errorf("it does not say what is missing: %s", text)
 		}
 		sameSoon(t, "host and guest", before, func() string { return inventory(t, hostNS) + inventory(t, guestNS) })
-		if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "netem") {
+		if testhost.Required("netem") {
 			t.Fatal("netem is required")
 		}
 		return

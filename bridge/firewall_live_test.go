@@ -28,6 +28,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -92,14 +93,10 @@ func (h *fwHost) sysctl(name, value string) {
 	h.check(os.WriteFile(file, []byte(value), 0))
 }
 
-// unsupported skips for a feature that the kernel was built without; where the
-// feature is required, that is a failure.
+// unsupported ends the test for want of a feature of the kernel.
 func (h *fwHost) unsupported(feature, why string) {
 	h.Helper()
-	if slices.Contains(required(), feature) {
-		h.Fatalf("unsupported, and required by GOPIPEWORK_REQUIRE: %s: %s", feature, why)
-	}
-	h.Skipf("unsupported: %s: %s", feature, why)
+	host.Lacking(h, feature, why)
 }
 
 // tool runs an iptables program in the host.

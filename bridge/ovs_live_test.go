@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,15 +29,7 @@ type ovsHost struct {
 func newOVSHost(t *testing.T) *ovsHost {
 	t.Helper()
 	needOVS(t)
-	h, err := host.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := host.New(t)
 	o, err := h.StartOVS()
 	if err != nil {
 		t.Fatal(err)
@@ -49,26 +40,12 @@ func newOVSHost(t *testing.T) *ovsHost {
 
 func needOVS(t *testing.T) {
 	t.Helper()
-	lacking := func(feature, what string) {
-		t.Helper()
-		if slices.Contains(required(), feature) {
-			t.Fatalf("%s is required by GOPIPEWORK_REQUIRE: %s", feature, what)
-		}
-		t.Skip(what)
-	}
-	if os.Geteuid() != 0 {
-		lacking("root", "needs root, to make namespaces")
-	}
+	host.NeedRoot(t)
 	for _, name := range []string{"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"} {
 		if _, err := exec.LookPath(name); err != nil {
-			lacking("ovs", err.Error())
+			host.Lacking(t, "ovs", err.Error())
 		}
 	}
-}
-
-// required are the features that GOPIPEWORK_REQUIRE names.
-func required() []string {
-	return strings.FieldsFunc(os.Getenv("GOPIPEWORK_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 func (h *ovsHost) check(err error) {
@@ -173,7 +150,7 @@ func TestOVSKernelDatapathLive(t *testing.T) {
 	h, ctx := newOVSHost(t), context.Background()
 	kernel, err := HasKernelDatapath()
 	h.check(err)
-	if !kernel && slices.Contains(required(), "openvswitch") {
+	if !kernel && host.Required("openvswitch") {
 		t.Fatal("openvswitch is required by GOPIPEWORK_REQUIRE: this kernel has no such module")
 	}
 	if got := h.observe().Kernel; got != kernel {

@@ -38,7 +38,7 @@ func need(t *testing.T, feature string, commands ...string) {
 		}
 	}
 	if len(missing) > 0 {
-		lacking(t, feature, strings.Join(missing, ", "))
+		host.Lacking(t, feature, strings.Join(missing, ", "))
 	}
 	cleanEnv(t)
 	t.Setenv("DOCKER_HOST", "unix:///nonexistent/sock")
@@ -46,15 +46,6 @@ func need(t *testing.T, feature string, commands ...string) {
 		t.Setenv(name, "") // to have it back afterwards
 		os.Unsetenv(name)  // podman takes an empty one for an address
 	}
-}
-
-func lacking(t *testing.T, feature, what string) {
-	t.Helper()
-	required := strings.FieldsFunc(os.Getenv("GOPIPEWORK_REQUIRE"), func(c rune) bool { return c == ',' || c == ' ' })
-	if slices.Contains(required, feature) {
-		t.Fatalf("%s is required by GOPIPEWORK_REQUIRE and needs %s", feature, what)
-	}
-	t.Skipf("%s needs %s", feature, what)
 }
 
 // liveFinder looks at no runtime's own places.

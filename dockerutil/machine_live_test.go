@@ -14,17 +14,9 @@ import (
 func TestLiveMachine(t *testing.T) {
 	need(t, "machine", "machinectl", "systemd-nspawn", "dbus-daemon", "nsenter", "busybox")
 	if !exists(host.MachinedPath) {
-		lacking(t, "machine", host.MachinedPath)
+		host.Lacking(t, "machine", host.MachinedPath)
 	}
-	h, err := host.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := host.New(t)
 	m, err := h.StartMachined()
 	if err != nil {
 		t.Fatal(err)

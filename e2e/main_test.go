@@ -99,13 +99,9 @@ func need(t *testing.T, what ...string) {
 				missing = err.Error()
 			}
 		}
-		if missing == "" {
-			continue
+		if missing != "" {
+			host.Lacking(t, w, missing)
 		}
-		if slices.Contains(strings.Split(os.Getenv("GOPIPEWORK_REQUIRE"), ","), w) {
-			t.Fatalf("GOPIPEWORK_REQUIRE=%s: %s", w, missing)
-		}
-		t.Skip(missing)
 	}
 }
 
@@ -135,16 +131,8 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	need(t, "root")
 	t.Parallel()
-	h, err := host.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := host.New(t)
 	h.Path = bin
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	// No engine here: never ask one that happens to run.
 	h.Setenv("DOCKER_HOST", "unix://"+h.Dir+"/no-docker.sock")
 	m := &machine{h, t}
@@ -172,15 +160,7 @@ func newEngine(t *testing.T) *engine {
 	t.Helper()
 	need(t, "root", "docker")
 	t.Parallel()
-	h, err := host.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := host.New(t)
 	h.Path = bin
 	e, err := h.StartEngine()
 	if err != nil {

@@ -38,26 +38,12 @@ type net2 struct {
 	keepers Keepers
 }
 
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), "root") {
-		t.Fatal("root is required, and this is not root")
-	}
-	t.Skip("needs root: it makes network namespaces")
-}
+var needRoot = host.NeedRoot
 
 func newNet(t testing.TB) *net2 {
 	t.Helper()
 	needRoot(t)
-	h := must(host.Start())(t)
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := host.New(t)
 	n := &net2{t: t, host: h, server: must(h.Guest())(t), guest: must(h.Guest())(t)}
 	n.plug(n.guest)
 	ns := must(os.Open(n.guest.Path()))(t)

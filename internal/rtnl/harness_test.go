@@ -6,43 +6,24 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/e2e/host"
 	"golang.org/x/sys/unix"
 )
 
 // Most tests here run on the real kernel, in network namespaces of their own.
 
-func required(what string) bool {
-	return strings.Contains(os.Getenv("GOPIPEWORK_REQUIRE"), what)
-}
+var needRoot = host.NeedRoot
 
-// needRoot skips without root; where GOPIPEWORK_REQUIRE names root, that is a
-// failure.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if required("root") {
-		t.Fatal("root is required, and this is not root")
-	}
-	t.Skip("needs root: it makes network namespaces")
-}
-
-// lacking skips if the error says that this kernel was built without what the
-// test is about; where GOPIPEWORK_REQUIRE names it, that is a failure.
+// lacking ends the test if the error says that this kernel was built without what
+// the test is about.
 func lacking(t *testing.T, what string, err error) {
 	t.Helper()
-	if !errors.Is(err, unix.EOPNOTSUPP) {
-		return
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		host.Lacking(t, what, "this kernel was built without "+what)
 	}
-	if required(what) {
-		t.Fatalf("%s is required, and this kernel was built without: %v", what, err)
-	}
-	t.Skipf("this kernel was built without %s", what)
 }
 
 // space is a network namespace of a test's own.
