@@ -24,8 +24,11 @@ var update = flag.Bool("update", false, "write what Build says into the golden f
 // TestBuild holds Build against the files in testdata/build. Each begins with
 // the line as a user types it and the names of the facts (below), then "---",
 // then the plan or the error.
-func TestBuild(t *testing.T) {
-	files, err := filepath.Glob("testdata/build/*.txt")
+func TestBuild(t *testing.T) { golden(t, "testdata/build", buildText) }
+
+// golden holds what text makes of each file's head against the rest of it.
+func golden(t *testing.T, dir string, text func(t *testing.T, head string) string) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
@@ -39,7 +42,7 @@ func TestBuild(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s has no line ---", file)
 			}
-			got := buildText(t, head)
+			got := text(t, head)
 			if *update {
 				if err := os.WriteFile(file, []byte(head+"---\n"+got), 0o644); err != nil {
 					t.Fatal(err)

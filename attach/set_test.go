@@ -1,12 +1,9 @@
 package attach
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -14,31 +11,7 @@ import (
 // TestBuildSet holds BuildSet against the files in testdata/set. Each begins
 // with the flags as a user types them and the names of the facts, then "---",
 // then the plan or the error.
-func TestBuildSet(t *testing.T) {
-	files, err := filepath.Glob("testdata/set/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden files: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			b, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			head, want, _ := strings.Cut(string(b), "---\n")
-			got := setText(t, head)
-			if *update {
-				if err := os.WriteFile(file, []byte(head+"---\n"+got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("plan differs (-want +got), go test -update to accept:\n%s", diff)
-			}
-		})
-	}
-}
+func TestBuildSet(t *testing.T) { golden(t, "testdata/set", setText) }
 
 func setText(t *testing.T, head string) string {
 	t.Helper()
