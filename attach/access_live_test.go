@@ -90,7 +90,9 @@ func TestHostAccessVLAN(t *testing.T) {
 	if !hears(h.host, "10.0.9.1") || !hears(guests[0].Namespace, "10.0.0.254") {
 		t.Error("the host and the guest do not hear each other")
 	}
+	attachKind(t, "macvlan on a VLAN", spec(t, "nic0 web 10.0.9.2/24 @10 --host-access"), guests[1], h.host, "8021q")
 	detachKind(t, guests[0], h.host)
+	detachKind(t, guests[1], h.host)
 	sameSoon(t, "host", before, func() string { return inventory(t, h.host) })
 }
 

@@ -98,14 +98,6 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	base := o.base(s.HostIF)
 	n := namesFor(s, m.guests[guest].GuestInfo, base)
 	f := Facts{Inside: o.inside(m, guest, s, base), Base: base}
-
-	if base != nil && settleKind(s.HostIF, f) == KindMacvlan {
-		name, parent := base.Name, base
-		if tagged := taggedName(KindMacvlan, base, s.VLAN); tagged != "" {
-			name, parent = tagged, f.Tagged
-		}
-		f.Access = o.access(name, parent)
-	}
 	f.Port = o.byName(o.host, n.port)
 	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
@@ -131,6 +123,13 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	}
 	if name := taggedName(settleKind(s.HostIF, f), f.Base, s.VLAN); name != "" {
 		f.Tagged = o.byName(o.host, name)
+	}
+	if base != nil && settleKind(s.HostIF, f) == KindMacvlan {
+		name, parent := base.Name, base
+		if tagged := taggedName(KindMacvlan, base, s.VLAN); tagged != "" {
+			name, parent = tagged, f.Tagged
+		}
+		f.Access = o.access(name, parent)
 	}
 	if s.MAC != nil && f.Base != nil {
 		f.MACs = o.stations(f.Base.Index)

@@ -15,7 +15,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # What runs there: a package, its tests (go test -run), and what has to be there
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
-	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware|TestShape.*|TestSetRare)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic,netem,ifb'
+	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware|TestHostAccessVLAN|TestShape.*|TestSetRare)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic,netem,ifb'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'
