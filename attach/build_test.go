@@ -360,7 +360,12 @@ var factChanges = map[string]func(*Facts){
 	"clientless": func(f *Facts) {
 		f.NoClient = fault.New(fault.Unsupported, "run", "udhcpc", "this host does not have it").WithHint("install it")
 	},
-	"ra":        func(f *Facts) { f.RA = true },
+	"ra": func(f *Facts) { f.RA = true },
+	// advertised is what a router on the network gives a guest that does not ask.
+	"advertised": func(f *Facts) {
+		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fe80::1"), Index: innerIndex, Metric: 1024, Protocol: unix.RTPROT_RA})
+		f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("fd00:9::7/64")})
+	},
 	"no-ipv6":   func(f *Facts) { f.NoIPv6 = true },
 	"published": func(f *Facts) { f.Guest.Published = true },
 	"docker-routes": func(f *Facts) { // what Docker gives a container in a network with IPv6

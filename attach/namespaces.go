@@ -181,7 +181,7 @@ func (ns *namespace) read(a *Attachment, index int) error {
 	a.Shaping = shapingOrNil(shaped.shaping())
 	a.Interface = Interface{
 		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
-		Addresses: addressesIn(l, addrs), Gateway: gatewaysOf(index, routes),
+		Addresses: addressesIn(l, addrs), Gateway: gatewaysIn(index, routes),
 	}
 	return nil
 }

@@ -105,11 +105,22 @@ func ownID(b [16]byte, mac net.HardwareAddr) bool {
 }
 
 // gatewaysOf returns the gateways of the default routes by a link that somebody
-// set: a router's advertisement brings others.
+// set: a DHCP server and a router's advertisement bring others.
 func gatewaysOf(index int, all []rtnl.Route) []netip.Addr {
+	return gateways(index, all, func(r rtnl.Route) bool { return r.Set || r.Protocol == Protocol })
+}
+
+// gatewaysIn returns those of all default routes by a link, whoever brought them.
+func gatewaysIn(index int, all []rtnl.Route) []netip.Addr {
+	return gateways(index, all, func(r rtnl.Route) bool {
+		return r.Set || r.Protocol == Protocol || r.Protocol == unix.RTPROT_DHCP || r.Protocol == unix.RTPROT_RA
+	})
+}
+
+func gateways(index int, all []rtnl.Route, of func(rtnl.Route) bool) []netip.Addr {
 	out := []netip.Addr{}
 	for _, r := range all {
-		if r.Default() && (r.Set || r.Protocol == Protocol || r.Protocol == unix.RTPROT_DHCP || r.Protocol == unix.RTPROT_RA) && r.Index == index && r.Gateway.IsValid() {
+		if r.Default() && r.Index == index && r.Gateway.IsValid() && of(r) {
 			out = append(out, r.Gateway)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -58,6 +59,18 @@ func TestSLAAC(t *testing.T) {
 		m.fails("usage", hostIF, g.Word, "slaac:x")
 		m.quiet("detach", g.Word)
 		check("after detach")
+
+		// A guest that does not ask hears the router too, as the kernel has it.
+		other := m.guest()
+		line := []string{hostIF, other.Word, "fd00:9::88/64"}
+		m.quiet(line...)
+		if !host.Poll(15*time.Second, func() bool { return strings.Contains(other.Run("ip", "-6", "route").Stdout, "default via fe80::") }) {
+			t.Error("a guest that does not ask does not hear the router")
+		}
+		if a := m.attach(line...); *a.Changed {
+			t.Errorf("the same line again, after an advertisement: %q", a.Steps)
+		}
+		m.quiet("detach", other.Word)
 	})
 }
 
