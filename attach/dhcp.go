@@ -118,20 +118,34 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	link := leaseLink{s.kernel(m), ask}
-	if err := l.Apply(link, nil, lease.Now()); err != nil {
-		return half(err, l.Withdraw(link), s)
-	}
-	if err := keepers().Keep(ctx, g.lease(), ask, l); err != nil {
-		return half(m.cause(ctx, err), errors.Join(l.Withdraw(link), lease.Release(g.Namespace, ask, l)), s)
+	if err := s.keep(ctx, m, ask, l, s); err != nil {
+		return err
 	}
 	m.lease = &l
 	return nil
 }
 
-func (s getLease) undo(ctx context.Context, m *machine) error {
-	_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index(m, s.inner))
-	return ignoreAbsent("give back lease of", s.inner, err)
+func (s getLease) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }
+
+// keep gives the interface what a lease says, and has it kept, for a step. If it
+// cannot, the server is told while the address is there to tell it from; one that
+// cannot be told finds out when the lease ends, and nothing is left here.
+func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l lease.Lease, s Step) error {
+	g, link := m.guests[p.side], leaseLink{p.kernel(m), ask}
+	err := l.Apply(link, nil, lease.Now())
+	if err == nil {
+		err = keepers().Keep(ctx, g.lease(), ask, l)
+	}
+	if err == nil {
+		return nil
+	}
+	_ = lease.Release(g.Namespace, ask, l)
+	return half(m.cause(ctx, err), l.Withdraw(link), s)
+}
+
+// release gives back the lease of an interface that an earlier step has made.
+func (p place) release(ctx context.Context, m *machine, inner string) error {
+	return releaseLease{p, inner, p.index(m, inner)}.do(ctx, m)
 }
 
 func (s getLease) String() string {

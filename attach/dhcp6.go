@@ -2,7 +2,6 @@ package attach
 
 import (
 	"context"
-	"errors"
 
 	"github.com/gopipework/gopipework/internal/lease"
 )
@@ -39,20 +38,10 @@ func (s getLease6) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	err = l.Apply(link, nil, lease.Now())
-	if err == nil {
-		err = keepers().Keep(ctx, g.lease(), ask, l)
-	}
-	if err != nil {
-		return half(m.cause(ctx, err), errors.Join(lease.Release(g.Namespace, ask, l), l.Withdraw(link)), s)
-	}
-	return nil
+	return s.keep(ctx, m, ask, l, s)
 }
 
-func (s getLease6) undo(ctx context.Context, m *machine) error {
-	_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index(m, s.inner))
-	return ignoreAbsent("give back lease of", s.inner, err)
-}
+func (s getLease6) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }
 
 func (s getLease6) String() string {
 	w := "# get an address for " + s.inner + " from a DHCPv6 server, and keep its lease"

@@ -362,3 +362,23 @@ func TestDHCPFails(t *testing.T) {
 		check("after --timeout")
 	})
 }
+
+// A lease that cannot be kept goes back to its server: the keeper's socket cannot
+// be made here.
+func TestDHCPNotKept(t *testing.T) {
+	m := newMachine(t)
+	router, g := m.router("brtest"), m.guest()
+	d := m.dnsmasq(router)
+	m.quiet("brtest", g.Word, "dhcp")
+	record, _, _ := strings.Cut(m.records(), ".json")
+	m.quiet("detach", g.Word)
+	m.notKept(time.Second)
+	check := m.unchanged(g)
+	m.check(m.Run("sh", "-ec", "umask 077; mkdir -p "+record+".sock/in/the/way").Err())
+	m.fails("failed", "brtest", g.Word, "dhcp")
+	m.check(m.Run("rm", "-r", record+".sock", "/run/gopipework").Err())
+	if n := strings.Count(d.Log(), "DHCPRELEASE(eth1)"); n != 2 {
+		t.Errorf("the server was told %d times, want 2:\n%s", n, d.Log())
+	}
+	check("after a lease that could not be kept")
+}
