@@ -35,7 +35,7 @@ func (f *finder) findContainerdBare(ctx context.Context, r Ref) (*Guest, error) 
 func (f *finder) askContainerd(ctx context.Context, r Ref, except []string) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
-	c := &containerd{ref: r, socket: f.containerd, caller: newCaller(f.containerd)}
+	c := &containerd{ref: r, socket: f.containerd, caller: newCaller(ctx, f.containerd)}
 	defer c.caller.close()
 	if err := c.locate(ctx, except); err != nil {
 		return nil, err

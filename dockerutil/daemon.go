@@ -53,8 +53,8 @@ type daemon struct {
 	settled bool         // the version is not to be changed any more
 }
 
-// openDaemon prepares to ask Docker; nothing is sent yet.
-func openDaemon(r Ref) (*daemon, error) {
+// openDaemon prepares to ask Docker until ctx is done; nothing is sent yet.
+func openDaemon(ctx context.Context, r Ref) (*daemon, error) {
 	host, err := endpoint()
 	if err != nil {
 		return nil, r.misconfigured(err)
@@ -62,7 +62,7 @@ func openDaemon(r Ref) (*daemon, error) {
 	if host == "" {
 		host = client.DefaultDockerHost
 	}
-	d, err := daemonAt(r, dockerBrand, host)
+	d, err := daemonAt(ctx, r, dockerBrand, host)
 	if err != nil {
 		return nil, r.misconfigured(err)
 	}
@@ -70,15 +70,16 @@ func openDaemon(r Ref) (*daemon, error) {
 	return d, nil
 }
 
-// daemonAt prepares to ask the daemon that listens at host.
-func daemonAt(r Ref, b brand, host string) (*daemon, error) {
+// daemonAt prepares to ask the daemon that listens at host until ctx is done.
+func daemonAt(ctx context.Context, r Ref, b brand, host string) (*daemon, error) {
 	url, err := client.ParseHostURL(host)
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{ref: r, brand: b, dialer: &dialer{proto: url.Scheme, addr: url.Host}}
+	d := &daemon{ref: r, brand: b, dialer: &dialer{ctx: ctx, proto: url.Scheme, addr: url.Host}}
 	d.options = append(d.options, b.options...)
-	d.options = append(d.options, client.WithHost(host), client.WithDialContext(d.dialer.dial))
+	d.options = append(d.options, client.WithHost(host), client.WithDialContext(d.dialer.dial),
+		client.WithHTTPResponseHook(d.dialer.refuseUpgrade))
 	// Negotiating the version costs a round trip, a third of the time it all
 	// takes. Engines 19.03 to 28, and those since 29.3, speak the client's
 	// lowest version at once, as podman does; inspect negotiates with the others.

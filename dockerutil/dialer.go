@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -12,37 +13,66 @@ import (
 // its labels and environment), and far below what would hurt.
 const maxAnswer = 8 << 20
 
-// dialTimeout ends a connection attempt that its request no longer waits for.
-const dialTimeout = 10 * time.Second
-
-var errTooLong = errors.New("the answer is too long")
+var (
+	errTooLong = errors.New("the answer is too long")
+	errUpgrade = errors.New("it answers a question by switching to another protocol")
+)
 
 // dialer connects to the daemon and keeps what the client's own errors drop:
 // the system's reason why a connection failed.
+//
+// All its connections end with ctx. The context of a request is not enough: the
+// HTTP client lets go of it as soon as it has the header of an answer that
+// switches protocols, and reads on for ever.
 type dialer struct {
+	ctx         context.Context
 	proto, addr string
 
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	conns []net.Conn
 }
 
 // dial has the signature of http.Transport.DialContext. The address the
-// transport gives is made up for a unix socket, and the real one otherwise.
-func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+// transport gives is made up for a unix socket, and the real one otherwise. The
+// context that it gives is not used: it outlives the request.
+func (d *dialer) dial(_ context.Context, network, addr string) (net.Conn, error) {
 	if d.proto == "unix" {
 		network, addr = d.proto, d.addr
 	}
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+	conn, err := (&net.Dialer{}).DialContext(d.ctx, network, addr)
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.err = err
-	d.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	return &boundedConn{Conn: conn, left: maxAnswer}, nil
+	d.conns = append(d.conns, conn)
+	return &boundedConn{Conn: conn, left: maxAnswer, done: endWith(d.ctx, conn)}, nil
 }
 
-// failure returns why the last connection failed, nil if it did not.
+// endWith makes every read and write of conn fail once ctx is done. The function
+// that it returns ends that.
+func endWith(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// refuseUpgrade is a client.ResponseHook. No question here asks for another
+// protocol, and what follows such an answer is not HTTP and has no end.
+func (d *dialer) refuseUpgrade(r *http.Response) {
+	if r.StatusCode != http.StatusSwitchingProtocols {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = errUpgrade
+	for _, conn := range d.conns {
+		conn.Close()
+	}
+}
+
+// failure returns why there is no connection, nil if the last one was made and
+// served.
 func (d *dialer) failure() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,6 +83,12 @@ func (d *dialer) failure() error {
 type boundedConn struct {
 	net.Conn
 	left int
+	done func() bool // ends the watch over the context
+}
+
+func (c *boundedConn) Close() error {
+	c.done()
+	return c.Conn.Close()
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {

@@ -26,7 +26,7 @@ type source struct {
 func (f *finder) findContainer(ctx context.Context, r Ref) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
-	d, err := openDaemon(r)
+	d, err := openDaemon(ctx, r)
 	if err != nil {
 		return nil, err
 	}

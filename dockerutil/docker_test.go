@@ -288,7 +288,7 @@ func TestNoDocker(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	cleanEnv(t)
-	d, err := openDaemon(web)
+	d, err := openDaemon(context.Background(), web)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,9 @@ type caller struct {
 	local  atomic.Bool // the server numbers processes as we do
 }
 
-func newCaller(socket string) *caller {
-	c := &caller{dialer: &dialer{proto: "unix", addr: socket}}
+// newCaller prepares to make calls until ctx is done.
+func newCaller(ctx context.Context, socket string) *caller {
+	c := &caller{dialer: &dialer{ctx: ctx, proto: "unix", addr: socket}}
 	var h2c http.Protocols
 	h2c.SetUnencryptedHTTP2(true)
 	c.http = &http.Client{Transport: &http.Transport{

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -133,8 +132,7 @@ func (l lxc) ask(ctx context.Context, name string, command int32, c *found) (int
 		return 0, err
 	}
 	defer conn.Close()
-	// Not only its deadline: a context can also be called off.
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer endWith(ctx, conn)()
 	peer, err := peerOf(conn)
 	if err != nil {
 		return 0, err

@@ -80,7 +80,7 @@ func (f *finder) askPodman(ctx context.Context, r Ref, host string) (*Guest, err
 		return nil, r.fault(fault.Runtime, "podman at %s: %w", host, errElsewhere).
 			WithHint("run gopipework where podman runs")
 	}
-	d, err := daemonAt(r, podmanBrand, host)
+	d, err := daemonAt(ctx, r, podmanBrand, host)
 	if err != nil {
 		return nil, r.fault(fault.Usage, "choose podman: %w", err).WithHint("see CONTAINER_HOST")
 	}
