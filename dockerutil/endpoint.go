@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/moby/moby/client"
+
+	"github.com/gopipework/gopipework/internal/plainfile"
 )
 
 // endpoint returns where Docker listens, chosen as the docker command chooses:
@@ -86,8 +88,11 @@ func configDir() string {
 	return filepath.Join(home, ".docker")
 }
 
+// maxConfig is far more than a configuration has.
+const maxConfig = 1 << 20
+
 func readJSON(path string, into any) error {
-	text, err := os.ReadFile(path)
+	text, err := plainfile.ReadFile(path, maxConfig)
 	if err != nil {
 		return err
 	}

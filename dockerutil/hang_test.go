@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -161,4 +163,19 @@ func soon(t *testing.T, do func() error) error {
 		t.Fatal("it hangs")
 		return nil
 	}
+}
+
+// A configuration that is a FIFO is not waited for.
+func TestConfigurationIsAFIFO(t *testing.T) {
+	cleanEnv(t)
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	if err := unix.Mkfifo(filepath.Join(dir, "config.json"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := soon(t, func() error {
+		_, err := testFinder(t).find(context.Background(), web)
+		return err
+	})
+	wantFault(t, err, fault.Usage)
 }

@@ -18,12 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainfile"
 )
 
 // lxcDir returns where LXC keeps its containers: lxc.lxcpath of lxc.system.conf(5),
 // or what LXC is built with.
 func lxcDir() string {
-	text, _ := os.ReadFile("/etc/lxc/lxc.conf")
+	text, _ := plainfile.ReadFile("/etc/lxc/lxc.conf", maxConfig)
 	for line := range strings.Lines(string(text)) {
 		key, value, _ := strings.Cut(line, "=")
 		if value = strings.TrimSpace(value); strings.TrimSpace(key) == "lxc.lxcpath" && filepath.IsAbs(value) {

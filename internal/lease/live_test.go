@@ -580,8 +580,8 @@ func TestStoreIsOursAlone(t *testing.T) {
 	defer s.close()
 	victim := filepath.Join(dir, "victim")
 	check(t, os.WriteFile(victim, []byte("{}"), 0o600))
-	for _, kind := range []string{lockName, recordName, recordName + ".new"} {
-		check(t, os.Symlink(victim, filepath.Join(dir, "good", fileOf(7, kind))))
+	for _, name := range []string{fileOf(7, lockName), fileOf(7, recordName), "." + fileOf(7, recordName)} {
+		check(t, os.Symlink(victim, filepath.Join(dir, "good", name)))
 	}
 	if _, err := s.lock(7); err == nil {
 		t.Error("a linked lock is taken")

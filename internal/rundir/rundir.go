@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/gopipework/gopipework/internal/plainfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,83 +25,95 @@ var ErrForeign = errors.New("it is not to be trusted")
 // maxFile bounds what is read of one file.
 const maxFile = 1 << 20
 
-// Dir is the directory, held open: no name in it leads out of it.
-type Dir struct{ root *os.Root }
+// Dir is the directory, held open. The names of its files hold no slash, so that
+// none leads out of it.
+type Dir struct {
+	path string
+	f    *os.File
+}
 
 // Open opens the directory at path. With make it is made if it is not there;
-// otherwise its absence is an fs.ErrNotExist. One that others may write to, or
-// that is not a directory of ours, is refused.
+// otherwise its absence is an fs.ErrNotExist. One that belongs to somebody else,
+// or that others may look into, is refused.
 func Open(path string, make bool) (*Dir, error) {
-	root, err := os.OpenRoot(path)
+	f, err := openDir(path)
 	for try := 0; make && errors.Is(err, fs.ErrNotExist) && try < 100; try++ { // others may remove it in between
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		root, err = os.OpenRoot(path)
+		f, err = openDir(path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := check(root, path); err != nil {
-		root.Close()
-		return nil, err
-	}
-	return &Dir{root}, nil
+	return &Dir{path, f}, nil
 }
 
-// check sees that the path is no link, and the directory ours alone.
-func check(root *os.Root, path string) error {
-	var named, opened unix.Stat_t
-	f, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := errors.Join(unix.Lstat(path, &named), unix.Fstat(int(f.Fd()), &opened)); err != nil {
-		return err
-	}
+// openDir opens the directory and sees that it is ours alone.
+func openDir(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	switch {
-	case named.Ino != opened.Ino || named.Dev != opened.Dev:
-		return fmt.Errorf("%s is a link; remove it: %w", path, ErrForeign)
-	case int(opened.Uid) != os.Geteuid() || opened.Mode&0o077 != 0:
-		return fmt.Errorf("%s belongs to somebody else, or others may look into it; chmod 700 it, or remove it: %w", path, ErrForeign)
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return nil, fmt.Errorf("%s is a link or no directory; remove it: %w", path, ErrForeign)
+	case err != nil:
+		return nil, err
 	}
-	return nil
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err == nil && (int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0) {
+		err = fmt.Errorf("%s belongs to somebody else, or others may look into it; chmod 700 it, or remove it: %w", path, ErrForeign)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // Close closes the directory, and removes it if it is empty.
 func (d *Dir) Close() {
-	_ = unix.Rmdir(d.root.Name())
-	d.root.Close()
+	_ = unix.Rmdir(d.path)
+	d.f.Close()
 }
 
 // Names returns the names of the files that end in suffix, in order.
 func (d *Dir) Names(suffix string) ([]string, error) {
-	f, err := d.root.Open(".")
+	fd, err := unix.Openat(int(d.f.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: d.path, Err: err}
 	}
+	f := os.NewFile(uintptr(fd), d.path)
 	defer f.Close()
 	all, err := f.Readdirnames(-1)
 	slices.Sort(all)
 	return slices.DeleteFunc(all, func(n string) bool { return !strings.HasSuffix(n, suffix) || strings.HasPrefix(n, ".") }), err
 }
 
+// InProc returns a path of a file that is short, as a socket's must be, and leads
+// there whatever becomes of the directory's own name. It holds until Close.
+func (d *Dir) InProc(name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", d.f.Fd(), name) }
+
+// Open opens a file as open(2) does. What is there and is no regular file is
+// refused (plainfile.ErrNotRegular); nothing is waited for.
+func (d *Dir) Open(name string, flag int) (*os.File, error) {
+	return plainfile.OpenAt(int(d.f.Fd()), name, flag|unix.O_NOFOLLOW)
+}
+
 // Read reads a file into v.
 func (d *Dir) Read(name string, v any) error {
-	f, err := d.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := d.Open(name, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile))
+	b, err := plainfile.Read(f, maxFile)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(b, v)
 }
 
-// Write writes v to a file: wholly or not at all, also if we are killed.
+// Write writes v to a file: wholly or not at all, also if we are killed. Who
+// reads at the same time sees the old or the new one.
 func (d *Dir) Write(name string, v any) error {
 	b, err := json.MarshalIndent(v, "", "\t")
 	if err != nil {
@@ -120,17 +132,22 @@ func (d *Dir) Write(name string, v any) error {
 }
 
 func (d *Dir) write(name string, b []byte) error {
-	temporary := "." + name // what a killed run has left of it is written over
-	f, err := d.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	temporary := "." + name
+	_ = d.unlink(temporary) // what a killed run has left, or anybody
+	f, err := d.Open(temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = d.root.Rename(temporary, name)
+		dir := int(d.f.Fd())
+		err = unix.Renameat(dir, temporary, dir, name)
+		if err != nil {
+			err = &os.LinkError{Op: "rename", Old: temporary, New: name, Err: err}
+		}
 	}
 	if err != nil {
-		_ = d.root.Remove(temporary)
+		_ = d.unlink(temporary)
 	}
 	return err
 }
@@ -138,27 +155,37 @@ func (d *Dir) write(name string, b []byte) error {
 // back makes the directory anew if somebody else has removed it, empty as it
 // was, since we opened it.
 func (d *Dir) back() error {
-	f, err := d.root.Open(".")
-	if err == nil {
-		var st unix.Stat_t
-		err = unix.Fstat(int(f.Fd()), &st)
-		f.Close()
-		if err == nil && st.Nlink > 0 {
-			return nil
-		}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.f.Fd()), &st); err == nil && st.Nlink > 0 {
+		return nil
 	}
-	again, err := Open(d.root.Name(), true)
+	return d.Reopen()
+}
+
+// Reopen opens the directory anew, which somebody may have removed and made
+// again since.
+func (d *Dir) Reopen() error {
+	again, err := Open(d.path, true)
 	if err == nil {
-		d.root.Close()
-		d.root = again.root
+		d.f.Close()
+		d.f = again.f
 	}
 	return err
 }
 
-// Remove removes a file; that it is not there is no error.
+// Remove removes a file, and what a killed Write has left of it; that it is not
+// there is no error.
 func (d *Dir) Remove(name string) error {
-	if err := d.root.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+	_ = d.unlink("." + name)
+	if err := d.unlink(name); !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	return nil
+}
+
+func (d *Dir) unlink(name string) error {
+	if err := unix.Unlinkat(int(d.f.Fd()), name, 0); err != nil {
+		return &os.PathError{Op: "remove", Path: name, Err: err}
 	}
 	return nil
 }

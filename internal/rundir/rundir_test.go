@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWriteReadRemove(t *testing.T) {
@@ -99,5 +101,73 @@ func TestEmpty(t *testing.T) {
 	first.Close()
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestInTheirPlace: what stands in the place of the directory or of a file in it
+// is not waited for, and not believed.
+func TestInTheirPlace(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, make := range []bool{false, true} {
+		if d, err := Open(fifo, make); !errors.Is(err, ErrForeign) {
+			t.Errorf("a FIFO in place of the directory: %v; want it refused", err)
+			d.Close()
+		}
+	}
+	for name, put := range map[string]func(path string) error{
+		"fifo":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"directory": func(path string) error { return os.MkdirAll(path+"/sub", 0o700) },
+		"link":      func(path string) error { return os.Symlink("/dev/zero", path) },
+		"large":     func(path string) error { return os.WriteFile(path, make([]byte, maxFile+1), 0o600) },
+		"rubbish":   func(path string) error { return os.WriteFile(path, []byte("{"), 0o600) },
+	} {
+		path := filepath.Join(t.TempDir(), "run")
+		d, err := Open(path, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(put(filepath.Join(path, "a.json")), put(filepath.Join(path, ".a.json"))); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := d.Read("a.json", &got); err == nil || got != "" {
+			t.Errorf("%s: read %q", name, got)
+		}
+		err = errors.Join(d.Write("a.json", "x"), d.Read("a.json", &got))
+		if name == "directory" { // it is somebody's, with what is in it
+			if err == nil {
+				t.Error("a directory was replaced")
+			}
+			continue
+		}
+		if err != nil || got != "x" {
+			t.Errorf("%s: read %q, %v after it was written", name, got, err)
+		}
+		if err := d.Remove("a.json"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		d.Close()
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: something is left: %v", name, err)
+		}
+	}
+}
+
+// TestKilledWrite: what a killed Write has left goes with the file.
+func TestKilledWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run")
+	d, err := Open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.Write("a.json", 1), os.WriteFile(filepath.Join(path, ".a.json"), []byte("{"), 0o600), d.Remove("a.json")); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something is left: %v", err)
 	}
 }

@@ -1,0 +1,73 @@
+// Package plainfile opens files in whose place there may be something else. To
+// open a FIFO waits for its other end, and to read a device may never end, so
+// nothing but a regular file is opened, and no more of it read than it should have.
+package plainfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrNotRegular is in the error for a FIFO, device, directory or socket.
+	ErrNotRegular = errors.New("it is not a regular file")
+	// ErrTooLarge is in the error for a file that is larger than it should be.
+	ErrTooLarge = errors.New("it is too large")
+)
+
+// Open opens a regular file. flag is that of open(2); a new file is for its
+// owner alone.
+func Open(path string, flag int) (*os.File, error) { return OpenAt(unix.AT_FDCWD, path, flag) }
+
+// OpenAt opens a regular file by a name that starts from a directory (openat(2)).
+func OpenAt(dir int, name string, flag int) (*os.File, error) {
+	var fd int
+	var err error
+	for {
+		fd, err = unix.Openat(dir, name, flag|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0o600)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.EISDIR): // of a FIFO that nobody reads, a socket, a directory
+		return nil, &os.PathError{Op: "open", Path: name, Err: ErrNotRegular}
+	case errors.Is(err, unix.ELOOP) && flag&unix.O_NOFOLLOW != 0:
+		return nil, &os.PathError{Op: "open", Path: name, Err: fmt.Errorf("%w: %w", ErrNotRegular, err)}
+	case err != nil:
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), name)
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = ErrNotRegular
+	}
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return f, nil
+}
+
+// Read reads all of f, which should have no more than most bytes.
+func Read(f *os.File, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = &os.PathError{Op: "read", Path: f.Name(), Err: ErrTooLarge}
+	}
+	return b, err
+}
+
+// ReadFile reads a regular file of no more than most bytes.
+func ReadFile(path string, most int64) ([]byte, error) {
+	f, err := Open(path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Read(f, most)
+}
