@@ -57,9 +57,10 @@
 //
 // # Locks
 //
-// A run holds flock(2) on the guest's namespace, and on the host's while it
-// changes anything there. The guest's comes first: a guest can hold its own
-// lock for ever, and then keeps nobody else waiting. The host's is let go as
+// A run holds the lock of the guest's namespace, and the host's while it changes
+// anything there. The guest's comes first, so that what waits for one guest keeps
+// no other waiting. A lock is an address in the host's namespace, where no guest
+// can take it (lock.go). The host's is let go as
 // soon as the host's part is done, so that the second that IPv6 takes to look
 // for a duplicate address does not add up over many guests; taking back takes
 // it again, which is the same order.

@@ -59,7 +59,7 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 		return Result{}, err
 	}
 	defer m.close()
-	var o gcObserver
+	o := gcObserver{host: m.sides[host]}
 	defer o.release()
 	f, err := o.observe(ctx, m)
 	if err != nil {
@@ -79,6 +79,7 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 // are abandoned, which proves that they are.
 type gcObserver struct {
 	looker
+	host  kernel
 	held  []*lock
 	found namespaces
 	idles map[uint64]bool         // inodes of the namespaces whose locks are held
@@ -88,6 +89,7 @@ type gcObserver struct {
 // release gives the locks back.
 func (o *gcObserver) release() {
 	for _, l := range o.held {
+		l.release()
 		l.ns.Close()
 	}
 	o.found.close()
@@ -103,7 +105,7 @@ func (o *gcObserver) idle(ns *namespace) bool {
 	if err != nil {
 		return false
 	}
-	l := &lock{ns: f}
+	l := &lock{host: o.host, ns: f}
 	if ns.locked = l.try() == nil; !ns.locked {
 		f.Close()
 		return false

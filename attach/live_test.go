@@ -742,36 +742,6 @@ func TestDuplicate(t *testing.T) {
 	}
 }
 
-// TestLock: the locks exclude, and a guest that holds its own for ever ends in
-// a timeout and keeps no other guest waiting.
-func TestLock(t *testing.T) {
-	needRoot(t)
-	hostNS, greedy, fair := newNamespace(t), newNamespace(t), newNamespace(t)
-	again, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", greedy.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	held, err := acquire(context.Background(), again, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.release()
-	waiting := make(chan error)
-	go func() {
-		_, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{Timeout: 2 * time.Second})
-		waiting <- err
-	}()
-	g := docker(fair, 0)
-	g.Name, g.ID = "db", "ba9876543210"
-	if _, err := Attach(context.Background(), spec(t, "brtest db 10.0.0.3/24"), g, hostNS, Options{Timeout: time.Second}); err != nil {
-		t.Errorf("another guest: %v", err)
-	}
-	if err := <-waiting; fault.CodeOf(err) != fault.Timeout {
-		t.Errorf("a guest whose lock is held: %v; want a timeout", err)
-	}
-}
-
 // TestHostileGuest: a guest that renames, moves, deletes and rewrites our
 // interface while we attach and detach costs itself its interface, at most.
 func TestHostileGuest(t *testing.T) {

@@ -10,11 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock is flock(2) on the descriptor of a namespace. It excludes other
-// processes, needs no file, and dies with its holder.
+// lock is the lock of a namespace. It excludes other processes, whatever they see
+// of the file system, needs no file, and dies with its holder.
+//
+// It is an address: a unix socket in the host's network namespace that is bound to
+// an abstract name (unix(7)), made from the inode of the namespace, which is held
+// open and so not used again. A guest cannot get at it, as it is in another
+// network namespace. flock(2) on the namespace itself would not do alone: any
+// process in a guest can open its own namespace, and hold that for ever.
+//
+// That flock is held as well, for those that the address does not exclude: who
+// works from another host's namespace on the same guest, which takes privileges.
+// It is not waited for longer than flockPatience.
 type lock struct {
-	ns   *os.File
-	held bool
+	host    kernel // in whose namespace the address is
+	ns      *os.File
+	socket  int
+	held    bool
+	flocked bool
 }
 
 // A lock is asked for again and again rather than waited for, so that the wait
@@ -25,16 +38,33 @@ const (
 	maxLockPause = 16 * time.Millisecond
 )
 
-// acquire takes the lock of a namespace. A guest can hold its own for ever, so
-// the wait is bounded by ctx.
-func acquire(ctx context.Context, ns *os.File, what string) (*lock, error) {
-	l := &lock{ns: ns}
+// flockPatience is how long a guest that holds its own flock delays us.
+const flockPatience = time.Second
+
+// acquire takes the lock of a namespace.
+func acquire(ctx context.Context, host kernel, ns *os.File, what string) (*lock, error) {
+	l := &lock{host: host, ns: ns}
 	return l, l.acquire(ctx, what)
 }
 
 func (l *lock) acquire(ctx context.Context, what string) error {
+	err := l.wait(ctx, what, l.bind)
+	if err != nil {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, flockPatience)
+	defer cancel()
+	if err := l.wait(short, what, l.flock); err != nil && ctx.Err() != nil {
+		l.release()
+		return err
+	}
+	return nil
+}
+
+// wait asks with try until that does not say EWOULDBLOCK.
+func (l *lock) wait(ctx context.Context, what string, try func() error) error {
 	for pause := lockPause; ; pause = min(2*pause, maxLockPause) {
-		err := l.try()
+		err := try()
 		switch {
 		case err == nil:
 			return nil
@@ -49,7 +79,7 @@ func (l *lock) acquire(ctx context.Context, what string) error {
 				return cause
 			}
 			return fault.New(fault.Timeout, "lock", what, "somebody else has held the lock of its namespace all the time").
-				WithHint("see who: lslocks, and look for the namespace's inode")
+				WithHint("see who: ss -xap | grep %s", l.address())
 		case <-time.After(pause):
 		}
 	}
@@ -57,15 +87,54 @@ func (l *lock) acquire(ctx context.Context, what string) error {
 
 // try takes the lock, or says EWOULDBLOCK at once.
 func (l *lock) try() error {
+	err := l.bind()
+	if err == nil {
+		if err = l.flock(); err != nil {
+			l.release()
+		}
+	}
+	return err
+}
+
+// address is the abstract name.
+func (l *lock) address() string {
+	var st unix.Stat_t
+	_ = unix.Fstat(int(l.ns.Fd()), &st)
+	return "@gopipework/lock/" + itoa(int(st.Ino))
+}
+
+func (l *lock) bind() error {
+	err := l.host.Run(func() (err error) {
+		l.socket, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		return os.NewSyscallError("socket", err)
+	})
+	if err != nil {
+		return err
+	}
+	err = unix.Bind(l.socket, &unix.SockaddrUnix{Name: l.address()})
+	if l.held = err == nil; !l.held {
+		unix.Close(l.socket)
+	}
+	if errors.Is(err, unix.EADDRINUSE) {
+		return unix.EWOULDBLOCK
+	}
+	return os.NewSyscallError("bind", err)
+}
+
+func (l *lock) flock() error {
 	err := unix.Flock(int(l.ns.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	l.held = err == nil
+	l.flocked = err == nil
 	return err
 }
 
 // release gives it back; a lock that is not held stays so.
 func (l *lock) release() {
-	if l.held {
+	if l.flocked {
 		unix.Flock(int(l.ns.Fd()), unix.LOCK_UN)
+		l.flocked = false
+	}
+	if l.held {
+		unix.Close(l.socket)
 		l.held = false
 	}
 }

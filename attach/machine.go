@@ -112,7 +112,7 @@ type end struct {
 // waiting, and among two of them in the order of their inodes, so that no two
 // runs wait for each other.
 func open(ctx context.Context, hostNS *os.File, guests ...Guest) (*machine, error) {
-	m := &machine{hostNS: hostNS, index: map[end]int{}, hostLock: &lock{ns: hostNS}}
+	m := &machine{hostNS: hostNS, index: map[end]int{}, hostLock: &lock{}}
 	for i, g := range guests {
 		g.GuestInfo = g.short()
 		m.guests[guest+side(i)] = g
@@ -125,19 +125,20 @@ func open(ctx context.Context, hostNS *os.File, guests ...Guest) (*machine, erro
 }
 
 func (m *machine) enter(ctx context.Context, guests []Guest) error {
+	if err := m.openSide(host, m.hostNS, "host"); err != nil {
+		return err
+	}
+	m.hostLock = &lock{host: m.sides[host], ns: m.hostNS}
 	inOrder := slices.Clone(guests)
 	slices.SortFunc(inOrder, func(a, b Guest) int { return cmp.Compare(a.NetNS, b.NetNS) })
 	for _, g := range inOrder {
-		l, err := acquire(ctx, g.Namespace, "guest "+g.Name)
+		l, err := acquire(ctx, m.sides[host], g.Namespace, "guest "+g.Name)
 		if err != nil {
 			return err
 		}
 		m.locks = append(m.locks, l)
 	}
 	if err := m.hostLock.acquire(ctx, "host"); err != nil {
-		return err
-	}
-	if err := m.openSide(host, m.hostNS, "host"); err != nil {
 		return err
 	}
 	for i, g := range guests {
@@ -157,14 +158,14 @@ func (m *machine) openSide(at side, ns *os.File, what string) error {
 }
 
 func (m *machine) close() {
+	m.hostLock.release()
+	for _, l := range m.locks {
+		l.release()
+	}
 	for _, k := range m.sides {
 		if k != nil {
 			k.Close()
 		}
-	}
-	m.hostLock.release()
-	for _, l := range m.locks {
-		l.release()
 	}
 }
 

@@ -13,6 +13,10 @@ var ownNS *os.File
 
 func TestMain(m *testing.M) {
 	testhost.Main() // the holder of a test host is this program
+	if as := os.Getenv("GOPIPEWORK_TEST_HOLD"); as != "" {
+		hold(as)
+		return
+	}
 	var err error
 	if ownNS, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 		panic(err)

@@ -1,0 +1,187 @@
+package attach
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// TestLock: the lock of one guest excludes, ends in a timeout that says where to
+// look, and keeps no other guest waiting.
+func TestLock(t *testing.T) {
+	needRoot(t)
+	hostNS, greedy, fair := newNamespace(t), newNamespace(t), newNamespace(t)
+	held, err := acquire(context.Background(), connect(t, hostNS), greedy, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error)
+	go func() {
+		_, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{Timeout: 2 * time.Second})
+		waiting <- err
+	}()
+	g := docker(fair, 0)
+	g.Name, g.ID = "db", "ba9876543210"
+	if _, err := Attach(context.Background(), spec(t, "brtest db 10.0.0.3/24"), g, hostNS, Options{}); err != nil {
+		t.Errorf("another guest: %v", err)
+	}
+	err = <-waiting
+	if fault.CodeOf(err) != fault.Timeout {
+		t.Errorf("a guest whose lock is held: %v; want a timeout", err)
+	}
+	// The hint finds who holds it.
+	var f *fault.Error
+	if errors.As(err, &f); f != nil {
+		if out := in(t, hostNS, "sh", "-c", strings.TrimPrefix(f.Hint, "see who: ")); !strings.Contains(out, itoa(os.Getpid())) {
+			t.Errorf("%q shows %q, not process %d", f.Hint, out, os.Getpid())
+		}
+	}
+	held.release()
+	if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{}); err != nil {
+		t.Errorf("once the lock is free: %v", err)
+	}
+}
+
+func connect(t *testing.T, ns *os.File) *rtnl.Conn {
+	t.Helper()
+	c, err := rtnl.Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// TestLockOfItself: a process without privileges in a guest takes whatever lock of
+// its namespace it can get, and takes every name that could be an address. It
+// delays its own attach and detach a little, and does not keep gc from anything of
+// the host's.
+func TestLockOfItself(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := newNamespace(t), newNamespace(t)
+	l := &lock{ns: guestNS}
+	cmd := exec.Command("nsenter", "--net=/proc/self/fd/3", os.Args[0], l.address(), (&lock{ns: hostNS}).address())
+	cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_HOLD=1")
+	cmd.ExtraFiles = []*os.File{guestNS}
+	holdStarted(t, cmd)
+	if unix.Flock(int(reopened(t, guestNS).Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		t.Fatal("the guest does not hold its own lock: this proves nothing")
+	}
+	g := docker(guestNS, 0)
+	before := snapshot(t, hostNS)
+	if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+		t.Errorf("attach: %v", err)
+	}
+	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+		t.Errorf("detach: %v", err)
+	}
+	if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+		t.Errorf("gc: %v", err)
+	}
+	same(t, "host", before, snapshot(t, hostNS))
+}
+
+// TestLockElsewhere: two that see different file systems, and one that works from
+// another host's namespace, exclude each other all the same; and a lock ends with
+// the process that holds it.
+func TestLockElsewhere(t *testing.T) {
+	needRoot(t)
+	hostNS, otherNS, guestNS := newNamespace(t), newNamespace(t), newNamespace(t)
+	take := &lock{host: connect(t, hostNS), ns: reopened(t, guestNS)}
+	for name, from := range map[string]*os.File{"another mount namespace": hostNS, "another host": otherNS} {
+		cmd := exec.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run && exec "+os.Args[0])
+		cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_HOLD=2")
+		cmd.ExtraFiles = []*os.File{guestNS, from}
+		holdStarted(t, cmd)
+		if err := take.try(); !errors.Is(err, unix.EWOULDBLOCK) {
+			t.Errorf("%s: %v; want the lock to be held", name, err)
+			take.release()
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if err := take.try(); err != nil {
+			t.Errorf("%s: after its holder was killed: %v", name, err)
+		}
+		take.release()
+	}
+}
+
+// reopened is the namespace again, as another process would have it.
+func reopened(t *testing.T, ns *os.File) *os.File {
+	t.Helper()
+	f, err := os.Open("/proc/self/fd/" + itoa(int(ns.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// holdStarted starts a process of hold, and waits until it holds what it can.
+func holdStarted(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "held\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+}
+
+// hold is a process that holds locks until it is killed: as 1, one in a guest
+// without privileges; as 2, a gopipework that works on a guest.
+func hold(as string) {
+	switch as {
+	case "1":
+		for _, name := range os.Args[1:] {
+			s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+			if err == nil {
+				err = unix.Bind(s, &unix.SockaddrUnix{Name: name})
+			}
+			if err != nil {
+				panic(err)
+			}
+		}
+		if err := syscall.Setuid(65534); err != nil {
+			panic(err)
+		}
+		own, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY, 0)
+		if err == nil {
+			err = unix.Flock(own, unix.LOCK_EX)
+		}
+		if err != nil {
+			panic(err)
+		}
+	case "2":
+		c, err := rtnl.Open(os.NewFile(4, "host"))
+		if err == nil {
+			var ns *os.File
+			if ns, err = os.Open("/proc/self/fd/3"); err == nil {
+				var l *lock
+				l, err = acquire(context.Background(), c, ns, "guest")
+				defer runtime.KeepAlive(l)
+			}
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+	os.Stdout.WriteString("held\n")
+	time.Sleep(time.Hour)
+}
