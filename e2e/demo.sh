@@ -70,7 +70,7 @@ until_ok() {
 }
 
 listens() { "$@" busybox netstat -ltn | grep -q :5000; }
-left_the_host() { [[ $(readlink "/proc/$1/ns/net") != $(readlink /proc/self/ns/net) ]]; }
+left_the_host() { [[ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]]; }
 
 title "Named network namespaces"
 show 'ip netns add blue'
