@@ -17,7 +17,7 @@ for extra in "$@"; do
 	case $extra in
 	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch [iperf3]=iperf3
 		[dnsmasq]=dnsmasq-base [radvd]=radvd [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [dhcpcd]=dhcpcd5) ;;
-	kernels) package+=([linux.uml]=user-mode-linux [depmod]=kmod [ovs-vswitchd]=openvswitch-switch) ;;
+	kernels) package+=([linux.uml]=user-mode-linux [tcc]=tcc [depmod]=kmod [ovs-vswitchd]=openvswitch-switch) ;;
 	esac
 done
 

@@ -102,6 +102,7 @@ dir=$(mktemp -d /tmp/gopipework-kernels-XXXXXX)
 trap 'rm -rf "$dir"' EXIT
 printf '%s\n' "${tests[@]}" | grep -E -- "${1:-.}" >"$dir/list" || { echo "no line of the list matches $1" >&2; exit 2; }
 make -s build DEST="$dir/bin/gopipework"
+tcc -shared -nostdlib -o "$dir/xstate.so" e2e/testdata/xstate.c
 n=0
 while read -r package _; do
 	n=$((n + 1))
@@ -116,7 +117,7 @@ boot() {
 	chmod +x "$dir/$n.init"
 	unshare --net bash -ec 'ip link set lo up; ip link add card type veth peer name wire address 02:00:00:00:00:55
 		ip link set card up; ip link set wire up; ip address add 10.55.0.2/24 dev wire; exec "$@"' card \
-		timeout --kill-after=5 $limit linux.uml root=/dev/root rootfstype=hostfs rootflags=/ rw mem=512M \
+		timeout --kill-after=5 $limit env "LD_PRELOAD=$dir/xstate.so" linux.uml root=/dev/root rootfstype=hostfs rootflags=/ rw mem=512M \
 		"init=$dir/$n.init" vec0:transport=raw,ifname=card,depth=128 con=null con0=fd:0,fd:1 </dev/null >"$dir/$n.console" 2>&1 || ended=$?
 	echo $ended >"$dir/$n.ended"
 }
