@@ -75,8 +75,8 @@ lint: ## vet, staticcheck, a tidy go.mod, known vulnerabilities
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(GOVULNCHECK) ./...
 
-demo: ## play the whole talk, for real, on a machine of its own (root)
-	./e2e/demo.sh
+demo: ## play the whole talk, for real, on a machine of its own; STEP=docker plays one section (root)
+	./e2e/demo.sh $(STEP)
 
 man: ## show the manual page
 	man -l cmd/gopipework/gopipework.8

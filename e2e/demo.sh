@@ -1,18 +1,26 @@
 #!/bin/bash
 # The talk "network namespaces, and how to plug a container into a bridge",
 # played for real. What is shown is what runs: each command as it is typed,
-# with its own output.
+# with its own output. A section's name on the line plays that one alone.
 #
 # All of it happens on a machine of its own: its own network, mounts,
 # processes, /run and Docker Engine. When the script ends, in whatever way,
 # that machine ends, and this one is as it was.
 #
-# Exit code 0 says that the line of text has arrived.
+# Exit code 0 says that everything that is said was also seen.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
+sections=(names new move cable unshare lxc docker)
+
 if [[ ${1:-} != inside ]]; then
+	for step in "$@"; do
+		if [[ " ${sections[*]} " != *" $step "* ]]; then
+			echo "there is no section $step: write one of ${sections[*]}" >&2
+			exit 2
+		fi
+	done
 	if [[ $(id -u) != 0 ]]; then
 		echo "make demo needs root: it makes network namespaces" >&2
 		exit 4
@@ -37,12 +45,13 @@ if [[ ${1:-} != inside ]]; then
 	}
 	CGO_ENABLED=0 go build -trimpath -o "$dir/bin/gopipework" ./cmd/gopipework
 	unshare --net --mount --propagation slave --pid --fork --kill-child --mount-proc \
-		"$BASH" "$PWD/e2e/demo.sh" inside "$dir" </dev/null
+		"$BASH" "$PWD/e2e/demo.sh" inside "$dir" "${@:-${sections[@]}}" </dev/null
 	exit
 fi
 
 # From here on we are the first process of the new machine.
 dir=$2
+shift 2
 trap 'exit 130' INT
 trap 'exit 143' TERM
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -51,12 +60,27 @@ ip link set lo up
 export PATH=$dir/bin:$PATH DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir
 cd "$dir"
 
-title() { printf '\n== %s\n\n' "$*"; }
+title() { printf '\n== %s\n' "$*"; }
+say() { printf '\n%s\n\n' "$*"; }
 
 # show runs a command and shows it.
 show() {
 	printf '# %s\n' "$1"
 	eval "$1"
+}
+
+# sees runs a command, shows it, and ends the demo unless its output is as the
+# first word says: text that is in it, after a ! text that is not, "" for none.
+sees() {
+	local output
+	printf '# %s\n' "$2"
+	output=$(eval "$2" 2>&1) || true
+	[[ -z $output ]] || printf '%s\n' "$output"
+	case $1 in
+	'') [[ -z $output ]] ;;
+	!*) [[ $output != *"${1:1}"* ]] ;;
+	*) [[ $output == *"$1"* ]] ;;
+	esac || { printf 'this should have said: %s\n' "${1:-nothing}" >&2; exit 1; }
 }
 
 # until_ok waits for what takes a moment, ten seconds at most.
@@ -69,88 +93,211 @@ until_ok() {
 	return 1
 }
 
-listens() { "$@" busybox netstat -ltn | grep -q :5000; }
-left_the_host() { [[ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]]; }
+listens() { # on a port, as a command sees it
+	local port=$1
+	shift
+	"$@" busybox netstat -ltn | grep -q ":$port "
+}
+left_the_host() { [[ $(readlink "/proc/$1/ns/net") != "$(readlink /proc/self/ns/net)" ]]; }
 
-title "Named network namespaces"
-show 'ip netns add blue'
-show 'ip netns add red'
-show 'ip netns list'
+watches() { [[ $(readlink /proc/"$1"/fd/*) == *inotify* ]]; }
 
-title "A new one has nothing but lo"
-show 'ip -n blue link'
+names() {
+	title "Network namespaces with a name"
+	say "A name is a file in /run/netns; whoever watches is told of each that comes and goes."
+	show 'stdbuf -oL ip netns monitor >monitor & monitor=$!'
+	until_ok watches "$monitor"
+	show 'ip netns add blue'
+	show 'ip netns add red'
+	sees 'blue' 'ip netns list'
+	sees 'red' 'ls -l /run/netns'
+	show 'ip netns delete blue'
+	show 'ip netns delete red'
+	sees '' 'ls /run/netns'
+	until_ok grep -q 'delete red' monitor
+	sees $'add blue\nadd red\ndelete blue\ndelete red' 'cat monitor'
+	kill "$monitor"
+	wait "$monitor" 2>/dev/null || true
+}
 
-title "An interface moves in, and back"
-show 'ip link add left type veth peer name right'
-show 'ip -br link show type veth'
-show 'ip link set left netns blue'
-show 'ip -br link show type veth'
-show 'ip -n blue -br link'
-show 'ip -n blue link set left netns 1'
-show 'ip -br link show type veth'
-show 'ip link delete left'
+new() {
+	title "A new network namespace"
+	say "It has an lo that is down, no address, no route and no socket."
+	show 'ip netns add blue'
+	sees 'DOWN' 'ip -n blue link'
+	sees '' 'ip -n blue address show up'
+	sees '' 'ip -n blue route show table all'
+	sees '' 'ip netns exec blue ss --no-header --all --tcp --udp --raw --unix --packet'
+	show 'ip netns delete blue'
+}
 
-title "Two namespaces, one cable, and data over it"
-show 'ip link add b0 netns blue type veth peer name r0 netns red'
-show 'ip -n blue address add 10.0.0.1/24 dev b0'
-show 'ip -n red address add 10.0.0.2/24 dev r0'
-show 'ip -n blue link set b0 up'
-show 'ip -n red link set r0 up'
-mkfifo stdin && exec 3<>stdin # nc would end with its input: this one has no end
-show 'ip netns exec red busybox nc -l -p 5000 <&3 >heard &'
-until_ok listens ip netns exec red
-show 'echo "hello over a cable" | ip netns exec blue busybox nc 10.0.0.2 5000'
-until_ok grep -q 'over a cable' heard
-show 'cat heard'
-show 'ip netns delete blue'
-show 'ip netns delete red'
-show 'ip netns list'
+move() {
+	title "Moving an interface into a namespace"
+	say "An interface is in one namespace at a time: on the host it does not exist while it is away."
+	show 'ip netns add blue'
+	show 'ip link add left type veth peer name right'
+	show 'ip link set left netns blue'
+	sees 'does not exist' 'ip link show left'
+	sees 'left' 'ip -n blue -br link'
+	show 'ip -n blue link set left netns 1'
+	sees 'left' 'ip -br link show left'
+	show 'ip link delete left'
+	show 'ip netns delete blue'
+}
 
-title "A namespace without a name"
-show 'unshare --net sleep 1000 & guest=$!'
-until_ok left_the_host "$guest"
-show 'gopipework brtest pid:$guest 192.168.1.9/24'
-show 'nsenter --net --target $guest ip -br address'
-show 'gopipework list'
-show 'gopipework detach pid:$guest'
-show 'kill $guest'
-wait "$guest" 2>/dev/null || true
+cable() {
+	title "Two network namespaces talk"
+	say "A veth pair is a cable, with one end in each; a line of text crosses it."
+	show 'ip netns add blue'
+	show 'ip netns add red'
+	show 'ip link add b0 netns blue type veth peer name r0 netns red'
+	show 'ip -n blue address add 10.0.0.1/24 dev b0'
+	show 'ip -n red address add 10.0.0.2/24 dev r0'
+	show 'ip -n blue link set b0 up'
+	show 'ip -n red link set r0 up'
+	mkfifo stdin && exec 3<>stdin # nc would end with its input: this one has no end
+	show 'ip netns exec red busybox nc -l -p 5000 <&3 >heard &'
+	until_ok listens 5000 ip netns exec red
+	show 'echo "hello over a cable" | ip netns exec blue busybox nc 10.0.0.2 5000'
+	until_ok grep -q 'over a cable' heard
+	sees 'hello over a cable' 'cat heard'
+	show 'ip netns delete blue'
+	show 'ip netns delete red'
+}
 
-title "Docker: two containers on a bridge"
-mkdir -p root/bin root/tmp root/etc
-cp "$(command -v busybox)" root/bin/busybox
-for applet in $(busybox --list); do
-	[[ $applet == busybox ]] || ln -s busybox "root/bin/$applet"
+unshare_net() {
+	title "A network namespace without a name: unshare --net"
+	say "Nothing of it is in /run/netns, gopipework finds it by its process, and it goes with that."
+	show 'unshare --net sleep 1000 & guest=$!'
+	until_ok left_the_host "$guest"
+	sees '' 'ls /run/netns 2>/dev/null'
+	sees 'net:[' 'readlink /proc/$guest/ns/net'
+	show 'gopipework brtest pid:$guest 192.168.1.9/24'
+	sees '192.168.1.9/24' 'nsenter --net --target $guest ip -br address'
+	sees 'complete' 'gopipework list'
+	show 'kill $guest'
+	wait "$guest" 2>/dev/null || true
+	until_ok port_is_gone # the kernel takes a namespace apart in its own time
+	sees '' 'ip -br link show master brtest'
+	show 'gopipework gc'
+	sees 'does not exist' 'ip link show brtest'
+}
+port_is_gone() { [[ -z $(ip -br link show master brtest) ]]; }
+
+lxc() {
+	title "LXC: five types of network"
+	say "Each lxc.net.0.type is a line of gopipework; nic0 and nic1 are veth pairs that play network cards."
+	show 'ip link add nic0 type veth peer name wire0'
+	show 'ip link add nic1 type veth peer name wire1'
+	show 'ip link set wire0 up && ip link set wire1 up'
+	for type in empty veth vlan macvlan phys; do ip netns add "$type"; done
+	echo '-- empty: lo alone, which is what a guest has before a line is run'
+	sees 'lo ' 'gopipework exec netns:empty -- ip -br link'
+	echo '-- veth: one end in the guest, the other a port of a bridge'
+	show 'gopipework brtest netns:veth 10.1.0.2/24'
+	sees '10.1.0.2/24' 'gopipework list veth'
+	echo '-- vlan: an 802.1Q sub-interface of a card'
+	vlan
+	echo '-- macvlan: an interface with a MAC address of its own on a card'
+	show 'gopipework nic0 netns:macvlan 10.3.0.2/24'
+	sees 'macvlan' 'gopipework list macvlan'
+	echo '-- phys: the card itself, until it is detached'
+	show 'gopipework phys:nic1 netns:phys 10.4.0.2/24'
+	sees 'does not exist' 'ip link show nic1'
+	show 'gopipework detach phys'
+	sees 'nic1' 'ip -br link show nic1'
+	for type in empty veth vlan macvlan phys; do
+		gopipework detach --all "netns:$type"
+		ip netns delete "$type"
+	done
+	sees '' 'gopipework list'
+	ip link delete nic0
+	ip link delete nic1
+}
+
+# vlan leaves its type out where the kernel has no 802.1Q: exit code 6.
+vlan() {
+	local line='gopipework vlan:nic0 netns:vlan 10.2.0.2/24 @10' code=0
+	printf '# %s\n' "$line"
+	$line 2>&1 || code=$?
+	case $code in
+	0) sees '10.2.0.2/24' 'gopipework list vlan' ;;
+	6) echo '(left out: the kernel of this machine has no 802.1Q)' ;;
+	*) exit 1 ;;
+	esac
+}
+
+docker_bridge() {
+	title "Docker: a published port, a link, and a bridge of our own"
+	start_docker
+	say "Docker's own two ways go on working beside an interface of ours: a published port, and a link."
+	show 'docker run -d --name web -p 8080:80 busybox httpd -f -h /www'
+	show 'gopipework brtest web 192.168.1.4/24'
+	until_ok listens 80 docker exec web
+	sees 'hello from web' 'busybox wget -q -O - http://127.0.0.1:8080/'
+	sees 'hello from web' 'docker run --rm --link web busybox wget -q -O - http://web/'
+
+	say "Two containers, found by the short ID that docker run has printed, talk over brtest, both ways."
+	container mynetcat
+	local one=$short
+	container mynetcat2
+	local two=$short
+	show "gopipework brtest $one 192.168.1.2/24"
+	show "gopipework brtest $two 192.168.1.3/24"
+	sees 'docker:mynetcat2' 'gopipework list'
+	sees 'veth' 'ip -br link show master brtest'
+	sees 'brtest' 'iptables -S DOCKER-USER'
+	until_ok listens 44444 docker exec mynetcat
+	until_ok listens 44444 docker exec mynetcat2
+	show 'echo "hello from mynetcat2" | docker exec -i mynetcat2 nc 192.168.1.2 44444'
+	show 'echo "hello from mynetcat" | docker exec -i mynetcat nc 192.168.1.3 44444'
+	until_ok logged mynetcat 'hello from mynetcat2'
+	until_ok logged mynetcat2 'hello from mynetcat'
+	sees 'hello from mynetcat2' 'docker logs mynetcat'
+	sees 'hello from mynetcat' 'docker logs mynetcat2'
+
+	say "Detach takes everything back, the bridge and the firewall's rule with the last."
+	show 'gopipework detach web'
+	show "gopipework detach $one"
+	show "gopipework detach $two"
+	sees 'does not exist' 'ip link show brtest'
+	sees '!brtest' 'iptables -S DOCKER-USER'
+	docker rm -f web mynetcat mynetcat2 >/dev/null
+	kill "$dockerd" && wait "$dockerd" || true
+}
+logged() { docker logs "$1" | grep -qx "$2"; }
+
+# container starts one that listens on port 44444, and sets short to what
+# "docker ps" shows of the ID that docker run prints.
+container() {
+	local line="docker run -d -i --name $1 busybox sh -c 'while :; do nc -l -p 44444; done'" id
+	printf '# %s\n' "$line"
+	id=$(eval "$line")
+	printf '%s\n' "$id"
+	short=${id:0:12}
+}
+
+# start_docker starts an engine of our own, with an image that is made of the
+# host's busybox.
+start_docker() {
+	mkdir -p root/bin root/tmp root/etc root/www
+	echo "hello from web" >root/www/index.html
+	cp "$(command -v busybox)" root/bin/busybox
+	for applet in $(busybox --list); do
+		[[ $applet == busybox ]] || ln -s busybox "root/bin/$applet"
+	done
+	dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" --host "$DOCKER_HOST" \
+		--exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "${dir##*/}" >dockerd.log 2>&1 &
+	dockerd=$!
+	until_ok docker version || { tail dockerd.log >&2; exit 1; }
+	tar -C root -c . | docker import - busybox >/dev/null
+}
+
+for section in "$@"; do
+	case $section in
+	unshare) unshare_net ;;
+	docker) docker_bridge ;;
+	*) "$section" ;;
+	esac
 done
-dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" --host "$DOCKER_HOST" \
-	--exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "${dir##*/}" >dockerd.log 2>&1 &
-dockerd=$!
-until_ok docker version || { tail dockerd.log >&2; exit 1; }
-tar -C root -c . | docker import - busybox >/dev/null
-
-show 'docker run -d -i --name web busybox nc -l -p 5000'
-show 'docker run -d -i --name db busybox nc -l -p 5000'
-show 'iptables -S FORWARD | head -1'
-show 'gopipework brtest web 192.168.1.2/24'
-show 'gopipework brtest db 192.168.1.3/24'
-show 'gopipework list'
-show 'ip -br link show master brtest'
-show 'iptables -S DOCKER-USER'
-until_ok listens docker exec web
-show 'echo "hello over brtest" | docker exec -i db nc 192.168.1.2 5000'
-until_ok sh -c 'docker logs web | grep -q "hello over brtest"' || true
-show 'docker logs web'
-arrived=$(docker logs web)
-
-title "And everything back"
-show 'gopipework detach db'
-show 'ip -br link show type bridge'
-docker rm -f web db >/dev/null
-gopipework list
-kill "$dockerd" && wait "$dockerd" || true
-
-if [[ $arrived != "hello over brtest" ]]; then
-	echo "the line of text did not arrive" >&2
-	exit 1
-fi
-printf '\nThe line of text has crossed brtest.\n'
+printf '\nAll of it was seen.\n'
