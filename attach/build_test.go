@@ -154,7 +154,8 @@ func stock() Facts {
 			Port:   net.HardwareAddr{0xfe, 0, 0, 0, 0, 0xc},
 			Inner:  net.HardwareAddr{0x02, 0, 0, 0, 0, 0xd},
 		},
-		GuestNS: guestNS,
+		GuestNS:  guestNS,
+		NewIndex: 16777999,
 	}
 }
 
@@ -202,6 +203,7 @@ var factChanges = map[string]func(*Facts){
 	"netns": func(f *Facts) {
 		f.Guest = GuestInfo{Runtime: "netns", ID: "red", Name: "red", Path: "/run/netns/red"}
 	},
+	"namesake": func(f *Facts) { f.Namesake = &rtnl.Link{Index: 3, Name: "eth1", Kind: "veth"} },
 	"long-pid": func(f *Facts) { f.Guest.PID = 4194303 },
 	"attached": pair,
 	"half": func(f *Facts) {

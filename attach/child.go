@@ -104,6 +104,9 @@ func (childPlug) join(b *builder) {
 	if !b.inherits() {
 		c.mac = b.mac()
 	}
+	if b.f.Namesake != nil {
+		c.index = b.f.NewIndex
+	}
 	if parent := b.f.Base; parent != nil && b.kind != KindDummy {
 		c.parent = parent.Name
 		if !parent.Up {
@@ -155,11 +158,12 @@ type addChild struct {
 	pkey         int              // of an IPoIB link; 0: the parent's
 	mac          net.HardwareAddr // nil: the parent's
 	mtu          int              // 0: the parent's
+	index        int              // 0: the kernel's choice; see [rtnl.Conn.AddChild]
 }
 
 func (s addChild) do(_ context.Context, m *machine) error {
 	c := rtnl.Child{
-		Name: s.inner, Kind: s.kind, NS: m.guests[guest].Namespace, MAC: s.mac, MTU: s.mtu, Group: Group, Mode: s.mode, VLAN: s.vlan, PKey: uint16(s.pkey),
+		Name: s.inner, Kind: s.kind, NS: m.guests[guest].Namespace, Index: s.index, MAC: s.mac, MTU: s.mtu, Group: Group, Mode: s.mode, VLAN: s.vlan, PKey: uint16(s.pkey),
 	}
 	if s.parent != "" {
 		i, err := m.find(end{host, s.parent})
@@ -208,6 +212,9 @@ func (s addChild) String() string {
 		w += " link " + s.parent
 	}
 	w += " name " + s.inner
+	if s.index != 0 {
+		w += " index " + itoa(s.index)
+	}
 	if s.mac != nil {
 		w += " address " + s.mac.String()
 	}

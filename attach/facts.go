@@ -17,6 +17,9 @@ type Facts struct {
 	Tagged *rtnl.Link // what has the name of its VLAN sub-interface; nil: nothing
 	New    NewMACs
 
+	Namesake *rtnl.Link // what the host has under the name that the guest's link is to have; nil: nothing
+	NewIndex int        // for a link that cannot have the kernel's next
+
 	Card      Card            // of a network card that may be asked for as a whole
 	OVS       bridge.OVS      // looked at only if it may matter
 	HostID    string          // of this host, as in hostKey; with OVS

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io/fs"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -99,6 +100,7 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	n := namesFor(s, m.guests[guest].GuestInfo, base)
 	f := Facts{Inside: o.inside(m, guest, s, base), Base: base}
 	f.Port = o.byName(o.host, n.port)
+	f.Namesake = o.byName(o.host, n.inner)
 	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
 	f.Own = o.hostEnd(f.Inner, f.GuestNS)
@@ -135,6 +137,7 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 		f.MACs = o.stations(f.Base.Index)
 	}
 	f.New = NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC()}
+	f.NewIndex = newIndex()
 	f.Reaches = reaches(f)
 	if o.err != nil {
 		return f, o.err
@@ -309,6 +312,11 @@ func newMAC() net.HardwareAddr {
 	mac[0] = mac[0]&^1 | 2
 	return mac
 }
+
+// newIndex returns a random index for a link, beyond those that the kernel has
+// come to anywhere: it is free on the host and in the guest, and no link that
+// was there before had it.
+func newIndex() int { return 1<<24 + mathrand.IntN(1<<30) }
 
 // highest returns mac with a first byte above that of any network card. A
 // bridge without an address of its own takes the lowest of its ports'

@@ -184,6 +184,7 @@ type Child struct {
 	Kind   string
 	Parent int              // index of the parent; 0: none
 	NS     *os.File         // the namespace that it is made in; nil: the Conn's
+	Index  int              // that it gets there; 0: the kernel's choice
 	MAC    net.HardwareAddr // nil: the kernel makes one up, or takes the parent's
 	MTU    int              // 0: the parent's
 	Group  uint32
@@ -201,12 +202,17 @@ var (
 // AddChild makes the link under its final name in its namespace, in one
 // message.
 //
-//	ip link add link PARENT name NAME address MAC mtu M group G netns NS type KIND [mode MODE | id VLAN | pkey PKEY]
+// Before Linux 6.15 the kernel looks for Name in the Conn's namespace too, also
+// among alternative names, and answers EEXIST to one that is there. With an
+// Index it looks for that instead. To ask from within the other namespace, with
+// IFLA_LINK_NETNSID, does not help: the link is made in its parent's namespace
+// then, under Name, and moved.
+//
+//	ip link add link PARENT name NAME index N address MAC mtu M group G netns NS type KIND [mode MODE | id VLAN | pkey PKEY]
 func (c *Conn) AddChild(ch Child) error { return c.write(c.childRequest(ch)) }
 
 func (c *Conn) childRequest(ch Child) *nl.NetlinkRequest {
-	req := c.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req := c.linkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ch.Index)
 	for _, a := range linkAttrs(ch.Name, ch.MTU, ch.Group, ch.MAC) {
 		req.AddData(a)
 	}
