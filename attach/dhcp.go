@@ -118,9 +118,10 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	if err := s.keep(ctx, m, ask, l, s); err != nil {
+	if err := s.keep(ctx, m, ask, &l, s); err != nil {
 		return err
 	}
+	m.warn(l.Warning())
 	m.lease = &l
 	return nil
 }
@@ -130,16 +131,16 @@ func (s getLease) undo(ctx context.Context, m *machine) error { return s.release
 // keep gives the interface what a lease says, and has it kept, for a step. If it
 // cannot, the server is told while the address is there to tell it from; one that
 // cannot be told finds out when the lease ends, and nothing is left here.
-func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l lease.Lease, s Step) error {
+func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l *lease.Lease, s Step) error {
 	g, link := m.guests[p.side], leaseLink{p.kernel(m), ask}
 	err := l.Apply(link, nil, lease.Now())
 	if err == nil {
-		err = keepers().Keep(ctx, g.lease(), ask, l)
+		err = keepers().Keep(ctx, g.lease(), ask, *l)
 	}
 	if err == nil {
 		return nil
 	}
-	_ = lease.Release(g.Namespace, ask, l)
+	_ = lease.Release(g.Namespace, ask, *l)
 	return half(m.cause(ctx, err), l.Withdraw(link), s)
 }
 

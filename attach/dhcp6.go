@@ -38,7 +38,7 @@ func (s getLease6) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	return s.keep(ctx, m, ask, l, s)
+	return s.keep(ctx, m, ask, &l, s)
 }
 
 func (s getLease6) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }

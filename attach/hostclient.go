@@ -84,13 +84,14 @@ func (s runClient) do(ctx context.Context, m *machine) error {
 	g := m.guests[s.side]
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
-	err := hostclient.Start(ctx, "/proc/self/exe", hostclient.Run{
+	warning, err := hostclient.Start(ctx, "/proc/self/exe", hostclient.Run{
 		Ask: s.ask, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: g.who().Hostname(),
 		IfName: s.inner, Index: s.index(m, s.inner),
 	}, g.Namespace)
 	if err != nil {
 		return explain("run "+s.ask.Client+" for", s.inner, m.cause(ctx, err))
 	}
+	m.warn(warning)
 	return nil
 }
 

@@ -97,6 +97,7 @@ type machine struct {
 	guests   [3]Guest     // by their side; none on the host's
 	index    map[end]int  // of the links that steps have made or found
 	lease    *lease.Lease // that a step has got
+	warnings []string     // of what a step has met
 	hostLock *lock
 	locks    []*lock // of the guests
 }
@@ -202,6 +203,13 @@ func (m *machine) check(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// warn tells the user of something that a step has met; "" of nothing.
+func (m *machine) warn(text string) {
+	if text != "" {
+		m.warnings = append(m.warnings, text)
+	}
 }
 
 // task is what a run is about, for an error that is about no step of it.

@@ -35,7 +35,8 @@ GUEST    a Docker container's name, ID or ID prefix, a guest of another engine
          netns:NAME, or the path of a network namespace
 ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none; dhcp,
          dhcp:OPTION=VALUE,..., dhcp6 or slaac for one from the network. The options:
-         hostname, client-id, request, vendor-class, timeout, default-route=no
+         hostname, client-id, request, vendor-class, timeout, default-route=no,
+         lease and prefix for servers that say neither
          udhcpc[-f], dhclient[-f], dhcpcd: the host's client, of which -f and
          dhcpcd keep the lease, with :OPTIONS
 GATEWAY  the new default route, of either family or, with a comma, of both

@@ -34,7 +34,7 @@ func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLi
 	defer cancel(nil)
 	stop := whenUnread(ready, func() { cancel(errStarterGone) })
 	defer stop()
-	err := serve(ctx, args, func() { stop(); fmt.Fprintln(ready, done); ready.Close() }, open)
+	err := serve(ctx, args, func(warning string) { stop(); fmt.Fprintf(ready, "%s\x00%s\n", done, warning); ready.Close() }, open)
 	if err != nil {
 		fmt.Fprintf(ready, "%s\x00%s\n", fault.CodeOf(err), strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
@@ -65,7 +65,7 @@ func whenUnread(pipe *os.File, f func()) (stop func()) {
 	return sync.OnceFunc(func() { close(stopped) })
 }
 
-func serve(ctx context.Context, args []string, ready func(), open lease.OpenLinks) error {
+func serve(ctx context.Context, args []string, ready func(warning string), open lease.OpenLinks) error {
 	var r Run
 	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &r) != nil || clients[r.Ask.Client].command == nil {
 		return errors.New("it is started by gopipework itself")
@@ -102,7 +102,7 @@ type minder struct {
 	bad    error        // why a lease was not taken
 }
 
-func (m *minder) run(ctx context.Context, ready func()) (err error) {
+func (m *minder) run(ctx context.Context, ready func(warning string)) (err error) {
 	if m.Ask.Stays {
 		if m.pid, err = claim(m.pidFile(), m.Ask.Client); err != nil {
 			if errors.Is(err, errTaken) {
@@ -125,10 +125,10 @@ func (m *minder) run(ctx context.Context, ready func()) (err error) {
 	}
 	if !m.Ask.Stays {
 		m.kill()
-		ready()
+		ready(m.warning())
 		return nil
 	}
-	ready()
+	ready(m.warning())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { <-m.ended; cancel() }()
@@ -295,6 +295,16 @@ func (m *minder) take(e event) (err error) {
 		close(m.first)
 	}
 	return nil
+}
+
+// warning is what of the first lease was not taken.
+func (m *minder) warning() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.got == nil {
+		return ""
+	}
+	return m.got.Warning()
 }
 
 func closed(c chan struct{}) bool {

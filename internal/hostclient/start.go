@@ -50,15 +50,15 @@ func (a Ask) Installed() error {
 }
 
 // Start runs the client in the namespace, and returns when it has a lease, that
-// the interface has been given. On an error nothing of it runs. self is this
-// program.
-func Start(ctx context.Context, self string, r Run, ns *os.File) error {
+// the interface has been given; with a warning if not all of it was taken. On an
+// error nothing of it runs. self is this program.
+func Start(ctx context.Context, self string, r Run, ns *os.File) (warning string, err error) {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if ns, err = lease.Reopen(ns); err != nil {
-		return err
+		return "", err
 	}
 	defer ns.Close()
 	cmd := exec.Command(self, Word, string(text))
@@ -68,14 +68,14 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, in, err := os.Pipe()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer out.Close()
 	cmd.Stdout = in
 	err = cmd.Start()
 	in.Close()
 	if err != nil {
-		return err
+		return "", err
 	}
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
@@ -83,8 +83,10 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) error {
 	stop := context.AfterFunc(ctx, func() { _ = out.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	line, err := bufio.NewReader(io.LimitReader(out, 4096)).ReadString('\n')
-	if line = strings.TrimSpace(line); line == done {
-		return nil
+	line = strings.TrimSuffix(line, "\n")
+	code, text2, found := strings.Cut(line, "\x00")
+	if found && code == done {
+		return text2, nil
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -95,15 +97,14 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return "", context.Cause(ctx)
 	case line == "":
 		line = fmt.Sprintf("it ended at once: %v", err)
 	}
-	code, text2, found := strings.Cut(line, "\x00")
 	if !found {
 		code, text2 = string(fault.Failed), line
 	}
-	return &fault.Error{Code: fault.Code(code), Op: "run", Object: r.Ask.Client, Err: errors.New(text2)}
+	return "", &fault.Error{Code: fault.Code(code), Op: "run", Object: r.Ask.Client, Err: errors.New(text2)}
 }
 
 // End has the client give its lease back, and returns when it has ended. One

@@ -1,11 +1,15 @@
 package lease
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"golang.org/x/sys/unix"
 )
 
 // Link is the interface that a lease is for.
@@ -45,8 +49,9 @@ const (
 // before as old (nil: none), and then changes only what differs.
 //
 // The address and, by it, the routes go by themselves when the lease ends,
-// whoever else has died by then.
-func (l Lease) Apply(link Link, old *Lease, now time.Duration) error {
+// whoever else has died by then. A route that the kernel cannot have is noted in
+// LeftOut: the lease is good without.
+func (l *Lease) Apply(link Link, old *Lease, now time.Duration) error {
 	left := l.Left(now)
 	if left == 0 {
 		return fault.New(fault.Timeout, "take address", l.Address.String(), "its lease has ended")
@@ -62,7 +67,12 @@ func (l Lease) Apply(link Link, old *Lease, now time.Duration) error {
 		return fault.New(fault.Failed, "set address", l.Address.String(), "%w", err)
 	}
 	for _, r := range l.Routes {
-		if err := link.AddRoute(r); err != nil {
+		err := link.AddRoute(r)
+		if impossible(err) {
+			l.leaveOut(fmt.Sprintf("a route to %s by %s: %s", r.Dst, r.Gateway, err))
+			continue
+		}
+		if err != nil {
 			return fault.New(fault.Failed, "add route", r.Dst.String(), "%w", err)
 		}
 	}
@@ -83,6 +93,26 @@ func (l Lease) Apply(link Link, old *Lease, now time.Duration) error {
 		return fault.New(fault.Failed, "set MTU of", l.Address.String(), "%w", err)
 	}
 	return nil
+}
+
+// impossible says whether the kernel refused a route for what it is: its gateway
+// may be an address of the guest's own, or in none of its subnets.
+func impossible(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)
+}
+
+func (l *Lease) leaveOut(what string) {
+	if !slices.Contains(l.LeftOut, what) && len(l.LeftOut) < 2*mostLeftOut {
+		l.LeftOut = append(slices.Clip(l.LeftOut), what)
+	}
+}
+
+// Warning tells a user what of the server's answer was not taken; "" if all was.
+func (l Lease) Warning() string {
+	if len(l.LeftOut) == 0 {
+		return ""
+	}
+	return "what the DHCP server " + l.Server.String() + " said was taken without " + strings.Join(l.LeftOut, "; ")
 }
 
 // Withdraw takes the address away, and with it the routes, whose source it is.

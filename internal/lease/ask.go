@@ -27,6 +27,9 @@ type Ask struct {
 	Broadcast      bool       `json:"broadcast,omitempty"` // it cannot hear unicast before it has the address (ipvlan)
 	NoDefaultRoute bool       `json:"no_default_route,omitempty"`
 	ACD            bool       `json:"acd,omitempty"` // ask whether somebody has the address before it is taken
+
+	LeaseTime time.Duration `json:"lease_time,omitempty"` // where the server says none; 0: such an answer is of no use
+	Bits      int           `json:"bits,omitempty"`       // the prefix length, where the server says none; 0: the same
 }
 
 // Identity is who asks. Names are as in the mark of an attachment.
@@ -41,7 +44,8 @@ const vendorClass = "gopipework"
 // NewAsk fills in what the options leave open.
 func NewAsk(o Options, who Identity, ifName string, index int) Ask {
 	a := Ask{IfName: ifName, Index: index, Hostname: o.Hostname, ClientID: o.ClientID,
-		VendorClass: o.VendorClass, Request: o.Request, NoDefaultRoute: o.NoDefaultRoute}
+		VendorClass: o.VendorClass, Request: o.Request, NoDefaultRoute: o.NoDefaultRoute,
+		LeaseTime: o.LeaseTime, Bits: o.Bits}
 	if a.Hostname == "" {
 		a.Hostname = toHostname(who.Name)
 	}
@@ -185,9 +189,20 @@ func said(m *dhcpv4.DHCPv4) string {
 
 // lease reads an ACK or offer as the Ask wants it.
 func (a Ask) lease(m *dhcpv4.DHCPv4, at time.Duration) (Lease, error) {
+	a.fill(m.Options)
 	l, err := readLease(m, at)
 	if a.NoDefaultRoute {
 		l.Routes = slices.DeleteFunc(l.Routes, Route.Default)
 	}
 	return l, err
+}
+
+// fill puts what was given on the line in the place of what a server leaves out.
+func (a Ask) fill(o dhcpv4.Options) {
+	if ones, err := readMask(o); a.Bits != 0 && (err != nil || ones < 8) {
+		o.Update(dhcpv4.OptSubnetMask(net.CIDRMask(a.Bits, 32)))
+	}
+	if d, ok := readSeconds(o, dhcpv4.OptionIPAddressLeaseTime); a.LeaseTime != 0 && (!ok || d == 0) {
+		o.Update(dhcpv4.OptIPAddressLeaseTime(a.LeaseTime))
+	}
 }

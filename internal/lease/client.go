@@ -105,6 +105,7 @@ func (e refusal) Error() string { return fmt.Sprintf("the DHCP server %s refuses
 func (a Ask) fail(err error) error {
 	const op = "get a lease for"
 	var unusable unusableAnswers
+	var lack lacking
 	var no refusal
 	var conflict *acd.Conflict
 	code, hint := fault.Failed, ""
@@ -115,9 +116,12 @@ func (a Ask) fail(err error) error {
 	case timeUp(err):
 		code = fault.Timeout
 		hint = "is there a DHCP server on this network? dhcp:timeout=1m waits longer"
+	case errors.As(err, &unusable) && errors.As(unusable.last, &lack):
+		code = fault.Timeout
+		hint = "dhcp:" + string(lack) + " says what the server does not"
 	case errors.As(err, &unusable):
 		code = fault.Timeout
-		hint = "see what the servers say: tcpdump -vni " + a.IfName + " udp port 67, run in the guest's namespace"
+		hint = "see what the servers say: tcpdump -vni any udp port 67, while the same line runs again"
 	case errors.As(err, &no):
 		hint = "the server's log says why; dhcp:client-id= and hostname= are how it knows this guest"
 	case errors.Is(err, context.Canceled):
@@ -234,7 +238,11 @@ func (c *client) extend(ctx context.Context, l Lease, to netip.Addr, wait time.D
 		return Lease{}, err
 	}
 	defer w.close()
-	e := exchange{client: c, wire: w, began: c.clock.Now()}
+	again := *c
+	if again.ask.Bits == 0 {
+		again.ask.Bits = l.Address.Bits() // a server need not say twice what the subnet is
+	}
+	e := exchange{client: &again, wire: w, began: c.clock.Now()}
 	x, at := newXID(), c.clock.Now()
 	if err := w.send(c.ask.extend(w.mac(), x, l).ToBytes(), l.Address.Addr(), to); err != nil {
 		return Lease{}, err

@@ -78,7 +78,7 @@ func (a Ask) fail6(err error) error {
 	case timeUp(err):
 		code, hint = fault.Timeout, "is there a DHCPv6 server on this network? dhcp6:timeout=1m waits longer; slaac takes what routers advertise"
 	case errors.As(err, &unusable):
-		code, hint = fault.Timeout, "see what the servers say: tcpdump -vni "+a.IfName+" udp port 547, run in the guest's namespace"
+		code, hint = fault.Timeout, "see what the servers say: tcpdump -vni any udp port 547, while the same line runs again"
 	case errors.As(err, &no):
 		hint = "the server's log says why"
 	case errors.Is(err, unix.EAFNOSUPPORT):

@@ -25,6 +25,7 @@ type Lease struct {
 	DNS     []netip.Addr  `json:"dns,omitempty"`
 	Domain  string        `json:"domain,omitempty"`
 	Search  []string      `json:"search,omitempty"`
+	LeftOut []string      `json:"left_out,omitempty"` // what of the server's answer was not taken, and why
 	At      time.Duration `json:"at"`    // when the request that got it was sent; it counts from there
 	T1      time.Duration `json:"t1"`    // after At: ask this server for more
 	T2      time.Duration `json:"t2"`    // after At: ask any server
@@ -73,9 +74,7 @@ func readLease(m *dhcpv4.DHCPv4, at time.Duration) (Lease, error) {
 	if l.Time, l.T1, l.T2, err = readTimes(m.Options); err != nil {
 		return Lease{}, err
 	}
-	if l.Routes, err = readRoutes(m.Options, l.Address); err != nil {
-		return Lease{}, err
-	}
+	l.Routes, l.LeftOut = readRoutes(m.Options, l.Address)
 	l.MTU = readMTU(m.Options)
 	for _, a := range readAddrs(m.Options, dhcpv4.OptionDomainNameServer) {
 		if unusable(a) == "" && len(l.DNS) < maxDNS {
@@ -97,19 +96,36 @@ func readAddress(m *dhcpv4.DHCPv4) (netip.Prefix, error) {
 	if why := unusable(a); why != "" {
 		return netip.Prefix{}, fmt.Errorf("it gives the address %s: %s", a, why)
 	}
-	mask := m.Options.Get(dhcpv4.OptionSubnetMask)
-	if len(mask) != 4 {
-		return netip.Prefix{}, fmt.Errorf("it gives the address %s without a subnet mask", a)
-	}
-	ones, bits := net.IPMask(mask).Size()
-	if bits != 32 || ones == 0 {
-		return netip.Prefix{}, fmt.Errorf("it gives the subnet mask %s, which is none", net.IP(mask))
+	ones, err := readMask(m.Options)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("it gives the address %s %w", a, err)
 	}
 	p := netip.PrefixFrom(a, ones)
+	if thisNetwork.Contains(p.Masked().Addr()) {
+		return netip.Prefix{}, fmt.Errorf("it gives the address %s, and the kernel makes no route to a subnet that begins in 0.0.0.0/8: %w", p, lacking("prefix=24"))
+	}
 	if why := notAHost(p, a); why != "" {
 		return netip.Prefix{}, fmt.Errorf("it gives the address %s: it is %s", p, why)
 	}
 	return p, nil
+}
+
+// lacking is what is wrong with an answer that an option of ours can mend. It
+// is the option, as an example.
+type lacking string
+
+func (e lacking) Error() string { return "it needs dhcp:" + string(e) }
+
+func readMask(o dhcpv4.Options) (ones int, err error) {
+	mask := o.Get(dhcpv4.OptionSubnetMask)
+	if len(mask) != 4 {
+		return 0, fmt.Errorf("without a subnet mask: %w", lacking("prefix=24"))
+	}
+	ones, bits := net.IPMask(mask).Size()
+	if bits != 32 || ones == 0 {
+		return 0, fmt.Errorf("with the subnet mask %s, which is none: %w", net.IP(mask), lacking("prefix=24"))
+	}
+	return ones, nil
 }
 
 func readServer(m *dhcpv4.DHCPv4) (netip.Addr, error) {
@@ -123,24 +139,37 @@ func readServer(m *dhcpv4.DHCPv4) (netip.Addr, error) {
 	return as[0], nil
 }
 
+// soonest is the shortest time after which we ask for more of a lease that has
+// it: a server's T1 of a second is a slip, and guests by the hundred a flood.
+const soonest = 10 * time.Second
+
+// paced returns T1 and T2, no sooner than that: each at least what is usual in
+// the lease, where that is less.
+func paced(t1, t2, usual1, usual2 time.Duration) (time.Duration, time.Duration) {
+	return max(t1, min(usual1, soonest)), max(t2, min(usual2, soonest/4*7))
+}
+
 // readTimes returns the lease time, T1 and T2: the server's, where they make
-// sense, else a half and seven eighths (RFC 2131, section 4.4.5).
+// sense, else a half and seven eighths (RFC 2131, section 4.4.5). A time in
+// seconds nearly fills a Duration: a product of it does not fit.
 func readTimes(o dhcpv4.Options) (lease, t1, t2 time.Duration, err error) {
 	lease, ok := readSeconds(o, dhcpv4.OptionIPAddressLeaseTime)
 	if !ok || lease == 0 {
-		return 0, 0, 0, fmt.Errorf("it gives no lease time, or 0")
+		return 0, 0, 0, fmt.Errorf("it gives no lease time, or 0: %w", lacking("lease=1h"))
 	}
 	t1, ok1 := readSeconds(o, dhcpv4.OptionRenewTimeValue)
 	t2, ok2 := readSeconds(o, dhcpv4.OptionRebindingTimeValue)
 	if lease == Forever {
 		return lease, lease, lease, nil
 	}
+	usual1, usual2 := lease/2, lease-lease/8
 	if !ok2 || t2 == 0 || t2 >= lease {
-		t2 = lease * 7 / 8
+		t2 = usual2
 	}
 	if !ok1 || t1 == 0 || t1 >= t2 {
-		t1 = min(lease/2, t2*4/7)
+		t1 = min(usual1, t2/2+t2/14) // four sevenths
 	}
+	t1, t2 = paced(t1, t2, usual1, usual2)
 	return lease, t1, t2, nil
 }
 
@@ -152,61 +181,88 @@ func readSeconds(o dhcpv4.Options, code dhcpv4.OptionCode) (time.Duration, bool)
 	return time.Duration(binary.BigEndian.Uint32(b)) * time.Second, true
 }
 
-// readRoutes returns the classless routes (option 121) or, only where there
-// are none, a default route by the first router (RFC 3442).
-func readRoutes(o dhcpv4.Options, own netip.Prefix) ([]Route, error) {
-	var routes []Route
-	if b := o.Get(dhcpv4.OptionClasslessStaticRoute); len(b) > 0 {
-		var list dhcpv4.Routes
-		if err := list.FromBytes(b); err != nil {
-			return nil, fmt.Errorf("its routes (option 121) end in the middle or have a mask over 32")
+// readRoutes returns the classless routes (option 121) or, only where none of
+// those is of use, a default route by the first router that can be one (RFC
+// 3442). A bad route does not cost the lease: it is left out, and named.
+func readRoutes(o dhcpv4.Options, own netip.Prefix) (routes []Route, left []string) {
+	take := func(r Route) {
+		if why := badRoute(r, own); why != "" {
+			left = append(left, why)
+			return
 		}
-		for _, r := range list {
-			dst, _ := netip.AddrFromSlice(r.Dest.IP.To4())
-			gw, _ := netip.AddrFromSlice(r.Router.To4())
-			ones, _ := r.Dest.Mask.Size()
-			route := Route{Dst: netip.PrefixFrom(dst, ones).Masked(), Gateway: gw}
-			if gw.IsUnspecified() {
-				route.Gateway = netip.Addr{}
-			}
-			routes = append(routes, route)
-		}
-	} else if routers := readAddrs(o, dhcpv4.OptionRouter); len(routers) > 0 {
-		routes = []Route{{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: routers[0]}}
+		r.Source = own.Addr()
+		routes = append(routes, r)
 	}
+	classless, whole := readClassless(o.Get(dhcpv4.OptionClasslessStaticRoute))
+	if !whole {
+		left = append(left, "what follows in its routes (option 121): they end in the middle, or have a mask over 32")
+	}
+	for _, r := range classless {
+		take(r)
+	}
+	for _, a := range readAddrs(o, dhcpv4.OptionRouter) {
+		if len(routes) > 0 {
+			break
+		}
+		if !a.IsUnspecified() { // which means none
+			take(Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: a})
+		}
+	}
+	routes = dedupe(routes)
 	if len(routes) > maxRoutes {
-		return nil, fmt.Errorf("it gives %d routes; at most %d are taken", len(routes), maxRoutes)
+		left = append(left, fmt.Sprintf("%d of its %d routes: at most %d are taken", len(routes)-maxRoutes, len(routes), maxRoutes))
+		routes = routes[:maxRoutes]
 	}
-	for i, r := range routes {
-		if err := checkRoute(r, own); err != nil {
-			return nil, err
-		}
-		routes[i].Source = own.Addr()
+	if len(left) > mostLeftOut {
+		left = append(left[:mostLeftOut], fmt.Sprintf("%d more", len(left)-mostLeftOut))
 	}
-	return reachable(dedupe(routes), own), nil
+	return reachable(routes, own), left
 }
 
-func checkRoute(r Route, own netip.Prefix) error {
+// mostLeftOut is how many things that are wrong with an answer are told.
+const mostLeftOut = 8
+
+// readClassless reads as many routes as are whole (RFC 3442).
+func readClassless(b []byte) (routes []Route, whole bool) {
+	for len(b) > 0 {
+		bits := int(b[0])
+		n := 1 + (bits+7)/8 // the bytes of the destination that count
+		if bits > 32 || len(b) < n+4 {
+			return routes, false
+		}
+		var dst [4]byte
+		copy(dst[:], b[1:n])
+		r := Route{Dst: netip.PrefixFrom(netip.AddrFrom4(dst), bits).Masked(), Gateway: netip.AddrFrom4([4]byte(b[n : n+4]))}
+		if r.Gateway.IsUnspecified() {
+			r.Gateway = netip.Addr{}
+		}
+		routes, b = append(routes, r), b[n+4:]
+	}
+	return routes, true
+}
+
+// badRoute returns why an interface with the address cannot have a route.
+func badRoute(r Route, own netip.Prefix) string {
 	const multicast, loopback = "224.0.0.0/3", "127.0.0.0/8"
 	for _, no := range []string{multicast, loopback} {
 		if p := netip.MustParsePrefix(no); p.Contains(r.Dst.Addr()) && r.Dst.Bits() >= p.Bits() {
-			return fmt.Errorf("it gives a route to %s, which no router forwards", r.Dst)
+			return fmt.Sprintf("a route to %s, which no router forwards", r.Dst)
 		}
 	}
 	gw := r.Gateway
 	if !gw.IsValid() {
-		return nil
+		return ""
 	}
 	if gw == own.Addr() {
-		return fmt.Errorf("it gives %s as a router and as our own address", gw)
+		return fmt.Sprintf("the router %s, which is our own address", gw)
 	}
 	if why := unusable(gw); why != "" {
-		return fmt.Errorf("it gives the router %s: %s", gw, why)
+		return fmt.Sprintf("the router %s: %s", gw, why)
 	}
 	if why := notAHost(own, gw); why != "" {
-		return fmt.Errorf("it gives the router %s: it is %s", gw, why)
+		return fmt.Sprintf("the router %s: it is %s", gw, why)
 	}
-	return nil
+	return ""
 }
 
 // dedupe keeps the first route to each destination.

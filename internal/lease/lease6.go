@@ -125,6 +125,7 @@ func (l *Lease) readTimes6(ia *dhcpv6.OptIANA, got *dhcpv6.OptIAAddress) error {
 	if l.T1 = ia.T1; l.T1 == 0 || l.T1 >= l.T2 {
 		l.T1 = min(l.Preferred/2, l.T2/8*5)
 	}
+	l.T1, l.T2 = paced(l.T1, l.T2, l.Time/2, l.Time/5*4)
 	return nil
 }
 

@@ -115,10 +115,6 @@ func TestReadLeaseRoutes(t *testing.T) {
 
 func TestReadLeaseRefuses(t *testing.T) {
 	yours := func(a, b, c, d byte) dhcpv4.Modifier { return dhcpv4.WithYourIP(net.IP{a, b, c, d}) }
-	many := make([]byte, 0, 5*70)
-	for i := range 70 {
-		many = append(many, 8, byte(i+1), 10, 0, 0, 2)
-	}
 	tests := []struct {
 		name   string
 		change dhcpv4.Modifier
@@ -132,6 +128,8 @@ func TestReadLeaseRefuses(t *testing.T) {
 		{"broadcast address", yours(10, 0, 0, 255), "broadcast address"},
 		{"no mask", dhcpv4.WithoutOption(dhcpv4.OptionSubnetMask), "without a subnet mask"},
 		{"mask 0", raw(1, 0, 0, 0, 0), "0.0.0.0, which is none"},
+		{"mask of half the net", raw(1, 128, 0, 0, 0), "begins in 0.0.0.0/8"},
+		{"mask of a sixteenth", raw(1, 240, 0, 0, 0), "begins in 0.0.0.0/8"},
 		{"mask with holes", raw(1, 255, 0, 255, 0), "which is none"},
 		{"long mask", raw(1, 255, 255, 255, 0, 0), "without a subnet mask"},
 		{"no lease time", dhcpv4.WithoutOption(dhcpv4.OptionIPAddressLeaseTime), "no lease time"},
@@ -139,14 +137,6 @@ func TestReadLeaseRefuses(t *testing.T) {
 		{"no server", dhcpv4.WithoutOption(dhcpv4.OptionServerIdentifier), "which server"},
 		{"two servers", raw(54, 10, 0, 0, 1, 10, 0, 0, 2), "which server"},
 		{"nonsense server", raw(54, 0, 0, 0, 0), "this network"},
-		{"we are the router", raw(3, 10, 0, 0, 9), "as our own address"},
-		{"router 0.0.0.0", raw(3, 0, 0, 0, 0), "this network"},
-		{"router is broadcast", raw(3, 10, 0, 0, 255), "broadcast address"},
-		{"router is multicast", raw(121, 0, 224, 0, 0, 1), "multicast"},
-		{"route to multicast", raw(121, 8, 224, 10, 0, 0, 1), "no router forwards"},
-		{"routes cut short", raw(121, 24, 10, 1), "end in the middle"},
-		{"routes with mask 33", raw(121, 33, 10, 1, 1, 1, 1, 10, 0, 0, 1), "mask over 32"},
-		{"many routes", raw(121, many...), "70 routes"},
 	}
 	for _, tt := range tests {
 		l, err := readLease(ack(t, tt.change), 0)
@@ -179,6 +169,8 @@ func TestReadLeaseIgnores(t *testing.T) {
 func FuzzReadLease(f *testing.F) {
 	f.Add(ack(f, raw(121, 8, 172, 10, 0, 0, 2), raw(119, 1, 'a', 0)).ToBytes())
 	f.Add(ack(f, raw(3, 10, 0, 9, 9)).ToBytes())
+	f.Add(ack(f, dhcpv4.WithLeaseTime(0x7fffffff)).ToBytes())
+	f.Add(ack(f, dhcpv4.WithLeaseTime(0xfffffffe), raw(58, 0, 0, 0, 1), raw(59, 0xff, 0xff, 0xff, 0xfd)).ToBytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := dhcpv4.FromBytes(b)
 		if err != nil {
@@ -187,6 +179,9 @@ func FuzzReadLease(f *testing.F) {
 		l, err := readLease(m, 0)
 		if err != nil {
 			return
+		}
+		if l.Time != Forever && (l.T1 < min(l.Time/2, soonest) || l.T2 < l.T1) {
+			t.Fatalf("asks again after %v and %v of %v", l.T1, l.T2, l.Time)
 		}
 		if unusable(l.Address.Addr()) != "" || l.Address.Bits() == 0 || l.Time <= 0 || l.T1 > l.T2 || l.T2 > l.Time || len(l.Routes) > 2*maxRoutes {
 			t.Fatalf("accepted %+v", l)

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type Options struct {
 	VendorClass    string        // option 60; "": gopipework
 	Timeout        time.Duration // for the first lease; 0: DefaultTimeout
 	NoDefaultRoute bool          // leave the server's default route alone
+	LeaseTime      time.Duration // where the server says none; 0: such a server is of no use
+	Bits           int           // the prefix length, where the server says none; 0: the same
 }
 
 // DefaultTimeout is how long the first lease may take.
@@ -30,7 +33,7 @@ const (
 
 const (
 	opRead   = "read DHCP option"
-	allWords = "hostname=, client-id=, request=, vendor-class=, timeout=, default-route=yes|no, with commas"
+	allWords = "hostname=, client-id=, request=, vendor-class=, timeout=, default-route=yes|no, lease=, prefix=, with commas"
 )
 
 // option is one NAME=VALUE of a line.
@@ -62,6 +65,18 @@ var options = []option{
 			return "no"
 		}
 		return ""
+	}},
+	{"lease", parseLeaseTime, func(o Options) string {
+		if o.LeaseTime == 0 {
+			return ""
+		}
+		return o.LeaseTime.String()
+	}},
+	{"prefix", parsePrefix, func(o Options) string {
+		if o.Bits == 0 {
+			return ""
+		}
+		return strconv.Itoa(o.Bits)
 	}},
 }
 
@@ -281,5 +296,31 @@ func parseDefaultRoute(o *Options, s string) error {
 		return fault.BadWord(opRead, "default-route="+s, "it is neither yes nor no")
 	}
 	o.NoDefaultRoute = s == "no"
+	return nil
+}
+
+// A lease of less than a minute that nobody has asked for is a slip; at the
+// other end is what option 51 holds.
+const minLeaseTime, maxLeaseTime = time.Minute, Forever - time.Second
+
+func parseLeaseTime(o *Options, s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return fault.BadWord(opRead, "lease="+s, "it is not a duration").WithHint("lease=1h")
+	}
+	if d < minLeaseTime || d > maxLeaseTime || d%time.Second != 0 {
+		return fault.BadWord(opRead, "lease="+s, "it is not whole seconds between %v and %v", minLeaseTime, maxLeaseTime)
+	}
+	o.LeaseTime = d
+	return nil
+}
+
+func parsePrefix(o *Options, s string) error {
+	const least, most = 8, 32
+	n, err := strconv.Atoi(strings.TrimPrefix(s, "/"))
+	if err != nil || n < least || n > most {
+		return fault.BadWord(opRead, "prefix="+s, "it is not a prefix length from %d to %d", least, most).WithHint("prefix=24")
+	}
+	o.Bits = n
 	return nil
 }
