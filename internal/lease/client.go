@@ -51,8 +51,8 @@ func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Le
 }
 
 // Release gives a lease back that nobody keeps yet: what undoes [Acquire]. The
-// interface still has the address, for the server is told from it; where it
-// cannot be told it finds out when the lease ends.
+// server is told from the address as long as the interface has it, else by a
+// broadcast; where it cannot be told it finds out when the lease ends.
 func Release(ns *os.File, a Ask, l Lease) error {
 	in, err := enter(ns)
 	if err == nil {
@@ -263,7 +263,11 @@ func (c *client) release(l Lease) error {
 	}
 	defer w.close()
 	defer w.flush()
-	return w.send(c.ask.release(w.mac(), newXID(), l).ToBytes(), l.Address.Addr(), l.Server)
+	m := c.ask.release(w.mac(), newXID(), l).ToBytes()
+	if w.send(m, l.Address.Addr(), l.Server) == nil {
+		return nil
+	}
+	return w.shout(m) // the address is not there: the message says which it is
 }
 
 // shout sends a message from no address.

@@ -157,3 +157,32 @@ type refusingRoutes struct {
 }
 
 func (l *refusingRoutes) AddRoute(Route) error { return l.errno }
+
+// A lease that the interface cannot take goes back to its server.
+func TestKeepReleasesWhatItCannotTake(t *testing.T) {
+	clock, ctx := newFakeClock(30 * time.Second)
+	w := &fakeWire{clock: clock, serve: good(t)}
+	k := &kept{asker: w.client(testAsk), clock: clock, link: &fakeLink{clock: clock, fail: "set"}, note: func(*Lease, error) {}}
+	k.run(ctx)
+	acks, releases := 0, 0
+	for _, m := range w.sent {
+		switch m.MessageType() {
+		case dhcpv4.MessageTypeRequest:
+			acks++
+		case dhcpv4.MessageTypeRelease:
+			releases++
+		}
+	}
+	if acks == 0 || releases != acks || k.lease != nil {
+		t.Errorf("%d leases, %d given back", acks, releases)
+	}
+}
+
+// The address never came to the interface: its server hears of it all the same.
+func TestLiveReleaseWithoutAddress(t *testing.T) {
+	n := newNet(t)
+	d := n.dnsmasq()
+	l := n.acquire(Options{})
+	check(t, Release(n.g.Namespace, n.ask(Options{}), l))
+	until(t, 5*time.Second, "the server logs the release", func() bool { return strings.Contains(d.Log(), "DHCPRELEASE(srv0) "+l.Address.Addr().String()) })
+}

@@ -127,6 +127,9 @@ func (k *kept) take(l Lease) {
 	err := l.Apply(k.link, k.lease, k.clock.Now())
 	k.lease = &l
 	if err != nil && (first || l.Left(k.clock.Now()) == 0) {
+		if first {
+			_ = k.asker.release(l) // nobody else can have it meanwhile, and we do not
+		}
 		k.lose(err)
 		return
 	}

@@ -26,10 +26,10 @@ type Lease struct {
 	Domain  string        `json:"domain,omitempty"`
 	Search  []string      `json:"search,omitempty"`
 	LeftOut []string      `json:"left_out,omitempty"` // what of the server's answer was not taken, and why
-	At      time.Duration `json:"at"`    // when the request that got it was sent; it counts from there
-	T1      time.Duration `json:"t1"`    // after At: ask this server for more
-	T2      time.Duration `json:"t2"`    // after At: ask any server
-	Time    time.Duration `json:"lease"` // after At it ends; Forever if it does not
+	At      time.Duration `json:"at"`                 // when the request that got it was sent; it counts from there
+	T1      time.Duration `json:"t1"`                 // after At: ask this server for more
+	T2      time.Duration `json:"t2"`                 // after At: ask any server
+	Time    time.Duration `json:"lease"`              // after At it ends; Forever if it does not
 
 	DUID      []byte        `json:"duid,omitempty"`      // of a DHCPv6 server
 	Preferred time.Duration `json:"preferred,omitempty"` // the preferred lifetime; 0: all of Time
