@@ -363,6 +363,17 @@ var factChanges = map[string]func(*Facts){
 		f.NoClient = fault.New(fault.Unsupported, "run", "udhcpc", "this host does not have it").WithHint("install it")
 	},
 	"ra": func(f *Facts) { f.RA = true },
+	// hears is what the kernel's own defaults make of routers, deaf a guest that
+	// has all of it the other way.
+	"hears": func(f *Facts) {
+		f.NewLinks = map[string]string{"accept_ra": "1", "autoconf": "1", "accept_ra_pinfo": "1", "accept_ra_defrtr": "1",
+			"accept_ra_min_lft": "0", "addr_gen_mode": "0", "router_solicitations": "-1"}
+	},
+	"deaf": func(f *Facts) {
+		f.NewLinks = map[string]string{"accept_ra": "0", "autoconf": "0", "accept_ra_pinfo": "0", "accept_ra_defrtr": "0",
+			"accept_ra_min_lft": "600", "addr_gen_mode": "1", "router_solicitations": "0"}
+	},
+	"hears-always": func(f *Facts) { f.NewLinks = map[string]string{"accept_ra": "2"} },
 	// advertised is what a router on the network gives a guest that does not ask.
 	"advertised": func(f *Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fe80::1"), Index: innerIndex, Metric: 1024, Protocol: unix.RTPROT_RA})

@@ -67,6 +67,8 @@ type Inside struct {
 
 	NoIPv6  bool // its kernel has no IPv6
 	IPv6Off bool // it is there, and off on new interfaces
+
+	NewLinks map[string]string // what its new interfaces make of routers, by sysctl
 }
 
 // betweenGuests reports whether Inner is one end of a link of ours to another

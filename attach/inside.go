@@ -21,6 +21,7 @@ func (b *builder) sysctls() {
 	set := func(path, value string) {
 		b.add(setSysctl{place: b.place, path: fmt.Sprintf(path, b.names.inner), value: value})
 	}
+	b.routerSysctls()
 	if b.Has(false) {
 		set(notify4, "1")
 	}

@@ -87,6 +87,7 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 	if s.From.Kind == FromClient {
 		in.NoClient = s.From.Ask.Installed()
 	}
+	in.NewLinks = o.newLinks(k)
 	if s.Has(true) {
 		in.NoIPv6, in.IPv6Off = o.ipv6(k)
 	}

@@ -254,9 +254,17 @@ func (b *builder) routes(ipv6 bool) {
 	}
 }
 
+// advertisedMetric is that of a default route from a router advertisement
+// (IP6_RT_PRIO_USER; ra_defrtr_metric). Among routes of one metric a router that
+// calls itself preferable wins (RFC 4191).
+const advertisedMetric = 1024
+
 // rank decides where our default route goes: in front of those that are there,
 // or with --default=keep behind them all. The kernel is told which was meant:
 // others may come and go around it.
+//
+// An IPv6 route goes in front of those too that a router may yet advertise on
+// another interface.
 func (b *builder) rank(r *addRoute) error {
 	ipv6 := r.dst.Addr().Is6()
 	r.metric = b.Metric
@@ -265,6 +273,10 @@ func (b *builder) rank(r *addRoute) error {
 	case b.Keep:
 		r.protocol = Protocol
 		return b.behind(r)
+	case ipv6 && b.Metric == 0 && (!ok || best.Metric > advertisedMetric):
+		r.metric = advertisedMetric - 1
+	case ipv6 && b.Metric >= advertisedMetric && (!ok || b.Metric < best.Metric):
+		b.warn("a router that advertises itself on another interface of the guest goes before a default route of metric %d", b.Metric)
 	case !ok:
 	case !ipv6 && (b.Metric == 0 || b.Metric == best.Metric):
 		r.metric, r.prepend = best.Metric, true

@@ -285,6 +285,7 @@ func (c *setter) addrSysctls(gone []netip.Prefix) {
 	if c.Has(true) {
 		set(paths[2], "0")
 		set(paths[3], "1")
+		set(paths[5], "0")
 		if !c.NoDAD {
 			set(paths[4], "0")
 		}
@@ -299,6 +300,7 @@ func addrSysctls(inner string) []string {
 		"ipv6/conf/" + inner + "/disable_ipv6",
 		"ipv6/conf/" + inner + "/ndisc_notify",
 		"ipv6/conf/" + inner + "/router_solicitation_delay",
+		"ipv6/conf/" + inner + "/autoconf", // a router's prefix would give another, and that be the source
 	}
 }
 

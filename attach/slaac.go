@@ -15,6 +15,76 @@ import (
 // acceptRA makes the kernel take advertisements also where it forwards.
 const acceptRA = "ipv6/conf/%s/accept_ra"
 
+// routerNeed is a sysctl of an interface that decides what is made of router
+// advertisements there.
+type routerNeed struct {
+	name  string
+	value string // that is needed
+	but   string // the only value that will not do; "": any other
+}
+
+// routerNeeds are what it takes to hear routers, beside accept_ra. A guest may
+// have each of them another way on its new interfaces.
+var routerNeeds = []routerNeed{
+	{"accept_ra_pinfo", "1", ""},        // prefixes: the subnet, and with autoconf an address in it
+	{"accept_ra_defrtr", "1", ""},       // the default route
+	{"accept_ra_min_lft", "0", ""},      // however short its time is (Linux 6.6)
+	{"addr_gen_mode", "0", "1"},         // 1 is no link-local address, and so nothing to ask from
+	{"router_solicitations", "-1", "0"}, // 0 is to wait until a router speaks by itself
+}
+
+// newLinks are the sysctls of a guest's new interfaces that matter.
+func (o *looker) newLinks(k kernel) map[string]string {
+	values := map[string]string{}
+	names := []string{"accept_ra", "autoconf"}
+	for _, n := range routerNeeds {
+		names = append(names, n.name)
+	}
+	for _, name := range names {
+		o.look("the guest's IPv6", func() error {
+			v, err := k.Sysctl("ipv6/conf/default/" + name)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // no IPv6, or an older kernel
+			}
+			values[name] = v
+			return err
+		})
+	}
+	return values
+}
+
+// routerSysctls plans for what our interface makes of router advertisements:
+// all of it where they are asked for. Where the line gives a gateway none of it,
+// for a router takes the place of that by calling itself preferable; where it
+// gives IPv6 addresses no other address, which would become the source.
+func (b *builder) routerSysctls() {
+	set := func(name, value string) {
+		if is, ok := b.f.NewLinks[name]; ok && is != value {
+			b.add(setSysctl{place: b.place, path: "ipv6/conf/" + b.names.inner + "/" + name, value: value})
+		}
+	}
+	switch {
+	case b.From.hearsRouters():
+		for _, n := range routerNeeds {
+			if is := b.f.NewLinks[n.name]; n.but == "" || is == n.but {
+				set(n.name, n.value)
+			}
+		}
+		if b.From.Kind == FromSLAAC {
+			set("autoconf", "1")
+		}
+	case b.Gateway(true).IsValid():
+		set("accept_ra", "0")
+	default:
+		if len(b.of(true)) > 0 {
+			set("autoconf", "0")
+		}
+		if b.f.NewLinks["accept_ra"] == "2" {
+			set("accept_ra", "1") // 2 is how an interface is told that routers were asked for
+		}
+	}
+}
+
 // slaac plans to wait for an address.
 func (b *builder) slaac() {
 	if b.From.Kind == FromSLAAC {

@@ -13,14 +13,19 @@ import (
 type Radvd struct{ *daemon }
 
 // StartRadvd starts one, for a prefix such as "fd00:9::/64". The guest becomes a
-// router by it: it forwards IPv6, as radvd wants.
-func (g *Guest) StartRadvd(ifName, prefix string) (*Radvd, error) {
+// router by it: it forwards IPv6, as radvd wants. The options are those of the
+// interface in radvd.conf(5), such as "AdvDefaultPreference high".
+func (g *Guest) StartRadvd(ifName, prefix string, options ...string) (*Radvd, error) {
 	dir, err := os.MkdirTemp(g.h.Dir, "radvd-")
 	if err != nil {
 		return nil, err
 	}
 	file := func(name string) string { return filepath.Join(dir, name) }
-	config := fmt.Sprintf("interface %s {\n  AdvSendAdvert on;\n  MinRtrAdvInterval 3;\n  MaxRtrAdvInterval 4;\n  prefix %s { };\n};\n", ifName, prefix)
+	more := ""
+	for _, o := range options {
+		more += "  " + o + ";\n"
+	}
+	config := fmt.Sprintf("interface %s {\n  AdvSendAdvert on;\n  MinRtrAdvInterval 3;\n  MaxRtrAdvInterval 4;\n%s  prefix %s { };\n};\n", ifName, more, prefix)
 	if err := os.WriteFile(file("conf"), []byte(config), 0o644); err != nil {
 		return nil, err
 	}
