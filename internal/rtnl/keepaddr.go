@@ -169,8 +169,8 @@ func (a keptAddr) command(dev string) string {
 	if b, ok := a.attrs.get(unix.IFA_BROADCAST); ok {
 		words = append(words, "brd", ipText(b))
 	}
-	if l, ok := a.attrs.get(unix.IFA_LABEL); ok && nl.BytesToString(l) != dev {
-		words = append(words, "label", nl.BytesToString(l))
+	if l, ok := a.attrs.get(unix.IFA_LABEL); ok && unix.ByteSliceToString(l) != dev {
+		words = append(words, "label", unix.ByteSliceToString(l))
 	}
 	if scope := a.header[ifaddrmsgScope]; a.header[0] == unix.AF_INET && scope != unix.RT_SCOPE_UNIVERSE {
 		words = append(words, "scope", named(scopes, scope))

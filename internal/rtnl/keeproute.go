@@ -267,7 +267,7 @@ func (r *keptRoute) setHops(hops []hop) {
 
 // reindex has what left by the link with the index was leave by the other.
 func (r *keptRoute) reindex(was, index int) error {
-	if oif, ok := r.attrs.get(unix.RTA_OIF); ok && int(u32(oif)) == was {
+	if oif, ok := r.attrs.get(unix.RTA_OIF); ok && len(oif) >= 4 && int(u32(oif)) == was {
 		nl.NativeEndian().PutUint32(oif, uint32(index))
 	}
 	b, ok := r.attrs.get(unix.RTA_MULTIPATH)

@@ -17,7 +17,7 @@ func parseLink(m []byte) (*Link, error) {
 		return nil, fmt.Errorf("short link message of %d bytes", len(m))
 	}
 	msg := nl.DeserializeIfInfomsg(m)
-	attrs, err := nl.ParseRouteAttr(m[msg.Len():])
+	attrs, err := attributes(m[msg.Len():])
 	if err != nil {
 		return nil, fmt.Errorf("parse link message: %w", err)
 	}
@@ -33,9 +33,9 @@ func parseLink(m []byte) (*Link, error) {
 		v := a.Value
 		switch a.Attr.Type &^ unix.NLA_F_NESTED {
 		case unix.IFLA_IFNAME:
-			l.Name = nl.BytesToString(v)
+			l.Name = unix.ByteSliceToString(v)
 		case unix.IFLA_IFALIAS:
-			l.Alias = nl.BytesToString(v)
+			l.Alias = unix.ByteSliceToString(v)
 		case unix.IFLA_ADDRESS:
 			l.MAC = net.HardwareAddr(slices.Clone(v))
 		case unix.IFLA_PERM_ADDRESS:
@@ -43,9 +43,9 @@ func parseLink(m []byte) (*Link, error) {
 		case unix.IFLA_PROP_LIST:
 			l.AltNames = altNames(v)
 		case unix.IFLA_PARENT_DEV_NAME:
-			l.ParentDev = nl.BytesToString(v)
+			l.ParentDev = unix.ByteSliceToString(v)
 		case unix.IFLA_PARENT_DEV_BUS_NAME:
-			l.ParentBus = nl.BytesToString(v)
+			l.ParentBus = unix.ByteSliceToString(v)
 		case unix.IFLA_CARRIER:
 			l.Carrier = l.Up && len(v) > 0 && v[0] != 0
 		case unix.IFLA_MTU:
@@ -74,7 +74,7 @@ func parseLink(m []byte) (*Link, error) {
 func altNames(b []byte) (names []string) {
 	for _, p := range nested(b) {
 		if p.Attr.Type == unix.IFLA_ALT_IFNAME {
-			names = append(names, nl.BytesToString(p.Value))
+			names = append(names, unix.ByteSliceToString(p.Value))
 		}
 	}
 	return names
@@ -100,11 +100,11 @@ func (l *Link) parseInfo(b []byte) {
 	for _, i := range nested(b) {
 		switch i.Attr.Type &^ unix.NLA_F_NESTED {
 		case nl.IFLA_INFO_KIND:
-			l.Kind = nl.BytesToString(i.Value)
+			l.Kind = unix.ByteSliceToString(i.Value)
 		case nl.IFLA_INFO_DATA:
 			data = i.Value
 		case nl.IFLA_INFO_SLAVE_KIND:
-			l.Slave = nl.BytesToString(i.Value)
+			l.Slave = unix.ByteSliceToString(i.Value)
 		case nl.IFLA_INFO_SLAVE_DATA:
 			slave = i.Value
 		}
@@ -173,12 +173,17 @@ func (l *Link) parseChild(b []byte) {
 	}
 }
 
-// nested parses nested attributes; those of a malformed message are none.
-func nested(b []byte) []syscall.NetlinkRouteAttr {
+// attributes parses attributes.
+func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
 	if short := -len(b) & (unix.NLA_ALIGNTO - 1); short != 0 {
 		b = append(slices.Clone(b), make([]byte, short)...) // the library wants the last one padded too
 	}
-	attrs, err := nl.ParseRouteAttr(b)
+	return nl.ParseRouteAttr(b)
+}
+
+// nested parses nested attributes; those of a malformed message are none.
+func nested(b []byte) []syscall.NetlinkRouteAttr {
+	attrs, err := attributes(b)
 	if err != nil {
 		return nil
 	}

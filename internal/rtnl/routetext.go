@@ -180,7 +180,7 @@ func metricWords(b []byte) (words []string) {
 		case unix.RTAX_RTO_MIN:
 			add(m.typ, "rto_min", number(m.value)+"ms")
 		case unix.RTAX_CC_ALGO:
-			add(m.typ, "congctl", nl.BytesToString(m.value))
+			add(m.typ, "congctl", unix.ByteSliceToString(m.value))
 		case unix.RTAX_FEATURES:
 			if u32(m.value)&unix.RTAX_FEATURE_ECN != 0 {
 				add(m.typ, "features", "ecn")

@@ -44,7 +44,7 @@ func (c *Conn) Rules() ([]Rule, error) {
 		if len(m) < sizeofRuleHeader || m[0] != unix.AF_INET && m[0] != unix.AF_INET6 {
 			continue // of multicast routing
 		}
-		attrs, err := nl.ParseRouteAttr(m[sizeofRuleHeader:])
+		attrs, err := attributes(m[sizeofRuleHeader:])
 		if err != nil {
 			return nil, err
 		}
