@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -133,7 +134,7 @@ func (o *gcObserver) idleOther(guest kernel, c child) bool {
 
 // openSame opens a namespace again, if the path still leads to it.
 func openSame(path string, inode uint64) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := nsfs.Open(path, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -103,16 +104,21 @@ func eachNamespace(hostNS *os.File, f func(*namespace, kernel) error) (err error
 func walkNamespaces(first *Guest, more []string, look func(*namespace) (keep, more bool)) {
 	seen := map[uint64]bool{}
 	visit := func(path string, pid int) bool {
+		// The first look spares opening what was seen already; only what is open
+		// then is believed: the path can come to mean something else in between.
 		var st unix.Stat_t
-		var fs unix.Statfs_t
-		if unix.Stat(path, &st) != nil || seen[st.Ino] || unix.Statfs(path, &fs) != nil || fs.Type != unix.NSFS_MAGIC {
+		if unix.Stat(path, &st) != nil || seen[st.Ino] {
 			return true
 		}
-		seen[st.Ino] = true
-		f, err := os.Open(path)
+		f, err := nsfs.Open(path, 0)
 		if err != nil {
 			return true
 		}
+		if unix.Fstat(int(f.Fd()), &st) != nil || seen[st.Ino] {
+			f.Close()
+			return true
+		}
+		seen[st.Ino] = true
 		keep, goOn := look(&namespace{file: f, path: path, pid: pid, inode: st.Ino})
 		if !keep {
 			f.Close()

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/rundir"
 	"golang.org/x/sys/unix"
@@ -107,7 +108,7 @@ func (s dropNote) String() string                       { return "rm " + runDir 
 
 // alive reports whether the process whose file it was still has the namespace.
 func (n resolvNote) alive() bool {
-	ns, err := os.OpenFile(fmt.Sprintf("/proc/%d/ns/net", n.PID), os.O_RDONLY, 0)
+	ns, err := nsfs.Open(fmt.Sprintf("/proc/%d/ns/net", n.PID), 0)
 	if err != nil {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // source is a runtime that is asked for containers. It is no interface: one that
@@ -130,7 +131,7 @@ func (f *finder) findSandbox(r Ref, c *found, g Guest) (*Guest, error) {
 	ref, err := Parse(c.sandbox)
 	if err == nil && ref.Runtime == RuntimePath {
 		g.Path = ref.Name
-		if g.NetNS, err = openNetNS(g.Path, 0); err == nil {
+		if g.NetNS, err = nsfs.Open(g.Path, 0); err == nil {
 			return r.admit(&g)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // Guest is a network namespace, held open, and what is known of its owner.
@@ -193,7 +194,7 @@ func (f *finder) findNamed(r Ref) (*Guest, error) {
 		path := dir + "/" + r.Name
 		// A name is what "ip netns add" made, so a link there is not followed:
 		// whoever wants what it points to can give the path.
-		ns, err := openNetNS(path, unix.O_NOFOLLOW)
+		ns, err := nsfs.Open(path, unix.O_NOFOLLOW)
 		if err == nil {
 			return r.admit(&Guest{Runtime: RuntimeNetNS, ID: r.Name, Name: r.Name, Path: path, NetNS: ns})
 		}
@@ -213,7 +214,7 @@ func (f *finder) findNamed(r Ref) (*Guest, error) {
 }
 
 func (f *finder) findPath(r Ref) (*Guest, error) {
-	ns, err := openNetNS(r.Name, 0)
+	ns, err := nsfs.Open(r.Name, 0)
 	switch {
 	case errors.Is(err, errNoNamespace), errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return nil, r.fault(fault.NotFound, "%w", err).

@@ -396,7 +396,7 @@ func TestLiveContainerd(t *testing.T) {
 func TestLiveCRI(t *testing.T) {
 	daemon, ctr := containerdFor(t)
 	ctr("-n", "k8s.io", "images", "import", "--snapshotter", "native", imageOf(t, daemon.Rootfs()))
-	c := newCaller(t.Context(), daemon.Socket)
+	c := newCaller(context.Background(), daemon.Socket)
 	defer c.close()
 	call := func(method string, request []byte) protobuf {
 		t.Helper()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,19 +75,11 @@ func (id identity) find() (Guest, error) {
 
 // openNamespace opens a namespace's file; errGone if there is none there.
 func openNamespace(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO there must not hold us
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return nil, errGone
+	f, err := nsfs.Open(path, 0)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, nsfs.ErrNoNamespace) {
+		return nil, errGone // "ip netns delete" leaves a plain file for a moment
 	}
-	if err != nil {
-		return nil, err
-	}
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Type != unix.NSFS_MAGIC {
-		f.Close()
-		return nil, errGone // "ip netns delete" leaves such a file for a moment
-	}
-	return f, nil
+	return f, err
 }
 
 // started is field 22 of proc_pid_stat(5). Field 2 is of the process's own

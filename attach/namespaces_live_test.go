@@ -1,0 +1,77 @@
+package attach
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNamesOfNothing: what has the name of a namespace and is none is passed by,
+// also if it becomes that between two looks. Nothing is opened that could wait.
+func TestNamesOfNothing(t *testing.T) {
+	needRoot(t)
+	ns := newNamespace(t)
+	dir := t.TempDir()
+	was := namedNamespaces
+	namedNamespaces = []string{dir + "/*"}
+	t.Cleanup(func() { namedNamespaces = was })
+	good := "/proc/self/fd/" + itoa(int(ns.Fd()))
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(unix.Mkfifo(path("fifo"), 0o600), os.Symlink("/dev/zero", path("device")), os.Symlink("/proc/self/ns/uts", path("uts")),
+		os.Mkdir(path("directory"), 0o700), os.WriteFile(path("file"), nil, 0o600), os.Symlink("nowhere", path("link")),
+		os.Symlink(good, path("good"))); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	seen := func() (found bool) {
+		walkNamespaces(nil, nil, func(n *namespace) (keep, more bool) {
+			found = found || n.inode == st.Ino
+			if n.pid == 0 && n.inode != st.Ino {
+				t.Errorf("%s is taken for a namespace", n.path)
+			}
+			return false, true
+		})
+		return found
+	}
+	done := make(chan bool)
+	go func() {
+		if !seen() {
+			t.Error("the namespace among them was not found")
+		}
+		// Now a FIFO and the namespace take turns under one name.
+		stop := make(chan struct{})
+		turned := make(chan struct{})
+		go func() {
+			defer close(turned)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_ = unix.Mkfifo(path(".fifo"), 0o600)
+				_ = os.Rename(path(".fifo"), path("good"))
+				_ = os.Symlink(good, path(".good"))
+				_ = os.Rename(path(".good"), path("good"))
+			}
+		}()
+		for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
+			seen()
+		}
+		close(stop)
+		<-turned
+		done <- true
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it hangs")
+	}
+}
