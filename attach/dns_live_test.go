@@ -6,28 +6,29 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // rooted is a guest with a process whose /etc/resolv.conf is file.
 func rooted(t *testing.T, ns *os.File) (g Guest, file string) {
 	t.Helper()
-	busybox, err := exec.LookPath("busybox")
+	busybox, err := program.Look("busybox")
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
 	file = filepath.Join(root, "etc/resolv.conf")
-	if out, err := exec.Command("sh", "-ec", "mkdir "+root+"/etc; cp "+busybox+" "+root+"/busybox; echo nameserver 10.0.0.1 > "+file).CombinedOutput(); err != nil {
+	if out, err := program.Command("sh", "-ec", "mkdir "+root+"/etc; cp "+busybox+" "+root+"/busybox; echo nameserver 10.0.0.1 > "+file).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	cmd := exec.Command("nsenter", "--net=/proc/self/fd/3", "--", "chroot", root, "/busybox", "sleep", "1000")
+	cmd := program.Command("nsenter", "--net=/proc/self/fd/3", "--", "chroot", root, "/busybox", "sleep", "1000")
 	cmd.ExtraFiles = []*os.File{ns}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

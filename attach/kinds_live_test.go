@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -92,7 +92,7 @@ func newHostFor(t *testing.T, needs string) *os.File {
 	if needs != "ovs" {
 		return newNamespace(t)
 	}
-	if _, err := exec.LookPath("ovs-vswitchd"); err != nil {
+	if _, err := program.Look("ovs-vswitchd"); err != nil {
 		testhost.Lacking(t, "ovs", err.Error())
 	}
 	h := testhost.New(t)
@@ -260,7 +260,7 @@ func detachKind(t *testing.T, g Guest, hostNS *os.File) {
 // inhabit gives a namespace a process, by which it can be found.
 func inhabit(t *testing.T, ns *os.File) {
 	t.Helper()
-	p := exec.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1000")
+	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1000")
 	p.ExtraFiles = []*os.File{ns}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

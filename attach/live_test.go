@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -68,7 +68,7 @@ func tryIn(ns *os.File, args ...string) (string, error) {
 
 // runWith runs a command that has the files as its descriptors from 3 on.
 func runWith(files []*os.File, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
+	cmd := program.Command(name, args...)
 	cmd.ExtraFiles = files
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -536,7 +536,7 @@ func TestGC(t *testing.T) {
 		t.Run(st.name, func(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
 			// gc finds the guest by its process.
-			p := exec.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "100")
+			p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "100")
 			p.ExtraFiles = []*os.File{guestNS}
 			if err := p.Start(); err != nil {
 				t.Fatal(err)
@@ -633,7 +633,7 @@ func TestGuestDiesAtEveryStep(t *testing.T) {
 // many steps were begun.
 func dieAtStep(t *testing.T, hostNS *os.File, n int) int {
 	t.Helper()
-	p := exec.Command("unshare", "--net", "sh", "-c", "echo ready; exec sleep 100")
+	p := program.Command("unshare", "--net", "sh", "-c", "echo ready; exec sleep 100")
 	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -755,7 +755,7 @@ func TestHostileGuest(t *testing.T) {
 	before := snapshot(t, hostNS)
 	ctx, cancel := context.WithTimeout(context.Background(), for_)
 	defer cancel()
-	attacker := exec.CommandContext(ctx, "nsenter", "--net=/proc/self/fd/3", "sh", "-c", `while :; do
+	attacker := program.CommandContext(ctx, "nsenter", "--net=/proc/self/fd/3", "sh", "-c", `while :; do
 for c in "name eth9" "alias gopipework" "down" "mtu 600" "netns /proc/self/fd/4" "group 0" "address 02:00:00:00:00:66"; do
 ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev eth1; done >/dev/null 2>&1`)
 	attacker.ExtraFiles = []*os.File{guestNS, elsewhere}

@@ -15,6 +15,8 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // TestLock: the lock of one guest excludes, ends in a timeout that says where to
@@ -71,7 +73,7 @@ func TestLockOfItself(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := newNamespace(t), newNamespace(t)
 	l := &lock{ns: guestNS}
-	cmd := exec.Command("nsenter", "--net=/proc/self/fd/3", os.Args[0], l.address(), (&lock{ns: hostNS}).address())
+	cmd := program.Command("nsenter", "--net=/proc/self/fd/3", os.Args[0], l.address(), (&lock{ns: hostNS}).address())
 	cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_HOLD=1")
 	cmd.ExtraFiles = []*os.File{guestNS}
 	holdStarted(t, cmd)
@@ -100,7 +102,7 @@ func TestLockElsewhere(t *testing.T) {
 	hostNS, otherNS, guestNS := newNamespace(t), newNamespace(t), newNamespace(t)
 	take := &lock{host: connect(t, hostNS), ns: reopened(t, guestNS)}
 	for name, from := range map[string]*os.File{"another mount namespace": hostNS, "another host": otherNS} {
-		cmd := exec.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run && exec "+os.Args[0])
+		cmd := program.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run && exec "+os.Args[0])
 		cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_HOLD=2")
 		cmd.ExtraFiles = []*os.File{guestNS, from}
 		holdStarted(t, cmd)

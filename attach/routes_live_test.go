@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/fault"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // sourceRouted is the stage with all that this file is about.
@@ -30,7 +31,7 @@ func TestKilledReplies(t *testing.T) {
 	st := sourceRouted(t)
 	hostNS, guestNS := st.ready(t)
 	// gc finds the guest by its process.
-	p := exec.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "100")
+	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "100")
 	p.ExtraFiles = []*os.File{guestNS}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

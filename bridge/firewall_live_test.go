@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -29,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -102,7 +102,7 @@ func (h *fwHost) unsupported(feature, why string) {
 // tool runs an iptables program in the host.
 func (h *fwHost) tool(stdin, name string, args ...string) string {
 	h.Helper()
-	cmd := exec.Command(name, args...)
+	cmd := program.Command(name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -123,7 +123,7 @@ func (h *fwHost) iptables(family Family, backend Backend) string {
 	if backend == NFT {
 		h.needNFT()
 	} else {
-		probe := exec.Command(path, "-S", "FORWARD")
+		probe := program.Command(path, "-S", "FORWARD")
 		out, err := probe.CombinedOutput()
 		if _, statErr := os.Stat("/proc/thread-self/net/ip_tables_names"); err != nil && errors.Is(statErr, fs.ErrNotExist) {
 			h.unsupported("iptables-legacy", string(out))

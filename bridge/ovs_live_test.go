@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -42,7 +42,7 @@ func needOVS(t *testing.T) {
 	t.Helper()
 	host.NeedRoot(t)
 	for _, name := range []string{"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"} {
-		if _, err := exec.LookPath(name); err != nil {
+		if _, err := program.Look(name); err != nil {
 			host.Lacking(t, "ovs", err.Error())
 		}
 	}

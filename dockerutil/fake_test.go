@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // The ID of the container that the fake engine knows as web, and another.
@@ -66,7 +68,7 @@ func wantFault(t *testing.T, err error, code fault.Code) {
 // anybody but root takes a user namespace.
 func startGuest(t *testing.T) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("sleep", "60")
+	cmd := program.Command("sleep", "60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -69,7 +70,7 @@ func must(t *testing.T, name string, args ...string) string {
 func try(name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := program.CommandContext(ctx, name, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second // what it leaves running may hold its output
@@ -85,7 +86,7 @@ func try(name string, args ...string) (string, error) {
 func background(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	var said bytes.Buffer
-	cmd := exec.Command(name, args...)
+	cmd := program.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = io.Discard, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: 0}
 	cmd.WaitDelay = time.Second

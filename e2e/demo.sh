@@ -43,6 +43,7 @@ if [[ ${1:-} != inside ]]; then
 		done
 		[[ -z $made ]] || rmdir "$made"
 	}
+	./e2e/install.sh --links "$dir/programs"
 	CGO_ENABLED=0 go build -trimpath -o "$dir/bin/gopipework" ./cmd/gopipework
 	unshare --net --mount --propagation slave --pid --fork --kill-child --mount-proc \
 		"$BASH" "$PWD/e2e/demo.sh" inside "$dir" "${@:-${sections[@]}}" </dev/null
@@ -57,7 +58,8 @@ trap 'exit 143' TERM
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /etc/docker
 ip link set lo up
-export PATH=$dir/bin:$PATH DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir
+. ./e2e/program/only.sh "$dir/bin:$dir/programs"
+export DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir
 cd "$dir"
 
 title() { printf '\n== %s\n' "$*"; }

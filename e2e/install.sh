@@ -1,61 +1,78 @@
 #!/bin/bash
 # Installs what the tests, the demo and the bench need and this machine lacks:
-# Debian and Ubuntu packages, and only for commands that are not there. Words on
-# its line ask for more: engines, kernels.
+# Debian packages, and only for programs that are not there. Which ones is written
+# in program/programs.txt.
+#
+#	install.sh WORD...             for what the words ask: engines, kernels, race
+#	install.sh --links DIR WORD... links to the programs, and to no others, in DIR
 set -euo pipefail
 
-declare -A package=(
-	[dockerd]=docker.io [containerd]=containerd [runc]=runc
-	[iptables]=iptables [ip]=iproute2 [bridge]=iproute2 [tc]=iproute2 [ss]=iproute2
-	[busybox]=busybox-static [nsenter]=util-linux [unshare]=util-linux [setpriv]=util-linux
-	[ps]=procps [modprobe]=kmod [grep]=grep [sed]=sed
-)
+links=
+if [[ ${1:-} == --links ]]; then
+	links=$2
+	shift 2
+fi
+words=" given base $* "
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# What only some need: the engines and the Open vSwitch of the tests, the kernel of
-# make kernels.
-for extra in "$@"; do
-	case $extra in
-	engines) package+=([podman]=podman [lxc-create]=lxc [systemd-nspawn]=systemd-container [dbus-daemon]=dbus [newuidmap]=uidmap [ovs-vswitchd]=openvswitch-switch [iperf3]=iperf3
-		[dnsmasq]=dnsmasq-base [radvd]=radvd [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [dhcpcd]=dhcpcd5) ;;
-	kernels) package+=([linux.uml]=user-mode-linux [tcc]=tcc [depmod]=kmod [ovs-vswitchd]=openvswitch-switch) ;;
-	esac
-done
+# What is asked for, a program a line: "package program".
+mapfile -t wanted < <(while read -r who package programs; do
+	[[ $who != '#'* && $words == *" $who "* ]] || continue
+	for program in $programs; do echo "$package $program"; done
+done <"$(dirname "${BASH_SOURCE[0]}")/program/programs.txt")
 
-install_packages() {
-	export DEBIAN_FRONTEND=noninteractive
-	# A package that brings a daemon starts it; ours run on hosts of their own.
-	local policy=/usr/sbin/policy-rc.d
-	if [[ ! -e $policy ]]; then
-		trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-		printf '#!/bin/sh\nexit 101\n' >$policy
-		chmod +x $policy
-	fi
-	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" </dev/null
+there() {
+	if [[ $1 == /* ]]; then [[ -e $1 ]]; else command -v "$1" >/dev/null; fi
 }
 
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-missing=()
-for command in "${!package[@]}"; do
-	command -v "$command" >/dev/null || missing+=("${package[$command]}")
+if [[ -n $links ]]; then
+	mkdir -p "$links"
+	for line in "${wanted[@]}"; do
+		program=${line#* }
+		[[ $program == /* ]] || ! there "$program" || ln -sf "$(type -P "$program")" "$links/$program"
+	done
+	# dash cannot be told what to say of a program that is not there (only.sh).
+	ln -sf "$(type -P bash)" "$links/sh"
+	exit
+fi
+
+# missing lists the packages of the programs that are not there.
+missing() {
+	local line
+	for line in "${wanted[@]}"; do
+		there "${line#* }" || echo "${line% *}"
+	done | sort -u
+}
+
+mapfile -t packages < <(missing)
+((${#packages[@]} > 0)) || exit 0
+echo "installing: ${packages[*]}"
+if [[ $(id -u) != 0 ]]; then
+	echo "this needs root" >&2
+	exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "no apt-get here: install these by hand" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+# A package that brings a daemon starts it; ours run on hosts of their own.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod +x $policy
+fi
+apt-get update -qq
+# Releases cut some packages differently: the first one of a|b that this one has.
+for i in "${!packages[@]}"; do
+	for package in ${packages[i]//|/ }; do
+		packages[i]=$package
+		[[ -z $(apt-cache madison "$package") ]] || break
+	done
 done
-# The client is a package of its own on newer releases.
-if ! command -v docker >/dev/null; then
-	missing+=(docker.io)
-fi
-if ((${#missing[@]} > 0)); then
-	mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
-	echo "installing: ${missing[*]}"
-	if [[ $(id -u) != 0 ]]; then
-		echo "this needs root" >&2
-		exit 1
-	fi
-	if ! command -v apt-get >/dev/null; then
-		echo "no apt-get here: install these by hand" >&2
-		exit 1
-	fi
-	install_packages "${missing[@]}"
-fi
-if ! command -v docker >/dev/null; then
-	install_packages docker-cli
-fi
+apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${packages[@]}" </dev/null
+hash -r
+for line in "${wanted[@]}"; do
+	there "${line#* }" || { echo "package ${line% *} does not bring ${line#* }: mend e2e/program/programs.txt" >&2; exit 1; }
+done

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // bin holds the program as it is shipped.
@@ -95,7 +96,7 @@ func need(t *testing.T, what ...string) {
 			}
 		}
 		for _, c := range requirements[w] {
-			if _, err := exec.LookPath(c); err != nil {
+			if _, err := program.Look(c); err != nil {
 				missing = err.Error()
 			}
 		}
@@ -514,7 +515,7 @@ func command(name string, args ...string) *exec.Cmd {
 	if name == "gopipework" {
 		name = filepath.Join(bin, name)
 	}
-	cmd := exec.Command(name, args...)
-	cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + bin}
+	cmd := program.Command(name, args...)
+	cmd.Env = append(program.Env(bin), "LC_ALL=C", "HOME="+bin)
 	return cmd
 }

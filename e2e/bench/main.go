@@ -13,7 +13,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 func main() {
@@ -114,7 +114,7 @@ func (b *bench) command(stdin string, args ...string) error {
 			break
 		}
 	}
-	cmd := exec.Command(path, args[1:]...)
+	cmd := program.Command(path, args[1:]...)
 	cmd.Env = b.env
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()

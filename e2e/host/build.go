@@ -5,10 +5,11 @@ package host
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // Scratch makes a directory that goes when remove is called, or when this
@@ -22,7 +23,7 @@ func Scratch() (dir string, remove func(), err error) {
 		return "", nil, err
 	}
 	// Its input ends with us.
-	broom := exec.Command("sh", "-c", `cat >/dev/null; rm -rf "$1"`, "sh", dir)
+	broom := program.Command("sh", "-c", `cat >/dev/null; rm -rf "$1"`, "sh", dir)
 	broom.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	in, err := broom.StdinPipe()
 	if err != nil {
@@ -36,12 +37,12 @@ func Scratch() (dir string, remove func(), err error) {
 
 // Build builds the program into dir, as make build does: one static file.
 func Build(dir string) (binary string, err error) {
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := program.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
 	binary = filepath.Join(dir, "gopipework")
-	cmd := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/gopipework")
+	cmd := program.Command("go", "build", "-tags", "urfave_cli_no_docs", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/gopipework")
 	cmd.Dir = strings.TrimSpace(string(root))
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

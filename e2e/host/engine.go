@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // Image is the one image the engine has: busybox, and a page in /www.
@@ -135,7 +137,7 @@ func (e *Engine) PID(container string) (int, error) {
 
 // image is a tar of a root file system with a static busybox.
 func image() ([]byte, error) {
-	path, err := exec.LookPath("busybox")
+	path, err := program.Look("busybox")
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +145,7 @@ func image() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	applets, err := exec.Command(path, "--list").Output()
+	applets, err := program.Command(path, "--list").Output()
 	if err != nil {
 		return nil, err
 	}

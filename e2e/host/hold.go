@@ -8,13 +8,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // holdVariable in the environment makes this program a host's holder; its
@@ -74,7 +75,7 @@ func setUp() (undo func(), err error) {
 	}
 	// The first named namespace leaves a mount: have it now, before anybody looks.
 	for _, line := range []string{"link set lo up", "netns add first", "netns delete first"} {
-		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+		if out, err := program.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
 			return undo, fmt.Errorf("ip %s: %w: %s", line, err, out)
 		}
 	}

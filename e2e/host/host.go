@@ -30,10 +30,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // A Host is one machine to play with. It is not the machine the program runs
@@ -60,7 +63,7 @@ func Start() (*Host, error) {
 		return nil, err
 	}
 	h := &Host{Dir: dir}
-	h.holder = exec.Command("/proc/self/exe")
+	h.holder = program.Command("/proc/self/exe")
 	h.holder.Env = append(os.Environ(), holdVariable+"="+dir)
 	h.holder.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
@@ -117,14 +120,14 @@ func (h *Host) Setenv(name, value string) {
 // Command prepares a command on the host. The process it starts is the
 // command itself, so that a signal reaches it.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	if !slices.ContainsFunc(filepath.SplitList(h.Path), func(dir string) bool { return exists(filepath.Join(dir, name)) }) {
+		program.Check(name)
+	}
 	ns := "/proc/" + strconv.Itoa(h.holder.Process.Pid) + "/ns/"
 	args = append([]string{"--net=" + ns + "net", "--mount=" + ns + "mnt", "--wd=/", "--", name}, args...)
-	cmd := exec.CommandContext(ctx, "nsenter", args...)
-	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	if h.Path != "" {
-		path = h.Path + ":" + path
-	}
-	cmd.Env = append([]string{"PATH=" + path, "HOME=" + h.Dir, "LC_ALL=C", "DOCKER_CONFIG=" + h.Dir}, h.env...)
+	cmd := program.CommandContext(ctx, "nsenter", args...)
+	cmd.Env = append(program.Env(h.Path), "HOME="+h.Dir, "LC_ALL=C", "DOCKER_CONFIG="+h.Dir)
+	cmd.Env = append(cmd.Env, h.env...)
 	cmd.WaitDelay = 2 * time.Second
 	return cmd
 }

@@ -5,10 +5,11 @@ package host
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // peakArgument makes this program run another one and report its memory.
@@ -43,7 +44,7 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 }
 
 func peak(args []string) (code int) {
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := program.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	_ = cmd.Run()
 	if cmd.ProcessState == nil {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // A Place is where a container runtime is started: a Host, or the Machine.
@@ -26,7 +28,7 @@ type Machine struct{}
 
 // Command prepares a command.
 func (Machine) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := program.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = time.Second // what it leaves running may hold its output
 	return cmd
 }
@@ -118,7 +120,7 @@ func Rootfs(dir string) error {
 			return err
 		}
 	}
-	path, err := exec.LookPath("busybox")
+	path, err := program.Look("busybox")
 	if err != nil {
 		return err
 	}

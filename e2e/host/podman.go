@@ -4,9 +4,10 @@ package host
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // A Podman keeps everything it has in a directory of its own.
@@ -40,7 +41,7 @@ func (h *Host) StartPodman() (*Podman, error) {
 // may not be above the caller's own.
 func NewPodman(place Place, dir, group string) (*Podman, error) {
 	runtime := "crun"
-	if _, err := exec.LookPath("runc"); err == nil {
+	if _, err := program.Look("runc"); err == nil {
 		runtime = "runc" // crun refuses a hybrid of cgroups v1 and v2
 	}
 	p := &Podman{place: place, dir: dir, group: group, Env: []string{

@@ -3,13 +3,13 @@ package rtnl
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,7 +63,7 @@ func newSpace(t testing.TB) space {
 // sh runs shell commands in the namespace and returns what they print.
 func (s space) sh(script string) string {
 	s.t.Helper()
-	cmd := exec.Command("nsenter", "--net=/proc/self/fd/3", "sh", "-ec", script)
+	cmd := program.Command("nsenter", "--net=/proc/self/fd/3", "sh", "-ec", script)
 	cmd.ExtraFiles = []*os.File{s.ns}
 	out, err := cmd.CombinedOutput()
 	if err != nil {

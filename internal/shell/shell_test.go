@@ -1,9 +1,10 @@
 package shell
 
 import (
-	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // FuzzQuote: a real shell reads back what was quoted.
@@ -15,7 +16,7 @@ func FuzzQuote(f *testing.F) {
 		if strings.Contains(w, "\x00") {
 			return // no argument can hold it
 		}
-		out, err := exec.Command("sh", "-c", "printf '<%s>' "+Quote(w)).CombinedOutput()
+		out, err := program.Command("sh", "-c", "printf '<%s>' "+Quote(w)).CombinedOutput()
 		if err != nil || string(out) != "<"+w+">" {
 			t.Errorf("Quote(%q) = %s, which a shell reads as %s, %v", w, Quote(w), out, err)
 		}
