@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // The demo sees what it says, in the order of the talk, and leaves nothing.
@@ -53,7 +55,7 @@ func demo(t *testing.T, sections ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", append([]string{"demo.sh"}, sections...)...)
+	cmd := program.CommandContext(ctx, "bash", append([]string{"demo.sh"}, sections...)...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	return string(out), err
