@@ -85,9 +85,10 @@ grep -s . /proc/sys/net/ipv*/conf/all/* /proc/sys/net/ipv*/conf/default/* /proc/
 	return volatile.ReplaceAllString(out, "")
 }
 
-// volatile are clocks and counters, whether an address is still tentative, and the
+// volatile are clocks and counters (iproute2 6.15 prints how many neighbours a
+// bridge has learned), whether an address is still tentative, and the
 // queueing discipline that a link gets when it is first set up.
-var volatile = regexp.MustCompile(`(?m) ?(valid_lft|preferred_lft|\w+_timer|qdisc) +\S+| tentative|\[\d+:\d+\]|^#.*$|.*stable_secret.*`)
+var volatile = regexp.MustCompile(`(?m) ?(valid_lft|preferred_lft|\w+_timer|qdisc|fdb_n_learned) +\S+| tentative|\[\d+:\d+\]|^#.*$|.*stable_secret.*`)
 
 func docker(ns *os.File, pid int) Guest {
 	var st unix.Stat_t

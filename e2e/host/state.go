@@ -167,7 +167,7 @@ func prune(v any) {
 		for k, x := range v {
 			switch {
 			case strings.HasSuffix(k, "_timer"), strings.HasPrefix(k, "topology_change"),
-				k == "valid_life_time", k == "preferred_life_time", k == "tentative", k == "config_pending":
+				k == "fdb_n_learned", k == "seed", k == "valid_life_time", k == "preferred_life_time", k == "tentative", k == "config_pending":
 				delete(v, k)
 			default:
 				prune(x)
