@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -198,13 +199,16 @@ func TestShapeUnsupported(t *testing.T) {
 	sameSoon(t, "host and guest", before, func() string { return inventory(t, hostNS) + inventory(t, guestNS) })
 }
 
+// seed is netem's own, at random; newer versions of tc print it.
+var seed = regexp.MustCompile(` seed \d+`)
+
 // queues are the qdiscs that somebody made.
 func queues(t *testing.T, ns *os.File) string {
 	t.Helper()
 	var b strings.Builder
 	for line := range strings.Lines(in(t, ns, "tc", "qdisc", "show")) {
 		if !strings.Contains(line, " 0: ") {
-			fmt.Fprint(&b, line)
+			fmt.Fprint(&b, seed.ReplaceAllString(line, ""))
 		}
 	}
 	return b.String()
