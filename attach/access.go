@@ -129,7 +129,7 @@ func (b *builder) hostAccess() {
 	default:
 		name, known = l.Name, l.Index
 		if !l.Up {
-			b.add(setLink{name: name, set: rtnl.Change{Up: true}, down: true})
+			b.add(raiseLink{name})
 		}
 	}
 	for _, a := range b.given(false) {
@@ -221,12 +221,15 @@ func (s addAccess) undo(_ context.Context, m *machine) error {
 	if err != nil || len(routes) > 0 {
 		return explain("look at routes by", s.name, err)
 	}
+	if used, err := m.used(m.index[end{host, s.name}]); err != nil || used {
+		return err
+	}
 	return s.clean(m)
 }
 
 func (s addAccess) clean(m *machine) error {
 	l, err := m.sides[host].LinkByName(s.name)
-	if err == nil {
+	if err == nil && isOurs(l) {
 		err = m.sides[host].DelLink(l.Index)
 	}
 	return ignoreAbsent("delete macvlan", s.name, err)

@@ -78,6 +78,18 @@ func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *
 	})
 }
 
+// need adds the addresses of a guest's links on the parent, but for those that go.
+func (w *Way) need(ours []Pair, going map[int]bool) {
+	for _, c := range ours {
+		if c.Child == nil || c.Child.Peer != w.Peer || going[c.Child.Index] {
+			continue
+		}
+		for _, p := range c.Interface.Addresses {
+			w.Needed = append(w.Needed, p.Addr())
+		}
+	}
+}
+
 // stale returns the routes that nobody needs: those to addresses that go and, if
 // all others are known, to those that nobody has.
 func (w Way) stale(going []netip.Addr) (out []rtnl.Route) {
@@ -130,18 +142,15 @@ func (d *detacher) access() {
 		var going []netip.Addr
 		concerned := false
 		for _, c := range d.f.Ours {
-			if c.Child == nil || c.Child.Peer != w.Peer {
+			if c.Child == nil || c.Child.Peer != w.Peer || !d.inners[c.Child.Index] {
 				continue
 			}
 			for _, p := range c.Interface.Addresses {
-				if d.inners[c.Child.Index] {
-					going = append(going, p.Addr())
-				} else {
-					w.Needed = append(w.Needed, p.Addr())
-				}
+				going = append(going, p.Addr())
 			}
-			concerned = concerned || d.inners[c.Child.Index]
+			concerned = true
 		}
+		w.need(d.f.Ours, d.inners)
 		if !concerned {
 			continue
 		}

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -47,8 +48,9 @@ type Result struct {
 	Warnings    []string
 }
 
-func (p Plan) result() Result {
-	return Result{Attachments: p.Attachments, Changed: len(p.Steps) > 0, Steps: p.Commands(), Warnings: p.Warnings}
+// result is what the plan came to; more are warnings of its steps.
+func (p Plan) result(more ...string) Result {
+	return Result{Attachments: p.Attachments, Changed: len(p.Steps) > 0, Steps: p.Commands(), Warnings: append(slices.Clip(p.Warnings), more...)}
 }
 
 // Attach gives the guest one more interface, as s asks. hostNS is the
@@ -75,11 +77,10 @@ func Attach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) 
 	if err := p.apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
-	p.Warnings = append(p.Warnings, m.warnings...)
 	if s.From.Kind != FromLine {
 		p.Attachments[0].given(m.sides[guest])
 	}
-	return p.result(), nil
+	return p.result(m.warnings...), nil
 }
 
 // given fills in the addresses that a server or a router has given. They are

@@ -110,7 +110,7 @@ func (childPlug) join(b *builder) {
 	if parent := b.f.Base; parent != nil && b.kind != KindDummy {
 		c.parent = parent.Name
 		if !parent.Up {
-			b.add(setLink{name: parent.Name, set: rtnl.Change{Up: true}, down: true})
+			b.add(raiseLink{parent.Name})
 		}
 		if b.onTagged() {
 			c.parent = b.tagged()

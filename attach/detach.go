@@ -48,6 +48,8 @@ type DetachFacts struct {
 	HostNS  int                  // id of the host's namespace in the guest's
 
 	ResolvChanged bool // by somebody else since
+
+	Emptied Emptied // looked at only if nothing is left of what is chosen, or all of it is chosen
 }
 
 // Pair is one of ours, described and by its end on the host; or, where it has
@@ -104,11 +106,15 @@ func Detach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Op
 	if err != nil {
 		return Result{}, m.cause(ctx, err)
 	}
+	if err := observeEmptied(ctx, m, sel, &f); err != nil {
+		return Result{}, m.cause(ctx, err)
+	}
 	p, err := BuildDetach(sel, f)
 	if err != nil || opt.DryRun {
 		return p.result(), err
 	}
-	return p.result(), p.remove(ctx, m, opt.tell)
+	err = p.remove(ctx, m, opt.tell)
+	return p.result(m.warnings...), err
 }
 
 func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {

@@ -30,7 +30,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 		d.plan.Attachments = append(d.plan.Attachments, c.Attachment)
 		d.take(c)
 	}
-	if sel.All {
+	if sel.All || len(chosen) == 0 {
 		d.inbounds(f.Left...)
 	}
 	d.access()
@@ -42,6 +42,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	}
 	d.remaining(chosen)
 	d.restoreDNS()
+	d.emptied()
 	d.plan.Steps = slices.Concat(d.first, d.plan.Steps, d.links, d.last)
 	return d.plan, nil
 }

@@ -149,6 +149,8 @@ func (p place) release(ctx context.Context, m *machine, inner string) error {
 	return releaseLease{p, inner, p.index(m, inner)}.do(ctx, m)
 }
 
+func (s getLease) left() string { return releaseLease{inner: s.inner}.left() }
+
 func (s getLease) String() string {
 	w := "# get an address for " + s.inner + " from a DHCP server, and keep its lease"
 	if o := s.options.String(); o != "" {
@@ -194,6 +196,10 @@ func (s releaseLease) do(ctx context.Context, m *machine) error {
 }
 
 func (s releaseLease) undo(context.Context, *machine) error { return nil }
+
+func (s releaseLease) left() string {
+	return "the lease of " + s.inner + ", which a DHCP server has given"
+}
 
 func (s releaseLease) String() string {
 	return "# give the lease of " + s.inner + " back to its DHCP server"

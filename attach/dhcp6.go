@@ -43,6 +43,8 @@ func (s getLease6) do(ctx context.Context, m *machine) error {
 
 func (s getLease6) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }
 
+func (s getLease6) left() string { return releaseLease{inner: s.inner}.left() }
+
 func (s getLease6) String() string {
 	w := "# get an address for " + s.inner + " from a DHCPv6 server, and keep its lease"
 	if o := s.options.String(); o != "" {

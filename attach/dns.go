@@ -2,11 +2,14 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
@@ -88,7 +91,7 @@ func (b *builder) checkDNS() error {
 // half made, to be put back.
 func (b *builder) clearDNS() {
 	if b.dnsLeft() {
-		b.add(restoreDNS{b.place, *b.f.Resolv})
+		b.add(restoreDNS{place: b.place, note: *b.f.Resolv, gently: b.DNS.IsZero()})
 	}
 }
 
@@ -135,7 +138,7 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 	if n.GuestNS, err = s.kernel(m).Cookie(); err != nil {
 		return explain("read the namespace of", g.Name, err)
 	}
-	return m.within(ctx, func() error {
+	return m.within(ctx, s, func(begin func() error) error {
 		f, err := openResolv(g, true)
 		if err != nil {
 			return err
@@ -145,6 +148,9 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 			return explain("read", "/etc/resolv.conf of "+g.Name, err)
 		}
 		n.After = resolv(n.Before, servers, search)
+		if err := begin(); err != nil {
+			return err
+		}
 		if err := n.save(); err != nil {
 			return err
 		}
@@ -168,8 +174,10 @@ func (s writeDNS) undo(ctx context.Context, m *machine) error {
 	if err != nil || n == nil {
 		return err
 	}
-	return restoreDNS{s.place, *n}.do(ctx, m)
+	return restoreDNS{place: s.place, note: *n}.do(ctx, m)
 }
+
+func (s writeDNS) left() string { return "the name servers in the guest's /etc/resolv.conf" }
 
 func (s writeDNS) String() string {
 	if s.dns.FromDHCP {
@@ -187,23 +195,41 @@ func searchOf(l lease.Lease) []string {
 }
 
 // restoreDNS puts back what was in the guest's file, unless somebody has
-// written to it since.
+// written to it since. If it cannot, the note of what was there is kept.
 type restoreDNS struct {
 	place
-	note resolvNote
+	note   resolvNote
+	gently bool // that it cannot is a warning
 }
 
 func (s restoreDNS) do(ctx context.Context, m *machine) error {
-	return m.within(ctx, func() error {
-		if same := s.note.written(m.guests[s.side], true); same != nil {
-			err := overwrite(same, s.note.Before)
-			same.Close()
-			if err != nil {
+	err := m.within(ctx, s, func(begin func() error) error {
+		f, err := s.note.written(m.guests[s.side], true)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			defer f.Close()
+		}
+		if err := begin(); err != nil {
+			return err
+		}
+		if f != nil {
+			if err := overwrite(f, s.note.Before); err != nil {
 				return explain("write", "/etc/resolv.conf of "+m.guests[s.side].Name, err)
 			}
 		}
 		return s.note.forget()
 	})
+	if err == nil || !s.gently {
+		return err
+	}
+	m.warn(fmt.Sprintf("%v: it still has the name servers that were written there for %s", err, s.note.IfName))
+	return nil
+}
+
+func (s restoreDNS) left() string {
+	return "the name servers that were written into the guest's /etc/resolv.conf for " + s.note.IfName
 }
 
 func (s restoreDNS) undo(context.Context, *machine) error { return nil }
@@ -222,7 +248,7 @@ func (d *detacher) restoreDNS() {
 	if d.f.ResolvChanged {
 		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.f.Guest.Name))
 	}
-	d.last = append(d.last, restoreDNS{place{guest, d.f.Guest.enter()}, *n})
+	d.last = append(d.last, restoreDNS{place: place{guest, d.f.Guest.enter()}, note: *n})
 }
 
 // observeResolv looks at what was written into the guest's file.
@@ -234,12 +260,14 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 	if f.Resolv, err = resolvNoteOf(cookie); err != nil || f.Resolv == nil {
 		return err
 	}
-	f.ResolvChanged = true // a file system that does not answer is another one
-	_ = m.within(ctx, func() error {
-		same := f.Resolv.written(m.guests[guest], false)
+	// That it cannot be read is for the step to say.
+	_ = m.within(ctx, nil, func(begin func() error) error {
+		same, err := f.Resolv.written(m.guests[guest], false)
 		if same != nil {
 			same.Close()
-			f.ResolvChanged = false
+		}
+		if begin() == nil {
+			f.ResolvChanged = same == nil && err == nil
 		}
 		return nil
 	})
@@ -247,17 +275,47 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 }
 
 // within waits for do, which is about files of a guest, as long as the run may
-// take: what a guest has mounted there need not answer.
-func (m *machine) within(ctx context.Context, do func() error) error {
+// take: what a guest has mounted there need not answer. do calls begin before its
+// first change, and gives up if that refuses; once it has begun it is waited for,
+// so that nothing is written behind the back of who takes it back. s is what to
+// name if even that takes too long.
+func (m *machine) within(ctx context.Context, s Step, do func(begin func() error) error) error {
+	unanswered := fault.New(fault.Timeout, "open", "/etc/resolv.conf of "+m.guests[guest].Name, "its file system does not answer")
+	var mu sync.Mutex
+	begun, over := false, false
+	begin := func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return unanswered
+		}
+		begun = true
+		return nil
+	}
 	done := make(chan error, 1)
-	go func() { done <- do() }()
+	go func() { done <- do(begin) }()
 	ctx, cancel := context.WithTimeoutCause(ctx, undoTimeout, os.ErrDeadlineExceeded)
 	defer cancel()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return fault.New(fault.Timeout, "open", "/etc/resolv.conf of "+m.guests[guest].Name, "its file system does not answer")
+	}
+	mu.Lock()
+	over = true
+	wait := begun
+	mu.Unlock()
+	if !wait {
+		return unanswered
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(undoTimeout):
+		if s == nil {
+			return unanswered
+		}
+		return withResidue(unanswered, errors.New("it may yet be written"), []Step{s})
 	}
 }
 

@@ -70,10 +70,11 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	if opt.DryRun {
 		return p.result(), nil
 	}
-	if err := p.remove(ctx, m, opt.tell); err != nil {
-		return p.result(), err
+	err = p.remove(ctx, m, opt.tell)
+	if err == nil {
+		err = WakeKeepers(ctx)
 	}
-	return p.result(), WakeKeepers(ctx)
+	return p.result(m.warnings...), err
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links

@@ -99,6 +99,8 @@ func (s runClient) undo(_ context.Context, m *machine) error {
 	return endClient{s.place, s.inner, s.ask.Client, s.index(m, s.inner)}.end(m)
 }
 
+func (s runClient) left() string { return endClient{client: s.ask.Client, inner: s.inner}.left() }
+
 func (s runClient) String() string {
 	w := "# run " + s.ask.Client + " of the host for " + s.inner
 	if len(s.ask.Options) > 0 {
@@ -133,6 +135,8 @@ func (s endClient) end(m *machine) error {
 }
 
 func (s endClient) undo(context.Context, *machine) error { return nil }
+
+func (s endClient) left() string { return s.client + ", which keeps the lease of " + s.inner }
 
 func (s endClient) String() string {
 	return "# have " + s.client + " give the lease of " + s.inner + " back, and end it"

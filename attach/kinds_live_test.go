@@ -258,7 +258,7 @@ func detachKind(t *testing.T, g Guest, hostNS *os.File) {
 }
 
 // inhabit gives a namespace a process, by which it can be found.
-func inhabit(t *testing.T, ns *os.File) {
+func inhabit(t *testing.T, ns *os.File) (pid int) {
 	t.Helper()
 	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1000")
 	p.ExtraFiles = []*os.File{ns}
@@ -273,10 +273,11 @@ func inhabit(t *testing.T, ns *os.File) {
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		var now unix.Stat_t
 		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.Process.Pid), &now) == nil && now.Ino == st.Ino {
-			return
+			return p.Process.Pid
 		}
 	}
 	t.Fatal("nsenter did not enter")
+	return 0
 }
 
 // inventory is what a kind could leave behind: links, addresses and routes, read

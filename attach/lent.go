@@ -153,6 +153,10 @@ type forgetLoan struct{ loan Loan }
 
 func (s forgetLoan) do(context.Context, *machine) error   { return s.loan.forget() }
 func (s forgetLoan) undo(context.Context, *machine) error { return s.loan.save() }
+func (s forgetLoan) left() string {
+	return "the note in " + runDir + " of what " + s.loan.Card.Name + " was like"
+}
+
 func (s forgetLoan) String() string {
 	return "# " + s.loan.Card.Name + " has gone with " + s.loan.To.Name + ": forget what it was like"
 }

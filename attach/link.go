@@ -105,7 +105,7 @@ func Link(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, opt
 	if err := p.apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
-	return p.result(), nil
+	return p.result(m.warnings...), nil
 }
 
 // linkSides are the sides of the two ends.

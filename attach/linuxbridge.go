@@ -8,7 +8,6 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
@@ -86,7 +85,7 @@ func (b *builder) bridge() {
 		b.add(setLink{name: br.Name, set: br.Finish()})
 		b.add(ignoreRouters{br.Name})
 	case !found.Up:
-		b.add(setLink{name: br.Name, set: rtnl.Change{Up: true}, down: true})
+		b.add(raiseLink{br.Name})
 	}
 	if found := b.f.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && b.vlan.IsZero() {
 		b.warn("%s filters VLANs and has no default one: it drops what is not tagged", found.Name)
@@ -142,13 +141,8 @@ func (s addBridge) do(_ context.Context, m *machine) error {
 // undo leaves the bridge to whoever has come to use it meanwhile.
 func (s addBridge) undo(_ context.Context, m *machine) error {
 	i := m.index[end{host, s.Name}]
-	ports, err := m.sides[host].Ports(i)
-	if err != nil || len(ports) > 0 {
-		return explain("list ports of", s.Name, err)
-	}
-	addrs, err := m.sides[host].Addrs()
-	if err != nil || inUse(i, addrs) {
-		return explain("read addresses of", s.Name, err)
+	if used, err := m.used(i); err != nil || used {
+		return err
 	}
 	return ignoreAbsent("delete bridge", s.Name, m.sides[host].DelLink(i))
 }

@@ -100,6 +100,8 @@ type machine struct {
 	warnings []string     // of what a step has met
 	hostLock *lock
 	locks    []*lock // of the guests
+
+	usesBefore map[end]map[string]bool // of links that steps have set up
 }
 
 // end names a link on a side.
@@ -113,7 +115,7 @@ type end struct {
 // waiting, and among two of them in the order of their inodes, so that no two
 // runs wait for each other.
 func open(ctx context.Context, hostNS *os.File, guests ...Guest) (*machine, error) {
-	m := &machine{hostNS: hostNS, index: map[end]int{}, hostLock: &lock{}}
+	m := &machine{hostNS: hostNS, index: map[end]int{}, usesBefore: map[end]map[string]bool{}, hostLock: &lock{}}
 	for i, g := range guests {
 		g.GuestInfo = g.short()
 		m.guests[guest+side(i)] = g

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/gopipework/gopipework/bridge"
@@ -135,9 +136,14 @@ func (s addOVSBridge) undo(ctx context.Context, m *machine) error {
 	if o.err != nil || !ok || len(now.Ports) > 0 {
 		return o.err
 	}
-	used, err := ovsInUse(m.sides[host], bridge.OVS{Bridges: []bridge.OVSBridge{now}})
-	if err != nil || used[s.Name] {
-		return err
+	if l := o.byName(m.sides[host], s.Name); l != nil {
+		// Its own port, a link of the kernel's, is a port of the datapath.
+		if used, err := m.usedBut(l.Index, fmt.Sprint("master ", l.Master)); err != nil || used {
+			return err
+		}
+	}
+	if o.err != nil {
+		return o.err
 	}
 	return m.sides[host].Run(func() error { return s.Delete(ctx) })
 }

@@ -129,7 +129,7 @@ func (s addVeth) learn(m *machine) error {
 // clean deletes what was made but could not be found.
 func (s addVeth) clean(m *machine) error {
 	l, err := m.sides[host].LinkByName(s.port)
-	if err == nil {
+	if err == nil && isOurs(l) {
 		err = m.sides[host].DelLink(l.Index)
 	}
 	return ignoreAbsent("delete veth", s.port, err)

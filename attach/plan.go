@@ -40,9 +40,24 @@ func (p Plan) Commands() []string {
 	return lines
 }
 
-// commands are those of steps, without the comments.
-func commands(steps []Step) []string {
-	return slices.DeleteFunc(Plan{Steps: steps}.Commands(), func(line string) bool { return strings.HasPrefix(line, "#") })
+// worded is a step that no command stands for. It says in words what is still
+// there when it could not be done, or undone.
+type worded interface{ left() string }
+
+// remains says what is still there of steps: in commands, or else in words.
+func remains(steps []Step) []string {
+	said := []string{}
+	for _, s := range steps {
+		if w, ok := s.(worded); ok {
+			said = append(said, w.left())
+		}
+		for line := range strings.SplitSeq(s.String(), "\n") {
+			if line != "" && !strings.HasPrefix(line, "#") {
+				said = append(said, line)
+			}
+		}
+	}
+	return said
 }
 
 // undoTimeout bounds taking back; it is not ended by a signal.
@@ -111,7 +126,7 @@ func (m *machine) takeBack(done []Step, err error) error {
 // still there; also what err itself says is.
 func withResidue(err, why error, left []Step) error {
 	e := &fault.Error{Code: fault.Residue, Op: "undo", Err: fmt.Errorf("%w (after: %w)", why, err)}
-	e.Residue = commands(left)
+	e.Residue = remains(left)
 	if inner := (*fault.Error)(nil); errors.As(err, &inner) {
 		e.Residue = append(e.Residue, inner.Residue...)
 	}
@@ -147,7 +162,7 @@ func (p Plan) remove(ctx context.Context, m *machine, tell func(string)) error {
 			return m.takeBack(p.Steps[:i], m.cause(ctx, err))
 		}
 		op, object := m.task()
-		e := &fault.Error{Code: fault.Residue, Op: op, Object: object, Err: err, Residue: commands(p.Steps[i:])}
+		e := &fault.Error{Code: fault.Residue, Op: op, Object: object, Err: err, Residue: remains(p.Steps[i:])}
 		return e.WithHint("not yet done: %s", strings.Join(e.Residue, "; "))
 	}
 	return nil

@@ -123,19 +123,29 @@ func (n resolvNote) alive() bool {
 }
 
 // written opens the guest's file if it holds what was written there; nil if
-// somebody has changed it since, taken it away, or put something else there. A
-// guest can do any of that, and must not keep its interface by it.
-func (n resolvNote) written(g Guest, write bool) *os.File {
+// somebody has changed it since, taken it away, or put something else there, or
+// if the process whose file it was has ended. A guest can do any of that, and
+// must not keep its interface by it. An error says that it cannot be told.
+func (n resolvNote) written(g Guest, write bool) (*os.File, error) {
 	g.PID = n.PID
 	f, err := openResolv(g, write)
-	if err != nil {
-		return nil
+	switch code := fault.CodeOf(err); {
+	case err == nil:
+	case code == fault.Gone, code == fault.Conflict, errors.Is(err, fs.ErrNotExist),
+		errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENAMETOOLONG):
+		return nil, nil
+	default:
+		return nil, err
 	}
-	if now, err := readResolv(f); err != nil || !n.ours(now) {
-		f.Close()
-		return nil
+	now, err := readResolv(f)
+	if err == nil && n.ours(now) {
+		return f, nil
 	}
-	return f
+	f.Close()
+	if err != nil && !errors.Is(err, errTooLarge) {
+		return nil, explain("read", "/etc/resolv.conf of "+g.Name, err)
+	}
+	return nil, nil
 }
 
 // ours reports whether a file is as it was written, or as it was before; also half
@@ -186,10 +196,30 @@ func openResolv(g Guest, write bool) (*os.File, error) {
 		mode = os.O_RDWR
 	}
 	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", path), mode|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		err = p.Err // the path is ours
+	}
 	return f, explain(op, object, err)
 }
 
-// ownFile refuses what is no file, the host's own, and what the guest's root could
+// pseudo are the file systems whose files keep nothing of what is written to
+// them, or do something else by it.
+var pseudo = []int64{
+	unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC,
+	unix.SELINUX_MAGIC, unix.SMACK_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.BPF_FS_MAGIC,
+	unix.PSTOREFS_MAGIC, unix.EFIVARFS_MAGIC, unix.BINFMTFS_MAGIC, unix.DEVPTS_SUPER_MAGIC, unix.NSFS_MAGIC,
+	unix.SOCKFS_MAGIC, unix.PIPEFS_MAGIC, unix.ANON_INODE_FS_MAGIC, unix.RDTGROUP_SUPER_MAGIC,
+	configfsMagic, mqueueMagic, fusectlMagic,
+}
+
+// Those that have no name in the library (magic.h; mqueue.c; fusectl in fuse_i.h).
+const (
+	configfsMagic = 0x62656570
+	mqueueMagic   = 0x19800202
+	fusectlMagic  = 0x65735543
+)
+
+// ownFile refuses what is no file, what the kernel makes up, the host's own, and what the guest's root could
 // not write itself: with a user namespace, that may be a file of the host's that
 // was mounted for it to read.
 func ownFile(fd, pid int) error {
@@ -199,6 +229,13 @@ func ownFile(fd, pid int) error {
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return errors.New("it is not a file")
+	}
+	var mount unix.Statfs_t
+	if err := unix.Fstatfs(fd, &mount); err != nil {
+		return err
+	}
+	if slices.Contains(pseudo, int64(mount.Type)) {
+		return errors.New("it is no file on a disk, but one that the kernel makes up")
 	}
 	if unix.Stat("/etc/resolv.conf", &hosts) == nil && hosts.Dev == st.Dev && hosts.Ino == st.Ino {
 		return errors.New("it is the host's: the guest has no files of its own")
@@ -229,10 +266,12 @@ func rootOf(pid int) (uint32, error) {
 // maxResolv is more than any resolver reads.
 const maxResolv = 64 << 10
 
+var errTooLarge = fmt.Errorf("it is larger than %d bytes", maxResolv)
+
 func readResolv(f *os.File) ([]byte, error) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxResolv+1))
 	if err == nil && len(b) > maxResolv {
-		err = fmt.Errorf("it is larger than %d bytes", maxResolv)
+		err = errTooLarge
 	}
 	return b, err
 }

@@ -104,7 +104,7 @@ func Set(ctx context.Context, s SetSpec, g Guest, hostNS *os.File, opt Options) 
 	if err := p.apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
-	return p.result(), nil
+	return p.result(m.warnings...), nil
 }
 
 // hold has the steps act on the links that were looked at, whatever they are

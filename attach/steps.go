@@ -44,17 +44,9 @@ func (s delLink) do(_ context.Context, m *machine) error {
 	if l.Group != Group || l.Name != s.name {
 		return fault.New(fault.Conflict, "delete", s.name, "somebody has renamed it or taken it over")
 	}
-	if l.Kind == "bridge" {
-		if ports, err := m.sides[host].Ports(l.Index); err != nil || len(ports) > 0 {
-			return explain("list ports of", s.name, err)
-		}
-		if addrs, err := m.sides[host].Addrs(); err != nil || inUse(l.Index, addrs) {
-			return explain("read addresses of", s.name, err)
-		}
-	}
-	if l.Kind == "vlan" { // its children would go with it
-		if users, err := childrenOf(m.sides[host], l.Index, m.hostNS, nil); err != nil || len(users) > 0 {
-			return explain("look for users of", s.name, err)
+	if l.Kind != "veth" { // made for others, some of whom may not be ours
+		if used, err := m.used(l.Index); err != nil || used {
+			return err
 		}
 	}
 	delete(m.index, end{host, s.name})
@@ -80,26 +72,16 @@ func (s delInner) undo(context.Context, *machine) error { return nil }
 
 func (s delInner) String() string { return s.enter + "ip link del dev " + s.name }
 
-// setLink changes a link. What it sets goes with the link; only a link of the
-// host that was there before us is to be set down again.
+// setLink changes a link of ours. What it sets goes with the link.
 type setLink struct {
 	place
 	name string
 	set  rtnl.Change
-	down bool // undo sets it down
 }
 
 func (s setLink) do(_ context.Context, m *machine) error { return s.apply(m, s.set) }
 
-func (s setLink) undo(_ context.Context, m *machine) error {
-	if !s.down {
-		return nil
-	}
-	if others, err := m.othersOn(s.name); others || err != nil {
-		return err
-	}
-	return ignoreAbsent("set down", s.name, s.apply(m, rtnl.Change{Down: true}))
-}
+func (s setLink) undo(context.Context, *machine) error { return nil }
 
 func (s setLink) apply(m *machine, ch rtnl.Change) error {
 	i, err := m.find(end{s.side, s.name})

@@ -76,7 +76,7 @@ func (b *builder) tagged() string {
 	case isOurs(t) && t.Alias == "":
 		b.add(setLink{name: name, set: rtnl.Change{Alias: vlanMark, Up: true}})
 	case !t.Up:
-		b.add(setLink{name: name, set: rtnl.Change{Up: true}, down: true})
+		b.add(raiseLink{name})
 	}
 	return name
 }
@@ -112,16 +112,15 @@ func (s addTagged) do(_ context.Context, m *machine) error {
 
 // undo leaves it to others who have come to use it meanwhile.
 func (s addTagged) undo(_ context.Context, m *machine) error {
-	users, err := childrenOf(m.sides[host], m.index[end{host, s.name}], m.hostNS, nil)
-	if err != nil || len(users) > 0 {
-		return explain("look for users of", s.name, err)
+	if used, err := m.used(m.index[end{host, s.name}]); err != nil || used {
+		return err
 	}
 	return s.clean(m)
 }
 
 func (s addTagged) clean(m *machine) error {
 	l, err := m.sides[host].LinkByName(s.name)
-	if err == nil {
+	if err == nil && isOurs(l) {
 		err = m.sides[host].DelLink(l.Index)
 	}
 	return ignoreAbsent("delete vlan", s.name, err)

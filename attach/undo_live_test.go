@@ -1,0 +1,410 @@
+package attach
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// What an attach has set up or made on the host, and somebody else has come to
+// use by the time that it fails, stays; what nobody uses does not.
+func TestUndoSparesOthers(t *testing.T) {
+	needRoot(t)
+	const card = "ip link add nic0 type veth peer name wire; ip link set wire up"
+	for _, tt := range []struct {
+		name, line, host string
+		object           string            // of the host
+		alone            string            // what is shown of it after an undo; "": it is not there
+		users            map[string]string // shell commands that begin to use it
+	}{
+		{"a card that was down", "nic0 web 192.168.1.2/24", card, "nic0", "down", map[string]string{
+			"a macvlan":                  "ip link add mv0 link nic0 type macvlan mode bridge",
+			"a macvtap":                  "ip link add mv0 link nic0 type macvtap mode bridge",
+			"a VLAN":                     "ip link add mv0 link nic0 type vlan id 7",
+			"an ipvlan":                  "ip link add mv0 link nic0 type ipvlan",
+			"a macvlan somewhere else":   "ip link add mv0 link nic0 netns %d type macvlan mode bridge",
+			"an address":                 "ip address add 10.0.0.1/24 dev nic0",
+			"an address of IPv6":         "ip address add fd00::1/64 dev nic0 nodad",
+			"a team":                     "ip link add team0 type team; ip link set nic0 down; ip link set nic0 master team0; ip link set nic0 up",
+			"a VRF":                      "ip link add vrf0 type vrf table 10; ip link set nic0 master vrf0",
+			"another attachment of ours": "",
+		}},
+		{"a bridge that was down", "brx web 192.168.1.2/24", "ip link add brx type bridge; ip link add p0 type veth peer name p1; ip link set p0 master brx",
+			"brx", "down", map[string]string{
+				"a port":                     "ip link add q0 type veth peer name q1; ip link set q0 master brx",
+				"a macvlan":                  "ip link add mv0 link brx type macvlan",
+				"a VLAN":                     "ip link add mv0 link brx type vlan id 7",
+				"an address":                 "ip address add 10.0.0.1/24 dev brx",
+				"another attachment of ours": "",
+			}},
+		{"a bridge that was made", "brx web 192.168.1.2/24", "", "brx", "", map[string]string{
+			"a port":                     "ip link add q0 type veth peer name q1; ip link set q0 master brx",
+			"a macvlan somewhere else":   "ip link add mv0 link brx netns %d type macvlan",
+			"a VLAN":                     "ip link add mv0 link brx type vlan id 7",
+			"an address":                 "ip address add 10.0.0.1/24 dev brx",
+			"another attachment of ours": "",
+		}},
+		{"a VLAN that was made", "nic0 web 192.168.1.2/24 @9", card, "nic0.9", "", map[string]string{
+			"a macvlan":  "ip link add mv0 link nic0.9 type macvlan",
+			"a bridge":   "ip link add brx type bridge; ip link set nic0.9 master brx",
+			"an address": "ip address add 10.0.0.1/24 dev nic0.9",
+		}},
+		{"the host's own macvlan", "nic0 web 192.168.1.2/24 --host-access", card, accessName("nic0"), "", map[string]string{
+			"an address":                 "ip address add 10.0.0.1/24 dev " + accessName("nic0"),
+			"another attachment of ours": "",
+		}},
+	} {
+		tt.users["nobody"] = "true"
+		for by, begin := range tt.users {
+			t.Run(tt.name+", by "+by, func(t *testing.T) {
+				hostNS, guestNS, otherNS := newNamespace(t), newNamespace(t), newNamespace(t)
+				other := inhabit(t, otherNS)
+				in(t, hostNS, "sh", "-ec", quiet+tt.host)
+				second := strings.Replace(tt.line, "192.168.1.2", "192.168.1.3", 1)
+				comes := func(what string) {
+					switch {
+					case what != "fail":
+					case begin == "":
+						m := beside(t, hostNS, otherNS, second)
+						if m != nil {
+							t.Error(m)
+						}
+					default:
+						c := begin
+						if strings.Contains(c, "%d") {
+							c = fmt.Sprintf(c, other)
+						}
+						if out, err := tryIn(hostNS, "sh", "-ec", c); err != nil && lacking.MatchString(out) {
+							t.Skip(out)
+						} else if err != nil {
+							t.Error(out)
+						}
+					}
+				}
+				// The host's lock is let go, so that the other can come to its end.
+				err := attempt(t, spec(t, tt.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
+					last := len(p.Steps) - 1
+					p.Steps = append(p.Steps[:last:last], letGo{}, failStep{})
+				}, comes)
+				if fault.CodeOf(err) == fault.Unsupported {
+					t.Skip(err)
+				}
+				if !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
+					t.Fatal(err)
+				}
+				shown, err := tryIn(hostNS, "ip", "-o", "link", "show", "dev", tt.object)
+				state := "down"
+				if there := err == nil; !there {
+					state = ""
+				} else if regexp.MustCompile(`[<,]UP[,>]`).MatchString(shown) {
+					state = "up"
+				}
+				if want := map[bool]string{true: tt.alone, false: "up"}[by == "nobody"]; state != want {
+					t.Errorf("%s is %q, want %q: %s", tt.object, state, want, shown)
+				}
+			})
+		}
+	}
+}
+
+// lacking is what ip says of a kind that the kernel has not got.
+var lacking = regexp.MustCompile("Unknown device type|not supported")
+
+// letGo lets the host's lock go, as a wait does.
+type letGo struct{}
+
+func (letGo) do(_ context.Context, m *machine) error { m.hostLock.release(); return nil }
+func (letGo) undo(context.Context, *machine) error   { return nil }
+func (letGo) String() string                         { return "let go" }
+
+// beside attaches another guest meanwhile.
+func beside(t *testing.T, hostNS, guestNS *os.File, line string) error {
+	g := docker(guestNS, 0)
+	g.ID, g.Name = "fedcba9876543210", "other"
+	_, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+	return err
+}
+
+// A detach that is killed after any of its steps, and then made again, leaves
+// nothing: also of what it has made on the host for the attachment.
+func TestDetachAgain(t *testing.T) {
+	needRoot(t)
+	for _, st := range append(slices.Clone(stages),
+		stage{name: "host access", line: "nic0 web 192.168.1.2/24 --host-access", host: "ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up"},
+		stage{name: "a VLAN as parent", line: "nic0 web 192.168.1.2/24 @9 --host-access", host: "ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up"},
+		stage{name: "VLANs on a bridge", line: "brx web 192.168.1.2/24 @9 --vlan-filtering", host: "ip link add brx address 02:00:00:00:00:09 type bridge; ip link set brx up"},
+	) {
+		t.Run(st.name, func(t *testing.T) {
+			hostNS, guestNS := st.ready(t)
+			g := docker(guestNS, 0)
+			inhabit(t, guestNS)
+			look := func() string { return inventory(t, hostNS) + inventory(t, guestNS) }
+			ctx := context.Background()
+			before := look()
+			last := false
+			for n := 1; !last; n++ {
+				if _, err := Attach(ctx, spec(t, st.line), g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported {
+					t.Skip(err)
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				if n == 1 && strings.Contains(st.host, "brx") && strings.Contains(st.name, "down") {
+					before = "" // a bridge that was set up stays so
+				}
+				m, err := open(ctx, hostNS, g)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f, err := observeDetach(ctx, m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, err := BuildDetach(Selection{}, f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = n >= len(p.Steps)
+				p.Steps = p.Steps[:min(n, len(p.Steps))]
+				done := p.Commands()
+				if err := p.remove(ctx, m, untold); err != nil {
+					t.Fatal(err)
+				}
+				m.close()
+				if _, err := Detach(ctx, Selection{}, g, hostNS, Options{}); err != nil {
+					t.Fatal(err)
+				}
+				if before == "" {
+					before = look()
+				}
+				sameSoon(t, fmt.Sprintf("after %q and the same again", done), before, look)
+			}
+		})
+	}
+}
+
+// worded names the steps that no command stands for, and that leave something
+// behind; waits those that leave nothing.
+var (
+	wordedSteps = []worded{
+		getLease{}, getLease6{}, releaseLease{}, runClient{}, endClient{}, writeDNS{}, restoreDNS{}, forgetLoan{},
+	}
+	waits = []Step{awaitForwarding{}, awaitDAD{}, awaitSLAAC{}, probe{}, announceARP{}, announce{}}
+)
+
+// Every step that prints itself as a comment has words for what it leaves: what
+// is not undone, or not done, is named, whatever it is.
+func TestResidueHasWords(t *testing.T) {
+	known := map[string]bool{}
+	for _, s := range wordedSteps {
+		known[fmt.Sprintf("%T", s)] = true
+		if left := remains([]Step{s.(Step)}); len(left) != 1 || strings.HasPrefix(left[0], "#") || strings.TrimSpace(left[0]) == "" {
+			t.Errorf("of %T remains %q", s, left)
+		}
+	}
+	for _, s := range waits {
+		known[fmt.Sprintf("%T", s)] = true
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	printer := regexp.MustCompile(`(?s)func \((?:\w+ )?(\w+)\) String\(\) string \{(.*?)\n\}`)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := regexp.MustCompile(`func \((?:\w+ )?(\w+)\) String\(\) string +\{ return (.*) \}`)
+		for _, f := range append(printer.FindAllSubmatch(source, -1), one.FindAllSubmatch(source, -1)...) {
+			name := "attach." + string(f[1])
+			comment := bytes.Contains(f[2], []byte(`"# `))
+			command := regexp.MustCompile(`(?m)ip link|iw phy`).Match(f[2])
+			if comment && !command && !known[name] {
+				t.Errorf("%s prints itself as a comment, and has no words for what it leaves", name)
+			}
+		}
+	}
+}
+
+// An undo or a detach that fails at such a step names it.
+func TestResidueNames(t *testing.T) {
+	p := place{guest, "nsenter -t 1 -n "}
+	err := withResidue(errPlanned, errPlanned, []Step{getLease{place: p, inner: "eth1"}, writeDNS{place: p}, delLink{name: "veth1pl1"}})
+	e := (*fault.Error)(nil)
+	if !errors.As(err, &e) || len(e.Residue) != 3 || !strings.Contains(e.Hint, "lease of eth1") || !strings.Contains(e.Hint, "resolv.conf") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// What writes into a guest's file is over when the step is: a signal that comes
+// before the first change leaves the file alone, one that comes later waits.
+func TestWithin(t *testing.T) {
+	m := &machine{}
+	for _, begun := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(context.Background())
+		changed, ended := false, make(chan struct{})
+		err := m.within(ctx, nil, func(begin func() error) error {
+			defer close(ended)
+			if begun {
+				if err := begin(); err != nil {
+					return err
+				}
+			}
+			cancel()
+			time.Sleep(50 * time.Millisecond)
+			if !begun {
+				if err := begin(); err != nil {
+					return err
+				}
+			}
+			changed = true
+			return nil
+		})
+		if begun && (err != nil || !changed) {
+			t.Errorf("a signal in the middle of writing: %v, changed: %v", err, changed)
+		}
+		<-ended
+		if !begun && (err == nil || changed) {
+			t.Errorf("a signal before: %v, changed: %v", err, changed)
+		}
+	}
+}
+
+// A signal at any moment of an attach with name servers: they are there if it
+// says so, and otherwise they are not.
+func TestDNSInterrupted(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	hostNS, guestNS := stages[0].ready(t)
+	g, file := rooted(t, guestNS)
+	s := spec(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53")
+	stop := errors.New("stop")
+	undone := 0
+	for i := range 40 {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		// The moments lie around that of the write.
+		_, err := Attach(ctx, s, g, hostNS, Options{Step: func(step string) {
+			if strings.Contains(step, "name servers") {
+				time.AfterFunc(time.Duration(i)*20*time.Microsecond, func() { cancel(stop) })
+			}
+		}})
+		want := "nameserver 10.0.0.53\n"
+		if err != nil {
+			undone++
+			want = "nameserver 10.0.0.1\n"
+			if !errors.Is(err, stop) {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Millisecond) // whatever still writes would have written
+		if b, rerr := os.ReadFile(file); rerr != nil || string(b) != want {
+			t.Fatalf("after %v it is %q, %v", err, b, rerr)
+		}
+		if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		cancel(nil)
+	}
+	t.Logf("%d of 40 were undone", undone)
+}
+
+// A resolv.conf that the kernel makes up is refused, and changes nothing.
+func TestDNSPseudoFile(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	for _, made := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/version", "/sys/kernel/uevent_seqnum"} {
+		hostNS, guestNS := stages[0].ready(t)
+		g := mounted(t, guestNS, "mount --bind "+made+" $root/etc/resolv.conf")
+		before := inventory(t, hostNS)
+		_, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{})
+		if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "the kernel makes up") {
+			t.Errorf("%s: %v", made, err)
+		}
+		sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
+		if _, err := os.Stat(runDir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: a note is left: %v", made, err)
+		}
+	}
+}
+
+// A file that cannot be written at detach: the interface goes, what is left is
+// named, and a detach that can write it ends it.
+func TestDNSUnwritable(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	hostNS, guestNS := stages[0].ready(t)
+	g := mounted(t, guestNS, "mount -t tmpfs none $root/etc; echo nameserver 10.0.0.1 > $root/etc/resolv.conf")
+	mount := func(how string) {
+		t.Helper()
+		if out, err := exec.Command("nsenter", "-t", itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, fmt.Sprintf("/proc/%d/root/etc", g.PID)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	before := inventory(t, hostNS)
+	if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	mount("ro")
+	for _, code := range []fault.Code{fault.Residue, fault.Failed} { // the second has changed nothing
+		_, err := Detach(context.Background(), Selection{}, g, hostNS, Options{})
+		e := (*fault.Error)(nil)
+		if !errors.As(err, &e) || e.Code != code || !strings.Contains(e.Error(), "resolv.conf") {
+			t.Errorf("%+v", err)
+		} else if code == fault.Residue && (len(e.Residue) != 1 || !strings.Contains(e.Residue[0], "resolv.conf")) {
+			t.Errorf("%q", e.Residue)
+		}
+		sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
+	}
+	// An attach that has nothing to do with it says so, and goes on.
+	r, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{})
+	if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "resolv.conf") {
+		t.Errorf("%+v, %v", r.Warnings, err)
+	}
+	mount("rw")
+	if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/etc/resolv.conf", g.PID)); err != nil || string(b) != "nameserver 10.0.0.1\n" {
+		t.Errorf("it is %q, %v", b, err)
+	}
+}
+
+// mounted is a guest whose root is $root, in a mount namespace of its own where
+// a script has mounted something.
+func mounted(t *testing.T, ns *os.File, script string) Guest {
+	t.Helper()
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	cmd := exec.Command("nsenter", "--net=/proc/self/fd/3", "--", "unshare", "-m", "sh", "-ec",
+		"root="+root+"; mkdir $root/etc; touch $root/etc/resolv.conf; cp "+busybox+" $root/busybox; "+script+`; exec chroot $root /busybox sleep 1000`)
+	cmd.ExtraFiles = []*os.File{ns}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for range 1000 {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err == nil && strings.HasSuffix(exe, root+"/busybox") {
+			return docker(ns, cmd.Process.Pid)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the guest does not start")
+	return Guest{}
+}

@@ -1,0 +1,103 @@
+package attach
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// A link of the host's may serve others by the time that what we did to it is
+// taken back: it is not deleted or set down under them.
+
+// uses tells, one key each, what makes use of a link of the host: what it is a
+// port of, its own ports, links on it in any namespace, and addresses that
+// somebody has given it. A link that has gone is of no use.
+func (m *machine) uses(index int) (map[string]bool, error) {
+	k, found := m.sides[host], map[string]bool{}
+	l, err := k.LinkByIndex(index)
+	if err != nil {
+		return found, unlessNotFound(err)
+	}
+	if l.Master != 0 {
+		found[fmt.Sprint("master ", l.Master)] = true
+	}
+	ports, err := k.Ports(index)
+	if err != nil {
+		return nil, explain("list ports of", l.Name, err)
+	}
+	for _, p := range ports {
+		found[fmt.Sprint("port ", p.Index)] = true
+	}
+	children, err := childrenOf(k, index, m.hostNS, nil)
+	if err != nil {
+		return nil, explain("look for users of", l.Name, err)
+	}
+	for _, c := range children {
+		found[useBy(c)] = true
+	}
+	addrs, err := k.Addrs()
+	if err != nil {
+		return nil, explain("read addresses of", l.Name, err)
+	}
+	for _, a := range addrs {
+		if a.Index == index && inUse(index, []rtnl.Addr{a}) {
+			found[fmt.Sprint("address ", a.Prefix)] = true
+		}
+	}
+	return found, nil
+}
+
+// useBy is the key of a link that is on another.
+func useBy(u user) string { return fmt.Sprint("link ", u.netns, " ", u.PeerNS, " ", u.Index) }
+
+// used reports whether anything makes use of a link of the host.
+func (m *machine) used(index int) (bool, error) { return m.usedBut(index, "") }
+
+// usedBut is used, but for one use.
+func (m *machine) usedBut(index int, use string) (bool, error) {
+	uses, err := m.uses(index)
+	delete(uses, use)
+	return len(uses) > 0, err
+}
+
+// raiseLink sets up a link of the host that was there before us.
+type raiseLink struct{ name string }
+
+func (s raiseLink) set() setLink { return setLink{name: s.name, set: rtnl.Change{Up: true}} }
+
+func (s raiseLink) do(ctx context.Context, m *machine) error {
+	i, err := m.find(end{host, s.name})
+	if err != nil {
+		return explain("find", s.name, err)
+	}
+	before, err := m.uses(i)
+	if err != nil {
+		return err
+	}
+	m.usesBefore[end{host, s.name}] = before
+	return s.set().do(ctx, m)
+}
+
+// undo sets it down again, unless somebody has come to use it meanwhile. What
+// our own plan has put on it has been taken back by then.
+func (s raiseLink) undo(_ context.Context, m *machine) error {
+	i, err := m.find(end{host, s.name})
+	if err != nil {
+		return ignoreAbsent("find", s.name, err)
+	}
+	now, err := m.uses(i)
+	if err != nil {
+		return err
+	}
+	for use := range now {
+		if !m.usesBefore[end{host, s.name}][use] {
+			return nil
+		}
+	}
+	return ignoreAbsent("set down", s.name, s.set().apply(m, rtnl.Change{Down: true}))
+}
+
+func (raiseLink) shared() {}
+
+func (s raiseLink) String() string { return s.set().String() }
