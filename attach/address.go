@@ -8,10 +8,10 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// parseAddress reads ADDRESS[,ADDRESS...][@GATEWAY[,GATEWAY]], or 0/0.
+// parseAddress reads ADDRESS[,ADDRESS...][@GATEWAY[,GATEWAY]], or a word for none.
 func parseAddress(word string) ([]netip.Prefix, []netip.Addr, error) {
 	addrWords, gatewayWords, hasGateway := strings.Cut(word, "@")
-	if addrWords == "0/0" {
+	if isNoAddress(addrWords) {
 		if hasGateway {
 			return nil, nil, fault.BadWord("read address", word, "a gateway needs an address to reach it from").
 				WithHint("ADDRESS/PREFIX@GATEWAY")
@@ -36,6 +36,16 @@ func parseAddress(word string) ([]netip.Prefix, []netip.Addr, error) {
 	return addrs, gateways, err
 }
 
+// isNoAddress reports whether the word asks for an interface without an address:
+// 0/0, and what else pipework's users write for it, 0.0.0.0/24 or ::/0.
+func isNoAddress(word string) bool {
+	if bits, ok := strings.CutPrefix(word, "0/"); ok {
+		word = "0.0.0.0/" + bits
+	}
+	p, err := netip.ParsePrefix(word)
+	return err == nil && p.Addr().IsUnspecified()
+}
+
 // parsePrefix reads one ADDRESS/PREFIX and refuses those that the kernel takes
 // but that no host can use. netip already refuses leading zeros, which "ip"
 // reads as octal.
@@ -44,11 +54,14 @@ func parsePrefix(word string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(word)
 	if err != nil {
 		if a, err := netip.ParseAddr(word); err == nil && a.Zone() == "" {
-			hint := "/24"
-			if a.Is6() {
-				hint = "/64"
+			hint := word + "/24"
+			switch {
+			case a.IsUnspecified():
+				hint = "0/0 for an interface without an address"
+			case a.Is6():
+				hint = word + "/64"
 			}
-			return netip.Prefix{}, fault.BadWord(op, word, "it has no prefix length").WithHint("%s%s", word, hint)
+			return netip.Prefix{}, fault.BadWord(op, word, "it has no prefix length").WithHint("%s", hint)
 		}
 		return netip.Prefix{}, fault.BadWord(op, word, "it is not ADDRESS/PREFIX").
 			WithHint("192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none")

@@ -53,9 +53,15 @@ func TestParseRefuses(t *testing.T) {
 		{"addr", "ff02::1/64", "multicast", ""},
 		{"addr", "127.0.0.2/8", "loopback", ""},
 		{"addr", "::1/128", "loopback", ""},
-		{"addr", "0.0.0.0/8", "unspecified", ""},
+		{"addr", "10.0.0.1/8,0.0.0.0/8", "unspecified", ""},
+		{"addr", "0.0.0.0", "no prefix length", "0/0"},
+		{"addr", "::", "no prefix length", "0/0"},
+		{"addr", "0/33", "not ADDRESS/PREFIX", "0/0"},
+		{"addr", "0/", "not ADDRESS/PREFIX", "0/0"},
+		{"addr", "0.0.0.0/24@10.0.0.1", "needs an address", ""},
+		{"addr", "::/0@fe80::1", "needs an address", ""},
 		{"addr", "0.0.0.1/8", "this network", ""},
-		{"addr", "::/64", "unspecified", ""},
+		{"addr", "::/64,2001:db8::2/64", "unspecified", ""},
 		{"addr", "::ffff:10.0.0.1/120", "written as IPv6", ""},
 		{"addr", "10.0.0.1/8,10.0.0.1/16", "twice", ""},
 		{"addr", "10.0.0.1/8,", "not ADDRESS/PREFIX", ""},
@@ -194,4 +200,16 @@ func FuzzParseMark(f *testing.F) {
 			t.Errorf("%q parses to %+v, which prints to %q", alias, m, m)
 		}
 	})
+}
+
+// Pipework's users write several words for an interface without an address.
+func TestParseNoAddress(t *testing.T) {
+	for _, word := range []string{"0/0", "0/24", "0.0.0.0/0", "0.0.0.0/24", "0.0.0.0/32", "::/0", "::/64"} {
+		w := good()
+		w.Address = word
+		s, err := Parse(w)
+		if err != nil || len(s.Addrs) != 0 || s.addressWord() != "0/0" {
+			t.Errorf("%s: %v, %v; want no address", word, s.Addrs, err)
+		}
+	}
 }
