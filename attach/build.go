@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -268,6 +267,7 @@ func (b *builder) warnings() {
 				p.Masked(), b.linkName(a.Index), a.Prefix)
 		}
 	}
+	b.warnStations()
 	if b.f.Guest.Shares != "" {
 		b.warn("%s shares the network of container %s: the interface is that one's too", b.f.Guest.Name, b.f.Guest.Shares)
 	}
@@ -315,12 +315,7 @@ func (b *builder) checkFree() error {
 	if err := b.checkDNS(); err != nil {
 		return err
 	}
-	for _, st := range b.f.MACs {
-		if bytes.Equal(st.MAC, b.MAC) && (b.f.Own == nil || st.Port != b.f.Own.Name) {
-			return b.refuse(fault.Conflict, "the guest behind %s has the MAC address %s already", st.Port, b.MAC)
-		}
-	}
-	return nil
+	return b.checkMAC()
 }
 
 // innerTaken refuses a name that an interface of the guest has.

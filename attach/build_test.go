@@ -222,7 +222,7 @@ var factChanges = map[string]func(*Facts){
 	},
 	"mac-taken": func(f *Facts) {
 		bridgeFact(f)
-		f.MACs = []Station{{Port: "veth1pl99", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 5}}}
+		f.Stations = []Station{{Who: "db, behind veth1pl99,", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 5}, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}}
 	},
 	"default6": func(f *Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fe80::9"), Index: eth0Index, Metric: 1024})

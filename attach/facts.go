@@ -32,7 +32,7 @@ type Facts struct {
 
 	Port     *rtnl.Link // what has the name of the host's end; nil: nothing
 	AltTaken bool       // a link has the alternative name
-	MACs     []Station  // the guests' ends on the bridge; read only if a MAC is asked for
+	Stations []Station  // what else is on the bridge or card; looked at only for an attach that gives a MAC or an address
 
 	GuestNS int        // id of the guest's namespace in the host's; -1: none yet
 	Own     *rtnl.Link // the host's end of Inner, if the pair is ours
@@ -77,9 +77,3 @@ func (in Inside) betweenGuests() bool { return betweenGuests(in.Inner, in.Other)
 
 // NewMACs are random addresses, for what is made without one being asked for.
 type NewMACs struct{ Bridge, Port, Inner net.HardwareAddr }
-
-// Station is a guest's end on a bridge.
-type Station struct {
-	Port string
-	MAC  net.HardwareAddr
-}

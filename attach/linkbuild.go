@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -84,11 +86,33 @@ func newLink(ends [2]*builder, half bool) error {
 			}
 		}
 	}
-	for _, e := range ends {
+	for i, e := range ends {
 		e.mark()
 		e.warnings()
+		e.warnSubnet(ends[1-i])
 	}
 	return nil
+}
+
+// warnSubnet warns of an end that has no route to the other by the link: each has
+// addresses, and none of the other's is in a subnet of its own, or its gateway.
+func (b *builder) warnSubnet(other *builder) {
+	if len(b.Addrs) == 0 || len(other.Addrs) == 0 {
+		return
+	}
+	for _, a := range other.Addrs {
+		if slices.Contains(b.Gateways, a.Addr()) || slices.ContainsFunc(b.Addrs, func(p netip.Prefix) bool { return p.Contains(a.Addr()) }) {
+			return
+		}
+	}
+	b.warn("%s does not reach %s by the link: its own subnet is %s", b.f.Guest.Name, other.f.Guest.Name+" ("+join(other.Addrs)+")", join(subnets(b.Addrs)))
+}
+
+func subnets(all []netip.Prefix) (out []netip.Prefix) {
+	for _, p := range all {
+		out = append(out, p.Masked())
+	}
+	return out
 }
 
 func linkDone(ends [2]*builder) Plan {

@@ -39,6 +39,7 @@ type reader interface {
 	Keep(index int) (rtnl.Kept, error)
 	Wiphy(index int) (phy int, ok bool, err error)
 	Addrs() ([]rtnl.Addr, error)
+	AddrsIn(nsid, index int) ([]rtnl.Addr, error)
 	Routes() ([]rtnl.Route, error)
 	AllRoutes() ([]rtnl.Route, error)
 	Rules() ([]rtnl.Rule, error)

@@ -134,8 +134,8 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 		}
 		f.Access = o.access(name, parent)
 	}
-	if s.MAC != nil && f.Base != nil {
-		f.MACs = o.stations(f.Base.Index)
+	if s.MAC != nil || len(s.Addrs) > 0 {
+		f.Stations = o.stations(m, s, f)
 	}
 	f.New = NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC()}
 	f.NewIndex = newIndex()
@@ -262,25 +262,6 @@ func (o *observer) hostEnd(inner *rtnl.Link, guestNS int) (own *rtnl.Link) {
 		return unlessNotFound(err)
 	})
 	return own
-}
-
-// stations returns the MAC addresses that the ports of ours have at their
-// other end.
-func (o *observer) stations(master int) (out []Station) {
-	o.look("the ports of the bridge", func() error {
-		ports, err := o.host.Ports(master)
-		for _, p := range ports {
-			if p.Group != Group || p.PeerNS < 0 {
-				continue
-			}
-			far, err := o.host.LinkIn(p.PeerNS, p.Peer)
-			if err == nil {
-				out = append(out, Station{Port: p.Name, MAC: far.MAC})
-			}
-		}
-		return err
-	})
-	return out
 }
 
 // ipv6 reports whether the guest has no IPv6 at all, or has it off on new

@@ -95,6 +95,10 @@ func (s setLink) apply(m *machine, ch rtnl.Change) error {
 		ch.AddrGenNone = false
 		err = s.kernel(m).SetLink(i, ch)
 	}
+	if s.set.Up && errors.Is(err, unix.EADDRINUSE) {
+		return fault.New(fault.Conflict, "set", s.words(), "its card, or another macvlan on that, has its MAC address").
+			WithHint("another MAC address, or none")
+	}
 	return explain("set", s.words(), err)
 }
 

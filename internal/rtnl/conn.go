@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -22,6 +23,10 @@ type Conn struct {
 	sockets map[int]*nl.SocketHandle
 	inet    *netlink.Handle
 	run     chan func()
+
+	strictOnce sync.Once // for the two below: few need them
+	strict     *nl.SocketHandle
+	strictErr  error
 }
 
 // Open returns a Conn in the network namespace ns, which stays the caller's to
@@ -94,6 +99,9 @@ func (c *Conn) Close() {
 	close(c.run)
 	for _, s := range c.sockets {
 		s.Close()
+	}
+	if c.strict != nil {
+		c.strict.Close()
 	}
 	c.inet.Close()
 }

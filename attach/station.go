@@ -1,0 +1,220 @@
+package attach
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// Who else is on the bridge or card that a guest is plugged into. Two with one
+// MAC address do not hear each other, whatever the kind: a switch hands frames to
+// one of them, and the kernel lets no two macvlans of a card come up with it.
+
+// Station is one of those.
+type Station struct {
+	Who   string // for a message, as its subject
+	MAC   net.HardwareAddr
+	Addrs []netip.Addr
+	VLAN  int // on a switch that looks at them: the one whose frames it takes without a tag; 0: none
+}
+
+// stationWatch looks for stations.
+type stationWatch struct {
+	*observer
+	self  *rtnl.Link // the guest's own link, which is no other
+	own   int        // index of its end on the host; 0: there is none
+	addrs bool       // their addresses matter
+	vlans map[int][]rtnl.PortVLAN
+	found []Station
+}
+
+// stations looks at who is on what HOSTIF names.
+func (o *observer) stations(m *machine, s Spec, f Facts) []Station {
+	w := stationWatch{observer: o, addrs: len(s.Addrs) > 0}
+	base := f.Base
+	if base == nil {
+		return nil
+	}
+	switch {
+	case f.Own != nil:
+		w.self, w.own = f.Inner, f.Own.Index
+	case f.Port != nil && isOurs(f.Port) && f.Port.Alias == "":
+		w.own = f.Port.Index // a killed run has left it, and it goes
+	}
+	switch kind := settleKind(s.HostIF, f); kind {
+	case KindBridge:
+		if base.VLANFiltering {
+			o.look("the VLANs of the bridge", func() (err error) { w.vlans, err = o.host.PortVLANs(); return err })
+		}
+		w.add("the host, on "+base.Name+",", base, -1)
+		w.found[0].VLAN = w.untagged(base)
+		o.look("the ports of the bridge", func() error {
+			ports, err := o.host.Ports(base.Index)
+			for _, p := range ports {
+				w.port(p)
+			}
+			return err
+		})
+	case KindOVS:
+		w.add("the host, on "+base.Name+",", base, -1)
+		if br, ok := f.OVS.Bridge(base.Name); ok {
+			for _, p := range br.Ports {
+				if l := o.byName(o.host, p.Name); l != nil {
+					w.vlans = map[int][]rtnl.PortVLAN{l.Index: portVLANs(p.VLAN)}
+					w.port(l)
+				}
+			}
+		}
+	case KindMacvlan, KindIPvlan:
+		if taggedName(kind, base, s.VLAN) != "" {
+			if base = f.Tagged; base == nil {
+				return nil
+			}
+		}
+		w.self = f.Inner
+		w.add("the host, on "+base.Name+",", base, -1)
+		w.children(m, base)
+	}
+	return w.found
+}
+
+// port adds a port of a switch, and what is behind it.
+func (w *stationWatch) port(p *rtnl.Link) {
+	if p.Index == w.own {
+		return
+	}
+	vlan := w.untagged(p)
+	w.found = append(w.found, Station{Who: "the port " + p.Name, MAC: p.MAC, VLAN: vlan})
+	if p.Kind != "veth" || p.Peer == 0 {
+		return
+	}
+	who := "the guest behind " + p.Name
+	if m, ok := ParseMark(p.Alias); ok && isOurs(p) {
+		who = m.Name + ", behind " + p.Name + ","
+	}
+	var far *rtnl.Link
+	var err error
+	if p.PeerNS < 0 {
+		far, err = w.host.LinkByIndex(p.Peer)
+	} else {
+		far, err = w.host.LinkIn(p.PeerNS, p.Peer)
+	}
+	if err == nil && !w.isSelf(far, p.PeerNS) {
+		w.add(who, far, p.PeerNS)
+		w.found[len(w.found)-1].VLAN = vlan
+	}
+}
+
+// untagged is the VLAN whose frames a port, or the bridge itself, takes without a
+// tag; 0: none, or the switch looks at none.
+func (w *stationWatch) untagged(p *rtnl.Link) int {
+	for _, v := range w.vlans[p.Index] {
+		if v.PVID {
+			return v.First
+		}
+	}
+	return 0
+}
+
+func (w *stationWatch) isSelf(l *rtnl.Link, nsid int) bool {
+	return w.self != nil && nsid >= 0 && l.Index == w.self.Index && bytes.Equal(l.MAC, w.self.MAC)
+}
+
+// children adds the macvlans and ipvlans on a card: of the host, and of the
+// guests that the host has ids for, which all of ours have.
+func (w *stationWatch) children(m *machine, parent *rtnl.Link) {
+	on := func(l *rtnl.Link, ns int) bool {
+		return l.Peer == parent.Index && l.PeerNS == ns && (l.Kind == "macvlan" || l.Kind == "macvtap" || l.Kind == "ipvlan")
+	}
+	add := func(links []*rtnl.Link, nsid, hostNS int) {
+		for _, l := range links {
+			if !on(l, hostNS) || w.isSelf(l, nsid) {
+				continue
+			}
+			who := l.Name + " of another guest"
+			if m, ok := ParseMark(l.Alias); ok && isOurs(l) {
+				who = l.Name + " of " + m.Name
+			} else if nsid < 0 {
+				who = l.Name + " of the host"
+			}
+			w.add(who, l, nsid)
+		}
+	}
+	links, err1 := w.host.Links()
+	ids, err2 := w.host.NamespaceIDs()
+	if err1 != nil || err2 != nil {
+		return // what comes of it is a warning, or the kernel's own refusal
+	}
+	add(links, -1, -1)
+	for _, id := range ids {
+		there, err := w.host.LinksIn(id)
+		if err != nil {
+			continue // it has ended
+		}
+		// The look gives the host an id in itself, if it had none.
+		self, err := w.host.NamespaceID(m.hostNS)
+		if err == nil && self >= 0 && self != id {
+			add(there, id, self)
+		}
+	}
+}
+
+// add adds a link, in the namespace of that id; -1: on the host.
+func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
+	st := Station{Who: who, MAC: l.MAC}
+	if w.addrs {
+		var all []rtnl.Addr
+		if nsid < 0 {
+			all, _ = w.host.Addrs()
+		} else {
+			all, _ = w.host.AddrsIn(nsid, l.Index)
+		}
+		for _, a := range all {
+			if a.Index == l.Index && a.Scope != unix.RT_SCOPE_LINK {
+				st.Addrs = append(st.Addrs, a.Prefix.Addr())
+			}
+		}
+	}
+	w.found = append(w.found, st)
+}
+
+// checkMAC refuses a MAC address that somebody has.
+func (b *builder) checkMAC() error {
+	if b.MAC == nil {
+		return nil
+	}
+	for _, st := range b.f.Stations {
+		if bytes.Equal(st.MAC, b.MAC) {
+			return b.refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, b.MAC).WithHint("another MAC address, or none")
+		}
+	}
+	return nil
+}
+
+// warnStations warns of addresses that somebody has who is on the same wire.
+func (b *builder) warnStations() {
+	for _, st := range b.f.Stations {
+		if st.VLAN != b.untagged() {
+			continue
+		}
+		for _, p := range b.Addrs {
+			if slices.Contains(st.Addrs, p.Addr()) {
+				b.warn("%s has the address %s too: others reach one of the two, and not the other", st.Who, p.Addr())
+			}
+		}
+	}
+}
+
+// untagged is the VLAN of a switch whose frames the guest gets without a tag; 0:
+// it looks at none.
+func (b *builder) untagged() int {
+	if b.vlan.PVID == 0 && b.kind == KindBridge && b.f.Base != nil && b.f.Base.VLANFiltering {
+		return b.f.Base.DefaultPVID
+	}
+	return b.vlan.PVID
+}
