@@ -284,6 +284,7 @@ func inhabit(t *testing.T, ns *os.File) (pid int) {
 // without a fork, for on some kernels forks are slow.
 func inventory(t *testing.T, ns *os.File) string {
 	t.Helper()
+	settle(t, ns)
 	c, err := rtnl.Open(ns)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,8 +82,38 @@ func snapshot(t *testing.T, ns *os.File) string {
 ip -d -o link; ip -o address; ip route show table all; ip -6 route show table all
 ip rule; ip -6 rule; iptables-save; ip6tables-save
 grep -s . /proc/sys/net/ipv*/conf/all/* /proc/sys/net/ipv*/conf/default/* /proc/sys/net/bridge/*; true`
+	settle(t, ns)
 	out := in(t, ns, "sh", "-c", script)
 	return volatile.ReplaceAllString(out, "")
+}
+
+// settle waits until the kernel has told of each link that is up whether it has a
+// carrier, which it does up to a second late (linkwatch), and of each IPv6 address
+// whether it is free. Until then a flag, an address or a route is missing.
+func settle(t *testing.T, ns *os.File) {
+	t.Helper()
+	c, err := rtnl.Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	testhost.Poll(10*time.Second, func() bool {
+		links, err1 := c.Links()
+		addrs, err2 := c.Addrs()
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		carrier := map[int]bool{}
+		for _, l := range links {
+			carrier[l.Index] = l.Flags&unix.IFF_LOWER_UP != 0
+			if l.Up && carrier[l.Index] != (l.Flags&unix.IFF_RUNNING != 0) {
+				return false
+			}
+		}
+		return !slices.ContainsFunc(addrs, func(a rtnl.Addr) bool {
+			return carrier[a.Index] && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == unix.IFA_F_TENTATIVE
+		})
+	})
 }
 
 // volatile are clocks and counters (iproute2 6.15 prints how many neighbours a

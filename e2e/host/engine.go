@@ -105,8 +105,13 @@ func forget(file string) {
 	_ = os.Remove(file)
 }
 
-// Signal sends the daemon a signal.
-func (e *Engine) Signal(s syscall.Signal) error { return e.cmd.Process.Signal(s) }
+// Signal sends the daemon a signal. After SIGSTOP it waits until it has stopped.
+func (e *Engine) Signal(s syscall.Signal) error {
+	if err := e.cmd.Process.Signal(s); err != nil || s != syscall.SIGSTOP {
+		return err
+	}
+	return awaitStopped(e.cmd.Process.Pid)
+}
 
 // Stop ends the daemon with SIGTERM or SIGKILL and waits until it is gone.
 func (e *Engine) Stop(s syscall.Signal) error {

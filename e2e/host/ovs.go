@@ -78,7 +78,10 @@ func signal(daemon *exec.Cmd, s syscall.Signal) error {
 	if err := daemon.Process.Signal(s); err != nil {
 		return err
 	}
-	if s == syscall.SIGSTOP || s == syscall.SIGCONT {
+	if s == syscall.SIGSTOP {
+		return awaitStopped(daemon.Process.Pid)
+	}
+	if s == syscall.SIGCONT {
 		return nil
 	}
 	if !Poll(10*time.Second, func() bool { return daemon.Process.Signal(syscall.Signal(0)) != nil }) {

@@ -108,6 +108,24 @@ func (d *daemon) kill() error {
 	return err
 }
 
+// awaitStopped waits until every thread of a process has stopped: those that run
+// on another processor do some work after SIGSTOP was sent.
+func awaitStopped(pid int) error {
+	stopped := func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, file := range threads {
+			if stat, err := os.ReadFile(file); err == nil && !strings.Contains(string(stat), ") T ") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	}
+	if !Poll(20*time.Second, stopped) {
+		return fmt.Errorf("process %d does not stop", pid)
+	}
+	return nil
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -25,9 +25,13 @@ func (g *Guest) State() (State, error) { return read(g.Run) }
 
 // Settled reports whether the kernel has told of each link that is up whether it
 // has a carrier: it does so up to a second late (linkwatch), and until then a
-// link has neither sign, or both.
+// link has neither sign, or both. And each IPv6 address is free, or is not: until
+// then, a route or two are missing.
 func (s State) Settled() bool {
 	for line := range strings.Lines(string(s)) {
+		if strings.HasPrefix(line, "settling ") {
+			return false
+		}
 		text, ok := strings.CutPrefix(line, "link ")
 		var l Link
 		if !ok || json.Unmarshal([]byte(text), &l) != nil || !slices.Contains(l.Flags, "UP") {
@@ -103,6 +107,9 @@ func read(run func(string, ...string) Result) (State, error) {
 					bridges[o["ifname"].(string)] = true
 				}
 			}
+			if name == "addr" && settling(o) {
+				all = append(all, fmt.Sprintf("settling %v", o["ifname"]))
+			}
 			if byItself(name, o, bridges) {
 				continue
 			}
@@ -120,6 +127,16 @@ func read(run func(string, ...string) Result) (State, error) {
 }
 
 var counters = regexp.MustCompile(`\[\d+:\d+\]`)
+
+// settling says whether an address of a link is being tried.
+func settling(o map[string]any) bool {
+	flags, _ := o["flags"].([]any)
+	addrs, _ := o["addr_info"].([]any)
+	return slices.Contains(flags, any("LOWER_UP")) && slices.ContainsFunc(addrs, func(a any) bool {
+		addr, _ := a.(map[string]any)
+		return addr["tentative"] == true && addr["dadfailed"] != true
+	})
+}
 
 // byItself says whether the kernel makes such an object without being asked.
 func byItself(part string, o map[string]any, bridges map[string]bool) bool {
