@@ -322,6 +322,21 @@ func (m *minder) kill() {
 	<-m.ended
 }
 
+// awaitWritten waits until dhclient has written its lease into the file from which
+// another dhclient gives it back. It does so some time after its script has run.
+func (m *minder) awaitWritten() {
+	written := make(chan struct{})
+	m.inside <- func() {
+		defer close(written)
+		for end := time.Now().Add(endTime); time.Now().Before(end) && !closed(m.ended); time.Sleep(10 * time.Millisecond) {
+			if text, _ := os.ReadFile(leasesPath); bytes.HasSuffix(text, []byte("}\n")) {
+				return
+			}
+		}
+	}
+	<-written
+}
+
 // end has the client give its lease back, and ends it.
 func (m *minder) end() {
 	if m.release == nil && !closed(m.ended) {
@@ -334,6 +349,9 @@ func (m *minder) end() {
 		case <-m.ended:
 		case <-time.After(endTime):
 		}
+	}
+	if m.release != nil && closed(m.first) {
+		m.awaitWritten()
 	}
 	m.kill()
 	if m.release != nil && closed(m.first) {
