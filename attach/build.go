@@ -162,6 +162,7 @@ func (b *builder) repair() {
 	}
 	if !b.f.Inner.Up {
 		b.up()
+		b.carrier()
 	}
 }
 
@@ -255,9 +256,7 @@ func (b *builder) warnings() {
 	if br := b.f.Base; br != nil && b.MTU != 0 && b.MTU < br.MTU {
 		b.warn("the MTU of %s may follow its lowest port: %d is below its %d", br.Name, b.MTU, br.MTU)
 	}
-	if card := b.f.Base; card != nil && !b.kind.pair() && card.Up && !card.Carrier {
-		b.warn("%s has no carrier: nothing can be heard on it", card.Name)
-	}
+	b.warnCarrier(b.f.Base)
 	for _, p := range b.Addrs {
 		for _, a := range b.f.Addrs {
 			if a.Prefix.Addr().Is6() && a.Scope == unix.RT_SCOPE_LINK || !a.Prefix.Overlaps(p) || b.own(a.Index) {
@@ -274,6 +273,14 @@ func (b *builder) warnings() {
 	b.warnReplies()
 	if b.f.Reaches && b.kind != KindPhys && b.kind != KindDummy {
 		b.warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", b.f.Guest.Name)
+	}
+}
+
+// warnCarrier warns of a card that is up and has none. Of one that is set up, a
+// step tells (awaitCarrier).
+func (b *builder) warnCarrier(card *rtnl.Link) {
+	if card != nil && !b.kind.pair() && b.kind != KindPhys && card.Up && !card.Carrier {
+		b.warn("%s: nothing can be heard on it", noCarrier(b.HostIF.Name))
 	}
 }
 

@@ -272,7 +272,7 @@ var factChanges = map[string]func(*Facts){
 	"nic-parent":  func(f *Facts) { f.Card.Users = []user{{Link: &rtnl.Link{Name: "eth0.7"}}} },
 	"lent": func(f *Facts) { // to this guest
 		f.Base, f.Card.Here = nil, true
-		f.Inner = &rtnl.Link{Index: 20, Name: "eth1", Group: Group, MTU: 1500, Up: true, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, PeerNS: -1}
+		f.Inner = &rtnl.Link{Index: 20, Name: "eth1", Group: Group, MTU: 1500, Up: true, Carrier: true, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, PeerNS: -1}
 		f.Card.Loan = &Loan{To: f.Guest, IfName: "eth1", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500, Up: true}}
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: 20, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
 	},

@@ -39,7 +39,29 @@ func (childPlug) settle(b *builder) error {
 
 func (childPlug) free(b *builder) error { return b.accessFree() }
 
-func (childPlug) keep(b *builder) { b.hostAccess() }
+func (childPlug) keep(b *builder) {
+	b.parentUp()
+	if t := b.f.Tagged; t != nil && b.onTagged() && !t.Up {
+		b.add(raiseLink{t.Name})
+	}
+	b.hostAccess()
+	b.parentCarrier()
+	b.warnCarrier(b.f.Base)
+}
+
+// parentUp plans for a parent that is up.
+func (b *builder) parentUp() {
+	if parent := b.f.Base; parent != nil && b.kind != KindDummy && !parent.Up {
+		b.add(raiseLink{parent.Name})
+	}
+}
+
+// parentCarrier plans to look whether a parent that was set up has a carrier.
+func (b *builder) parentCarrier() {
+	if parent := b.f.Base; parent != nil && b.kind != KindDummy && !parent.Up {
+		b.add(awaitCarrier{link: parent.Name, card: parent.Name})
+	}
+}
 
 // kindModes are the modes of the kinds that have any, the default first.
 var kindModes = map[Kind][]string{
@@ -109,9 +131,7 @@ func (childPlug) join(b *builder) {
 	}
 	if parent := b.f.Base; parent != nil && b.kind != KindDummy {
 		c.parent = parent.Name
-		if !parent.Up {
-			b.add(raiseLink{parent.Name})
-		}
+		b.parentUp()
 		if b.onTagged() {
 			c.parent = b.tagged()
 		}
@@ -122,6 +142,7 @@ func (childPlug) join(b *builder) {
 	if !b.upLate() {
 		b.up()
 	}
+	b.parentCarrier()
 }
 
 func (childPlug) differ(b *builder, differ differ) {

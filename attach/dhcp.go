@@ -166,20 +166,22 @@ func (s getLease) String() string {
 func (m *machine) whileAlive(ctx context.Context) (context.Context, func()) {
 	ctx, end := context.WithCancelCause(ctx)
 	tick := time.NewTicker(glance)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if err := m.check(ctx); err != nil {
+				if err := m.stillThere(ctx); err != nil {
 					end(err)
 				}
 			}
 		}
 	}()
-	return ctx, func() { end(nil) }
+	return ctx, func() { end(nil); <-ended }
 }
 
 // releaseLease gives a lease back to its server. There is no way back from it:

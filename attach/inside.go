@@ -14,6 +14,15 @@ func (b *builder) up() {
 	b.add(setLink{place: b.place, name: b.names.inner, set: rtnl.Change{Up: true}})
 }
 
+// carrier plans to look whether a card that was set up has one. A Wi-Fi card
+// has none before somebody in the guest logs it in.
+func (b *builder) carrier() {
+	loan := b.f.Card.Loan
+	if b.kind == KindPhys && b.f.Card.Radio == nil && (loan == nil || loan.Hardware.Radio == nil) {
+		b.add(awaitCarrier{place: b.place, link: b.names.inner, card: b.HostIF.Name})
+	}
+}
+
 // sysctls sets those of our interface alone: it speaks up for its addresses;
 // IPv6 is on if an address of it is asked for, and duplicate address detection
 // begins at once instead of after a random part of a second.
@@ -50,6 +59,7 @@ func (b *builder) inet() error {
 	b.addresses(false)
 	if b.upLate() && !b.probes() {
 		b.up()
+		b.carrier()
 	}
 	if err := b.settled(false); err != nil {
 		return err

@@ -35,6 +35,7 @@ func (s lend) do(_ context.Context, m *machine) error {
 		loan.Index, err = m.arrived(loan, s)
 	}
 	if err == nil {
+		delete(m.index, end{host, s.name})
 		m.index[end{guest, s.inner}] = loan.Index
 		err = loan.save()
 	}

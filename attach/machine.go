@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -98,6 +100,9 @@ type machine struct {
 	guests   [3]Guest     // by their side; none on the host's
 	index    map[end]int  // of the links that steps have made or found
 	lease    *lease.Lease // that a step has got
+	isUp     map[end]bool // links of guests that steps have set up
+	card     string       // that the guest is plugged into; "": a switch, or another guest
+	doing    Step         // what is carried out now
 	warnings []string     // of what a step has met
 	hostLock *lock
 	locks    []*lock // of the guests
@@ -116,7 +121,7 @@ type end struct {
 // waiting, and among two of them in the order of their inodes, so that no two
 // runs wait for each other.
 func open(ctx context.Context, hostNS *os.File, guests ...Guest) (*machine, error) {
-	m := &machine{hostNS: hostNS, index: map[end]int{}, usesBefore: map[end]map[string]bool{}, hostLock: &lock{}}
+	m := &machine{hostNS: hostNS, index: map[end]int{}, isUp: map[end]bool{}, usesBefore: map[end]map[string]bool{}, hostLock: &lock{}}
 	for i, g := range guests {
 		g.GuestInfo = g.short()
 		m.guests[guest+side(i)] = g
@@ -192,8 +197,8 @@ func (m *machine) check(ctx context.Context) error {
 	case nil:
 	case context.DeadlineExceeded:
 		op, object := m.task()
-		return fault.New(fault.Timeout, op, object, "it took longer than --timeout allows").
-			WithHint("-v shows what it waits for")
+		return fault.New(fault.Timeout, op, object, "it took longer than --timeout allows%s", m.lacks()).
+			WithHint("-v shows each step")
 	default:
 		return context.Cause(ctx)
 	}
@@ -213,6 +218,58 @@ func (m *machine) warn(text string) {
 	if text != "" {
 		m.warnings = append(m.warnings, text)
 	}
+}
+
+// lacks says what a run that takes too long waits for.
+func (m *machine) lacks() string {
+	for _, e := range m.ends() {
+		if e.side == host || !m.isUp[e] {
+			continue
+		}
+		if l, err := m.sides[e.side].LinkByIndex(m.index[e]); err == nil && l.Up && !l.Carrier {
+			return ": " + noCarrier(cmp.Or(m.card, e.name))
+		}
+	}
+	if m.doing == nil {
+		return ""
+	}
+	step, _, _ := strings.Cut(m.doing.String(), "\n")
+	return ", in this step: " + strings.TrimPrefix(step, "# ")
+}
+
+// ends are the links that steps have made or found, in an order that is always
+// the same.
+func (m *machine) ends() []end {
+	return slices.SortedFunc(maps.Keys(m.index), func(a, b end) int {
+		return cmp.Or(cmp.Compare(a.side, b.side), cmp.Compare(a.name, b.name))
+	})
+}
+
+// stillThere is check, and whether the links that steps have made or found are
+// still there, under their names, and those in guests up. What waits for one
+// that is not would wait in vain.
+func (m *machine) stillThere(ctx context.Context) error {
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	for _, e := range m.ends() {
+		where := "on the host"
+		if e.side != host {
+			where = "in " + m.guests[e.side].Name
+		}
+		l, err := m.sides[e.side].LinkByIndex(m.index[e])
+		switch {
+		case errors.Is(err, rtnl.ErrNotFound):
+			return fault.New(fault.Gone, "wait for", e.name, "somebody deleted it, or moved it away, %s", where)
+		case err != nil:
+			return explain("find", e.name, err)
+		case l.Name != e.name:
+			return fault.New(fault.Gone, "wait for", e.name, "somebody %s renamed it to %s", where, l.Name)
+		case m.isUp[e] && !l.Up:
+			return fault.New(fault.Failed, "wait for", e.name, "somebody %s set it down", where)
+		}
+	}
+	return nil
 }
 
 // task is what a run is about, for an error that is about no step of it.

@@ -118,7 +118,11 @@ func (physPlug) join(b *builder) {
 	b.sysctls()
 }
 
-func (physPlug) keep(*builder) {}
+func (physPlug) keep(b *builder) {
+	if in := b.f.Inner; in.Up && !in.Carrier && b.f.Card.Radio == nil && b.f.Card.Loan.Hardware.Radio == nil {
+		b.warn("%s: nothing can be heard on it", noCarrier(b.HostIF.Name))
+	}
+}
 
 func (physPlug) differ(b *builder, differ differ) {
 	switch loan := b.f.Card.Loan; {

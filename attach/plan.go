@@ -74,6 +74,7 @@ func (p Plan) apply(ctx context.Context, m *machine, tell func(string)) error {
 		err := m.check(ctx)
 		if err == nil {
 			tell(s.String())
+			m.doing = s
 			err = s.do(ctx, m)
 		}
 		if err != nil {
@@ -153,6 +154,7 @@ func (p Plan) remove(ctx context.Context, m *machine, tell func(string)) error {
 		err := context.Cause(ctx)
 		if err == nil {
 			tell(s.String())
+			m.doing = s
 			err = s.do(ctx, m)
 		}
 		if err == nil {

@@ -99,6 +99,9 @@ func (s setLink) apply(m *machine, ch rtnl.Change) error {
 		return fault.New(fault.Conflict, "set", s.words(), "its card, or another macvlan on that, has its MAC address").
 			WithHint("another MAC address, or none")
 	}
+	if err == nil && s.side != host {
+		m.isUp[end{s.side, s.name}] = ch.Up || m.isUp[end{s.side, s.name}] && !ch.Down
+	}
 	return explain("set", s.words(), err)
 }
 

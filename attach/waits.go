@@ -14,9 +14,10 @@ import (
 // whether the guest still lives.
 const glance = 50 * time.Millisecond
 
-// await looks whenever something changes on the side, until done says so. It
-// lets the host's lock go: everything of the host's is in place by then, and
-// others need not wait for us. The guest's stays.
+// await looks whenever something changes on the side, until done says so, or
+// somebody has changed the links that it waits for. It lets the host's lock go:
+// everything of the host's is in place by then, and others need not wait for us.
+// The guest's stays.
 func (m *machine) await(ctx context.Context, s side, done func() (bool, error)) error {
 	m.hostLock.release()
 	ev, err := m.sides[s].Watch()
@@ -29,7 +30,7 @@ func (m *machine) await(ctx context.Context, s side, done func() (bool, error)) 
 		if ok || err != nil {
 			return err
 		}
-		if err := m.check(ctx); err != nil {
+		if err := m.stillThere(ctx); err != nil {
 			return err
 		}
 		if err := ev.Wait(glance); err != nil {
@@ -49,6 +50,9 @@ func (s awaitForwarding) do(ctx context.Context, m *machine) error {
 		if err != nil {
 			return false, explain("find", s.port, err)
 		}
+		if l.Master != m.index[end{host, s.bridge}] {
+			return false, fault.New(fault.Gone, "wait for", s.port, "somebody took it off %s", s.bridge)
+		}
 		return l.Forwarding, nil
 	})
 }
@@ -58,6 +62,43 @@ func (s awaitForwarding) undo(context.Context, *machine) error { return nil }
 func (s awaitForwarding) String() string {
 	return "# wait until " + s.bridge + " forwards on " + s.port
 }
+
+// carrierPatience is how long a card that has just been set up may take to find
+// its partner: most have done so after three seconds.
+const carrierPatience = 5 * time.Second
+
+// awaitCarrier waits until a card that was set up has a carrier. Without one it
+// goes on: the cable may be plugged in later.
+type awaitCarrier struct {
+	place
+	link string
+	card string // the name that it has on the host
+}
+
+func (s awaitCarrier) do(ctx context.Context, m *machine) error {
+	patience := time.Now().Add(carrierPatience)
+	return m.await(ctx, s.side, func() (bool, error) {
+		i, err := m.find(end{s.side, s.link})
+		if err != nil {
+			return false, explain("find", s.link, err)
+		}
+		l, err := s.kernel(m).LinkByIndex(i)
+		if err != nil {
+			return false, explain("find", s.link, err)
+		}
+		if !l.Carrier && time.Now().After(patience) {
+			m.warn(noCarrier(s.card) + ": nothing can be heard on it")
+			return true, nil
+		}
+		return l.Carrier, nil
+	})
+}
+
+func (s awaitCarrier) undo(context.Context, *machine) error { return nil }
+
+func (s awaitCarrier) String() string { return "# wait until " + s.card + " has a carrier" }
+
+func noCarrier(name string) string { return name + " has no carrier" }
 
 // awaitDAD waits for the verdict of duplicate address detection (RFC 4862,
 // section 5.4) on the addresses.

@@ -1,0 +1,129 @@
+package attach
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// noWire makes a card that is down, whose other end is down too: when it comes
+// up it has no carrier.
+const noWire = quiet + "ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire\n"
+
+// TestNoCarrier: a card that gets no carrier when it is set up is named, in a
+// warning where an attachment can stand without, and otherwise in the error of
+// whatever has waited in vain.
+func TestNoCarrier(t *testing.T) {
+	needRoot(t)
+	const want = "nic0 has no carrier"
+	for _, line := range []string{"nic0 web 10.9.0.5/24", "phys:nic0 web 10.9.0.5/24"} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			in(t, hostNS, "sh", "-ec", noWire)
+			for _, when := range []string{"first", "again"} {
+				r, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+				if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), want) {
+					t.Errorf("%s: %v, warnings %q; want %q", when, err, r.Warnings, want)
+				}
+			}
+			if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, line := range []string{
+		"nic0 web 2001:db8::5/64", "phys:nic0 web 2001:db8::5/64", "nic0 web 10.9.0.5/24 --acd",
+		"phys:nic0 web 10.9.0.5/24 --acd", "nic0 web slaac", "phys:nic0 web dhcp", "nic0 web dhcp6",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			in(t, hostNS, "sh", "-ec", noWire)
+			before := inventory(t, hostNS)
+			_, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{Timeout: time.Second})
+			if fault.CodeOf(err) != fault.Timeout || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v; want a timeout that says %q", err, want)
+			}
+			sameSoon(t, "host", before, func() string { return inventory(t, hostNS) })
+		})
+	}
+}
+
+// TestLateCarrier: one that comes while we wait is no reason to warn, and a
+// parent that somebody has set down since is set up by the same line.
+func TestLateCarrier(t *testing.T) {
+	needRoot(t)
+	for _, line := range []string{"nic0 web 10.9.0.5/24", "phys:nic0 web 10.9.0.5/24"} {
+		t.Run(line, func(t *testing.T) {
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			in(t, hostNS, "sh", "-ec", noWire)
+			attachLate := func() {
+				t.Helper()
+				r, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{Step: func(step string) {
+					if strings.HasPrefix(step, "# wait until nic0") {
+						time.AfterFunc(50*time.Millisecond, func() { _, _ = tryIn(hostNS, "ip", "link", "set", "wire", "up") })
+					}
+				}})
+				if err != nil || len(r.Warnings) > 0 {
+					t.Fatalf("%v, warnings %q", err, r.Warnings)
+				}
+				waits := slices.Contains(r.Steps, "# wait until nic0 has a carrier")
+				if !waits {
+					t.Errorf("nobody looked: %q", r.Steps)
+				}
+			}
+			attachLate()
+			down := map[bool][]string{true: {"ip", "link", "set", "nic0", "down"}, false: {"ip", "link", "set", "eth1", "down"}}
+			on := map[bool]*os.File{true: hostNS, false: g.Namespace}
+			macvlan := strings.HasPrefix(line, "nic0")
+			in(t, on[macvlan], down[macvlan]...)
+			attachLate()
+		})
+	}
+}
+
+// TestWaitIsDisturbed: a port of a bridge with the spanning tree protocol has to
+// wait half a minute. What makes the wait vain ends it at once.
+func TestWaitIsDisturbed(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct{ name, where, command, want string }{
+		{"bridge deleted", "host", "ip link del brx", ""},
+		{"bridge renamed", "host", "ip link set brx down; ip link set brx name bry; ip link set bry up", "renamed"},
+		{"port renamed", "host", "ip link set dev tap0 name tap1", "renamed"},
+		{"port taken off", "host", "ip link set tap0 nomaster", "took it off"},
+		{"port deleted", "host", "ip link del tap0", ""},
+		{"guest's end down", "guest", "ip link set eth1 down", "set it down"},
+		{"guest's end renamed", "guest", "ip link set eth1 name eth2", "renamed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			in(t, hostNS, "sh", "-ec", quiet+"ip link add brx address 02:00:00:00:00:09 type bridge stp_state 1 forward_delay 1500; ip link set brx addrgenmode none up")
+			on := map[string]*os.File{"host": hostNS, "guest": g.Namespace}[c.where]
+			began := time.Now()
+			_, err := Attach(context.Background(), spec(t, "brx -l tap0 web 10.0.0.2/24"), g, hostNS, Options{Step: func(step string) {
+				if strings.HasPrefix(step, "# wait until brx forwards") {
+					time.AfterFunc(20*time.Millisecond, func() {
+						if out, err := tryIn(on, "sh", "-ec", c.command); err != nil {
+							t.Error(err, out)
+						}
+					})
+				}
+			}})
+			if took := time.Since(began); err == nil || took > 25*time.Second || fault.CodeOf(err) == fault.Timeout {
+				t.Errorf("after %v: %v", took, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v does not say %q", err, c.want)
+			}
+			if left := in(t, hostNS, "ip", "-o", "link", "show", "type", "veth"); left != "" {
+				t.Errorf("left on the host: %s", left)
+			}
+		})
+	}
+}
