@@ -24,22 +24,33 @@ build: ## build ./gopipework, one static binary
 # As root everything has to be there, and is installed if it is not: a test
 # that would be skipped fails. What this kernel lacks is run on one that has it,
 # and at the end a table tells what was proven of each kind of link, and on which
-# kernel; an empty cell fails. Without root what needs no root is run.
-test: ## run every test (as root: installs what is missing, Debian/Ubuntu)
+# kernel; an empty cell fails, and so does a test that ran on neither kernel.
+# Without root what needs no root is run.
+#
+# The packages run under the race detector; the built program and the tests of
+# memory, which it would spoil, without.
+test: ## run every test (as root: installs what is missing, Debian)
 	@test -z "$$(gofmt -l .)" || { echo "gofmt is needed on:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	@if [ "$$(id -u)" = 0 ]; then \
-		set -ex; \
-		./e2e/install.sh engines; \
-		export GOPIPEWORK_TABLE=$$(mktemp); \
-		trap 'rm -f "$$GOPIPEWORK_TABLE"' EXIT; \
-		GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -timeout 20m ./...; \
-		./e2e/kernels.sh; \
-		$(GO) run ./e2e/table/show "$$GOPIPEWORK_TABLE"; \
+	@export GOPIPEWORK_TABLE=$$(mktemp) GOPIPEWORK_LEFT_OUT=$$(mktemp); \
+	trap 'rm -f "$$GOPIPEWORK_TABLE" "$$GOPIPEWORK_LEFT_OUT"' EXIT; \
+	status=0; \
+	if [ "$$(id -u)" = 0 ]; then \
+		set -x; \
+		./e2e/install.sh engines kernels race || exit 1; \
+		export GOPIPEWORK_REQUIRE=$(ENGINES) GORACE=atexit_sleep_ms=0; \
+		CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip 'Memory$$' $$($(GO) list ./... | grep -v /e2e) || status=1; \
+		$(GO) test -run 'Memory$$' ./internal/lease || status=1; \
+		$(GO) test -timeout 20m ./e2e/... || status=1; \
+		./e2e/kernels.sh || exit 1; \
+		$(GO) run ./e2e/table/show "$$GOPIPEWORK_TABLE" || status=1; \
+		./e2e/leftout.sh "$$GOPIPEWORK_LEFT_OUT" || status=1; \
 	else \
-		echo "not root: the tests that need namespaces or a Docker Engine are left out"; \
-		$(GO) test -timeout 20m ./...; \
-	fi
+		$(GO) test -timeout 20m ./... || status=1; \
+		echo "this is not root; left out:"; \
+		cut -f 3 "$$GOPIPEWORK_LEFT_OUT" | sort | uniq -c; \
+	fi; \
+	exit $$status
 
 kernels: ## run what this kernel may lack on one that has it, in a process (root)
 	./e2e/kernels.sh

@@ -132,7 +132,7 @@ func TestBridgeVLANs(t *testing.T) {
 	err := join("a", "brx web 10.0.0.1/24 @10")
 	if fault.CodeOf(err) == fault.Unsupported && !testhost.Required("vlan_filtering") {
 		sameSoon(t, "host after the kernel's refusal", before, func() string { return inventory(t, hostNS) })
-		t.Skip(err)
+		testhost.Lacking(t, "vlan_filtering", err.Error())
 	}
 	if fault.CodeOf(err) != fault.Conflict {
 		t.Fatalf("a VLAN on a bridge that does not filter: %v; want a conflict", err)
@@ -221,7 +221,7 @@ func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, nee
 		}, untold)
 		if fault.CodeOf(err) == fault.Unsupported && needs != "" && !testhost.Required(needs) {
 			sameSoon(t, "host after the kernel's refusal", hostBefore, func() string { return inventory(t, hostNS) })
-			t.Skipf("this kernel lacks %s: %v", needs, err)
+			testhost.Lacking(t, needs, err.Error())
 		}
 		if !errors.Is(err, errPlanned) {
 			t.Fatalf("step %d: %v", n, err)

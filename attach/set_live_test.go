@@ -132,7 +132,7 @@ func (st setStage) test(t *testing.T) {
 	g, s := docker(guestNS, 0), typedSet(t, st.set)
 	lacks := func(err error) {
 		if fault.CodeOf(err) == fault.Unsupported && st.needs != "" && !testhost.Required(st.needs) {
-			t.Skipf("this kernel lacks %s: %v", st.needs, err)
+			testhost.Lacking(t, st.needs, err.Error())
 		}
 	}
 	if _, err := Attach(context.Background(), spec(t, st.line), g, hostNS, Options{}); err != nil {

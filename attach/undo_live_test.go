@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // What an attach has set up or made on the host, and somebody else has come to
@@ -86,7 +88,7 @@ func TestUndoSparesOthers(t *testing.T) {
 							c = fmt.Sprintf(c, other)
 						}
 						if out, err := tryIn(hostNS, "sh", "-ec", c); err != nil && lacking.MatchString(out) {
-							t.Skip(out)
+							testhost.Lacking(t, "8021q", out)
 						} else if err != nil {
 							t.Error(out)
 						}
@@ -98,7 +100,7 @@ func TestUndoSparesOthers(t *testing.T) {
 					p.Steps = append(p.Steps[:last:last], letGo{}, failStep{})
 				}, comes)
 				if fault.CodeOf(err) == fault.Unsupported {
-					t.Skip(err)
+					testhost.Lacking(t, "8021q", err.Error())
 				}
 				if !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
 					t.Fatal(err)
@@ -155,7 +157,7 @@ func TestDetachAgain(t *testing.T) {
 			last := false
 			for n := 1; !last; n++ {
 				if _, err := Attach(ctx, spec(t, st.line), g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported {
-					t.Skip(err)
+					testhost.Lacking(t, "8021q", err.Error())
 				} else if err != nil {
 					t.Fatal(err)
 				}
@@ -350,7 +352,7 @@ func TestDNSUnwritable(t *testing.T) {
 	g := mounted(t, guestNS, "mount -t tmpfs none $root/etc; echo nameserver 10.0.0.1 > $root/etc/resolv.conf")
 	mount := func(how string) {
 		t.Helper()
-		if out, err := exec.Command("nsenter", "-t", itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, fmt.Sprintf("/proc/%d/root/etc", g.PID)).CombinedOutput(); err != nil {
+		if out, err := program.Command("nsenter", "-t", itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, fmt.Sprintf("/proc/%d/root/etc", g.PID)).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -387,12 +389,12 @@ func TestDNSUnwritable(t *testing.T) {
 // a script has mounted something.
 func mounted(t *testing.T, ns *os.File, script string) Guest {
 	t.Helper()
-	busybox, err := exec.LookPath("busybox")
+	busybox, err := program.Look("busybox")
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	cmd := exec.Command("nsenter", "--net=/proc/self/fd/3", "--", "unshare", "-m", "sh", "-ec",
+	cmd := program.Command("nsenter", "--net=/proc/self/fd/3", "--", "unshare", "-m", "sh", "-ec",
 		"root="+root+"; mkdir $root/etc; touch $root/etc/resolv.conf; cp "+busybox+" $root/busybox; "+script+`; exec chroot $root /busybox sleep 1000`)
 	cmd.ExtraFiles = []*os.File{ns}
 	if err := cmd.Start(); err != nil {

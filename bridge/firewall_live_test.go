@@ -41,9 +41,7 @@ type fwHost struct {
 
 func newFWHost(t testing.TB) *fwHost {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, for network namespaces and iptables")
-	}
+	host.NeedRoot(t)
 	runtime.LockOSThread()
 	h := &fwHost{TB: t}
 	h.ns = h.namespace()

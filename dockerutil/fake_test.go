@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 
 	"github.com/gopipework/gopipework/e2e/program"
@@ -77,7 +78,7 @@ func startGuest(t *testing.T) *exec.Cmd {
 	}
 	if err := cmd.Start(); err != nil {
 		if os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
-			t.Skip("needs root, or a kernel that lets users make namespaces: ", err)
+			host.Lacking(t, "root", "needs root, or a kernel that lets users make namespaces")
 		}
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -180,9 +181,7 @@ func TestPathIsNoNamespace(t *testing.T) {
 // on an empty file.
 func mountNetNS(t *testing.T, path string) *exec.Cmd {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it mounts a namespace")
-	}
+	host.NeedRoot(t) // it mounts a namespace
 	child := startGuest(t)
 	writeFile(t, path, "")
 	if err := unix.Mount(fmt.Sprintf("/proc/%d/ns/net", child.Process.Pid), path, "", unix.MS_BIND, ""); err != nil {

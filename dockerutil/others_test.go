@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -353,9 +354,7 @@ func TestLXCMonitorFails(t *testing.T) {
 
 // The name of a monitor's socket can be taken by anybody, and is not believed.
 func TestLXCSquatter(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it listens as another user")
-	}
+	host.NeedRoot(t) // it listens as another user
 	child := startGuest(t).Process.Pid
 	say := func(command byte) []byte {
 		if command == lxcGetState {

@@ -126,7 +126,7 @@ func TestNothingDrops(t *testing.T) {
 func TestLegacyIptables(t *testing.T) {
 	m := newMachine(t)
 	if r := m.Host.Run("iptables-legacy", "-S"); r.Code != 0 {
-		t.Skipf("no iptables-legacy here: %s", r.Stderr)
+		host.Lacking(t, "iptables-legacy", r.Stderr)
 	}
 	// The host's own iptables is the legacy one, as an administrator sets it.
 	m.check(m.Host.Run("sh", "-ec", `

@@ -84,6 +84,9 @@ verdict() {
 	local n=$1 package=$2 kernel
 	kernel=$(cat "$dir/release")
 	sed -nE "s#^ *--- (PASS|FAIL|SKIP): (.*)#$kernel  $package  \1 \2#p" "$dir/$n.log"
+	if [[ -n ${GOPIPEWORK_LEFT_OUT:-} ]]; then # see leftout.sh
+		sed -nE "s#^ *--- PASS: (\S+).*#${package##*/}\t\1#p" "$dir/$n.log" >>"$GOPIPEWORK_LEFT_OUT.ran"
+	fi
 	if [[ $(cat "$dir/$n.status") == 0 ]] && grep -q '^--- PASS' "$dir/$n.log" && ! grep -q '^ *--- SKIP' "$dir/$n.log"; then
 		return 0
 	fi

@@ -3,7 +3,9 @@
 package host
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +25,30 @@ func Lacking(t testing.TB, feature, why string) {
 	if Required(feature) {
 		t.Fatalf("GOPIPEWORK_REQUIRE=%s: %s", feature, why)
 	}
+	noteLeftOut(t, why)
 	t.Skip(why)
+}
+
+// noteLeftOut writes into the file that GOPIPEWORK_LEFT_OUT names, for make test,
+// which test was skipped: its package, its name and why.
+func noteLeftOut(t testing.TB, why string) {
+	t.Helper()
+	path := os.Getenv("GOPIPEWORK_LEFT_OUT")
+	if path == "" {
+		return
+	}
+	dir, err := os.Getwd() // go test runs in the directory of the package
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintf(f, "%s\t%s\t%s\n", filepath.Base(dir), t.Name(), strings.ReplaceAll(why, "\n", " ")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // NeedRoot ends a test that cannot run without root.

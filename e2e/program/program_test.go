@@ -34,7 +34,7 @@ func TestUnlisted(t *testing.T) {
 }
 
 // Tests, and what belongs to them, run programs through this package: see its
-// comment.
+// comment. And what they leave out, they leave out in one place.
 func TestOneDoor(t *testing.T) {
 	root := "../.."
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -61,6 +61,8 @@ func TestOneDoor(t *testing.T) {
 			case x.Name == "exec" && (sel.Sel.Name == "Command" || sel.Sel.Name == "CommandContext" || sel.Sel.Name == "LookPath"),
 				sel.Sel.Name == "StartProcess", sel.Sel.Name == "ForkExec":
 				t.Errorf("%s: %s.%s goes around the table of programs: call the function of e2e/program", set.Position(n.Pos()), x.Name, sel.Sel.Name)
+			case strings.HasPrefix(sel.Sel.Name, "Skip") && x.Name == "t" && filepath.Base(path) != "need.go":
+				t.Errorf("%s: %s.%s leaves a test out that nobody hears of: call host.Lacking", set.Position(n.Pos()), x.Name, sel.Sel.Name)
 			}
 			return true
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/table"
 )
 
@@ -17,7 +18,7 @@ import (
 func sent(t *testing.T, b []byte) string {
 	t.Helper()
 	if u32([]byte{1, 0, 0, 0}) != 1 {
-		t.Skip("the bytes are those of a little-endian machine")
+		host.Lacking(t, "little-endian", "the bytes are those of a little-endian machine")
 	}
 	return hex.EncodeToString(b)
 }
