@@ -39,9 +39,9 @@ test: ## run every test (as root: installs what is missing, Debian)
 		set -x; \
 		./e2e/install.sh engines kernels race || exit 1; \
 		export GOPIPEWORK_REQUIRE=$(ENGINES) GORACE=atexit_sleep_ms=0; \
-		CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip 'Memory$$' $$($(GO) list ./... | grep -v /e2e) || status=1; \
+		CGO_ENABLED=1 $(GO) test -race -timeout 30m -skip 'Memory$$' $$($(GO) list ./... | grep -v /e2e) || status=1; \
 		$(GO) test -run 'Memory$$' ./internal/lease || status=1; \
-		$(GO) test -timeout 20m ./e2e/... || status=1; \
+		$(GO) test -timeout 30m ./e2e/... || status=1; \
 		./e2e/kernels.sh || exit 1; \
 		$(GO) run ./e2e/table/show "$$GOPIPEWORK_TABLE" || status=1; \
 		./e2e/leftout.sh "$$GOPIPEWORK_LEFT_OUT" || status=1; \
