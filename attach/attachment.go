@@ -62,7 +62,7 @@ func (g GuestInfo) netns() string {
 type State string
 
 // The states. Half is one whose attach did not get to its end, orphan one
-// whose guest cannot be found.
+// whose guest cannot be found though every process can be seen.
 const (
 	Complete State = "complete"
 	Half     State = "half"
@@ -76,6 +76,7 @@ type Attachment struct {
 	Interface Interface `json:"interface"`
 	Host      Host      `json:"host"`
 	State     State     `json:"state"`
+	Hidden    bool      `json:"hidden,omitempty"`  // its guest cannot be seen from here: only the host's side is known
 	Shaping   *Shaping  `json:"shaping,omitempty"` // nil: none
 }
 

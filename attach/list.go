@@ -45,11 +45,30 @@ func List(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) 
 		return nil, err
 	}
 	list = append(list, inside...)
+	hide(list)
 	slices.SortFunc(list, func(a, b Attachment) int {
 		return cmp.Or(cmp.Compare(a.Host.Name, b.Host.Name), cmp.Compare(a.Host.Port, b.Host.Port),
 			cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.Interface.Name, b.Interface.Name))
 	})
 	return list, nil
+}
+
+// hide tells what is an orphan from what only cannot be seen from here: a guest
+// may be one of the processes that are hidden from us. Its mark is all that says
+// how far its attach has come.
+func hide(list []Attachment) {
+	orphan := func(a Attachment) bool { return a.State == Orphan }
+	if !slices.ContainsFunc(list, orphan) || seesAll() {
+		return
+	}
+	for i, a := range list {
+		if orphan(a) {
+			list[i].Hidden, list[i].State = true, Complete
+			if a.Guest.Runtime == "" {
+				list[i].State = Half
+			}
+		}
+	}
 }
 
 // ourEnds returns the host's ends of our pairs; of those to g, if not nil. A

@@ -293,7 +293,7 @@ func explain(op, object string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrPermission): // EPERM and EACCES
 		e.Code = fault.Permission
-		e.Hint = "run it as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN"
+		e.Hint = "run it as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN"
 	case errors.Is(err, unix.EEXIST):
 		e.Code = fault.Conflict
 	case errors.Is(err, unix.EXFULL), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):

@@ -144,6 +144,17 @@ func walkNamespaces(first *Guest, more []string, look func(*namespace) (keep, mo
 	}
 }
 
+// firstPIDs is the inode of the PID namespace that the kernel started with
+// (PROC_PID_INIT_INO): in any other, only the processes below it can be seen.
+const firstPIDs = 0xEFFFFFFC
+
+// seesAll says whether we can see the network namespace of every process, and not
+// only of those in a container with us, or of our own user.
+func seesAll() bool {
+	var pids, first unix.Stat_t
+	return unix.Stat("/proc/self/ns/pid", &pids) == nil && pids.Ino == firstPIDs && unix.Stat("/proc/1/ns/net", &first) == nil
+}
+
 // processes returns the process IDs that /proc shows, in their order: a
 // container's first process comes before its children, unless the numbers have
 // wrapped around.

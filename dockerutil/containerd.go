@@ -40,7 +40,7 @@ func (f *finder) askContainerd(ctx context.Context, r Ref, except []string) (*Gu
 	if err := c.locate(ctx, except); err != nil {
 		return nil, err
 	}
-	return f.take(ctx, r, source{c.inspect, c.stopped}, RuntimeContainerd)
+	return f.take(ctx, r, source{c.inspect, c.stopped, c.caller.dialer}, RuntimeContainerd)
 }
 
 // containerd is asked on behalf of one guest word.

@@ -40,7 +40,7 @@ func (f *finder) findCRI(ctx context.Context, r Ref) (*Guest, error) {
 	var kept error // the most telling one: that there is one who does not know it
 	for _, socket := range f.cri {
 		c := &cri{ref: r, socket: socket, caller: newCaller(ctx, socket)}
-		g, err := f.take(ctx, r, source{c.inspect, c.stopped}, RuntimeCRI)
+		g, err := f.take(ctx, r, source{c.inspect, c.stopped, c.caller.dialer}, RuntimeCRI)
 		c.caller.close()
 		if !unknown(err) {
 			return g, err

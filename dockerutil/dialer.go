@@ -3,10 +3,14 @@ package dockerutil
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxAnswer is far above what Docker says of one container (some kilobytes, and
@@ -31,6 +35,7 @@ type dialer struct {
 	mu    sync.Mutex
 	err   error
 	conns []net.Conn
+	apart bool // the last one that listened has another network than we
 }
 
 // dial has the signature of http.Transport.DialContext. The address the
@@ -48,6 +53,7 @@ func (d *dialer) dial(_ context.Context, network, addr string) (net.Conn, error)
 		return nil, err
 	}
 	d.conns = append(d.conns, conn)
+	d.apart = apart(conn)
 	return &boundedConn{Conn: conn, left: maxAnswer, done: endWith(d.ctx, conn)}, nil
 }
 
@@ -69,6 +75,52 @@ func (d *dialer) refuseUpgrade(r *http.Response) {
 	for _, conn := range d.conns {
 		conn.Close()
 	}
+}
+
+// elsewhere returns the warning that who is called title has another network than
+// we, nil if it has not.
+func (d *dialer) elsewhere(title string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.apart {
+		return nil
+	}
+	return []string{title + " has another network than this process: HOSTIF is looked for and made here, where the machine of " +
+		title + " does not see it; run gopipework with the host's network (docker run --network host), where " + title + " runs"}
+}
+
+// apart says whether who listens at the other end of a unix socket is known to be
+// in another network namespace. One that cannot be seen from here is outside of
+// the container that we are in: its network is the machine's first, or is taken
+// for that.
+func apart(conn net.Conn) bool {
+	peer, err := peerOf(conn)
+	if err != nil {
+		return false
+	}
+	own, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return false
+	}
+	if peer.Pid > 0 {
+		theirs, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", peer.Pid))
+		return err == nil && !os.SameFile(own, theirs)
+	}
+	return !firstNetwork(conn.(*net.UnixConn))
+}
+
+// firstNetwork says whether we are in the network namespace that the kernel
+// started with, whose cookie is 1; so does a kernel before 5.14, which does not
+// tell.
+func firstNetwork(conn *net.UnixConn) bool {
+	first := true
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			cookie, err := unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+			first = err != nil || cookie == 1
+		})
+	}
+	return first
 }
 
 // failure returns why there is no connection, nil if the last one was made and

@@ -21,6 +21,8 @@ type source struct {
 	// stopped returns the error of a question that ran out of time or was
 	// called off, nil if neither happened.
 	stopped func(ctx context.Context) error
+
+	dialer *dialer // nil for a runtime that is asked by a command
 }
 
 // findContainer asks Docker for a container and takes hold of its namespace.
@@ -32,7 +34,7 @@ func (f *finder) findContainer(ctx context.Context, r Ref) (*Guest, error) {
 		return nil, err
 	}
 	defer d.close()
-	return f.take(ctx, r, source{d.inspect, d.stopped}, RuntimeDocker)
+	return f.take(ctx, r, source{d.inspect, d.stopped, d.dialer}, RuntimeDocker)
 }
 
 // bounded limits the time for all that one runtime is asked.
@@ -49,7 +51,11 @@ func (f *finder) take(ctx context.Context, r Ref, s source, runtime string) (*Gu
 	if c.onHost {
 		return nil, r.refuseHost()
 	}
-	return f.pin(ctx, r, s, c, runtime)
+	g, err := f.pin(ctx, r, s, c, runtime)
+	if err == nil && s.dialer != nil {
+		g.Doubts = append(g.Doubts, s.dialer.elsewhere(title(runtime))...)
+	}
+	return g, err
 }
 
 // running asks for the container until it has a process. It waits only while

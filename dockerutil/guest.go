@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -47,6 +48,10 @@ type Guest struct {
 	// host that is not loopback alone.
 	Published bool
 
+	// Doubts are warnings: what about the guest could not be found out, or is
+	// not as it should be.
+	Doubts []string
+
 	// NetNS is the namespace. From Find on this descriptor is the guest.
 	NetNS *os.File
 
@@ -76,6 +81,9 @@ func (g *Guest) Close() error {
 	return errors.Join(g.NetNS.Close(), g.owner.close())
 }
 
+// word names the guest outright.
+func (g *Guest) word() string { return g.Runtime + ":" + g.Name }
+
 // Inode returns the namespace's inode number, as in "net:[4026531833]", or 0
 // after Close. The kernel uses the numbers again: compare them only while both
 // namespaces are held open.
@@ -91,7 +99,8 @@ func (g *Guest) Inode() uint64 {
 //
 // The error is a *fault.Error: NotFound for no such guest, Gone for one that is
 // not running, Conflict for an ambiguous ID, for a bare word that two runtimes
-// besides Docker know, or for a guest that has the host's own namespace, Timeout
+// besides Docker know (one of them that fails keeps nobody from being found: see
+// Doubts), or for a guest that has the host's own namespace, Timeout
 // and Runtime for a runtime that does not answer, answers nonsense or is not
 // there, Permission, Unsupported for a kernel before 5.3.
 func Find(ctx context.Context, r Ref) (*Guest, error) {
@@ -152,12 +161,17 @@ func (f *finder) findBare(ctx context.Context, r Ref) (*Guest, error) {
 	if dockerErr == nil || !unknown(dockerErr) {
 		return g, dockerErr
 	}
-	g, asked, err := f.askOthers(ctx, r)
-	if err == nil || !unknown(err) {
-		return g, err
+	g, asked, failed, err := f.askOthers(ctx, r)
+	if err != nil && unknown(err) && ctx.Err() == nil {
+		g, err = f.findNamed(r)
 	}
-	g, err = f.findNamed(r)
-	if !errors.Is(err, errNoName) {
+	switch {
+	case err == nil && failed != nil:
+		g.Doubts = append(g.Doubts, fmt.Sprintf("%s is what %q was found to be, but not all could be asked: %v", g.word(), r.Name, failed))
+		return g, nil
+	case failed != nil && (unknown(err) || errors.Is(err, errNoName)):
+		return nil, outright(failed, r.Name)
+	case !errors.Is(err, errNoName):
 		return g, err
 	}
 	among := ""

@@ -98,7 +98,7 @@ func TestNoDaemonHoldsUs(t *testing.T) {
 						return err
 					}
 					defer d.close()
-					_, err = f.take(ctx, r, source{d.inspect, d.stopped}, RuntimeDocker)
+					_, err = f.take(ctx, r, source{d.inspect, d.stopped, d.dialer}, RuntimeDocker)
 					return err
 				},
 			}

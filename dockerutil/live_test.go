@@ -22,6 +22,9 @@ import (
 
 func TestMain(m *testing.M) {
 	host.Main()
+	if socket := os.Getenv("GOPIPEWORK_TEST_ENGINE"); socket != "" {
+		serveEngine(socket)
+	}
 	os.Exit(m.Run())
 }
 

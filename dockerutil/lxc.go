@@ -44,7 +44,7 @@ func (f *finder) findLXC(ctx context.Context, r Ref) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	l := lxc{ref: r, dir: f.lxc}
-	return f.take(ctx, r, source{l.inspect, l.stopped}, RuntimeLXC)
+	return f.take(ctx, r, source{inspect: l.inspect, stopped: l.stopped}, RuntimeLXC)
 }
 
 // lxc is an LXC container's monitor, asked on behalf of one guest word.

@@ -26,7 +26,7 @@ func (f *finder) findMachine(ctx context.Context, r Ref) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	m := machined{r, path}
-	return f.take(ctx, r, source{m.inspect, m.stopped}, RuntimeMachine)
+	return f.take(ctx, r, source{inspect: m.inspect, stopped: m.stopped}, RuntimeMachine)
 }
 
 // machined is systemd-machined, asked on behalf of one guest word.

@@ -96,9 +96,9 @@ type reply struct {
 }
 
 // askOthers asks every other runtime that is here for a bare word, all at once.
-// The error wraps errNoContainer when all are certain not to have it: a runtime
-// that fails or hangs might. asked are those that were asked.
-func (f *finder) askOthers(ctx context.Context, r Ref) (g *Guest, asked []string, err error) {
+// The error wraps errNoContainer when none of those that answered has it. failed
+// is one that did not answer, and might have it. asked are those that were asked.
+func (f *finder) askOthers(ctx context.Context, r Ref) (g *Guest, asked []string, failed, err error) {
 	var replies []*reply
 	var wg sync.WaitGroup
 	for _, o := range others {
@@ -111,14 +111,14 @@ func (f *finder) askOthers(ctx context.Context, r Ref) (g *Guest, asked []string
 		wg.Go(func() { a.guest, a.err = o.find(f, ctx, a.ref) })
 	}
 	wg.Wait()
-	g, err = r.decide(replies)
-	return g, asked, err
+	g, failed, err = r.decide(replies)
+	return g, asked, failed, err
 }
 
-// decide picks the one reply that counts. It closes the guests it does not return.
-func (r Ref) decide(replies []*reply) (*Guest, error) {
+// decide picks the one reply that counts, and the first failure. It closes the
+// guests it does not return.
+func (r Ref) decide(replies []*reply) (g *Guest, failed, err error) {
 	var known []*reply
-	var failed error
 	for _, a := range replies {
 		switch code := fault.CodeOf(a.err); {
 		case unknown(a.err):
@@ -130,8 +130,8 @@ func (r Ref) decide(replies []*reply) (*Guest, error) {
 			failed = a.err
 		}
 	}
-	if failed == nil && len(known) == 1 {
-		return known[0].guest, known[0].err
+	if len(known) == 1 {
+		return known[0].guest, failed, known[0].err
 	}
 	var words []string
 	for _, a := range known {
@@ -140,13 +140,10 @@ func (r Ref) decide(replies []*reply) (*Guest, error) {
 			a.guest.Close()
 		}
 	}
-	switch {
-	case failed != nil:
-		return nil, outright(failed, r.Name)
-	case len(known) == 0:
-		return nil, r.fault(fault.NotFound, "%w", errNoContainer)
+	if len(known) == 0 {
+		return nil, failed, r.fault(fault.NotFound, "%w", errNoContainer)
 	}
-	return nil, r.fault(fault.Conflict, "it can be %s", strings.Join(words, " or ")).
+	return nil, failed, r.fault(fault.Conflict, "it can be %s", strings.Join(words, " or ")).
 		WithHint("write %s", strings.Join(words, " or "))
 }
 

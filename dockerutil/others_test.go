@@ -9,9 +9,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,20 +46,26 @@ func TestDecide(t *testing.T) {
 		replies []*reply
 		code    fault.Code // "" for a guest
 		text    string
+		failed  bool
 	}{
-		{"nobody is asked", nil, fault.NotFound, "no such container"},
-		{"nobody knows", []*reply{says("podman", 0), fails("lxc", fault.Runtime, errNoContainerd)}, fault.NotFound, "no such container"},
-		{"one knows", []*reply{says("podman", 0), says("lxc", one)}, "", ""},
-		{"two know", []*reply{says("podman", one), says("lxc", two)}, fault.Conflict, "podman:web or lxc:web"},
-		{"two know one guest", []*reply{says("podman", one), says("lxc", one)}, "", ""},
-		{"one runs, one does not", []*reply{says("podman", one), fails("lxc", fault.Gone, sick)}, fault.Conflict, "podman:web or lxc:web"},
-		{"one does not run", []*reply{says("podman", 0), fails("lxc", fault.Gone, sick)}, fault.Gone, "sick"},
-		{"one knows, one is sick", []*reply{says("podman", one), fails("lxc", fault.Timeout, sick)}, fault.Timeout, "outright"},
+		{"nobody is asked", nil, fault.NotFound, "no such container", false},
+		{"nobody knows", []*reply{says("podman", 0), fails("lxc", fault.Runtime, errNoContainerd)}, fault.NotFound, "no such container", false},
+		{"one knows", []*reply{says("podman", 0), says("lxc", one)}, "", "", false},
+		{"two know", []*reply{says("podman", one), says("lxc", two)}, fault.Conflict, "podman:web or lxc:web", false},
+		{"two know one guest", []*reply{says("podman", one), says("lxc", one)}, "", "", false},
+		{"one runs, one does not", []*reply{says("podman", one), fails("lxc", fault.Gone, sick)}, fault.Conflict, "podman:web or lxc:web", false},
+		{"one does not run", []*reply{says("podman", 0), fails("lxc", fault.Gone, sick)}, fault.Gone, "sick", false},
+		{"one knows, one is sick", []*reply{says("podman", one), fails("lxc", fault.Timeout, sick)}, "", "", true},
+		{"nobody knows, one is sick", []*reply{says("podman", 0), fails("lxc", fault.Timeout, sick)}, fault.NotFound, "", true},
+		{"two know, one is sick", []*reply{says("podman", one), says("lxc", two), fails("cri", fault.Runtime, sick)}, fault.Conflict, "podman:web or lxc:web", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			before := openFiles(t)
-			g, err := r.decide(tt.replies)
+			g, failed, err := r.decide(tt.replies)
+			if (failed != nil) != tt.failed {
+				t.Errorf("failed: %v", failed)
+			}
 			if tt.code == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -379,4 +388,110 @@ func TestLXCSquatter(t *testing.T) {
 	if g.PID != child || g.Inode() != inodeOf(t, child) {
 		t.Errorf("got %+v", g)
 	}
+}
+
+// A runtime that fails keeps nobody else's guest from being found, and is named;
+// where nobody else has it, it might.
+func TestOneFailsOthersAreFound(t *testing.T) {
+	cleanEnv(t)
+	t.Setenv("DOCKER_HOST", "unix:///nonexistent/sock")
+	child := startGuest(t).Process.Pid
+	for name, script := range map[string]string{"refuses": "echo out of cheese >&2; exit 125", "hangs": "sleep 60", "rubbish": "echo {"} {
+		t.Run(name, func(t *testing.T) {
+			f := testFinder(t)
+			f.bound = time.Second
+			f.lxc = t.TempDir()
+			dir := t.TempDir()
+			f.commands = []string{dir}
+			writeFile(t, dir+"/podman", "#!/bin/sh\n"+script+"\n")
+			if err := os.Chmod(dir+"/podman", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(f.lxc+"/web", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			serveLXC(t, lxcSocket(f.lxc, "web"), os.Geteuid(), func(command byte) []byte {
+				if command == lxcGetState {
+					return lxcAnswer(2)
+				}
+				return lxcAnswer(child)
+			})
+			g, err := f.find(context.Background(), Ref{Name: "web"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.Close()
+			if g.Runtime != RuntimeLXC || len(g.Doubts) != 1 || !strings.Contains(g.Doubts[0], "lxc:web") || !strings.Contains(g.Doubts[0], "podman") {
+				t.Errorf("got %s, doubts %q", g.Runtime, g.Doubts)
+			}
+			_, err = f.find(context.Background(), Ref{Name: "other"})
+			var e *fault.Error
+			if !errors.As(err, &e) || e.Code != fault.Runtime && e.Code != fault.Timeout || !strings.Contains(e.Hint, "outright") {
+				t.Errorf("nobody has it: %v", err)
+			}
+			// Called off while one hangs: that is what is said.
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			_, err = f.find(ctx, Ref{Name: "other"})
+			wantFault(t, err, fault.Interrupted)
+		})
+	}
+}
+
+// Who listens in another network than ours is said, for every guest of it.
+func TestRuntimeElsewhere(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it listens in a network namespace of its own")
+	}
+	child := startGuest(t)
+	f := testFinder(t)
+	setCgroup(t, f, child.Process.Pid, "0::/docker/"+webID+"\n")
+	startEngine(t, inTurn(object{PID: child.Process.Pid}))
+	g, err := f.find(context.Background(), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if len(g.Doubts) != 0 {
+		t.Errorf("an engine in our own network: %q", g.Doubts)
+	}
+
+	socket := filepath.Join(shortTemp(t), "sock")
+	engine := exec.Command(os.Args[0])
+	engine.Env = append(os.Environ(), "GOPIPEWORK_TEST_ENGINE="+socket, fmt.Sprintf("GOPIPEWORK_TEST_PID=%d", child.Process.Pid))
+	engine.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := engine.StdoutPipe()
+	if err == nil {
+		err = engine.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { engine.Process.Kill(); engine.Wait() })
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	other, err := f.find(context.Background(), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if len(other.Doubts) != 1 || !strings.Contains(other.Doubts[0], "--network host") {
+		t.Errorf("an engine in another network: %q", other.Doubts)
+	}
+}
+
+// serveEngine is a process that plays an engine in another network.
+func serveEngine(socket string) {
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		panic(err)
+	}
+	pid, err := strconv.Atoi(os.Getenv("GOPIPEWORK_TEST_PID"))
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString(".")
+	panic(http.Serve(l, object{PID: pid}))
 }

@@ -71,7 +71,7 @@ func (f *finder) askOwnPodman(ctx context.Context, r Ref) (*Guest, error) {
 			WithHint("install podman, or set CONTAINER_HOST to where it listens")
 	}
 	p := podmanCommand{r, path}
-	return f.take(ctx, r, source{p.inspect, p.stopped}, RuntimePodman)
+	return f.take(ctx, r, source{inspect: p.inspect, stopped: p.stopped}, RuntimePodman)
 }
 
 // askPodman asks the podman that listens at host.
@@ -85,7 +85,7 @@ func (f *finder) askPodman(ctx context.Context, r Ref, host string) (*Guest, err
 		return nil, r.fault(fault.Usage, "choose podman: %w", err).WithHint("see CONTAINER_HOST")
 	}
 	defer d.close()
-	return f.take(ctx, r, source{d.inspect, d.stopped}, RuntimePodman)
+	return f.take(ctx, r, source{d.inspect, d.stopped, d.dialer}, RuntimePodman)
 }
 
 // podmanCommand is podman, asked by its command on behalf of one guest word.

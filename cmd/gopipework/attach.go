@@ -107,6 +107,7 @@ func (o *output) withGuests(c *cli.Context, words []string, do func(context.Cont
 			return stopped(c.Context, err)
 		}
 		defer found.Close()
+		o.doubt(found)
 		guests = append(guests, guestOf(found))
 	}
 	if opt.Timeout > 0 {

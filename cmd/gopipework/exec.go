@@ -27,7 +27,7 @@ func (o *output) execCommand(c *cli.Context) error {
 		return fault.BadWord("read words", strings.Join(w, " "), "exec takes %s", c.Command.ArgsUsage).
 			WithHint("gopipework exec web -- ip address")
 	}
-	return become(c, w[0], w[1:], true)
+	return o.become(c, w[0], w[1:], true)
 }
 
 // iproute2 returns the action of a command that runs iproute2's own. Options
@@ -44,7 +44,7 @@ func (o *output) iproute2(program string, object ...string) cli.ActionFunc {
 		for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
 			args, rest = append(args, rest[0]), rest[1:]
 		}
-		return become(c, w[0], append(append(args, object...), rest...), false)
+		return o.become(c, w[0], append(append(args, object...), rest...), false)
 	}
 }
 
@@ -52,7 +52,7 @@ func (o *output) iproute2(program string, object ...string) cli.ActionFunc {
 // and in every other way the host's own: so its exit code, its signals and its
 // terminal are what they would be. It returns only if it cannot. withSys shows
 // the command the namespace's own /sys.
-func become(c *cli.Context, guest string, command []string, withSys bool) error {
+func (o *output) become(c *cli.Context, guest string, command []string, withSys bool) error {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		return notFound(command[0], err)
@@ -66,6 +66,7 @@ func become(c *cli.Context, guest string, command []string, withSys bool) error 
 		return stopped(c.Context, err)
 	}
 	defer g.Close()
+	o.doubt(g)
 	runtime.LockOSThread() // and never unlock: on an error the process ends
 	if err := unix.Setns(int(g.NetNS.Fd()), unix.CLONE_NEWNET); err != nil {
 		return cannot("enter the namespace of", guest, err)
@@ -91,7 +92,7 @@ func cannot(op, object string, err error) error {
 	e := fault.New(fault.Failed, op, object, "%w", err)
 	if errors.Is(err, os.ErrPermission) {
 		e.Code = fault.Permission
-		return e.WithHint("run it as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN")
+		return e.WithHint("run it as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN")
 	}
 	return e
 }

@@ -21,6 +21,7 @@ import (
 	"unicode"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -28,6 +29,7 @@ import (
 type output struct {
 	stdout, stderr io.Writer
 	json           bool
+	doubts         []string // warnings about guests
 }
 
 // errShown is a usage error for which the usage text was printed already.
@@ -52,6 +54,14 @@ func clean(s string) string {
 
 func (o *output) say(format string, args ...any) {
 	fmt.Fprintln(o.stderr, "gopipework: "+clean(fmt.Sprintf(format, args...)))
+}
+
+// doubt says what is doubtful about a guest; a document has it as well.
+func (o *output) doubt(g *dockerutil.Guest) {
+	for _, d := range g.Doubts {
+		o.say("warning: %s", d)
+	}
+	o.doubts = append(o.doubts, g.Doubts...)
 }
 
 func (o *output) print(line string) { fmt.Fprintln(o.stdout, clean(line)) }
@@ -104,7 +114,7 @@ func describe(err error) failure {
 // is whether the document is about one attachment or several.
 func (o *output) result(r attach.Result, dryRun, one bool) error {
 	if o.json {
-		doc := map[string]any{"changed": r.Changed, "steps": orEmpty(r.Steps), "warnings": orEmpty(r.Warnings)}
+		doc := map[string]any{"changed": r.Changed, "steps": orEmpty(r.Steps), "warnings": orEmpty(append(o.doubts, r.Warnings...))}
 		if one {
 			doc["attachment"] = r.Attachments[0]
 		} else {
@@ -145,6 +155,9 @@ func (o *output) list(all []attach.Attachment) error {
 		row := []string{
 			a.Guest.Word(), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
 			hostWord(a.Host), a.Host.Port, string(a.State),
+		}
+		if a.Hidden {
+			row[len(row)-1] = "not visible from here"
 		}
 		switch {
 		case a.Shaping != nil:

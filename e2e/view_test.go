@@ -1,0 +1,77 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// From where a guest's process cannot be seen, list says that, and does not call
+// the guest an orphan; nor does gc touch anything of it.
+func TestNotVisible(t *testing.T) {
+	m := newMachine(t)
+	g, other := m.guest(), m.guest()
+	m.quiet("brtest", g.Word, "10.0.0.2/24")
+	m.quiet("brtest", other.Word, "10.0.0.3/24")
+	check := m.unchanged(g, other)
+	capable := fmt.Sprintf("setpriv --inh-caps -all,%[1]s --ambient-caps -all --bounding-set -all,%[1]s", "+net_admin,+sys_admin")
+	for name, from := range map[string]string{
+		"another PID namespace": "unshare --pid --fork --mount-proc",
+		"no CAP_SYS_PTRACE":     capable,
+	} {
+		run := func(args string) (string, int) {
+			t.Helper()
+			line := strings.Fields(from + " gopipework " + args)
+			r := m.Run(line[0], line[1:]...)
+			return r.Stdout + r.Stderr, r.Code
+		}
+		if out, code := run("list"); code != 0 || strings.Count(out, "not visible from here") != 2 || strings.Contains(out, "orphan") {
+			t.Errorf("%s: code %d\n%s", name, code, out)
+		}
+		if out, code := run("--json list"); code != 0 || strings.Count(out, `"state":"complete","hidden":true`) != 2 {
+			t.Errorf("%s: code %d\n%s", name, code, out)
+		}
+		if out, code := run("gc"); code != 0 || out != "" {
+			t.Errorf("%s: gc: code %d\n%s", name, code, out)
+		}
+		check("after gc in " + name)
+	}
+	for _, a := range m.list() {
+		if a.State != "complete" {
+			t.Errorf("from the host itself: %+v", a)
+		}
+	}
+}
+
+// Root without most of its capabilities does, as README says; a user who has
+// them all the same is refused, and nothing has changed.
+func TestCapabilities(t *testing.T) {
+	m := newMachine(t)
+	g := m.guest()
+	check := m.unchanged(g)
+	const caps = "+net_admin,+sys_admin,+sys_ptrace"
+	as := func(who string, args ...string) (string, int) {
+		r := m.Run("sh", append([]string{"-c", "exec setpriv " + who + ` gopipework "$@"`, "sh"}, args...)...)
+		return r.Stdout + r.Stderr, r.Code
+	}
+	root := "--inh-caps -all," + caps + " --ambient-caps -all --bounding-set -all," + caps
+	for _, line := range [][]string{
+		{"brtest", g.Word, "10.0.0.2/24,fd00::2/64"},
+		{"brtest", g.Word, "10.0.0.2/24,fd00::2/64"},
+		{"set", g.Word, "eth1", "--rate-out", "1mbit"},
+		{"detach", g.Word},
+		{"gc"},
+	} {
+		if out, code := as(root, line...); code != 0 || out != "" {
+			t.Errorf("%v: code %d\n%s", line, code, out)
+		}
+	}
+	check("after root with few capabilities")
+	user := "--reuid 65534 --regid 65534 --clear-groups --inh-caps -all," + caps + " --ambient-caps -all," + caps + " --bounding-set -all," + caps
+	if out, code := as(user, "brtest", g.Word, "10.0.0.2/24"); code != 4 || !strings.Contains(out, "gopipework: hint: ") {
+		t.Errorf("a user: code %d\n%s", code, out)
+	}
+	check("after a user was refused")
+}
