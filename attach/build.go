@@ -253,8 +253,8 @@ func (b *builder) done() Plan {
 
 // warnings are about what was done as asked, but may not be what was meant.
 func (b *builder) warnings() {
-	if br := b.f.Base; br != nil && b.MTU != 0 && b.MTU < br.MTU {
-		b.warn("the MTU of %s may follow its lowest port: %d is below its %d", br.Name, b.MTU, br.MTU)
+	if !b.halfBridge() {
+		b.warnMTU(b.MTU, b.on())
 	}
 	b.warnCarrier(b.f.Base)
 	for _, p := range b.Addrs {

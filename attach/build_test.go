@@ -246,8 +246,13 @@ var factChanges = map[string]func(*Facts){
 	"shares":     func(f *Facts) { f.Guest.Shares = "0123456789ab" },
 	"unread":     func(f *Facts) { f.FirewallUnread = "iptables-legacy: exit status 3" },
 	"nic": func(f *Facts) {
-		f.Base = &rtnl.Link{Index: 20, Name: "eth0", MTU: 1500, Up: true, Carrier: true, PeerNS: -1, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}}
+		f.Base = &rtnl.Link{Index: 20, Name: "eth0", Type: unix.ARPHRD_ETHER, MTU: 1500, Up: true, Carrier: true, PeerNS: -1, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}}
 	},
+	"tun": func(f *Facts) {
+		f.Base = &rtnl.Link{Index: 20, Name: "tun0", Kind: "tun", Type: unix.ARPHRD_NONE, MTU: 1500, Up: true, Carrier: true, PeerNS: -1}
+	},
+	"nic-jumbo": func(f *Facts) { f.Base.MTU = 9000 },
+	"nic-1400":  func(f *Facts) { f.Base.MTU = 1400 },
 	"ib": func(f *Facts) {
 		f.Base = &rtnl.Link{Index: 20, Name: "ib0", Type: unix.ARPHRD_INFINIBAND, MTU: 2044, Up: true, Carrier: true, PeerNS: -1}
 	},

@@ -89,6 +89,8 @@ func (b *builder) checkParent() error {
 	switch {
 	case parent.Loopback:
 		return b.refuse(fault.Conflict, "%s is the loopback interface, and cannot be the parent of a %s", parent.Name, b.kind)
+	case b.onEthernet() && (parent.Type != unix.ARPHRD_ETHER || parent.Kind == "vrf"):
+		return b.refuse(fault.Conflict, "%s is %s, and no Ethernet device: it cannot be the parent of a %s", parent.Name, describeKind(parent), b.kind)
 	case parent.Slave != "" && b.kind != KindVLAN:
 		return b.refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, b.kind).
 			WithHint("attach to what it is a port of")
@@ -97,8 +99,12 @@ func (b *builder) checkParent() error {
 	case b.MAC != nil && b.inherits() && b.kind != KindVLAN:
 		return b.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(b.kind)+" "+b.Mode))
 	}
-	return nil
+	return b.checkMTU(b.MTU, b.on())
 }
+
+// onEthernet reports whether the kind's parent has to be an Ethernet device. A
+// VRF, which says that it is one, hands frames to nobody (IFF_NO_RX_HANDLER).
+func (b *builder) onEthernet() bool { return b.kind == KindMacvlan || b.kind == KindIPvlan }
 
 // inherits reports whether the link has its parent's MAC address: to give a
 // macvlan in passthru mode another changes the parent's.
@@ -199,13 +205,12 @@ func (s addChild) do(_ context.Context, m *machine) error {
 	err := m.sides[host].AddChild(c)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return fault.New(fault.Unsupported, "make "+s.kind, s.inner, "%w", err).WithHint("%s", missing(s.kind))
+		return m.lacksKind(s.kind, s.inner, s.parent, err)
 	case errors.Is(err, unix.EINVAL) && s.kind == string(KindIPoIB):
 		return fault.New(fault.Conflict, "make ipoib on", s.parent, "it is not an IPoIB device, or has no such partition").
 			WithHint("ip -d link show %s", s.parent)
 	case errors.Is(err, unix.EINVAL) && s.kind == string(KindMacvlan):
-		return fault.New(fault.Conflict, "make macvlan on", s.parent, "%w", err).
-			WithHint("one of mode passthru has the card to itself, and this one has, or is to have, others: ip -d link show %s", s.parent)
+		return s.why(m, c.Parent, err)
 	case errors.Is(err, unix.EBUSY):
 		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
 			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)
@@ -221,6 +226,38 @@ func (s addChild) do(_ context.Context, m *machine) error {
 	}
 	m.index[end{guest, s.inner}] = l.Index
 	return nil
+}
+
+// why tells why the kernel does not take a macvlan: one of mode passthru has its
+// card to itself.
+func (s addChild) why(m *machine, parent int, err error) error {
+	e := fault.New(fault.Conflict, "make macvlan on", s.parent, "%w", err).WithHint("ip -d link show %s", s.parent)
+	users, lookErr := childrenOf(m.sides[host], parent, m.hostNS, nil)
+	if lookErr != nil {
+		return e
+	}
+	for _, u := range users {
+		switch {
+		case u.Kind != "macvlan" && u.Kind != "macvtap":
+		case u.Mode == "passthru":
+			e.Err = fmt.Errorf("%s (%s) is on it in the mode passthru, and has it to itself", u.Name, u.where())
+		case s.mode == "passthru":
+			e.Err = fmt.Errorf("one in the mode passthru is to have it to itself, and %s (%s) is on it", u.Name, u.where())
+		}
+	}
+	return e
+}
+
+// lacksKind explains EOPNOTSUPP: the kernel has no links of the kind, or the
+// parent can have none. A request that names no parent is refused by a kernel
+// that knows the kind, and makes nothing.
+func (m *machine) lacksKind(kind, name, parent string, err error) error {
+	e := fault.New(fault.Unsupported, "make "+kind, name, "%w", err)
+	if parent != "" && errors.Is(m.sides[host].AddChild(rtnl.Child{Name: name, Kind: kind, Group: Group}), unix.EINVAL) {
+		e.Op, e.Object = "make "+kind+" on", parent
+		return e.WithHint("%s can have none: ip -d link show %s", parent, parent)
+	}
+	return e.WithHint("%s", missing(kind))
 }
 
 func (s addChild) undo(_ context.Context, m *machine) error {

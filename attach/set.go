@@ -75,6 +75,7 @@ type SetFacts struct {
 	Inside
 	Found *Pair // the attachment; nil: there is none of that name
 
+	On        *rtnl.Link // what it is on: the bridge, the card, the VLAN of a card; nil: nothing
 	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
 	PortVLANs []rtnl.PortVLAN
 	Switch    Switch            // that bridge, as a detach sees it
@@ -156,6 +157,13 @@ func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
 			})
 			f.Switch = d.Bridges[own.Master]
 		}
+	}
+	f.On = f.OwnOn
+	switch inner := f.Inner; {
+	case f.Found.Attachment.Host.Kind == string(KindOVS):
+		f.On = o.byName(m.sides[host], f.Found.Attachment.Host.Name)
+	case f.Found.Child != nil && inner.Peer != 0 && inner.PeerNS >= 0 && inner.PeerNS == f.HostNS:
+		o.look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.sides[host].LinkByIndex(inner.Peer); return unlessNotFound(err) })
 	}
 	if s.HasAddrs {
 		f.Sysctls = o.sysctlsOf(m.sides[guest], addrSysctls(f.Inner.Name))

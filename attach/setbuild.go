@@ -61,15 +61,16 @@ func (c *setter) setMTU() error {
 			}
 		}
 	}
+	if err := c.checkMTU(c.s.MTU, c.f.On); err != nil {
+		return err
+	}
+	c.warnMTU(c.s.MTU, c.f.On)
 	if own := c.f.Found.Port; own != nil {
 		c.add(changeMTU{link: own.Name, mtu: c.s.MTU, was: own.MTU})
 	}
 	c.add(changeMTU{place: c.place, link: c.f.Inner.Name, mtu: c.s.MTU, was: c.f.Inner.MTU})
 	if ifb := c.f.Shaped.Inbound; ifb != nil {
 		c.add(changeMTU{place: c.place, link: ifb.Name, mtu: c.s.MTU, was: ifb.MTU})
-	}
-	if br := c.f.OwnOn; br != nil && c.s.MTU < br.MTU {
-		c.warn("the MTU of %s may follow its lowest port: %d is below its %d", br.Name, c.s.MTU, br.MTU)
 	}
 	c.mtu, c.now.Interface.MTU = c.s.MTU, c.s.MTU
 	return nil

@@ -94,7 +94,7 @@ func (s addTagged) do(_ context.Context, m *machine) error {
 	}
 	err = m.sides[host].AddChild(rtnl.Child{Name: s.name, Kind: "vlan", Parent: i, Group: Group, VLAN: s.tag})
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fault.New(fault.Unsupported, "make vlan", s.name, "%w", err).WithHint("%s", missing("vlan"))
+		return m.lacksKind("vlan", s.name, s.parent, err)
 	}
 	if err != nil {
 		return explain("make vlan", s.name, err)

@@ -16,7 +16,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
 	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware|TestHostAccessVLAN|TestShape.*|TestSetRare)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic,netem,ifb'
-	'./attach ^TestNamesake root,macvlan,ipvlan,8021q,dummy'
+	'./attach ^(TestNamesake|TestParents) root,macvlan,ipvlan,8021q,dummy,vrf'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'
@@ -24,7 +24,7 @@ tests=(
 
 # The modules the tests need: each has to load.
 modules=(
-	veth bridge br_netfilter macvlan ipvlan 8021q dummy ifb tun openvswitch
+	veth bridge br_netfilter macvlan ipvlan 8021q dummy ifb tun vrf openvswitch
 	sch_netem sch_tbf sch_htb sch_ingress cls_u32 cls_matchall act_mirred act_police
 	nf_tables nft_compat iptable_filter ip6table_filter xt_physdev xt_comment xt_conntrack
 )

@@ -1,0 +1,90 @@
+package attach
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// TestParents: what the kernel would refuse in two words, or take and send
+// nowhere, is refused or warned of in words that say why.
+func TestParents(t *testing.T) {
+	needRoot(t)
+	const card = "ip link add nic0 mtu 1400 type veth peer name wire; ip link set nic0 up; ip link set wire up"
+	for _, c := range []struct {
+		name, host, line, needs string
+		code                    fault.Code // "": it is done
+		says                    string     // the error and its hint, or the warnings
+		set                     bool       // what is asked of the MTU is asked of what is there
+	}{
+		{"macvlan, MTU", card, "nic0 web 10.0.0.2/24 --mtu 1500", "macvlan", fault.Conflict, "more than nic0's 1400", true},
+		{"macvlan, less", card, "nic0 web 10.0.0.2/24 --mtu 1300", "macvlan", "", "", true},
+		{"vlan, MTU", card, "vlan:nic0 web 10.0.0.2/24 @10 --mtu 1500", "8021q", fault.Conflict, "more than nic0's 1400", true},
+		{"ipvlan, MTU", card, "ipvlan:nic0 web 10.0.0.2/24 --mtu 1500", "ipvlan", "", "more than nic0's 1400", true},
+		{"macvlan on a VLAN, MTU", card + "; ip link add link nic0 name nic0.10 mtu 1300 type vlan id 10", "nic0 web 10.0.0.2/24 @10 --mtu 1400", "8021q",
+			fault.Conflict, "more than nic0.10's 1300", true},
+		{"bridge, MTU above", "ip link add brx mtu 1400 type bridge; ip link set brx up", "brx web 10.0.0.2/24 --mtu 9000", "", "", "more than brx's 1400", false},
+		{"bridge, MTU below", "ip link add brx mtu 1400 type bridge; ip link set brx up", "brx web 10.0.0.2/24 --mtu 1300", "", "", "lowest port", false},
+		{"macvlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "tun0 web 10.0.0.2/24", "macvlan", fault.Conflict, "no Ethernet device", false},
+		{"ipvlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "ipvlan:tun0 web 10.0.0.2/24", "ipvlan", fault.Conflict, "no Ethernet device", false},
+		{"vlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "vlan:tun0 web 10.0.0.2/24 @10", "8021q", fault.Unsupported, "tun0 can have none", false},
+		{"macvlan on a VLAN of tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "tun0 web 10.0.0.2/24 @10", "8021q", fault.Conflict, "no Ethernet device", false},
+		{"macvlan on a VRF", "ip link add red type vrf table 10; ip link set red up", "red web 10.0.0.2/24", "vrf", fault.Conflict, "red is a vrf", false},
+		{"macvlan beside passthru", card + "; ip link add link nic0 name mv0 type macvlan mode passthru", "nic0 web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) is on it in the mode passthru", false},
+		{"passthru beside macvlan", card + "; ip link add link nic0 name mv0 type macvlan mode bridge", "nic0 --mode passthru web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) is on it", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			inhabit(t, g.Namespace)
+			if out, err := tryIn(hostNS, "sh", "-ec", quiet+c.host); err != nil {
+				testhost.Lacking(t, c.needs, out)
+			}
+			holds := func(r Result, err error) {
+				t.Helper()
+				if fault.CodeOf(err) == fault.Unsupported && c.code != fault.Unsupported && !testhost.Required(c.needs) {
+					t.Skip(err)
+				}
+				said := strings.Join(r.Warnings, "\n")
+				if err != nil {
+					said = errorText(err)
+				}
+				if err == nil && c.code != "" || err != nil && fault.CodeOf(err) != c.code || !strings.Contains(said, c.says) || c.says == "" && said != "" {
+					if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(c.needs) {
+						t.Skip(err)
+					}
+					t.Errorf("%v, %q; want %q and %q", err, said, c.code, c.says)
+				}
+			}
+			before := inventory(t, g.Namespace)
+			holds(Attach(context.Background(), spec(t, c.line), g, hostNS, Options{}))
+			if c.code != "" {
+				sameSoon(t, "guest", before, func() string { return inventory(t, g.Namespace) })
+			}
+			if !c.set {
+				return
+			}
+			line, mtu, _ := strings.Cut(c.line, " --mtu ")
+			detachIfThere := func() {
+				if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			detachIfThere()
+			if _, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{}); err != nil {
+				if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(c.needs) {
+					t.Skip(err)
+				}
+				t.Fatal(err)
+			}
+			s, err := ParseSet("web", SetWords{IfName: "eth1", MTU: mtu})
+			if err != nil {
+				t.Fatal(err)
+			}
+			holds(Set(context.Background(), s, g, hostNS, Options{}))
+			detachIfThere()
+		})
+	}
+}
