@@ -78,6 +78,16 @@ type Attachment struct {
 	State     State     `json:"state"`
 	Hidden    bool      `json:"hidden,omitempty"`  // its guest cannot be seen from here: only the host's side is known
 	Shaping   *Shaping  `json:"shaping,omitempty"` // nil: none
+
+	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
+}
+
+// LeaseState is how the lease of an interface stands.
+type LeaseState struct {
+	Source  SourceKind `json:"source"`            // FromDHCP or FromDHCP6
+	Server  string     `json:"server,omitempty"`  // "": it has none now
+	Seconds int64      `json:"seconds,omitempty"` // until it ends, if nobody renews it; 0: it has none, or it does not end
+	Trouble string     `json:"trouble,omitempty"` // what is wrong; "": nothing
 }
 
 // Interface is the guest's end.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/lease"
@@ -41,10 +42,37 @@ func (g Guest) lease() lease.Guest {
 
 // keptLeases returns what is kept for a guest.
 func keptLeases(g Guest) ([]lease.Kept, error) {
-	if _, err := os.Stat(runDir); err != nil {
-		return nil, nil // nothing was ever kept here
-	}
 	return keepers().List(g.lease())
+}
+
+// leaseState is how the lease of an interface stands, for telling alone: what
+// cannot be read is left out.
+func leaseState(k kernel, index int) *LeaseState {
+	if _, err := os.Stat(runDir); err != nil {
+		return nil
+	}
+	cookie, err := k.Cookie()
+	if err != nil {
+		return nil
+	}
+	all, _ := keepers().Look(cookie)
+	kept := keptFor(all, index)
+	if kept == nil {
+		return nil
+	}
+	s := &LeaseState{Source: sourceOf(kept.Ask), Trouble: kept.Trouble}
+	if l := kept.Lease; l != nil {
+		s.Server = l.Server.String()
+		if left := l.Left(lease.Now()); left != lease.Forever {
+			s.Seconds = int64(left.Seconds())
+		}
+	} else if s.Trouble == "" {
+		s.Trouble = "it has none yet"
+	}
+	if kept.Unkept {
+		s.Trouble = "the process that keeps it was killed; gopipework gc starts it again"
+	}
+	return s
 }
 
 // keptFor returns what is kept for an interface of the guest; nil: nothing.
@@ -326,11 +354,15 @@ func (l leaseLink) DAD(p netip.Prefix) (lease.DAD, error) {
 }
 
 // WakeKeepers starts the keepers again that were killed while their guests
-// live, and removes what those of dead guests have left.
-func WakeKeepers(ctx context.Context) error {
+// live, and removes what those of dead guests have left. That one of them cannot
+// be started is a warning: the run that notices may have to do with another
+// guest.
+func WakeKeepers(ctx context.Context) (warnings []string) {
 	if _, err := os.Stat(runDir); err != nil {
 		return nil // nothing was ever kept
 	}
-	_, err := keepers().Sweep(ctx, false)
-	return explain("look after", "leases", err)
+	if _, err := keepers().Sweep(ctx, false); err != nil && ctx.Err() == nil {
+		warnings = append(warnings, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return warnings
 }

@@ -70,11 +70,10 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	if opt.DryRun {
 		return p.result(), nil
 	}
-	err = p.remove(ctx, m, opt.tell)
-	if err == nil {
-		err = WakeKeepers(ctx)
+	if err := p.remove(ctx, m, opt.tell); err != nil {
+		return p.result(m.warnings...), err
 	}
-	return p.result(m.warnings...), err
+	return p.result(append(m.warnings, WakeKeepers(ctx)...)...), nil
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links

@@ -200,5 +200,6 @@ func (ns *namespace) read(a *Attachment, index int) error {
 		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
 		Addresses: addressesIn(l, addrs), Gateway: gatewaysIn(index, routes),
 	}
+	a.Lease = leaseState(ns.links, index)
 	return nil
 }

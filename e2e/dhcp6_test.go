@@ -152,17 +152,18 @@ func TestDHCP6Stays(t *testing.T) {
 	check("after detach without a server")
 }
 
-// restarted waits until list has started the keeper again, and checks that it says
+// restarted waits until gc has started the keeper again, and checks that list says
 // the same address.
 func (m *machine) restarted(g *host.Guest, old int, addr string) {
 	m.t.Helper()
 	again := func() bool { // not before the kernel has let go of the dead one's lock
+		m.ok("gc")
 		m.listsAddress(g.Word, addr)
 		pids := m.keepers()
 		return len(pids) == 1 && pids[0] != old
 	}
 	if !host.Poll(5*time.Second, again) {
-		m.t.Fatalf("list does not start the keeper again: %v", m.keepers())
+		m.t.Fatalf("gc does not start the keeper again: %v", m.keepers())
 	}
 }
 

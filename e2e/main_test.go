@@ -315,6 +315,12 @@ type (
 			Delay   string `json:"delay"`
 			Jitter  string `json:"jitter"`
 		} `json:"shaping"`
+		Lease *struct {
+			Source  string `json:"source"`
+			Server  string `json:"server"`
+			Seconds int64  `json:"seconds"`
+			Trouble string `json:"trouble"`
+		} `json:"lease"`
 	}
 	attachResult struct {
 		Attachment attachment `json:"attachment"`

@@ -114,8 +114,8 @@ func (o *output) withGuests(c *cli.Context, words []string, do func(context.Cont
 		opt.Timeout = max(opt.Timeout-time.Since(start), time.Millisecond)
 	}
 	return withHost(func(hostNS *os.File) error {
-		if err := attach.WakeKeepers(ctx); err != nil {
-			return stopped(c.Context, err)
+		if name := c.Command.Name; name != "list" && name != "wait" && !opt.DryRun {
+			o.warnings = attach.WakeKeepers(ctx)
 		}
 		return stopped(c.Context, do(c.Context, guests, hostNS, opt))
 	})

@@ -19,9 +19,6 @@ func (o *output) listCommand(c *cli.Context) error {
 		})
 	}
 	return withHost(func(hostNS *os.File) error {
-		if err := attach.WakeKeepers(c.Context); err != nil {
-			return stopped(c.Context, err)
-		}
 		return o.listOf(c.Context, hostNS, nil)
 	})
 }

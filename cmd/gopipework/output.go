@@ -30,6 +30,7 @@ type output struct {
 	stdout, stderr io.Writer
 	json           bool
 	doubts         []string // warnings about guests
+	warnings       []string // of what was met before the command's own work
 }
 
 // errShown is a usage error for which the usage text was printed already.
@@ -113,6 +114,7 @@ func describe(err error) failure {
 // result prints what an attach or a detach did, or with dryRun would do. one
 // is whether the document is about one attachment or several.
 func (o *output) result(r attach.Result, dryRun, one bool) error {
+	r.Warnings = append(o.warnings, r.Warnings...)
 	if o.json {
 		doc := map[string]any{"changed": r.Changed, "steps": orEmpty(r.Steps), "warnings": orEmpty(append(o.doubts, r.Warnings...))}
 		if one {
@@ -150,6 +152,10 @@ func (o *output) list(all []attach.Attachment) error {
 	if shaped {
 		head += "\tSHAPING"
 	}
+	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
+	if noted {
+		head += "\tNOTE"
+	}
 	fmt.Fprintln(w, head)
 	for _, a := range all {
 		row := []string{
@@ -165,6 +171,9 @@ func (o *output) list(all []attach.Attachment) error {
 		case shaped:
 			row = append(row, "")
 		}
+		if noted {
+			row = append(row, note(a))
+		}
 		for i, cell := range row {
 			if row[i] = clean(cell); cell == "" {
 				row[i] = "-"
@@ -173,6 +182,14 @@ func (o *output) list(all []attach.Attachment) error {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
+}
+
+// note is what is wrong with an attachment that is complete; "": nothing.
+func note(a attach.Attachment) string {
+	if a.Lease == nil || a.Lease.Trouble == "" {
+		return ""
+	}
+	return "lease: " + a.Lease.Trouble
 }
 
 // hostWord is the host's side as a line has it: HOSTIF@VLAN.

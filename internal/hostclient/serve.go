@@ -29,6 +29,7 @@ const namespaceFD = 3
 // are those after [Word]; ready tells who started it how it went, and is closed
 // then.
 func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLinks) error {
+	lease.CloseInherited()
 	signal.Ignore(unix.SIGPIPE) // of who started it, should that be gone
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -375,19 +376,25 @@ func (m *minder) end() {
 	}
 }
 
-// tail keeps the end of what a client prints.
-type tail struct{ b []byte }
+// tail keeps the end of what a client prints, which may print on.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
 
 func (t *tail) Write(p []byte) (int, error) {
 	const most = 1024
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.b = append(t.b, p...)
 	t.b = t.b[max(0, len(t.b)-most):]
 	return len(p), nil
 }
 
-// last is the last line, quoted, behind a colon; call it when the client has
-// ended.
+// last is the last line, quoted, behind a colon.
 func (t *tail) last() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	b := bytes.TrimSpace(t.b)
 	if len(b) == 0 {
 		return ""

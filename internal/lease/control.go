@@ -92,18 +92,48 @@ func (k Keepers) Stop(ctx context.Context, g Guest) error {
 	return explain(opKeep, "the guest", err)
 }
 
-// List says what is kept for the guest. It asks no process.
+// List says what is kept for the guest. It changes nothing, and starts nothing.
 func (k Keepers) List(g Guest) ([]Kept, error) {
-	var kept []Kept
-	err := k.with(g, func(s *store, id identity) error {
-		r, err := s.load(id.Cookie)
-		kept = r.Interfaces
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
+	if _, err := os.Stat(k.Dir); errors.Is(err, os.ErrNotExist) {
+		return nil, nil // nothing was ever kept here
+	}
+	id, err := g.identity()
+	if err != nil {
+		return nil, explain("read leases of", "the guest", err)
+	}
+	return k.Look(id.Cookie)
+}
+
+// Look is List for a namespace that is known by its cookie.
+func (k Keepers) Look(cookie uint64) ([]Kept, error) {
+	s, err := lookStore(k.Dir)
+	var r record
+	if err == nil {
+		defer s.leave()
+		r, err = s.load(cookie)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain("read leases of", "the guest", err)
+	}
+	if !s.listens(cookie) {
+		for i := range r.Interfaces {
+			r.Interfaces[i].Unkept = true
 		}
-		return err
-	})
-	return kept, explain("read leases of", "the guest", err)
+	}
+	return r.Interfaces, nil
+}
+
+// listens says whether a keeper is there. One that cannot be reached for another
+// reason than that nobody listens may well be.
+func (s *store) listens(cookie uint64) bool {
+	c, err := net.DialUnix("unix", nil, s.socketPath(cookie))
+	if err == nil {
+		c.Close()
+	}
+	return err == nil || !nobodyListens(err)
 }
 
 func explain(op, object string, err error) error {

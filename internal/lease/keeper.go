@@ -84,10 +84,25 @@ func newKeeper(dir string, g Guest, open OpenLinks) (k *keeper, err error) {
 	if k.socket, err = k.store.listen(k.id.Cookie); err != nil {
 		return k, err
 	}
-	for _, i := range r.Interfaces {
-		k.add(i)
+	return k, k.goOn(r.Interfaces)
+}
+
+// goOn keeps what an earlier keeper kept, but for interfaces that have gone
+// since: without this a record that stands for nothing would be taken up for
+// ever.
+func (k *keeper) goOn(all []Kept) error {
+	k.mu.Lock() // what is kept already may have something to note
+	for _, i := range all {
+		if k.in.hasLink(i.Ask.Index) {
+			k.add(i)
+		}
 	}
-	return k, nil
+	dropped := len(k.keeps) < len(all)
+	k.mu.Unlock()
+	if dropped {
+		return k.settle()
+	}
+	return nil
 }
 
 // giveUp is the end of a keeper that could not begin. A record stays for the
@@ -267,7 +282,7 @@ func (k *keeper) keep(i Kept) error {
 	return k.save()
 }
 
-// add starts keeping. It is for who holds mu, or is alone.
+// add starts keeping. The caller must hold mu.
 func (k *keeper) add(i Kept) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &keeping{ask: i.Ask, lease: i.Lease, cancel: cancel, done: make(chan struct{})}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // namespaceFD is the descriptor that a keeper has its guest's namespace on.
@@ -68,6 +70,7 @@ func (k Keepers) start(ctx context.Context, g Guest) error {
 // kept any more, when the guest has ended, and when ctx ends; only then the
 // record stays, and the next keeper goes on with it.
 func Serve(ctx context.Context, args []string, ready io.WriteCloser, open OpenLinks) error {
+	CloseInherited()
 	debug.SetMemoryLimit(8 << 20) // it has little to remember
 	err := serveArgs(ctx, args, func() { fmt.Fprintln(ready, readyLine); ready.Close() }, open)
 	switch {
@@ -79,6 +82,27 @@ func Serve(ctx context.Context, args []string, ready io.WriteCloser, open OpenLi
 	}
 	ready.Close()
 	return explain("keep leases of", "the guest", err)
+}
+
+// CloseInherited closes what a process that outlives its starter has from that
+// without having asked for it, but for the namespace. A descriptor of a shell's,
+// as of "exec 9>lock; flock 9", would hold its lock, or its pipe open, as long as
+// we live. The descriptors of this program itself all close on exec, which tells
+// them from those that came by one.
+func CloseInherited() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= namespaceFD {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 func serveArgs(ctx context.Context, args []string, ready func(), open OpenLinks) error {

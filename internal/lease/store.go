@@ -17,6 +17,8 @@ type Kept struct {
 	Ask     Ask    `json:"ask"`
 	Lease   *Lease `json:"lease"`             // nil: it has none now, and asks for one
 	Trouble string `json:"trouble,omitempty"` // why there is none, or no new one
+
+	Unkept bool `json:"-"` // no keeper runs
 }
 
 // record is the file of one guest: what a keeper needs to go on.
@@ -48,6 +50,18 @@ func openStore(dir string) (*store, error) {
 	}
 	return &store{d}, nil
 }
+
+// lookStore opens the directory to read only: os.ErrNotExist if it is not there.
+// It ends with leave, which leaves the directory as it is.
+func lookStore(dir string) (*store, error) {
+	d, err := rundir.Open(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	return &store{d}, nil
+}
+
+func (s *store) leave() { s.Leave() }
 
 // close closes the directory, and removes it if it is empty.
 func (s *store) close() { s.Close() }

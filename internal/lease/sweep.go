@@ -3,7 +3,9 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/gopipework/gopipework/internal/fault"
 )
@@ -18,6 +20,8 @@ func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err 
 		return nil, explain(op, k.Dir, err)
 	}
 	defer s.close()
+	ctx, cancel := context.WithTimeout(ctx, commandTime) // for all of them
+	defer cancel()
 	cookies, err := s.cookies()
 	if err != nil {
 		return nil, explain(op, k.Dir, err)
@@ -32,6 +36,14 @@ func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err 
 		errs = append(errs, err)
 	}
 	return removed, explain(op, k.Dir, errors.Join(errs...))
+}
+
+// word is the guest as a user knows it.
+func (id identity) word() string {
+	if id.PID != 0 {
+		return "pid:" + strconv.Itoa(id.PID)
+	}
+	return id.Path
 }
 
 // sweep looks after one guest.
@@ -53,7 +65,10 @@ func (k Keepers) sweep(ctx context.Context, s *store, cookie uint64, dryRun bool
 			if dryRun {
 				return false, nil
 			}
-			return false, k.Wake(ctx, g)
+			if err := k.Wake(ctx, g); err != nil {
+				return false, fmt.Errorf("keep the leases of %s: %w", r.Guest.word(), err)
+			}
+			return false, nil
 		}
 		if !errors.Is(err, errGone) {
 			return false, fault.New(fault.Failed, "find the guest of", fileOf(cookie, ""), "%w", err)

@@ -138,10 +138,12 @@ func (w *watch) deleted() (yes bool) {
 	}
 }
 
-// hasLink says whether there is an interface of that number.
+// hasLink says whether there is an interface of that number. Where it cannot be
+// found out there is.
 //
 //	ip link show
 func (n *namespace) hasLink(index int) (yes bool) {
+	yes = true
 	_ = n.run(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {

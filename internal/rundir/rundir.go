@@ -75,6 +75,10 @@ func (d *Dir) Close() {
 	d.f.Close()
 }
 
+// Leave closes the directory, for those who only read: it stays, also if it is
+// empty.
+func (d *Dir) Leave() { d.f.Close() }
+
 // Names returns the names of the files that end in suffix, in order.
 func (d *Dir) Names(suffix string) ([]string, error) {
 	fd, err := unix.Openat(int(d.f.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
