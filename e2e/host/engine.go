@@ -107,10 +107,10 @@ func forget(file string) {
 
 // Signal sends the daemon a signal. After SIGSTOP it waits until it has stopped.
 func (e *Engine) Signal(s syscall.Signal) error {
-	if err := e.cmd.Process.Signal(s); err != nil || s != syscall.SIGSTOP {
-		return err
+	if s == syscall.SIGSTOP {
+		return Stop(e.cmd.Process.Pid)
 	}
-	return awaitStopped(e.cmd.Process.Pid)
+	return e.cmd.Process.Signal(s)
 }
 
 // Stop ends the daemon with SIGTERM or SIGKILL and waits until it is gone.

@@ -75,14 +75,11 @@ func (o *OVS) SignalSwitch(s syscall.Signal) error { return signal(o.vswitchd, s
 
 // signal waits for the end of what a signal ends.
 func signal(daemon *exec.Cmd, s syscall.Signal) error {
-	if err := daemon.Process.Signal(s); err != nil {
-		return err
-	}
 	if s == syscall.SIGSTOP {
-		return awaitStopped(daemon.Process.Pid)
+		return Stop(daemon.Process.Pid)
 	}
-	if s == syscall.SIGCONT {
-		return nil
+	if err := daemon.Process.Signal(s); err != nil || s == syscall.SIGCONT {
+		return err
 	}
 	if !Poll(10*time.Second, func() bool { return daemon.Process.Signal(syscall.Signal(0)) != nil }) {
 		return fmt.Errorf("%s does not end on %v", daemon, s)

@@ -108,9 +108,12 @@ func (d *daemon) kill() error {
 	return err
 }
 
-// awaitStopped waits until every thread of a process has stopped: those that run
-// on another processor do some work after SIGSTOP was sent.
-func awaitStopped(pid int) error {
+// Stop stops a process with SIGSTOP, and waits until every thread of it has stopped:
+// those that run on another processor still do some work after the signal was sent.
+func Stop(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
 	stopped := func() bool {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		for _, file := range threads {

@@ -645,7 +645,7 @@ func TestLiveKeeperHangs(t *testing.T) {
 	n.dnsmasq()
 	n.start(Options{})
 	pid := n.keeperPID()
-	check(t, syscall.Kill(pid, syscall.SIGSTOP))
+	check(t, host.Stop(pid))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := n.keepers.Release(ctx, n.g, n.index)
