@@ -176,7 +176,7 @@ func (c *containerd) inspect(ctx context.Context, _ string) (*found, error) {
 	if pid > maxPID {
 		return nil, c.broken(fmt.Errorf("%d is no process ID", pid))
 	}
-	seen.local = c.caller.local.Load()
+	seen.local = c.caller.dialer.seen()
 	switch status {
 	case taskCreated, taskRunning, taskPaused, taskPausing:
 		seen.pid = int(pid)

@@ -106,7 +106,7 @@ func (c *cri) inspect(ctx context.Context, name string) (*found, error) {
 		id:      status.text(1),
 		name:    status.in(2).text(1), // metadata: 1 name
 		sandbox: networkPath(info),
-		local:   c.caller.local.Load(),
+		local:   c.caller.dialer.seen(),
 	}
 	if !isID(seen.id) {
 		return nil, c.broken(fmt.Errorf("%q is no container ID", seen.id))

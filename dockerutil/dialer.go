@@ -36,6 +36,7 @@ type dialer struct {
 	err   error
 	conns []net.Conn
 	apart bool // the last one that listened has another network than we
+	local bool // and numbers processes as we do
 }
 
 // dial has the signature of http.Transport.DialContext. The address the
@@ -54,6 +55,8 @@ func (d *dialer) dial(_ context.Context, network, addr string) (net.Conn, error)
 	}
 	d.conns = append(d.conns, conn)
 	d.apart = apart(conn)
+	peer, err := peerOf(conn)
+	d.local = err == nil && sameProcesses(int(peer.Pid))
 	return &boundedConn{Conn: conn, left: maxAnswer, done: endWith(d.ctx, conn)}, nil
 }
 
@@ -75,6 +78,13 @@ func (d *dialer) refuseUpgrade(r *http.Response) {
 	for _, conn := range d.conns {
 		conn.Close()
 	}
+}
+
+// seen says whether the last one that listened numbers processes as we do.
+func (d *dialer) seen() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.local
 }
 
 // elsewhere returns the warning that who is called title has another network than

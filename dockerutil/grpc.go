@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +25,6 @@ import (
 type caller struct {
 	http   *http.Client
 	dialer *dialer
-	local  atomic.Bool // the server numbers processes as we do
 }
 
 // newCaller prepares to make calls until ctx is done.
@@ -34,17 +32,7 @@ func newCaller(ctx context.Context, socket string) *caller {
 	c := &caller{dialer: &dialer{ctx: ctx, proto: "unix", addr: socket}}
 	var h2c http.Protocols
 	h2c.SetUnencryptedHTTP2(true)
-	c.http = &http.Client{Transport: &http.Transport{
-		Protocols: &h2c,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := c.dialer.dial(ctx, network, addr)
-			if err == nil {
-				peer, err := peerOf(conn)
-				c.local.Store(err == nil && sameProcesses(int(peer.Pid)))
-			}
-			return conn, err
-		},
-	}}
+	c.http = &http.Client{Transport: &http.Transport{Protocols: &h2c, DialContext: c.dialer.dial}}
 	return c
 }
 

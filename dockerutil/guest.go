@@ -25,7 +25,7 @@ type Guest struct {
 
 	// ID is what the runtime itself calls the guest: the 64 hex digits of
 	// Docker, podman and the CRI, what containerd was told, the name of an LXC
-	// container or a machine, the PID, the name of the namespace, or for a path
+	// container, an instance of Incus or a machine, the PID, the name of the namespace, or for a path
 	// the first 12 hex digits of its SHA-256.
 	ID string
 
@@ -144,6 +144,8 @@ func (f *finder) find(ctx context.Context, r Ref) (*Guest, error) {
 		return f.findMachine(ctx, r)
 	case RuntimeCRI:
 		return f.findCRI(ctx, r)
+	case RuntimeIncus:
+		return f.findIncus(ctx, r)
 	case RuntimePID:
 		return f.findProcess(r)
 	case RuntimeNetNS:
@@ -297,6 +299,8 @@ func (r Ref) hintPID(err *fault.Error) *fault.Error {
 		return err.WithHint("%s ps lists the running containers", r.Runtime)
 	case RuntimeContainerd:
 		return err.WithHint("ctr -n NAMESPACE tasks ls lists the running containers")
+	case RuntimeIncus:
+		return err.WithHint("incus list lists the instances")
 	case RuntimeCRI:
 		return err.WithHint("crictl ps lists the running containers, crictl pods the pods")
 	}

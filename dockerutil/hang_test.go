@@ -102,7 +102,7 @@ func TestNoDaemonHoldsUs(t *testing.T) {
 					return err
 				},
 			}
-			for _, runtime := range []string{RuntimePodman, RuntimeContainerd, RuntimeCRI, RuntimeLXC} {
+			for _, runtime := range []string{RuntimePodman, RuntimeContainerd, RuntimeCRI, RuntimeIncus, RuntimeLXC} {
 				asks[runtime] = func(f *finder, ctx context.Context) error {
 					_, err := f.find(ctx, Ref{Runtime: runtime, Name: "0123"})
 					return err
@@ -110,7 +110,7 @@ func TestNoDaemonHoldsUs(t *testing.T) {
 			}
 			for runtime, ask := range asks {
 				f := testFinder(t)
-				f.podmanOwn, f.containerd, f.cri, f.lxc = socket, socket, []string{socket}, dir
+				f.podmanOwn, f.containerd, f.cri, f.incus, f.lxc = socket, socket, []string{socket}, []string{socket}, dir
 
 				f.bound = 100 * time.Millisecond
 				err := soon(t, func() error { return ask(f, context.Background()) })

@@ -17,6 +17,7 @@ type places struct {
 	podmanOther string   // another podman's socket
 	containerd  string   // containerd's socket
 	lxc         string   // directory of LXC's containers
+	incus       []string // sockets of Incus, by precedence
 	machines    string   // directory in which machined has a file per machine
 	cri         []string // sockets of the CRI, by precedence
 	commands    []string // directories of commands, by precedence
@@ -37,6 +38,7 @@ func findPlaces() places {
 		p.containerd = "/run/containerd/containerd.sock"
 	}
 	p.cri = criSockets(p.containerd)
+	p.incus = incusSockets()
 	return p
 }
 
@@ -70,6 +72,7 @@ var others = []other{
 	{RuntimeCRI, (*finder).criHere, (*finder).findCRI},
 	{RuntimeContainerd, (*finder).containerdHere, (*finder).findContainerdBare},
 	{RuntimeLXC, (*finder).lxcHere, (*finder).findLXC},
+	{RuntimeIncus, (*finder).incusHere, (*finder).findIncus},
 	{RuntimeMachine, (*finder).machineHere, (*finder).findMachine},
 }
 
@@ -80,6 +83,8 @@ func title(runtime string) string {
 		return "Docker"
 	case RuntimeLXC:
 		return "LXC"
+	case RuntimeIncus:
+		return "Incus"
 	case RuntimeMachine:
 		return "systemd-machined"
 	case RuntimeCRI:

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -90,6 +90,7 @@ func TestNothingElseHere(t *testing.T) {
 	f := testFinder(t)
 	f.commands, f.lxc, f.machines = []string{t.TempDir()}, t.TempDir(), t.TempDir()
 	f.containerd, f.podmanOwn, f.cri = "/nonexistent/c", "/nonexistent/p", []string{"/nonexistent/c"}
+	f.incus = []string{"/nonexistent/i"}
 	for _, o := range others {
 		if o.here(f, "web") || o.here(f, "0123") {
 			t.Errorf("%s is taken to be there", o.runtime)
@@ -440,9 +441,7 @@ func TestOneFailsOthersAreFound(t *testing.T) {
 
 // Who listens in another network than ours is said, for every guest of it.
 func TestRuntimeElsewhere(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it listens in a network namespace of its own")
-	}
+	host.NeedRoot(t)
 	child := startGuest(t)
 	f := testFinder(t)
 	setCgroup(t, f, child.Process.Pid, "0::/docker/"+webID+"\n")
@@ -457,7 +456,7 @@ func TestRuntimeElsewhere(t *testing.T) {
 	}
 
 	socket := filepath.Join(shortTemp(t), "sock")
-	engine := exec.Command(os.Args[0])
+	engine := program.Command(os.Args[0])
 	engine.Env = append(os.Environ(), "GOPIPEWORK_TEST_ENGINE="+socket, fmt.Sprintf("GOPIPEWORK_TEST_PID=%d", child.Process.Pid))
 	engine.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := engine.StdoutPipe()

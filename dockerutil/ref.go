@@ -20,6 +20,7 @@ const (
 	RuntimeLXC        = "lxc"
 	RuntimeMachine    = "machine" // what systemd-machined knows: systemd-nspawn
 	RuntimeCRI        = "cri"     // what the kubelet speaks to
+	RuntimeIncus      = "incus"
 	RuntimePID        = "pid"
 	RuntimeNetNS      = "netns"
 	RuntimePath       = "path"
@@ -60,7 +61,7 @@ func Parse(word string) (Ref, error) {
 		return parseName(word, "", word)
 	}
 	switch prefix {
-	case RuntimeDocker, RuntimePodman, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimeNetNS:
+	case RuntimeDocker, RuntimePodman, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimeIncus, RuntimeNetNS:
 		return parseName(word, prefix, rest)
 	case RuntimeContainerd:
 		return parseContainerd(word, rest)
@@ -68,12 +69,12 @@ func Parse(word string) (Ref, error) {
 		return parsePID(word, rest)
 	}
 	return Ref{}, refuse(fault.Usage, word, "%q is no runtime", prefix).
-		WithHint("write docker:, podman:, containerd:, lxc:, machine:, cri: or netns: and a name, or pid:N; a path starts with /")
+		WithHint("write docker:, podman:, containerd:, lxc:, incus:, machine:, cri: or netns: and a name, or pid:N; a path starts with /")
 }
 
 // prefixes are the runtimes that a word can name.
 var prefixes = []string{
-	RuntimeDocker, RuntimePodman, RuntimeContainerd, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimePID, RuntimeNetNS,
+	RuntimeDocker, RuntimePodman, RuntimeContainerd, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimeIncus, RuntimePID, RuntimeNetNS,
 }
 
 // Cut splits GUEST:REST, where GUEST may begin with a prefix of its own, and a

@@ -22,6 +22,7 @@ func TestParse(t *testing.T) {
 		{"podman:web", Ref{Runtime: "podman", Name: "web"}},
 		{"lxc:web", Ref{Runtime: "lxc", Name: "web"}},
 		{"machine:web", Ref{Runtime: "machine", Name: "web"}},
+		{"incus:web", Ref{Runtime: "incus", Name: "web"}},
 		{"cri:0123abcd", Ref{Runtime: "cri", Name: "0123abcd"}},
 		{"containerd:web", Ref{Runtime: "containerd", Name: "web"}},
 		{"containerd:k8s.io/web", Ref{Runtime: "containerd", Namespace: "k8s.io", Name: "web"}},

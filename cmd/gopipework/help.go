@@ -31,8 +31,8 @@ HOSTIF   a bridge, of the kernel or of Open vSwitch; br* and ovs* are made if th
          of it. dummy: a dummy. mac:ADDRESS: the card that has it
 GUEST    a Docker container's name, ID or ID prefix, a guest of another engine
          that is there, or a name under /run/netns; outright: docker:NAME,
-         podman:NAME, containerd:ID, lxc:NAME, machine:NAME, cri:ID, pid:N,
-         netns:NAME, or the path of a network namespace
+         podman:NAME, containerd:ID, lxc:NAME, incus:NAME, machine:NAME, cri:ID,
+         pid:N, netns:NAME, or the path of a network namespace
 ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none; dhcp,
          dhcp:OPTION=VALUE,..., dhcp6 or slaac for one from the network. The options:
          hostname, client-id, request, vendor-class, timeout, default-route=no,

@@ -83,7 +83,7 @@ func TestTable(t *testing.T) {
 			continue
 		}
 		switch f[0] {
-		case "given", "base", "engines", "kernels", "race":
+		case "given", "base", "engines", "kernels", "race", "incus":
 		default:
 			t.Errorf("unknown word %q: %s", f[0], l)
 		}
