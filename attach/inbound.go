@@ -176,14 +176,20 @@ func (s addInbound) plumb(ctx context.Context, m *machine) error {
 	}
 	switch err := k.RedirectIngress(inner, l.Index); {
 	case errors.Is(err, unix.EEXIST):
-		return fault.New(fault.Conflict, "redirect what comes in by", s.inner, "somebody has put an ingress qdisc there already").
-			WithHint("%stc qdisc show dev %s", s.enter, s.inner)
+		return ingressTaken(s.enter, s.inner)
 	case errors.Is(err, unix.ENOENT):
 		return fault.New(fault.Unsupported, "redirect what comes in by", s.inner, "%w", err).
 			WithHint("the kernel needs the modules sch_ingress, cls_u32 and act_mirred (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32, CONFIG_NET_ACT_MIRRED)")
 	default:
 		return explain("redirect what comes in by", s.inner, err)
 	}
+}
+
+// ingressTaken refuses a link where somebody else does something with what comes
+// in.
+func ingressTaken(enter, link string) *fault.Error {
+	return fault.New(fault.Conflict, "redirect what comes in by", link, "somebody has put an ingress qdisc or a clsact there already").
+		WithHint("%stc qdisc show dev %s", enter, link)
 }
 
 // undo takes the redirection away only if it is ours.
@@ -197,7 +203,7 @@ func (s addInbound) undo(_ context.Context, m *machine) error {
 		return nil
 	}
 	if inner, err := m.find(end{s.side, s.inner}); err == nil {
-		if to, err := k.Redirect(inner); err == nil && (to == l.Index || to == 0) {
+		if to, err := k.Redirect(inner); err == nil && to == l.Index {
 			if err := k.NoIngress(inner); unlessAbsent(err) != nil {
 				return explain("stop redirecting what comes in by", s.inner, err)
 			}

@@ -49,6 +49,7 @@ type reader interface {
 	Sysctl(path string) (string, error)
 	Qdiscs() ([]rtnl.Qdisc, error)
 	Redirect(from int) (int, error)
+	Ingress(index int) (bool, error)
 }
 
 type writer interface {

@@ -91,9 +91,8 @@ func (c *setter) setShape() error {
 	}
 	out, was := want.out(c.mtu), have.out(c.f.Inner.MTU)
 	if out != was && (out.shapes() || was.shapes()) {
-		if q, ok := foreignRoot(c.f.Shaped.Out); ok {
-			return c.refuse(fault.Conflict, "somebody has given it a queue of another kind: %s", q.Kind).
-				WithHint("%stc qdisc del dev %s root", c.enter, c.f.Inner.Name)
+		if err := c.checkRoot(c.enter, c.f.Inner.Name, c.f.Shaped.Out); err != nil {
+			return err
 		}
 		c.add(shapeLink{place: c.place, link: c.f.Inner.Name, want: out, have: was})
 	}
@@ -110,7 +109,12 @@ func (c *setter) setRateIn(want, have egress) error {
 		return c.refuse(fault.Conflict, "%s is in no bridge", c.f.Found.Port.Name).
 			WithHint("if it is one of Open vSwitch, start that")
 	case c.shapesPort():
+		if err := c.checkRoot("", c.f.Found.Port.Name, c.f.Shaped.In); err != nil {
+			return err
+		}
 		c.add(shapeLink{link: c.f.Found.Port.Name, want: want, have: have})
+	case ifb == nil && c.f.Shaped.Taken:
+		return ingressTaken(c.enter, c.f.Inner.Name)
 	case ifb == nil:
 		c.Spec.Shape.RateIn = &want.rate
 		if err := c.checkInbound(); err != nil {
@@ -123,6 +127,9 @@ func (c *setter) setRateIn(want, have egress) error {
 		s.ifb = ifb.Name
 		c.add(delInbound{s})
 	default:
+		if err := c.checkRoot(c.enter, ifb.Name, c.f.Shaped.In); err != nil {
+			return err
+		}
 		c.add(shapeLink{place: c.place, link: ifb.Name, want: want, have: have})
 	}
 	return nil

@@ -215,6 +215,7 @@ type Shaped struct {
 	Out     []rtnl.Qdisc // of the link
 	In      []rtnl.Qdisc // of the host's end, or of Inbound
 	Inbound *rtnl.Link   // the ifb that what comes in is sent through; nil: none
+	Taken   bool         // somebody else does something with what comes in
 }
 
 // shaping is what of it is ours.
@@ -247,6 +248,16 @@ func foreignRoot(qdiscs []rtnl.Qdisc) (rtnl.Qdisc, bool) {
 	return qdiscs[i], true
 }
 
+// checkRoot refuses a link at whose root somebody else has put something.
+func (b *builder) checkRoot(enter, link string, qdiscs []rtnl.Qdisc) error {
+	q, ok := foreignRoot(qdiscs)
+	if !ok {
+		return nil
+	}
+	return b.refuse(fault.Conflict, "somebody has given %s a queue of another kind: %s", link, q.Kind).
+		WithHint("%stc qdisc del dev %s root", enter, link)
+}
+
 // qdiscsOf returns those of one link.
 func qdiscsOf(index int, all []rtnl.Qdisc) []rtnl.Qdisc {
 	return slices.DeleteFunc(slices.Clone(all), func(q rtnl.Qdisc) bool { return q.Index != index })
@@ -261,6 +272,9 @@ func readShaped(k reader, index int) (s Shaped, err error) {
 	s.Out = qdiscsOf(index, all)
 	if s.Inbound, err = inboundOf(k, index, s.Out); s.Inbound != nil {
 		s.In = qdiscsOf(s.Inbound.Index, all)
+	} else if err == nil && slices.ContainsFunc(s.Out, func(q rtnl.Qdisc) bool { return q.Kind == "ingress" || q.Kind == "clsact" }) {
+		s.Taken, err = k.Ingress(index)
+		err = unlessAbsent(err)
 	}
 	return s, err
 }

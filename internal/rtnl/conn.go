@@ -131,6 +131,11 @@ func (c *Conn) request(typ, flags int) *nl.NetlinkRequest {
 func (c *Conn) write(req *nl.NetlinkRequest) error {
 	req.Flags |= unix.NLM_F_ACK
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	if unsure(err) {
+		if verdict, ok := c.verdict(req.Seq); ok {
+			err = verdict
+		}
+	}
 	if errors.Is(err, unix.EAGAIN) {
 		return unix.ETIMEDOUT
 	}

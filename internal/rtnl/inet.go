@@ -57,7 +57,7 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 	if nodad {
 		a.Flags = unix.IFA_F_NODAD
 	}
-	return c.inet.AddrAdd(byIndex(index), a)
+	return settle(c.inet.AddrAdd(byIndex(index), a), func() (bool, error) { return c.hasAddr(index, a) })
 }
 
 // SetAddr is AddAddr for an address that lasts a time: the kernel takes it away
@@ -67,9 +67,16 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 //
 //	ip address replace PREFIX brd + dev NAME valid_lft S preferred_lft S
 func (c *Conn) SetAddr(index int, p netip.Prefix, valid, preferred time.Duration) error {
-	return c.inet.AddrReplace(byIndex(index), &netlink.Addr{
-		IPNet: ipNet(p), ValidLft: int(valid.Seconds()), PreferedLft: int(preferred.Seconds()),
-	})
+	replace := func() error {
+		return c.inet.AddrReplace(byIndex(index), &netlink.Addr{
+			IPNet: ipNet(p), ValidLft: int(valid.Seconds()), PreferedLft: int(preferred.Seconds()),
+		})
+	}
+	err := replace()
+	if unsure(err) { // once more is the same
+		err = replace()
+	}
+	return err
 }
 
 // Forever is the time of an address that lasts (INFINITY_LIFE_TIME).
@@ -77,7 +84,8 @@ const Forever = math.MaxUint32 * time.Second
 
 // DelAddr takes the address away.
 func (c *Conn) DelAddr(index int, p netip.Prefix) error {
-	return c.inet.AddrDel(byIndex(index), &netlink.Addr{IPNet: ipNet(p)})
+	a := &netlink.Addr{IPNet: ipNet(p)}
+	return settle(c.inet.AddrDel(byIndex(index), a), func() (bool, error) { return not(c.hasAddr(index, a)) })
 }
 
 // Route is a unicast route.
@@ -141,16 +149,19 @@ func addr(ip net.IP) netip.Addr {
 //
 //	ip route add|prepend DST [via GATEWAY] dev NAME [metric M] [table T] [proto P]
 func (c *Conn) AddRoute(r Route, prepend bool) error {
+	add := c.inet.RouteAdd
 	if prepend {
 		// NLM_F_CREATE without EXCL or APPEND is what "ip route prepend"
 		// sends; the library calls it by its IPv6 effect.
-		return c.inet.RouteAddEcmp(r.netlink())
+		add = c.inet.RouteAddEcmp
 	}
-	return c.inet.RouteAdd(r.netlink())
+	return settle(add(r.netlink()), func() (bool, error) { return c.hasRoute(r) })
 }
 
 // DelRoute deletes the route.
-func (c *Conn) DelRoute(r Route) error { return c.inet.RouteDel(r.netlink()) }
+func (c *Conn) DelRoute(r Route) error {
+	return settle(c.inet.RouteDel(r.netlink()), func() (bool, error) { return not(c.hasRoute(r)) })
+}
 
 func (r Route) netlink() *netlink.Route {
 	out := &netlink.Route{LinkIndex: r.Index, Dst: ipNet(r.Dst), Priority: r.Metric, Table: r.Table, Protocol: unix.RTPROT_BOOT}

@@ -1,6 +1,8 @@
 package rtnl
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -101,9 +103,9 @@ func (c *Conn) qdiscRequest(typ, flags int, q Qdisc) *nl.NetlinkRequest {
 
 // RedirectIngress has all that comes in by a link come out of another, which
 // is best an ifb: what passes that comes in by the first link after all. A link
-// that has an ingress qdisc answers unix.EEXIST, a kernel without the
-// classifier u32 or the action mirred unix.ENOENT. After an error there may be
-// the qdisc without the filter.
+// where somebody does something with what comes in ([Conn.Ingress]) answers
+// unix.EEXIST, a kernel without the classifier u32 or the action mirred
+// unix.ENOENT. An ingress qdisc without filters does nothing: it is used.
 //
 //	tc qdisc add dev NAME ingress
 //	tc filter add dev NAME parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev TO
@@ -111,14 +113,49 @@ func (c *Conn) RedirectIngress(from, to int) error {
 	req := c.qdiscRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
 		Qdisc{Index: from, Handle: ingressHandle, Parent: netlink.HANDLE_INGRESS})
 	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("ingress")))
-	if err := c.write(req); err != nil {
-		return err
+	made := c.write(req)
+	if errors.Is(made, unix.EEXIST) {
+		if taken, err := c.Ingress(from); err != nil || taken {
+			return cmp.Or(err, made)
+		}
+	} else if made != nil {
+		return made
 	}
 	action := netlink.NewMirredAction(to)
-	return c.inet.FilterAdd(&netlink.U32{
+	err := c.inet.FilterAdd(&netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: from, Parent: ingressHandle, Priority: 1, Protocol: unix.ETH_P_ALL},
 		Actions:     []netlink.Action{action},
 	})
+	err = settle(err, func() (bool, error) {
+		is, err := c.Redirect(from)
+		return is == to, err
+	})
+	if err != nil && made == nil {
+		err = errors.Join(err, c.NoIngress(from))
+	}
+	return err
+}
+
+// Ingress reports whether something is done with what comes in by a link: by
+// filters of an ingress qdisc, or by a clsact, which also filters what goes out.
+//
+//	tc qdisc show dev NAME ingress; tc filter show dev NAME ingress
+func (c *Conn) Ingress(index int) (bool, error) {
+	all, err := c.Qdiscs()
+	if err != nil {
+		return false, err
+	}
+	for _, q := range all {
+		switch {
+		case q.Index != index:
+		case q.Kind == "clsact":
+			return true, nil
+		case q.Kind == "ingress":
+			filters, err := retry(func() ([]netlink.Filter, error) { return c.inet.FilterList(byIndex(index), ingressHandle) })
+			return len(filters) > 0, err
+		}
+	}
+	return false, nil
 }
 
 // NoIngress takes the ingress qdisc of a link away, and its filters with it.

@@ -1,0 +1,90 @@
+package rtnl
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A request may have been carried out although its answer was not received: the
+// kernel does its work before the request is sent, as it were, and the answer
+// waits in the socket. What nobody knows to be done is never undone, so it is
+// looked at once more.
+
+// unsure reports whether an error may be about receiving, and not the kernel's
+// verdict.
+func unsure(err error) bool {
+	return slices.ContainsFunc([]error{unix.EINTR, unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM, unix.EIO},
+		func(e error) bool { return errors.Is(err, e) })
+}
+
+// verdict returns the kernel's answer to a request whose receiving failed; ok is
+// false if there is none.
+func (c *Conn) verdict(seq uint32) (err error, ok bool) {
+	s := c.sockets[unix.NETLINK_ROUTE].Socket
+	s.Lock()
+	defer s.Unlock()
+	const most = 64 // messages; a request that changes something has one answer
+	b := make([]byte, 64<<10)
+	for range most {
+		n, _, err := unix.Recvfrom(s.GetFd(), b, unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, false
+		}
+		msgs, err := syscall.ParseNetlinkMessage(b[:n])
+		if err != nil {
+			return nil, false
+		}
+		for _, m := range msgs {
+			if m.Header.Seq != seq || m.Header.Type != unix.NLMSG_ERROR || len(m.Data) < 4 {
+				continue
+			}
+			if errno := int32(binary.NativeEndian.Uint32(m.Data)); errno != 0 {
+				return syscall.Errno(-errno), true
+			}
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+// settle returns nil for an error that may be about receiving if done says that
+// the request was carried out all the same.
+func settle(err error, done func() (bool, error)) error {
+	if !unsure(err) {
+		return err
+	}
+	if ok, looked := done(); looked == nil && ok {
+		return nil
+	}
+	return err
+}
+
+// hasAddr reports whether a link has an address.
+func (c *Conn) hasAddr(index int, a *netlink.Addr) (bool, error) {
+	all, err := c.Addrs()
+	p, _ := prefix(a.IPNet)
+	return slices.ContainsFunc(all, func(is Addr) bool { return is.Index == index && is.Prefix == p }), err
+}
+
+// hasRoute reports whether there is a route.
+func (c *Conn) hasRoute(r Route) (bool, error) {
+	all, err := c.AllRoutes()
+	return slices.ContainsFunc(all, func(is Route) bool {
+		table := r.Table
+		if table == unix.RT_TABLE_MAIN {
+			table = 0
+		}
+		return is.Dst == r.Dst && is.Gateway == r.Gateway && is.Index == r.Index && is.Table == table &&
+			(r.Metric == 0 || is.Metric == r.Metric)
+	}), err
+}
+
+func not(ok bool, err error) (bool, error) { return !ok, err }
