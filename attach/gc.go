@@ -29,6 +29,7 @@ type GCFacts struct {
 	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
 	Ways      []Way          // of the host to macvlans
 	Resolvs   []resolvNote   // of resolv.confs of guests that have ended
+	Torn      []string       // files in /run/gopipework that a killed run was writing
 	Replies   []delRepliesIn // source routing that stands for nothing, in guests that nobody works on
 }
 
@@ -180,6 +181,7 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 		return err
 	})
 	o.look("what is noted of guests", func() (err error) { f.Resolvs, err = leftResolvNotes(); return err })
+	o.look("what killed runs have left in "+runDir, func() (err error) { f.Torn, err = torn(); return err })
 	return f, o.err
 }
 

@@ -60,6 +60,9 @@ func BuildGC(f GCFacts) Plan {
 	for _, n := range f.Resolvs {
 		p.Steps = append(p.Steps, dropNote{n})
 	}
+	for _, name := range f.Torn {
+		p.Steps = append(p.Steps, dropTorn{name})
+	}
 	for _, s := range f.Replies {
 		p.Steps = append(p.Steps, s)
 	}

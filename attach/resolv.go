@@ -16,6 +16,7 @@ import (
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/rundir"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -105,6 +106,34 @@ type dropNote struct{ note resolvNote }
 func (s dropNote) do(context.Context, *machine) error   { return s.note.forget() }
 func (s dropNote) undo(context.Context, *machine) error { return s.note.save() }
 func (s dropNote) String() string                       { return "rm " + runDir + "/" + s.note.file() }
+
+// torn are the names of files that a killed run was writing.
+func torn() ([]string, error) {
+	d, err := rundir.Open(runDir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain("open", runDir, err)
+	}
+	defer d.Close()
+	return d.Torn()
+}
+
+// dropTorn removes such a file.
+type dropTorn struct{ name string }
+
+func (s dropTorn) do(context.Context, *machine) error {
+	d, err := rundir.Open(runDir, false)
+	if err == nil {
+		err = d.RemoveTorn(s.name)
+		d.Close()
+	}
+	return ignoreAbsent("remove", runDir+"/"+s.name, err)
+}
+
+func (s dropTorn) undo(context.Context, *machine) error { return nil }
+func (s dropTorn) String() string                       { return "rm " + runDir + "/" + shell.Quote(s.name) }
 
 // alive reports whether the process whose file it was still has the namespace.
 func (n resolvNote) alive() bool {

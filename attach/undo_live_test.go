@@ -14,9 +14,9 @@ import (
 	"time"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
-	"github.com/gopipework/gopipework/internal/fault"
-
 	"github.com/gopipework/gopipework/e2e/program"
+	"github.com/gopipework/gopipework/internal/fault"
+	"golang.org/x/sys/unix"
 )
 
 // What an attach has set up or made on the host, and somebody else has come to
@@ -409,4 +409,88 @@ func mounted(t *testing.T, ns *os.File, script string) Guest {
 	}
 	t.Fatal("the guest does not start")
 	return Guest{}
+}
+
+// What somebody has put on a link, at either end, to shape what leaves or to
+// filter what comes in, is not replaced by a set.
+func TestSetSparesQueues(t *testing.T) {
+	needRoot(t)
+	for _, tt := range []struct {
+		name, attach, set string
+		at                string // "host" or "guest"
+		made              string // tc commands, PORT being the host's end
+		fine              bool   // it is none of theirs
+	}{
+		{"at the root of the host's end", "brx web 192.168.1.2/24", "--rate-in 1mbit", "host", "tc qdisc add dev PORT root handle 1: htb default 7", false},
+		{"at the root of the host's end, in place of ours", "brx web 192.168.1.2/24 --rate-in 5mbit", "--rate-in 1mbit", "host", "tc qdisc replace dev PORT root handle 1: htb default 7", false},
+		{"at the root of the guest's end", "brx web 192.168.1.2/24", "--rate-out 1mbit", "guest", "tc qdisc add dev eth1 root handle 1: htb default 7", false},
+		{"a filter of what comes in", "nic0 web 192.168.1.2/24", "--rate-in 1mbit", "guest",
+			"tc qdisc add dev eth1 ingress; tc filter add dev eth1 parent ffff: protocol ip prio 7 u32 match ip src 10.9.9.9/32 flowid 1:1", false},
+		{"a clsact", "nic0 web 192.168.1.2/24", "--rate-in 1mbit", "guest", "tc qdisc add dev eth1 clsact", false},
+		{"at the root of the ifb", "nic0 web 192.168.1.2/24 --rate-in 5mbit", "--rate-in 1mbit", "guest", "tc qdisc replace dev eth1-in root handle 1: htb default 7", false},
+		{"an ingress that does nothing, as a killed run leaves it", "nic0 web 192.168.1.2/24", "--rate-in 1mbit", "guest", "tc qdisc add dev eth1 ingress", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hostNS, guestNS := newNamespace(t), newNamespace(t)
+			in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up")
+			g := docker(guestNS, 0)
+			r, err := Attach(context.Background(), spec(t, tt.attach), g, hostNS, Options{})
+			if fault.CodeOf(err) == fault.Unsupported {
+				t.Skip(err)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			port := r.Attachments[0].Host.Port
+			ns := map[string]*os.File{"host": hostNS, "guest": guestNS}[tt.at]
+			in(t, ns, "sh", "-ec", strings.ReplaceAll(tt.made, "PORT", port))
+			look := func() string {
+				return in(t, ns, "sh", "-c", "(tc qdisc show; tc filter show dev eth1 ingress 2>/dev/null) | sed 's/direct_packets_stat [0-9]*//'")
+			}
+			before := look()
+			_, err = Set(context.Background(), typedSet(t, tt.set), g, hostNS, Options{})
+			if tt.fine {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if fault.CodeOf(err) != fault.Conflict {
+				t.Errorf("it is not refused: %v", err)
+			}
+			if now := look(); now != before {
+				t.Errorf("before:\n%safter:\n%s", before, now)
+			}
+		})
+	}
+}
+
+// gc removes what a killed run was writing, and not what is being written.
+func TestGCTorn(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	if err := os.Mkdir(runDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := func(name string) string { return filepath.Join(runDir, name) }
+	for _, name := range []string{".1.dns.json", ".2.json", "3.note"} {
+		if err := os.WriteFile(path(name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writing, err := os.Open(path(".2.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writing.Close()
+	if err := unix.Flock(int(writing.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := GC(context.Background(), newNamespace(t), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, stays := range map[string]bool{".1.dns.json": false, ".2.json": true, "3.note": true} {
+		if _, err := os.Stat(path(name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

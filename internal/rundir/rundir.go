@@ -81,6 +81,12 @@ func (d *Dir) Leave() { d.f.Close() }
 
 // Names returns the names of the files that end in suffix, in order.
 func (d *Dir) Names(suffix string) ([]string, error) {
+	all, err := d.list()
+	return slices.DeleteFunc(all, func(n string) bool { return !strings.HasSuffix(n, suffix) || strings.HasPrefix(n, ".") }), err
+}
+
+// list returns all names, in order.
+func (d *Dir) list() ([]string, error) {
 	fd, err := unix.Openat(int(d.f.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: d.path, Err: err}
@@ -89,7 +95,7 @@ func (d *Dir) Names(suffix string) ([]string, error) {
 	defer f.Close()
 	all, err := f.Readdirnames(-1)
 	slices.Sort(all)
-	return slices.DeleteFunc(all, func(n string) bool { return !strings.HasSuffix(n, suffix) || strings.HasPrefix(n, ".") }), err
+	return all, err
 }
 
 // InProc returns a path of a file that is short, as a socket's must be, and leads
@@ -142,18 +148,46 @@ func (d *Dir) write(name string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err == nil {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) // see Torn
+	if _, err = f.Write(b); err == nil {
 		dir := int(d.f.Fd())
 		err = unix.Renameat(dir, temporary, dir, name)
 		if err != nil {
 			err = &os.LinkError{Op: "rename", Old: temporary, New: name, Err: err}
 		}
 	}
-	if err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		_ = d.unlink(temporary)
 	}
 	return err
+}
+
+// Torn returns the names of files that a killed Write has left, and that no
+// other has come to use. A Write holds the lock of its file; one that has only
+// just made it begins again if the file is removed under it.
+func (d *Dir) Torn() ([]string, error) {
+	all, err := d.list()
+	return slices.DeleteFunc(all, func(n string) bool { return !strings.HasPrefix(n, ".") || !d.torn(n) }), err
+}
+
+func (d *Dir) torn(name string) bool {
+	f, err := d.Open(name, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+}
+
+// RemoveTorn removes such a file, if it is one still.
+func (d *Dir) RemoveTorn(name string) error {
+	if !strings.HasPrefix(name, ".") || !d.torn(name) {
+		return nil
+	}
+	if err := d.unlink(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // back makes the directory anew if somebody else has removed it, empty as it
