@@ -3,8 +3,10 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
+	"path/filepath"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -141,7 +143,34 @@ func (s setSysctl) do(_ context.Context, m *machine) error {
 	if errors.As(err, &p) {
 		err = p.Err
 	}
-	return explain("set sysctl", "net/"+s.path+" of "+m.guests[s.side].Name, err)
+	if !locked(err) {
+		return explain("set sysctl", "net/"+s.path+" of "+m.guests[s.side].Name, err)
+	}
+	if is, rerr := s.kernel(m).Sysctl(s.path); rerr == nil && is == s.value {
+		return nil
+	}
+	if without, nice := niceties[filepath.Base(s.path)+"="+s.value]; nice {
+		m.warn(fmt.Sprintf("/proc/sys cannot be written here (%v), and net/%s is not %s: %s", err, s.path, s.value, without))
+		return nil
+	}
+	return fault.New(fault.Permission, "set sysctl", "net/"+s.path+" of "+m.guests[s.side].Name, "%w", err).
+		WithHint("in a container /proc/sys is read-only: run it with --privileged, or on the host")
+}
+
+// locked reports whether a sysctl could not be set because none can: /proc/sys
+// is mounted read-only, as in a container with capabilities but not privileged.
+func locked(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
+}
+
+// niceties are the sysctls that an attachment works without, and how.
+var niceties = map[string]string{
+	"arp_notify=1":                "neighbours that know its address from before may go on sending to another MAC address for a while",
+	"ndisc_notify=1":              "neighbours that know its address from before may go on sending to another MAC address for a while",
+	"router_solicitation_delay=0": "the wait for duplicate address detection takes up to a second more",
+	"autoconf=0":                  "a router may give it other addresses beside its own",
+	"accept_ra=0":                 "a router may take the place of its gateway",
+	"accept_ra=1":                 "a router is heard even if the guest forwards",
 }
 
 func (s setSysctl) undo(ctx context.Context, m *machine) error {
