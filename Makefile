@@ -62,10 +62,10 @@ e2e: ## run the built binary against real engines (root)
 	./e2e/install.sh engines
 	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 20m -v ./e2e
 
-soak: ## the same tests where more is better: 1,000 kills, 1,000 cycles (root)
-	./e2e/install.sh
-	GOPIPEWORK_REQUIRE=root,docker,ipv6 GOPIPEWORK_KILLS=1000 GOPIPEWORK_CYCLES=1000 \
-		$(GO) test -count=1 -timeout 60m -v -run 'Kill|Leak' ./e2e
+soak: ## the same tests where more is better: blows at every system call, 1,000 kills, 1,000 cycles (root)
+	./e2e/install.sh engines
+	GOPIPEWORK_REQUIRE=root,docker,ipv6,ovs,clients GOPIPEWORK_KILLS=1000 GOPIPEWORK_CYCLES=1000 GOPIPEWORK_BLOWS=0 \
+		$(GO) test -count=1 -timeout 120m -v -run 'Kill|Leak|Sweep' ./e2e
 
 fuzz: ## run each fuzz test for FUZZTIME (30s)
 	@set -e; for p in $$($(GO) list ./...); do \

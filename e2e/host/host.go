@@ -13,6 +13,7 @@
 //	dnsmasq.go a real DHCP server in a guest; dhcpd.go, one that answers what a test likes
 //	radvd.go   a real router in a guest, that advertises itself
 //	state.go   what the host's network looks like, as text that can be compared
+//	stepper.go a command stopped at its n-th system call, and killed or refused there
 //	build.go   the program itself, built as it is shipped
 //
 // A Host leaves nothing behind, however the program that made it ends: the
