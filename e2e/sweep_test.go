@@ -279,7 +279,7 @@ func (w *sweep) strike(kind string, b host.Blow, calls []string) {
 	case s.Code == 0, kind == "kill" && s.Code == 137:
 	case kind == "signal" && s.Code == 128+int(b.Signal):
 		struck("undone: " + when)
-	case kind == "errno" && s.Code == 5:
+	case kind != "kill" && s.Code == 5:
 		if !strings.Contains(s.Stderr, "hint:") && !strings.Contains(s.Stderr, "it is home, but") {
 			w.t.Errorf("nothing is named: %s", when)
 		}
