@@ -95,7 +95,7 @@ func (b *builder) checkAccess() error {
 // parent is the name of what the guest's link is on.
 func (b *builder) parent() string {
 	if b.onTagged() {
-		return taggedName(b.kind, b.f.Base, b.VLAN)
+		return b.taggedName()
 	}
 	return b.HostIF.Name
 }

@@ -296,12 +296,18 @@ var factChanges = map[string]func(*Facts){
 	"nic-port":   func(f *Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },
 	"lo":         func(f *Facts) { f.Base = &rtnl.Link{Index: 1, Name: "lo", Loopback: true, Up: true} },
 	"tagged": func(f *Facts) {
-		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, Up: true}
+		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Up: true}
 	},
+	"tagged-renamed": func(f *Facts) {
+		f.Tagged = &rtnl.Link{Index: 21, Name: "vlan10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Up: true}
+	},
+	"tagged-port": func(f *Facts) { f.Tagged.Slave, f.Tagged.Master = "bridge", 30 },
 	"tagged-half": func(f *Facts) {
-		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, Group: Group}
+		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Group: Group}
 	},
-	"tagged-other": func(f *Facts) { f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 11, Peer: 20} },
+	"tagged-other": func(f *Facts) {
+		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 11, Peer: 20, PeerNS: -1}
+	},
 	"macvlan": func(f *Facts) {
 		f.HostNS = 5
 		f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "macvlan", Mode: "bridge", Group: Group, MTU: 1500, Up: true,

@@ -37,7 +37,12 @@ func (childPlug) settle(b *builder) error {
 	return nil
 }
 
-func (childPlug) free(b *builder) error { return b.accessFree() }
+func (childPlug) free(b *builder) error {
+	if err := b.vlanFree(); err != nil {
+		return err
+	}
+	return b.accessFree()
+}
 
 func (childPlug) keep(b *builder) {
 	b.parentUp()
@@ -211,6 +216,8 @@ func (s addChild) do(_ context.Context, m *machine) error {
 			WithHint("ip -d link show %s", s.parent)
 	case errors.Is(err, unix.EINVAL) && s.kind == string(KindMacvlan):
 		return s.why(m, c.Parent, err)
+	case errors.Is(err, unix.EEXIST) && s.kind == string(KindVLAN):
+		return m.vlanTaken(c.Parent, s.parent, s.vlan, err)
 	case errors.Is(err, unix.EBUSY):
 		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
 			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)

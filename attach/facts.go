@@ -14,7 +14,7 @@ import (
 type Facts struct {
 	Inside
 	Base   *rtnl.Link // what has HOSTIF's name; nil: nothing
-	Tagged *rtnl.Link // what has the name of its VLAN sub-interface; nil: nothing
+	Tagged *rtnl.Link // its sub-interface for the VLAN, or what has the name of that; nil: nothing
 	New    NewMACs
 
 	Namesake *rtnl.Link // what the host has under the name that the guest's link is to have; nil: nothing

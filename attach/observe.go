@@ -124,13 +124,14 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 		f.OVS = o.ovs(ctx, o.host)
 		o.look("the host's namespace", func() (err error) { f.HostID, err = hostID(o.host); return err })
 	}
-	if name := taggedName(settleKind(s.HostIF, f), f.Base, s.VLAN); name != "" {
-		f.Tagged = o.byName(o.host, name)
-	}
+	f.Tagged = o.tagged(settleKind(s.HostIF, f), f.Base, s.VLAN)
 	if base != nil && settleKind(s.HostIF, f) == KindMacvlan {
 		name, parent := base.Name, base
-		if tagged := taggedName(KindMacvlan, base, s.VLAN); tagged != "" {
-			name, parent = tagged, f.Tagged
+		switch tagged := taggedName(KindMacvlan, base, s.VLAN); {
+		case f.Tagged != nil:
+			name, parent = f.Tagged.Name, f.Tagged
+		case tagged != "":
+			name, parent = tagged, nil
 		}
 		f.Access = o.access(name, parent)
 	}

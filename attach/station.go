@@ -71,7 +71,7 @@ func (o *observer) stations(m *machine, s Spec, f Facts) []Station {
 			}
 		}
 	case KindMacvlan, KindIPvlan:
-		if taggedName(kind, base, s.VLAN) != "" {
+		if s.VLAN != "" {
 			if base = f.Tagged; base == nil {
 				return nil
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -35,12 +36,19 @@ func (b *builder) settleTag() error {
 	if !b.onTagged() {
 		return nil
 	}
+	if t := b.f.Tagged; isTagged(t, b.f.Base, tag) {
+		if t.Slave != "" {
+			return b.refuse(fault.Conflict, "%s, which is VLAN %d of %s, is a port of a %s", t.Name, tag, b.f.Base.Name, t.Slave).
+				WithHint("attach to what it is a port of")
+		}
+		return nil
+	}
 	name := b.f.Base.Name + "." + b.VLAN
 	if why := checkLinkName(name); why != "" {
 		return b.refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
 			WithHint("make one under a shorter name and attach to that")
 	}
-	if t := b.f.Tagged; t != nil && (t.Kind != "vlan" || t.VLAN != tag || t.Peer != b.f.Base.Index) {
+	if t := b.f.Tagged; t != nil {
 		return b.refuse(fault.Conflict, "%s is there already, and it is not VLAN %d of %s but %s", name, tag, b.f.Base.Name, describeKind(t))
 	}
 	return nil
@@ -49,6 +57,71 @@ func (b *builder) settleTag() error {
 // onTagged reports whether the link is on a sub-interface of the card for its
 // VLAN, and not on the card itself.
 func (b *builder) onTagged() bool { return b.tag != 0 && b.kind != KindVLAN && b.kind != KindIPoIB }
+
+// isTagged reports whether a link of the host is the card's sub-interface for the
+// VLAN, whatever it is called: there can be one alone.
+func isTagged(l, base *rtnl.Link, tag int) bool {
+	return l != nil && tag != 0 && l.Kind == "vlan" && l.VLAN == tag && l.Peer == base.Index && l.PeerNS < 0
+}
+
+// tagged looks for it; if there is none, for what has the name that it would get.
+func (o *observer) tagged(kind Kind, base *rtnl.Link, word string) (found *rtnl.Link) {
+	v, err := bridge.ParseVLAN(word)
+	if err != nil || base == nil || kind != KindMacvlan && kind != KindIPvlan && kind != KindVLAN {
+		return nil
+	}
+	o.look("the host's links", func() error {
+		all, err := o.host.Links()
+		if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return isTagged(l, base, v.PVID) }); i >= 0 {
+			found = all[i]
+		}
+		return err
+	})
+	if name := taggedName(kind, base, word); found == nil && name != "" {
+		found = o.byName(o.host, name)
+	}
+	return found
+}
+
+// taggedName is the name of the sub-interface that the link is, or is to be, on.
+func (b *builder) taggedName() string {
+	if t := b.f.Tagged; t != nil {
+		return t.Name
+	}
+	return taggedName(b.kind, b.f.Base, b.VLAN)
+}
+
+// vlanFree refuses a VLAN that the host has: its card can have one link for it.
+func (b *builder) vlanFree() error {
+	t := b.f.Tagged
+	if b.kind != KindVLAN || !isTagged(t, b.f.Base, b.tag) {
+		return nil
+	}
+	return b.refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have one alone", b.tag, b.f.Base.Name, t.Name).
+		WithHint("phys:%s lends it, macvlan:%s makes a macvlan on it", t.Name, t.Name)
+}
+
+// vlanTaken explains EEXIST of a link for a VLAN, whose name is free: some guest
+// has the card's one link for it.
+func (m *machine) vlanTaken(parent int, parentName string, tag int, err error) error {
+	e := fault.New(fault.Conflict, "make vlan on", parentName, "%w", err)
+	users, lookErr := childrenOf(m.sides[host], parent, m.hostNS, nil)
+	if lookErr != nil {
+		return e
+	}
+	for _, u := range users {
+		if u.Kind != "vlan" || u.VLAN != tag {
+			continue
+		}
+		who := u.Name + " (" + u.where() + ")"
+		if mark, ok := ParseMark(u.Alias); ok && isOurs(u.Link) {
+			who = u.Name + " of " + mark.Name
+			e.Hint = "gopipework detach " + GuestInfo{Runtime: mark.Runtime, ID: mark.ID, Name: mark.Name}.Word() + " " + mark.IfName
+		}
+		e.Err = fmt.Errorf("%s is its VLAN %d, and a card can have one alone", who, tag)
+	}
+	return e
+}
 
 // taggedName is the name of the sub-interface of a network card for a VLAN, as
 // everybody calls it; "" where there is none, or none can be.
@@ -69,7 +142,7 @@ const vlanMark = markWord + " vlan"
 // tagged plans for the VLAN sub-interface that is to be the parent, and
 // returns its name.
 func (b *builder) tagged() string {
-	name := taggedName(b.kind, b.f.Base, b.VLAN)
+	name := b.taggedName()
 	switch t := b.f.Tagged; {
 	case t == nil:
 		b.add(addTagged{parent: b.f.Base.Name, name: name, tag: b.tag})
@@ -95,6 +168,9 @@ func (s addTagged) do(_ context.Context, m *machine) error {
 	err = m.sides[host].AddChild(rtnl.Child{Name: s.name, Kind: "vlan", Parent: i, Group: Group, VLAN: s.tag})
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return m.lacksKind("vlan", s.name, s.parent, err)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return m.vlanTaken(i, s.parent, s.tag, err)
 	}
 	if err != nil {
 		return explain("make vlan", s.name, err)

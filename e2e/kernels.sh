@@ -16,7 +16,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
 	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware|TestHostAccessVLAN|TestShape.*|TestSetRare)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic,netem,ifb'
-	'./attach ^(TestNamesake|TestParents) root,macvlan,ipvlan,8021q,dummy,vrf'
+	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'

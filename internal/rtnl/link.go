@@ -39,7 +39,7 @@ type Link struct {
 	PeerNS int
 
 	Mode string // of a macvlan or ipvlan: "bridge", "l2", ...
-	VLAN int    // tag of a vlan link
+	VLAN int    // tag of a vlan link; 0 for one of 802.1ad
 	PKey uint16 // partition key of an ipoib link
 
 	// PermMAC, ParentDev and ParentBus say which piece of hardware it is; they

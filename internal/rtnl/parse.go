@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"slices"
@@ -159,6 +160,7 @@ func (l *Link) parseChild(b []byte) {
 			}
 		}
 	}
+	serviceTag := false
 	for _, d := range nested(b) {
 		switch {
 		case l.Kind == "macvlan" && d.Attr.Type == nl.IFLA_MACVLAN_MODE:
@@ -167,9 +169,14 @@ func (l *Link) parseChild(b []byte) {
 			named(ipvlanModes, uint32(nl.NativeEndian().Uint16(d.Value)))
 		case l.Kind == "vlan" && d.Attr.Type == nl.IFLA_VLAN_ID && len(d.Value) >= 2:
 			l.VLAN = int(nl.NativeEndian().Uint16(d.Value))
+		case l.Kind == "vlan" && d.Attr.Type == nl.IFLA_VLAN_PROTOCOL && len(d.Value) >= 2:
+			serviceTag = binary.BigEndian.Uint16(d.Value) != unix.ETH_P_8021Q
 		case l.Kind == "ipoib" && d.Attr.Type == nl.IFLA_IPOIB_PKEY && len(d.Value) >= 2:
 			l.PKey = nl.NativeEndian().Uint16(d.Value)
 		}
+	}
+	if serviceTag {
+		l.VLAN = 0
 	}
 }
 
