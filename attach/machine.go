@@ -198,7 +198,7 @@ func (m *machine) check(ctx context.Context) error {
 	case nil:
 	case context.DeadlineExceeded:
 		op, object := m.task()
-		return fault.New(fault.Timeout, op, object, "it took longer than --timeout allows%s", m.lacks()).
+		return fault.New(fault.Timeout, op, object, "%w%s", errTooLong, m.lacks()).
 			WithHint("-v shows each step")
 	default:
 		return context.Cause(ctx)
@@ -220,6 +220,9 @@ func (m *machine) warn(text string) {
 		m.warnings = append(m.warnings, text)
 	}
 }
+
+// errTooLong is the end of a run's time.
+var errTooLong = errors.New("it took longer than --timeout allows")
 
 // lacks says what a run that takes too long waits for.
 func (m *machine) lacks() string {

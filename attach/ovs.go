@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 
 	"github.com/gopipework/gopipework/bridge"
@@ -52,9 +53,76 @@ func (ovsBridge) join(b *builder) {
 	}
 	b.sysctls()
 	b.up()
+	if br.STP || br.RSTP {
+		b.plan.Wait = 2 * br.ForwardDelay
+		b.warn("%s runs the spanning tree protocol: a new port may take %s to forward", br.Name, b.plan.Wait)
+	}
+	b.add(awaitOVS{b.ovsPort(), b.mac()})
 }
 
-func (ovsBridge) keep(b *builder) {}
+func (ovsBridge) keep(b *builder) {
+	br, _ := b.f.OVS.Bridge(b.HostIF.Name)
+	if p, ok := b.f.OVS.Port(b.f.Own.Name); ok && !br.Forwards(p) {
+		b.warn("%s does not forward on %s now: its spanning tree protocol has it in state %q", br.Name, p.Name, p.State)
+	}
+}
+
+// awaitOVS waits until the bridge forwards on the port, and then asks
+// ovs-vswitchd what its flows do with a broadcast of the guest's. That they drop
+// it is a warning alone: who writes flows by hand, or has a controller write
+// them, often has to have the port first.
+type awaitOVS struct {
+	bridge.OVSPort
+	mac net.HardwareAddr
+}
+
+func (s awaitOVS) do(ctx context.Context, m *machine) error {
+	var br bridge.OVSBridge
+	var now bridge.OVSPort
+	err := m.await(ctx, host, func() (bool, error) {
+		var o looker
+		ovs := o.ovs(ctx, m.sides[host])
+		if o.err != nil {
+			return false, o.err
+		}
+		var there bool
+		br, _ = ovs.Bridge(s.Bridge)
+		if now, there = ovs.Port(s.Name); !there || now.Bridge != s.Bridge {
+			return false, fault.New(fault.Gone, "wait for", s.Name, "somebody took it off %s", s.Bridge)
+		}
+		return br.Forwards(now), nil
+	})
+	if err != nil {
+		return err
+	}
+	return m.sides[host].Run(func() error {
+		drops, err := now.Drops(ctx, s.mac)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return err
+		case err != nil && br.Secure:
+			m.warn(fmt.Sprintf("%s has fail_mode=secure: whether a flow of it passes on what %s sends is not known: %v", br.Name, s.Name, err))
+		case drops:
+			m.warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(s.mac)))
+		}
+		return nil
+	})
+}
+
+// whyDropped is the most common reason.
+func whyDropped(br bridge.OVSBridge) string {
+	switch {
+	case br.Secure && br.Controlled:
+		return ": it has fail_mode=secure, and its controller has written no flow for it"
+	case br.Secure:
+		return ": it has fail_mode=secure, no controller, and no flow for it (ovs-ofctl add-flow " + br.Name + " actions=NORMAL)"
+	}
+	return ", by its flows"
+}
+
+func (s awaitOVS) undo(context.Context, *machine) error { return nil }
+
+func (s awaitOVS) String() string { return "# wait until " + s.Bridge + " forwards on " + s.Name }
 
 // ovs plans for the bridge, and that nothing of what is to be made stands in
 // it already.

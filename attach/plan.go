@@ -91,10 +91,15 @@ func (p Plan) apply(ctx context.Context, m *machine, tell func(string)) error {
 // as whatever the kernel happened to refuse. What a step has left behind is
 // said in any case.
 func (m *machine) cause(ctx context.Context, err error) error {
-	if why := m.check(ctx); why != nil && fault.CodeOf(err) != fault.Residue {
-		return why
+	why := m.check(ctx)
+	switch {
+	case why == nil, fault.CodeOf(err) == fault.Residue, errors.Is(err, errTooLong):
+		return err
+	case errors.Is(why, errTooLong) && fault.CodeOf(err) == fault.Timeout:
+		op, object := m.task()
+		return fault.New(fault.Timeout, op, object, "%w: %w", errTooLong, err)
 	}
-	return err
+	return why
 }
 
 // takeBack undoes the steps in reverse and returns err, with what is left.

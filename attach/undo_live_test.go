@@ -201,7 +201,7 @@ var (
 	wordedSteps = []worded{
 		getLease{}, getLease6{}, releaseLease{}, runClient{}, endClient{}, writeDNS{}, restoreDNS{}, forgetLoan{},
 	}
-	waits = []Step{awaitCarrier{}, awaitForwarding{}, awaitDAD{}, awaitSLAAC{}, probe{}, announceARP{}, announce{}}
+	waits = []Step{awaitForwarding{}, awaitCarrier{}, awaitOVS{}, awaitDAD{}, awaitSLAAC{}, probe{}, announceARP{}, announce{}}
 )
 
 // Every step that prints itself as a comment has words for what it leaves: what

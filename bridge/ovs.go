@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -33,9 +34,15 @@ type OVSBridge struct {
 	Name     string
 	Datapath string // datapath_type: "" or "system" is the kernel's, "netdev" that of ovs-vswitchd itself
 	Ours     bool
-	Made     bool      // ovs-vswitchd could make it
-	Error    string    // what it said, where it could not and said anything
-	Ports    []OVSPort // without the one that has the bridge's name
+	Made     bool   // ovs-vswitchd could make it
+	Error    string // what it said, where it could not and said anything
+
+	Secure       bool          // fail_mode: without a controller nothing but its flows passes frames on
+	Controlled   bool          // it has a controller, be that there or not
+	STP, RSTP    bool          // it runs a spanning tree protocol
+	ForwardDelay time.Duration // of that: listening, and again learning
+
+	Ports []OVSPort // without the one that has the bridge's name
 }
 
 // OVSPort is a link that is a port of an Open vSwitch bridge, and what its
@@ -49,6 +56,7 @@ type OVSPort struct {
 	IDs    map[string]string // the other external_ids of the Interface record
 	Number int               // OpenFlow port number; below 1 ovs-vswitchd has not got the link
 	Error  string            // why it has not
+	State  string            // of the spanning tree protocol that its bridge runs, for example "listening"
 }
 
 // The types of datapath that a bridge of ours can have.
@@ -125,6 +133,12 @@ func noOVS(op, object, why string) error {
 func (b OVSBridge) Userspace() bool { return b.Datapath == UserspaceDatapath }
 
 func (b OVSBridge) inKernel() bool { return b.Datapath == KernelDatapath || b.Datapath == "system" }
+
+// Forwards reports whether the spanning tree protocol of a bridge, if it runs
+// one, lets frames of the port through.
+func (b OVSBridge) Forwards(p OVSPort) bool {
+	return !b.STP && !b.RSTP || strings.EqualFold(p.State, "forwarding")
+}
 
 // AddCommand is the same as a person would type it.
 func (b OVSBridge) AddCommand() string { return ovsCommand(b.addArgs()) }

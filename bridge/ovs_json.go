@@ -1,11 +1,14 @@
 package bridge
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // What ovs-vsctl prints with --format=json --data=json: a table of headings
@@ -15,8 +18,8 @@ import (
 func ovsReadArgs() []string {
 	return []string{
 		"--format=json", "--data=json",
-		"--columns=name,datapath_type,external_ids,ports", "list", "Bridge", "--",
-		"--columns=_uuid,tag,trunks,vlan_mode,interfaces", "list", "Port", "--",
+		"--columns=name,datapath_type,external_ids,ports,fail_mode,controller,stp_enable,rstp_enable,other_config", "list", "Bridge", "--",
+		"--columns=_uuid,tag,trunks,vlan_mode,interfaces,status,rstp_status", "list", "Port", "--",
 		"--columns=_uuid,name,external_ids,ofport,error", "list", "Interface",
 	}
 }
@@ -26,6 +29,12 @@ type bridgeRow struct {
 	Datapath string             `json:"datapath_type"`
 	IDs      ovsMap             `json:"external_ids"`
 	Ports    ovsSet[ovsPointer] `json:"ports"`
+
+	FailMode    ovsSet[string]     `json:"fail_mode"`
+	Controllers ovsSet[ovsPointer] `json:"controller"`
+	STP         bool               `json:"stp_enable"`
+	RSTP        bool               `json:"rstp_enable"`
+	Config      ovsMap             `json:"other_config"`
 }
 
 type portRow struct {
@@ -34,6 +43,8 @@ type portRow struct {
 	Trunks     ovsSet[int]        `json:"trunks"`
 	Mode       ovsSet[string]     `json:"vlan_mode"`
 	Interfaces ovsSet[ovsPointer] `json:"interfaces"`
+	Status     ovsMap             `json:"status"`
+	RSTPStatus ovsMap             `json:"rstp_status"`
 }
 
 type interfaceRow struct {
@@ -76,7 +87,11 @@ func parseOVS(r io.Reader) ([]OVSBridge, error) {
 }
 
 func (row bridgeRow) bridge(ports map[ovsPointer]portRow, interfaces map[ovsPointer]interfaceRow) OVSBridge {
-	b := OVSBridge{Name: row.Name, Datapath: row.Datapath, Ours: row.IDs[ovsMarkKey] == ovsBridgeMark}
+	b := OVSBridge{Name: row.Name, Datapath: row.Datapath, Ours: row.IDs[ovsMarkKey] == ovsBridgeMark,
+		Secure: first(row.FailMode) == "secure", Controlled: len(row.Controllers) > 0, STP: row.STP, RSTP: row.RSTP}
+	if row.STP || row.RSTP {
+		b.ForwardDelay = row.forwardDelay()
+	}
 	for _, u := range row.Ports {
 		for _, i := range ports[u].Interfaces {
 			p := ports[u].port(interfaces[i])
@@ -92,8 +107,21 @@ func (row bridgeRow) bridge(ports map[ovsPointer]portRow, interfaces map[ovsPoin
 	return b
 }
 
+// forwardDelay is 15 seconds if nothing is said (ovs-vswitchd.conf.db(5)).
+func (row bridgeRow) forwardDelay() time.Duration {
+	key := "rstp-forward-delay"
+	if row.STP {
+		key = "stp-forward-delay"
+	}
+	if seconds, err := strconv.Atoi(row.Config[key]); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	return 15 * time.Second
+}
+
 func (row portRow) port(i interfaceRow) OVSPort {
-	p := OVSPort{Name: i.Name, Mark: i.IDs[ovsMarkKey], Mode: first(row.Mode), Number: first(i.Number), Error: first(i.Error)}
+	p := OVSPort{Name: i.Name, Mark: i.IDs[ovsMarkKey], Mode: first(row.Mode), Number: first(i.Number), Error: first(i.Error),
+		State: cmp.Or(row.Status["stp_state"], row.RSTPStatus["rstp_port_state"])}
 	for key, value := range i.IDs {
 		if key == ovsMarkKey {
 			continue

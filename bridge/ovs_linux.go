@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // ObserveOVS returns what Open vSwitch has. Where none runs it starts no
@@ -179,6 +180,35 @@ func (p OVSPort) checkTaken(ctx context.Context, op string) error {
 		return fault.New(fault.Failed, op, p.Name, "ovs-vswitchd did not take it; its log says why")
 	}
 	return nil
+}
+
+// TraceCommand asks ovs-vswitchd what becomes of a broadcast that the port gets
+// from a MAC address, as a person would ask.
+func (p OVSPort) TraceCommand(from net.HardwareAddr) string {
+	return shell.Line(append([]string{"ovs-appctl"}, p.traceArgs(from)...))
+}
+
+func (p OVSPort) traceArgs(from net.HardwareAddr) []string {
+	frame := fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806", p.Number, from)
+	if p.VLAN.PVID == 0 && len(p.VLAN.Tagged) > 0 {
+		frame += fmt.Sprintf(",dl_vlan=%d", p.VLAN.Tagged[0].First)
+	}
+	return []string{"ofproto/trace", p.Bridge, frame}
+}
+
+// Drops reports whether ovs-vswitchd, by its flows, throws away a broadcast that
+// the port gets from a MAC address. What a controller decides is not known, and
+// no drop.
+func (p OVSPort) Drops(ctx context.Context, from net.HardwareAddr) (bool, error) {
+	bin, err := exec.LookPath("ovs-appctl")
+	if err != nil {
+		bin = "/usr/bin/ovs-appctl"
+	}
+	text, err := runTool(ctx, bin, append([]string{"--timeout=5"}, p.traceArgs(from)...)...)
+	if err != nil {
+		return false, ovsFault("trace a frame from", p.Name, err)
+	}
+	return strings.Contains(text, "\nDatapath actions: drop") && !strings.Contains(text, "slow path"), nil
 }
 
 // Delete takes the port off its bridge if it is ours, and, where p has a Mark,

@@ -47,6 +47,9 @@ func runTool(ctx context.Context, bin string, args ...string) (string, error) {
 	// end an undo in the middle.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err := cmd.Run()
+	if err != nil && context.Cause(ctx) == context.DeadlineExceeded {
+		return "", context.DeadlineExceeded // also if that is why the caller's context was cancelled
+	}
 	if ctx.Err() != nil && err != nil {
 		return "", ctx.Err()
 	}
