@@ -21,6 +21,7 @@ const replyTimeout = 5 * time.Second
 // from any goroutine; they act in the namespace it was opened in.
 type Conn struct {
 	sockets map[int]*nl.SocketHandle
+	dumps   map[int]*nl.SocketHandle // without the kernel's words for an error: see dump
 	inet    *netlink.Handle
 	run     chan func()
 
@@ -77,29 +78,49 @@ func open(enter func() error) (*Conn, error) {
 
 // connect opens the sockets in the namespace that the calling thread is in.
 func (c *Conn) connect() error {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE) // no groups: a plain socket
-	if err != nil {
+	var err error
+	if c.sockets, err = routeSocket(); err != nil {
 		return err
 	}
-	tv := unix.NsecToTimeval(replyTimeout.Nanoseconds())
-	err = errors.Join(s.SetSendTimeout(&tv), s.SetReceiveTimeout(&tv), s.SetExtAck(true))
+	err = c.sockets[unix.NETLINK_ROUTE].Socket.SetExtAck(true)
+	if err == nil {
+		c.dumps, err = routeSocket()
+	}
 	if err == nil {
 		c.inet, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 	}
 	if err != nil {
-		s.Close()
+		c.closeSockets()
 		return err
 	}
-	c.sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
 	return c.inet.SetSocketTimeout(replyTimeout)
+}
+
+func routeSocket() (map[int]*nl.SocketHandle, error) {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE) // no groups: a plain socket
+	if err != nil {
+		return nil, err
+	}
+	tv := unix.NsecToTimeval(replyTimeout.Nanoseconds())
+	if err := errors.Join(s.SetSendTimeout(&tv), s.SetReceiveTimeout(&tv)); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}, nil
+}
+
+func (c *Conn) closeSockets() {
+	for _, sockets := range []map[int]*nl.SocketHandle{c.sockets, c.dumps} {
+		for _, s := range sockets {
+			s.Close()
+		}
+	}
 }
 
 // Close closes the sockets and ends the thread. The Conn is of no use then.
 func (c *Conn) Close() {
 	close(c.run)
-	for _, s := range c.sockets {
-		s.Close()
-	}
+	c.closeSockets()
 	if c.strict != nil {
 		c.strict.Close()
 	}
@@ -150,9 +171,16 @@ const (
 	dumpPause = time.Millisecond
 )
 
-// dump returns the answers to a dump request, never a partial list.
+// dump returns the answers to a dump request, never a partial list. It has a
+// socket of its own: the library panics when a dump ends with an error for which
+// the kernel has words, as one of a namespace does that is just ending
+// (NLMSG_DONE has no echoed request in front of them).
 func (c *Conn) dump(ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
-	return retry(func() ([][]byte, error) { return ask().Execute(unix.NETLINK_ROUTE, typ) })
+	return retry(func() ([][]byte, error) {
+		req := ask()
+		req.Sockets = c.dumps
+		return req.Execute(unix.NETLINK_ROUTE, typ)
+	})
 }
 
 // retry asks again while the kernel says that the list changed as it was read.
