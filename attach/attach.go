@@ -50,7 +50,7 @@ type Result struct {
 
 // result is what the plan came to; more are warnings of its steps.
 func (p Plan) result(more ...string) Result {
-	return Result{Attachments: p.Attachments, Changed: len(p.Steps) > 0, Steps: p.Commands(), Warnings: append(slices.Clip(p.Warnings), more...)}
+	return Result{Attachments: p.Attachments, Changed: slices.ContainsFunc(p.Steps, changes), Steps: p.Commands(), Warnings: append(slices.Clip(p.Warnings), more...)}
 }
 
 // Attach gives the guest one more interface, as s asks. hostNS is the

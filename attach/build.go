@@ -63,6 +63,7 @@ func Build(s Spec, f Facts) (Plan, error) {
 		b.repair()
 		b.ownReplies(false)
 		b.ownReplies(true)
+		b.verify()
 		return b.done(), nil
 	}
 	if err := b.checkFree(); err != nil {
@@ -75,6 +76,7 @@ func Build(s Spec, f Facts) (Plan, error) {
 		return Plan{}, err
 	}
 	b.dns()
+	b.verify()
 	b.mark()
 	b.warnings()
 	return b.done(), nil

@@ -31,6 +31,7 @@
 //	inside.go                                  what is planned there
 //	routes.go, sourcerouting.go, replies.go    routes, their ranks, and rules that replies leave by
 //	dhcp.go, dhcp6.go, slaac.go, hostclient.go  addresses that are not given on the line
+//	verify.go                                  trying whether packets flow
 //	probe.go                                   asking who has an IPv4 address before it is taken
 //	dns.go, resolv.go                          the guest's name servers
 //	shape.go, inbound.go, shapewords.go        how fast and how well a link carries

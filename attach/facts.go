@@ -76,4 +76,4 @@ type Inside struct {
 func (in Inside) betweenGuests() bool { return betweenGuests(in.Inner, in.Other) }
 
 // NewMACs are random addresses, for what is made without one being asked for.
-type NewMACs struct{ Bridge, Port, Inner net.HardwareAddr }
+type NewMACs struct{ Bridge, Port, Inner, ProbePort, Probe net.HardwareAddr }

@@ -138,7 +138,7 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	if s.MAC != nil || len(s.Addrs) > 0 {
 		f.Stations = o.stations(m, s, f)
 	}
-	f.New = NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC()}
+	f.New = NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC(), ProbePort: highest(newMAC()), Probe: newMAC()}
 	f.NewIndex = newIndex()
 	f.Reaches = reaches(f)
 	if o.err != nil {

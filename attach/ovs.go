@@ -76,10 +76,9 @@ type awaitOVS struct {
 	mac net.HardwareAddr
 }
 
-func (s awaitOVS) do(ctx context.Context, m *machine) error {
-	var br bridge.OVSBridge
-	var now bridge.OVSPort
-	err := m.await(ctx, host, func() (bool, error) {
+// forwarding waits, and returns the bridge and the port as they are then.
+func (s awaitOVS) forwarding(ctx context.Context, m *machine) (br bridge.OVSBridge, now bridge.OVSPort, err error) {
+	err = m.await(ctx, host, func() (bool, error) {
 		var o looker
 		ovs := o.ovs(ctx, m.sides[host])
 		if o.err != nil {
@@ -92,6 +91,11 @@ func (s awaitOVS) do(ctx context.Context, m *machine) error {
 		}
 		return br.Forwards(now), nil
 	})
+	return br, now, err
+}
+
+func (s awaitOVS) do(ctx context.Context, m *machine) error {
+	br, now, err := s.forwarding(ctx, m)
 	if err != nil {
 		return err
 	}

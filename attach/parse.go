@@ -36,6 +36,7 @@ type Words struct {
 	HostAccess    bool // --host-access
 	ACD           bool // --acd
 	NoDAD         bool // --nodad
+	Verify        bool // --verify
 	VLANFiltering bool // --vlan-filtering
 	NoFirewall    bool // --no-firewall
 	SourceRouting bool // --source-routing
@@ -45,7 +46,7 @@ type Words struct {
 // error is a usage error that names the word and, where there is one, a way
 // out.
 func Parse(w Words) (Spec, error) {
-	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
+	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, Verify: w.Verify, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
 	var err error
 	if s.HostIF, err = parseHostIF(w.HostIF, w.DirectPhys); err != nil {
 		return Spec{}, err

@@ -139,6 +139,12 @@ func withResidue(err, why error, left []Step) error {
 	return e.WithHint("still in force: %s", strings.Join(e.Residue, "; "))
 }
 
+// changes reports whether a step leaves anything other than it was.
+func changes(s Step) bool {
+	_, only := s.(verify)
+	return !only
+}
+
 // deletes reports whether there is no way back from a step.
 func deletes(s Step) bool {
 	switch s.(type) {

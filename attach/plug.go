@@ -84,6 +84,9 @@ func (b *builder) settle() error {
 	if err := b.checkAccess(); err != nil {
 		return err
 	}
+	if err := b.checkVerify(); err != nil {
+		return err
+	}
 	return b.checkACD()
 }
 

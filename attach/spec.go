@@ -65,6 +65,7 @@ type Spec struct {
 
 	HostAccess    bool // the host reaches the macvlan, and is reached by it
 	ACD           bool // ask whether somebody has the IPv4 addresses before they are taken
+	Verify        bool // send packets over the switch and back before it is a success
 	NoDAD         bool // do not wait for duplicate address detection
 	ForcePhys     bool // lend a card although the host uses it
 	VLANFiltering bool // may be turned on on somebody else's bridge

@@ -199,7 +199,7 @@ func TestDetachAgain(t *testing.T) {
 // behind; waits those that leave nothing.
 var (
 	wordedSteps = []worded{
-		getLease{}, getLease6{}, releaseLease{}, runClient{}, endClient{}, writeDNS{}, restoreDNS{}, forgetLoan{},
+		getLease{}, getLease6{}, releaseLease{}, runClient{}, endClient{}, writeDNS{}, restoreDNS{}, forgetLoan{}, verify{probe: "gpv0"},
 	}
 	waits = []Step{awaitForwarding{}, awaitCarrier{}, awaitOVS{}, awaitDAD{}, awaitSLAAC{}, probe{}, announceARP{}, announce{}}
 )

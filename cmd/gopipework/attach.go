@@ -44,7 +44,7 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 		IfName: c.String("i"), HostName: c.String("l"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
 		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), SourceRouting: c.Bool("source-routing"),
-		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), NoDAD: c.Bool("nodad"),
+		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), Verify: c.Bool("verify"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
 	if err := noneEmpty(c, "i", "l", "a", "mtu", "mode", "default", "metric", "dns"); err != nil {

@@ -52,6 +52,7 @@ func commands(out *output) []*cli.Command {
 				&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`; of a bridge that is made, too", DefaultText: "that of the bridge"},
 				&cli.BoolFlag{Name: "host-access", Usage: "of a macvlan: the host and the guest reach each other by IPv4 too"},
 				&cli.BoolFlag{Name: "acd", Usage: "before an IPv4 address is taken, ask the network for a second whether somebody has it already"},
+				&cli.BoolFlag{Name: "verify", Usage: "send packets over the switch and back before it is a success; undo if they do not get through"},
 				&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 				&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and say what it would need"},
 				&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},

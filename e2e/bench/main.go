@@ -194,6 +194,7 @@ func (b *bench) sideBySide(rounds int) error {
 
 const (
 	ours       = "gopipework"
+	oursVerify = "gopipework --verify"
 	oursPID    = "gopipework, guest by pid:"
 	oursFirst  = "gopipework, bridge and rule made"
 	forks      = "docker inspect, ip, iptables"
@@ -247,6 +248,7 @@ func (b *bench) contenders() ([]*contender, error) {
 	byPID := fmt.Sprintf("pid:%d", b.pid)
 	return []*contender{
 		{name: ours, attach: run(append([]string{"gopipework"}, words("brbench")...)...), detach: run("gopipework", "detach", "web")},
+		{name: oursVerify, attach: run(append([]string{"gopipework", "--verify"}, words("brbench")...)...), detach: run("gopipework", "detach", "web")},
 		{name: oursPID, attach: run("gopipework", "brbench", byPID, "10.0.0.2/24"), detach: run("gopipework", "detach", byPID)},
 		{name: oursFirst, attach: run(append([]string{"gopipework"}, words("brfirst")...)...), detach: run("gopipework", "detach", "web")},
 		{name: forks, attach: shell(inspect + check + strings.Join(plan, "\n")), detach: unplug},

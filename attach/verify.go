@@ -1,0 +1,283 @@
+package attach
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/witness"
+	"golang.org/x/sys/unix"
+)
+
+// The proof that packets flow (--verify): one end of a link of our own joins the
+// switch as the guest did, and internal/witness sends packets from the guest to
+// its other end, and back. That end is in a network namespace that nothing but
+// an open file of this process holds: when the process ends, however it does,
+// the kernel deletes the namespace and the link with it.
+
+// checkVerify refuses where there is nothing that a second link could join.
+func (b *builder) checkVerify() error {
+	if !b.Verify {
+		return nil
+	}
+	no := func(format string, args ...any) error {
+		return b.refuse(fault.Usage, "--verify: "+format, args...).WithHint("leave --verify out")
+	}
+	switch {
+	case b.kind.pair() && b.vlan.PVID == 0 && len(b.vlan.Tagged) > 0:
+		return no("the guest's frames are tagged by interfaces that are made later, and the bridge drops what is not tagged")
+	case b.kind.pair(), b.kind == KindMacvlan && b.Mode == "bridge":
+		return nil
+	case b.kind == KindMacvlan:
+		return no("a macvlan of mode %s does not hear others on its card, and what is beyond the card cannot be tried from here", b.Mode)
+	case b.kind == KindDummy:
+		return no("nothing is sent from a dummy to anywhere")
+	}
+	return no("of the kind %s nothing on this host is at the other end; what is beyond the card cannot be tried from here", b.kind)
+}
+
+// verify plans the proof.
+func (b *builder) verify() {
+	if !b.Verify {
+		return
+	}
+	s := verify{place: b.place, inner: b.names.inner, kind: b.kind, on: b.HostIF.Name, mac: [2]net.HardwareAddr{b.f.New.ProbePort, b.f.New.Probe}, vlan: b.vlan, hostID: b.f.HostID}
+	sum := sha256.Sum256([]byte(b.f.Guest.mark(b.names.inner).String()))
+	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
+	switch {
+	case b.kind == KindBridge:
+		s.not = 1
+		if b.f.Base != nil {
+			s.not = b.f.Base.DefaultPVID
+		}
+	case b.kind == KindMacvlan:
+		if b.onTagged() {
+			s.on = b.tagged()
+		}
+		b.warn("--verify tries the way to another macvlan on %s; what is beyond the card was not tried", s.on)
+	}
+	b.add(s)
+}
+
+// verify sends packets from the guest to a link of our own on the same switch or
+// card, and back.
+type verify struct {
+	place
+	inner  string
+	kind   Kind
+	on     string              // the bridge or card
+	probe  string              // name of our link
+	mac    [2]net.HardwareAddr // of our link's two ends
+	vlan   bridge.VLAN
+	not    int // the VLAN that a port is in by default; 0: none
+	hostID string
+}
+
+func (s verify) do(ctx context.Context, m *machine) (err error) {
+	ns, err := unnamedNamespace()
+	if err != nil {
+		return explain("make", "a network namespace", err)
+	}
+	defer ns.Close()
+	k, err := rtnl.Open(ns)
+	if err != nil {
+		return explain("enter", "a network namespace of our own", err)
+	}
+	defer k.Close()
+	defer func() {
+		cleaning, cancel := context.WithTimeout(context.Background(), undoTimeout)
+		defer cancel()
+		if left := s.clean(cleaning, m, k); left != nil {
+			err = half(errors.Join(err, errProbeLeft), left, s)
+		}
+	}()
+	if err := s.join(ctx, m, k, ns); err != nil {
+		return err
+	}
+	from, to, addrs, err := s.ends(m, k)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	defer to.Close()
+	ctx, stop := m.whileAlive(ctx)
+	defer stop()
+	err = witness.Prove(ctx, from, to, addrs)
+	var broken *witness.Broken
+	if errors.As(err, &broken) {
+		return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "from there over %s, %w", s.on, broken).
+			WithHint("something drops it: nft list ruleset; iptables-save; ebtables-save; bridge -d link")
+	}
+	if len(addrs) == 0 && err == nil {
+		m.warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP")
+	}
+	return explain("verify", s.inner, err)
+}
+
+var errProbeLeft = errors.New("the link that was made to try the way could not be deleted")
+
+// join makes the link, plugs it in as the guest is, and waits until frames pass.
+func (s verify) join(ctx context.Context, m *machine, k *rtnl.Conn, ns *os.File) error {
+	for _, which := range []string{"all", "default"} {
+		_ = k.SetSysctl("ipv6/conf/"+which+"/disable_ipv6", "1") // it is to say nothing by itself
+	}
+	inner, err := s.link(m)
+	if err != nil {
+		return err
+	}
+	on := 0
+	if s.kind != KindOVS {
+		if on, err = m.find(end{host, s.on}); err != nil {
+			return explain("find", s.on, err)
+		}
+	}
+	quiet := rtnl.Change{AddrGenNone: true, Up: true}
+	if s.kind == KindMacvlan {
+		err = m.sides[host].AddChild(rtnl.Child{Name: s.probe, Kind: string(KindMacvlan), Mode: "bridge", Parent: on, NS: ns, MAC: s.mac[1], Group: Group})
+		return explain("make macvlan", s.probe, errors.Join(err, s.up(k, s.probe, quiet)))
+	}
+	err = m.sides[host].AddVeth(rtnl.Veth{
+		Name: s.probe, MAC: s.mac[0], PeerName: s.probe, PeerNS: ns, PeerMAC: s.mac[1], MTU: inner.MTU, Group: Group, Master: on,
+	})
+	if err != nil {
+		return explain("make veth", s.probe, err)
+	}
+	l, err := m.sides[host].LinkByName(s.probe)
+	if err != nil {
+		return explain("find", s.probe, err)
+	}
+	m.index[end{host, s.probe}] = l.Index
+	if s.kind == KindBridge && !s.vlan.IsZero() {
+		if err := (setPortVLAN{port: s.probe, not: s.not, vlan: s.vlan}).do(ctx, m); err != nil {
+			return err
+		}
+	}
+	if s.kind == KindOVS {
+		if err := m.sides[host].Run(func() error { return errors.Join(s.ovs().Delete(ctx), s.ovs().Add(ctx)) }); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(m.sides[host].SetLink(l.Index, quiet), s.up(k, s.probe, quiet)); err != nil {
+		return explain("set up", s.probe, err)
+	}
+	if s.kind == KindOVS {
+		_, _, err := awaitOVS{OVSPort: s.ovs()}.forwarding(ctx, m)
+		return err
+	}
+	return awaitForwarding{port: s.probe, bridge: s.on}.do(ctx, m)
+}
+
+// up sets a link up by its name.
+func (s verify) up(k *rtnl.Conn, name string, ch rtnl.Change) error {
+	l, err := k.LinkByName(name)
+	if err == nil {
+		err = k.SetLink(l.Index, ch)
+		if errors.Is(err, unix.EAFNOSUPPORT) { // no IPv6
+			err = k.SetLink(l.Index, rtnl.Change{Up: true})
+		}
+	}
+	return err
+}
+
+// ovs is our link as a port of Open vSwitch. A port that a killed run has left
+// there goes with gc, as every port of ours does whose link has gone.
+func (s verify) ovs() bridge.OVSPort {
+	p := bridge.OVSPort{Bridge: s.on, Name: s.probe, VLAN: s.vlan, Mark: markWord + " verify"}
+	if s.hostID != "" {
+		p.IDs = map[string]string{hostKey: s.hostID}
+	}
+	return p
+}
+
+// link is the guest's.
+func (s verify) link(m *machine) (*rtnl.Link, error) {
+	i, err := m.find(end{s.side, s.inner})
+	if err != nil {
+		return nil, explain("find", s.inner, err)
+	}
+	l, err := s.kernel(m).LinkByIndex(i)
+	return l, explain("find", s.inner, err)
+}
+
+// ends opens both, and tells one address of each family that the guest has.
+func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []netip.Prefix, err error) {
+	inner, err := s.link(m)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	all, err := s.kernel(m).Addrs()
+	if err != nil {
+		return nil, nil, nil, explain("read addresses of", s.inner, err)
+	}
+	has := map[bool]bool{}
+	for _, a := range all {
+		ip := a.Prefix.Addr()
+		if a.Index == inner.Index && !ip.IsLinkLocalUnicast() && !a.Tentative() && !a.Duplicate() && !has[ip.Is6()] {
+			has[ip.Is6()] = true
+			addrs = append(addrs, a.Prefix)
+		}
+	}
+	probe, err := k.LinkByName(s.probe)
+	if err == nil {
+		err = s.kernel(m).Run(func() (err error) { from, err = witness.Open(inner.Index, inner.MAC); return err })
+	}
+	if err == nil {
+		if err = k.Run(func() (err error) { to, err = witness.Open(probe.Index, probe.MAC); return err }); err != nil {
+			from.Close()
+		}
+	}
+	return from, to, addrs, explain("open packet sockets for", s.inner, err)
+}
+
+// clean takes our link away.
+func (s verify) clean(ctx context.Context, m *machine, k *rtnl.Conn) error {
+	var ovs error
+	if s.kind == KindOVS {
+		ovs = m.sides[host].Run(func() error { return s.ovs().Delete(ctx) })
+	}
+	delete(m.index, end{host, s.probe})
+	l, err := k.LinkByName(s.probe)
+	if err == nil {
+		err = k.DelLink(l.Index) // and its other end
+	}
+	return errors.Join(ovs, ignoreAbsent("delete", s.probe, err))
+}
+
+func (s verify) undo(context.Context, *machine) error { return nil }
+
+func (s verify) left() string {
+	return "the interface " + s.probe + ", if it is there: ip link del " + s.probe
+}
+
+func (s verify) String() string {
+	return "# send packets from " + s.inner + " over " + s.on + " to a link of our own, and back"
+}
+
+// unnamedNamespace makes a network namespace that lives as long as the file is
+// open.
+func unnamedNamespace() (*os.File, error) {
+	type result struct {
+		f   *os.File
+		err error
+	}
+	made := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		var f *os.File
+		if err == nil {
+			f, err = os.Open("/proc/thread-self/ns/net")
+		}
+		made <- result{f, err}
+	}()
+	r := <-made
+	return r.f, r.err
+}
