@@ -283,7 +283,7 @@ func observeSwitch(ctx context.Context, k kernel, index int, seen map[int]Switch
 	}
 	o.look("the firewall", func() error {
 		return k.Run(func() (err error) {
-			s.Firewall, err = bridge.ObserveFirewall(ctx, s.Name)
+			s.Firewall, err = bridge.ObserveRules(ctx)
 			return err
 		})
 	})

@@ -154,7 +154,7 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 	o.look("addresses", func() (err error) { f.Addrs, err = k.Addrs(); return err })
 	o.look("the firewall", func() error {
 		return k.Run(func() error {
-			fw, err := bridge.ObserveFirewall(ctx, "")
+			fw, err := bridge.ObserveRules(ctx)
 			for _, p := range fw.Paths {
 				f.Rules = append(f.Rules, p.Ours...)
 			}

@@ -112,6 +112,9 @@ func (b *builder) firewall() {
 	rules := b.f.Firewall.Needed(b.HostIF.Name, port)
 	b.plan.Warnings = append(b.plan.Warnings, b.f.Firewall.Warnings(b.HostIF.Name)...)
 	for _, r := range rules {
+		if b.NoFirewall && !b.f.Firewall.Drops(r) {
+			continue
+		}
 		if b.NoFirewall {
 			b.warn("the host's firewall drops what crosses %s, and --no-firewall leaves it so; what would open it: %s",
 				b.HostIF.Name, r.InsertCommand())

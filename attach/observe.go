@@ -144,12 +144,12 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 	if o.err != nil {
 		return f, o.err
 	}
-	name := s.HostIF.Name
-	if f.Base != nil {
-		name = f.Base.Name // HOSTIF may be an alternative name
+	if settleKind(s.HostIF, f) != KindBridge {
+		return f, nil // its frames cross no bridge of the kernel's
 	}
+	q := firewallQuery(s, f, n.port)
 	err := o.host.Run(func() (err error) {
-		f.Firewall, err = bridge.ObserveFirewall(ctx, name)
+		f.Firewall, err = bridge.ObserveFirewall(ctx, q)
 		return err
 	})
 	if err != nil && s.NoFirewall && ctx.Err() == nil {
@@ -157,6 +157,24 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 		err = nil
 	}
 	return f, withHint(explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
+}
+
+// firewallQuery asks about the frames of the guest that are to cross the bridge.
+func firewallQuery(s Spec, f Facts, port string) bridge.Query {
+	q := bridge.Query{Bridge: s.HostIF.Name, Port: port, Addresses: s.Addrs}
+	if f.Own != nil {
+		q.Port = f.Own.Name
+	}
+	if f.Base != nil {
+		q.Bridge = f.Base.Name // HOSTIF may be an alternative name
+		q.CallsIPv4, q.CallsIPv6 = f.Base.NFCallIPv4, f.Base.NFCallIPv6
+	}
+	for _, family := range []bridge.Family{bridge.IPv4, bridge.IPv6} {
+		if s.Has(family == bridge.IPv6) {
+			q.Families = append(q.Families, family)
+		}
+	}
+	return q
 }
 
 // withHint adds a hint to an error that has none.

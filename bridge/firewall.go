@@ -131,51 +131,99 @@ type Firewall struct {
 	// DockerOwned is true for a bridge that Docker made. Its own rules say
 	// which containers may speak, and are not overruled.
 	DockerOwned bool
+	// Restless is true where the rules never stood still while they were read.
+	Restless bool
+	// Unseen names filters of bridged frames that are in use, and whose rules
+	// cannot be read.
+	Unseen []string
 }
 
 // Path is the way of one family's frames through one backend.
 type Path struct {
 	Family   Family
 	Backend  Backend
-	Filtered bool   // net.bridge.bridge-nf-call-{iptables,ip6tables} is 1
+	Asked    bool   // the family is one that matters to the guest
+	Filtered bool   // br_netfilter hands them to iptables: the namespace's sysctl says so, or the bridge
 	Drops    bool   // FORWARD would drop, our own rules left aside
+	By       string // the rule that would
 	Chain    string // where an accept belongs
 	Tool     string // the program that writes there: iptables, ip6tables-legacy, ...; "" if there is none
 	Ours     []Rule // rules of ours in Chain's table, for any bridge and port
+	Late     []Rule // those for the bridge that are of no use, as a drop stands in front of them
 
-	// Elsewhere names chains that are not iptables' FORWARD and drop as well,
-	// as "nft inet firewalld filter_FORWARD". Accepting in one chain does not
-	// keep the next one from dropping (nft(8), "VERDICT STATEMENT").
-	Elsewhere []string
+	// Blocks are chains that stop frames, or may, and that no accept of ours
+	// opens. Accepting in one chain does not keep the next one from dropping
+	// (nft(8), "VERDICT STATEMENT").
+	Blocks []Block
 
 	// Unread says why the rules could not be read: there is a legacy table,
 	// and no program to list it. Empty when they were.
 	Unread string
 }
 
+// Block is a chain that stops frames.
+type Block struct {
+	Chain  string // as "nft inet firewalld filter_FORWARD"
+	Rule   string // the rule that does, as a person reads it
+	Sure   bool   // it stops all of them; otherwise some, or it cannot be told
+	More   int    // how many rules of the chain besides Rule may stop some
+	Remedy string // what opens it; "" if that is not known
+}
+
 // Needed returns the rules that are missing for frames to pass between all
 // ports of the bridge, or, with a port, between that port and the others. It
-// returns none where nothing drops, and none for a bridge that is Docker's.
+// returns none where nothing drops, and none for a bridge that is Docker's. In
+// DOCKER-USER a rule is needed at once: Docker sets FORWARD to DROP whenever it
+// comes to think of it, for IPv6 when it makes its first network with it.
 func (f Firewall) Needed(bridge, port string) []Rule {
 	if f.DockerOwned {
 		return nil
 	}
 	var rules []Rule
 	for _, p := range f.Paths {
-		if !p.Filtered || !p.Drops {
-			continue
-		}
-		all := Rule{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: bridge, Tool: p.Tool}
-		if slices.Contains(p.Ours, all) {
-			continue
-		}
-		for _, r := range all.narrow(port) {
-			if !slices.Contains(p.Ours, r) {
-				rules = append(rules, r)
-			}
+		if p.Filtered {
+			rules = append(rules, p.missing(bridge, port)...)
 		}
 	}
 	return rules
+}
+
+func (p Path) missing(bridge, port string) []Rule {
+	if !p.Drops && p.Chain != dockerUserChain {
+		return nil
+	}
+	all := Rule{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: bridge, Tool: p.Tool}
+	if p.works(all) {
+		return nil
+	}
+	return slices.DeleteFunc(all.narrow(port), p.works)
+}
+
+// Drops reports whether frames are dropped now for want of a rule.
+func (f Firewall) Drops(r Rule) bool {
+	return slices.ContainsFunc(f.Paths, func(p Path) bool {
+		return p.Family == r.Family && p.Backend == r.Backend && p.Filtered && p.Drops
+	})
+}
+
+// works tells whether a rule stands, and frames come to it.
+func (p Path) works(r Rule) bool { return slices.Contains(p.Ours, r) && !slices.Contains(p.Late, r) }
+
+// Cut returns what stops frames between the ports of the bridge now, or that
+// port and the others, a sentence each. What may stop some of them is left out.
+func (f Firewall) Cut(bridge, port string) []string {
+	var out []string
+	for _, p := range f.Paths {
+		if p.Asked && p.Filtered && p.Drops && (f.DockerOwned || len(p.missing(bridge, port)) > 0) {
+			out = append(out, fmt.Sprintf("%s drops %s frames (%s)", chainName(p.Family, p.Backend, "filter", forwardChain), p.Family, p.By))
+		}
+		for _, b := range p.Blocks {
+			if b.Sure {
+				out = append(out, fmt.Sprintf("%s drops %s frames (%s)", b.Chain, p.Family, b.Rule))
+			}
+		}
+	}
+	return out
 }
 
 // narrow returns the rules that do for one port what r does for all of them.
@@ -211,19 +259,18 @@ func (f Firewall) Warnings(bridge string) []string {
 		out = append(out, fmt.Sprintf("%s is Docker's own bridge: Docker's rules decide which frames pass between its ports, and %s",
 			bridge, f.dockerState()))
 	}
-	var elsewhere []string
-	families := map[string][]string{}
+	var blocks []Block
+	families := map[Block][]string{}
 	for _, p := range f.Paths {
-		for _, chain := range p.Elsewhere {
-			if families[chain] == nil {
-				elsewhere = append(elsewhere, chain)
+		for _, b := range p.Blocks {
+			if families[b] == nil {
+				blocks = append(blocks, b)
 			}
-			families[chain] = append(families[chain], p.Family.String())
+			families[b] = append(families[b], p.Family.String())
 		}
 	}
-	for _, chain := range elsewhere {
-		out = append(out, fmt.Sprintf("%s drops %s frames bridged within %s, and an accept in iptables cannot undo that",
-			chain, strings.Join(families[chain], " and "), bridge))
+	for _, b := range blocks {
+		out = append(out, b.warning(bridge, strings.Join(families[b], " and ")))
 	}
 	for _, p := range f.Paths {
 		if p.Filtered && p.Unread != "" {
@@ -231,7 +278,35 @@ func (f Firewall) Warnings(bridge string) []string {
 				p.Backend, p.Family.tool(), bridge, p.Unread))
 		}
 	}
+	if f.Restless {
+		out = append(out, "the host's firewall changed all the time while it was read: what is said of it may be wrong")
+	}
+	for _, name := range f.Unseen {
+		out = append(out, fmt.Sprintf("%s is in use, whose rules are not looked at: they may drop frames bridged within %s", name, bridge))
+	}
 	return out
+}
+
+func (b Block) warning(bridge, families string) string {
+	does := "drops"
+	if !b.Sure {
+		does = "may drop some"
+	}
+	text := fmt.Sprintf("%s %s %s frames bridged within %s", b.Chain, does, families, bridge)
+	if b.Rule != "" {
+		text += fmt.Sprintf(" (%s", b.Rule)
+		if b.More > 0 {
+			text += fmt.Sprintf("; and %d more rules", b.More)
+		}
+		text += ")"
+	}
+	if b.Sure {
+		text += ", and an accept elsewhere cannot undo that"
+	}
+	if b.Remedy != "" {
+		text += "; to let them pass: " + b.Remedy
+	}
+	return text
 }
 
 func (f Firewall) dockerState() string {

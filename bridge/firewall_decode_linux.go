@@ -2,7 +2,14 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	mathbits "math/bits"
+	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
@@ -11,21 +18,90 @@ import (
 
 // What a rule of nf_tables says, reduced to a chainRule.
 
-// parseExprs takes a rule apart. An expression that means nothing to the
-// evaluator, or cannot be read, is nil.
-func parseExprs(family uint8, data []byte) []expr.Any {
-	var exprs []expr.Any
-	for _, elem := range eachAttribute(data) {
-		attrs := attributes(elem)
-		exprs = append(exprs, parseExpr(family, attrString(attrs[unix.NFTA_EXPR_NAME]), attrs[unix.NFTA_EXPR_DATA]))
+// decoder takes one rule apart: what it loads into which register, what it
+// compares with that, and the verdict in the end.
+type decoder struct {
+	chainRule
+	family uint8
+	table  string
+	sets   *nftSets // nil in tests: a set is not judged
+	regs   [16]*loaded
+	words  []string
+}
+
+// loaded is what stands in a register from a slot of four bytes on.
+type loaded struct {
+	load
+	word string // what a person writes for it
+}
+
+// slot is where a register begins: the kernel has 16 of four bytes, and an older
+// way to call four of them one.
+func slot(register uint32) int {
+	switch {
+	case register >= unix.NFT_REG_1 && register <= unix.NFT_REG_4:
+		return int(register-unix.NFT_REG_1) * 4
+	case register >= unix.NFT_REG32_00 && register <= unix.NFT_REG32_15:
+		return int(register - unix.NFT_REG32_00)
 	}
-	return exprs
+	return -1
+}
+
+func (d *decoder) put(register uint32, l *loaded) {
+	at := slot(register)
+	if at < 0 {
+		return
+	}
+	d.regs[at] = l
+	if l != nil {
+		for i := at + 1; i < min(at+(l.n+3)/4, len(d.regs)); i++ {
+			d.regs[i] = nil
+		}
+	}
+}
+
+func (d *decoder) at(register uint32) *loaded {
+	if i := slot(register); i >= 0 && d.regs[i] != nil {
+		return d.regs[i]
+	}
+	return &loaded{word: "?"}
+}
+
+func (d *decoder) require(c condition, words ...string) {
+	d.conditions = append(d.conditions, c)
+	d.words = append(d.words, words...)
+}
+
+// rule reads one rule of the kernel's.
+func (d *decoder) rule(userData, exprs []byte) chainRule {
+	d.comment = ruleComment(userData)
+	for _, elem := range eachAttribute(exprs) {
+		attrs := attributes(elem)
+		name := attrString(attrs[unix.NFTA_EXPR_NAME])
+		d.add(name, parseExpr(d.family, name, attrs[unix.NFTA_EXPR_DATA]))
+	}
+	return d.done()
+}
+
+func (d *decoder) done() chainRule {
+	d.text = strings.Join(d.words, " ")
+	return d.chainRule
+}
+
+// decodeRule reduces a rule that is taken apart already.
+func decodeRule(userData []byte, exprs []expr.Any) chainRule {
+	d := decoder{}
+	d.comment = ruleComment(userData)
+	for _, e := range exprs {
+		d.add("", e)
+	}
+	return d.done()
 }
 
 func parseExpr(family uint8, name string, data []byte) expr.Any {
 	var e expr.Any
 	switch name {
-	case "counter":
+	case "counter", "last":
 		return &expr.Counter{}
 	case "log":
 		return &expr.Log{}
@@ -33,18 +109,47 @@ func parseExpr(family uint8, name string, data []byte) expr.Any {
 		return &expr.Reject{}
 	case "queue":
 		return &expr.Queue{}
+	case "limit", "quota", "connlimit", "socket", "osf", "inner", "tunnel":
+		return &expr.Limit{}
+	case "notrack", "objref", "dup", "dynset", "flow_offload":
+		return &expr.Notrack{}
+	case "nat", "masq", "redir":
+		return &expr.Masq{}
+	case "numgen", "hash", "exthdr":
+		register := unix.NFTA_NG_DREG // which exthdr has too
+		if name == "hash" {
+			register = unix.NFTA_HASH_DREG
+		}
+		return &expr.Numgen{Register: attrUint32(attributes(data)[register])}
 	case "meta":
 		e = &expr.Meta{}
 	case "cmp":
 		e = &expr.Cmp{}
+	case "range":
+		e = &expr.Range{}
+	case "payload":
+		e = &expr.Payload{}
+	case "bitwise":
+		e = &expr.Bitwise{}
+	case "byteorder":
+		e = &expr.Byteorder{}
+	case "ct":
+		e = &expr.Ct{}
+	case "fib":
+		e = &expr.Fib{}
+	case "lookup":
+		e = &expr.Lookup{}
 	case "match":
 		e = &expr.Match{}
 	case "target":
 		e = &expr.Target{}
 	case "immediate":
 		imm := &expr.Immediate{}
-		if expr.Unmarshal(family, data, imm) != nil || imm.Register != unix.NFT_REG_VERDICT {
+		if expr.Unmarshal(family, data, imm) != nil {
 			return nil
+		}
+		if imm.Register != unix.NFT_REG_VERDICT {
+			return imm
 		}
 		e = &expr.Verdict{}
 	default:
@@ -56,40 +161,77 @@ func parseExpr(family uint8, name string, data []byte) expr.Any {
 	return e
 }
 
-// decodeRule reduces a rule. A comparison is of what was loaded into its
-// register last, which is not known after an expression that is not.
-func decodeRule(userData []byte, exprs []expr.Any) chainRule {
-	out := chainRule{comment: ruleComment(userData)}
-	loaded := map[uint32]expr.MetaKey{}
-	for _, e := range exprs {
-		switch e := e.(type) {
-		case *expr.Meta:
-			if !e.SourceRegister {
-				loaded[e.Register] = e.Key
-			}
-		case *expr.Cmp:
-			out.conditions = append(out.conditions, decodeCmp(loaded, e))
-		case *expr.Match:
-			out.decodeMatch(e)
-		case *expr.Target:
-			// A target of x_tables is never the name of a chain.
-			if v, _ := parseTarget(e.Name); v != jumps {
-				out.verdict = v
-			}
-		case *expr.Reject:
-			out.verdict = drops
-		case *expr.Queue:
-			out.verdict = undecided
-		case *expr.Verdict:
-			out.verdict, out.target = decodeVerdict(e)
-		case *expr.Counter, *expr.Log:
-			// They do something, and the rule goes on.
-		default:
-			out.conditions = append(out.conditions, condition{})
-			clear(loaded)
+// add reads the next expression. One that is not known asks for something that
+// is not, and all registers may be other than they were.
+func (d *decoder) add(name string, e expr.Any) {
+	switch e := e.(type) {
+	case *expr.Meta:
+		d.meta(e)
+	case *expr.Payload:
+		d.payload(e)
+	case *expr.Ct:
+		d.ct(e)
+	case *expr.Fib:
+		d.fib(e)
+	case *expr.Numgen:
+		d.put(e.Register, &loaded{load{field: varied}, name})
+	case *expr.Immediate:
+		d.put(e.Register, nil)
+	case *expr.Bitwise:
+		d.bitwise(e)
+	case *expr.Byteorder:
+		l := *d.at(e.SourceRegister)
+		l.swapped = !l.swapped
+		if l.mask != nil {
+			l = loaded{word: l.word}
 		}
+		d.put(e.DestRegister, &l)
+	case *expr.Cmp:
+		d.cmp(e)
+	case *expr.Range:
+		l := d.at(e.Register)
+		c := condition{not: e.Op == expr.CmpOpNeq, test: &check{l.load, []interval{{e.FromData, e.ToData}}}}
+		d.require(c, l.word, notWord(c.not)+l.text(e.FromData)+"-"+l.text(e.ToData))
+	case *expr.Lookup:
+		d.lookup(e)
+	case *expr.Match:
+		d.match(e)
+	case *expr.Target:
+		d.words = append(d.words, e.Name)
+		d.marks = d.marks || e.Name == "MARK" || e.Name == "CONNMARK"
+		// A target of x_tables is never the name of a chain.
+		if v, _ := parseTarget(e.Name); v != jumps {
+			d.verdict = v
+		}
+	case *expr.Reject:
+		d.verdict = drops
+		d.words = append(d.words, "reject")
+	case *expr.Queue:
+		d.verdict = undecided
+		d.words = append(d.words, "queue")
+	case *expr.Masq:
+		d.verdict = accepts
+		d.words = append(d.words, name)
+	case *expr.Verdict:
+		d.verdict, d.target = decodeVerdict(e)
+		d.words = append(d.words, strings.TrimSpace(verdictWords[d.verdict]+" "+d.target))
+	case *expr.Counter, *expr.Log, *expr.Notrack:
+		// They do something, and the rule goes on.
+	case *expr.Limit:
+		d.require(condition{key: varied}, cmp.Or(name, "limit"))
+	default:
+		d.require(condition{}, cmp.Or(name, "?"))
+		d.regs = [16]*loaded{}
 	}
-	return out
+}
+
+var verdictWords = map[verdict]string{accepts: "accept", drops: "drop", returns: "return", jumps: "jump", goesTo: "goto", goesOn: "continue", undecided: "queue"}
+
+func notWord(not bool) string {
+	if not {
+		return "!= "
+	}
+	return ""
 }
 
 // ruleComment returns the comment that nft, and newer iptables-nft, keep
@@ -105,40 +247,265 @@ func ruleComment(data []byte) string {
 	return ""
 }
 
-var metaKeys = map[expr.MetaKey]conditionKey{
-	expr.MetaKeyIIFNAME:    inName,
-	expr.MetaKeyOIFNAME:    outName,
-	expr.MetaKeyBRIIIFNAME: inBridge,
-	expr.MetaKeyBRIOIFNAME: outBridge,
-	expr.MetaKeyIIF:        inIndex,
-	expr.MetaKeyOIF:        outIndex,
-	expr.MetaKeyNFPROTO:    network,
-	expr.MetaKeyPROTOCOL:   network,
+var metaFields = map[expr.MetaKey]loaded{
+	expr.MetaKeyIIFNAME:    {load{field: inName, n: 16}, "iifname"},
+	expr.MetaKeyOIFNAME:    {load{field: outName, n: 16}, "oifname"},
+	expr.MetaKeyBRIIIFNAME: {load{field: inBridge, n: 16}, "meta ibrname"},
+	expr.MetaKeyBRIOIFNAME: {load{field: outBridge, n: 16}, "meta obrname"},
+	expr.MetaKeyIIF:        {load{field: inIndex, n: 4}, "iif"},
+	expr.MetaKeyOIF:        {load{field: outIndex, n: 4}, "oif"},
+	expr.MetaKeyIIFTYPE:    {load{field: deviceType, n: 2}, "iiftype"},
+	expr.MetaKeyOIFTYPE:    {load{field: deviceType, n: 2}, "oiftype"},
+	expr.MetaKeyNFPROTO:    {load{field: network, n: 1}, "meta nfproto"},
+	expr.MetaKeyPROTOCOL:   {load{field: etherType, n: 2}, "meta protocol"},
+	expr.MetaKeyL4PROTO:    {load{field: layer4, n: 1}, "meta l4proto"},
+	expr.MetaKeyMARK:       {load{field: mark, n: 4}, "meta mark"},
+	expr.MetaKeyLEN:        {load{field: varied, n: 4}, "meta length"},
+	expr.MetaKeyPKTTYPE:    {load{field: varied, n: 1}, "meta pkttype"},
+	expr.MetaKeyCPU:        {load{field: varied, n: 4}, "meta cpu"},
+	expr.MetaKeyPRANDOM:    {load{field: varied, n: 4}, "meta random"},
+	expr.MetaKeyPRIORITY:   {load{field: varied, n: 4}, "meta priority"},
+	expr.MetaKeySKUID:      {load{field: noSocket, n: 4}, "meta skuid"},
+	expr.MetaKeySKGID:      {load{field: noSocket, n: 4}, "meta skgid"},
+	expr.MetaKeyCGROUP:     {load{field: noSocket, n: 4}, "meta cgroup"},
 }
 
-func decodeCmp(loaded map[uint32]expr.MetaKey, e *expr.Cmp) condition {
-	meta, ok := loaded[e.Register]
-	key, known := metaKeys[meta]
-	if !ok || !known || e.Op != expr.CmpOpEq && e.Op != expr.CmpOpNeq {
-		return condition{}
+func (d *decoder) meta(e *expr.Meta) {
+	if e.SourceRegister {
+		d.marks = d.marks || e.Key == expr.MetaKeyMARK
+		return
 	}
-	c := condition{key: key, not: e.Op == expr.CmpOpNeq}
+	l, ok := metaFields[e.Key]
+	if !ok {
+		l.word = "meta ?"
+	}
+	d.put(e.Register, &l)
+}
+
+func (d *decoder) ct(e *expr.Ct) {
+	if e.SourceRegister {
+		d.marks = d.marks || e.Key == expr.CtKeyMARK
+		return
+	}
+	l := loaded{load{n: 4}, "ct ?"}
+	switch e.Key {
+	case expr.CtKeySTATE:
+		l = loaded{load{field: ctState, n: 4}, "ct state"}
+	case expr.CtKeySTATUS:
+		l = loaded{load{field: ctStatus, n: 4}, "ct status"}
+	case expr.CtKeyMARK:
+		l = loaded{load{field: ctMark, n: 4}, "ct mark"}
+	}
+	d.put(e.Register, &l)
+}
+
+var payloadBases = map[expr.PayloadBase]struct {
+	field field
+	word  string
+}{
+	expr.PayloadBaseLLHeader:        {linkHeader, "ll"},
+	expr.PayloadBaseNetworkHeader:   {netHeader, "nh"},
+	expr.PayloadBaseTransportHeader: {transport, "th"},
+}
+
+func (d *decoder) payload(e *expr.Payload) {
+	if e.OperationType == expr.PayloadWrite {
+		return
+	}
+	base, ok := payloadBases[e.Base]
+	if !ok {
+		base.word = "ih"
+	}
+	l := loaded{load{field: base.field, offset: int(e.Offset), n: int(e.Len)}, fmt.Sprintf("@%s,%d,%d", base.word, e.Offset*8, e.Len*8)}
+	if word := headerWords[l.load.at()]; word != "" {
+		l.word = word
+	}
+	d.put(e.DestRegister, &l)
+}
+
+type headerField struct {
+	field     field
+	offset, n int
+}
+
+func (l load) at() headerField { return headerField{l.field, l.offset, l.n} }
+
+// headerWords are fields that a person calls by a name. IPv6 has none where
+// IPv4 has its addresses.
+var headerWords = map[headerField]string{
+	{netHeader, 12, 4}:  "ip saddr",
+	{netHeader, 16, 4}:  "ip daddr",
+	{netHeader, 9, 1}:   "ip protocol",
+	{netHeader, 8, 16}:  "ip6 saddr",
+	{netHeader, 24, 16}: "ip6 daddr",
+	{netHeader, 6, 1}:   "ip6 nexthdr",
+	{transport, 0, 1}:   "th type",
+	{transport, 0, 2}:   "th sport",
+	{transport, 2, 2}:   "th dport",
+	{linkHeader, 0, 6}:  "ether daddr",
+	{linkHeader, 6, 6}:  "ether saddr",
+	{linkHeader, 12, 2}: "ether type",
+}
+
+func (d *decoder) fib(e *expr.Fib) {
+	l := loaded{load{n: 4, exists: e.FlagPRESENT}, "fib"}
+	for _, f := range []struct {
+		set  bool
+		word string
+	}{{e.FlagSADDR, " saddr"}, {e.FlagDADDR, " daddr"}, {e.FlagMARK, " mark"}, {e.FlagIIF, " iif"}, {e.FlagOIF, " oif"}} {
+		if f.set {
+			l.word = strings.Replace(l.word+" ."+f.word, "fib .", "fib", 1)
+		}
+	}
 	switch {
-	case meta == expr.MetaKeyNFPROTO && len(e.Data) == 1:
-		c.number = map[byte]int{unix.NFPROTO_IPV4: 4, unix.NFPROTO_IPV6: 6}[e.Data[0]]
-	case meta == expr.MetaKeyPROTOCOL && len(e.Data) == 2:
-		c.number = map[uint16]int{unix.ETH_P_IP: 4, unix.ETH_P_IPV6: 6}[binary.BigEndian.Uint16(e.Data)]
-	case (key == inIndex || key == outIndex) && len(e.Data) == 4:
-		c.number = int(binary.NativeEndian.Uint32(e.Data))
-	case key == inName || key == outName || key == inBridge || key == outBridge:
-		// Names are compared over the length of the data alone: with the NUL
-		// that ends it, one name; without, all that begin so.
-		name, _, whole := bytes.Cut(e.Data, []byte{0})
-		c.name, c.prefix = string(name), !whole
-	default:
-		return condition{}
+	case e.ResultADDRTYPE && e.FlagSADDR:
+		l.field = sourceType
+	case e.ResultADDRTYPE:
+		l.field = targetType
+	case e.ResultOIF && e.FlagSADDR && e.FlagIIF:
+		l.field = reversePath
+	case e.ResultOIF && e.FlagSADDR && !e.FlagOIF:
+		l.field = reverseAny
 	}
-	return c
+	if e.ResultADDRTYPE {
+		l.word += " type"
+	} else {
+		l.word += " oif"
+	}
+	d.put(e.Register, &l)
+}
+
+func (d *decoder) bitwise(e *expr.Bitwise) {
+	l := *d.at(e.SourceRegister)
+	if len(e.Mask) == 0 || l.mask != nil || l.swapped {
+		l = loaded{word: l.word}
+	} else {
+		l.mask, l.xor = e.Mask, e.Xor
+		if l.xor == nil {
+			l.xor = make([]byte, len(l.mask))
+		}
+	}
+	d.put(e.DestRegister, &l)
+}
+
+func (d *decoder) cmp(e *expr.Cmp) {
+	l := d.at(e.Register)
+	if c, ok := nameCmp(l, e); ok {
+		d.require(c, l.word, notWord(c.not)+quoteName(c))
+		return
+	}
+	zero, full := make([]byte, len(e.Data)), bytes.Repeat([]byte{0xff}, len(e.Data))
+	c := check{load: l.load}
+	not, op := false, ""
+	switch e.Op {
+	case expr.CmpOpEq, expr.CmpOpNeq:
+		not = e.Op == expr.CmpOpNeq
+		c.within = []interval{only(e.Data)}
+	case expr.CmpOpLt, expr.CmpOpGte:
+		not, op = e.Op == expr.CmpOpGte, "< "
+		if before, ok := step(e.Data, -1); ok {
+			c.within = []interval{{zero, before}}
+		}
+	case expr.CmpOpGt, expr.CmpOpLte:
+		not, op = e.Op == expr.CmpOpLte, "> "
+		if after, ok := step(e.Data, 1); ok {
+			c.within = []interval{{after, full}}
+		}
+	}
+	if l.field == noSocket {
+		not = false // without one the rule ends, whatever is asked
+	}
+	if l.field == anything {
+		d.require(condition{}, l.word, op+l.text(e.Data))
+		return
+	}
+	words := []string{l.word, notWord(not) + op + l.text(e.Data)}
+	if bits := l.flags(); bits != "" && bytes.Equal(e.Data, zero) {
+		words = []string{l.word, notWord(!not) + bits}
+	}
+	d.require(condition{test: &c, not: not}, words...)
+}
+
+// nameCmp is a comparison with a name, which is compared over the length of the
+// data alone: with the NUL that ends it, one name; without, all that begin so.
+func nameCmp(l *loaded, e *expr.Cmp) (condition, bool) {
+	if l.field < inName || l.field > outBridge || l.mask != nil || e.Op != expr.CmpOpEq && e.Op != expr.CmpOpNeq {
+		return condition{}, false
+	}
+	name, _, whole := bytes.Cut(e.Data, []byte{0})
+	return condition{key: l.field, name: string(name), prefix: !whole && len(e.Data) < unix.IFNAMSIZ, not: e.Op == expr.CmpOpNeq}, true
+}
+
+func quoteName(c condition) string {
+	if c.prefix {
+		return strconv.Quote(c.name + "*")
+	}
+	return strconv.Quote(c.name)
+}
+
+// step returns the number before or after, and whether there is one.
+func step(b []byte, by int) ([]byte, bool) {
+	b = bytes.Clone(b)
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] += byte(by)
+		if by > 0 && b[i] != 0 || by < 0 && b[i] != 0xff {
+			return b, true
+		}
+	}
+	return nil, false
+}
+
+// text writes what a field is compared with.
+func (l loaded) text(b []byte) string {
+	at := l.load.at()
+	switch {
+	case l.field >= inName && l.field <= outBridge:
+		return strconv.Quote(attrString(b))
+	case l.field == network && len(b) == 1:
+		return map[byte]string{protoIPv4: "ipv4", protoIPv6: "ipv6"}[b[0]]
+	case (l.field == reversePath || l.field == reverseAny) && l.exists:
+		return map[bool]string{true: "exists", false: "missing"}[b[0] != 0]
+	case l.field == netHeader && (at.offset == 12 || at.offset == 16 || at.offset == 8 || at.offset == 24):
+		full := make([]byte, map[bool]int{true: 4, false: 16}[len(b) <= 4])
+		copy(full, b)
+		addr, _ := netip.AddrFromSlice(full)
+		bits := len(b) * 8
+		if l.mask != nil {
+			bits = 0
+			for _, m := range l.mask {
+				bits += mathbits.OnesCount8(m)
+			}
+		}
+		if bits == addr.BitLen() {
+			return addr.String()
+		}
+		return netip.PrefixFrom(addr, bits).String()
+	case len(b) <= 4 && (l.field == inIndex || l.field == outIndex || l.field == mark || l.field == ctMark) && len(b) == 4:
+		return fmt.Sprintf("%#x", binary.NativeEndian.Uint32(b))
+	case len(b) == 1:
+		return strconv.Itoa(int(b[0]))
+	case len(b) == 2 && l.field == transport:
+		return strconv.Itoa(int(binary.BigEndian.Uint16(b)))
+	}
+	return "0x" + hex.EncodeToString(b)
+}
+
+// flags are the words for the bits of conntrack that a mask asks for.
+func (l loaded) flags() string {
+	if l.field != ctState || len(l.mask) != 4 {
+		return ""
+	}
+	mask := binary.NativeEndian.Uint32(l.mask)
+	var words []string
+	for _, s := range []struct {
+		bit  uint32
+		word string
+	}{{stateInvalid, "invalid"}, {stateReplied, "established"}, {4, "related"}, {stateNew, "new"}, {stateUntracked, "untracked"}} {
+		if mask&s.bit != 0 {
+			words = append(words, s.word)
+		}
+	}
+	return strings.Join(words, ",")
 }
 
 func decodeVerdict(e *expr.Verdict) (verdict, string) {
@@ -159,19 +526,78 @@ func decodeVerdict(e *expr.Verdict) (verdict, string) {
 	return undecided, ""
 }
 
-// decodeMatch adds a match of x_tables that stands in an nftables rule.
-func (cr *chainRule) decodeMatch(e *expr.Match) {
+// match adds a match of x_tables that stands in an nftables rule.
+func (d *decoder) match(e *expr.Match) {
+	word := "-m " + e.Name
 	switch info := e.Info.(type) {
 	case *xt.Comment:
-		cr.comment = string(*info)
+		d.comment = string(*info)
+		return
+	case *xt.Tcp, *xt.Udp:
+		d.require(condition{key: varied}, word)
+		return
+	case *xt.ConntrackMtinfo3:
+		d.conntrack(info.MatchFlags, info.InvertFlags, info.StateMask)
+		return
+	case *xt.ConntrackMtinfo2:
+		d.conntrack(info.MatchFlags, info.InvertFlags, info.StateMask)
+		return
+	case *xt.ConntrackMtinfo1:
+		d.conntrack(info.MatchFlags, info.InvertFlags, uint16(info.StateMask))
 		return
 	case *xt.Unknown:
-		if cs, ok := decodePhysdev(*info); ok && e.Name == "physdev" {
-			cr.conditions = append(cr.conditions, cs...)
+		if cs, text := decodeMatch(e.Name, e.Rev, *info); cs != nil {
+			d.conditions = append(d.conditions, cs...)
+			d.words = append(d.words, strings.TrimSpace(word+" "+text))
 			return
 		}
 	}
-	cr.conditions = append(cr.conditions, condition{})
+	d.require(condition{}, word)
+}
+
+// conntrack reads struct xt_conntrack_mtinfo3 (linux/netfilter/xt_conntrack.h),
+// whose states have the bits of nft's.
+func (d *decoder) conntrack(asked, inverted, states uint16) {
+	const stateFlag, translated = 0x01, 0xc0
+	if asked != stateFlag || states&translated != 0 {
+		d.require(condition{}, "-m conntrack")
+		return
+	}
+	c := bitsCondition(ctState, uint32(states))
+	l := loaded{load: c.test.(*check).load}
+	d.require(condition{test: c.test, not: inverted&stateFlag == 0}, "ct state", notWord(inverted&stateFlag != 0)+l.flags())
+}
+
+// decodeMatch reads the matches that most often decide over bridged frames. Nil:
+// it is not one of them.
+func decodeMatch(name string, revision uint32, info []byte) ([]condition, string) {
+	switch {
+	case name == "physdev":
+		cs, _ := decodePhysdev(info)
+		return cs, ""
+	case name == "rpfilter" && len(info) >= 1:
+		// XT_RPFILTER_LOOSE and _INVERT of linux/netfilter/xt_rpfilter.h
+		loose, invert := info[0]&1 != 0, info[0]&8 != 0
+		text := ""
+		if loose {
+			text += "--loose "
+		}
+		if invert {
+			text += "--invert"
+		}
+		return []condition{wayBack(loose, invert)}, text
+	case name == "mark" && revision == 1 && len(info) >= 9: // struct xt_mark_mtinfo1
+		c := markedCondition(mark, binary.NativeEndian.Uint32(info), binary.NativeEndian.Uint32(info[4:]))
+		c.not = info[8] != 0
+		return []condition{c}, fmt.Sprintf("--mark %#x/%#x", binary.NativeEndian.Uint32(info), binary.NativeEndian.Uint32(info[4:]))
+	case name == "icmp6" && len(info) >= 4: // struct ip6t_icmp: type, codes, inverted
+		c := icmp6Condition(strconv.Itoa(int(info[0])))
+		c.not = info[3]&1 != 0
+		return []condition{c}, "--icmpv6-type " + strconv.Itoa(int(info[0]))
+	case name == "icmp", name == "limit", name == "hashlimit", name == "statistic", name == "multiport", name == "sctp", name == "length", name == "recent", name == "connlimit", name == "quota", name == "time", name == "pkttype", name == "tcpmss", name == "dscp", name == "tos", name == "ttl", name == "hl":
+		return []condition{{key: varied}}, ""
+	}
+	return nil, ""
 }
 
 // decodePhysdev reads struct xt_physdev_info (linux/netfilter/xt_physdev.h):
@@ -211,7 +637,7 @@ func decodePhysdev(info []byte) ([]condition, bool) {
 
 // maskedName reads a name of x_tables: one name if the mask covers the NUL
 // that ends it, else all that begin so.
-func maskedName(key conditionKey, name, mask []byte, not bool) condition {
+func maskedName(key field, name, mask []byte, not bool) condition {
 	n := bytes.IndexByte(mask, 0)
 	if n < 0 {
 		n = len(mask)

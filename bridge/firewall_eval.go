@@ -2,12 +2,13 @@ package bridge
 
 import (
 	"cmp"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// What the rules that stand in FORWARD do to a frame. Both backends' rules are
+// What the rules that stand in a chain do to a frame. Both backends' rules are
 // reduced to chainRule first, so that there is one evaluator.
 
 // verdict is how a rule, or a chain, ends.
@@ -29,142 +30,106 @@ type chainRule struct {
 	conditions []condition // all must hold
 	verdict    verdict
 	target     string // the chain, for jumps and goesTo
+	branch     branches
 	comment    string
+	marks      bool   // it sets a mark
+	text       string // as a person reads it
 }
 
-// conditionKey is what a condition looks at.
-type conditionKey int
-
-const (
-	anything  conditionKey = iota // what the evaluator does not know: addresses, ports, conntrack
-	inName                        // the input interface; a port, for a table of nft's family bridge
-	outName                       // the output interface
-	inBridge                      // the bridge of the input port (nft meta ibrname)
-	outBridge                     // the bridge of the output port
-	inIndex                       // the input interface by its index
-	outIndex                      // the output interface by its index
-	network                       // the packet's family
-	isBridged                     // physdev: the frame is bridged, not routed
-	physIn                        // physdev: it came in by this port
-	physOut                       // physdev: it goes out by this port
-)
-
-// condition is one match of a rule. It is compared with ==.
-type condition struct {
-	key    conditionKey
-	name   string // for names
-	prefix bool   // name is only the beginning of what is looked for: "br+"
-	number int    // for an index or a family
-	not    bool
+// branches is a verdict map of nft's: which verdicts a frame may get. Nil: the
+// rule's own.
+type branches interface {
+	of(f bridgedFrame) ([]branch, error)
 }
 
-// bridgedFrame is the frame that rules are asked about: the first of a new
-// connection, between two ports of a bridge.
-type bridgedFrame struct {
-	family Family
-	bridge string
-	index  int  // of the bridge; 0 if it is not there yet
-	ports  bool // the hook is family bridge's, where interfaces are ports
+type branch struct {
+	answer  answer
+	verdict verdict
+	target  string
 }
 
-// answer has three values, as most of what a rule can ask is not known before
-// there is a packet.
-type answer int
-
-const (
-	no answer = iota
-	maybe
-	yes
-)
-
-func (f bridgedFrame) meets(c condition) answer {
-	a := maybe
-	switch c.key {
-	case inName, outName:
-		if !f.ports {
-			a = decided(f.bridge == c.name || c.prefix && strings.HasPrefix(f.bridge, c.name))
-		}
-	case inBridge, outBridge:
-		if f.ports {
-			a = decided(f.bridge == c.name || c.prefix && strings.HasPrefix(f.bridge, c.name))
-		}
-	case inIndex, outIndex:
-		if !f.ports && f.index != 0 {
-			a = decided(f.index == c.number)
-		}
-	case network:
-		a = decided(int(f.family) == c.number)
-	case isBridged:
-		a = yes
+// of returns what the rule does to a frame that meets its conditions.
+func (cr chainRule) of(f bridgedFrame) ([]branch, error) {
+	if cr.branch == nil {
+		return []branch{{yes, cr.verdict, cr.target}}, nil
 	}
-	if c.not {
-		a = yes - a
-	}
-	return a
-}
-
-func decided(b bool) answer {
-	if b {
-		return yes
-	}
-	return no
-}
-
-func (f bridgedFrame) meetsAll(cs []condition) answer {
-	a := yes
-	for _, c := range cs {
-		a = min(a, f.meets(c))
-	}
-	return a
+	return cr.branch.of(f)
 }
 
 // maxJumps is how deep chains may call each other (the kernel's
 // NFT_JUMP_STACK_SIZE).
 const maxJumps = 16
 
+// maxRules bounds how many rules are asked: each jump that may or may not be
+// taken is followed.
+const maxRules = 200_000
+
+var errTooMany = errors.New("there are too many rules to follow")
+
 // walker follows a frame through chains. A rule that may or may not match is
 // passed over: a drop of some packets does not stop a connection for sure, and
-// an accept of some (established ones) does not let one begin.
+// an accept of some (established ones) does not let one begin. It is noted.
 type walker struct {
 	frame bridgedFrame
 	rules func(chain string) ([]chainRule, error)
 	// acceptIn is a chain at whose head an accept is imagined; "" for none.
 	acceptIn string
+	withOurs bool // our own rules are asked too
+
+	asked    int
+	reached  bool     // acceptIn was come to
+	perhaps  bool     // a rule that cannot be judged may have accepted the frame
+	last     string   // the rule that decided
+	doubtful []string // rules that may drop it
 }
 
 // base returns what a base chain does: accepts, drops or undecided.
-func (w walker) base(chain string, policy verdict) (verdict, error) {
-	v, err := w.chain(chain, 0)
+func (w *walker) base(chain string, policy verdict) (verdict, error) {
+	v, err := w.chain(chain, yes, 0)
 	if v == goesOn {
 		v = policy
+		w.last = "policy drop"
 	}
 	return v, err
 }
 
-func (w walker) chain(name string, depth int) (verdict, error) {
+// chain returns how a chain ends for a frame that comes to it, or may.
+func (w *walker) chain(name string, sure answer, depth int) (verdict, error) {
 	if depth > maxJumps {
 		return undecided, nil
 	}
 	if name == w.acceptIn {
+		w.reached = w.reached || sure == yes
 		return accepts, nil
 	}
 	rules, err := w.rules(name)
 	if err != nil {
 		return undecided, err
 	}
-	for _, r := range rules {
-		if strings.HasPrefix(r.comment, commentPrefix) || w.frame.meetsAll(r.conditions) != yes {
+	for i := range rules {
+		r := &rules[i]
+		if !w.withOurs && strings.HasPrefix(r.comment, commentPrefix) {
 			continue
 		}
-		switch r.verdict {
-		case accepts, drops, undecided:
-			return r.verdict, nil
-		case returns:
-			return goesOn, nil
-		case goesTo:
-			return w.chain(r.target, depth+1)
-		case jumps:
-			if v, err := w.chain(r.target, depth+1); v != goesOn || err != nil {
+		if w.asked++; w.asked > maxRules {
+			return undecided, errTooMany
+		}
+		a, err := w.frame.meetsAll(r.conditions)
+		if err != nil {
+			return undecided, err
+		}
+		if a == no {
+			continue
+		}
+		if r.marks && w.frame.marks != nil {
+			*w.frame.marks = true
+		}
+		ways, err := r.of(w.frame)
+		if err != nil {
+			return undecided, err
+		}
+		for _, b := range ways {
+			if v, done, err := w.follow(name, r, b, min(a, b.answer), sure, depth); done || err != nil {
 				return v, err
 			}
 		}
@@ -172,44 +137,200 @@ func (w walker) chain(name string, depth int) (verdict, error) {
 	return goesOn, nil
 }
 
+// follow does what a rule says, and returns the verdict if its chain is done
+// then. The frame meets the rule as its answer says, if it comes to the chain,
+// which is sure or not.
+func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer, depth int) (v verdict, done bool, err error) {
+	a := min(meets, sure)
+	text := r.text
+	if depth > 0 { // the reader knows the base chain, and has to find this one
+		text = chain + ": " + text
+	}
+	switch {
+	case meets == no:
+		return goesOn, false, nil
+	case b.verdict == returns:
+		return goesOn, meets == yes, nil
+	case b.verdict == jumps || b.verdict == goesTo:
+		v, err = w.chain(b.target, a, depth+1)
+		return v, err != nil || meets == yes && (v != goesOn || b.verdict == goesTo), err
+	case b.verdict == goesOn:
+		return goesOn, false, nil
+	case a == yes:
+		w.last = text
+	case b.verdict == accepts:
+		w.perhaps = w.perhaps || a == unclear
+	default:
+		w.doubt(text)
+	}
+	return b.verdict, meets == yes, nil
+}
+
+func (w *walker) doubt(rule string) {
+	if !slices.Contains(w.doubtful, rule) {
+		w.doubtful = append(w.doubtful, rule)
+	}
+}
+
+// judgement is what a base chain does to all the frames that are asked about.
+type judgement struct {
+	drops    bool     // one of them, at least
+	perhaps  bool     // unless a rule that cannot be judged has accepted it
+	by       string   // the rule that drops it
+	doubtful []string // rules that may drop some of them
+	reached  bool     // a chain where an accept was imagined is come to by all, and opens the way
+}
+
+// judge asks a base chain about frames.
+func judge(chain string, policy verdict, w walker, frames []bridgedFrame) (j judgement, err error) {
+	j.reached = true
+	for _, f := range frames {
+		one := w
+		one.frame = f
+		v, err := one.base(chain, policy)
+		if err != nil {
+			return j, err
+		}
+		j.reached = j.reached && one.reached && v == accepts
+		switch {
+		case v == drops && (!j.drops || j.perhaps):
+			j.drops, j.perhaps, j.by = true, one.perhaps, one.last
+		case v == undecided:
+			one.doubt(one.last)
+		}
+		for _, rule := range one.doubtful {
+			if !slices.Contains(j.doubtful, rule) {
+				j.doubtful = append(j.doubtful, rule)
+			}
+		}
+	}
+	return j, nil
+}
+
+// wayBack reports whether what drops is a check of the way back to the source.
+func (j judgement) wayBack() bool {
+	return strings.Contains(j.by, "fib ") || strings.Contains(j.by, "-m rpfilter")
+}
+
+// block says what of a chain stops frames, or nil.
+func (j judgement) block(chain, remedy string) []Block {
+	switch {
+	case j.drops && !j.perhaps:
+		return []Block{{Chain: chain, Rule: j.by, Sure: true, Remedy: remedy}}
+	case j.drops:
+		j.doubtful = append(j.doubtful, j.by)
+	}
+	if len(j.doubtful) == 0 {
+		return nil
+	}
+	return []Block{{Chain: chain, Rule: j.doubtful[0], More: len(j.doubtful) - 1, Remedy: remedy}}
+}
+
 // filterTable is iptables' table "filter" of one family and backend.
 type filterTable struct {
 	backend Backend
 	chains  []string
 	policy  verdict // of FORWARD
+	dormant bool    // the kernel does not ask it
 	rules   func(chain string) ([]chainRule, error)
 }
 
 func (t filterTable) has(chain string) bool { return slices.Contains(t.chains, chain) }
 
-// path returns what the table does to the frame, and whether it shows that the
-// bridge is Docker's.
-func (t filterTable) path(f bridgedFrame) (p Path, docker bool, err error) {
+func (t filterTable) judge(w walker, frames []bridgedFrame) (judgement, error) {
+	w.rules = t.rules
+	return judge(forwardChain, t.policy, w, frames)
+}
+
+// path returns what the table does to the frames, which are of one bridge, and
+// whether it shows that the bridge is Docker's.
+func (t filterTable) path(frames ...bridgedFrame) (p Path, docker bool, err error) {
+	f := frames[0]
 	p = Path{Family: f.family, Backend: t.backend, Chain: forwardChain}
-	if !t.has(forwardChain) {
+	if !t.has(forwardChain) || t.dormant {
 		return p, false, nil
 	}
-	w := walker{frame: f, rules: t.rules}
-	v, err := w.base(forwardChain, t.policy)
+	plain, err := t.judge(walker{}, frames)
 	if err != nil {
 		return p, false, err
 	}
-	p.Drops = v == drops
+	p.Drops, p.By = plain.drops, plain.by
 	if t.has(dockerUserChain) {
-		// A DOCKER-USER that nothing calls (Docker was removed) helps nobody.
-		w.acceptIn = dockerUserChain
-		if v, err = w.base(forwardChain, t.policy); err != nil {
+		// A DOCKER-USER that nothing calls (Docker was removed), or that a drop
+		// stands in front of, helps nobody.
+		j, err := t.judge(walker{acceptIn: dockerUserChain}, frames)
+		if err != nil {
 			return p, false, err
 		}
-		if v == accepts {
+		if j.reached {
 			p.Chain = dockerUserChain
 		}
 	}
 	if p.Ours, err = t.ours(f.family); err != nil {
 		return p, false, err
 	}
-	docker, err = t.dockerOwns(f.bridge)
+	if p.Late, err = t.late(p.Ours, frames); err != nil {
+		return p, false, err
+	}
+	if docker, err = t.dockerOwns(f.bridge); docker || err != nil {
+		return p, docker, err
+	}
+	// What else may drop, once what is needed stands.
+	w := walker{withOurs: true}
+	if len(p.missing(f.bridge, f.port)) > 0 {
+		w.acceptIn = p.Chain
+	}
+	j, err := t.judge(w, frames)
+	j.drops = false
+	open := Rule{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: f.bridge}
+	p.Blocks = j.block(t.name(f.family, forwardChain), open.InsertCommand())
 	return p, docker, err
+}
+
+// name is what a chain of the table is called in messages.
+func (t filterTable) name(family Family, chain string) string {
+	return chainName(family, t.backend, "filter", chain)
+}
+
+// chainName is what a chain of iptables is called in messages.
+func chainName(family Family, backend Backend, table, chain string) string {
+	if backend == Legacy {
+		return strings.Join([]string{family.tool() + "-legacy", table, chain}, " ")
+	}
+	name := "ip"
+	if family == IPv6 {
+		name = "ip6"
+	}
+	return strings.Join([]string{"nft", name, table, chain}, " ")
+}
+
+// late returns those of our rules for the bridge that do not let their frames
+// through: a drop stands in front of them.
+func (t filterTable) late(ours []Rule, frames []bridgedFrame) ([]Rule, error) {
+	var out []Rule
+	for _, r := range ours {
+		if r.Bridge != frames[0].bridge || slices.Contains(out, r) {
+			continue
+		}
+		var its []bridgedFrame
+		for _, f := range frames {
+			if r.Port != "" && f.to != r.Out || r.Port != "" && f.port != "" && f.port != r.Port {
+				continue
+			}
+			if r.Port != "" {
+				f.port = r.Port
+			}
+			its = append(its, f)
+		}
+		j, err := t.judge(walker{withOurs: true}, its)
+		if err != nil {
+			return nil, err
+		}
+		if j.drops {
+			out = append(out, r)
+		}
+	}
+	return out, nil
 }
 
 func (t filterTable) ours(family Family) ([]Rule, error) {
@@ -290,151 +411,4 @@ func (t filterTable) dockerOwns(bridge string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// parseSave reads the output of iptables -S: "-P CHAIN POLICY", "-N CHAIN" and
-// "-A CHAIN RULE" lines. What it does not know in a rule is a condition that
-// may or may not hold.
-func parseSave(text string) filterTable {
-	chains := map[string][]chainRule{}
-	t := filterTable{
-		backend: Legacy,
-		policy:  accepts,
-		rules:   func(chain string) ([]chainRule, error) { return chains[chain], nil },
-	}
-	for line := range strings.Lines(text) {
-		words := splitWords(strings.TrimSpace(line))
-		if len(words) < 2 {
-			continue
-		}
-		chain := words[1]
-		switch words[0] {
-		case "-P":
-			t.chains = append(t.chains, chain)
-			if chain == forwardChain && len(words) > 2 && words[2] == "DROP" {
-				t.policy = drops
-			}
-		case "-N":
-			t.chains = append(t.chains, chain)
-		case "-A":
-			chains[chain] = append(chains[chain], parseRule(words[2:]))
-		}
-	}
-	return t
-}
-
-func parseRule(words []string) chainRule {
-	var r chainRule
-	not := false
-	for i := 0; i < len(words); i++ {
-		value := ""
-		if i+1 < len(words) {
-			value = words[i+1]
-		}
-		took := true // the word has a value, which is not a word of its own
-		switch words[i] {
-		case "!":
-			not = true
-			continue
-		case "-i":
-			r.conditions = append(r.conditions, nameCondition(inName, value, not))
-		case "-o":
-			r.conditions = append(r.conditions, nameCondition(outName, value, not))
-		case "--physdev-in":
-			r.conditions = append(r.conditions, nameCondition(physIn, value, not))
-		case "--physdev-out":
-			r.conditions = append(r.conditions, nameCondition(physOut, value, not))
-		case "--comment":
-			r.comment = value
-		case "-j":
-			r.verdict, r.target = parseTarget(value)
-			return r // what follows are the target's own options
-		case "-g":
-			r.verdict, r.target = goesTo, value
-			return r
-		case "-m":
-			if value != "physdev" && value != "comment" {
-				r.conditions = append(r.conditions, condition{})
-			}
-		case "--physdev-is-bridged", "--physdev-is-in", "--physdev-is-out":
-			r.conditions = append(r.conditions, physKind(words[i], not))
-			took = false
-		default:
-			r.conditions = append(r.conditions, condition{})
-			took = false
-		}
-		not = false
-		if took {
-			i++
-		}
-	}
-	return r
-}
-
-// physKind is a match on what sort of frame it is. A bridged one has both a
-// port that it came in by and one that it goes out by; only the first form is
-// ours, so that the others keep a name to tell them from it.
-func physKind(option string, not bool) condition {
-	c := condition{key: isBridged, not: not}
-	if option != "--physdev-is-bridged" {
-		c.name = option
-	}
-	return c
-}
-
-// nameCondition reads an interface as iptables writes it: "br+" is each that
-// begins with "br".
-func nameCondition(key conditionKey, name string, not bool) condition {
-	name, prefix := strings.CutSuffix(name, "+")
-	return condition{key: key, name: name, prefix: prefix, not: not}
-}
-
-// parseTarget reads iptables' word for what a rule does. A target that is not
-// a verdict and not a known chain is one that goes on (LOG, MARK), and so is a
-// jump to a chain without rules.
-func parseTarget(word string) (verdict, string) {
-	switch word {
-	case "ACCEPT":
-		return accepts, ""
-	case "DROP", "REJECT":
-		return drops, ""
-	case "RETURN":
-		return returns, ""
-	case "NFQUEUE", "QUEUE":
-		return undecided, ""
-	}
-	return jumps, word
-}
-
-// splitWords splits a line of iptables -S, where a value with blanks is in
-// double quotes and quotes and backslashes in it are escaped (xtables.c,
-// xtables_save_string). Outside quotes a backslash is a plain character.
-func splitWords(line string) []string {
-	var words []string
-	var word strings.Builder
-	inWord, inQuotes, escaped := false, false, false
-	for _, c := range line {
-		switch {
-		case escaped:
-			word.WriteRune(c)
-			escaped = false
-		case inQuotes && c == '\\':
-			escaped = true
-		case c == '"' && (inQuotes || !inWord):
-			inQuotes, inWord = !inQuotes, true
-		case c == ' ' && !inQuotes:
-			if inWord {
-				words = append(words, word.String())
-				word.Reset()
-			}
-			inWord = false
-		default:
-			word.WriteRune(c)
-			inWord = true
-		}
-	}
-	if inWord {
-		words = append(words, word.String())
-	}
-	return words
 }

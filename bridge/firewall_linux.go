@@ -1,57 +1,296 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/shell"
 )
 
-// ObserveFirewall returns what netfilter does to frames bridged within the
-// Linux bridge of that name, in the network namespace of the calling thread.
-// The bridge need not be there yet. It writes nothing, and starts a process
-// only where a legacy iptables table is in use, which no other interface
-// shows.
-func ObserveFirewall(ctx context.Context, bridge string) (Firewall, error) {
-	f := bridgedFrame{bridge: bridge, index: bridgeIndex(bridge)}
-	fw, err := observeNFT(ctx, f)
+// Query says which frames a firewall is asked about: those that a guest sends
+// and gets by its port of a bridge.
+type Query struct {
+	Bridge    string         // that of the kernel's; it need not be there yet
+	Port      string         // the guest's; "": it has no name yet
+	Addresses []netip.Prefix // the guest's, as far as they are known
+	Families  []Family       // those that matter; nil: both
+
+	// CallsIPv4 and CallsIPv6 are the bridge's own nf_call_iptables and
+	// nf_call_ip6tables, either of which does where the sysctl is 0.
+	CallsIPv4, CallsIPv6 bool
+}
+
+// ObserveFirewall returns what netfilter does to the frames, in the network
+// namespace of the calling thread. It writes nothing, and starts a process only
+// where a legacy iptables table is in use, which no other interface shows.
+func ObserveFirewall(ctx context.Context, q Query) (Firewall, error) {
+	all, err := ObserveFirewalls(ctx, []Query{q})
 	if err != nil {
-		return Firewall{}, readFault(bridge, err)
+		return Firewall{}, err
 	}
-	for _, family := range []Family{IPv4, IPv6} {
-		f.family = family
-		p, docker, err := observeLegacy(ctx, f)
+	return all[0], nil
+}
+
+// ObserveFirewalls answers several queries by one look.
+func ObserveFirewalls(ctx context.Context, queries []Query) ([]Firewall, error) {
+	all := make([]Firewall, len(queries))
+	if err := observeFirewalls(ctx, queries, all); err != nil {
+		return nil, readFault(queries[0].Bridge, err)
+	}
+	return all, nil
+}
+
+func observeFirewalls(ctx context.Context, queries []Query, all []Firewall) error {
+	calls := map[Family]bool{}
+	for _, family := range families {
+		var err error
+		if calls[family], err = bridgeNFCall(family); err != nil {
+			return err
+		}
+	}
+	present, still, err := readNFT(ctx, func(r *nftReader) error {
+		if err := r.open(); err != nil {
+			return err
+		}
+		for i, q := range queries {
+			all[i] = Firewall{}
+			for _, family := range families {
+				if err := r.observe(newSubject(q, family, calls[family]), &all[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var legacy legacyReader
+	named := tools{}
+	for i, q := range queries {
+		fw := &all[i]
+		fw.Restless = !still
+		for _, family := range families {
+			s := newSubject(q, family, calls[family])
+			if !present {
+				fw.Paths = append(fw.Paths, Path{Family: family, Backend: NFT, Chain: forwardChain, Filtered: s.filtered, Asked: s.asked})
+			}
+		}
+		for _, family := range families {
+			s := newSubject(q, family, calls[family])
+			if err := legacy.observe(ctx, s, fw); err != nil {
+				return err
+			}
+		}
+		named.name(fw)
+		fw.Unseen = unseen()
+	}
+	return nil
+}
+
+// ObserveRules returns the rules of ours that stand, and looks at nothing else.
+func ObserveRules(ctx context.Context) (Firewall, error) {
+	var fw Firewall
+	_, _, err := readNFT(ctx, func(r *nftReader) (err error) {
+		fw = Firewall{}
+		if err := r.open(); err != nil {
+			return err
+		}
+		for _, family := range families {
+			p := Path{Family: family, Backend: NFT}
+			if p.Ours, err = r.filter(family).ours(family); err != nil {
+				return err
+			}
+			fw.Paths = append(fw.Paths, p)
+		}
+		return nil
+	})
+	var legacy legacyReader
+	for _, family := range families {
 		if err != nil {
-			return Firewall{}, readFault(bridge, err)
+			break
 		}
-		if p != nil {
-			fw.Paths = append(fw.Paths, *p)
-			fw.DockerOwned = fw.DockerOwned || docker
+		var tables []*savedTable
+		p := Path{Family: family, Backend: Legacy}
+		if tables, p.Unread, err = legacy.tables(ctx, family); err != nil || tables == nil && p.Unread == "" {
+			continue
 		}
+		for _, t := range tables {
+			if t.name == "filter" {
+				p.Ours, err = t.filter().ours(family)
+			}
+		}
+		fw.Paths = append(fw.Paths, p)
 	}
-	for i := range fw.Paths {
-		p := &fw.Paths[i]
-		if p.Filtered, err = bridgeNFCall(p.Family); err != nil {
-			return Firewall{}, readFault(bridge, err)
+	if err != nil {
+		return Firewall{}, readFault("the host", err)
+	}
+	tools{}.name(&fw)
+	return fw, nil
+}
+
+var families = []Family{IPv4, IPv6}
+
+// tools says by which programs this host writes. Each is looked for once.
+type tools map[Rule]string
+
+func (t tools) name(f *Firewall) {
+	for i := range f.Paths {
+		p := &f.Paths[i]
+		key := Rule{Family: p.Family, Backend: p.Backend}
+		if _, ok := t[key]; !ok {
+			t[key] = toolName(p.Family, p.Backend)
 		}
-		p.Tool = toolName(p.Family, p.Backend)
+		p.Tool = t[key]
 		for i := range p.Ours {
 			p.Ours[i].Tool = p.Tool
 		}
-		p.Elsewhere = slices.DeleteFunc(p.Elsewhere, func(chain string) bool {
-			return !p.Filtered && !strings.HasPrefix(chain, "nft bridge ")
-		})
+		for i := range p.Late {
+			p.Late[i].Tool = p.Tool
+		}
 	}
-	return fw, nil
+}
+
+// subject is whom a look at the rules of one family is about.
+type subject struct {
+	Query
+	family   Family
+	bridge   string
+	index    int
+	filtered bool
+	asked    bool // the family matters
+}
+
+func newSubject(q Query, family Family, called bool) subject {
+	return subject{
+		Query: q, family: family, bridge: q.Bridge, index: bridgeIndex(q.Bridge),
+		filtered: called || family == IPv4 && q.CallsIPv4 || family == IPv6 && q.CallsIPv6,
+		asked:    q.Families == nil || slices.Contains(q.Families, family),
+	}
+}
+
+// maxAddresses bounds for how many addresses of a guest rules are asked.
+const maxAddresses = 8
+
+// frames returns those to ask a hook about, of either direction.
+func (s subject) frames(at hook, ports bool) (out []bridgedFrame) {
+	var own []netip.Prefix
+	for _, p := range s.Addresses {
+		if p.Addr().Is6() == (s.family == IPv6) && len(own) < maxAddresses {
+			own = append(own, p)
+		}
+	}
+	if own == nil {
+		own = []netip.Prefix{{}}
+	}
+	kinds := []carried{data, reply}
+	if s.family == IPv6 {
+		kinds = append(kinds, solicit, advertise)
+	} else if ports {
+		kinds = append(kinds, arp)
+	}
+	for _, p := range own {
+		for _, what := range kinds {
+			for _, to := range []bool{false, true} {
+				out = append(out, bridgedFrame{
+					family: s.family, bridge: s.bridge, index: s.index, port: s.Port, to: to, what: what, own: p,
+					hook: at, ports: ports, isPort: s.isPort, routeTo: s.routeTo,
+				})
+			}
+		}
+	}
+	return out
+}
+
+// isPort tells whether a link is a port of the bridge. What cannot be looked up
+// may be one.
+func (s subject) isPort(name string) bool {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return !errors.As(err, new(netlink.LinkNotFoundError))
+	}
+	return s.index != 0 && l.Attrs().MasterIndex == s.index
+}
+
+// routeTo returns the index of the interface that packets to an address leave
+// by, or 0. For IPv6 the kernel asks for the way by the bridge itself.
+func (s subject) routeTo(addr netip.Addr) int {
+	var opts netlink.RouteGetOptions
+	if addr.Is6() && s.index != 0 {
+		opts.OifIndex = s.index
+	}
+	routes, err := netlink.RouteGetWithOptions(addr.AsSlice(), &opts)
+	if (err != nil || len(routes) == 0) && opts.OifIndex != 0 {
+		routes, err = netlink.RouteGet(addr.AsSlice())
+	}
+	if err != nil || len(routes) == 0 {
+		return 0
+	}
+	return routes[0].LinkIndex
+}
+
+// route is what a person types to lead the way back to the guests to the bridge.
+func (s subject) route() string {
+	for _, p := range s.Addresses {
+		if p.Addr().Is6() == (s.family == IPv6) {
+			ip := "ip"
+			if s.family == IPv6 {
+				ip = "ip -6"
+			}
+			return fmt.Sprintf("%s route add %s dev %s", ip, p.Masked(), shell.Quote(s.bridge))
+		}
+	}
+	return ""
+}
+
+// remedy is a command of iptables that lets the frames pass a chain.
+func (s subject) remedy(tool, table string, at hook) string {
+	in, out := " -i "+shell.Quote(s.bridge), " -o "+shell.Quote(s.bridge)
+	words := map[hook]string{preRouting: "PREROUTING 1" + in, forwarding: "FORWARD 1" + in + out, postRouting: "POSTROUTING 1" + out}
+	if table == "filter" {
+		return tool + " -I " + words[at] + " -j ACCEPT"
+	}
+	return tool + " -t " + table + " -I " + words[at] + " -j ACCEPT"
+}
+
+// observe adds what nf_tables does.
+func (r *nftReader) observe(s subject, fw *Firewall) error {
+	p, docker, err := r.filter(s.family).path(s.frames(forwarding, false)...)
+	if errors.Is(err, errTooMany) {
+		p.Blocks, err = []Block{{Chain: chainName(s.family, NFT, "filter", forwardChain), Rule: err.Error()}}, nil
+	}
+	if err != nil {
+		return err
+	}
+	p.Filtered, p.Asked = s.filtered, s.asked
+	if !s.filtered || !s.asked {
+		p.Blocks = nil
+	}
+	if s.asked {
+		blocks, err := r.elsewhere(s)
+		if err != nil {
+			return err
+		}
+		p.Blocks = append(p.Blocks, blocks...)
+	}
+	fw.Paths = append(fw.Paths, p)
+	fw.DockerOwned = fw.DockerOwned || docker
+	return nil
 }
 
 func readFault(bridge string, err error) error {
@@ -100,32 +339,154 @@ func bridgeIndex(name string) int {
 
 // Reading legacy iptables.
 
-// observeLegacy returns nil where no legacy table is in use. The names of
-// those that are stand in a file of the thread's namespace (/proc/net would be
-// the main thread's); a kernel without x_tables has no such file. The rules
-// themselves have a binary form only iptables-legacy knows.
-func observeLegacy(ctx context.Context, f bridgedFrame) (*Path, bool, error) {
+// legacyReader reads the legacy tables of each family once.
+type legacyReader struct {
+	read map[Family]bool
+	all  map[Family][]*savedTable
+	why  map[Family]string
+}
+
+// tables returns nil where no legacy table is in use, or why they could not be
+// read. The names of those that are stand in a file of the thread's namespace
+// (/proc/net would be the main thread's); a kernel without x_tables has no such
+// file. The rules themselves have a binary form only iptables-legacy knows.
+func (l *legacyReader) tables(ctx context.Context, family Family) ([]*savedTable, string, error) {
+	if l.read == nil {
+		*l = legacyReader{map[Family]bool{}, map[Family][]*savedTable{}, map[Family]string{}}
+	}
+	if l.read[family] {
+		return l.all[family], l.why[family], nil
+	}
+	tables, why, err := readLegacy(ctx, family)
+	if err == nil {
+		l.read[family], l.all[family], l.why[family] = true, tables, why
+	}
+	return tables, why, err
+}
+
+func readLegacy(ctx context.Context, family Family) ([]*savedTable, string, error) {
 	names := "/proc/thread-self/net/ip_tables_names"
-	if f.family == IPv6 {
+	if family == IPv6 {
 		names = "/proc/thread-self/net/ip6_tables_names"
 	}
 	b, err := os.ReadFile(names)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !slices.Contains(strings.Fields(string(b)), "filter") {
-		return nil, false, nil
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(b)) == 0 {
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
-	bin, err := findTool(f.family, Legacy)
+	bin, err := findTool(family, Legacy)
 	if err != nil {
-		return &Path{Family: f.family, Backend: Legacy, Chain: forwardChain, Unread: err.Error()}, false, nil
+		return nil, err.Error(), nil
 	}
-	text, err := runTool(ctx, bin, "-w", "-t", "filter", "-S")
+	text, err := runTool(ctx, bin+"-save")
 	if err != nil {
-		return nil, false, toolFault("list rules with", filepath.Base(bin), err)
+		return nil, "", toolFault("list rules with", filepath.Base(bin)+"-save", err)
 	}
-	p, docker, err := parseSave(text).path(f)
-	return &p, docker, err
+	return parseTables(text), "", nil
+}
+
+// observe adds what the legacy tables do, if any is in use.
+func (l *legacyReader) observe(ctx context.Context, s subject, fw *Firewall) error {
+	tables, why, err := l.tables(ctx, s.family)
+	if err != nil {
+		return err
+	}
+	p := Path{Family: s.family, Backend: Legacy, Chain: forwardChain, Filtered: s.filtered, Asked: s.asked, Unread: why}
+	if tables == nil && why == "" {
+		return nil
+	}
+	var blocks []Block
+	marked := false
+	for _, at := range []hook{preRouting, forwarding, postRouting} {
+		chain := strings.ToUpper(at.String())
+		for _, name := range []string{"raw", "mangle", "filter", "security"} {
+			i := slices.IndexFunc(tables, func(t *savedTable) bool { return t.name == name })
+			if i < 0 {
+				continue
+			}
+			t := tables[i]
+			if name == "filter" && at == forwarding {
+				var docker bool
+				if p, docker, err = t.filter().path(s.frames(at, false)...); err != nil {
+					return err
+				}
+				p.Filtered, p.Asked = s.filtered, s.asked
+				fw.DockerOwned = fw.DockerOwned || docker
+				continue
+			}
+			policy, ok := t.policies[chain]
+			if !ok || !s.filtered || !s.asked {
+				continue
+			}
+			frames := s.frames(at, false)
+			for i := range frames {
+				frames[i].early = at == preRouting && name == "raw"
+				frames[i].marks = &marked
+			}
+			j, err := judge(chain, policy, walker{rules: t.in, withOurs: true}, frames)
+			if err != nil {
+				return err
+			}
+			remedy := s.remedy(toolOr(s.family, Legacy), name, at)
+			if j.wayBack() && s.route() != "" {
+				remedy = s.route()
+			}
+			blocks = append(blocks, j.block(chainName(s.family, Legacy, name, chain), remedy)...)
+		}
+	}
+	if !s.filtered || !s.asked {
+		p.Blocks = nil
+	}
+	p.Blocks = append(p.Blocks, blocks...)
+	fw.Paths = append(fw.Paths, p)
+	return nil
+}
+
+// toolOr is toolName, or the name it most often has.
+func toolOr(family Family, backend Backend) string {
+	if name := toolName(family, backend); name != "" {
+		return name
+	}
+	return family.tool() + "-" + string(backend)
+}
+
+// unseen names filters of bridged frames whose rules nothing here can read, if
+// they are in use: the kernel's older ones, arptables and ebtables.
+func unseen() (names []string) {
+	b, err := os.ReadFile("/proc/thread-self/net/arp_tables_names")
+	calls, _ := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-arptables")
+	if err == nil && len(bytes.TrimSpace(b)) > 0 && strings.TrimSpace(string(calls)) == "1" {
+		names = append(names, "arptables-legacy")
+	}
+	if ebtablesInUse() {
+		names = append(names, "ebtables-legacy")
+	}
+	return names
+}
+
+// ebtablesInUse reports whether the kernel's older filter of bridged frames has
+// rules in this namespace. It is asked only where its module is loaded: the
+// question would load it.
+func ebtablesInUse() bool {
+	if _, err := os.Stat("/sys/module/ebtable_filter"); err != nil {
+		return false
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	// struct ebt_replace of linux/netfilter_bridge/ebtables.h: a table's name, and
+	// the kernel's answer to EBT_SO_GET_INFO, the number of entries among it.
+	const getInfo, size, entries = 128, 120, 36
+	info := make([]byte, size)
+	copy(info, "filter")
+	length := uint32(size)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_IP, getInfo,
+		uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&length)), 0)
+	return errno == 0 && binary.NativeEndian.Uint32(info[entries:]) > 0
 }
 
 // Writing.
@@ -159,7 +520,7 @@ func (r Rule) Delete(ctx context.Context) error {
 }
 
 func (r Rule) there(ctx context.Context) (bool, error) {
-	fw, err := ObserveFirewall(ctx, r.Bridge)
+	fw, err := ObserveRules(ctx)
 	if err != nil {
 		return false, err
 	}

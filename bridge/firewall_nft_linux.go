@@ -2,17 +2,21 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // Chains and rules of nf_tables, which are iptables-nft's and everybody else's,
@@ -21,48 +25,48 @@ import (
 // generation number, the error number, and each expression that the library
 // does not know, and take several times as long.
 
-// observeNFT reads until nobody wrote meanwhile: rules come chain by chain, and
-// a long chain in several messages, so that a commit in between shows a set of
-// rules that never was. Each commit has a new generation number.
-func observeNFT(ctx context.Context, f bridgedFrame) (Firewall, error) {
-	const attempts = 8
+// patience bounds how long is read anew because somebody wrote meanwhile. A host
+// that never rests is then taken as it was seen, and that is said.
+const patience = 3 * time.Second
+
+// readNFT calls read until nobody wrote meanwhile: rules come chain by chain,
+// and a long chain in several messages, so that a commit in between shows a set
+// of rules that never was. Each commit has a new generation number. It reports
+// whether there is nf_tables, and whether what was read was still.
+func readNFT(ctx context.Context, read func(*nftReader) error) (present, still bool, err error) {
 	conn, err := dialNFT()
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return withoutNFT(), nil
+		return false, true, nil
 	}
 	if err != nil {
-		return Firewall{}, err
+		return false, false, err
 	}
 	defer conn.close()
-	for try := range attempts {
-		if err := waitForQuiet(ctx, time.Duration(try)*time.Millisecond); err != nil {
-			return Firewall{}, err
+	end := time.Now().Add(patience)
+	for pause := time.Duration(0); ; pause = min(2*pause+time.Millisecond, 50*time.Millisecond) {
+		if err := waitForQuiet(ctx, pause); err != nil {
+			return true, false, err
 		}
 		before, present, err := conn.generation()
-		if err != nil {
-			return Firewall{}, err
+		if err != nil || !present {
+			return false, true, err
 		}
-		if !present {
-			return withoutNFT(), nil
-		}
-		fw, readErr := readNFT(conn, f)
+		readErr := read(&nftReader{ctx: ctx, conn: conn, rules: map[nftChain][]chainRule{}})
 		after, _, err := conn.generation()
 		if err != nil {
-			return Firewall{}, err
+			return true, false, err
 		}
 		if before == after {
-			return fw, readErr
+			return true, true, readErr
+		}
+		// What went while it was being read is an error of that moment.
+		if readErr == nil && time.Now().After(end) {
+			return true, false, nil
+		}
+		if time.Now().After(end.Add(patience)) {
+			return true, false, fmt.Errorf("another program keeps changing them: %w", readErr)
 		}
 	}
-	return Firewall{}, errors.New("another program keeps changing them")
-}
-
-// withoutNFT is what a kernel without nf_tables does: nothing.
-func withoutNFT() Firewall {
-	return Firewall{Paths: []Path{
-		{Family: IPv4, Backend: NFT, Chain: forwardChain},
-		{Family: IPv6, Backend: NFT, Chain: forwardChain},
-	}}
 }
 
 // waitForQuiet sleeps, or returns why ctx has ended.
@@ -245,9 +249,21 @@ func (c nftChain) String() string {
 // nftBase is a chain, and what is known of it without its rules.
 type nftBase struct {
 	nftChain
-	forward bool    // a filter on the forward hook
-	policy  verdict // of a base chain
+	base     bool // it is called by a hook
+	number   int  // of the hook, NF_INET_*
+	priority int32
+	kind     string  // filter, nat, route
+	policy   verdict // of a base chain
 }
+
+// forward reports whether it is a filter on the forward hook.
+func (b nftBase) forward() bool {
+	return b.base && b.number == unix.NF_INET_FORWARD && b.kind == "filter"
+}
+
+// hooks are those that a bridged frame comes by. Family bridge has the same
+// numbers.
+var hooks = map[int]hook{unix.NF_INET_PRE_ROUTING: preRouting, unix.NF_INET_FORWARD: forwarding, unix.NF_INET_POST_ROUTING: postRouting}
 
 func (c *nftConn) chains() ([]nftBase, error) {
 	replies, err := c.request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, unix.AF_UNSPEC)
@@ -257,13 +273,16 @@ func (c *nftConn) chains() ([]nftBase, error) {
 	out := make([]nftBase, 0, len(replies))
 	for _, reply := range replies {
 		attrs := attributes(reply.attrs)
-		b := nftBase{policy: accepts, nftChain: nftChain{
+		b := nftBase{policy: accepts, kind: attrString(attrs[unix.NFTA_CHAIN_TYPE]), nftChain: nftChain{
 			family: reply.family,
 			table:  attrString(attrs[unix.NFTA_CHAIN_TABLE]),
 			name:   attrString(attrs[unix.NFTA_CHAIN_NAME]),
 		}}
-		if hook := attrs[unix.NFTA_CHAIN_HOOK]; hook != nil && attrString(attrs[unix.NFTA_CHAIN_TYPE]) == "filter" {
-			b.forward = attrUint32(attributes(hook)[unix.NFTA_HOOK_HOOKNUM]) == unix.NF_INET_FORWARD
+		if hook := attrs[unix.NFTA_CHAIN_HOOK]; hook != nil {
+			where := attributes(hook)
+			b.base = true
+			b.number = int(attrUint32(where[unix.NFTA_HOOK_HOOKNUM]))
+			b.priority = int32(attrUint32(where[unix.NFTA_HOOK_PRIORITY]))
 		}
 		if policy := attrs[unix.NFTA_CHAIN_POLICY]; policy != nil && attrUint32(policy) == 0 { // NF_DROP
 			b.policy = drops
@@ -273,74 +292,92 @@ func (c *nftConn) chains() ([]nftBase, error) {
 	return out, nil
 }
 
-func (c *nftConn) rules(chain nftChain) ([]chainRule, error) {
-	replies, err := c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, chain.family,
-		nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(chain.table)),
-		nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(chain.name)))
+// dormant returns the tables that the kernel does not ask (nft(8), "flags
+// dormant"), as chains without a name.
+func (c *nftConn) dormant() (map[nftChain]bool, error) {
+	replies, err := c.request(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, unix.AF_UNSPEC)
 	if err != nil {
-		return nil, fmt.Errorf("list rules of %s: %w", chain, err)
+		return nil, fmt.Errorf("list tables: %w", err)
 	}
-	rules := make([]chainRule, 0, len(replies))
+	out := map[nftChain]bool{}
 	for _, reply := range replies {
 		attrs := attributes(reply.attrs)
-		rules = append(rules, decodeRule(attrs[unix.NFTA_RULE_USERDATA], parseExprs(chain.family, attrs[unix.NFTA_RULE_EXPRESSIONS])))
+		if attrUint32(attrs[unix.NFTA_TABLE_FLAGS])&unix.NFT_TABLE_F_DORMANT != 0 {
+			out[nftChain{family: reply.family, table: attrString(attrs[unix.NFTA_TABLE_NAME])}] = true
+		}
 	}
-	return rules, nil
+	return out, nil
 }
 
-// readNFT reads the chains, and of their rules only those a frame comes to:
-// a host may have thousands in chains that speak of other interfaces.
-func readNFT(conn *nftConn, f bridgedFrame) (Firewall, error) {
-	chains, err := conn.chains()
-	if err != nil {
-		return Firewall{}, err
-	}
-	r := nftReader{conn: conn, chains: chains, rules: map[nftChain][]chainRule{}}
-	var fw Firewall
-	for _, family := range []Family{IPv4, IPv6} {
-		f.family = family
-		p, docker, err := r.filter(family).path(f)
-		if err != nil {
-			return Firewall{}, err
-		}
-		if p.Elsewhere, err = r.elsewhere(f); err != nil {
-			return Firewall{}, err
-		}
-		fw.Paths = append(fw.Paths, p)
-		fw.DockerOwned = fw.DockerOwned || docker
-	}
-	return fw, nil
-}
+// maxRead bounds how many rules and elements of sets are read.
+const maxRead = 100_000
 
-// nftReader reads rules chain by chain, each once.
+// nftReader reads rules chain by chain, each once, and of them only those a frame
+// comes to: a host may have thousands in chains that speak of other interfaces.
 type nftReader struct {
+	ctx    context.Context
 	conn   *nftConn
 	chains []nftBase
+	asleep map[nftChain]bool
 	rules  map[nftChain][]chainRule
+	sets   *nftSets
+	read   int
+}
+
+// open lists what there is.
+func (r *nftReader) open() (err error) {
+	r.sets = &nftSets{reader: r}
+	if r.chains, err = r.conn.chains(); err != nil {
+		return err
+	}
+	r.asleep, err = r.conn.dormant()
+	return err
+}
+
+// count notes that so many rules or elements were read.
+func (r *nftReader) count(n int) error {
+	if r.read += n; r.read > maxRead {
+		return errTooMany
+	}
+	return r.ctx.Err()
 }
 
 // table returns a reader of the chains of one table.
-func (r nftReader) table(family uint8, table string) func(string) ([]chainRule, error) {
+func (r *nftReader) table(family uint8, table string) func(string) ([]chainRule, error) {
 	return func(name string) ([]chainRule, error) {
 		key := nftChain{family, table, name}
 		if rules, ok := r.rules[key]; ok {
 			return rules, nil
 		}
-		rules, err := r.conn.rules(key)
+		replies, err := r.conn.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, family,
+			nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(table)),
+			nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(name)))
+		if err != nil {
+			return nil, fmt.Errorf("list rules of %s: %w", key, err)
+		}
+		if err := r.count(len(replies)); err != nil {
+			return nil, err
+		}
+		rules := make([]chainRule, 0, len(replies))
+		for _, reply := range replies {
+			attrs := attributes(reply.attrs)
+			d := decoder{family: family, table: table, sets: r.sets}
+			rules = append(rules, d.rule(attrs[unix.NFTA_RULE_USERDATA], attrs[unix.NFTA_RULE_EXPRESSIONS]))
+		}
 		r.rules[key] = rules
-		return rules, err
+		return rules, nil
 	}
 }
 
 // filter returns the table that iptables-nft keeps for a family.
-func (r nftReader) filter(family Family) filterTable {
+func (r *nftReader) filter(family Family) filterTable {
 	nf := family.nfproto()
-	t := filterTable{backend: NFT, policy: accepts, rules: r.table(nf, "filter")}
+	t := filterTable{backend: NFT, policy: accepts, rules: r.table(nf, "filter"), dormant: r.asleep[nftChain{family: nf, table: "filter"}]}
 	for _, c := range r.chains {
 		switch {
 		case c.family != nf || c.table != "filter":
 			continue
-		case c.name == forwardChain && !c.forward:
+		case c.name == forwardChain && !c.forward():
 			continue // somebody's own chain that only has the name
 		case c.name == forwardChain:
 			t.policy = c.policy
@@ -357,25 +394,72 @@ func (f Family) nfproto() uint8 {
 	return unix.NFPROTO_IPV4
 }
 
-// elsewhere names the base chains on the forward hook that drop the frame and
-// are not iptables' FORWARD. Family bridge's see each bridged frame, whatever
-// bridge-nf-call says, and see ports as its interfaces.
-func (r nftReader) elsewhere(f bridgedFrame) ([]string, error) {
-	var names []string
-	iptables := nftChain{f.family.nfproto(), "filter", forwardChain}
-	for _, c := range r.chains {
-		sees := c.family == f.family.nfproto() || c.family == unix.NFPROTO_INET || c.family == unix.NFPROTO_BRIDGE
-		if !c.forward || !sees || c.nftChain == iptables {
-			continue
+// isForward reports whether it is iptables' own FORWARD, which a Path is about.
+func (b nftBase) isForward(family Family) bool {
+	return b.forward() && b.nftChain == nftChain{family.nfproto(), "filter", forwardChain}
+}
+
+// iptables is the word for the table if it is one of iptables-nft's.
+func (b nftBase) iptables(family Family) bool {
+	return b.family == family.nfproto() && slices.Contains([]string{"raw", "mangle", "nat", "filter", "security"}, b.table) &&
+		slices.Contains([]string{"PREROUTING", "FORWARD", "POSTROUTING"}, b.name)
+}
+
+// elsewhere judges the chains that the frames pass besides iptables' FORWARD.
+// Family bridge's see each bridged frame, whatever bridge-nf-call says, and see
+// ports as its interfaces.
+func (r *nftReader) elsewhere(s subject) (blocks []Block, err error) {
+	chains := slices.DeleteFunc(slices.Clone(r.chains), func(c nftBase) bool {
+		_, on := hooks[c.number]
+		sees := c.family == unix.NFPROTO_BRIDGE || s.filtered && (c.family == s.family.nfproto() || c.family == unix.NFPROTO_INET)
+		// iptables lets no rule of its nat drop.
+		translates := c.kind == "nat" && c.iptables(s.family)
+		return !c.base || !on || !sees || translates || c.isForward(s.family) || r.asleep[nftChain{family: c.family, table: c.table}]
+	})
+	slices.SortStableFunc(chains, func(a, b nftBase) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.priority, b.priority))
+	})
+	marked := false
+	for _, c := range chains {
+		frames := s.frames(hooks[c.number], c.family == unix.NFPROTO_BRIDGE)
+		const conntrack = -200 // NF_IP_PRI_CONNTRACK
+		for i := range frames {
+			frames[i].early = c.number == unix.NF_INET_PRE_ROUTING && c.priority < conntrack
+			frames[i].marks = &marked
 		}
-		f.ports = c.family == unix.NFPROTO_BRIDGE
-		v, err := walker{frame: f, rules: r.table(c.family, c.table)}.base(c.name, c.policy)
+		w := walker{rules: r.table(c.family, c.table), withOurs: true}
+		j, err := judge(c.name, c.policy, w, frames)
+		if errors.Is(err, errTooMany) {
+			j, err = judgement{doubtful: []string{err.Error()}}, nil
+		}
 		if err != nil {
 			return nil, err
 		}
-		if v == drops {
-			names = append(names, c.String())
-		}
+		blocks = append(blocks, j.block(c.String(), r.remedy(c, s, j))...)
 	}
-	return names, nil
+	return blocks, nil
+}
+
+// remedy is what a person types to let the frames pass a chain.
+func (r *nftReader) remedy(c nftBase, s subject, j judgement) string {
+	at := hooks[c.number]
+	if j.wayBack() && s.route() != "" {
+		return s.route()
+	}
+	switch {
+	case c.iptables(s.family):
+		return s.remedy(toolOr(s.family, NFT), c.table, at)
+	case c.table == "firewalld" && !j.wayBack(): // which no zone changes
+		return "firewall-cmd --zone=trusted --add-interface=" + shell.Quote(s.bridge)
+	}
+	in, out := "iifname", "oifname"
+	if c.family == unix.NFPROTO_BRIDGE {
+		in, out = "meta ibrname", "meta obrname"
+	}
+	words := map[hook]string{
+		preRouting:  fmt.Sprintf("%s %q", in, s.bridge),
+		forwarding:  fmt.Sprintf("%s %q %s %q", in, s.bridge, out, s.bridge),
+		postRouting: fmt.Sprintf("%s %q", out, s.bridge),
+	}
+	return fmt.Sprintf("nft 'insert rule %s %s %s %s accept'", nftFamilies[c.family], c.table, c.name, words[at])
 }

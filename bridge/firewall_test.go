@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // What Docker writes, as iptables -S shows it; live tests load the same text
@@ -121,7 +122,7 @@ func TestFirewallLayouts(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := Path{Family: IPv4, Backend: Legacy, Drops: tt.drops, Chain: tt.chain}
-			if diff := cmp.Diff(want, p); diff != "" || docker != tt.docker {
+			if diff := cmp.Diff(want, p, cmpopts.IgnoreFields(Path{}, "By")); diff != "" || docker != tt.docker {
 				t.Errorf("docker = %v, want %v; path (-want +got):\n%s", docker, tt.docker, diff)
 			}
 		})
@@ -264,6 +265,8 @@ func TestFirewallNeeded(t *testing.T) {
 	in := Rule{Family: IPv4, Backend: NFT, Chain: "DOCKER-USER", Bridge: "br0", Port: "v1"}
 	out := in
 	out.Out = true
+	user := Path{Family: IPv6, Backend: NFT, Chain: "DOCKER-USER", Filtered: true}
+	late := func(p Path, ours ...Rule) Path { p.Ours, p.Late = ours, ours; return p }
 	misplaced := all
 	misplaced.Chain = "FORWARD"
 	for _, tt := range []struct {
@@ -274,7 +277,14 @@ func TestFirewallNeeded(t *testing.T) {
 	}{
 		{"zero", Firewall{}, "", nil},
 		{"not filtered", Firewall{Paths: []Path{unfiltered}}, "", nil},
-		{"nothing drops", Firewall{Paths: []Path{open}}, "", nil},
+		{"nothing drops", Firewall{Paths: []Path{{Family: IPv4, Backend: NFT, Chain: "FORWARD", Filtered: true}}}, "", nil},
+		{"nothing drops yet, but Docker may", Firewall{Paths: []Path{open}}, "", []Rule{all}},
+		{"Docker may, later and for IPv6", Firewall{Paths: []Path{user}}, "v1", []Rule{
+			{Family: IPv6, Backend: NFT, Chain: "DOCKER-USER", Bridge: "br0", Port: "v1"},
+			{Family: IPv6, Backend: NFT, Chain: "DOCKER-USER", Bridge: "br0", Port: "v1", Out: true},
+		}},
+		{"a drop stands in front", Firewall{Paths: []Path{late(four, all)}}, "", []Rule{all}},
+		{"a drop stands in front of one", Firewall{Paths: []Path{{Family: IPv4, Backend: NFT, Chain: "DOCKER-USER", Filtered: true, Drops: true, Ours: []Rule{in, out}, Late: []Rule{out}}}}, "v1", []Rule{out}},
 		{"Docker's", Firewall{Paths: []Path{four}, DockerOwned: true}, "", nil},
 		{"bridge", Firewall{Paths: []Path{four}}, "", []Rule{all}},
 		{"port", Firewall{Paths: []Path{four}}, "v1", []Rule{in, out}},
@@ -330,11 +340,16 @@ func TestFirewallWarnings(t *testing.T) {
 			"br0 is Docker's own bridge: Docker's rules decide which frames pass between its ports, and they drop IPv4 now",
 		}},
 		{"elsewhere", Firewall{Paths: []Path{
-			{Family: IPv4, Elsewhere: []string{"nft inet firewalld filter_FORWARD", "nft ip x y"}},
-			{Family: IPv6, Elsewhere: []string{"nft inet firewalld filter_FORWARD"}},
+			{Family: IPv4, Blocks: []Block{
+				{Chain: "nft inet firewalld filter_FORWARD", Rule: "reject", Sure: true, Remedy: "firewall-cmd --zone=trusted --add-interface=br0"},
+				{Chain: "nft ip x y", Rule: "th dport 25 drop", More: 2},
+			}},
+			{Family: IPv6, Blocks: []Block{
+				{Chain: "nft inet firewalld filter_FORWARD", Rule: "reject", Sure: true, Remedy: "firewall-cmd --zone=trusted --add-interface=br0"},
+			}},
 		}}, []string{
-			"nft inet firewalld filter_FORWARD drops IPv4 and IPv6 frames bridged within br0, and an accept in iptables cannot undo that",
-			"nft ip x y drops IPv4 frames bridged within br0, and an accept in iptables cannot undo that",
+			"nft inet firewalld filter_FORWARD drops IPv4 and IPv6 frames bridged within br0 (reject), and an accept elsewhere cannot undo that; to let them pass: firewall-cmd --zone=trusted --add-interface=br0",
+			"nft ip x y may drop some IPv4 frames bridged within br0 (th dport 25 drop; and 2 more rules)",
 		}},
 		{"unread", Firewall{Paths: []Path{{Family: IPv6, Backend: Legacy, Filtered: true, Unread: "no program"}}}, []string{
 			"the legacy rules of ip6tables could not be read, and may drop frames bridged within br0: no program",

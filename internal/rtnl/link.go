@@ -53,6 +53,8 @@ type Link struct {
 	VLANFiltering bool          // of a bridge
 	CanFilter     bool          // of a bridge: its kernel knows VLANs on one
 	DefaultPVID   int           // of a bridge: the VLAN of untagged frames on new ports; 0: they are dropped
+	NFCallIPv4    bool          // of a bridge: its IPv4 frames go through iptables (nf_call_iptables)
+	NFCallIPv6    bool          // of a bridge: its IPv6 frames go through ip6tables
 	Forwarding    bool          // a bridge port in state forwarding
 }
 

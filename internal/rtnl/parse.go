@@ -130,6 +130,8 @@ const (
 	iflaBrForwardDelay  = 1
 	iflaBrSTPState      = 5
 	iflaBrVLANFiltering = 7
+	iflaBrNFCallIPv4    = 36
+	iflaBrNFCallIPv6    = 37
 	iflaBrDefaultPVID   = 39
 	stateForwarding     = 3
 )
@@ -143,6 +145,10 @@ func (l *Link) parseBridge(b []byte) {
 			l.STP = u32(d.Value) != 0
 		case iflaBrVLANFiltering:
 			l.VLANFiltering = len(d.Value) > 0 && d.Value[0] != 0
+		case iflaBrNFCallIPv4:
+			l.NFCallIPv4 = len(d.Value) > 0 && d.Value[0] != 0
+		case iflaBrNFCallIPv6:
+			l.NFCallIPv6 = len(d.Value) > 0 && d.Value[0] != 0
 		case iflaBrDefaultPVID: // told only by a kernel that knows VLANs
 			l.CanFilter = true
 			if len(d.Value) >= 2 {

@@ -1,0 +1,508 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
+
+// The frames that rules are asked about, and what a rule can ask of one. A rule
+// compares bytes: a name, a field of a header, a mark. Of each the frame knows
+// the very bytes, or between which two they lie, or that they differ from packet
+// to packet, or nothing.
+
+// answer is what is known of a condition before there is a packet.
+type answer int
+
+const (
+	no      answer = iota
+	unclear        // it asks for something that is not known here
+	partly         // it holds for some of these frames, and not for others
+	yes
+)
+
+func decided(b bool) answer {
+	if b {
+		return yes
+	}
+	return no
+}
+
+func (a answer) inverted() answer {
+	switch a {
+	case yes:
+		return no
+	case no:
+		return yes
+	}
+	return a
+}
+
+// field is what a condition looks at.
+type field int
+
+const (
+	anything    field = iota // what the evaluator does not know
+	varied                   // what differs from packet to packet: ports, lengths, the time
+	inName                   // the input interface; a port, for a table of nft's family bridge
+	outName                  // the output interface
+	inBridge                 // the bridge of the input port (nft meta ibrname)
+	outBridge                // the bridge of the output port
+	inIndex                  // the input interface by its index
+	outIndex                 // the output interface by its index
+	deviceType               // of either interface, as unix.ARPHRD_*
+	network                  // the family of the table that is asked, as unix.NFPROTO_*
+	etherType                // what the frame carries
+	layer4                   // the protocol in the packet
+	linkHeader               // bytes of the Ethernet header
+	netHeader                // bytes of the IP header
+	transport                // bytes of what follows that
+	ctState                  // conntrack's word for it, a bit of nft's
+	ctStatus                 // conntrack's bits: seen a reply, translated, ...
+	mark                     // of the packet
+	ctMark                   // of the connection
+	noSocket                 // whose socket sent it: of this host, none did
+	reversePath              // the index of the bridge if the way back to the source leads there, else 0
+	reverseAny               // not 0 if there is any way back to the source
+	sourceType               // what the source is to this host, as unix.RTN_*
+	targetType               // what the destination is
+	isBridged                // physdev: the frame is bridged, not routed
+	physIn                   // physdev: it came in by this port
+	physOut                  // physdev: it goes out by this port
+)
+
+// hook is where on the way of a frame a chain is asked. The zero value is where
+// iptables' FORWARD is.
+type hook int
+
+const (
+	forwarding hook = iota
+	preRouting
+	postRouting
+)
+
+func (h hook) String() string { return [...]string{"forward", "prerouting", "postrouting"}[h] }
+
+// carried is what a frame has in it.
+type carried int
+
+const (
+	data      carried = iota // the first packet of a connection, of any protocol
+	reply                    // the answer to one
+	arp                      // without which no IPv4 address is found
+	solicit                  // its like for IPv6
+	advertise                // and its answer
+)
+
+// bridgedFrame is one that crosses a bridge, from our port or to it.
+type bridgedFrame struct {
+	family Family
+	bridge string
+	index  int    // of the bridge; 0 if it is not there yet
+	port   string // ours; "" if it has no name yet
+	to     bool   // it goes to our port
+	what   carried
+
+	// The guest's address and its subnet. Not valid if they are not known.
+	own netip.Prefix
+
+	hook    hook
+	ports   bool // the hook is family bridge's, where interfaces are ports
+	early   bool // conntrack has not seen it
+	isPort  func(name string) bool
+	routeTo func(netip.Addr) (index int)
+	marks   *bool // a rule in front may have given it a mark
+}
+
+// value is what is known of a field: that it lies between lo and hi.
+type value struct {
+	lo, hi []byte
+	answer answer              // yes: as said; otherwise why there are no bounds
+	never  func(b []byte) bool // of what is partly known: what it surely is not
+}
+
+func exactly(b []byte) value { return value{lo: b, hi: b, answer: yes} }
+
+func native32(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+
+// nameBytes is an interface's name as rules compare it.
+func nameBytes(name string) []byte {
+	b := make([]byte, 16)
+	copy(b, name)
+	return b
+}
+
+// From linux/if_ether.h, linux/netfilter.h, linux/in6.h and linux/icmpv6.h.
+const (
+	etherIPv4 = 0x0800
+	etherARP  = 0x0806
+	etherIPv6 = 0x86dd
+
+	protoIPv4   = 2
+	protoBridge = 7
+	protoIPv6   = 10
+
+	icmp6           = 58
+	icmp6Solicit    = 135
+	icmp6Advertise  = 136
+	arphrdEther     = 1
+	rtnUnicast      = 1
+	rtnMulticast    = 5
+	stateInvalid    = 1 // NF_CT_STATE_INVALID_BIT and its likes
+	stateReplied    = 2
+	stateNew        = 8
+	stateUntracked  = 64
+	statusSeenReply = 2 // IPS_SEEN_REPLY
+)
+
+// value returns what is known of n bytes of a field from an offset on.
+func (f bridgedFrame) value(of field, offset, n int) value {
+	switch of {
+	case inName, outName, physIn, physOut:
+		return f.device(of)
+	case inBridge, outBridge:
+		if f.ports {
+			return exactly(nameBytes(f.bridge))
+		}
+		return value{answer: no}
+	case inIndex, outIndex:
+		d := f.device(inName + of - inIndex)
+		switch {
+		case d.answer != yes || f.ports:
+			return value{answer: unclear}
+		case d.lo[0] == 0:
+			return exactly(native32(0))
+		case f.index == 0: // it will get one that nothing has now
+			return value{answer: unclear, never: func([]byte) bool { return true }}
+		}
+		return exactly(native32(uint32(f.index)))
+	case deviceType:
+		return exactly(binary.NativeEndian.AppendUint16(nil, arphrdEther))
+	case network:
+		switch {
+		case f.ports:
+			return exactly([]byte{protoBridge})
+		case f.family == IPv6:
+			return exactly([]byte{protoIPv6})
+		}
+		return exactly([]byte{protoIPv4})
+	case etherType:
+		return exactly(f.etherType())
+	case linkHeader:
+		if offset == 12 && n == 2 {
+			return exactly(f.etherType())
+		}
+	case layer4:
+		if f.what >= solicit {
+			return exactly([]byte{icmp6})
+		}
+	case netHeader:
+		return f.header(offset, n)
+	case transport:
+		switch {
+		case f.what == solicit && offset == 0 && n == 1:
+			return exactly([]byte{icmp6Solicit})
+		case f.what == advertise && offset == 0 && n == 1:
+			return exactly([]byte{icmp6Advertise})
+		}
+	case ctState:
+		return f.state()
+	case ctStatus:
+		if f.what == reply {
+			return value{lo: native32(statusSeenReply), hi: native32(statusSeenReply), answer: yes}
+		}
+		return exactly(native32(0))
+	case mark, ctMark:
+		if f.marks == nil || !*f.marks { // one that comes out of a namespace has none
+			return exactly(native32(0))
+		}
+		return value{answer: unclear}
+	case noSocket:
+		return value{answer: no}
+	case reversePath, reverseAny:
+		return f.back(of)
+	case sourceType, targetType:
+		switch {
+		case f.what == solicit && of == targetType:
+			return exactly(native32(rtnMulticast))
+		case f.family == IPv4: // another guest's, or one that the host has no route to
+			return exactly(native32(rtnUnicast))
+		}
+		return value{answer: unclear}
+	default:
+		return value{answer: unclear}
+	}
+	return value{answer: partly}
+}
+
+func (f bridgedFrame) etherType() []byte {
+	switch {
+	case f.what == arp:
+		return binary.BigEndian.AppendUint16(nil, etherARP)
+	case f.family == IPv6:
+		return binary.BigEndian.AppendUint16(nil, etherIPv6)
+	}
+	return binary.BigEndian.AppendUint16(nil, etherIPv4)
+}
+
+// device returns the name of an interface. At the first hook no output is known
+// yet, and the last is not told the input (br_netfilter_hooks.c,
+// br_nf_post_routing).
+func (f bridgedFrame) device(of field) value {
+	in := of == inName || of == physIn
+	switch {
+	case (of == outName || of == physOut) && f.hook == preRouting, of == inName && f.hook == postRouting:
+		return exactly(nameBytes(""))
+	case (of == inName || of == outName) && !f.ports:
+		return exactly(nameBytes(f.bridge))
+	case in != f.to && f.port != "":
+		return exactly(nameBytes(f.port))
+	}
+	return value{answer: partly, never: func(b []byte) bool {
+		name, _, whole := bytes.Cut(b, []byte{0})
+		return whole && (string(name) == f.port || f.isPort != nil && !f.isPort(string(name)))
+	}}
+}
+
+func (f bridgedFrame) state() value {
+	switch {
+	case f.ports:
+		return value{answer: unclear}
+	case f.early:
+		return exactly(native32(stateInvalid))
+	case f.what >= solicit:
+		return exactly(native32(stateUntracked)) // nf_conntrack_proto_icmpv6.c
+	case f.what == reply:
+		return exactly(native32(stateReplied))
+	}
+	return exactly(native32(stateNew))
+}
+
+// header returns bytes of the IP header.
+func (f bridgedFrame) header(offset, n int) value {
+	if f.what == arp {
+		return value{answer: partly}
+	}
+	protocol, size, source := 9, 4, 12
+	if f.family == IPv6 {
+		protocol, size, source = 6, 16, 8
+	}
+	at := 0
+	var v value
+	switch {
+	case offset >= source && offset+n <= source+size:
+		v, at = f.address(!f.to), offset-source
+	case offset >= source+size && offset+n <= source+2*size:
+		v, at = f.address(f.to), offset-source-size
+	case offset == protocol && n == 1:
+		return f.value(layer4, 0, 1)
+	default:
+		return value{answer: partly}
+	}
+	switch {
+	case v.answer != yes:
+		return v
+	case at > 0 && !bytes.Equal(v.lo[:at], v.hi[:at]):
+		return value{answer: partly}
+	}
+	v.lo, v.hi = v.lo[at:at+n], v.hi[at:at+n]
+	return v
+}
+
+// address returns the guest's address, or that of whom it speaks to: somebody
+// in its subnet.
+func (f bridgedFrame) address(guests bool) value {
+	switch {
+	case f.what == solicit && guests == f.to:
+		// The group of those whose address ends alike (RFC 4291, 2.7.1).
+		lo := netip.MustParseAddr("ff02::1:ff00:0").As16()
+		hi := netip.MustParseAddr("ff02::1:ffff:ffff").As16()
+		return value{lo: lo[:], hi: hi[:], answer: yes}
+	case !f.own.IsValid():
+		return value{answer: unclear}
+	case guests:
+		return exactly(f.own.Addr().AsSlice())
+	}
+	lo, hi := bounds(f.own)
+	return value{lo: lo, hi: hi, answer: yes}
+}
+
+// bounds returns the first and the last address of a subnet.
+func bounds(p netip.Prefix) (lo, hi []byte) {
+	lo = p.Masked().Addr().AsSlice()
+	hi = slices.Clone(lo)
+	for bit := p.Bits(); bit < len(hi)*8; bit++ {
+		hi[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return lo, hi
+}
+
+// back looks up the way to the source, as "fib saddr" and rpfilter do. Whoever
+// is in the guest's subnet is found as the guest is.
+func (f bridgedFrame) back(of field) value {
+	if !f.own.IsValid() || f.routeTo == nil || f.hook != preRouting || f.ports {
+		return value{answer: unclear}
+	}
+	index := f.routeTo(f.own.Addr())
+	if of == reversePath && (f.index == 0 || index != f.index) {
+		index = 0
+	}
+	return exactly(native32(uint32(index)))
+}
+
+// interval is what a value is looked for in, both ends included.
+type interval struct{ lo, hi []byte }
+
+func only(b []byte) interval { return interval{b, b} }
+
+// in tells whether the value lies in the interval. It is compared over the
+// interval's length, so that a name can be asked for by its beginning.
+func (v value) in(i interval) answer {
+	if v.answer != yes {
+		if v.never != nil && bytes.Equal(i.lo, i.hi) && v.never(i.lo) {
+			return no
+		}
+		return v.answer
+	}
+	if len(v.lo) < len(i.lo) {
+		return unclear
+	}
+	lo, hi := v.lo[:len(i.lo)], v.hi[:len(i.lo)]
+	switch {
+	case bytes.Compare(hi, i.lo) < 0 || bytes.Compare(lo, i.hi) > 0:
+		return no
+	case bytes.Compare(lo, i.lo) >= 0 && bytes.Compare(hi, i.hi) <= 0:
+		return yes
+	}
+	return partly
+}
+
+// masked is the value after "& mask ^ xor". Bounds stay bounds if the mask keeps
+// the leading bits, as a prefix does.
+func (v value) masked(mask, xor []byte) value {
+	if mask == nil || v.answer != yes {
+		v.never = nil
+		return v
+	}
+	if len(mask) != len(v.lo) || len(xor) != len(mask) {
+		return value{answer: unclear}
+	}
+	if !bytes.Equal(v.lo, v.hi) && !isPrefix(mask, xor) {
+		return value{answer: partly}
+	}
+	lo, hi := slices.Clone(v.lo), slices.Clone(v.hi)
+	for i := range mask {
+		lo[i] = lo[i]&mask[i] ^ xor[i]
+		hi[i] = hi[i]&mask[i] ^ xor[i]
+	}
+	v.lo, v.hi = lo, hi
+	return v
+}
+
+func isPrefix(mask, xor []byte) bool {
+	over := false
+	for i, m := range mask {
+		if xor[i] != 0 {
+			return false
+		}
+		for bit := byte(0x80); bit != 0; bit >>= 1 {
+			if m&bit == 0 {
+				over = true
+			} else if over {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// load is what a rule takes of a packet before it compares.
+type load struct {
+	field     field
+	offset, n int
+	mask, xor []byte
+	swapped   bool // from the host's order of bytes to the network's, or back
+	exists    bool // only whether it is 0
+}
+
+func (l load) of(f bridgedFrame) value {
+	v := f.value(l.field, l.offset, l.n)
+	if l.exists && v.answer == yes {
+		v = exactly(native32(uint32(min(1, binary.NativeEndian.Uint32(v.lo)))))
+	}
+	if l.swapped && v.answer == yes {
+		v.lo, v.hi = slices.Clone(v.lo), slices.Clone(v.hi)
+		slices.Reverse(v.lo)
+		slices.Reverse(v.hi)
+	}
+	if l.mask == nil {
+		return v
+	}
+	return v.masked(l.mask, l.xor)
+}
+
+// test is a comparison.
+type test interface {
+	meets(f bridgedFrame) (answer, error)
+}
+
+// check is whether what was loaded is in one of some intervals.
+type check struct {
+	load
+	within []interval
+}
+
+func (c *check) meets(f bridgedFrame) (answer, error) {
+	v := c.of(f)
+	a := no
+	for _, i := range c.within {
+		a = max(a, v.in(i))
+	}
+	return a, nil
+}
+
+// condition is one match of a rule. It is compared with ==.
+type condition struct {
+	key    field
+	name   string // for names
+	prefix bool   // name is only the beginning of what is looked for: "br+"
+	test   test   // for all else
+	not    bool
+}
+
+func (f bridgedFrame) meets(c condition) (a answer, err error) {
+	switch {
+	case c.test != nil:
+		if a, err = c.test.meets(f); err != nil {
+			return unclear, err
+		}
+	case c.key == isBridged:
+		a = yes
+	case c.key == anything:
+		a = unclear
+	case c.key == varied:
+		a = partly
+	default:
+		want := append([]byte(c.name), 0)
+		if c.prefix || len(want) > 16 {
+			want = want[:len(c.name)]
+		}
+		a = f.value(c.key, 0, 0).in(only(want))
+	}
+	if c.not {
+		a = a.inverted()
+	}
+	return a, nil
+}
+
+func (f bridgedFrame) meetsAll(cs []condition) (answer, error) {
+	all := yes
+	for _, c := range cs {
+		a, err := f.meets(c)
+		if all = min(all, a); err != nil || all == no {
+			return all, err
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,212 @@
+//go:build linux
+
+package bridge
+
+import (
+	"context"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What a look at a firewall says of the frames of one family.
+type said int
+
+const (
+	silent said = iota // they pass, and nothing is said
+	sure               // they are dropped, and that is said
+	maybe              // some are dropped, or it cannot be told, and that is said
+)
+
+// nft loads rules of nft's own language.
+func (h *fwHost) nft(text string) {
+	h.Helper()
+	h.needNFT()
+	for range 2 { // it wants a line's end before a chain's
+		text = nftEnd.ReplaceAllString(text, "$1\n}")
+	}
+	h.tool(text, "nft", "-f", "-")
+}
+
+var nftEnd = regexp.MustCompile(`(drop|accept|@m|;|\}) +\}`)
+
+// chain is a table with one base chain.
+func nftChainText(family, hook, rules string) string {
+	return "table " + family + " fw { chain c { type filter hook " + hook + " priority 0; " + rules + " } }"
+}
+
+// guestQuery is about the first guest of fwHost.bridge.
+func guestQuery(bridge string) Query {
+	return Query{Bridge: bridge, Port: bridge + "0", Addresses: []netip.Prefix{
+		netip.MustParsePrefix("10.99.0.1/24"), netip.MustParsePrefix("fd99::1/64"),
+	}}
+}
+
+// TestFirewallLivePaths asks about rules of every hook that a bridged frame comes
+// by, and then sends packets: what is cut is said, and what passes is not said to
+// be cut. What is needed is put in first, and opens what it can.
+func TestFirewallLivePaths(t *testing.T) {
+	const fibDrop = `table inet firewalld { chain pre { type filter hook prerouting priority filter + 10; policy accept;
+		icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept
+		meta nfproto ipv6 fib saddr . mark . iif oif missing drop } }`
+	legacy := func(family Family, args string) func(*fwHost) {
+		return func(h *fwHost) { h.tool("", h.iptables(family, Legacy), strings.Fields(args)...) }
+	}
+	overNFT := func(family Family, args ...string) func(*fwHost) {
+		return func(h *fwHost) {
+			for _, a := range args {
+				h.tool("", h.iptables(family, NFT), strings.Fields(a)...)
+			}
+		}
+	}
+	nft := func(text string) func(*fwHost) { return func(h *fwHost) { h.nft(text) } }
+	chain := func(family, hook, rules string) func(*fwHost) { return nft(nftChainText(family, hook, rules)) }
+	for _, tt := range []struct {
+		name      string
+		load      func(*fwHost)
+		four, six said
+		words     string // in a warning
+		passes    bool   // though something may be dropped, these packets are not
+	}{
+		{"firewalld's reverse path filter", nft(fibDrop), silent, sure, "ip -6 route add fd99::/64 dev brtest", false},
+		{"the same, with a way back", func(h *fwHost) {
+			h.nft(fibDrop)
+			h.tool("", "ip", "-6", "route", "add", "fd99::/64", "dev", "brtest")
+		}, silent, silent, "", true},
+		{"a way back by another interface", func(h *fwHost) {
+			h.nft(strings.ReplaceAll(fibDrop, "meta nfproto ipv6 ", ""))
+			h.tool("", "ip", "route", "add", "10.99.0.0/24", "dev", "lo")
+			h.tool("", "ip", "-6", "route", "add", "fd99::/64", "dev", "lo")
+		}, sure, sure, "missing drop", false},
+		{"any way back", func(h *fwHost) {
+			h.nft(nftChainText("inet", "prerouting", "icmpv6 type 135 accept; fib saddr oif missing drop"))
+			h.tool("", "ip", "route", "add", "10.99.0.0/24", "dev", "lo")
+		}, silent, sure, "fd99::/64", false},
+
+		{"inet prerouting", chain("inet", "prerouting", `iifname "brtest" drop`), sure, sure, `nft 'insert rule inet fw c iifname "brtest" accept'`, false},
+		{"ip prerouting, where no output is known", chain("ip", "prerouting", `oifname != "wan" drop`), sure, silent, "", false},
+		{"ip6 postrouting", chain("ip6", "postrouting", `oifname "brtest" drop`), silent, sure, `oifname "brtest" accept`, false},
+		{"postrouting, where no input is known", chain("inet", "postrouting", `iifname "brtest" drop`), silent, silent, "", true},
+		{"input, where none come by", chain("inet", "input", "policy drop;"), silent, silent, "", true},
+		{"priorities", nft(`table inet fw { chain c { type filter hook prerouting priority raw; iifname "brtest" drop; } }`), sure, sure, "", false},
+
+		{"bridge, our port", chain("bridge", "prerouting", `iifname "brtest0" drop`), sure, sure, "brtest0", false},
+		{"bridge, to our port", chain("bridge", "postrouting", `oifname "brtest0" drop`), sure, sure, "", false},
+		{"bridge, another port", chain("bridge", "forward", `iifname "brtest1" drop`), maybe, maybe, "brtest1", false},
+		{"bridge, no port of it", chain("bridge", "forward", `iifname "lo" drop; iifname "gone" drop`), silent, silent, "", true},
+		{"bridge, ARP", chain("bridge", "forward", "ether type arp drop"), sure, silent, "ether type", false},
+		{"bridge, neither", chain("bridge", "prerouting", "policy drop; ether type { ip, arp } accept"), silent, sure, "policy drop", false},
+		{"bridge, VLANs", chain("bridge", "forward", "ether type vlan drop"), silent, silent, "", true},
+		{"neighbours", chain("inet", "forward", "icmpv6 type nd-neighbor-solicit drop"), silent, sure, "", false},
+		{"neighbours by the header", chain("bridge", "forward", "ip6 nexthdr icmpv6 icmpv6 type { 133-136 } drop"), silent, sure, "", false},
+
+		{"a set", chain("inet", "forward", `iifname { "lan", "brtest" } drop`), sure, sure, "iifname {...} drop", false},
+		{"not in a set", chain("inet", "forward", `iifname != { "lan", "wan" } drop`), sure, sure, "", false},
+		{"in a set, not", chain("inet", "forward", `policy drop; iifname { "lan", "brtest" } accept`), silent, silent, "", true},
+		{"a named set", nft(`table inet fw { set s { type ifname; elements = { "brtest" } }
+			chain c { type filter hook forward priority 0; policy drop; iifname @s oifname @s accept } }`), silent, silent, "", true},
+		{"an empty set", nft(`table inet fw { set s { type ifname; }
+			chain c { type filter hook forward priority 0; iifname @s drop } }`), silent, silent, "", true},
+		{"names that begin so", nft(`table inet fw { set s { type ifname; flags interval; elements = { "br*", "x" } }
+			chain c { type filter hook forward priority 0; iifname @s drop } }`), sure, sure, "", false},
+		{"a verdict map", chain("inet", "forward", `policy drop; iifname vmap { "lan" : drop, "brtest" : accept }`), silent, silent, "", true},
+		{"a verdict map that drops", chain("inet", "forward", `iifname . oifname vmap { "lan" . "brtest" : accept, "brtest" . "brtest" : drop }`), sure, sure, "vmap", false},
+		{"a verdict map that jumps", nft(`table inet fw { chain a { drop; }; chain b { accept; }
+			chain c { type filter hook forward priority 0; policy drop; iifname vmap { "lan" : jump a, "brtest" : goto b } } }`), silent, silent, "", true},
+		{"a verdict map of all others", nft(`table inet fw { map m { type ifname : verdict; elements = { "lan" : accept, * : drop } }
+			chain c { type filter hook forward priority 0; iifname vmap @m } }`), sure, sure, "", false},
+		{"networks", chain("ip", "forward", "ip saddr { 10.0.0.0/9, 192.168.0.0/16 } drop"), sure, silent, "", false},
+		{"other networks", chain("inet", "forward", "ip saddr { 10.98.0.0/16, 192.168.0.0/16 } drop; ip6 daddr { fd00::/8, 2002::/16 } drop"), silent, sure, "", false},
+		{"a set of pairs", chain("inet", "forward", `policy drop; ip saddr . ip daddr { 10.99.0.0/24 . 10.99.0.0-10.99.0.255 } accept`), silent, sure, "policy", false},
+		{"a bridge and its network", nft(`table inet fw { set s { type ifname . ipv4_addr; flags interval; elements = { "brtest" . 10.0.0.0/8 } }
+			chain c { type filter hook forward priority 0; iifname . ip saddr @s drop } }`), sure, silent, "", false},
+		{"a part of the network", chain("ip", "forward", "ip daddr 10.99.0.128/25 drop"), maybe, silent, "10.99.0.128/25", true},
+		{"the address alone", chain("ip", "forward", "ip daddr 10.99.0.1 drop"), sure, silent, "ip daddr 10.99.0.1 drop", false},
+		{"another's", chain("ip", "forward", "ip daddr 172.17.0.2 drop; ip saddr != 10.99.0.0/24 drop"), silent, silent, "", true},
+
+		{"a protocol", chain("inet", "forward", "meta l4proto tcp drop"), maybe, maybe, "l4proto", true},
+		{"the protocol", chain("inet", "forward", "meta l4proto udp drop"), maybe, maybe, "l4proto", false},
+		{"ports", chain("inet", "forward", "tcp dport { 22, 80-90 } drop; udp dport > 60000 accept"), maybe, maybe, "th dport", true},
+		{"a rate", chain("inet", "forward", "limit rate over 1000/second drop"), maybe, maybe, "limit", true},
+		{"a policy after ports", chain("inet", "forward", "policy drop; tcp dport 22 accept; ct state established,related accept"), sure, sure, "policy drop", false},
+		{"a jump for some", nft(`table inet fw { chain a { ip saddr 10.99.0.0/24 accept; drop; }
+			chain c { type filter hook forward priority 0; tcp dport 22 jump a; iifname "brtest" accept; drop } }`), silent, maybe, "drop", true},
+
+		{"invalid", chain("inet", "forward", "ct state invalid drop; ct state vmap { invalid : drop, new : accept }"), silent, silent, "", true},
+		{"new", chain("ip", "forward", "ct state new drop"), sure, silent, "ct state new drop", false},
+		{"answers", chain("ip", "forward", "ct state established drop"), sure, silent, "established", false},
+		{"a mark that nothing has", chain("inet", "forward", "meta mark 0x1 drop; meta mark & 0xff00 != 0 drop; ct mark 7 drop"), silent, silent, "", true},
+		{"a mark that a rule sets", nft(`table inet fw { chain p { type filter hook prerouting priority -150; meta mark set 0x1; }
+			chain c { type filter hook forward priority 0; meta mark 0x1 drop; } }`), maybe, maybe, "meta mark 0x1 drop", false},
+		{"users", chain("inet", "postrouting", "meta skuid 0 drop"), silent, silent, "", true},
+		{"targets that are no host's", chain("ip", "prerouting", "fib daddr type != { local, broadcast, multicast, unicast } drop"), silent, silent, "", true},
+		{"what is not for this host", chain("ip", "prerouting", "fib daddr type != { local, broadcast, multicast } drop"), sure, silent, "fib daddr type", false},
+
+		{"asleep", nft(`table inet fw { flags dormant; chain c { type filter hook forward priority 0; policy drop; } }`), silent, silent, "", true},
+
+		{"raw", overNFT(IPv4, "-t raw -A PREROUTING -i brtest -j DROP"), sure, silent, "iptables -t raw -I PREROUTING 1 -i brtest -j ACCEPT", false},
+		{"mangle", overNFT(IPv6, "-t mangle -A POSTROUTING -o brtest -j DROP"), silent, sure, "-t mangle -I POSTROUTING 1 -o brtest", false},
+		{"mangle's FORWARD", overNFT(IPv4, "-t mangle -A FORWARD -s 10.99.0.0/24 -j DROP"), sure, silent, "-t mangle -I FORWARD 1 -i brtest -o brtest", false},
+		{"security", overNFT(IPv4, "-t security -A FORWARD -i br+ -j DROP"), sure, silent, "security", false},
+		{"rpfilter", overNFT(IPv4, "-t raw -A PREROUTING -m rpfilter --invert -j DROP"), sure, silent, "ip route add 10.99.0.0/24 dev brtest", false},
+		{"states of iptables", overNFT(IPv4, "-t mangle -A FORWARD -m conntrack --ctstate INVALID -j DROP", "-t mangle -A FORWARD -m conntrack ! --ctstate NEW,ESTABLISHED -j DROP"), silent, silent, "", true},
+		{"marks of iptables", overNFT(IPv4, "-t mangle -A FORWARD -m mark --mark 0x1/0x1 -j DROP", "-t mangle -A PREROUTING -j MARK --set-mark 2"), maybe, silent, "mark", true},
+		{"FORWARD, which is opened", overNFT(IPv4, "-A FORWARD -s 10.99.0.0/24 -j DROP", "-P FORWARD DROP"), silent, silent, "", true},
+		{"FORWARD, some", overNFT(IPv4, "-A FORWARD -p udp -j DROP"), maybe, silent, "iptables -I FORWARD 1", false},
+
+		{"legacy raw", legacy(IPv4, "-t raw -A PREROUTING -i brtest -j DROP"), sure, silent, "-t raw -I PREROUTING 1 -i brtest -j ACCEPT", false},
+		{"legacy rpfilter", legacy(IPv4, "-t mangle -A PREROUTING -m rpfilter --validmark --invert -j DROP"), sure, silent, "mangle PREROUTING", false},
+		{"legacy mangle", legacy(IPv6, "-t mangle -A FORWARD -d fd99::/64 -j DROP"), silent, sure, "", false},
+		{"legacy security", legacy(IPv4, "-t security -P FORWARD DROP"), sure, silent, "policy drop", false},
+		{"legacy, some", legacy(IPv4, "-t mangle -A FORWARD -p tcp -m tcp --dport 22 -j DROP"), maybe, silent, "--dport 22", true},
+		{"legacy, others", legacy(IPv4, "-t mangle -A FORWARD -d 172.17.0.2/32 ! -i docker0 -j DROP"), silent, silent, "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newFWHost(t)
+			g := h.bridge("brtest", 2)
+			for _, family := range []Family{IPv4, IPv6} {
+				h.wantReach(family, g[0], g[1], true, "before there are rules")
+				h.forget(family, g)
+			}
+			tt.load(h)
+			fw, err := ObserveFirewall(context.Background(), guestQuery("brtest"))
+			h.check(err)
+			h.insert(fw.Needed("brtest", ""))
+			warnings := strings.Join(fw.Warnings("brtest"), "\n")
+			for family, want := range map[Family]said{IPv4: tt.four, IPv6: tt.six} {
+				got := silent
+				for _, p := range fw.Paths {
+					for _, b := range p.Blocks {
+						if p.Family == family && b.Sure {
+							got = sure
+						} else if p.Family == family && got == silent {
+							got = maybe
+						}
+					}
+				}
+				if got != want {
+					t.Errorf("%s: said %d, want %d (0 silent, 1 sure, 2 maybe)", family, got, want)
+				}
+				h.wantReach(family, g[0], g[1], want == silent || want == maybe && tt.passes, "through the rules")
+			}
+			if !strings.Contains(warnings, tt.words) {
+				t.Errorf("no %q in what is said", tt.words)
+			}
+			if t.Failed() {
+				t.Logf("warnings:\n%s", warnings)
+			}
+		})
+	}
+}
+
+// forget empties the guests' neighbour tables, so that whoever is spoken to is
+// asked for again.
+func (h *fwHost) forget(family Family, guests []fwGuest) {
+	h.Helper()
+	for _, g := range guests {
+		h.enter(g.ns)
+		h.tool("", "ip", map[Family]string{IPv4: "-4", IPv6: "-6"}[family], "neigh", "flush", "dev", "eth1")
+	}
+	h.enter(h.ns)
+}

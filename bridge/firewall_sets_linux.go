@@ -1,0 +1,263 @@
+package bridge
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Sets, maps and verdict maps of nf_tables. Their elements are read when a frame
+// comes to a rule that looks into them.
+
+// element is one of a set: for each field that is looked up an interval, and in
+// a verdict map what to do.
+type element struct {
+	fields  []interval
+	all     bool // stands for what is in no other: "*"
+	verdict verdict
+	target  string
+}
+
+// nftSets reads each set once.
+type nftSets struct {
+	reader *nftReader
+	kinds  map[nftChain]setKind // nil: not read
+	have   map[nftChain][]element
+}
+
+type setKind struct {
+	intervals bool
+	keyLen    int // bytes
+}
+
+// elements returns those of a set whose keys have fields of some lengths.
+func (s *nftSets) elements(set nftChain, lengths []int) ([]element, error) {
+	if elems, ok := s.have[set]; ok {
+		return elems, nil
+	}
+	replies, err := s.reader.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, set.family,
+		nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_TABLE, nl.ZeroTerminated(set.table)),
+		nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_SET, nl.ZeroTerminated(set.name)))
+	if err != nil {
+		return nil, fmt.Errorf("list elements of %s: %w", set, err)
+	}
+	var raw []rawElement
+	for _, reply := range replies {
+		for _, elem := range eachAttribute(attributes(reply.attrs)[unix.NFTA_SET_ELEM_LIST_ELEMENTS]) {
+			raw = append(raw, readElement(elem))
+		}
+	}
+	if err := s.reader.count(len(raw)); err != nil {
+		return nil, err
+	}
+	elems := arrange(raw, s.kinds[set].intervals, lengths)
+	s.have[set] = elems
+	return elems, nil
+}
+
+// list reads what sets there are.
+func (s *nftSets) list() error {
+	if s.kinds != nil {
+		return nil
+	}
+	replies, err := s.reader.conn.request(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, unix.AF_UNSPEC)
+	if err != nil {
+		return fmt.Errorf("list sets: %w", err)
+	}
+	s.kinds, s.have = map[nftChain]setKind{}, map[nftChain][]element{}
+	for _, reply := range replies {
+		attrs := attributes(reply.attrs)
+		set := nftChain{reply.family, attrString(attrs[unix.NFTA_SET_TABLE]), attrString(attrs[unix.NFTA_SET_NAME])}
+		s.kinds[set] = setKind{
+			intervals: attrUint32(attrs[unix.NFTA_SET_FLAGS])&unix.NFT_SET_INTERVAL != 0,
+			keyLen:    int(attrUint32(attrs[unix.NFTA_SET_KEY_LEN])),
+		}
+	}
+	return nil
+}
+
+// rawElement is one as the kernel lists it.
+type rawElement struct {
+	element
+	key, end []byte
+	ends     bool // it is where an interval ends
+}
+
+// From linux/netfilter/nf_tables.h.
+const (
+	setElemKeyEnd   = 10 // NFTA_SET_ELEM_KEY_END
+	setElemCatchAll = 2  // NFT_SET_ELEM_CATCHALL
+)
+
+func readElement(data []byte) (e rawElement) {
+	attrs := attributes(data)
+	flags := attrUint32(attrs[unix.NFTA_SET_ELEM_FLAGS])
+	e.key = attributes(attrs[unix.NFTA_SET_ELEM_KEY])[unix.NFTA_DATA_VALUE]
+	e.end = attributes(attrs[setElemKeyEnd])[unix.NFTA_DATA_VALUE]
+	e.ends = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
+	e.all = flags&setElemCatchAll != 0
+	if v := attributes(attrs[unix.NFTA_SET_ELEM_DATA])[unix.NFTA_DATA_VERDICT]; v != nil {
+		parts := attributes(v)
+		e.verdict, e.target = decodeVerdict(&expr.Verdict{
+			Kind:  expr.VerdictKind(int32(attrUint32(parts[unix.NFTA_VERDICT_CODE]))),
+			Chain: attrString(parts[unix.NFTA_VERDICT_CHAIN]),
+		})
+	}
+	return e
+}
+
+// arrange makes intervals of the elements. In most sets with intervals where one
+// ends is an element of its own, the first that is no longer in it.
+func arrange(raw []rawElement, intervals bool, lengths []int) []element {
+	split := len(lengths) > 1
+	if intervals && !split {
+		slices.SortStableFunc(raw, func(a, b rawElement) int { return bytes.Compare(a.key, b.key) })
+	}
+	var out []element
+	for i, e := range raw {
+		switch {
+		case e.ends:
+			continue
+		case e.all:
+		case split:
+			e.fields = splitKey(e.key, e.end, lengths)
+		case intervals && e.end != nil:
+			e.fields = []interval{{e.key, e.end}}
+		case intervals:
+			last := bytes.Repeat([]byte{0xff}, len(e.key))
+			if i+1 < len(raw) {
+				last, _ = step(raw[i+1].key, -1)
+			}
+			e.fields = []interval{{e.key, last}}
+		default:
+			e.fields = []interval{only(e.key)}
+		}
+		out = append(out, e.element)
+	}
+	return out
+}
+
+// splitKey takes a key of several fields apart. Each begins at a multiple of
+// four bytes.
+func splitKey(key, end []byte, lengths []int) (fields []interval) {
+	if end == nil {
+		end = key
+	}
+	for _, n := range lengths {
+		if len(key) < n || len(end) < n {
+			return nil
+		}
+		fields = append(fields, interval{key[:n], end[:n]})
+		next := min((n+3)&^3, len(key), len(end))
+		key, end = key[next:], end[next:]
+	}
+	return fields
+}
+
+// inSet is a lookup: as a condition whether what was loaded is in a set, and in
+// a verdict map what is to be done.
+type inSet struct {
+	loads []load
+	sets  *nftSets
+	set   nftChain
+}
+
+var (
+	_ test     = (*inSet)(nil)
+	_ branches = (*inSet)(nil)
+)
+
+// each yields what may be met, and how sure that is.
+func (s *inSet) each(f bridgedFrame) (met []branch, err error) {
+	if err := s.sets.list(); err != nil {
+		return nil, err
+	}
+	var lengths []int
+	var values []value
+	left := s.sets.kinds[s.set].keyLen
+	for _, l := range s.loads {
+		if left <= 0 {
+			break // what an earlier match has left in the next register
+		}
+		lengths, values = append(lengths, l.n), append(values, l.of(f))
+		left -= (l.n + 3) &^ 3
+	}
+	elems, err := s.sets.elements(s.set, lengths)
+	if err != nil {
+		return nil, err
+	}
+	most := no
+	var rest *element
+	for i, e := range elems {
+		if e.all {
+			rest = &elems[i]
+			continue
+		}
+		a := yes
+		for i, v := range values {
+			if i >= len(e.fields) {
+				a = min(a, unclear)
+				break
+			}
+			a = min(a, v.in(e.fields[i]))
+		}
+		if most = max(most, a); a != no {
+			met = append(met, branch{a, e.verdict, e.target})
+		}
+		if a == yes {
+			return met[len(met)-1:], nil
+		}
+	}
+	if rest != nil {
+		a := yes
+		if most != no {
+			a = most
+		}
+		met = append(met, branch{a, rest.verdict, rest.target})
+	}
+	return met, nil
+}
+
+func (s *inSet) of(f bridgedFrame) ([]branch, error) { return s.each(f) }
+
+func (s *inSet) meets(f bridgedFrame) (answer, error) {
+	met, err := s.each(f)
+	a := no
+	for _, b := range met {
+		a = max(a, b.answer)
+	}
+	return a, err
+}
+
+func (d *decoder) lookup(e *expr.Lookup) {
+	s := &inSet{sets: d.sets, set: nftChain{d.family, d.table, e.SetName}}
+	var words []string
+	for at := slot(e.SourceRegister); at >= 0 && at < len(d.regs) && d.regs[at] != nil; {
+		l := d.regs[at]
+		s.loads = append(s.loads, l.load)
+		words = append(words, l.word)
+		at += max(1, (l.n+3)/4)
+	}
+	name := "@" + e.SetName
+	if strings.HasPrefix(name, "@__") {
+		name = "{...}"
+	}
+	word := strings.Join(words, " . ")
+	switch {
+	case len(s.loads) == 0 || d.sets == nil:
+		d.require(condition{}, word, notWord(e.Invert)+name)
+	case !e.IsDestRegSet:
+		d.require(condition{test: s, not: e.Invert}, word, notWord(e.Invert)+name)
+	case e.DestRegister == unix.NFT_REG_VERDICT:
+		d.branch = s
+		d.words = append(d.words, word, "vmap", name)
+	default:
+		d.require(condition{test: s}, word, "map", name)
+		d.put(e.DestRegister, nil)
+	}
+}
