@@ -40,6 +40,9 @@ func List(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) 
 		}
 		list = append(list, a)
 	}
+	if err := markCut(ctx, k, list); err != nil {
+		return nil, err
+	}
 	inside, err := listInside(k, hostNS, g)
 	if err != nil {
 		return nil, err
@@ -69,6 +72,60 @@ func hide(list []Attachment) {
 			}
 		}
 	}
+}
+
+// markCut says of each attachment to a bridge of the kernel's what of the host's
+// firewall cuts it off.
+func markCut(ctx context.Context, k kernel, list []Attachment) error {
+	var queries []bridge.Query
+	var at []int
+	links := map[string]*rtnl.Link{}
+	for i, a := range list {
+		if a.Host.Kind != string(KindBridge) || a.Host.Name == "" || a.State != Complete {
+			continue
+		}
+		l, ok := links[a.Host.Name]
+		if !ok {
+			var err error
+			if l, err = k.LinkByName(a.Host.Name); unlessNotFound(err) != nil {
+				return explain("find", a.Host.Name, err)
+			}
+			links[a.Host.Name] = l
+		}
+		if l == nil {
+			continue // deleted while we looked
+		}
+		q := bridge.Query{Bridge: l.Name, Port: a.Host.Port, CallsIPv4: l.NFCallIPv4, CallsIPv6: l.NFCallIPv6}
+		for _, p := range a.Interface.Addresses {
+			family := bridge.IPv4
+			if p.Addr().Is6() {
+				family = bridge.IPv6
+			}
+			if q.Addresses = append(q.Addresses, p); !slices.Contains(q.Families, family) {
+				q.Families = append(q.Families, family)
+			}
+		}
+		queries, at = append(queries, q), append(at, i)
+	}
+	if queries == nil {
+		return nil
+	}
+	// A list is right without it: a firewall that cannot be read cuts nobody.
+	return k.Run(func() error {
+		all, err := bridge.ObserveFirewalls(ctx, queries)
+		if err != nil {
+			return context.Cause(ctx)
+		}
+		for i, fw := range all {
+			q := queries[i]
+			port := q.Port
+			if isOurs(links[q.Bridge]) {
+				port = ""
+			}
+			list[at[i]].Cut = fw.Cut(q.Bridge, port)
+		}
+		return nil
+	})
 }
 
 // ourEnds returns the host's ends of our pairs; of those to g, if not nil. A

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -103,7 +104,7 @@ func TestNoDockerUser(t *testing.T) {
 // Where nothing drops, nothing is added.
 func TestNothingDrops(t *testing.T) {
 	for name, prepare := range map[string]string{
-		"policy accept":            "iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT",
+		"policy accept":            "for t in iptables ip6tables; do $t -F FORWARD; $t -F DOCKER-USER; $t -X DOCKER-USER; $t -P FORWARD ACCEPT; done",
 		"bridged frames not shown": "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables; echo 0 > /proc/sys/net/bridge/bridge-nf-call-ip6tables",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,6 +121,84 @@ func TestNothingDrops(t *testing.T) {
 			check("after detach")
 		})
 	}
+}
+
+// Docker sets the policy to DROP whenever it likes, for IPv6 when it makes its
+// first network with it: where it has its chain, our rule is there before.
+func TestDropsLater(t *testing.T) {
+	m := newMachine(t)
+	m.check(m.Host.Run("sh", "-ec", "for t in iptables ip6tables; do $t -P FORWARD ACCEPT; done").Err())
+	a, b := m.guest(), m.guest()
+	check := m.unchanged(a, b)
+	m.quiet("br1", a.Word, "10.0.0.1/24,fd00:1::1/64")
+	m.quiet("br1", b.Word, "10.0.0.2/24,fd00:1::2/64")
+	m.rules(1, 1)
+	m.check(m.Host.Run("sh", "-ec", "for t in iptables ip6tables; do $t -P FORWARD DROP; done").Err())
+	m.reaches(a, "10.0.0.2")
+	m.reaches(a, "fd00:1::2")
+	m.check(m.Host.Run("sh", "-ec", "for t in iptables ip6tables; do $t -P FORWARD ACCEPT; done").Err())
+	m.quiet("detach", a.Word)
+	m.quiet("detach", b.Word)
+	check("after detach")
+}
+
+// Somebody puts a drop in front of our rule: the same line mends it, list says
+// that packets are cut, and detach takes away each rule of ours.
+func TestDropInFront(t *testing.T) {
+	for _, chain := range []string{"DOCKER-USER", "FORWARD"} {
+		t.Run(chain, func(t *testing.T) {
+			m := newMachine(t)
+			a, b := m.guest(), m.guest()
+			check := m.unchanged(a, b)
+			m.quiet("br1", a.Word, "10.0.0.1/24")
+			m.quiet("br1", b.Word, "10.0.0.2/24")
+			m.reaches(a, "10.0.0.2")
+			m.do("iptables -I " + chain + " -j DROP")
+			m.cut(a, "10.0.0.2")
+			for _, l := range m.list() {
+				m.says("list", strings.Join(l.Cut, "\n"), "IPv4", "drop")
+			}
+			if r := m.attach("br1", a.Word, "10.0.0.1/24"); !*r.Changed {
+				t.Error("the same line changed nothing")
+			}
+			m.reaches(a, "10.0.0.2")
+			for _, l := range m.list() {
+				if l.Cut != nil {
+					t.Errorf("list still says %q", l.Cut)
+				}
+			}
+			if r := m.attach("br1", a.Word, "10.0.0.1/24"); *r.Changed {
+				t.Errorf("once more changed something: %q", r.Steps)
+			}
+			m.do("iptables -D " + chain + " -j DROP")
+			m.quiet("detach", a.Word)
+			m.quiet("detach", b.Word)
+			check("after detach")
+		})
+	}
+}
+
+// A bridge can have its frames go through iptables where the sysctl does not.
+func TestBridgeCallsIptables(t *testing.T) {
+	m := newMachine(t)
+	m.check(m.Host.Run("sh", "-ec", "for c in iptables ip6tables; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-$c; done").Err())
+	m.do("ip link add lan type bridge nf_call_iptables 1 nf_call_ip6tables 1")
+	m.do("ip link set lan up")
+	x := m.guest()
+	byHand(m, x, "lan", "px", "10.0.0.3/24")
+	if !host.Poll(10*time.Second, func() bool { return strings.Contains(m.do("ip link show lan"), "state UP") }) {
+		t.Fatal("lan has no carrier")
+	}
+	a, b := m.guest(), m.guest()
+	check := m.unchanged(a, b, x)
+	m.quiet("lan", a.Word, "10.0.0.1/24,fd00:1::1/64")
+	m.quiet("lan", b.Word, "10.0.0.2/24,fd00:1::2/64")
+	m.rules(4, 4)
+	m.reaches(a, "10.0.0.2")
+	m.reaches(a, "fd00:1::2")
+	m.quiet("detach", a.Word)
+	m.quiet("detach", b.Word)
+	check("after detach")
 }
 
 // The older backend of iptables, where it is installed.

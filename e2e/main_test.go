@@ -307,7 +307,8 @@ type (
 			Port string `json:"port"`
 			VLAN any    `json:"vlan"`
 		} `json:"host"`
-		State   string `json:"state"`
+		State   string   `json:"state"`
+		Cut     []string `json:"cut"`
 		Shaping *struct {
 			RateIn  string `json:"rate_in"`
 			RateOut string `json:"rate_out"`

@@ -181,7 +181,15 @@ func (o *output) list(all []attach.Attachment) error {
 		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, a := range all {
+		for _, why := range a.Cut {
+			o.say("warning: %s of %s is cut off: %s", a.Interface.Name, a.Guest.Word(), why)
+		}
+	}
+	return nil
 }
 
 // note is what is wrong with an attachment that is complete; "": nothing.
