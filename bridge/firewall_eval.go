@@ -207,23 +207,25 @@ func judge(chain string, policy verdict, w walker, frames []bridgedFrame) (j jud
 	return j, nil
 }
 
-// wayBack reports whether what drops is a check of the way back to the source.
-func (j judgement) wayBack() bool {
-	return strings.Contains(j.by, "fib ") || strings.Contains(j.by, "-m rpfilter")
+// asksWayBack reports whether a rule checks the way back to the source.
+func asksWayBack(rule string) bool {
+	return strings.Contains(rule, "fib saddr") || strings.Contains(rule, "-m rpfilter")
 }
 
-// block says what of a chain stops frames, or nil.
-func (j judgement) block(chain, remedy string) []Block {
+// block says what of a chain stops frames, if anything does, and what would open
+// it.
+func (j judgement) block(chain string, remedy func(rule string) string) []Block {
 	switch {
 	case j.drops && !j.perhaps:
-		return []Block{{Chain: chain, Rule: j.by, Sure: true, Remedy: remedy}}
+		return []Block{{Chain: chain, Rule: j.by, Sure: true, Remedy: remedy(j.by)}}
 	case j.drops:
 		j.doubtful = append(j.doubtful, j.by)
 	}
 	if len(j.doubtful) == 0 {
 		return nil
 	}
-	return []Block{{Chain: chain, Rule: j.doubtful[0], More: len(j.doubtful) - 1, Remedy: remedy}}
+	first := j.doubtful[0]
+	return []Block{{Chain: chain, Rule: first, More: len(j.doubtful) - 1, Remedy: remedy(first)}}
 }
 
 // filterTable is iptables' table "filter" of one family and backend.
@@ -283,7 +285,7 @@ func (t filterTable) path(frames ...bridgedFrame) (p Path, docker bool, err erro
 	j, err := t.judge(w, frames)
 	j.drops = false
 	open := Rule{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: f.bridge}
-	p.Blocks = j.block(t.name(f.family, forwardChain), open.InsertCommand())
+	p.Blocks = j.block(t.name(f.family, forwardChain), func(string) string { return open.InsertCommand() })
 	return p, docker, err
 }
 

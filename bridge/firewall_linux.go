@@ -429,9 +429,11 @@ func (l *legacyReader) observe(ctx context.Context, s subject, fw *Firewall) err
 			if err != nil {
 				return err
 			}
-			remedy := s.remedy(toolOr(s.family, Legacy), name, at)
-			if j.wayBack() && s.route() != "" {
-				remedy = s.route()
+			remedy := func(rule string) string {
+				if asksWayBack(rule) && s.route() != "" {
+					return s.route()
+				}
+				return s.remedy(toolOr(s.family, Legacy), name, at)
 			}
 			blocks = append(blocks, j.block(chainName(s.family, Legacy, name, chain), remedy)...)
 		}

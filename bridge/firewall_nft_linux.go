@@ -435,22 +435,24 @@ func (r *nftReader) elsewhere(s subject) (blocks []Block, err error) {
 		if err != nil {
 			return nil, err
 		}
-		blocks = append(blocks, j.block(c.String(), r.remedy(c, s, j))...)
+		blocks = append(blocks, j.block(c.String(), func(rule string) string { return r.remedy(c, s, rule) })...)
 	}
 	return blocks, nil
 }
 
-// remedy is what a person types to let the frames pass a chain.
-func (r *nftReader) remedy(c nftBase, s subject, j judgement) string {
+// remedy is what a person does to let the frames pass a rule of a chain.
+func (r *nftReader) remedy(c nftBase, s subject, rule string) string {
 	at := hooks[c.number]
-	if j.wayBack() && s.route() != "" {
-		return s.route()
-	}
+	firewalld, wayBack := c.table == "firewalld", asksWayBack(rule)
 	switch {
+	case wayBack && s.route() != "":
+		return s.route()
+	case wayBack && firewalld: // no zone changes it
+		return "IPv6_rpfilter=no in /etc/firewalld/firewalld.conf"
+	case firewalld:
+		return "firewall-cmd --zone=trusted --add-interface=" + shell.Quote(s.bridge)
 	case c.iptables(s.family):
 		return s.remedy(toolOr(s.family, NFT), c.table, at)
-	case c.table == "firewalld" && !j.wayBack(): // which no zone changes
-		return "firewall-cmd --zone=trusted --add-interface=" + shell.Quote(s.bridge)
 	}
 	in, out := "iifname", "oifname"
 	if c.family == unix.NFPROTO_BRIDGE {

@@ -4,10 +4,14 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/nftables"
 )
 
 // What a look at a firewall says of the frames of one family.
@@ -209,4 +213,118 @@ func (h *fwHost) forget(family Family, guests []fwGuest) {
 		h.tool("", "ip", map[Family]string{IPv4: "-4", IPv6: "-6"}[family], "neigh", "flush", "dev", "eth1")
 	}
 	h.enter(h.ns)
+}
+
+// TestFirewallLiveFirewalld: the rules of firewalld 1.3 with its defaults, where
+// the bridge brzone is in the zone "trusted", and brtest is in none.
+func TestFirewallLiveFirewalld(t *testing.T) {
+	rules, err := os.ReadFile("testdata/firewalld.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		zone = "firewall-cmd --zone=trusted --add-interface=brtest"
+		way  = "ip -6 route add fd99::/64 dev "
+	)
+	for _, tt := range []struct {
+		bridge    string
+		route     bool
+		four, six bool // passes
+		words     []string
+		addresses bool
+	}{
+		{"brtest", false, false, false, []string{zone, way + "brtest"}, true},
+		{"brtest", true, false, false, []string{zone}, true},
+		{"brzone", false, true, false, []string{way + "brzone"}, true},
+		{"brzone", true, true, true, nil, true},
+		{"brzone", false, true, false, []string{"IPv6_rpfilter=no"}, false},
+	} {
+		t.Run(fmt.Sprintf("%s, route %v, addresses %v", tt.bridge, tt.route, tt.addresses), func(t *testing.T) {
+			h := newFWHost(t)
+			h.needNFT()
+			g := h.bridge(tt.bridge, 2)
+			for _, family := range families {
+				h.wantReach(family, g[0], g[1], true, "before there are rules")
+				h.forget(family, g)
+			}
+			h.tool(string(rules), "nft", "-f", "-")
+			if tt.route {
+				h.tool("", "ip", "-6", "route", "add", "fd99::/64", "dev", tt.bridge)
+			}
+			q := guestQuery(tt.bridge)
+			if !tt.addresses {
+				q.Addresses = nil
+			}
+			fw, err := ObserveFirewall(context.Background(), q)
+			h.check(err)
+			h.wantReach(IPv4, g[0], g[1], tt.four, "through firewalld")
+			h.wantReach(IPv6, g[0], g[1], tt.six, "through firewalld")
+			said := strings.Join(fw.Warnings(tt.bridge), "\n")
+			for _, word := range tt.words {
+				if !strings.Contains(said, word) {
+					t.Errorf("no %q in:\n%s", word, said)
+				}
+			}
+			if tt.words == nil && said != "" {
+				t.Errorf("said of what passes:\n%s", said)
+			}
+			if cut := fw.Cut(tt.bridge, ""); (cut == nil) != (tt.four && (tt.six || !tt.addresses)) {
+				t.Errorf("cut: %q", cut)
+			}
+		})
+	}
+}
+
+// TestFirewallLiveRestless: rules that change without pause are read all the same.
+func TestFirewallLiveRestless(t *testing.T) {
+	h := newFWHost(t)
+	h.load(IPv4, NFT, docker28)
+	conn, err := nftables.New(nftables.WithNetNSFd(int(h.ns)))
+	h.check(err)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: fmt.Sprint("churn", i%2)})
+			if i%2 == 1 {
+				conn.DelTable(table)
+			}
+			conn.Flush()
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	fw := h.observe("brtest")
+	if p := fw.Paths[0]; !p.Drops || p.Chain != "DOCKER-USER" {
+		t.Errorf("path %+v", p)
+	}
+	if said := strings.Join(fw.Warnings("brtest"), "\n"); fw.Restless != strings.Contains(said, "changed all the time") {
+		t.Errorf("restless: %v, and said: %q", fw.Restless, said)
+	}
+}
+
+// BenchmarkFirewallMany follows a frame through thousands of rules that all are
+// asked, as a node of Kubernetes may have.
+func BenchmarkFirewallMany(b *testing.B) {
+	for _, n := range []int{1000, 20_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			h := newFWHost(b)
+			text := "table ip fw { chain c { type filter hook forward priority 0;\n"
+			for i := range n {
+				text += fmt.Sprintf("ip daddr 172.%d.%d.1 tcp dport 80 ct state new drop\n", i/250+16, i%250)
+			}
+			h.nft(text + "}\n}\n")
+			for b.Loop() {
+				fw, err := ObserveFirewall(context.Background(), guestQuery("brtest"))
+				h.check(err)
+				if said := fw.Warnings("brtest"); said != nil {
+					b.Fatalf("said of others' addresses: %q", said)
+				}
+			}
+		})
+	}
 }
