@@ -173,8 +173,8 @@ type Block struct {
 // Needed returns the rules that are missing for frames to pass between all
 // ports of the bridge, or, with a port, between that port and the others. It
 // returns none where nothing drops, and none for a bridge that is Docker's. In
-// DOCKER-USER a rule is needed at once: Docker sets FORWARD to DROP whenever it
-// comes to think of it, for IPv6 when it makes its first network with it.
+// DOCKER-USER a rule is needed even if nothing drops yet: Docker may set the policy
+// of FORWARD to DROP later. For IPv6 it does so with its first IPv6 network.
 func (f Firewall) Needed(bridge, port string) []Rule {
 	if f.DockerOwned {
 		return nil
@@ -279,10 +279,10 @@ func (f Firewall) Warnings(bridge string) []string {
 		}
 	}
 	if f.Restless {
-		out = append(out, "the host's firewall changed all the time while it was read: what is said of it may be wrong")
+		out = append(out, "the host's firewall kept changing while it was read: what is said of it may be out of date")
 	}
 	for _, name := range f.Unseen {
-		out = append(out, fmt.Sprintf("%s is in use, whose rules are not looked at: they may drop frames bridged within %s", name, bridge))
+		out = append(out, fmt.Sprintf("%s is in use, and its rules cannot be read: they may drop frames bridged within %s", name, bridge))
 	}
 	return out
 }

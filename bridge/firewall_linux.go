@@ -217,6 +217,21 @@ func (s subject) frames(at hook, ports bool) (out []bridgedFrame) {
 	return out
 }
 
+// through returns those that a chain of single devices sees: what our port takes
+// in or gives out.
+func (s subject) through(at hook, devices []string) []bridgedFrame {
+	covers := func(name string) bool {
+		return slices.ContainsFunc(devices, func(d string) bool {
+			prefix, many := strings.CutSuffix(d, "*")
+			return d == name || many && strings.HasPrefix(name, prefix)
+		})
+	}
+	if s.Port == "" || !covers(s.Port) {
+		return nil
+	}
+	return slices.DeleteFunc(s.frames(at, true), func(f bridgedFrame) bool { return f.to != (at == postRouting) })
+}
+
 // isPort tells whether a link is a port of the bridge. What cannot be looked up
 // may be one.
 func (s subject) isPort(name string) bool {

@@ -25,8 +25,8 @@ import (
 // generation number, the error number, and each expression that the library
 // does not know, and take several times as long.
 
-// patience bounds how long is read anew because somebody wrote meanwhile. A host
-// that never rests is then taken as it was seen, and that is said.
+// patience bounds how long the rules are read again because another program keeps
+// changing them. After that the last reading counts, with a warning.
 const patience = 3 * time.Second
 
 // readNFT calls read until nobody wrote meanwhile: rules come chain by chain,
@@ -59,7 +59,7 @@ func readNFT(ctx context.Context, read func(*nftReader) error) (present, still b
 		if before == after {
 			return true, true, readErr
 		}
-		// What went while it was being read is an error of that moment.
+		// A chain that was deleted in between is an error of that moment alone.
 		if readErr == nil && time.Now().After(end) {
 			return true, false, nil
 		}
@@ -239,6 +239,7 @@ var nftFamilies = map[uint8]string{
 	unix.NFPROTO_IPV6:   "ip6",
 	unix.NFPROTO_INET:   "inet",
 	unix.NFPROTO_BRIDGE: "bridge",
+	unix.NFPROTO_NETDEV: "netdev",
 }
 
 // String names the chain as nft does: "nft inet firewalld filter_FORWARD".
@@ -252,8 +253,9 @@ type nftBase struct {
 	base     bool // it is called by a hook
 	number   int  // of the hook, NF_INET_*
 	priority int32
-	kind     string  // filter, nat, route
-	policy   verdict // of a base chain
+	kind     string   // filter, nat, route
+	policy   verdict  // of a base chain
+	devices  []string // of which it is asked alone; "eth*": of all that begin so
 }
 
 // forward reports whether it is a filter on the forward hook.
@@ -283,6 +285,7 @@ func (c *nftConn) chains() ([]nftBase, error) {
 			b.base = true
 			b.number = int(attrUint32(where[unix.NFTA_HOOK_HOOKNUM]))
 			b.priority = int32(attrUint32(where[unix.NFTA_HOOK_PRIORITY]))
+			b.devices = hookDevices(where)
 		}
 		if policy := attrs[unix.NFTA_CHAIN_POLICY]; policy != nil && attrUint32(policy) == 0 { // NF_DROP
 			b.policy = drops
@@ -290,6 +293,44 @@ func (c *nftConn) chains() ([]nftBase, error) {
 		out = append(out, b)
 	}
 	return out, nil
+}
+
+// From linux/netfilter/nf_tables.h and linux/netfilter.h.
+const (
+	hookDevs      = 4 // NFTA_HOOK_DEVS, a list of
+	deviceName    = 1 // NFTA_DEVICE_NAME, or
+	devicePrefix  = 2 // NFTA_DEVICE_PREFIX
+	netdevIngress = 0 // NF_NETDEV_INGRESS
+	netdevEgress  = 1 // NF_NETDEV_EGRESS
+	netdevOfInet  = 5 // NF_INET_INGRESS
+)
+
+func hookDevices(hook [16][]byte) (names []string) {
+	if one := hook[unix.NFTA_HOOK_DEV]; one != nil {
+		names = append(names, attrString(one))
+	}
+	for kind, name := range eachAttribute(hook[hookDevs]) {
+		switch kind {
+		case deviceName:
+			names = append(names, attrString(name))
+		case devicePrefix:
+			names = append(names, attrString(name)+"*")
+		}
+	}
+	return names
+}
+
+// device tells which way a chain sees frames if it is asked of single devices:
+// those that come in, or those that go out.
+func (b nftBase) device() (at hook, ok bool) {
+	switch {
+	case !b.base:
+	case b.family == unix.NFPROTO_NETDEV && b.number == netdevIngress, b.family == unix.NFPROTO_INET && b.number == netdevOfInet:
+		return preRouting, true
+	case b.family == unix.NFPROTO_NETDEV && b.number == netdevEgress:
+		return postRouting, true
+	}
+	return 0, false
 }
 
 // dormant returns the tables that the kernel does not ask (nft(8), "flags
@@ -310,7 +351,7 @@ func (c *nftConn) dormant() (map[nftChain]bool, error) {
 }
 
 // maxRead bounds how many rules and elements of sets are read.
-const maxRead = 100_000
+const maxRead = 50_000
 
 // nftReader reads rules chain by chain, each once, and of them only those a frame
 // comes to: a host may have thousands in chains that speak of other interfaces.
@@ -410,18 +451,23 @@ func (b nftBase) iptables(family Family) bool {
 // ports as its interfaces.
 func (r *nftReader) elsewhere(s subject) (blocks []Block, err error) {
 	chains := slices.DeleteFunc(slices.Clone(r.chains), func(c nftBase) bool {
+		_, single := c.device()
 		_, on := hooks[c.number]
-		sees := c.family == unix.NFPROTO_BRIDGE || s.filtered && (c.family == s.family.nfproto() || c.family == unix.NFPROTO_INET)
+		on = on && c.base && (c.family == unix.NFPROTO_BRIDGE || s.filtered && (c.family == s.family.nfproto() || c.family == unix.NFPROTO_INET))
 		// iptables lets no rule of its nat drop.
 		translates := c.kind == "nat" && c.iptables(s.family)
-		return !c.base || !on || !sees || translates || c.isForward(s.family) || r.asleep[nftChain{family: c.family, table: c.table}]
+		return !single && !on || translates || c.isForward(s.family) || r.asleep[nftChain{family: c.family, table: c.table}]
 	})
 	slices.SortStableFunc(chains, func(a, b nftBase) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.priority, b.priority))
 	})
 	marked := false
 	for _, c := range chains {
+		at, single := c.device()
 		frames := s.frames(hooks[c.number], c.family == unix.NFPROTO_BRIDGE)
+		if single {
+			frames = s.through(at, c.devices)
+		}
 		const conntrack = -200 // NF_IP_PRI_CONNTRACK
 		for i := range frames {
 			frames[i].early = c.number == unix.NF_INET_PRE_ROUTING && c.priority < conntrack

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -179,6 +180,86 @@ func TestFirewallVerdict(t *testing.T) {
 	}
 }
 
+// TestFirewallAddressed asks about the frames of a guest whose address is known:
+// what drops them, what may, and what a rule says that cannot be judged.
+func TestFirewallAddressed(t *testing.T) {
+	from := bridgedFrame{family: IPv4, bridge: "brtest", port: "v1", own: netip.MustParsePrefix("10.0.0.2/24")}
+	to := from
+	to.to = true
+	for _, tt := range []struct {
+		rule     string
+		drops    bool
+		doubtful bool
+	}{
+		{"-s 10.0.0.0/8 -j DROP", true, false},
+		{"-s 10.0.0.2/32 -j DROP", true, true},
+		{"-d 10.0.0.3/32 -j DROP", false, true},
+		{"-d 10.0.1.3/32 -j DROP", false, false},
+		{"! -s 10.0.0.0/24 -j DROP", false, false},
+		{"-s 10.0.0.0/24 ! -d 10.0.0.0/24 -j DROP", false, false},
+		{"-p tcp -m tcp --dport 22 -j DROP", false, true},
+		{"-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", false, true},
+		{"-s 192.168.0.0/16 -p tcp -m tcp --dport 22 -j DROP", false, false},
+		{"-m set --match-set bad src -j DROP", false, true},
+		{"-i eth0 -m set --match-set bad src -j DROP", false, false},
+		{"-m conntrack --ctstate INVALID -j DROP", false, false},
+		{"-m conntrack --ctstate NEW -j DROP", true, false},
+		{"-m state --state RELATED,ESTABLISHED -j DROP", false, false},
+		{"-m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP", true, false},
+		{"-m mark --mark 0x1/0x1 -j DROP", false, false},
+		{"-m mark ! --mark 0x1/0x1 -j DROP", true, false},
+		{"-m limit --limit 5/min --limit-burst 3 -j DROP", false, true},
+		{"-m physdev --physdev-in v1 -j DROP", true, false},
+		{"-m physdev --physdev-out v+ -j DROP", true, true},
+		{"-m physdev --physdev-in w1 -j DROP", false, true},
+		{"-m owner --uid-owner 0 -j DROP", false, true},
+		{"-j NFQUEUE --queue-num 0", false, true},
+	} {
+		table := parseSave("-P FORWARD ACCEPT\n-A FORWARD " + tt.rule)
+		j, err := table.judge(walker{}, []bridgedFrame{from, to})
+		if err != nil || j.drops != tt.drops || (j.doubtful != nil) != tt.doubtful {
+			t.Errorf("drops %v, may drop %q, %v; want %v, %v, of %s", j.drops, j.doubtful, err, tt.drops, tt.doubtful, tt.rule)
+		}
+	}
+}
+
+// TestFirewallReached: a rule of ours that a drop stands in front of is of no
+// use, and what is accepted first need not come to it.
+func TestFirewallReached(t *testing.T) {
+	const ours = "-i brtest -o brtest -m physdev --physdev-is-bridged -m comment --comment \"gopipework brtest\" -j ACCEPT\n"
+	user := "-P FORWARD DROP\n-N DOCKER-USER\n"
+	for _, tt := range []struct {
+		name, text string
+		late       bool
+		chain      string // where an accept is missing; "" nowhere
+	}{
+		{"first", user + "-A FORWARD -j DOCKER-USER\n-A DOCKER-USER " + ours, false, ""},
+		{"a drop in front", user + "-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j DROP\n-A DOCKER-USER " + ours, true, "DOCKER-USER"},
+		{"a drop in front, of others", user + "-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -i eth0 -j DROP\n-A DOCKER-USER " + ours, false, ""},
+		{"a return in front", user + "-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j RETURN\n-A DOCKER-USER " + ours, true, "DOCKER-USER"},
+		{"a drop in front of the chain", user + "-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER " + ours, true, "FORWARD"},
+		{"in a chain that nothing calls", user + "-A DOCKER-USER " + ours, true, "FORWARD"},
+		{"put first again", user + "-A FORWARD -j DOCKER-USER\n-A DOCKER-USER " + ours + "-A DOCKER-USER -j DROP\n-A DOCKER-USER " + ours, false, ""},
+	} {
+		f := bridgedFrame{family: IPv4, bridge: "brtest"}
+		p, _, err := parseSave(tt.text).path(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Filtered = true
+		if (p.Late != nil) != tt.late {
+			t.Errorf("%s: late %v, want %v", tt.name, p.Late, tt.late)
+		}
+		chain := ""
+		for _, r := range (Firewall{Paths: []Path{p}}).Needed("brtest", "") {
+			chain = r.Chain
+		}
+		if chain != tt.chain {
+			t.Errorf("%s: needed in %q, want %q", tt.name, chain, tt.chain)
+		}
+	}
+}
+
 func TestFirewallRuleCommands(t *testing.T) {
 	for _, tt := range []struct {
 		rule           Rule
@@ -350,6 +431,10 @@ func TestFirewallWarnings(t *testing.T) {
 		}}, []string{
 			"nft inet firewalld filter_FORWARD drops IPv4 and IPv6 frames bridged within br0 (reject), and an accept elsewhere cannot undo that; to let them pass: firewall-cmd --zone=trusted --add-interface=br0",
 			"nft ip x y may drop some IPv4 frames bridged within br0 (th dport 25 drop; and 2 more rules)",
+		}},
+		{"not still, and not all", Firewall{Restless: true, Unseen: []string{"ebtables-legacy"}}, []string{
+			"the host's firewall kept changing while it was read: what is said of it may be out of date",
+			"ebtables-legacy is in use, and its rules cannot be read: they may drop frames bridged within br0",
 		}},
 		{"unread", Firewall{Paths: []Path{{Family: IPv6, Backend: Legacy, Filtered: true, Unread: "no program"}}}, []string{
 			"the legacy rules of ip6tables could not be read, and may drop frames bridged within br0: no program",
