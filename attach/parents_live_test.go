@@ -44,16 +44,16 @@ func TestParents(t *testing.T) {
 			}
 			holds := func(r Result, err error) {
 				t.Helper()
-				if fault.CodeOf(err) == fault.Unsupported && c.code != fault.Unsupported && !testhost.Required(c.needs) {
-					t.Skip(err)
+				if fault.CodeOf(err) == fault.Unsupported && c.code != fault.Unsupported {
+					testhost.Lacking(t, c.needs, err.Error())
 				}
 				said := strings.Join(r.Warnings, "\n")
 				if err != nil {
 					said = errorText(err)
 				}
 				if err == nil && c.code != "" || err != nil && fault.CodeOf(err) != c.code || !strings.Contains(said, c.says) || c.says == "" && said != "" {
-					if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(c.needs) {
-						t.Skip(err)
+					if fault.CodeOf(err) == fault.Unsupported {
+						testhost.Lacking(t, c.needs, err.Error())
 					}
 					t.Errorf("%v, %q; want %q and %q", err, said, c.code, c.says)
 				}
@@ -74,8 +74,8 @@ func TestParents(t *testing.T) {
 			}
 			detachIfThere()
 			if _, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{}); err != nil {
-				if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(c.needs) {
-					t.Skip(err)
+				if fault.CodeOf(err) == fault.Unsupported {
+					testhost.Lacking(t, c.needs, err.Error())
 				}
 				t.Fatal(err)
 			}
