@@ -61,6 +61,9 @@ func Build(s Spec, f Facts) (Plan, error) {
 		}
 		b.plug.keep(b)
 		b.repair()
+		if err := b.clientAgain(); err != nil {
+			return Plan{}, err
+		}
 		b.ownReplies(false)
 		b.ownReplies(true)
 		b.verify()

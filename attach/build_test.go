@@ -370,6 +370,7 @@ var factChanges = map[string]func(*Facts){
 		f.Addrs[len(f.Addrs)-1].Flags = 0
 		f.Client = &hostclient.Running{Run: hostclient.Run{Ask: hostclient.Ask{Client: "udhcpc", Stays: true}}}
 	},
+	"unminded": func(f *Facts) { f.Unminded = true },
 	"clientless": func(f *Facts) {
 		f.NoClient = fault.New(fault.Unsupported, "run", "udhcpc", "this host does not have it").WithHint("install it")
 	},

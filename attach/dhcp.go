@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"reflect"
@@ -95,7 +96,7 @@ func (b *builder) dhcp() {
 	if b.From.Kind != FromDHCP {
 		return
 	}
-	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD})
+	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC})
 	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
 	}
@@ -110,7 +111,10 @@ func (b *builder) dhcpDiffers(differ differ) {
 	case asked && kept == nil:
 		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
 	case b.From.Kind == FromDHCP:
-		again := lease.NewAsk(b.From.DHCP, b.f.Guest.who(), kept.Ask.IfName, kept.Ask.Index)
+		again := dhcpAsk(b.From.DHCP, b.f.Guest, kept.Ask.IfName, kept.Ask.Index, b.MAC)
+		if b.From.DHCP.ClientID == nil && b.MAC == nil {
+			again.ClientID = kept.Ask.ClientID // a MAC address that is not asked for may be any
+		}
 		again.Broadcast, again.ACD = kept.Ask.Broadcast, kept.Ask.ACD
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", b.addressWord())
@@ -133,12 +137,23 @@ type getLease struct {
 	options   lease.Options
 	broadcast bool
 	acd       bool
+	mac       net.HardwareAddr // that is asked for; nil: any
+}
+
+// dhcpAsk is what a server is told. A client identifier on the line goes before
+// a MAC address there, and that before the guest's identity.
+func dhcpAsk(o lease.Options, g GuestInfo, inner string, index int, mac net.HardwareAddr) lease.Ask {
+	ask := lease.NewAsk(o, g.who(), inner, index)
+	if o.ClientID == nil && mac != nil {
+		return ask.ByMAC(mac)
+	}
+	return ask
 }
 
 func (s getLease) do(ctx context.Context, m *machine) error {
 	m.hostLock.release() // everything of the host's is in place: see await
 	g := m.guests[s.side]
-	ask := lease.NewAsk(s.options, g.who(), s.inner, s.index(m, s.inner))
+	ask := dhcpAsk(s.options, g.GuestInfo, s.inner, s.index(m, s.inner), s.mac)
 	ask.Broadcast, ask.ACD = s.broadcast, s.acd
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"net"
 
 	"github.com/gopipework/gopipework/internal/lease"
 )
@@ -16,7 +17,7 @@ const noAutoconf = "ipv6/conf/%s/autoconf"
 // dhcp6 plans for the address to come from a server.
 func (b *builder) dhcp6() {
 	if b.From.Kind == FromDHCP6 {
-		b.add(getLease6{place: b.place, inner: b.names.inner, options: b.From.DHCP})
+		b.add(getLease6{place: b.place, inner: b.names.inner, options: b.From.DHCP, mac: b.MAC})
 	}
 }
 
@@ -25,12 +26,16 @@ type getLease6 struct {
 	place
 	inner   string
 	options lease.Options
+	mac     net.HardwareAddr // that is asked for; nil: any
 }
 
 func (s getLease6) do(ctx context.Context, m *machine) error {
 	m.hostLock.release() // everything of the host's is in place: see await
 	g := m.guests[s.side]
 	ask := lease.NewAsk6(g.who(), s.inner, s.index(m, s.inner))
+	if s.mac != nil {
+		ask = ask.ByMAC(s.mac)
+	}
 	link := leaseLink{s.kernel(m), ask}
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()

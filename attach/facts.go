@@ -58,6 +58,7 @@ type Inside struct {
 
 	Lease    *lease.Kept         // that is kept for Inner; nil: none
 	Client   *hostclient.Running // of the host, that runs for Inner; nil: none
+	Unminded bool                // the client that is asked for was run for Inner, and the process that looked after it was killed
 	NoClient error               // why the client that is asked for cannot be run
 	Resolv   *resolvNote         // what was written into its resolv.conf, for any interface; nil: nothing
 	RA       bool                // Inner accepts router advertisements

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -74,7 +75,7 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	if err := p.remove(ctx, m, opt.tell); err != nil {
 		return p.result(m.warnings...), err
 	}
-	return p.result(append(m.warnings, WakeKeepers(ctx)...)...), nil
+	return p.result(append(m.warnings, WakeKeepers(ctx)...)...), explain("remove", "pid files of DHCP clients", hostclient.Sweep())
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"slices"
@@ -28,6 +29,11 @@ func MindClient(ctx context.Context, args []string, ready *os.File) error {
 // TellClient is what runs under the name ClientScript.
 func TellClient(args, env []string) error { return hostclient.Tell(args, env) }
 
+// clientRun is a client for an interface of the guest.
+func (g GuestInfo) clientRun(a hostclient.Ask, inner string, index int) hostclient.Run {
+	return hostclient.Run{Ask: a, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: g.who().Hostname(), IfName: inner, Index: index}
+}
+
 // clientOf returns the client that runs for an interface; nil: none.
 func clientOf(all []hostclient.Running, index int) *hostclient.Running {
 	if i := slices.IndexFunc(all, func(r hostclient.Running) bool { return r.Index == index }); i >= 0 {
@@ -44,11 +50,15 @@ func (b *builder) client() error {
 	if b.f.NoClient != nil {
 		return b.f.NoClient
 	}
-	b.add(runClient{place: b.place, inner: b.names.inner, ask: b.From.Ask})
+	run := runClient{place: b.place, inner: b.names.inner, ask: b.From.Ask}
+	if b.complete() {
+		run.known = b.f.Inner.Index
+	}
+	b.add(run)
 	if !b.From.Ask.Stays {
 		b.warn("%s is stopped when it has a lease, and nobody renews it: %s-f or dhcp keeps it", b.From.Ask.Client, b.From.Ask.Client)
 	}
-	if !b.upLate() {
+	if !b.upLate() && run.known == 0 {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
 	}
 	return nil
@@ -61,11 +71,22 @@ func (b *builder) clientDiffers(differ differ) {
 	switch {
 	case there != nil && (!asked || !there.Ask.Equal(b.From.Ask)):
 		differ("address", "by "+there.Ask.String(), b.addressWord())
+	case there == nil && asked && b.f.Unminded:
+		// clientAgain runs it
 	case there == nil && asked && b.From.Ask.Stays && b.f.Lease == nil:
 		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs))+" that no "+b.From.Ask.Client+" keeps", b.addressWord())
 	case there == nil && asked && (b.From.Ask.Stays || b.f.Lease != nil || !slices.ContainsFunc(b.f.Addrs, b.ownIPv4)):
 		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
 	}
+}
+
+// clientAgain plans to run a client once more that ended with the process that
+// looked after it.
+func (b *builder) clientAgain() error {
+	if b.f.Client == nil && b.f.Unminded {
+		return b.client()
+	}
+	return nil
 }
 
 func (b *builder) ownIPv4(a rtnl.Addr) bool {
@@ -77,6 +98,7 @@ type runClient struct {
 	place
 	inner string
 	ask   hostclient.Ask
+	known int // index of the interface, if no step makes it
 }
 
 func (s runClient) do(ctx context.Context, m *machine) error {
@@ -84,10 +106,7 @@ func (s runClient) do(ctx context.Context, m *machine) error {
 	g := m.guests[s.side]
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
-	warning, err := hostclient.Start(ctx, "/proc/self/exe", hostclient.Run{
-		Ask: s.ask, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: g.who().Hostname(),
-		IfName: s.inner, Index: s.index(m, s.inner),
-	}, g.Namespace)
+	warning, err := hostclient.Start(ctx, "/proc/self/exe", g.clientRun(s.ask, s.inner, s.at(m)), g.Namespace)
 	if err != nil {
 		return explain("run "+s.ask.Client+" for", s.inner, m.cause(ctx, err))
 	}
@@ -96,8 +115,10 @@ func (s runClient) do(ctx context.Context, m *machine) error {
 }
 
 func (s runClient) undo(_ context.Context, m *machine) error {
-	return endClient{s.place, s.inner, s.ask.Client, s.index(m, s.inner)}.end(m)
+	return endClient{s.place, s.inner, s.ask.Client, s.at(m)}.end(m)
 }
+
+func (s runClient) at(m *machine) int { return cmp.Or(s.known, s.index(m, s.inner)) }
 
 func (s runClient) left() string { return endClient{client: s.ask.Client, inner: s.inner}.left() }
 

@@ -95,3 +95,31 @@ func TestDHCPForgivesRenewal(t *testing.T) {
 	}
 	m.ok("detach", g.Word)
 }
+
+// A container that is made again, under the MAC address that the line chose, is
+// the same client to its server.
+func TestDHCPByMAC(t *testing.T) {
+	m := newMachine(t)
+	router := m.guest()
+	m.quiet("brtest", router.Word, "10.9.0.1/24")
+	ids := make(chan string, 100)
+	s := &server{}
+	m.answer(s, router, func(r *dhcpv4.DHCPv4) [][]byte {
+		if r.MessageType() == dhcpv4.MessageTypeDiscover {
+			ids <- string(r.Options.Get(dhcpv4.OptionClientIdentifier))
+		}
+		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, net.IP{10, 9, 0, 77}, time.Hour)}
+	})
+	id := func(words ...string) string {
+		g := m.guest()
+		line := append([]string{"brtest", g.Word}, words...)
+		m.quiet(line...)
+		m.quiet(line...)
+		m.quiet("detach", g.Word)
+		return <-ids
+	}
+	byMAC, again, plain, text := id("dhcp", "U:web"), id("dhcp", "U:web"), id("dhcp"), id("dhcp:client-id=x", "U:web")
+	if byMAC != again || byMAC[0] != 1 || len(byMAC) != 7 || plain == byMAC || text != "\x00x" {
+		t.Errorf("client identifiers %x, again %x; without a MAC address %x, with one on the line %x", byMAC, again, plain, text)
+	}
+}

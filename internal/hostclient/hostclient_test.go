@@ -152,3 +152,63 @@ func TestClaim(t *testing.T) {
 	}
 	f.Close()
 }
+
+// Names of different guests that make one name of a file get one each; reading a
+// pid file keeps nobody from locking it; what a killed process has left is known
+// again, and swept.
+func TestPIDFiles(t *testing.T) {
+	was := pidDir
+	pidDir = t.TempDir()
+	defer func() { pidDir = was }()
+	ask := Ask{Client: "udhcpc", Stays: true}
+	runs := []Run{
+		{Ask: ask, Guest: "web", PID: 1001, IfName: "lan0", Index: 2},
+		{Ask: ask, Guest: "web.lan0", PID: 1002, IfName: "eth1", Index: 2},
+		{Ask: ask, Guest: "web", PID: 1003, IfName: "lan0", Index: 2}, // of another engine
+	}
+	seen := map[string]bool{}
+	var held []*os.File
+	for _, r := range runs {
+		f, err := r.claim()
+		if err != nil {
+			t.Fatalf("%+v: %v", r, err)
+		}
+		if seen[f.Name()] {
+			t.Errorf("%s is claimed twice", f.Name())
+		}
+		seen[f.Name()] = true
+		held = append(held, f)
+	}
+	if !seen[filepath.Join(pidDir, "udhcpc.web.lan0.pid")] {
+		t.Errorf("no one has the plain name: %v", seen)
+	}
+	if err := Sweep(); err != nil || runs[0].Left() {
+		t.Errorf("what is held is left over: %v", err)
+	}
+	for _, f := range held {
+		if _, err := os.Stat(f.Name()); err != nil {
+			t.Error("swept while it was held")
+		}
+		f.Close()
+	}
+	foreign := filepath.Join(pidDir, "udhcpc.db.pid")
+	if err := os.WriteFile(foreign, []byte("4194305\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() != 0 {
+		return // to sign a file takes root
+	}
+	for _, r := range runs {
+		other := r
+		other.Index++
+		if !r.Left() || other.Left() {
+			t.Errorf("%+v: left %v, of another interface %v", r, r.Left(), other.Left())
+		}
+	}
+	if err := Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(pidDir, "*")); len(left) != 1 || left[0] != foreign {
+		t.Errorf("left are %q, should be the one that is not ours", left)
+	}
+}

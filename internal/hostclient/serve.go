@@ -105,7 +105,7 @@ type minder struct {
 
 func (m *minder) run(ctx context.Context, ready func(warning string)) (err error) {
 	if m.Ask.Stays {
-		if m.pid, err = claim(m.pidFile(), m.Ask.Client); err != nil {
+		if m.pid, err = m.claim(); err != nil {
 			if errors.Is(err, errTaken) {
 				err = fault.New(fault.Conflict, "start", m.Ask.Client, "%w", err)
 			}
@@ -207,7 +207,7 @@ func (m *minder) reap() {
 // removePID removes the pid file, once: by then it may be another's.
 func (m *minder) removePID() {
 	if m.pid != nil {
-		m.unlink.Do(func() { _ = os.Remove(m.pidFile()) })
+		m.unlink.Do(func() { _ = os.Remove(m.pid.Name()) })
 	}
 }
 
@@ -220,6 +220,9 @@ func (m *minder) awaitFirst(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timeout.C:
+		if bad := m.refused(); bad != nil {
+			return bad
+		}
 		return fault.New(fault.Timeout, "run", m.Ask.Client, "it got no lease within %v%s", FirstLease, m.output.last())
 	case <-m.ended:
 	}
@@ -228,12 +231,20 @@ func (m *minder) awaitFirst(ctx context.Context) error {
 		return nil
 	default:
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.bad != nil {
-		return fault.New(fault.Failed, "run", m.Ask.Client, "its lease is of no use: %w", m.bad)
+	if bad := m.refused(); bad != nil {
+		return bad
 	}
 	return fault.New(fault.Timeout, "run", m.Ask.Client, "it ended without a lease%s", m.output.last())
+}
+
+// refused is why the last lease was not taken; nil: there was none.
+func (m *minder) refused() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.bad == nil {
+		return nil
+	}
+	return fault.New(fault.Failed, "run", m.Ask.Client, "its lease is of no use: %w", m.bad)
 }
 
 // listen serves the client's script, one event after the other.

@@ -119,7 +119,7 @@ func (r Running) End() error {
 	}
 	defer unix.Close(fd)
 	now, ok := minded(r.minder)
-	if !ok || now.pidFile() != r.pidFile() || now.Index != r.Index {
+	if !ok || !now.same(r.Run) {
 		return nil // the number is another process's by now
 	}
 	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {

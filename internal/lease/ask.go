@@ -39,6 +39,22 @@ type Identity struct {
 	Name    string // for option 12
 }
 
+// ByMAC has the server know the client by a MAC address that was chosen for it,
+// as most clients say it (RFC 2132, section 9.14; DUID-LL, RFC 8415, section
+// 11.4): a container that is made again under the same address gets its lease
+// again.
+func (a Ask) ByMAC(mac net.HardwareAddr) Ask {
+	const ethernet = 1
+	if a.Kind == DHCPv6 {
+		const duidLL = 3
+		a.ClientID = append(slices.Clip(a.ClientID[:5]), 0, duidLL, 0, ethernet)
+	} else {
+		a.ClientID = []byte{ethernet}
+	}
+	a.ClientID = append(a.ClientID, mac...)
+	return a
+}
+
 const vendorClass = "gopipework"
 
 // NewAsk fills in what the options leave open.
