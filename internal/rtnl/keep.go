@@ -94,7 +94,9 @@ func (c *Conn) Restore(index int, k Kept) (left []error, err error) {
 	age := max(time.Since(k.Taken), 0)
 	left = append(c.restoreAltNames(index, k), c.restoreSysctls(k)...)
 	if k.Up {
-		left = append(left, c.SetLink(index, Change{Up: true}))
+		if err := c.SetLink(index, Change{Up: true}); err != nil {
+			return nil, err // down it can have none of the rest
+		}
 	}
 	for _, p := range k.Addrs {
 		left = append(left, p.fault(c.restoreAddr(index, p, age)))
