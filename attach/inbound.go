@@ -229,7 +229,30 @@ func (s addInbound) String() string {
 // delInbound takes it away again.
 type delInbound struct{ addInbound }
 
-func (s delInbound) do(ctx context.Context, m *machine) error { return s.addInbound.undo(ctx, m) }
+func (s delInbound) do(ctx context.Context, m *machine) error {
+	err := s.addInbound.undo(ctx, m)
+	if err == nil {
+		return nil
+	}
+	return half(err, s.redirect(m), s)
+}
+
+// redirect sends what comes in through the ifb again, if that is still there.
+func (s delInbound) redirect(m *machine) error {
+	k := s.kernel(m)
+	l, err := k.LinkByName(s.ifb)
+	if err != nil {
+		return ignoreAbsent("find", s.ifb, err)
+	}
+	inner, err := m.find(end{s.side, s.inner})
+	if err != nil {
+		return ignoreAbsent("find", s.inner, err)
+	}
+	if to, err := k.Redirect(inner); err == nil && to == l.Index {
+		return nil
+	}
+	return explain("redirect what comes in by", s.inner, k.RedirectIngress(inner, l.Index))
+}
 
 func (s delInbound) undo(ctx context.Context, m *machine) error { return s.addInbound.do(ctx, m) }
 
