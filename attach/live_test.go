@@ -97,7 +97,7 @@ func settle(t *testing.T, ns *os.File) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	testhost.Poll(10*time.Second, func() bool {
+	testhost.Poll(30*time.Second, func() bool {
 		links, err1 := c.Links()
 		addrs, err2 := c.Addrs()
 		if err := errors.Join(err1, err2); err != nil {
