@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -600,11 +601,13 @@ func TestGC(t *testing.T) {
 				t.Errorf("gc beside a complete attachment: %q, %v; want nothing done", r.Steps, err)
 			}
 			Detach(context.Background(), Selection{}, g, hostNS, Options{})
+			var beside sync.WaitGroup
 			_, err := Attach(context.Background(), s, g, hostNS, Options{Step: func(step string) {
 				if strings.HasPrefix(step, "# wait until br") {
-					time.AfterFunc(0, func() { GC(context.Background(), hostNS, Options{Timeout: time.Second}) })
+					beside.Go(func() { GC(context.Background(), hostNS, Options{Timeout: time.Second}) })
 				}
 			}})
+			beside.Wait()
 			if err != nil {
 				t.Errorf("attach beside gc: %v", err)
 			}
