@@ -67,7 +67,7 @@ func TestLateCarrier(t *testing.T) {
 				t.Helper()
 				r, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{Step: func(step string) {
 					if strings.HasPrefix(step, "# wait until nic0") {
-						time.AfterFunc(50*time.Millisecond, func() { _, _ = tryIn(hostNS, "ip", "link", "set", "wire", "up") })
+						later(t, 50*time.Millisecond, func() { _, _ = tryIn(hostNS, "ip", "link", "set", "wire", "up") })
 					}
 				}})
 				if err != nil || len(r.Warnings) > 0 {
@@ -108,7 +108,7 @@ func TestWaitIsDisturbed(t *testing.T) {
 			began := time.Now()
 			_, err := Attach(context.Background(), spec(t, "brx -l tap0 web 10.0.0.2/24"), g, hostNS, Options{Step: func(step string) {
 				if strings.HasPrefix(step, "# wait until brx forwards") {
-					time.AfterFunc(20*time.Millisecond, func() {
+					later(t, 20*time.Millisecond, func() {
 						if out, err := tryIn(on, "sh", "-ec", c.command); err != nil {
 							t.Error(err, out)
 						}

@@ -88,6 +88,17 @@ grep -s . /proc/sys/net/ipv*/conf/all/* /proc/sys/net/ipv*/conf/default/* /proc/
 	return volatile.ReplaceAllString(out, "")
 }
 
+// later runs f after a while. The namespaces that the test has made until then
+// stay open until f has ended.
+func later(t *testing.T, d time.Duration, f func()) {
+	var running sync.WaitGroup
+	running.Go(func() {
+		time.Sleep(d)
+		f()
+	})
+	t.Cleanup(running.Wait)
+}
+
 // settle waits until the kernel has told of each link that is up whether it has a
 // carrier, which it does up to a second late (linkwatch), and of each IPv6 address
 // whether it is free. Until then a flag, an address or a route is missing.
