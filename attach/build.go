@@ -45,6 +45,9 @@ func newBuilder(s Spec, f Facts, at side, p *Plan) *builder {
 // plain data. An empty plan means that all of it is there already.
 func Build(s Spec, f Facts) (Plan, error) {
 	b := newBuilder(s, f, guest, &Plan{})
+	if in := f.Inner; in != nil && (b.marked() == nil || b.complete()) {
+		b.names.inner = in.Name // it may have been asked for by an alternative name
+	}
 	if err := b.settle(); err != nil {
 		return Plan{}, err
 	}

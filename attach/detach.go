@@ -25,7 +25,7 @@ func ParseSelection(ifName string, all bool) (Selection, error) {
 		return Selection{}, fault.BadWord("read interface name", ifName, "--all is every interface, not this one alone").
 			WithHint("leave out one of the two")
 	}
-	name, err := parseIfName("interface name", ifName)
+	name, err := parseAnyName(ifName)
 	return Selection{IfName: name, All: all}, err
 }
 
@@ -102,6 +102,9 @@ func Detach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Op
 		return Result{}, err
 	}
 	defer m.close()
+	if sel.IfName, err = m.ownName(guest, sel.IfName); err != nil {
+		return Result{}, err
+	}
 	f, err := observeDetach(ctx, m)
 	if err != nil {
 		return Result{}, m.cause(ctx, err)

@@ -21,7 +21,7 @@ func (linuxBridge) settle(b *builder) error {
 	switch {
 	case found != nil && found.Kind != "bridge":
 		return b.refuse(fault.Conflict, "%s is there already, and it is not a bridge but %s", h.Name, describeKind(found)).
-			WithHint("choose another name for the bridge")
+			WithHint("choose another name for the bridge, or macvlan:%s for a macvlan on what is there", found.Name)
 	case b.Mode != "":
 		return b.refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", h.Name)
 	}

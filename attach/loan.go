@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -72,7 +73,7 @@ func (l Loan) find(links []*rtnl.Link) *rtnl.Link {
 // answers reports whether HOSTIF, which is not there, means the card.
 func (l Loan) answers(name string) bool {
 	mac, byMAC := strings.CutPrefix(name, macWord)
-	return l.Card.Name == name || byMAC && l.Card.MAC == mac
+	return l.Card.Name == name || slices.Contains(l.Card.AltNames, name) || byMAC && l.Card.MAC == mac
 }
 
 // runDir is where the loans are.

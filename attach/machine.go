@@ -313,6 +313,22 @@ func explain(op, object string, err error) error {
 	return e
 }
 
+// ownName returns the name of what a link is called on a side, if that is an
+// alternative name; any other is returned as it is.
+func (m *machine) ownName(at side, name string) (string, error) {
+	if name == "" {
+		return name, nil
+	}
+	l, err := m.sides[at].LinkByName(name)
+	switch {
+	case errors.Is(err, rtnl.ErrNotFound):
+		return name, nil
+	case err != nil:
+		return name, explain("look at", name, err)
+	}
+	return l.Name, nil
+}
+
 // absent reports whether an undo found that there is nothing left to undo.
 func absent(err error) bool {
 	for _, e := range []error{unix.ENODEV, unix.ENXIO, unix.EADDRNOTAVAIL, unix.ESRCH, unix.ENOENT} {

@@ -132,6 +132,21 @@ func parseIfName(what, name string) (string, error) {
 	return name, nil
 }
 
+// parseAnyName reads the name of an interface that is there, which can be an
+// alternative one.
+func parseAnyName(name string) (string, error) {
+	if isAltName(name) {
+		return name, nil
+	}
+	return parseIfName("interface name", name)
+}
+
+// isAltName reports whether a name is too long for an interface's own, and can be
+// an alternative one.
+func isAltName(name string) bool {
+	return len(name) > maxLinkName && len(name) <= maxAltName && linkName.MatchString(name)
+}
+
 var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB}
 
 func parseHostIF(word string, phys bool) (HostIF, error) {
@@ -156,6 +171,9 @@ func parseHostIF(word string, phys bool) (HostIF, error) {
 			return HostIF{}, err
 		}
 		h.Name = macWord + mac.String()
+		return h, nil
+	}
+	if isAltName(h.Name) {
 		return h, nil
 	}
 	if why := checkLinkName(h.Name); why != "" {

@@ -68,6 +68,10 @@ func settleKind(h HostIF, f Facts) Kind {
 
 // settle finds the plug and lets it settle the rest.
 func (b *builder) settle() error {
+	if b.f.Base == nil && b.f.Card.Loan == nil && len(b.HostIF.Name) > maxLinkName && !strings.HasPrefix(b.HostIF.Name, macWord) {
+		return b.refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", b.HostIF.Name).
+			WithHint("an interface's own name has no more than the kernel's %d bytes", maxLinkName)
+	}
 	b.kind = settleKind(b.HostIF, b.f)
 	if b.kind == KindAny {
 		return b.noSuchInterface()

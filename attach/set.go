@@ -45,7 +45,7 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 		return s, fault.BadWord("read words", w.IfName, "there is nothing to set").WithHint("gopipework help set")
 	}
 	var err error
-	if s.IfName, err = parseIfName("interface name", w.IfName); err != nil {
+	if s.IfName, err = parseAnyName(w.IfName); err != nil {
 		return s, err
 	}
 	if s.Shape, err = w.Shape.parse(); err != nil {
@@ -122,6 +122,11 @@ func (f SetFacts) hold(m *machine) {
 
 // observeSet reads, and never writes, what BuildSet needs to know.
 func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
+	name, err := m.ownName(guest, s.IfName)
+	if err != nil {
+		return SetFacts{}, err
+	}
+	s.IfName = name
 	d, err := observeDetach(ctx, m)
 	f := SetFacts{Detach: d, Inside: Inside{Guest: d.Guest}}
 	if err != nil {

@@ -61,10 +61,14 @@ type Link struct {
 // ErrNotFound is the answer for a link that is not there.
 var ErrNotFound = unix.ENODEV
 
-// LinkByName returns the link called name, or ErrNotFound.
+// LinkByName returns the link called name, also by an alternative name, or
+// ErrNotFound.
 //
 //	ip link show dev NAME
 func (c *Conn) LinkByName(name string) (*Link, error) {
+	if len(name) >= unix.IFNAMSIZ {
+		return c.LinkByAltName(name)
+	}
 	return c.getLink(0, nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 }
 
