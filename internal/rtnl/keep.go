@@ -133,16 +133,30 @@ func (c *Conn) restoreLink(index int, k Kept) error {
 	if now.MTU != k.MTU {
 		ch.MTU = k.MTU
 	}
-	if now.AddrGen != k.AddrGen {
-		ch.AddrGen = &k.AddrGen
-	}
 	if k.same(now) {
 		return nil
 	}
 	if err := c.SetLink(index, Change{Down: true}); err != nil {
 		return err
 	}
-	return c.SetLink(index, ch)
+	if err := c.SetLink(index, ch); err != nil {
+		return err
+	}
+	return c.restoreAddrGen(index, k)
+}
+
+// restoreAddrGen comes when the link has its MTU: below 1280 it has no IPv6, and
+// so no such mode, and neither has one of CAN.
+func (c *Conn) restoreAddrGen(index int, k Kept) error {
+	now, err := c.LinkByIndex(index)
+	if err != nil || now.AddrGen == k.AddrGen {
+		return err
+	}
+	err = c.SetLink(index, Change{AddrGen: &k.AddrGen})
+	if errors.Is(err, unix.EAFNOSUPPORT) && k.AddrGen == nl.IN6_ADDR_GEN_MODE_EUI64 {
+		return nil // no mode reads as this one
+	}
+	return err
 }
 
 // same reports whether restoreLink has nothing to do.

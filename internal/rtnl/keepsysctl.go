@@ -88,8 +88,10 @@ func (c *Conn) restoreSysctls(k Kept) (errs []error) {
 	}
 	maps.Copy(want, k.Sysctls)
 	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if want[key] == now[key] {
-			continue
+		_, has := now[key]
+		_, had := k.Sysctls[key]
+		if want[key] == now[key] || !has && !had {
+			continue // a link whose MTU is below 1280 has none of IPv6, nor has one of CAN
 		}
 		path, err := sysctlPath(k.Name, key)
 		if err == nil {
