@@ -230,7 +230,7 @@ func (s addAccess) undo(_ context.Context, m *machine) error {
 func (s addAccess) clean(m *machine) error {
 	l, err := m.sides[host].LinkByName(s.name)
 	if err == nil && isOurs(l) {
-		err = m.sides[host].DelLink(l.Index)
+		err = deleteLink(m.sides[host], l.Index)
 	}
 	return ignoreAbsent("delete macvlan", s.name, err)
 }

@@ -268,7 +268,7 @@ func (m *machine) lacksKind(kind, name, parent string, err error) error {
 }
 
 func (s addChild) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete", s.inner, m.sides[guest].DelLink(m.index[end{guest, s.inner}]))
+	return ignoreAbsent("delete", s.inner, deleteLink(m.sides[guest], m.index[end{guest, s.inner}]))
 }
 
 func (s addChild) String() string {

@@ -51,10 +51,14 @@ func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
 	if err != nil {
 		return nil, err
 	}
+	lent, err := lentIn(k, links)
+	if err != nil {
+		return nil, err
+	}
 	var out []child
 	for _, l := range links {
 		c := child{Link: l, hostNS: id}
-		if !isOurs(l) {
+		if _, is := lent[l.Index]; is || !isOurs(l) {
 			continue
 		}
 		if l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != id {
@@ -248,7 +252,7 @@ type insideLister struct {
 
 // listInside describes it for every namespace but the host's, or for one.
 func listInside(k kernel, hostNS *os.File, g *Guest) ([]Attachment, error) {
-	lent, err := lentBy(k)
+	lent, _, err := lentBy(k)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,8 @@ type DetachFacts struct {
 
 	ResolvChanged bool // by somebody else since
 
-	Emptied Emptied // looked at only if nothing is left of what is chosen, or all of it is chosen
+	Emptied  Emptied  // looked at only if nothing is left of what is chosen, or all of it is chosen
+	Warnings []string // of what could not be looked at
 }
 
 // Pair is one of ours, described and by its end on the host; or, where it has
@@ -228,16 +229,17 @@ func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
 
 // observeLent looks at the cards that are lent to the guest.
 func observeLent(m *machine, f *DetachFacts, inners map[int]bool) error {
-	all, err := lentBy(m.sides[host])
+	all, unread, err := lentBy(m.sides[host])
 	if err != nil {
 		return err
 	}
+	f.Warnings = unread
 	here, err := lentTo(m.sides[guest], all)
 	if err != nil {
 		return err
 	}
 	ns := &namespace{pid: m.guests[guest].PID, inode: m.guests[guest].NetNS, links: m.sides[guest]}
-	for _, l := range here {
+	for _, l := range append(here, lentBefore(m.guests[guest].GuestInfo, all, here)...) {
 		a, err := l.describe(ns)
 		if err != nil {
 			return err

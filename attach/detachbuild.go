@@ -20,7 +20,7 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 		return Plan{}, err
 	}
 	d := detacher{f: f, going: map[int]bool{}, inners: map[int]bool{}}
-	d.plan.Attachments = []Attachment{}
+	d.plan.Attachments, d.plan.Warnings = []Attachment{}, f.Warnings
 	for _, c := range chosen {
 		if c.Lent != nil {
 			if err := c.Lent.checkHome(); err != nil {

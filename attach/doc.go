@@ -23,7 +23,7 @@
 //	ovs.go                                     a bridge of Open vSwitch
 //	child.go, vlanparent.go, ipoib.go          macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
 //	access.go, accessend.go                    the host's way to macvlans on its card
-//	phys.go, lend.go, home.go, loan.go, lent.go   a network card itself, and how it comes home
+//	phys.go, lend.go, home.go, loan.go, lent.go, trace.go   a network card itself, and how it comes home
 //	link.go, linkbuild.go                      a veth pair between two guests
 //
 // Inside a guest, whatever kind leads there:
@@ -55,6 +55,9 @@
 // link of our group without one is half made, whatever else is there. The same
 // line again deletes such a link and starts afresh, so a run may be killed at
 // any instant.
+//
+// A card that is lent was not made here, and does not get the group. Its guest may
+// give it that; so every deletion goes through deleteLink, which knows the loans.
 //
 // # Locks
 //

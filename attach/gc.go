@@ -104,7 +104,7 @@ func (o *gcObserver) idle(ns *namespace) bool {
 	if ns.locked || o.idles[ns.inode] {
 		return true
 	}
-	f, err := openSame(ns.path, ns.inode)
+	f, err := openSame("/proc/self/fd/"+itoa(int(ns.file.Fd())), ns.inode)
 	if err != nil {
 		return false
 	}
@@ -209,22 +209,21 @@ func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
 // insides finds the half-made links that have no end on the host, and the cards
 // that were lent and are to come home.
 func (o *gcObserver) insides(m *machine, f *GCFacts) error {
-	all, err := lentBy(m.sides[host])
+	all, unread, err := lentBy(m.sides[host])
 	if err != nil {
 		return err
 	}
-	var held []Lent
+	f.Warnings = append(f.Warnings, unread...)
+	met := map[string]bool{} // loans, by their files
 	err = eachNamespace(m.hostNS, func(ns *namespace, guest kernel) error {
 		here, err := lentTo(guest, all)
 		if err != nil {
 			return err
 		}
-		held = append(held, here...)
 		for _, l := range here {
-			a, err := l.describe(ns)
-			if err == nil && a.State == Half && l.Link != nil && o.idle(ns) {
-				f.Strays = append(f.Strays, Stray{l, ns.path, ns.inode})
-				o.goes(ns, l.Link.Index)
+			if l.Link != nil {
+				met[l.file()] = true
+				o.stray(m, l, ns, f)
 			}
 		}
 		if err := o.children(m, ns, guest, f); err != nil {
@@ -235,7 +234,11 @@ func (o *gcObserver) insides(m *machine, f *GCFacts) error {
 		}
 		return o.inbounds(m, ns, guest, f)
 	})
-	o.strayLoans(m.sides[host], all, held, f)
+	for _, l := range all {
+		if err == nil && !met[l.file()] {
+			o.stray(m, l, nil, f)
+		}
+	}
 	return err
 }
 

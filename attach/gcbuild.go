@@ -170,7 +170,7 @@ func (s delHalf) do(_ context.Context, _ *machine) error {
 	if err != nil || !isOurs(l) {
 		return ignoreAbsent("find", s.name, err)
 	}
-	return ignoreAbsent("delete", s.name, k.DelLink(s.index))
+	return ignoreAbsent("delete", s.name, deleteLink(k, s.index))
 }
 
 func (s delHalf) undo(context.Context, *machine) error { return nil }

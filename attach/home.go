@@ -1,15 +1,19 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
 )
 
 // bringHome takes a card back from a guest, or from where the end of that guest
@@ -78,27 +82,18 @@ type away struct {
 
 func (m *machine) awayAt(at side) away { return away{m.sides[at], m.guests[at].Namespace} }
 
-// giveBack moves the card home, if it is still away, and makes it what it was.
-// Once it is home, what could not be given back of its addresses and routes is
-// named, and the loan is over.
+// giveBack brings the card home, wherever it is, and makes it what it was. Once
+// it is home, what could not be given back of its addresses and routes is named,
+// and the loan is over; so it is when there is no such card any more.
 func (m *machine) giveBack(from away, loan Loan) error {
-	name := loan.Card.Name
-	moving := m.moveHome(from, loan)
-	links, err := m.sides[host].Links()
-	if err != nil {
-		return explain("look for", name, errors.Join(moving, err))
-	}
-	l := loan.find(links)
+	l, err := m.fetch(from, loan)
 	switch {
-	case l != nil:
-	case moving != nil:
-		return moving
-	case loan.Hardware.Kind != "":
-		return loan.forget() // somebody has deleted it: a virtual card is no loss
-	default:
-		return fault.New(fault.Failed, "bring home", name, "it is neither on the host nor in the guest: somebody moved it on").
-			WithHint("when it is back on the host, gopipework gc puts it in order")
+	case err != nil:
+		return err
+	case l == nil:
+		return loan.forget()
 	}
+	name := loan.Card.Name
 	left, err := m.sides[host].Restore(l.Index, loan.Card)
 	if err != nil {
 		e := fault.New(fault.Residue, "put in order", name, "it is on the host, as %s: %w", l.Name, err)
@@ -110,6 +105,126 @@ func (m *machine) giveBack(from away, loan Loan) error {
 		return err
 	}
 	return notGivenBack(name, left)
+}
+
+// A guest can rename a card, give it a name of the host's, or move it on, at any
+// instant, and again and again. So it is brought home by trying, for so long.
+const (
+	fetchTimeout = 5 * time.Second
+	fetchPause   = time.Millisecond
+)
+
+// fetch moves the card home, if it is away, and returns it; nil: there is no such
+// card any more.
+func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
+	name := loan.Card.Name
+	var last error
+	for deadline := time.Now().Add(fetchTimeout); ; time.Sleep(fetchPause) {
+		l, err := m.look(from, loan)
+		if l != nil || err != nil && !guestsDoing(err) {
+			return l, explain("move home", name, err)
+		}
+		if err == nil { // neither in the guest nor at home
+			t, terr := trace(m.sides[host], m.hostNS, loan)
+			if terr != nil {
+				return nil, terr
+			}
+			switch {
+			case t.gone:
+				return nil, nil
+			case t.at == nil:
+				return nil, loan.lost(t)
+			}
+			err = m.moveHome(away{t.at.links, t.at.file}, t.link, loan)
+			t.close()
+		}
+		if err != nil {
+			last = err
+		}
+		if time.Now().After(deadline) {
+			return nil, fault.New(fault.Failed, "move home", name, "somebody in %s changes it all the time: %w", loan.To.Name, cmp.Or(last, error(unix.EAGAIN))).
+				WithHint("stop %s, and then gopipework detach %s %s again", loan.To.Name, loan.To.Word(), loan.IfName)
+		}
+	}
+}
+
+// guestsDoing reports whether an error can be that of a guest that changes the
+// card while it is moved.
+func guestsDoing(err error) bool {
+	return absent(err) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
+}
+
+// lost is the error for a card that is nowhere to be found and that may yet be
+// somewhere.
+func (l Loan) lost(t traced) error {
+	if t.maybe != "" {
+		return fault.New(fault.Failed, "bring home", l.Card.Name, "it is neither on the host nor in %s; what may be it: %s", l.To.Name, t.maybe).
+			WithHint("move it to the host by hand, and gopipework gc puts it in order; when it is gone, remove %s/%s", runDir, l.file())
+	}
+	return fault.New(fault.Failed, "bring home", l.Card.Name, "it is in no namespace that can be found").
+		WithHint("when it is back on the host, gopipework gc puts it in order")
+}
+
+// look returns the card if it is home, or takes it there if it is where it was
+// lent to; nil: it is neither.
+func (m *machine) look(from away, loan Loan) (*rtnl.Link, error) {
+	if from.kernel != nil {
+		links, err := from.Links()
+		if err != nil {
+			return nil, err
+		}
+		if l := loan.away(from, links); l != nil {
+			is, err := genuine(m.sides[host], from, l, m.hostNS, loan)
+			if err == nil && is {
+				err = m.moveHome(from, l, loan)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	links, err := m.sides[host].Links()
+	if err != nil {
+		return nil, err
+	}
+	return loan.home(m.sides[host], links), nil
+}
+
+// moveHome moves the card. Its alternative names there are the guest's, and one
+// that the host has would be in the way.
+func (m *machine) moveHome(from away, l *rtnl.Link, loan Loan) error {
+	for _, name := range l.AltNames {
+		if err := from.DelAltName(l.Index, name); err != nil && !absent(err) {
+			return err
+		}
+	}
+	if radio := loan.Hardware.Radio; radio != nil {
+		return from.MoveWiphy(*radio, m.hostNS)
+	}
+	links, err := m.sides[host].Links()
+	if err != nil {
+		return err
+	}
+	if other := named(links, loan.Card.Name); other != nil {
+		return nameTaken(loan.Card.Name, other)
+	}
+	to := rtnl.Move{NS: m.hostNS, Name: loan.Card.Name, Group: &loan.Card.Group, Index: loan.Card.Index}
+	err = from.MoveLink(l.Index, to)
+	if errors.Is(err, unix.EBUSY) { // somebody has its index by now
+		to.Index = 0
+		err = from.MoveLink(l.Index, to)
+	}
+	return err
+}
+
+// named returns the link that has the name, be it an alternative one; nil: none.
+func named(links []*rtnl.Link, name string) *rtnl.Link {
+	for _, l := range links {
+		if l.Name == name || slices.Contains(l.AltNames, name) {
+			return l
+		}
+	}
+	return nil
 }
 
 // notGivenBack is the error for what a card has not got back.
@@ -126,49 +241,24 @@ func notGivenBack(name string, left []error) error {
 	return e
 }
 
-// moveHome moves the card from the guest, if it is there. Its alternative names
-// there are the guest's, and one that the host has would be in the way.
-func (m *machine) moveHome(from away, loan Loan) error {
-	if from.kernel == nil {
-		return nil
-	}
-	links, err := from.Links()
-	if err != nil {
-		return explain("look for", loan.Card.Name, err)
-	}
-	l := loan.find(links)
-	if l == nil {
-		return nil
-	}
-	if is, err := m.sameVeth(from, l, loan); !is {
-		return explain("look for the other end of", loan.Card.Name, err)
-	}
-	for _, name := range l.AltNames {
-		if err := from.DelAltName(l.Index, name); err != nil {
-			return ignoreAbsent("take the name "+name+" from", l.Name, err)
-		}
-	}
-	if radio := loan.Hardware.Radio; radio != nil {
-		err = from.MoveWiphy(*radio, m.hostNS)
-	} else {
-		err = from.MoveLink(l.Index, rtnl.Move{NS: m.hostNS, Name: loan.Card.Name})
-	}
-	return explain("move home", loan.Card.Name, err)
-}
-
-// sameVeth reports whether the peer of a link, or its parent, is still the one
-// that the card has. A guest can delete a lent veth and make one of its own with
-// the same numbers, whose other end would then be in the guest; what is outside
-// the guest it cannot forge.
-func (m *machine) sameVeth(from away, l *rtnl.Link, loan Loan) (bool, error) {
-	if l.Peer == 0 {
+// genuine reports whether the peer of a link, or what it is on, is still what the
+// card has. A guest can delete a lent veth and make one of its own with the same
+// numbers, whose other end would then be in the guest; what is outside the guest
+// it cannot forge.
+func genuine(host kernel, from away, l *rtnl.Link, hostNS *os.File, loan Loan) (bool, error) {
+	h := loan.Hardware
+	switch {
+	case h.Node != 0:
+		return true, nil // nothing is like it
+	case l.PeerNS < 0 && !paired(h.Kind) && !onLower(h.Kind):
+		return true, nil // it tells of nothing outside
+	case h.PeerNS < 0: // it was on the host
+		id, err := from.NamespaceID(hostNS)
+		return err == nil && id >= 0 && l.PeerNS == id, err
+	case !paired(h.Kind):
 		return true, nil
 	}
-	if loan.Hardware.PeerNS < 0 { // it was on the host
-		id, err := from.NamespaceID(m.hostNS)
-		return err == nil && id >= 0 && l.PeerNS == id, err
-	}
-	peer, err := m.sides[host].LinkIn(loan.Hardware.PeerNS, l.Peer)
+	peer, err := host.LinkIn(h.PeerNS, l.Peer)
 	if err != nil {
 		return false, unlessNotFound(err)
 	}

@@ -65,8 +65,12 @@ type inbounds struct {
 
 func findInbounds(k reader, links []*rtnl.Link) (inbounds, error) {
 	found := inbounds{of: map[int]*rtnl.Link{}}
+	lent, err := lentIn(k, links)
+	if err != nil {
+		return found, err
+	}
 	for _, l := range links {
-		if isInbound(l) {
+		if _, is := lent[l.Index]; isInbound(l) && !is {
 			found.left = append(found.left, l)
 		}
 	}
@@ -210,7 +214,7 @@ func (s addInbound) undo(_ context.Context, m *machine) error {
 		}
 	}
 	delete(m.index, end{s.side, s.ifb})
-	return ignoreAbsent("delete", s.ifb, k.DelLink(l.Index))
+	return ignoreAbsent("delete", s.ifb, deleteLink(k, l.Index))
 }
 
 func (s addInbound) String() string {

@@ -54,6 +54,7 @@ func (m *machine) newLoan(index int, s lend) (Loan, error) {
 	}
 	if err == nil {
 		loan.Hardware = hardwareOf(l)
+		loan.Hardware.Node, _ = m.sides[host].Node(l) // where sysfs is out of reach, the rest has to do
 		loan.Hardware.Radio = s.radio
 		loan.Card, err = m.sides[host].Keep(index)
 	}
@@ -75,8 +76,9 @@ func (m *machine) newLoan(index int, s lend) (Loan, error) {
 	return loan, explain("look at", s.name, err)
 }
 
+// move does not give the card our group: whatever has that may be deleted by
+// those who clean up.
 func (s lend) move(m *machine, index int) error {
-	group := uint32(Group)
 	ns := m.guests[guest].Namespace
 	if s.radio != nil {
 		err := m.sides[host].MoveWiphy(*s.radio, ns)
@@ -86,7 +88,7 @@ func (s lend) move(m *machine, index int) error {
 		}
 		return explain("move radio of", s.name, err)
 	}
-	err := m.sides[host].MoveLink(index, rtnl.Move{NS: ns, Name: s.inner, Group: &group})
+	err := m.sides[host].MoveLink(index, rtnl.Move{NS: ns, Name: s.inner})
 	if errors.Is(err, unix.EINVAL) {
 		return fault.New(fault.Unsupported, "move", s.name, "the kernel does not let it leave its namespace").
 			WithHint("macvlan:%s", s.name)
@@ -101,15 +103,14 @@ func (m *machine) arrived(loan Loan, s lend) (int, error) {
 	if err != nil {
 		return 0, explain("list links of", m.guests[guest].Name, err)
 	}
-	l := loan.find(links)
+	l := loan.away(m.sides[guest], links)
 	switch {
 	case l == nil:
 		return 0, fault.New(fault.Failed, "find", s.inner, "somebody in the guest moved it on")
 	case l.Name == s.inner:
 		return l.Index, nil
 	}
-	group := uint32(Group)
-	return l.Index, explain("rename", l.Name, m.sides[guest].SetLink(l.Index, rtnl.Change{Name: s.inner, Group: &group}))
+	return l.Index, explain("rename", l.Name, m.sides[guest].SetLink(l.Index, rtnl.Change{Name: s.inner}))
 }
 
 func (s lend) undo(_ context.Context, m *machine) error {
@@ -122,7 +123,7 @@ func (s lend) undo(_ context.Context, m *machine) error {
 
 // loanOf returns the loan of a card; nil: there is none.
 func (m *machine) loanOf(name string) (*Loan, error) {
-	all, err := loans(m.sides[host])
+	all, _, err := loans(m.sides[host])
 	if i := slices.IndexFunc(all, func(l Loan) bool { return l.Card.Name == name }); i >= 0 {
 		return &all[i], err
 	}
@@ -142,7 +143,7 @@ func (m *machine) completeLoan(name string) error {
 func (s lend) String() string {
 	w := "# note in " + runDir + " what " + s.name + " is like: without it detach does not know the card\n"
 	if s.radio == nil {
-		return w + fmt.Sprintf("ip link set dev %s netns %s name %s group %d", s.name, s.netns, s.inner, Group)
+		return w + fmt.Sprintf("ip link set dev %s netns %s name %s", s.name, s.netns, s.inner)
 	}
-	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s group %d", *s.radio, s.netns, s.enter, s.name, s.inner, Group)
+	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s", *s.radio, s.netns, s.enter, s.name, s.inner)
 }

@@ -2,48 +2,97 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
 )
 
 // What list, detach and gc know of cards that are lent.
 
+// lentIn returns the names, at home, of the cards that are lent to a namespace or
+// have come home to it, whichever host of this machine lent them, by the index
+// that they have among its links. They are nobody's to delete.
+func lentIn(k reader, links []*rtnl.Link) (map[int]string, error) {
+	all, _, err := readLoans("")
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	cookie, err := k.Cookie()
+	if err != nil {
+		return nil, err
+	}
+	lent := map[int]string{}
+	for _, loan := range all {
+		var l *rtnl.Link
+		switch cookie {
+		case loan.GuestNS:
+			l = loan.away(k, links)
+		case loan.HostNS:
+			l = loan.home(k, links)
+		}
+		if l != nil {
+			lent[l.Index] = loan.Card.Name
+		}
+	}
+	return lent, nil
+}
+
+// deleteLink is the one door through which this package deletes links: only what
+// was made here, and so no card that is lent, whatever its guest calls it.
+func deleteLink(k kernel, index int) error {
+	l, err := k.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	lent, err := lentIn(k, []*rtnl.Link{l})
+	if err != nil {
+		return err
+	}
+	if name, is := lent[index]; is {
+		return fault.New(fault.Conflict, "delete", name, "it is a card that is lent, and comes home by detach")
+	}
+	return k.DelLink(index)
+}
+
 // Lent is a loan and where its card is.
 type Lent struct {
 	Loan
-	Link  *rtnl.Link // the card, in the guest; nil: it is not there
+	Link  *rtnl.Link // the card, in a guest; nil: it is not there
+	Moved bool       // that is another guest than it was lent to
 	Home  *rtnl.Link // the card, on the host; nil: it is not there
 	Taken *rtnl.Link // another link on the host that has its name; nil: none
 }
 
 // lentBy returns the loans of a host, and which cards are back there.
-func lentBy(k kernel) ([]Lent, error) {
-	all, err := loans(k)
+func lentBy(k kernel) (out []Lent, unread []string, err error) {
+	all, bad, err := loans(k)
+	for _, u := range bad {
+		unread = append(unread, u.String())
+	}
 	if err != nil || len(all) == 0 {
-		return nil, err
+		return nil, unread, err
 	}
 	links, err := k.Links()
 	if err != nil {
-		return nil, explain("list", "links", err)
+		return nil, nil, explain("list", "links", err)
 	}
-	var out []Lent
 	for _, loan := range all {
-		l := Lent{Loan: loan, Home: loan.find(links)}
-		for _, other := range links {
-			if other != l.Home && (other.Name == loan.Card.Name || slices.Contains(other.AltNames, loan.Card.Name)) {
-				l.Taken = other
-			}
-		}
+		l := Lent{Loan: loan, Home: loan.home(k, links)}
+		l.Taken = named(slices.DeleteFunc(slices.Clone(links), func(other *rtnl.Link) bool { return other == l.Home }), loan.Card.Name)
 		out = append(out, l)
 	}
-	return out, nil
+	return out, unread, nil
 }
 
 // lentTo returns those of the loans whose guest it is, with the cards that are
-// there.
+// there, and those whose cards another guest has moved there.
 func lentTo(guest kernel, all []Lent) (here []Lent, err error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -57,12 +106,31 @@ func lentTo(guest kernel, all []Lent) (here []Lent, err error) {
 		return nil, explain("list links of", "the guest", err)
 	}
 	for _, l := range all {
-		if l.GuestNS == cookie {
-			l.Link = l.find(links)
+		switch {
+		case l.GuestNS == cookie:
+			l.Link = l.away(guest, links)
+		case l.Home == nil && cookie != l.HostNS:
+			l.Link = l.elsewhere(guest, links)
+			l.Moved = l.Link != nil
+		}
+		if l.GuestNS == cookie || l.Moved {
 			here = append(here, l)
 		}
 	}
 	return here, nil
+}
+
+// lentBefore returns those of the loans whose guest it was, before it had the
+// namespace that it has now: a container that was started anew. here are those
+// that lentTo has found.
+func lentBefore(g GuestInfo, all, here []Lent) (before []Lent) {
+	for _, l := range all {
+		met := slices.ContainsFunc(here, func(h Lent) bool { return h.file() == l.file() })
+		if !met && g.ID != "" && l.To.Runtime == g.Runtime && l.To.ID == g.ID {
+			before = append(before, l)
+		}
+	}
+	return before
 }
 
 // describe tells what a loan is. ns is the guest's namespace; nil: it was not
@@ -79,6 +147,9 @@ func (l Lent) describe(ns *namespace) (Attachment, error) {
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.pid, ns.inode
 	err := ns.read(&a, l.Link.Index)
+	if errors.Is(err, rtnl.ErrNotFound) {
+		return a, nil // its guest has moved it on since: whoever wants it looks for it
+	}
 	a.Interface.Kind = string(KindPhys)
 	a.State = Half
 	if l.Complete {
@@ -97,52 +168,72 @@ func (l Lent) checkHome() error {
 	if l.Taken == nil {
 		return nil
 	}
-	return fault.New(fault.Conflict, "bring home", l.Card.Name, "the host has another interface of that name by now: %s", describeKind(l.Taken)).
-		WithHint("rename that: ip link set dev %s name NEW", l.Card.Name)
+	return nameTaken(l.Card.Name, l.Taken)
 }
 
-// strayLoans looks at the loans of a host whose guests have gone, or were never
-// reached. held are those of guests that were found.
-func (o *gcObserver) strayLoans(k kernel, all, held []Lent, f *GCFacts) {
-	for _, l := range all {
-		isHeld := slices.ContainsFunc(held, func(h Lent) bool { return h.file() == l.file() })
-		switch {
-		case isHeld && l.Home == nil:
-		case l.Home == nil && o.hidden(k, l):
-		case l.Home != nil, l.Hardware.Kind != "":
-			f.Strays = append(f.Strays, Stray{Lent: l})
-		default:
-			f.Warnings = append(f.Warnings, fmt.Sprintf("%s was lent to %s, and is in no namespace that can be found", l.Card.Name, l.To.Name))
-		}
-	}
-}
-
-// hidden reports whether a card is in a namespace that only a descriptor, or a
-// file somewhere, holds: every guest with a card has an id on the host.
-func (o *gcObserver) hidden(k kernel, l Lent) (found bool) {
-	o.look("lent cards", func() error {
-		ids, err := k.NamespaceIDs()
-		for _, id := range ids {
-			links, err := k.LinksIn(id)
-			if err == nil && l.find(links) != nil {
-				found = true
-			}
-		}
-		return err
-	})
-	return found
+func nameTaken(name string, by *rtnl.Link) error {
+	return fault.New(fault.Conflict, "bring home", name, "the host has another interface of that name by now: %s", describeKind(by)).
+		WithHint("rename that: ip link set dev %s name NEW", by.Name)
 }
 
 // Stray is a loan whose guest has no use of the card any more.
 type Stray struct {
 	Lent
-	path  string // of the guest's namespace, if the card is still there
+	path  string // of the namespace that the card is in, if it is still away
 	inode uint64
+	gone  bool // there is no such card any more
 }
 
-// end plans for the card to come home; a virtual one has gone with its guest.
+// stray judges a loan for gc. ns is where its card was met, nil: nowhere.
+func (o *gcObserver) stray(m *machine, l Lent, ns *namespace, f *GCFacts) {
+	o.look("lent cards", func() error {
+		if l.Home != nil {
+			f.Strays = append(f.Strays, Stray{Lent: l})
+			return nil
+		}
+		if ns == nil {
+			t, err := trace(m.sides[host], m.hostNS, l.Loan)
+			defer t.close()
+			switch {
+			case err != nil:
+				return err
+			case t.gone:
+				f.Strays = append(f.Strays, Stray{Lent: l, gone: true})
+				return nil
+			case t.at == nil:
+				f.Warnings = append(f.Warnings, l.lost(t).Error())
+				return nil
+			}
+			ns, l.Link = t.at, t.link
+		}
+		switch {
+		case l.Complete && ns.pid == 0 && l.To.left(ns) && !l.Moved, !l.Complete:
+			if o.idle(ns) {
+				f.Strays = append(f.Strays, Stray{Lent: l, path: ns.path, inode: ns.inode})
+				o.goes(ns, l.Link.Index)
+			}
+		case l.Moved, l.To.left(ns):
+			f.Warnings = append(f.Warnings, fmt.Sprintf("%s, which was lent to %s, is in the namespace of %s, as %s: gopipework detach %s %s brings it home",
+				l.Card.Name, l.To.Name, ns.holder(), shell.Quote(l.Link.Name), ns.word(), l.IfName))
+		}
+		return nil
+	})
+}
+
+// left reports whether the guest's own process has ended, or gone elsewhere, and
+// others keep its namespace. Of a guest without one that is not known.
+func (g GuestInfo) left(ns *namespace) bool {
+	if g.PID == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	err := unix.Stat("/proc/"+itoa(g.PID)+"/ns/net", &st)
+	return errors.Is(err, unix.ENOENT) || err == nil && st.Ino != g.NetNS
+}
+
+// end plans for the card to come home, or for the loan to be over with it.
 func (s Stray) end() Step {
-	if s.Link == nil && s.Home == nil {
+	if s.gone {
 		return forgetLoan{s.Loan}
 	}
 	return bringHome{path: s.path, inode: s.inode, loan: s.Loan, now: s.Link, home: s.Home}
@@ -158,5 +249,51 @@ func (s forgetLoan) left() string {
 }
 
 func (s forgetLoan) String() string {
-	return "# " + s.loan.Card.Name + " has gone with " + s.loan.To.Name + ": forget what it was like"
+	return "# there is no " + s.loan.Card.Name + " any more, as it was lent to " + s.loan.To.Name + ": forget what it was like"
+}
+
+// WhereLent tells what has become of the cards that were lent to a guest which is
+// not there any more, by a word of the command line that named it: "" if there
+// is nothing to tell. It is advice for somebody who wanted one back.
+func WhereLent(hostNS *os.File, word string) string {
+	k, err := rtnl.Open(hostNS)
+	if err != nil {
+		return ""
+	}
+	defer k.Close()
+	all, _, err := lentBy(k)
+	if err != nil {
+		return ""
+	}
+	var lines []string
+	for _, l := range all {
+		if !l.To.answers(word) || l.Home != nil {
+			continue
+		}
+		if t, err := trace(k, hostNS, l.Loan); err == nil && t.at != nil {
+			lines = append(lines, fmt.Sprintf("%s keeps %s: gopipework detach %s %s", t.at.holder(), l.Card.Name, t.at.word(), l.IfName))
+			t.close()
+		}
+	}
+	return strings.Join(lines, "; ")
+}
+
+// answers reports whether a word of the command line means the guest.
+func (g GuestInfo) answers(word string) bool {
+	_, bare, ok := strings.Cut(word, ":")
+	if !ok {
+		bare = word
+	}
+	return word == g.Word() || word == g.Name || bare == g.Name || g.ID != "" && strings.HasPrefix(bare, g.ID)
+}
+
+// UnreadLoans says which notes about lent cards cannot be read.
+func UnreadLoans(hostNS *os.File) []string {
+	k, err := rtnl.Open(hostNS)
+	if err != nil {
+		return nil
+	}
+	defer k.Close()
+	_, unread, _ := lentBy(k)
+	return unread
 }

@@ -179,7 +179,7 @@ func (s addPair) do(_ context.Context, m *machine) error {
 }
 
 func (s addPair) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete veth", s.inner, s.kernel(m).DelLink(s.index(m, s.inner)))
+	return ignoreAbsent("delete veth", s.inner, deleteLink(s.kernel(m), s.index(m, s.inner)))
 }
 
 func (s addPair) String() string {

@@ -147,7 +147,7 @@ func (s addBridge) undo(_ context.Context, m *machine) error {
 	if used, err := m.used(i); err != nil || used {
 		return err
 	}
-	return ignoreAbsent("delete bridge", s.Name, m.sides[host].DelLink(i))
+	return ignoreAbsent("delete bridge", s.Name, deleteLink(m.sides[host], i))
 }
 
 func (addBridge) shared() {}

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/rundir"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,38 +36,97 @@ type hardware struct {
 	PermMAC   net.HardwareAddr `json:"permaddr,omitempty"`
 	ParentBus string           `json:"parentbus,omitempty"`
 	ParentDev string           `json:"parentdev,omitempty"`
-	Peer      int              `json:"peer,omitempty"`  // index of a veth's other end
+	Peer      int              `json:"peer,omitempty"`  // index of a veth's other end, or of what the link is on
 	PeerNS    int              `json:"peerns"`          // and the id of its namespace on the host; -1: it is the host's
+	VLAN      int              `json:"vlan,omitempty"`  // tag of a vlan link
 	Radio     *int             `json:"radio,omitempty"` // of a Wi-Fi card
+	Node      uint64           `json:"node,omitempty"`  // by which the kernel knows it; 0: it would not say
 }
 
 func hardwareOf(l *rtnl.Link) hardware {
-	return hardware{Kind: l.Kind, PermMAC: l.PermMAC, ParentBus: l.ParentBus, ParentDev: l.ParentDev, Peer: l.Peer, PeerNS: l.PeerNS}
+	h := hardware{Kind: l.Kind, PermMAC: l.PermMAC, ParentBus: l.ParentBus, ParentDev: l.ParentDev, PeerNS: l.PeerNS, VLAN: l.VLAN}
+	if paired(l.Kind) || onLower(l.Kind) {
+		h.Peer = l.Peer
+	}
+	return h
+}
+
+// paired reports whether links of a kind come as two ends of one.
+func paired(kind string) bool { return kind == "veth" || kind == "netkit" || kind == "vxcan" }
+
+// onLower reports whether a link of a kind is on another for as long as it
+// lives, and goes with it. Of other kinds, a vxlan for one, the kernel tells a
+// link below them that can be changed, or that shows from abroad alone.
+func onLower(kind string) bool {
+	switch kind {
+	case "macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "macsec", "ipoib":
+		return true
+	}
+	return false
 }
 
 // is reports whether a link can be the card.
 func (h hardware) is(l *rtnl.Link) bool {
 	return l.Kind == h.Kind && bytes.Equal(l.PermMAC, h.PermMAC) &&
-		l.ParentBus == h.ParentBus && l.ParentDev == h.ParentDev && l.Peer == h.Peer
+		l.ParentBus == h.ParentBus && l.ParentDev == h.ParentDev && (h.VLAN == 0 || l.VLAN == h.VLAN) &&
+		(!paired(h.Kind) && !onLower(h.Kind) || l.Peer == h.Peer)
 }
 
 // certain reports whether no other link can be mistaken for it.
 func (h hardware) certain() bool { return len(h.PermMAC) > 0 || h.ParentDev != "" }
 
-// find returns the card among the links of a namespace; nil: it is not there.
-// Its index is what the kernel tries to keep when it moves.
-func (l Loan) find(links []*rtnl.Link) *rtnl.Link {
+// away returns the card among the links of the guest; nil: it is not there.
+func (l Loan) away(k reader, links []*rtnl.Link) *rtnl.Link {
+	if l.Index == 0 { // the kernel tries to keep it
+		return l.find(k, links, l.Card.Index)
+	}
+	return l.find(k, links, l.Index)
+}
+
+// home returns the card among the links of the host; nil: it is not there.
+func (l Loan) home(k reader, links []*rtnl.Link) *rtnl.Link {
+	return l.find(k, links, l.Card.Index)
+}
+
+// elsewhere returns the card among the links of any other namespace, where its
+// index says nothing; nil: it is not there.
+func (l Loan) elsewhere(k reader, links []*rtnl.Link) *rtnl.Link {
+	return l.find(k, links, 0)
+}
+
+// find tells the card by its node. Only where that is not known, or cannot be
+// read, it has to do with the index, or the MAC address, which a guest can change.
+func (l Loan) find(k reader, links []*rtnl.Link, index int) *rtnl.Link {
 	var found *rtnl.Link
 	for _, link := range links {
+		if l.Hardware.Node != 0 && link.Kind == l.Hardware.Kind {
+			node, err := k.Node(link)
+			switch {
+			case err == nil && node == l.Hardware.Node:
+				return link
+			case err == nil, errors.Is(err, rtnl.ErrNotFound):
+				continue
+			}
+		}
 		switch {
 		case !l.Hardware.is(link):
-		case link.Index == l.Index || l.Index == 0 && link.Index == l.Card.Index:
+		case link.Index == index:
 			return link
-		case l.Hardware.certain() || link.MAC.String() == l.Card.MAC:
+		case l.Hardware.certain() || l.ownMAC() && link.MAC.String() == l.Card.MAC:
 			found = link
 		}
 	}
 	return found
+}
+
+// ownMAC reports whether its MAC address tells the card from others like it: it
+// has one, and not its parent's.
+func (l Loan) ownMAC() bool {
+	switch l.Hardware.Kind {
+	case "ipvlan", "ipvtap", "vlan":
+		return false
+	}
+	return l.Card.MAC != ""
 }
 
 // answers reports whether HOSTIF, which is not there, means the card.
@@ -98,42 +157,65 @@ func (l Loan) with(do func(*rundir.Dir) error) error {
 	return explain("note in "+runDir+" the card", l.Card.Name, err)
 }
 
-// loans returns those of a host, by the cookie of its namespace.
-func loans(k kernel) ([]Loan, error) {
+// loans returns those of a host, by the cookie of its namespace, and what to say
+// of files that cannot be read. Such a file harms nobody's card but its own.
+func loans(k kernel) (all []Loan, unread []unreadLoan, err error) {
 	cookie, err := k.Cookie()
 	if errors.Is(err, unix.ENOPROTOOPT) {
-		return nil, nil // no card can have been lent: see lend
+		return nil, nil, nil // no card can have been lent: see lend
 	}
 	if err != nil {
-		return nil, explain("read", "the host's namespace", err)
+		return nil, nil, explain("read", "the host's namespace", err)
 	}
+	return readLoans(fmt.Sprintf("%d.", cookie))
+}
+
+// readLoans returns the loans whose files' names begin with the prefix.
+func readLoans(prefix string) (all []Loan, unread []unreadLoan, err error) {
 	d, err := rundir.Open(runDir, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, explain("open", runDir, err)
+		return nil, nil, explain("open", runDir, err)
 	}
 	defer d.Close()
 	names, err := d.Names(loanSuffix)
 	if err != nil {
-		return nil, explain("read", runDir, err)
+		return nil, nil, explain("read", runDir, err)
 	}
-	var all []Loan
 	for _, name := range names {
-		if !strings.HasPrefix(name, fmt.Sprintf("%d.", cookie)) {
+		if !strings.HasPrefix(name, prefix) {
 			continue
 		}
 		var l Loan
 		err := d.Read(name, &l)
+		if err == nil && l.file() != name {
+			err = errors.New("it is about another card than its name says")
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // given back while we looked
 		case err != nil:
-			return nil, fault.New(fault.Failed, "read", runDir+"/"+name, "%w", err).
-				WithHint("it says what a lent network card was like; when the card is as it should be, remove the file")
+			unread = append(unread, newUnreadLoan(name, err))
 		default:
 			all = append(all, l)
 		}
 	}
-	return all, nil
+	return all, unread, nil
+}
+
+// unreadLoan is a file that cannot be read.
+type unreadLoan struct {
+	Card, File string // which card it is about, by its name
+	err        error
+}
+
+func newUnreadLoan(file string, err error) unreadLoan {
+	_, card, _ := strings.Cut(strings.TrimSuffix(file, loanSuffix), ".")
+	return unreadLoan{card, file, err}
+}
+
+func (u unreadLoan) String() string {
+	return fmt.Sprintf("what the lent card %s was like cannot be read: %s: %v; when the card is as it should be, remove the file",
+		u.Card, shell.Quote(runDir+"/"+u.File), u.err)
 }

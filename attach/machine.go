@@ -39,6 +39,7 @@ type reader interface {
 	LinksIn(nsid int) ([]*rtnl.Link, error)
 	Cookie() (uint64, error)
 	Keep(index int) (rtnl.Kept, error)
+	Node(l *rtnl.Link) (uint64, error)
 	Wiphy(index int) (phy int, ok bool, err error)
 	Addrs() ([]rtnl.Addr, error)
 	AddrsIn(nsid, index int) ([]rtnl.Addr, error)

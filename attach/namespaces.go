@@ -23,6 +23,7 @@ type namespace struct {
 	file   *os.File
 	path   string // by which it can be opened again
 	pid    int    // of a process in it; 0 if it is only a name
+	by     int    // process that holds it and is not in it; 0: not looked for
 	inode  uint64
 	links  kernel // opened when first asked
 	locked bool   // by us

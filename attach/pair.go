@@ -130,13 +130,13 @@ func (s addVeth) learn(m *machine) error {
 func (s addVeth) clean(m *machine) error {
 	l, err := m.sides[host].LinkByName(s.port)
 	if err == nil && isOurs(l) {
-		err = m.sides[host].DelLink(l.Index)
+		err = deleteLink(m.sides[host], l.Index)
 	}
 	return ignoreAbsent("delete veth", s.port, err)
 }
 
 func (s addVeth) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete veth", s.port, m.sides[host].DelLink(m.index[end{host, s.port}]))
+	return ignoreAbsent("delete veth", s.port, deleteLink(m.sides[host], m.index[end{host, s.port}]))
 }
 
 func (s addVeth) String() string {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,10 +22,14 @@ type Card struct {
 	Loan  *Loan        // if it is lent, or was and has not been put in order; nil: it is not
 	Home  *rtnl.Link   // of a Loan: the card, if it is back on the host
 	Here  bool         // of a Loan: the card is what has IFNAME in this guest
+	Gone  bool         // of a Loan: there is no such card any more
+	Where string       // of a Loan whose guest does not have the card: who does; "": not known
 	Addrs []rtnl.Addr  // the host's
 	Route []rtnl.Route // the host's
 	Users []user       // links that are on the card, and would go with a move
-	Radio *int         // of a Wi-Fi card
+
+	Unread string // what to say of a loan of the card whose file cannot be read; "": there is none
+	Radio  *int   // of a Wi-Fi card
 }
 
 func (physPlug) settle(b *builder) error {
@@ -35,10 +40,16 @@ func (physPlug) settle(b *builder) error {
 		return b.refuse(fault.Usage, "a card that is lent has no mode")
 	}
 	loan := b.f.Card.Loan
-	if loan == nil {
+	switch {
+	case b.f.Card.Unread != "":
+		return b.refuse(fault.Failed, "%s", b.f.Card.Unread)
+	case loan == nil, b.f.Card.Gone:
 		return b.checkCard()
 	}
 	b.HostIF.Name = loan.Card.Name
+	if b.f.Card.Where != "" {
+		return b.refuse(fault.Conflict, "it is lent to %s, and %s", loan.To.Name, b.f.Card.Where)
+	}
 	if !b.f.Card.Here && b.f.Card.Home == nil {
 		return b.refuse(fault.Conflict, "it is lent to %s, as %s", loan.To.Name, loan.IfName).
 			WithHint("gopipework detach %s %s; gopipework gc, if that guest has ended", loan.To.Word(), loan.IfName)
@@ -111,6 +122,9 @@ func (physPlug) free(b *builder) error { return nil }
 
 func (physPlug) join(b *builder) {
 	b.clear()
+	if b.f.Card.Gone {
+		b.add(forgetLoan{*b.f.Card.Loan})
+	}
 	b.add(lend{place: b.place, name: b.HostIF.Name, inner: b.names.inner, netns: b.f.Guest.netns(), radio: b.f.Card.Radio})
 	if b.MAC != nil || b.MTU != 0 {
 		b.add(setLink{place: b.place, name: b.names.inner, set: rtnl.Change{MAC: b.MAC, MTU: b.MTU}})
@@ -168,18 +182,34 @@ func (o *observer) radio(l *rtnl.Link) (radio *int) {
 // card looks at a card that is asked for as a whole.
 func (o *observer) card(m *machine, h HostIF, f *Facts) {
 	o.look("lent cards", func() error {
-		all, err := loans(o.host)
+		all, unread, err := loans(o.host)
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(all, func(l Loan) bool { return l.answers(h.Name) || f.Base != nil && l.answers(f.Base.Name) })
+		links, err := o.host.Links()
+		if err != nil {
+			return err
+		}
+		name := h.Name
+		if f.Base != nil {
+			name = f.Base.Name
+		}
+		for _, u := range unread {
+			if u.Card == name {
+				f.Card.Unread = u.String()
+			}
+		}
+		i := slices.IndexFunc(all, func(l Loan) bool {
+			home := l.home(o.host, links)
+			return l.Card.Name == name || home != nil && home.Name == name || f.Base == nil && l.answers(name)
+		})
 		if i < 0 {
 			return nil
 		}
 		f.Card.Loan = &all[i]
-		return o.whereIs(f)
+		return o.whereIs(m, links, f)
 	})
-	if f.Card.Loan != nil || f.Base == nil {
+	if f.Card.Loan != nil && !f.Card.Gone || f.Base == nil {
 		return
 	}
 	o.look("the host's addresses", func() (err error) { f.Card.Addrs, err = o.host.Addrs(); return err })
@@ -191,18 +221,33 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 	})
 }
 
-// whereIs looks for a lent card: in this guest, or back on the host.
-func (o *observer) whereIs(f *Facts) error {
+// whereIs looks for a lent card: in this guest, back on the host, or anywhere.
+func (o *observer) whereIs(m *machine, hosts []*rtnl.Link, f *Facts) error {
 	loan := f.Card.Loan
 	cookie, err := o.guest.Cookie()
 	if err != nil {
 		return err
 	}
+	f.Card.Home = loan.home(o.host, hosts)
 	if cookie == loan.GuestNS && f.Inner != nil {
-		l := loan.find(f.Links)
+		l := loan.away(o.guest, f.Links)
 		f.Card.Here = l != nil && l.Index == f.Inner.Index
 	}
-	links, err := o.host.Links()
-	f.Card.Home = loan.find(links)
-	return err
+	if f.Card.Here || f.Card.Home != nil {
+		return nil
+	}
+	t, err := trace(o.host, m.hostNS, *loan)
+	defer t.close()
+	switch {
+	case err != nil:
+		return err
+	case t.gone:
+		f.Card.Gone = true
+	case t.at == nil:
+		f.Card.Where = loan.lost(t).Error()
+	case t.link.Name != loan.IfName || loan.To.left(t.at):
+		f.Card.Where = fmt.Sprintf("in the namespace of %s, as %s: gopipework detach %s %s",
+			t.at.holder(), shell.Quote(t.link.Name), t.at.word(), loan.IfName)
+	}
+	return nil
 }

@@ -349,7 +349,7 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 		ns.Close()
 		home := ""
 		for range 100 {
-			lent, err := lentBy(kernelOf(t, hostNS))
+			lent, _, err := lentBy(kernelOf(t, hostNS))
 			if err != nil || len(lent) != 1 {
 				t.Fatalf("loans: %+v, %v", lent, err)
 			}

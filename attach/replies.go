@@ -223,7 +223,7 @@ func (b *builder) warnReplies() {
 			best.Index = best.Hops[0].Index
 		}
 		l := r.link(best.Index)
-		if !ok || l == nil || isOurs(l) {
+		if !ok || l == nil || attached(l) {
 			continue
 		}
 		b.warn("answers from its published ports to clients beyond the host now leave by %s, and no longer by %s: --source-routing keeps them there",

@@ -101,7 +101,7 @@ func (r routing) sort(going func(index int) bool) (kept, stale []rtnl.Rule) {
 		}
 		l := r.holder(rule.From)
 		isOwn := rule.Priority == ownPriority
-		if l == nil || going(l.Index) || isOwn && !isOurs(l) {
+		if l == nil || going(l.Index) || isOwn && !attached(l) {
 			stale = append(stale, rule)
 			continue
 		}

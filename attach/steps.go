@@ -31,6 +31,13 @@ func (p place) index(m *machine, name string) int { return m.index[end{p.side, n
 
 func isOurs(l *rtnl.Link) bool { return l.Group == Group }
 
+// attached reports whether a link in a guest is that of an attachment: made here,
+// or lent, which is told by the mark alone.
+func attached(l *rtnl.Link) bool {
+	_, marked := ParseMark(l.Alias)
+	return isOurs(l) || marked
+}
+
 // delLink deletes a link of ours on the host, and its other end with it.
 type delLink struct {
 	name  string
@@ -52,7 +59,7 @@ func (s delLink) do(_ context.Context, m *machine) error {
 		}
 	}
 	delete(m.index, end{host, s.name})
-	return ignoreAbsent("delete", s.name, m.sides[host].DelLink(l.Index))
+	return ignoreAbsent("delete", s.name, deleteLink(m.sides[host], l.Index))
 }
 
 func (s delLink) undo(context.Context, *machine) error { return nil }
@@ -67,7 +74,7 @@ type delInner struct {
 }
 
 func (s delInner) do(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete", s.name, s.kernel(m).DelLink(s.index))
+	return ignoreAbsent("delete", s.name, deleteLink(s.kernel(m), s.index))
 }
 
 func (s delInner) undo(context.Context, *machine) error { return nil }
@@ -338,7 +345,7 @@ func (m *machine) dropHalf(at side, kind string, parent int) error {
 	}
 	for _, l := range links {
 		if isOurs(l) && l.Kind == kind && l.Alias == "" && (parent == 0 || l.Peer == parent) {
-			if err := m.sides[at].DelLink(l.Index); !absent(err) && err != nil {
+			if err := deleteLink(m.sides[at], l.Index); !absent(err) && err != nil {
 				return err
 			}
 		}

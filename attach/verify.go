@@ -246,7 +246,7 @@ func (s verify) clean(ctx context.Context, m *machine, k *rtnl.Conn) error {
 	delete(m.index, end{host, s.probe})
 	l, err := k.LinkByName(s.probe)
 	if err == nil {
-		err = k.DelLink(l.Index) // and its other end
+		err = deleteLink(k, l.Index) // and its other end
 	}
 	return errors.Join(ovs, ignoreAbsent("delete", s.probe, err))
 }

@@ -197,7 +197,7 @@ func (s addTagged) undo(_ context.Context, m *machine) error {
 func (s addTagged) clean(m *machine) error {
 	l, err := m.sides[host].LinkByName(s.name)
 	if err == nil && isOurs(l) {
-		err = m.sides[host].DelLink(l.Index)
+		err = deleteLink(m.sides[host], l.Index)
 	}
 	return ignoreAbsent("delete vlan", s.name, err)
 }

@@ -17,6 +17,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 tests=(
 	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware|TestHostAccessVLAN|TestShape.*|TestSetRare)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic,netem,ifb'
 	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
+	'./attach ^TestLend.*$/^(macvlan|macvtap|ipvlan|vlan|dummy|ifb|veth|vxlan|geneve) root,macvlan,macvtap,ipvlan,vlan,dummy,ifb,veth,vxlan,geneve'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'
@@ -26,6 +27,7 @@ tests=(
 modules=(
 	veth bridge br_netfilter macvlan ipvlan 8021q dummy ifb tun vrf openvswitch
 	sch_netem sch_tbf sch_htb sch_ingress cls_u32 cls_matchall act_mirred act_police
+	vxlan geneve macvtap
 	nf_tables nft_compat iptable_filter ip6table_filter xt_physdev xt_comment xt_conntrack
 )
 

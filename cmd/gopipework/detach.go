@@ -28,6 +28,12 @@ func (o *output) detachCommand(c *cli.Context) error {
 	})
 	if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Code == fault.Gone || f.Code == fault.NotFound) {
 		f.Hint = "its interfaces went with it; gopipework gc takes away what may be left on the host"
+		_ = withHost(func(hostNS *os.File) error {
+			if where := attach.WhereLent(hostNS, w[0]); where != "" {
+				f.Hint = where
+			}
+			return nil
+		})
 	}
 	return err
 }

@@ -31,5 +31,5 @@ func (o *output) listOf(ctx context.Context, hostNS *os.File, g *attach.Guest) e
 	if err != nil {
 		return err
 	}
-	return o.list(all)
+	return o.list(all, attach.UnreadLoans(hostNS))
 }

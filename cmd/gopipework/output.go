@@ -124,9 +124,7 @@ func (o *output) result(r attach.Result, dryRun, one bool) error {
 		}
 		return o.document(doc)
 	}
-	for _, w := range r.Warnings {
-		o.say("warning: %s", w)
-	}
+	o.warn(r.Warnings)
 	if dryRun {
 		for _, s := range r.Steps {
 			o.print(s)
@@ -135,14 +133,25 @@ func (o *output) result(r attach.Result, dryRun, one bool) error {
 	return nil
 }
 
+func (o *output) warn(warnings []string) {
+	for _, w := range warnings {
+		o.say("warning: %s", w)
+	}
+}
+
 // orEmpty makes an empty list of none: in JSON that is [], not null.
 func orEmpty[T any](list []T) []T { return append([]T{}, list...) }
 
 // list prints attachments as a table, or nothing if there are none.
-func (o *output) list(all []attach.Attachment) error {
+func (o *output) list(all []attach.Attachment, warnings []string) error {
 	if o.json {
-		return o.document(map[string]any{"attachments": orEmpty(all)})
+		doc := map[string]any{"attachments": orEmpty(all)}
+		if len(warnings) > 0 {
+			doc["warnings"] = warnings
+		}
+		return o.document(doc)
 	}
+	o.warn(warnings)
 	if len(all) == 0 {
 		return nil
 	}

@@ -12,6 +12,7 @@ type Move struct {
 	NS    *os.File
 	Name  string  // there; "": as here
 	Group *uint32 // nil: as here
+	Index int     // there; 0: as here where that is free, and else the kernel's choice
 }
 
 // MoveLink moves a link to another namespace, in one message. It keeps its
@@ -19,6 +20,8 @@ type Move struct {
 // free; it arrives down, without its master, its addresses and its routes.
 //
 //	ip link set dev NAME netns NS name NEW group G
+//
+// An Index that is taken there is EBUSY, and the link is where and as it was.
 //
 // It is several things to the kernel, which does not undo one when the next
 // fails:
@@ -34,6 +37,9 @@ type Move struct {
 func (c *Conn) MoveLink(index int, m Move) error {
 	req := c.linkRequest(unix.RTM_NEWLINK, 0, index)
 	req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(m.NS.Fd()))))
+	if m.Index != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_NEW_IFINDEX, nl.Uint32Attr(uint32(m.Index))))
+	}
 	for _, a := range (Change{Name: m.Name, Group: m.Group}).attrs() {
 		req.AddData(a)
 	}

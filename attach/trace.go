@@ -1,0 +1,383 @@
+package attach
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
+)
+
+// A guest may move a card on, and its namespace may outlive it. So a card that is
+// neither at home nor in its guest is looked for in every namespace of the
+// machine before it is called gone.
+
+// traced is what has become of such a card.
+type traced struct {
+	at    *namespace // where it is, with a connection; nil: in no namespace that can be entered
+	link  *rtnl.Link // the card there
+	gone  bool       // there is no such card any more
+	ended bool       // nor is the guest's namespace
+	maybe string     // what may be the card, and keeps it from being gone; "" for nothing
+}
+
+func (t traced) close() {
+	if t.at != nil {
+		namespaces{0: t.at}.close()
+	}
+}
+
+// A look goes from one namespace to the next, and a guest that moves the card
+// about can slip through one; it cannot slip through so many.
+const (
+	traceLooks = 20
+	tracePause = 2 * time.Millisecond
+)
+
+// trace looks for a card of the host's.
+func trace(k kernel, hostNS *os.File, loan Loan) (t traced, err error) {
+	for look := 0; look < traceLooks && t.at == nil && err == nil; look++ {
+		if look > 0 {
+			time.Sleep(tracePause)
+		}
+		if t, err = lookFor(k, hostNS, loan); t.ended {
+			break // nobody is left who could move it
+		}
+	}
+	return t, err
+}
+
+func lookFor(k kernel, hostNS *os.File, loan Loan) (traced, error) {
+	s := seeker{host: k, hostNS: hostNS, loan: loan, known: map[int]bool{}, complete: true, ended: true}
+	var err error
+	if s.others, _, err = readLoans(""); err != nil {
+		return traced{}, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(hostNS.Fd()), &st); err != nil {
+		return traced{}, explain("look at", "the host's namespace", err)
+	}
+	if id, err := k.NamespaceID(hostNS); err == nil {
+		s.known[id] = true
+	}
+	s.seen = map[uint64]bool{st.Ino: true}
+	walkNamespaces(nil, nil, s.look)
+	if s.found.at == nil {
+		s.complete = walkHeld(s.look) && s.complete
+	}
+	if s.found.at != nil {
+		return s.found, nil
+	}
+	if err := s.unreachable(); err != nil {
+		return traced{}, explain("look for", loan.Card.Name, err)
+	}
+	t := s.found
+	t.ended = s.ended && s.complete
+	if t.ended {
+		t.maybe = s.hidden // what looks like it elsewhere was there before
+	}
+	switch h := loan.Hardware; {
+	case !loan.virtual():
+		t.gone = h.unplugged()
+	case paired(h.Kind) && h.PeerNS < 0 && !s.isGone(h.Peer):
+		t.maybe = "its other end is on the host still: ip link | grep " + itoa(h.Peer) + ":"
+	case onLower(h.Kind) && h.PeerNS < 0 && s.isGone(h.Peer):
+		t.gone = true // it went with what it was on
+	default:
+		t.gone = s.complete && t.maybe == ""
+	}
+	return t, nil
+}
+
+// virtual reports whether the card ends with its namespace. The kernel gives
+// those of hardware back to the machine's first namespace.
+func (l Loan) virtual() bool { return l.Hardware.Kind != "" && l.Hardware.Kind != "can" }
+
+// unplugged reports whether the device that the card is on has left its bus.
+func (h hardware) unplugged() bool {
+	if h.ParentBus == "" || h.ParentDev == "" || strings.Contains(h.ParentBus+h.ParentDev, "/") {
+		return false
+	}
+	devices := "/sys/bus/" + h.ParentBus + "/devices/"
+	_, err := os.Stat(devices)
+	_, absent := os.Stat(devices + h.ParentDev)
+	return err == nil && errors.Is(absent, fs.ErrNotExist)
+}
+
+// seeker is one look for a card.
+type seeker struct {
+	host   kernel
+	hostNS *os.File
+	loan   Loan
+	others []Loan          // whose cards are not this one
+	seen   map[uint64]bool // inodes of namespaces
+	known  map[int]bool    // ids that they have on the host
+
+	found    traced
+	hidden   string // what may be the card in a namespace that cannot be entered
+	complete bool   // there was none that could not be looked into
+	ended    bool   // the guest's was not met
+}
+
+// isGone reports whether the host has no link of the index.
+func (s *seeker) isGone(index int) bool {
+	_, err := s.host.LinkByIndex(index)
+	return errors.Is(err, rtnl.ErrNotFound)
+}
+
+// look looks into one namespace.
+func (s *seeker) look(ns *namespace) (keep, more bool) {
+	if s.seen[ns.inode] {
+		return false, true
+	}
+	s.seen[ns.inode] = true
+	if id, err := s.host.NamespaceID(ns.file); err == nil {
+		s.known[id] = true
+	}
+	c, err := rtnl.Open(ns.file)
+	if err != nil {
+		s.complete = false
+		return false, true
+	}
+	ns.links = c
+	keep, err = s.into(ns)
+	if err != nil {
+		s.complete = false
+	}
+	if !keep {
+		c.Close()
+	}
+	return keep, !keep
+}
+
+func (s *seeker) into(ns *namespace) (bool, error) {
+	cookie, err := ns.links.Cookie()
+	if err != nil {
+		return false, err
+	}
+	links, err := ns.links.Links()
+	if err != nil {
+		return false, err
+	}
+	l := s.loan.elsewhere(ns.links, links)
+	if cookie == s.loan.GuestNS {
+		s.ended = false
+		l = s.loan.away(ns.links, links)
+	}
+	if l != nil {
+		if is, err := genuine(s.host, away{ns.links, ns.file}, l, s.hostNS, s.loan); is || err != nil {
+			s.found.at, s.found.link = ns, l
+			return is, err
+		}
+	}
+	for _, l := range links {
+		if s.loan.maybe(l, cookie) && !s.anothers(ns.links, l, cookie, links) {
+			s.found.maybe = fmt.Sprintf("%s of the namespace of %s", shell.Quote(l.Name), ns.holder())
+		}
+	}
+	return false, nil
+}
+
+// anothers reports whether a link is the card of another loan.
+func (s *seeker) anothers(k reader, l *rtnl.Link, cookie uint64, links []*rtnl.Link) bool {
+	return slices.ContainsFunc(s.others, func(o Loan) bool {
+		return o.GuestNS == cookie && o.file() != s.loan.file() && o.away(k, links) == l
+	})
+}
+
+// unreachable looks into namespaces that have an id on the host, and that nothing
+// else leads to.
+func (s *seeker) unreachable() error {
+	ids, err := s.host.NamespaceIDs()
+	for _, id := range ids {
+		if s.known[id] {
+			continue
+		}
+		links, err := s.host.LinksIn(id)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+			continue // it ended meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if s.loan.Hardware.is(l) {
+				s.hidden = fmt.Sprintf("%s of a namespace that nothing leads to (ip netns list-id: %d)", shell.Quote(l.Name), id)
+				s.found.maybe = s.hidden
+			}
+		}
+	}
+	return err
+}
+
+// maybe reports whether a link of the namespace with the cookie could be the card
+// after its guest has changed all that can be changed. Two veths of which neither
+// other end is on this host are alike in all but their MAC address.
+func (l Loan) maybe(link *rtnl.Link, cookie uint64) bool {
+	_, complete := ParseMark(link.Alias)
+	switch {
+	case !l.Hardware.is(link), l.Hardware.Node != 0, isOurs(link) && complete:
+		return false // with a node it was told for certain
+	case paired(link.Kind):
+		return link.PeerNS >= 0 && (cookie == l.GuestNS || link.MAC.String() == l.Card.MAC)
+	}
+	return link.PeerNS >= 0 || !onLower(link.Kind)
+}
+
+// holder says who keeps a namespace.
+func (ns *namespace) holder() string {
+	pid := cmp.Or(ns.pid, ns.by)
+	if pid == 0 {
+		return ns.path
+	}
+	b, _ := os.ReadFile("/proc/" + itoa(pid) + "/comm")
+	return fmt.Sprintf("process %d (%s)", pid, shell.Quote(strings.TrimSpace(string(b))))
+}
+
+// word is a word of the command line that names the namespace as a guest.
+func (ns *namespace) word() string {
+	if ns.pid == 0 {
+		return ns.path
+	}
+	return "pid:" + itoa(ns.pid)
+}
+
+// walkHeld calls look with the namespaces that threads are in, that a descriptor
+// of a process or a socket of one holds, and that are mounted somewhere, until it
+// wants no more; some of them more than once. It returns whether nothing was kept
+// from us.
+func walkHeld(look func(*namespace) (keep, more bool)) (complete bool) {
+	complete = true
+	visit := func(f *os.File, path string, pid, by int) (more bool) {
+		var st unix.Stat_t
+		keep, more := false, true
+		if unix.Fstat(int(f.Fd()), &st) == nil {
+			keep, more = look(&namespace{file: f, path: path, pid: pid, by: by, inode: st.Ino})
+		}
+		if !keep {
+			f.Close()
+		}
+		return more
+	}
+	self, mounts := os.Getpid(), map[string]bool{}
+	for _, pid := range processes() {
+		dir := "/proc/" + itoa(pid)
+		paths, _ := globAll(dir+"/task", "/ns/net")
+		held, err := heldBy(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			complete = false
+		}
+		if mnt, _ := os.Readlink(dir + "/ns/mnt"); !mounts[mnt] {
+			mounts[mnt] = true
+			held = append(held, mountedFor(dir)...)
+		}
+		for _, p := range append(paths, held...) {
+			f, err := os.Open(p)
+			if err != nil {
+				continue
+			}
+			if is, err := isNamespace(f); !is || err != nil {
+				f.Close()
+				continue
+			}
+			in := 0
+			if strings.HasPrefix(p, dir+"/task/") {
+				in = pid
+			}
+			if !visit(f, p, in, pid) {
+				return complete
+			}
+		}
+		if pid == self {
+			continue
+		}
+		for _, f := range socketsOf(dir, pid) {
+			if !visit(f, dir+"/fd", 0, pid) {
+				return complete
+			}
+		}
+	}
+	return complete
+}
+
+func isNamespace(f *os.File) (bool, error) {
+	t, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+	return t == unix.CLONE_NEWNET, err
+}
+
+func globAll(dir, rest string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		paths = append(paths, dir+"/"+e.Name()+rest)
+	}
+	return paths, err
+}
+
+// heldBy returns the descriptors of a process that are namespaces.
+func heldBy(dir string) ([]string, error) {
+	all, err := globAll(dir+"/fd", "")
+	return slices.DeleteFunc(all, func(p string) bool {
+		to, _ := os.Readlink(p)
+		return !strings.HasPrefix(to, "net:[")
+	}), err
+}
+
+// mountedFor returns the namespaces that are mounted where a process sees them.
+func mountedFor(dir string) (paths []string) {
+	b, _ := os.ReadFile(dir + "/mountinfo")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[3], "net:[") {
+			paths = append(paths, dir+"/root"+f[4])
+		}
+	}
+	return paths
+}
+
+// socketsOf opens the namespaces that the sockets of a process are in.
+func socketsOf(dir string, pid int) (files []*os.File) {
+	all, err := globAll(dir+"/fd", "")
+	if err != nil {
+		return nil
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(pidfd)
+	seen := map[uint64]bool{}
+	for _, p := range all {
+		to, _ := os.Readlink(p)
+		if !strings.HasPrefix(to, "socket:[") && to != "/dev/net/tun" {
+			continue
+		}
+		var n int
+		if _, err := fmt.Sscanf(p[strings.LastIndexByte(p, '/')+1:], "%d", &n); err != nil {
+			continue
+		}
+		fd, err := unix.PidfdGetfd(pidfd, n, 0)
+		if err != nil {
+			continue
+		}
+		ns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
+		unix.Close(fd)
+		if err != nil {
+			continue
+		}
+		unix.CloseOnExec(ns)
+		var st unix.Stat_t
+		if unix.Fstat(ns, &st) != nil || seen[st.Ino] {
+			unix.Close(ns)
+			continue
+		}
+		seen[st.Ino] = true
+		files = append(files, os.NewFile(uintptr(ns), dir+"/fd"))
+	}
+	return files
+}
