@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build test kernels live e2e soak fuzz bench lint demo man install clean
+.PHONY: help build test kernels live e2e engines soak fuzz bench lint demo man install clean
 
 help: ## print this
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -61,6 +61,9 @@ live: ## run the tests of the packages on a real kernel (root)
 e2e: ## run the built binary against real engines (root)
 	./e2e/install.sh engines
 	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 20m -v ./e2e
+
+engines: ## try the installed engines and the newest Docker Engine, which is built (root)
+	./e2e/engines.sh
 
 soak: ## the same tests where more is better: blows at every system call, 1,000 kills, 1,000 cycles (root)
 	./e2e/install.sh engines

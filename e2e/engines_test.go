@@ -1,0 +1,121 @@
+//go:build linux
+
+package e2e
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
+)
+
+// An attachment lives with whatever its engine does to the firewall later: it
+// makes its first IPv6 network, which has newer ones drop forwarded IPv6, starts
+// again, and takes its networks away.
+//
+// The engine is the installed one. GOPIPEWORK_ENGINE names a directory with
+// another dockerd and what it runs, which is tried with both backends for its
+// firewall: see make engines.
+func TestEngines(t *testing.T) {
+	tried := map[string][]string{"installed": nil}
+	path := bin
+	if dir := os.Getenv("GOPIPEWORK_ENGINE"); dir != "" {
+		path = bin + ":" + dir
+		tried = map[string][]string{
+			"iptables": {"--seccomp-profile=unconfined", "--firewall-backend=iptables"},
+			"nftables": {"--seccomp-profile=unconfined", "--firewall-backend=nftables"},
+		}
+	}
+	for name, args := range tried {
+		t.Run(name, func(t *testing.T) {
+			need(t, "root", "docker", "ipv6")
+			t.Parallel()
+			h := host.New(t)
+			h.Path = path
+			if name == "nftables" {
+				// It does not turn forwarding on by itself. With iptables the engine
+				// does, and only then has FORWARD drop.
+				if _, err := h.Must("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			daemon, err := h.StartEngine(args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := &engine{&machine{h, t}, daemon}
+			t.Log(e.docker("version", "--format", "API {{.Server.APIVersion}}, version {{.Server.Version}}"))
+			client := e.outside()
+			for _, c := range []string{"one", "two"} {
+				e.container(c)
+			}
+			e.container("web", "-p", "8080:80", host.Image, "httpd", "-f", "-p", "80", "-h", "/www")
+
+			e.liveWith(client)
+			// By now the engine has done what it does once and for all.
+			check := e.unchanged(e.guestOf("one"), e.guestOf("two"), e.guestOf("web"))
+			e.liveWith(client)
+			check("after detach")
+		})
+	}
+}
+
+// outside is a guest that reaches the host as its clients on the network do.
+func (e *engine) outside() *host.Guest {
+	e.t.Helper()
+	client := e.guest()
+	e.check(e.Batch("link add ext0 type veth peer name eth0 netns "+strings.TrimPrefix(client.Word, "pid:"),
+		"address add 10.99.0.1/24 dev ext0", "link set ext0 up"))
+	e.check(client.Run("sh", "-ec", "ip address add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add default via 10.99.0.1").Err())
+	return client
+}
+
+// liveWith attaches one, two and web, and has the engine do its things meanwhile.
+func (e *engine) liveWith(client *host.Guest) {
+	e.t.Helper()
+	one := e.guestOf("one")
+	flows := func(when string) {
+		e.t.Helper()
+		for _, to := range []string{"192.168.1.3", "fd00:1::3"} {
+			if r := one.Run("busybox", "ping", "-c", "1", "-W", "2", to); r.Code != 0 {
+				e.t.Errorf("%s: one does not reach %s:\n%v", when, to, r)
+			}
+		}
+		r := client.RunInput("GET / HTTP/1.0\r\n\r\n", "busybox", "nc", "-w", "5", "10.99.0.1", "8080")
+		if !strings.HasSuffix(r.Stdout, "\r\n\r\n"+host.Page) {
+			e.t.Errorf("%s: the published port does not answer: %v", when, r)
+		}
+		for _, a := range e.list() {
+			if a.State != "complete" {
+				e.t.Errorf("%s: %+v", when, a)
+			}
+		}
+	}
+	lines := [][]string{
+		{"brtest", "one", "192.168.1.2/24,fd00:1::2/64"},
+		{"brtest", "two", "192.168.1.3/24,fd00:1::3/64"},
+		{"brtest", "web", "192.168.1.4/24"},
+	}
+	for _, line := range lines {
+		e.quiet(line...)
+	}
+	flows("after the attach")
+	e.docker("network", "create", "--ipv6", "--subnet", "fd00:77::/64", "six")
+	flows("after docker network create --ipv6")
+	e.check(e.daemon.Stop(syscall.SIGTERM))
+	e.check(e.daemon.Start())
+	flows("after a restart of the engine")
+	for _, line := range lines {
+		if r := e.attach(line...); *r.Changed {
+			e.t.Errorf("the same line changed something: %q", r.Steps)
+		}
+	}
+	e.docker("network", "rm", "six")
+	flows("after docker network rm")
+	for _, c := range []string{"one", "two", "web"} {
+		e.quiet("detach", c)
+	}
+	e.rules(0, 0)
+}
