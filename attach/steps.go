@@ -166,9 +166,7 @@ func (s setSysctl) do(_ context.Context, m *machine) error {
 
 // locked reports whether a sysctl could not be set because none can: /proc/sys
 // is mounted read-only, as in a container with capabilities but not privileged.
-func locked(err error) bool {
-	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
-}
+func locked(err error) bool { return errors.Is(err, unix.EROFS) }
 
 // niceties are the sysctls that an attachment works without, and how.
 var niceties = map[string]string{
