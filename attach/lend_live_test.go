@@ -26,7 +26,7 @@ var lendable = map[string]string{
 	"vlan":             "ip link add link nic0 name card0 type vlan id 7",
 	"dummy":            "ip link add card0 type dummy",
 	"ifb":              "ip link add card0 type ifb",
-	"veth":             "ip link add card0 type veth peer name wire0",
+	"veth":             "ip link add card0 type veth peer name wire0; ip link set wire0 up; ip link set card0 up",
 	"vxlan":            "ip link add card0 type vxlan id 9 dstport 4789 local 127.0.0.1",
 	"vxlan on a card":  "ip link add card0 type vxlan id 9 dstport 4789 dev nic0 group 239.1.1.1",
 	"geneve":           "ip link add card0 type geneve id 9 remote 10.0.0.1",
@@ -198,7 +198,7 @@ func TestLendLowMTU(t *testing.T) {
 		"higher first": "ip link set lan0 mtu 1500; ip link set lan0 addrgenmode random",
 	} {
 		t.Run(strings.ReplaceAll(what, " ", "-"), func(t *testing.T) {
-			st := lendHostWith(t, "veth", "ip link add card0 mtu 1000 type veth peer name wire0; ip link set card0 up")
+			st := lendHostWith(t, "veth", "ip link add card0 mtu 1000 type veth peer name wire0; ip link set wire0 up; ip link set card0 up")
 			before := st.look(t)
 			st.attach(t, true)
 			tryIn(st.guest.Namespace, "sh", "-c", guest)
@@ -207,7 +207,7 @@ func TestLendLowMTU(t *testing.T) {
 		})
 	}
 	t.Run("lower", func(t *testing.T) {
-		st := lendHostWith(t, "veth", "ip link add card0 type veth peer name wire0; ip link set card0 up addrgenmode none; sysctl -qw net.ipv6.conf.card0.accept_ra=0")
+		st := lendHostWith(t, "veth", "ip link add card0 type veth peer name wire0; ip link set wire0 up; ip link set card0 up addrgenmode none; sysctl -qw net.ipv6.conf.card0.accept_ra=0")
 		before := st.look(t)
 		st.attach(t, true)
 		in(t, st.guest.Namespace, "ip", "link", "set", "lan0", "mtu", "1000")
@@ -402,7 +402,7 @@ func TestLendUnreadNote(t *testing.T) {
 // TestLendByAnotherName: asked for by an alternative name, twice is once.
 func TestLendByAnotherName(t *testing.T) {
 	long := "enp" + strings.Repeat("x", 60)
-	st := lendHostWith(t, "veth", "ip link add card0 type veth peer name wire0; ip link property add dev card0 altname enp7s6 altname "+long)
+	st := lendHostWith(t, "veth", "ip link add card0 type veth peer name wire0; ip link set wire0 up; ip link set card0 up; ip link property add dev card0 altname enp7s6 altname "+long)
 	before := st.look(t)
 	st.spec = spec(t, "phys:enp7s6 -i lan0 web 0/0")
 	st.attach(t, true)
