@@ -210,7 +210,7 @@ func TestSetRefuses(t *testing.T) {
 		{"eth1", "--jitter 1ms", fault.Usage, "there is none"},
 		{"eth1", "--addr 10.1.1.1/24,192.168.1.3/24", fault.Conflict, "on dev0"},
 		{"eth1", "--addr 10.9.0.1/24", fault.Conflict, "gateway 192.168.1.1"},
-		{"eth1", "--mtu 9000 --rate-out 1mbit", fault.Failed, "eth1"}, // more than the parent's
+		{"eth1", "--mtu 9000 --rate-out 1mbit", fault.Conflict, "more than"}, // than the parent has
 	} {
 		s := typedSet(t, tt.line)
 		s.IfName = tt.ifName
