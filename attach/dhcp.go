@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -96,7 +97,8 @@ func (b *builder) dhcp() {
 	if b.From.Kind != FromDHCP {
 		return
 	}
-	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC})
+	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes})
+	b.routes(false)
 	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
 	}
@@ -115,7 +117,7 @@ func (b *builder) dhcpDiffers(differ differ) {
 		if b.From.DHCP.ClientID == nil && b.MAC == nil {
 			again.ClientID = kept.Ask.ClientID // a MAC address that is not asked for may be any
 		}
-		again.Broadcast, again.ACD = kept.Ask.Broadcast, kept.Ask.ACD
+		again.Broadcast, again.ACD, again.Routes = kept.Ask.Broadcast, kept.Ask.ACD, kept.Ask.Routes // of these routesDiffer tells
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", b.addressWord())
 		}
@@ -138,6 +140,7 @@ type getLease struct {
 	broadcast bool
 	acd       bool
 	mac       net.HardwareAddr // that is asked for; nil: any
+	routes    []Route          // that the keeper adds again with a new lease; later steps add them now
 }
 
 // dhcpAsk is what a server is told. A client identifier on the line goes before
@@ -155,6 +158,9 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	g := m.guests[s.side]
 	ask := dhcpAsk(s.options, g.GuestInfo, s.inner, s.index(m, s.inner), s.mac)
 	ask.Broadcast, ask.ACD = s.broadcast, s.acd
+	for _, r := range s.routes {
+		ask.Routes = append(ask.Routes, lease.Asked{Dst: r.Dst, Via: r.Via, Metric: r.Metric, Table: r.Table})
+	}
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
 	l, err := lease.Acquire(ctx, g.Namespace, ask, s.options.Timeout)
@@ -334,6 +340,32 @@ func (l leaseLink) DelRoute(r lease.Route) error {
 
 func (l leaseLink) route(r lease.Route) rtnl.Route {
 	return rtnl.Route{Dst: r.Dst, Gateway: r.Gateway, Source: r.Source, Index: l.ask.Index, Protocol: unix.RTPROT_DHCP}
+}
+
+// AddAsked adds what --route asks for.
+func (l leaseLink) AddAsked() error {
+	for _, r := range l.ask.Routes {
+		asked := rtnl.Route{Dst: r.Dst, Gateway: r.Via, Metric: r.Metric, Table: r.Table, Index: l.ask.Index, Protocol: Protocol}
+		if err := ensureRoute(l.kernel, asked); err != nil {
+			return fault.New(fault.Failed, "add route", r.Dst.String(), "%w", err)
+		}
+	}
+	return nil
+}
+
+// ensureRoute adds a route, or finds that it is there.
+func ensureRoute(k kernel, r rtnl.Route) error {
+	err := k.AddRoute(r, false)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	all, lookErr := k.AllRoutes()
+	if slices.ContainsFunc(all, func(o rtnl.Route) bool {
+		return o.Index == r.Index && o.Dst == r.Dst && o.Gateway == r.Gateway && o.Metric == usualMetric(r.Dst, r.Metric) && o.Table == r.Table && o.Protocol == r.Protocol
+	}) {
+		return nil
+	}
+	return errors.Join(err, lookErr)
 }
 
 func (l leaseLink) LowerMTU(bytes int) error {

@@ -18,6 +18,7 @@ const noAutoconf = "ipv6/conf/%s/autoconf"
 func (b *builder) dhcp6() {
 	if b.From.Kind == FromDHCP6 {
 		b.add(getLease6{place: b.place, inner: b.names.inner, options: b.From.DHCP, mac: b.MAC})
+		b.routes(true)
 	}
 }
 

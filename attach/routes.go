@@ -139,7 +139,7 @@ func routable(a netip.Addr) bool { return !a.Is6() || !a.IsLinkLocalUnicast() }
 // canReach reports whether a gateway is on the link, or made so by one of the
 // routes.
 func (s *Spec) canReach(gw netip.Addr, routes []Route) bool {
-	return s.onLink(gw) || slices.Contains(s.Gateways, gw) || slices.ContainsFunc(routes, func(r Route) bool {
+	return s.onLink(gw) || s.From.gives(gw.Is6()) || slices.Contains(s.Gateways, gw) || slices.ContainsFunc(routes, func(r Route) bool {
 		return r.Table == 0 && !r.Via.IsValid() && r.Dst.Contains(gw)
 	})
 }
@@ -154,7 +154,7 @@ func parseRoute(word string, s *Spec) (Route, error) {
 		var err error
 		switch {
 		case key == "via" && !r.Via.IsValid():
-			r.Via, err = parseGateway(value, s.Addrs)
+			r.Via, err = parseVia(value, s)
 		case key == "metric" && r.Metric == 0:
 			r.Metric, err = parseMetric(value)
 		case key == "table" && r.Table == 0:
@@ -173,6 +173,19 @@ func parseRoute(word string, s *Spec) (Route, error) {
 		return r, err
 	}
 	return r, s.checkRoute(word, r)
+}
+
+// parseVia reads the gateway of a route. Where the network gives the addresses,
+// whether one of them reaches it is known later.
+func parseVia(word string, s *Spec) (netip.Addr, error) {
+	if gw, err := netip.ParseAddr(word); err == nil && s.From.gives(gw.Is6()) && gw.Zone() == "" && unusable(gw) == "" {
+		return gw, nil
+	}
+	gw, err := parseGateway(word, s.Addrs)
+	if err != nil && gw.IsValid() && s.From.Kind != FromLine && !s.Has(gw.Is6()) {
+		return gw, fault.BadWord("read gateway", word, "%s gives the interface no address of its family", s.From.Kind)
+	}
+	return gw, err
 }
 
 func parseDestination(word string, via netip.Addr) (netip.Prefix, error) {
@@ -206,6 +219,9 @@ func (s *Spec) checkRoute(word string, r Route) error {
 	switch {
 	case !s.Has(ipv6):
 		return fault.BadWord(op, word, "the interface gets no address of its family")
+	case s.From.Kind == FromClient:
+		return fault.BadWord(op, word, "%s sets its own routes, and takes others away with its lease", s.From.Ask.Client).
+			WithHint("dhcp in its place adds the route, and keeps it")
 	case r.Via.IsValid() && r.Via.Is6() != ipv6:
 		return fault.BadWord(op, word, "its gateway %s is of the other family", r.Via)
 	case r.Dst.Bits() == 0 && r.Table == 0:
@@ -248,7 +264,7 @@ func (b *builder) routes(ipv6 bool) {
 		for _, r := range b.Routes {
 			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
 				b.add(addRoute{place: b.place, inner: b.names.inner, dst: r.Dst, gateway: r.Via,
-					metric: r.Metric, table: r.Table, protocol: Protocol})
+					metric: r.Metric, table: r.Table, protocol: Protocol, learned: b.From.gives(ipv6)})
 			}
 		}
 	}
@@ -332,6 +348,11 @@ func (b *builder) routesDiffer(differ differ) {
 	for _, r := range b.Routes {
 		r.Metric = usualMetric(r.Dst, r.Metric)
 		asked = append(asked, r)
+	}
+	if l := b.f.Lease; l != nil && l.Lease == nil { // its keeper adds them with the next one
+		for _, r := range l.Ask.Routes {
+			there = append(there, Route{r.Dst, r.Via, usualMetric(r.Dst, r.Metric), r.Table})
+		}
 	}
 	if !sameSet(there, asked) {
 		differ("route", routeWords(there), routeWords(asked))

@@ -89,6 +89,7 @@ func (b *builder) routerSysctls() {
 func (b *builder) slaac() {
 	if b.From.Kind == FromSLAAC {
 		b.add(awaitSLAAC{place: b.place, inner: b.names.inner})
+		b.routes(true)
 	}
 }
 

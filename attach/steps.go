@@ -233,6 +233,7 @@ type addRoute struct {
 	table    int        // 0: main
 	protocol uint8      // who sets it; 0: RTPROT_BOOT, as a person's "ip route" does
 	known    int        // index of a link that is there; 0: an earlier step makes it
+	learned  bool       // the address came from the network: a keeper may have added the route, and its gateway is out of reach
 }
 
 // route takes a machine only where an earlier step makes the link.
@@ -245,7 +246,19 @@ func (s addRoute) route(m *machine) rtnl.Route {
 }
 
 func (s addRoute) do(_ context.Context, m *machine) error {
+	if s.learned {
+		return s.afterLease(m)
+	}
 	return explain("add route", s.words(), s.kernel(m).AddRoute(s.route(m), s.prepend))
+}
+
+func (s addRoute) afterLease(m *machine) error {
+	err := ensureRoute(s.kernel(m), s.route(m))
+	if s.gateway.IsValid() && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EINVAL)) {
+		return fault.New(fault.Conflict, "add route", s.words(), "no subnet that the network gave the interface holds its gateway %s, or it is the interface's own address: %w", s.gateway, err).
+			WithHint("--route %s says that it is on the link", netip.PrefixFrom(s.gateway, s.gateway.BitLen()))
+	}
+	return explain("add route", s.words(), err)
 }
 
 func (s addRoute) undo(_ context.Context, m *machine) error {

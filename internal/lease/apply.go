@@ -26,6 +26,8 @@ type Link interface {
 	AddRoute(r Route) error
 	// DelRoute takes the route away; one that is gone is no error.
 	DelRoute(r Route) error
+	// AddAsked adds the routes of [Ask.Routes]; those that are there are no error.
+	AddAsked() error
 	// LowerMTU sets the interface's MTU if it is larger: the other end of the
 	// link would not take more than it was made for.
 	LowerMTU(bytes int) error

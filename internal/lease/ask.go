@@ -30,6 +30,16 @@ type Ask struct {
 
 	LeaseTime time.Duration `json:"lease_time,omitempty"` // where the server says none; 0: such an answer is of no use
 	Bits      int           `json:"bits,omitempty"`       // the prefix length, where the server says none; 0: the same
+
+	Routes []Asked `json:"routes,omitempty"` // beside those of the server, whose place they take
+}
+
+// Asked is a route that the interface is to have whenever it has a lease.
+type Asked struct {
+	Dst    netip.Prefix `json:"dst"`
+	Via    netip.Addr   `json:"via"` // the zero Addr: on link
+	Metric int          `json:"metric,omitempty"`
+	Table  int          `json:"table,omitempty"` // 0: main
 }
 
 // Identity is who asks. Names are as in the mark of an attachment.
@@ -210,6 +220,9 @@ func (a Ask) lease(m *dhcpv4.DHCPv4, at time.Duration) (Lease, error) {
 	if a.NoDefaultRoute {
 		l.Routes = slices.DeleteFunc(l.Routes, Route.Default)
 	}
+	l.Routes = slices.DeleteFunc(l.Routes, func(r Route) bool {
+		return slices.ContainsFunc(a.Routes, func(o Asked) bool { return o.Dst == r.Dst && o.Metric == 0 && o.Table == 0 })
+	})
 	return l, err
 }
 

@@ -133,6 +133,9 @@ func (k *kept) take(l Lease) {
 		k.lose(err)
 		return
 	}
+	if err == nil {
+		err = k.link.AddAsked() // they go with the last address of the interface
+	}
 	k.note(k.lease, err)
 }
 

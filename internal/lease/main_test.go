@@ -118,6 +118,8 @@ func (l testLink) DelRoute(r Route) error {
 	return err
 }
 
+func (l testLink) AddAsked() error { return nil } // none is asked for here
+
 func (l testLink) LowerMTU(n int) error {
 	link, err := l.h.LinkByIndex(l.index)
 	if err != nil || link.Attrs().MTU <= n {
