@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,25 @@ func (childPlug) settle(b *builder) error {
 		return b.refuse(fault.Usage, "a dummy has no VLAN")
 	case b.Mode != "":
 		return b.refuse(fault.Usage, "a dummy has no mode")
+	}
+	return b.checkHeard()
+}
+
+// checkHeard refuses addresses from the network for a link that hears none of
+// what they come by: an ipvlan that routes has no broadcast or multicast
+// (Documentation/networking/ipvlan.rst), and a dummy has no network.
+func (b *builder) checkHeard() error {
+	if b.From.Kind == FromLine {
+		return nil
+	}
+	from := cmp.Or(b.From.Ask.Client, string(b.From.Kind))
+	switch {
+	case b.kind == KindDummy:
+		return b.refuse(fault.Usage, "there is no network behind a dummy, from which %s could get an address", from).
+			WithHint("an address on the line: 192.168.1.2/32")
+	case b.kind == KindIPvlan && b.Mode != "l2":
+		return b.refuse(fault.Usage, "an ipvlan in mode %s hears no broadcast or multicast, and %s can get no address", b.Mode, from).
+			WithHint("--mode l2, or an address on the line")
 	}
 	return nil
 }
@@ -103,6 +123,9 @@ func (b *builder) checkParent() error {
 		return b.refuse(fault.Usage, "the address of an IPoIB interface is made by its hardware")
 	case b.MAC != nil && b.inherits() && b.kind != KindVLAN:
 		return b.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(b.kind)+" "+b.Mode))
+	}
+	if err := b.checkHeard(); err != nil {
+		return err
 	}
 	return b.checkMTU(b.MTU, b.on())
 }
