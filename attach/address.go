@@ -80,6 +80,10 @@ func parsePrefix(word string) (netip.Prefix, error) {
 		}
 		return netip.Prefix{}, e
 	}
+	if subnet := p.Masked(); p.Bits() < p.Addr().BitLen() && thisNetwork.Contains(subnet.Addr()) { // fib_add_ifaddr
+		return netip.Prefix{}, fault.BadWord(op, word, "the kernel makes no route to a subnet that begins in %s, as %s does", thisNetwork, subnet).
+			WithHint("a longer prefix: %s/24", p.Addr())
+	}
 	return p, nil
 }
 

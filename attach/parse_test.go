@@ -45,6 +45,7 @@ func TestParseRefuses(t *testing.T) {
 		{"addr", "2001:db8::2/129", "not ADDRESS/PREFIX", ""},
 		{"addr", "fe80::1%eth0/64", "not ADDRESS/PREFIX", ""},
 		{"addr", "10.0.0.1/0", "prefix length of 0", "0/0"},
+		{"addr", "10.0.0.2/4", "begins in 0.0.0.0/8", "10.0.0.2/24"},
 		{"addr", "192.168.1.0/24", "network address", "192.168.1.1/24"},
 		{"addr", "192.168.1.255/24", "broadcast address", ""},
 		{"addr", "255.255.255.255/32", "broadcast address", ""},
