@@ -13,13 +13,12 @@ import (
 //
 //	ip address show dev NAME, in that namespace
 func (c *Conn) AddrsIn(nsid, index int) ([]Addr, error) {
-	s, err := c.strictSocket()
+	sockets, err := c.strictSocket()
 	if err != nil {
 		return nil, err
 	}
-	msgs, err := c.dump(func() *nl.NetlinkRequest {
+	msgs, err := dumpOn(sockets, func() *nl.NetlinkRequest {
 		req := c.request(unix.RTM_GETADDR, unix.NLM_F_DUMP)
-		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: s}
 		msg := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 		msg.Index = uint32(index)
 		req.AddData(msg)
@@ -51,22 +50,19 @@ func (c *Conn) AddrsIn(nsid, index int) ([]Addr, error) {
 
 // strictSocket is one on which the kernel heeds what a dump of addresses asks
 // for (NETLINK_GET_STRICT_CHK): on any other it ignores it.
-func (c *Conn) strictSocket() (*nl.SocketHandle, error) {
+func (c *Conn) strictSocket() (map[int]*nl.SocketHandle, error) {
 	c.strictOnce.Do(func() {
 		c.strictErr = c.Run(func() error {
-			s, err := nl.Subscribe(unix.NETLINK_ROUTE)
+			sockets, err := routeSocket()
 			if err != nil {
 				return err
 			}
-			tv := unix.NsecToTimeval(replyTimeout.Nanoseconds())
-			if err = s.SetReceiveTimeout(&tv); err == nil {
-				err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1))
-			}
-			if err != nil {
+			s := sockets[unix.NETLINK_ROUTE]
+			if err := unix.SetsockoptInt(s.Socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
 				s.Close()
-				return err
+				return os.NewSyscallError("setsockopt", err)
 			}
-			c.strict = &nl.SocketHandle{Socket: s}
+			c.strict = sockets
 			return nil
 		})
 	})

@@ -26,7 +26,7 @@ type Conn struct {
 	run     chan func()
 
 	strictOnce sync.Once // for the two below: few need them
-	strict     *nl.SocketHandle
+	strict     map[int]*nl.SocketHandle
 	strictErr  error
 }
 
@@ -110,7 +110,7 @@ func routeSocket() (map[int]*nl.SocketHandle, error) {
 }
 
 func (c *Conn) closeSockets() {
-	for _, sockets := range []map[int]*nl.SocketHandle{c.sockets, c.dumps} {
+	for _, sockets := range []map[int]*nl.SocketHandle{c.sockets, c.dumps, c.strict} {
 		for _, s := range sockets {
 			s.Close()
 		}
@@ -121,9 +121,6 @@ func (c *Conn) closeSockets() {
 func (c *Conn) Close() {
 	close(c.run)
 	c.closeSockets()
-	if c.strict != nil {
-		c.strict.Close()
-	}
 	c.inet.Close()
 }
 
@@ -176,9 +173,13 @@ const (
 // the kernel has words, as one of a namespace does that is just ending
 // (NLMSG_DONE has no echoed request in front of them).
 func (c *Conn) dump(ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
+	return dumpOn(c.dumps, ask, typ)
+}
+
+func dumpOn(sockets map[int]*nl.SocketHandle, ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
 	return retry(func() ([][]byte, error) {
 		req := ask()
-		req.Sockets = c.dumps
+		req.Sockets = sockets
 		return req.Execute(unix.NETLINK_ROUTE, typ)
 	})
 }
