@@ -207,10 +207,13 @@ func judge(chain string, policy verdict, w walker, frames []bridgedFrame) (j jud
 	return j, nil
 }
 
-// asksWayBack reports whether a rule checks the way back to the source.
+// asksWayBack reports whether a rule checks the way back to the source. A rule
+// that asks fib for the type of the source does not.
 func asksWayBack(rule string) bool {
-	return strings.Contains(rule, "fib saddr") || strings.Contains(rule, "-m rpfilter")
+	return wayBackRule.MatchString(rule) || strings.Contains(rule, "-m rpfilter")
 }
+
+var wayBackRule = regexp.MustCompile(`fib saddr( \. \w+)* oif\b`)
 
 // block says what of a chain stops frames, if anything does, and what would open
 // it.

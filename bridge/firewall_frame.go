@@ -148,6 +148,7 @@ const (
 	icmp6Advertise  = 136
 	arphrdEther     = 1
 	rtnUnicast      = 1
+	rtnBroadcast    = 3
 	rtnMulticast    = 5
 	stateInvalid    = 1 // NF_CT_STATE_INVALID_BIT and its likes
 	stateReplied    = 2
@@ -229,7 +230,9 @@ func (f bridgedFrame) value(of field, offset, n int) value {
 		case f.family == IPv4: // another guest's, or one that the host has no route to
 			return exactly(native32(rtnUnicast))
 		}
-		return value{answer: unclear}
+		return value{answer: unclear, never: func(b []byte) bool { // IPv6 has no broadcast
+			return bytes.Equal(b, native32(rtnBroadcast))
+		}}
 	default:
 		return value{answer: unclear}
 	}

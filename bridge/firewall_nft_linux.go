@@ -500,6 +500,10 @@ func (r *nftReader) remedy(c nftBase, s subject, rule string) string {
 	case c.iptables(s.family):
 		return s.remedy(toolOr(s.family, NFT), c.table, at)
 	}
+	if at, single := c.device(); single { // there a frame's interface is the port
+		word := map[hook]string{preRouting: "iifname", postRouting: "oifname"}[at]
+		return fmt.Sprintf("nft 'insert rule %s %s %s %s %q accept'", nftFamilies[c.family], c.table, c.name, word, s.Port)
+	}
 	in, out := "iifname", "oifname"
 	if c.family == unix.NFPROTO_BRIDGE {
 		in, out = "meta ibrname", "meta obrname"

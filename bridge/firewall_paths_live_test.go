@@ -342,3 +342,56 @@ func BenchmarkFirewallMany(b *testing.B) {
 		})
 	}
 }
+
+// TestFirewallLiveRemedy does what a warning says, and then packets pass and
+// nothing is said any more.
+func TestFirewallLiveRemedy(t *testing.T) {
+	for name, rules := range map[string]string{
+		"what our port takes in":   `table netdev fw { chain c { type filter hook ingress device "brtest0" priority 0; policy drop; } }`,
+		"what our port gives out":  `table netdev fw { chain c { type filter hook egress device "brtest0" priority 0; policy drop; } }`,
+		"taken in, of inet":        `table inet fw { chain c { type filter hook ingress device "brtest0" priority 0; policy drop; } }`,
+		"forward":                  nftChainText("inet", "forward", "policy drop;"),
+		"prerouting":               nftChainText("inet", "prerouting", "policy drop;"),
+		"postrouting":              nftChainText("inet", "postrouting", "policy drop;"),
+		"the way back":             nftChainText("inet", "prerouting", "fib saddr . iif oif missing drop;"),
+		"the source's type":        nftChainText("ip6", "prerouting", "fib saddr type unicast drop;"),
+		"the type and the mark":    nftChainText("ip6", "prerouting", "fib saddr . mark type unicast drop;"),
+		"no broadcast, as it says": nftChainText("inet", "prerouting", "fib saddr type broadcast drop;"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newFWHost(t)
+			h.needNFT()
+			g := h.bridge("brtest", 2)
+			h.nft(rules)
+			for range 8 { // a command for each family and rule
+				said := strings.Join(h.mustObserve(guestQuery("brtest")).Warnings("brtest"), "\n")
+				if said == "" {
+					break
+				}
+				remedies := remedy.FindAllStringSubmatch(said, -1)
+				if remedies == nil {
+					t.Fatalf("no remedy in:\n%s", said)
+				}
+				for _, r := range remedies {
+					h.tool("", "sh", "-ec", r[1])
+				}
+			}
+			if said := h.mustObserve(guestQuery("brtest")).Warnings("brtest"); said != nil {
+				t.Errorf("said after the remedy:\n%s", strings.Join(said, "\n"))
+			}
+			for _, family := range families {
+				h.forget(family, g)
+				h.wantReach(family, g[0], g[1], true, "after the remedy")
+			}
+		})
+	}
+}
+
+var remedy = regexp.MustCompile(`(?m)to let them pass: (.*)$`)
+
+func (h *fwHost) mustObserve(q Query) Firewall {
+	h.Helper()
+	fw, err := ObserveFirewall(context.Background(), q)
+	h.check(err)
+	return fw
+}
