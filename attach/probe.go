@@ -65,7 +65,17 @@ func (p place) arp(m *machine, inner string) (s *acd.Socket, err error) {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil, fault.New(fault.Unsupported, "probe from", inner, "%w", err).WithHint("leave --acd out")
 	}
-	return s, explain("open ARP socket on", inner, err)
+	return s, explainRaw("open ARP socket on", inner, err)
+}
+
+// explainRaw is explain for opening a packet socket.
+func explainRaw(op, object string, err error) error {
+	err = explain(op, object, err)
+	var f *fault.Error
+	if errors.As(err, &f) && f.Code == fault.Permission {
+		f.Hint = "run it as root, with CAP_NET_RAW"
+	}
+	return err
 }
 
 // probe asks whether somebody has the addresses that are about to be taken, for

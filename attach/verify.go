@@ -234,7 +234,7 @@ func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []n
 			from.Close()
 		}
 	}
-	return from, to, addrs, explain("open packet sockets for", s.inner, err)
+	return from, to, addrs, explainRaw("open packet sockets for", s.inner, err)
 }
 
 // clean takes our link away.

@@ -31,7 +31,7 @@ type client struct {
 // asked for, a few times.
 //
 // Its errors are of the codes conflict (that somebody had every one), timeout (no usable answer), failed (refused, or
-// the kernel would not), unsupported (an interface that is not Ethernet).
+// the kernel would not), permission, unsupported (an interface that is not Ethernet).
 func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Lease, error) {
 	if timeout == 0 {
 		timeout = DefaultTimeout
@@ -128,10 +128,22 @@ func (a Ask) fail(err error) error {
 		code = fault.Interrupted
 	case errors.Is(err, errors.ErrUnsupported):
 		code = fault.Unsupported
+	case errors.Is(err, os.ErrPermission):
+		code, hint = denied(err, "CAP_NET_RAW")
 	case errors.Is(err, unix.ENETDOWN):
 		hint = "it has to be up: ip link set " + a.IfName + " up"
 	}
 	return fault.New(code, op, a.IfName, "%w", err).WithHint("%s", hint)
+}
+
+// denied is what to make of EPERM and EACCES. To sendto a capability is nothing: a
+// firewall has dropped the packet.
+func denied(err error, capability string) (code fault.Code, hint string) {
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall == "sendto" {
+		return fault.Failed, "the guest's own firewall drops what it sends: nft list ruleset there"
+	}
+	return fault.Permission, "run it as root, with " + capability
 }
 
 const (

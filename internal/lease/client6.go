@@ -81,6 +81,8 @@ func (a Ask) fail6(err error) error {
 		code, hint = fault.Timeout, "see what the servers say: tcpdump -vni any udp port 547, while the same line runs again"
 	case errors.As(err, &no):
 		hint = "the server's log says why"
+	case errors.Is(err, os.ErrPermission):
+		code, hint = denied(err, "CAP_NET_BIND_SERVICE")
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		code = fault.Unsupported
 	}

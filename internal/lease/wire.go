@@ -188,7 +188,8 @@ func (s *socket) openPlain(from netip.Addr) error {
 	)
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrInet4{Port: clientPort, Addr: from.As4()})
-		if errors.Is(err, unix.EADDRINUSE) { // a client of the guest's own has the port open, then
+		// A client of the guest's own has the port open, or we may not open it.
+		if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EACCES) {
 			err = unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()})
 		}
 	}
