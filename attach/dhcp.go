@@ -92,16 +92,31 @@ func (g GuestInfo) who() lease.Identity {
 	return lease.Identity{Runtime: g.Runtime, ID: g.ID, Name: g.Name}
 }
 
-// dhcp plans for the address to come from a server.
-func (b *builder) dhcp() {
+// dhcp plans for the address to come from a server. Where its default route goes
+// is decided when it is known; that it can go there is looked at now.
+func (b *builder) dhcp() error {
 	if b.From.Kind != FromDHCP {
-		return
+		return nil
 	}
-	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes})
+	if !b.From.DHCP.NoDefaultRoute {
+		if err := b.rank(&addRoute{dst: defaultRoute(false)}); err != nil {
+			return err
+		}
+	}
+	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes, behind: b.Keep, metric: b.defaultMetric()})
 	b.routes(false)
 	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
 	}
+	return nil
+}
+
+// defaultMetric is what --metric says of the server's default route.
+func (b *builder) defaultMetric() int {
+	if b.From.DHCP.NoDefaultRoute {
+		return 0
+	}
+	return b.Metric
 }
 
 // dhcpDiffers holds the lease that is kept against what is asked for.
@@ -118,6 +133,13 @@ func (b *builder) dhcpDiffers(differ differ) {
 			again.ClientID = kept.Ask.ClientID // a MAC address that is not asked for may be any
 		}
 		again.Broadcast, again.ACD, again.Routes = kept.Ask.Broadcast, kept.Ask.ACD, kept.Ask.Routes // of these routesDiffer tells
+		if kept.Ask.Behind != b.Keep {
+			differ("--default", defaultWord(kept.Ask.Behind), defaultWord(b.Keep))
+		}
+		if m := b.defaultMetric(); m != 0 && m != kept.Ask.Metric {
+			differ("metric", kept.Ask.Metric, m)
+		}
+		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", b.addressWord())
 		}
@@ -140,6 +162,8 @@ type getLease struct {
 	broadcast bool
 	acd       bool
 	mac       net.HardwareAddr // that is asked for; nil: any
+	behind    bool             // the server's default route goes behind the guest's own
+	metric    int              // of that; 0: whatever puts it in its place
 	routes    []Route          // that the keeper adds again with a new lease; later steps add them now
 }
 
@@ -157,7 +181,7 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	m.hostLock.release() // everything of the host's is in place: see await
 	g := m.guests[s.side]
 	ask := dhcpAsk(s.options, g.GuestInfo, s.inner, s.index(m, s.inner), s.mac)
-	ask.Broadcast, ask.ACD = s.broadcast, s.acd
+	ask.Broadcast, ask.ACD, ask.Behind, ask.Metric = s.broadcast, s.acd, s.behind, s.metric
 	for _, r := range s.routes {
 		ask.Routes = append(ask.Routes, lease.Asked{Dst: r.Dst, Via: r.Via, Metric: r.Metric, Table: r.Table})
 	}
@@ -204,6 +228,15 @@ func (s getLease) String() string {
 	w := "# get an address for " + s.inner + " from a DHCP server, and keep its lease"
 	if o := s.options.String(); o != "" {
 		w += " (" + o + ")"
+	}
+	switch {
+	case s.behind:
+		w += "\n# put its default route behind the guest's own"
+	case s.metric != 0:
+		w += "\n# put its default route in front of the guest's own"
+	}
+	if s.metric != 0 {
+		w += ", with the metric " + itoa(s.metric)
 	}
 	if s.acd {
 		w += "\n# ask by ARP whether somebody has that address already, and decline it then"
@@ -289,7 +322,7 @@ func (l leaseLink) DelAddr(p netip.Prefix) error {
 }
 
 // AddRoute puts a default route in front of the one that is there, as
-// @GATEWAY does.
+// @GATEWAY does, or behind all others.
 func (l leaseLink) AddRoute(r lease.Route) error {
 	route := l.route(r)
 	if r.Default() {
@@ -302,7 +335,14 @@ func (l leaseLink) AddRoute(r lease.Route) error {
 		}) {
 			return nil
 		}
-		route.Metric = bestMetric(all)
+		switch {
+		case l.ask.Metric != 0:
+			route.Metric = l.ask.Metric
+		case l.ask.Behind:
+			route.Metric = worstMetric(all, route.Index) + 1
+		default:
+			route.Metric = bestMetric(all)
+		}
 	}
 	if err := l.kernel.AddRoute(route, r.Default()); !errors.Is(err, unix.EEXIST) {
 		return err
@@ -319,6 +359,18 @@ func bestMetric(all []rtnl.Route) int {
 		}
 	}
 	return max(best, 0)
+}
+
+// worstMetric is that of the last of the IPv4 default routes by other links; -1:
+// there are none.
+func worstMetric(all []rtnl.Route, but int) int {
+	worst := -1
+	for _, r := range all {
+		if r.Default() && r.Dst.Addr().Is4() && r.Index != but {
+			worst = max(worst, r.Metric)
+		}
+	}
+	return worst
 }
 
 func (l leaseLink) DelRoute(r lease.Route) error {

@@ -64,7 +64,9 @@ func (b *builder) inet() error {
 	if err := b.settled(false); err != nil {
 		return err
 	}
-	b.dhcp()
+	if err := b.dhcp(); err != nil {
+		return err
+	}
 	if err := b.client(); err != nil {
 		return err
 	}

@@ -73,7 +73,11 @@ func parseRouting(w Words, s *Spec) (err error) {
 		return fault.BadWord("read flag", "--default="+w.Default, "there is no such place for a default route").
 			WithHint("--default=front, or --default=keep")
 	}
-	if w.Default != "" && len(s.Gateways) == 0 {
+	if s.From.Kind == FromDHCP && s.From.DHCP.NoDefaultRoute && (w.Default != "" || w.Metric != "" && len(w.Routes) == 0) {
+		return fault.BadWord("read flag", "", "dhcp:default-route=no leaves out the route that --default and --metric are about").
+			WithHint("leave out default-route=no, or the flag")
+	}
+	if w.Default != "" && len(s.Gateways) == 0 && s.From.Kind != FromDHCP {
 		return fault.BadWord("read flag", "--default="+w.Default, "there is no gateway").WithHint("ADDRESS/PREFIX@GATEWAY")
 	}
 	s.Keep = w.Default == "keep"
@@ -81,7 +85,7 @@ func parseRouting(w Words, s *Spec) (err error) {
 		if s.Metric, err = parseMetric(w.Metric); err != nil {
 			return err
 		}
-		if len(s.Gateways)+len(w.Routes) == 0 {
+		if len(s.Gateways)+len(w.Routes) == 0 && s.From.Kind != FromDHCP {
 			return fault.BadWord("read flag", "--metric", "there is no route that it could be of").WithHint("ADDRESS/PREFIX@GATEWAY, or --route")
 		}
 	}

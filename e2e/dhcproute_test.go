@@ -72,6 +72,64 @@ func TestDHCPRoute(t *testing.T) {
 	check("after a gateway on the link")
 }
 
+// A server's default route goes where the line says: behind the guest's own, by
+// its metric, with a renewal that names another router too, and by a keeper that
+// was started again.
+func TestDHCPDefault(t *testing.T) {
+	m := newMachine(t)
+	router, g := m.router("brtest"), m.guest()
+	m.quiet("brlan", "-i", "lan0", g.Word, "10.8.0.2/24@10.8.0.1", "--metric", "20")
+	check := m.unchanged(g)
+	var gateway atomic.Uint32
+	gateway.Store(1)
+	m.answer(&server{}, router, func(r *dhcpv4.DHCPv4) [][]byte {
+		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, net.IP{10, 9, 0, 77}, 4*time.Second, dhcpv4.WithRouter(net.IP{10, 9, 0, byte(gateway.Load())}))}
+	})
+	defaults := func() string { return g.Run("ip", "route", "show", "default").Stdout }
+	for _, s := range []struct{ flags, first, second, other string }{
+		{"", "default via 10.9.0.1 dev eth1", "default via 10.8.0.1 dev lan0", "--default=keep"},
+		{"--default=keep", "default via 10.8.0.1 dev lan0", "metric 21", "--default=front"},
+		{"--default=keep --metric 50", "default via 10.8.0.1 dev lan0", "metric 50", "--default=keep --metric 51"},
+		{"--metric 10", "default via 10.9.0.1 dev eth1 proto dhcp src 10.9.0.77 metric 10", "default via 10.8.0.1 dev lan0", "--metric 11"},
+	} {
+		gateway.Store(1)
+		line := append([]string{"brtest", g.Word, "dhcp"}, strings.Fields(s.flags)...)
+		m.quiet(line...)
+		look := func(when string) {
+			t.Helper()
+			routes := strings.Split(strings.TrimSpace(defaults()), "\n")
+			if len(routes) != 2 || !strings.HasPrefix(routes[0], s.first) || !strings.Contains(routes[1], s.second) {
+				t.Errorf("%q %s: the default routes are %q", s.flags, when, routes)
+			}
+		}
+		look("at first")
+		m.quiet(line...)
+		if a := m.attach(line...); *a.Changed {
+			t.Errorf("the same line again: %q", a.Steps)
+		}
+		m.fails("conflict", append([]string{"brtest", g.Word, "dhcp"}, strings.Fields(s.other)...)...)
+		if s.flags == "--default=keep" {
+			m.killed(m.keeper())
+			gateway.Store(5)
+			if !host.Poll(30*time.Second, func() bool {
+				d := defaults()
+				return strings.Contains(d, "10.9.0.5") && !strings.Contains(d, "10.9.0.1 ")
+			}) {
+				t.Errorf("the router of a renewal is not taken: %q", defaults())
+			}
+			look("after a renewal")
+		}
+		m.quiet("detach", g.Word, "eth1")
+		m.notKept(5 * time.Second)
+		check("after " + s.flags)
+	}
+	m.fails("conflict", "brtest", g.Word, "dhcp", "--metric", "20", "--default=keep")
+	m.fails("conflict", "brtest", g.Word, "dhcp", "--metric", "30")
+	m.fails("usage", "brtest", g.Word, "dhcp:default-route=no", "--default=keep")
+	check("after what was refused")
+	m.quiet("detach", "--all", g.Word)
+}
+
 // killed kills a keeper, and has gc start it again.
 func (m *machine) killed(old int) {
 	m.t.Helper()

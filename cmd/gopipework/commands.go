@@ -57,7 +57,7 @@ func commands(out *output) []*cli.Command {
 				&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and say what it would need"},
 				&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},
 				&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "the first"},
-				&cli.StringFlag{Name: "default", Usage: "`PLACE` of the default route by GATEWAY: front of the guest's own, or keep that in front of it", DefaultText: "front"},
+				&cli.StringFlag{Name: "default", Usage: "`PLACE` of the default route by GATEWAY, or with dhcp: front of the guest's own, or keep that in front of it", DefaultText: "front"},
 				&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of the --route that have none", DefaultText: "what puts it in its place"},
 				&cli.StringSliceFlag{Name: "route", Usage: "one more `ROUTE` by the interface, 'DST[,via GW][,metric N][,table T]'; may be repeated"},
 				&cli.BoolFlag{Name: "source-routing", Usage: "replies leave by the interface whose address they carry, so that published ports go on working"},

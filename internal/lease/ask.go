@@ -31,6 +31,9 @@ type Ask struct {
 	LeaseTime time.Duration `json:"lease_time,omitempty"` // where the server says none; 0: such an answer is of no use
 	Bits      int           `json:"bits,omitempty"`       // the prefix length, where the server says none; 0: the same
 
+	Behind bool `json:"behind,omitempty"` // the server's default route goes behind the guest's own
+	Metric int  `json:"metric,omitempty"` // of that default route; 0: whatever puts it in its place
+
 	Routes []Asked `json:"routes,omitempty"` // beside those of the server, whose place they take
 }
 
