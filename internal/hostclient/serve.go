@@ -33,9 +33,16 @@ func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLi
 	signal.Ignore(unix.SIGPIPE) // of who started it, should that be gone
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := whenUnread(ready, func() { cancel(errStarterGone) })
+	stop := lease.WhenUnread(ready, func() { cancel(errStarterGone) })
 	defer stop()
-	err := serve(ctx, args, func(warning string) { stop(); fmt.Fprintf(ready, "%s\x00%s\n", done, warning); ready.Close() }, open)
+	err := serve(ctx, args, func(warning string) error {
+		defer ready.Close()
+		stop()
+		if _, err := fmt.Fprintf(ready, "%s\x00%s\n", done, warning); err != nil {
+			return errStarterGone
+		}
+		return nil
+	}, open)
 	if err != nil {
 		fmt.Fprintf(ready, "%s\x00%s\n", fault.CodeOf(err), strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
@@ -45,28 +52,7 @@ func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLi
 
 var errStarterGone = errors.New("who started it has ended")
 
-// whenUnread calls f when nobody reads a pipe any more, until stop is called.
-func whenUnread(pipe *os.File, f func()) (stop func()) {
-	const pause = 100 // ms: stop need not wait
-	fd, stopped := int32(pipe.Fd()), make(chan struct{})
-	go func() {
-		for {
-			n, _ := unix.Poll([]unix.PollFd{{Fd: fd}}, pause) // POLLERR comes unasked for
-			select {
-			case <-stopped:
-				return
-			default:
-			}
-			if n > 0 {
-				f()
-				return
-			}
-		}
-	}()
-	return sync.OnceFunc(func() { close(stopped) })
-}
-
-func serve(ctx context.Context, args []string, ready func(warning string), open lease.OpenLinks) error {
+func serve(ctx context.Context, args []string, ready func(warning string) error, open lease.OpenLinks) error {
 	var r Run
 	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &r) != nil || clients[r.Ask.Client].command == nil {
 		return errors.New("it is started by gopipework itself")
@@ -103,7 +89,7 @@ type minder struct {
 	bad    error        // why a lease was not taken
 }
 
-func (m *minder) run(ctx context.Context, ready func(warning string)) (err error) {
+func (m *minder) run(ctx context.Context, ready func(warning string) error) (err error) {
 	if m.Ask.Stays {
 		if m.pid, err = m.claim(); err != nil {
 			if errors.Is(err, errTaken) {
@@ -126,10 +112,13 @@ func (m *minder) run(ctx context.Context, ready func(warning string)) (err error
 	}
 	if !m.Ask.Stays {
 		m.kill()
-		ready(m.warning())
-		return nil
 	}
-	ready(m.warning())
+	if err := ready(m.warning()); err != nil || !m.Ask.Stays {
+		if err != nil {
+			m.end()
+		}
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { <-m.ended; cancel() }()

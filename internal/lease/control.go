@@ -190,9 +190,11 @@ func (k Keepers) ask(ctx context.Context, g Guest, start bool, cmd command) (fou
 			if _, err := s.load(id.Cookie); !start && errors.Is(err, os.ErrNotExist) {
 				return nil // there is nothing to go on with
 			}
-			if err := k.start(ctx, g); err != nil {
+			starter, err := k.start(ctx, g)
+			if err != nil {
 				return err
 			}
+			defer starter.Close() // when it has the command
 			if err := (bootClock{}).Sleep(ctx, again); err != nil {
 				return err
 			}

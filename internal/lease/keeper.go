@@ -159,8 +159,9 @@ func (k *keeper) hangUp() bool {
 	}
 }
 
-// grace is how long a keeper without a lease waits for its first.
-const grace = commandTime
+// grace is how long a keeper without a lease waits for its first while who started
+// it lives, and is perhaps stopped.
+const grace = 30 * time.Second
 
 // run serves until there is nothing to keep, the guest has ended, or ctx ends.
 func (k *keeper) run(ctx context.Context) error {

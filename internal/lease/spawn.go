@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,11 +25,12 @@ const namespaceFD = 3
 const readyLine = "ready"
 
 // start starts a keeper for the guest, and waits until it listens or another
-// one does. It outlives us, in a session of its own.
-func (k Keepers) start(ctx context.Context, g Guest) error {
+// one does. It outlives us, in a session of its own; but without a lease to keep
+// it ends when starter is closed, as it is when we are killed.
+func (k Keepers) start(ctx context.Context, g Guest) (starter io.Closer, err error) {
 	ns, err := Reopen(g.Namespace)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer ns.Close()
 	cmd := exec.Command(k.Command[0], append(k.Command[1:len(k.Command):len(k.Command)], k.Dir, strconv.Itoa(g.PID), g.Path)...)
@@ -37,14 +40,18 @@ func (k Keepers) start(ctx context.Context, g Guest) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, in, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer out.Close()
+	defer func() {
+		if err != nil {
+			out.Close()
+		}
+	}()
 	cmd.Stdout = in
 	err = cmd.Start()
 	in.Close()
 	if err != nil {
-		return fmt.Errorf("start a keeper: %w", err)
+		return nil, fmt.Errorf("start a keeper: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // while we live
 	_ = out.SetReadDeadline(time.Now().Add(commandTime))
@@ -53,26 +60,27 @@ func (k Keepers) start(ctx context.Context, g Guest) error {
 	line, err := bufio.NewReader(io.LimitReader(out, 4096)).ReadString('\n')
 	switch line = strings.TrimSpace(line); {
 	case line == readyLine:
-		return nil
+		return out, nil
 	case line == errGone.Error():
-		return errGone
+		return nil, errGone
 	case line != "":
-		return errors.New(line)
+		return nil, errors.New(line)
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	return fmt.Errorf("start a keeper: it ended at once: %w", err)
+	return nil, fmt.Errorf("start a keeper: it ended at once: %w", err)
 }
 
 // Serve is the keeper process: what [Keepers] start. Its arguments are those
-// after the word for it; ready, which is its standard output, tells who started
-// it that it runs, or why not, and is closed then. It returns when nothing is
-// kept any more, when the guest has ended, and when ctx ends; only then the
-// record stays, and the next keeper goes on with it.
-func Serve(ctx context.Context, args []string, ready io.WriteCloser, open OpenLinks) error {
+// after the word for it; ready, which is its standard output, a pipe, tells who
+// started it that it runs, or why not. It returns when nothing is kept any more,
+// when nothing is kept yet and nobody reads ready, when the guest has ended, and
+// when ctx ends; only then the record stays, and the next keeper goes on with it.
+func Serve(ctx context.Context, args []string, ready *os.File, open OpenLinks) error {
 	CloseInherited()
+	signal.Ignore(unix.SIGPIPE)   // of who started it: the files have to go
 	debug.SetMemoryLimit(8 << 20) // it has little to remember
-	err := serveArgs(ctx, args, func() { fmt.Fprintln(ready, readyLine); ready.Close() }, open)
+	err := serveArgs(ctx, args, ready, open)
 	switch {
 	case errors.Is(err, errHeld):
 		fmt.Fprintln(ready, readyLine)
@@ -105,7 +113,29 @@ func CloseInherited() {
 	}
 }
 
-func serveArgs(ctx context.Context, args []string, ready func(), open OpenLinks) error {
+// WhenUnread calls f when nobody reads a pipe any more, which tells that the
+// process at its other end has closed it or has ended, until stop is called.
+func WhenUnread(pipe *os.File, f func()) (stop func()) {
+	const pause = 100 // ms: stop need not wait
+	fd, stopped := int32(pipe.Fd()), make(chan struct{})
+	go func() {
+		for {
+			n, _ := unix.Poll([]unix.PollFd{{Fd: fd}}, pause) // POLLERR comes unasked for
+			select {
+			case <-stopped:
+				return
+			default:
+			}
+			if n > 0 {
+				f()
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(stopped) })
+}
+
+func serveArgs(ctx context.Context, args []string, ready *os.File, open OpenLinks) error {
 	if len(args) != 3 {
 		return errors.New("a keeper is started by gopipework itself")
 	}
@@ -120,7 +150,12 @@ func serveArgs(ctx context.Context, args []string, ready func(), open OpenLinks)
 	if err != nil {
 		return err
 	}
-	ready()
+	fmt.Fprintln(ready, readyLine)
+	stop := WhenUnread(ready, func() {
+		ready.Close()
+		k.endIfIdle()
+	})
+	defer stop()
 	debug.FreeOSMemory()
 	return k.run(ctx)
 }
