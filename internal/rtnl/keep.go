@@ -95,7 +95,7 @@ func (c *Conn) Restore(index int, k Kept) (left []error, err error) {
 	left = append(c.restoreAltNames(index, k), c.restoreSysctls(k)...)
 	if k.Up {
 		if err := c.SetLink(index, Change{Up: true}); err != nil {
-			return nil, err // down it can have none of the rest
+			return nil, failed(setCommand(k.Name, "up"), err) // down it can have none of the rest
 		}
 	}
 	for _, p := range k.Addrs {
@@ -105,11 +105,25 @@ func (c *Conn) Restore(index int, k Kept) (left []error, err error) {
 	return slices.DeleteFunc(left, func(err error) bool { return err == nil }), nil
 }
 
-func (p KeptPart) fault(err error) error {
+func (p KeptPart) fault(err error) error { return failed(p.Command, err) }
+
+// failed is the error of what a person would type the command for: an errno alone
+// does not say what of a link could not be restored.
+func failed(command string, err error) error {
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.Command, err)
+		return fmt.Errorf("%s: %w", command, err)
 	}
 	return nil
+}
+
+func lookAt(name string) string { return shell.Line([]string{"ip", "-d", "link", "show", "dev", name}) }
+
+func setCommand(words ...string) string {
+	return shell.Line(append([]string{"ip", "link", "set", "dev"}, words...))
+}
+
+func altNameCommand(do, name, alt string) string {
+	return shell.Line([]string{"ip", "link", "property", do, "dev", name, "altname", alt})
 }
 
 // restoreLink sets what one message can, and leaves the link down: some of it
@@ -117,7 +131,7 @@ func (p KeptPart) fault(err error) error {
 func (c *Conn) restoreLink(index int, k Kept) error {
 	now, err := c.LinkByIndex(index)
 	if err != nil {
-		return err
+		return failed(lookAt(k.Name), err)
 	}
 	ch := Change{Group: &k.Group, TxQueue: &k.TxQueue, Alias: k.Alias, NoAlias: k.Alias == "",
 		Flags: k.Flags & keptFlags, FlagMask: keptFlags}
@@ -137,10 +151,10 @@ func (c *Conn) restoreLink(index int, k Kept) error {
 		return nil
 	}
 	if err := c.SetLink(index, Change{Down: true}); err != nil {
-		return err
+		return failed(setCommand(now.Name, "down"), err)
 	}
 	if err := c.SetLink(index, ch); err != nil {
-		return err
+		return failed(setCommand(k.words()...), err)
 	}
 	return c.restoreAddrGen(index, k)
 }
@@ -150,13 +164,17 @@ func (c *Conn) restoreLink(index int, k Kept) error {
 func (c *Conn) restoreAddrGen(index int, k Kept) error {
 	now, err := c.LinkByIndex(index)
 	if err != nil || now.AddrGen == k.AddrGen {
-		return err
+		return failed(lookAt(k.Name), err)
 	}
 	err = c.SetLink(index, Change{AddrGen: &k.AddrGen})
 	if errors.Is(err, unix.EAFNOSUPPORT) && k.AddrGen == nl.IN6_ADDR_GEN_MODE_EUI64 {
 		return nil // no mode reads as this one
 	}
-	return err
+	mode, ok := addrGenModes[k.AddrGen]
+	if !ok {
+		mode = "eui64"
+	}
+	return failed(setCommand(k.Name, "addrgenmode", mode), err)
 }
 
 // same reports whether restoreLink has nothing to do.
@@ -169,11 +187,11 @@ func (k Kept) same(now *Link) bool {
 func (c *Conn) dropAltNames(index int, k Kept) error {
 	now, err := c.LinkByIndex(index)
 	if err != nil {
-		return err
+		return failed(lookAt(k.Name), err)
 	}
 	del, _ := k.altNames(now)
 	for _, name := range del {
-		err = errors.Join(err, c.DelAltName(index, name))
+		err = errors.Join(err, failed(altNameCommand("del", now.Name, name), c.DelAltName(index, name)))
 	}
 	return err
 }
@@ -181,11 +199,11 @@ func (c *Conn) dropAltNames(index int, k Kept) error {
 func (c *Conn) restoreAltNames(index int, k Kept) (errs []error) {
 	now, err := c.LinkByIndex(index)
 	if err != nil {
-		return []error{err}
+		return []error{failed(lookAt(k.Name), err)}
 	}
 	_, add := k.altNames(now)
 	for _, name := range add {
-		errs = append(errs, c.AddAltName(index, name))
+		errs = append(errs, failed(altNameCommand("add", k.Name, name), c.AddAltName(index, name)))
 	}
 	return errs
 }
@@ -202,30 +220,27 @@ func (k Kept) altNames(now *Link) (del, add []string) {
 // Commands returns what a person would type instead of Restore on the link that
 // has come home as now. Lifetimes are those of the moment of Keep.
 func (k Kept) Commands(now *Link) []string {
-	link := func(words ...string) string {
-		return shell.Line(append([]string{"ip", "link", "set", "dev"}, words...))
-	}
 	del, add := k.altNames(now)
 	var lines []string
 	for _, name := range del {
-		lines = append(lines, shell.Line([]string{"ip", "link", "property", "del", "dev", now.Name, "altname", name}))
+		lines = append(lines, altNameCommand("del", now.Name, name))
 	}
-	lines = append(lines, link(now.Name, "down"))
+	lines = append(lines, setCommand(now.Name, "down"))
 	if now.Name != k.Name {
-		lines = append(lines, link(now.Name, "name", k.Name))
+		lines = append(lines, setCommand(now.Name, "name", k.Name))
 	}
-	lines = append(lines, link(k.words()...))
+	lines = append(lines, setCommand(k.words()...))
 	// A line of its own, for the alias may be empty.
 	lines = append(lines, "ip link set dev "+shell.Quote(k.Name)+" alias "+shell.Quote(k.Alias))
 	if mode, ok := addrGenModes[k.AddrGen]; ok {
-		lines = append(lines, link(k.Name, "addrgenmode", mode))
+		lines = append(lines, setCommand(k.Name, "addrgenmode", mode))
 	}
 	for _, name := range add {
-		lines = append(lines, shell.Line([]string{"ip", "link", "property", "add", "dev", k.Name, "altname", name}))
+		lines = append(lines, altNameCommand("add", k.Name, name))
 	}
 	lines = append(lines, k.sysctlCommands()...)
 	if k.Up {
-		lines = append(lines, link(k.Name, "up"))
+		lines = append(lines, setCommand(k.Name, "up"))
 	}
 	for _, p := range slices.Concat(k.Addrs, k.Routes) {
 		lines = append(lines, p.Command)

@@ -80,11 +80,11 @@ func sysctlPath(name, key string) (string, error) {
 func (c *Conn) restoreSysctls(k Kept) (errs []error) {
 	now, err := c.sysctls(k.Name)
 	if err != nil {
-		return []error{err}
+		return []error{failed("read the sysctls of "+k.Name, err)}
 	}
 	want, err := c.sysctls("default")
 	if err != nil {
-		return []error{err}
+		return []error{failed("read the sysctls of a new link", err)}
 	}
 	maps.Copy(want, k.Sysctls)
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -95,17 +95,21 @@ func (c *Conn) restoreSysctls(k Kept) (errs []error) {
 		}
 		path, err := sysctlPath(k.Name, key)
 		if err == nil {
-			err = c.SetSysctl(path, want[key])
+			err = failed(sysctlCommand(path, want[key]), c.SetSysctl(path, want[key]))
 		}
 		errs = append(errs, err)
 	}
 	return errs
 }
 
+func sysctlCommand(path, value string) string {
+	return "sysctl -w " + shell.Quote("net/"+path+"="+value)
+}
+
 func (k Kept) sysctlCommands() (lines []string) {
 	for _, key := range slices.Sorted(maps.Keys(k.Sysctls)) {
 		if path, err := sysctlPath(k.Name, key); err == nil {
-			lines = append(lines, "sysctl -w "+shell.Quote("net/"+path+"="+k.Sysctls[key]))
+			lines = append(lines, sysctlCommand(path, k.Sysctls[key]))
 		}
 	}
 	return lines
