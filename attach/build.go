@@ -273,6 +273,7 @@ func (b *builder) warnings() {
 			b.warn("%s is on %s of the guest too (%s): replies may leave by the wrong interface",
 				p.Masked(), b.linkName(a.Index), a.Prefix)
 		}
+		b.warnRoutes(p)
 	}
 	b.warnStations()
 	if b.f.Guest.Shares != "" {

@@ -261,6 +261,28 @@ func (b *builder) others() []rtnl.Route {
 	return slices.DeleteFunc(slices.Concat(b.f.Routes, b.f.Tables), func(r rtnl.Route) bool { return b.own(r.Index) })
 }
 
+// warnRoutes warns of routes that the guest has and that go before the one which
+// the kernel adds for the subnet of an address: those to a part of it, and one to
+// the same that was there first. An address that overlaps has been warned of.
+func (b *builder) warnRoutes(p netip.Prefix) {
+	if p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() {
+		return
+	}
+	metric := 0 // of the kernel's own route
+	if p.Addr().Is6() {
+		metric = 256
+	}
+	for _, r := range b.f.Routes {
+		known := slices.ContainsFunc(b.f.Addrs, func(a rtnl.Addr) bool { return a.Index == r.Index && a.Prefix.Overlaps(p) })
+		switch {
+		case known || b.own(r.Index) || r.Dst.Bits() < p.Bits() || !p.Contains(r.Dst.Addr()):
+		case r.Dst.Bits() > p.Bits() || r.Metric <= metric:
+			b.warn("the guest has a route to %s by %s, which goes before the new one to %s: it does not reach those by %s",
+				r.Dst, b.linkName(r.Index), p.Masked(), b.names.inner)
+		}
+	}
+}
+
 // routes plans those of a family that are asked for; those on link first, for
 // they may lead to the gateways of others.
 func (b *builder) routes(ipv6 bool) {

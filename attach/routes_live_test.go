@@ -159,3 +159,42 @@ func TestSharedReplies(t *testing.T) {
 	detach("eth2")
 	sameSoon(t, "guest", before, func() string { return snapshot(t, guestNS) })
 }
+
+// TestRoutesInTheWay: a route of the guest's that goes before that of the new
+// interface's subnet is warned of, and one that does not is not.
+func TestRoutesInTheWay(t *testing.T) {
+	needRoot(t)
+	for _, tt := range []struct {
+		route, address, to string
+		by                 string // what the kernel takes
+		warned             bool
+	}{
+		{"10.0.0.0/25", "10.0.0.2/24", "10.0.0.7", "d0", true},
+		{"10.0.0.7/32", "10.0.0.2/24", "10.0.0.7", "d0", true},
+		{"10.0.0.0/24", "10.0.0.2/24", "10.0.0.7", "d0", true},
+		{"10.0.0.0/24 metric 7", "10.0.0.2/24", "10.0.0.7", "eth1", false},
+		{"10.0.0.0/8", "10.0.0.2/24", "10.0.0.7", "eth1", false},
+		{"10.0.0.0/24", "10.0.0.2/32", "10.0.0.7", "d0", false},
+		{"fd00::/96", "fd00::2/64", "fd00::7", "d0", true},
+		{"fd00::/64 metric 7", "fd00::2/64", "fd00::7", "d0", true},
+		{"fd00::/64", "fd00::2/64", "fd00::7", "eth1", false},
+	} {
+		t.Run(tt.route+" and "+tt.address, func(t *testing.T) {
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			in(t, g.Namespace, "sh", "-ec", `ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up
+ip address add 172.31.0.1/24 dev d0; ip route add `+tt.route+` dev d0`)
+			s := spec(t, "brtest web "+tt.address+" --nodad")
+			r, err := Attach(context.Background(), s, g, hostNS, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := strings.Join(r.Warnings, "\n")
+			if strings.Contains(said, "by d0, which goes before") != tt.warned {
+				t.Errorf("warned of: %q", said)
+			}
+			if got := in(t, g.Namespace, "ip", "route", "get", tt.to); !strings.Contains(got, "dev "+tt.by+" ") {
+				t.Errorf("the kernel takes: %s", got)
+			}
+		})
+	}
+}
