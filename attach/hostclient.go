@@ -9,6 +9,7 @@ import (
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
 )
 
 // An address by a DHCP client of the host (internal/hostclient).
@@ -104,6 +105,9 @@ type runClient struct {
 func (s runClient) do(ctx context.Context, m *machine) error {
 	m.hostLock.release() // everything of the host's is in place: see await
 	g := m.guests[s.side]
+	if err := s.kernel(m).Run(mayListen); err != nil {
+		return explainRaw("run "+s.ask.Client+" for", s.inner, err)
+	}
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
 	warning, err := hostclient.Start(ctx, "/proc/self/exe", g.clientRun(s.ask, s.inner, s.at(m)), g.Namespace)
@@ -112,6 +116,16 @@ func (s runClient) do(ctx context.Context, m *machine) error {
 	}
 	m.warn(warning)
 	return nil
+}
+
+// mayListen opens a packet socket, as every client does, to find out whether we
+// may: what a client says when it may not is for people.
+func mayListen() error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	return unix.Close(fd)
 }
 
 func (s runClient) undo(_ context.Context, m *machine) error {

@@ -29,6 +29,7 @@ func TestDHCPCapabilities(t *testing.T) {
 		return host.Finish(m.Command(context.Background(), "setpriv", args...), args)
 	}
 	lines := map[string]string{
+		"udhcpc-f":                "CAP_NET_RAW",
 		"dhcp6":                   "CAP_NET_BIND_SERVICE",
 		"dhcp":                    "CAP_NET_RAW",
 		"10.9.0.2/24 --acd":       "CAP_NET_RAW",
