@@ -99,7 +99,7 @@ var unheard = []syscall.Errno{unix.ENOBUFS, unix.EINTR, unix.ENOMEM}
 // Killed, refused or interrupted at any system call that changes something, the
 // same line, detach and gc leave nothing. GOPIPEWORK_BLOWS is how often a line is
 // killed, a third of which it is dealt of each other blow; 0 is one or more at
-// every call.
+// every call, and 1, which is quick, one kill and one other blow.
 func TestSweep(t *testing.T) {
 	blows := setting(t, "GOPIPEWORK_BLOWS", 1)
 	need(t, "root")
@@ -113,8 +113,12 @@ func TestSweep(t *testing.T) {
 			}
 			w := newSweep(t, s)
 			calls := w.calls()
-			for _, kind := range []string{"kill", "errno", "signal", "answer"} {
-				for _, b := range w.blows(kind, calls, blows, n) {
+			for k, kind := range []string{"kill", "errno", "signal", "answer"} {
+				dealt := w.inAnyCase(kind, calls)
+				if blows != 1 || k == 0 || k == 1+n%3 {
+					dealt = append(dealt, w.blows(kind, calls, blows, n)...)
+				}
+				for _, b := range dealt {
 					w.strike(kind, b, calls)
 					mu.Lock()
 					total[kind]++
@@ -256,11 +260,6 @@ func (w *sweep) blows(kind string, made []string, many, n int) (all []host.Blow)
 			at := 1 + (i*calls+n*5%calls)/many%calls
 			add(at, (i+n)%2 == 0, n*many+i)
 		}
-		for i, call := range made {
-			if w.always != "" && strings.HasPrefix(call, w.always) && (kind == "kill" || kind == "signal") {
-				add(i+1, true, i)
-			}
-		}
 		return all
 	}
 	for at := 1; at <= calls; at++ {
@@ -270,6 +269,17 @@ func (w *sweep) blows(kind string, made []string, many, n int) (all []host.Blow)
 		add(at, false, at+n)
 		if kind == "kill" || kind == "signal" {
 			add(at, true, at+n+1)
+		}
+	}
+	return all
+}
+
+// inAnyCase are those at the calls at which the line is always dealt them.
+func (w *sweep) inAnyCase(kind string, made []string) (all []host.Blow) {
+	s, ok := map[string]unix.Signal{"kill": unix.SIGKILL, "signal": unix.SIGTERM}[kind]
+	for i, call := range made {
+		if ok && w.always != "" && strings.HasPrefix(call, w.always) {
+			all = append(all, host.Blow{At: i + 1, After: true, Signal: s})
 		}
 	}
 	return all
