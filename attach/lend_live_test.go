@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -220,7 +220,7 @@ func TestLendLowMTU(t *testing.T) {
 // nested is a namespace that a process is in, as a container's nested one is.
 func nested(t *testing.T) (pid int) {
 	t.Helper()
-	cmd := exec.Command("unshare", "--net", "sleep", "300")
+	cmd := program.Command("unshare", "--net", "sleep", "300")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +309,7 @@ func TestLendDeleted(t *testing.T) {
 func TestLendKept(t *testing.T) {
 	st := lendHost(t, "macvlan")
 	before := inventory(t, st.hostNS)
-	first := exec.Command("unshare", "--net", "sh", "-c", "sleep 300 & echo $!; exec sleep 300")
+	first := program.Command("unshare", "--net", "sh", "-c", "sleep 300 & echo $!; exec sleep 300")
 	out, err := first.StdoutPipe()
 	if err == nil {
 		err = first.Start()
@@ -368,7 +368,7 @@ func TestLendUnreadNote(t *testing.T) {
 		"cut short":    func(p string) error { return os.WriteFile(p, []byte(`{"host": 1, "card": {`), 0o600) },
 		"of another":   func(p string) error { return os.WriteFile(p, other, 0o600) },
 		"a directory":  func(p string) error { return os.Mkdir(p, 0o700) },
-		"a pipe":       func(p string) error { return exec.Command("mkfifo", p).Run() },
+		"a pipe":       func(p string) error { return program.Command("mkfifo", p).Run() },
 		"a dead link":  func(p string) error { return os.Symlink("nowhere", p) },
 		"of a network": func(p string) error { return os.WriteFile(p, []byte(`{"host": "eth0"}`), 0o600) },
 	} {
@@ -426,7 +426,7 @@ func TestLendHostileLoop(t *testing.T) {
 				pid := nested(t)
 				for round := range 2 {
 					st.attach(t, true)
-					hostile := exec.Command("nsenter", "--net=/proc/self/fd/3", "sh", "-c",
+					hostile := program.Command("nsenter", "--net=/proc/self/fd/3", "sh", "-c",
 						"for i in $(seq 2000); do "+loop+"; done 2>/dev/null", "sh", fmt.Sprint(pid))
 					hostile.ExtraFiles = []*os.File{st.guest.Namespace}
 					if err := hostile.Start(); err != nil {

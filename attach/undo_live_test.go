@@ -434,7 +434,7 @@ func TestSetSparesQueues(t *testing.T) {
 			g := docker(guestNS, 0)
 			r, err := Attach(context.Background(), spec(t, tt.attach), g, hostNS, Options{})
 			if fault.CodeOf(err) == fault.Unsupported {
-				t.Skip(err)
+				testhost.Lacking(t, "ifb", err.Error())
 			} else if err != nil {
 				t.Fatal(err)
 			}

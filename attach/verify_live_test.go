@@ -107,7 +107,7 @@ func TestVerifyVLAN(t *testing.T) {
 			hostNS, g := newHostFor(t, c.needs), docker(newNamespace(t), 0)
 			_, err := Attach(context.Background(), spec(t, c.line), g, hostNS, Options{})
 			if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(c.needs) {
-				t.Skip(err)
+				testhost.Lacking(t, c.needs, err.Error())
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -308,6 +308,7 @@ type (
 			VLAN any    `json:"vlan"`
 		} `json:"host"`
 		State   string   `json:"state"`
+		Hidden  bool     `json:"hidden"`
 		Cut     []string `json:"cut"`
 		Shaping *struct {
 			RateIn  string `json:"rate_in"`
@@ -331,6 +332,7 @@ type (
 	}
 	listResult struct {
 		Attachments []attachment `json:"attachments"`
+		Warnings    []string     `json:"warnings"`
 	}
 	failure struct {
 		Error struct {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // keeperOf starts a keeper of the guest that has nothing to keep, as a run does
@@ -19,7 +21,7 @@ func (n *net2) keeperOf() (cmd *exec.Cmd, read *os.File) {
 	check(n.t, err)
 	ns := must(Reopen(n.g.Namespace))(n.t)
 	defer ns.Close()
-	cmd = exec.Command(n.keepers.Command[0], append(n.keepers.Command[1:], n.keepers.Dir, strconv.Itoa(n.g.PID), "")...)
+	cmd = program.Command(n.keepers.Command[0], append(n.keepers.Command[1:], n.keepers.Dir, strconv.Itoa(n.g.PID), "")...)
 	cmd.ExtraFiles = []*os.File{ns}
 	cmd.Stdout = write
 	check(n.t, cmd.Start())
