@@ -62,7 +62,7 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 		return Result{}, err
 	}
 	defer m.close()
-	o := gcObserver{host: m.sides[host]}
+	o := gcObserver{ctx: ctx, host: m.sides[host]}
 	defer o.release()
 	f, err := o.observe(ctx, m)
 	if err != nil {
@@ -82,6 +82,7 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 // are abandoned, which proves that they are.
 type gcObserver struct {
 	looker
+	ctx   context.Context
 	host  kernel
 	held  []*lock
 	found namespaces
@@ -99,7 +100,7 @@ func (o *gcObserver) release() {
 }
 
 // idle takes the lock of a namespace, and reports whether it could: nobody
-// works there.
+// works there. It waits a moment for one that only looks.
 func (o *gcObserver) idle(ns *namespace) bool {
 	if ns.locked || o.idles[ns.inode] {
 		return true
@@ -109,7 +110,7 @@ func (o *gcObserver) idle(ns *namespace) bool {
 		return false
 	}
 	l := &lock{host: o.host, ns: f}
-	if ns.locked = l.try() == nil; !ns.locked {
+	if ns.locked = l.tryPatiently(o.ctx) == nil; !ns.locked {
 		f.Close()
 		return false
 	}

@@ -96,6 +96,21 @@ func (l *lock) try() error {
 	return err
 }
 
+// tryPatiently is try, but waits for the flock as long as acquire does: a run that
+// works from another host's namespace may hold it only to look.
+func (l *lock) tryPatiently(ctx context.Context) error {
+	err := l.bind()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, flockPatience)
+	defer cancel()
+	if err = l.wait(ctx, "", l.flock); err != nil {
+		l.release()
+	}
+	return err
+}
+
 // address is the abstract name.
 func (l *lock) address() string {
 	var st unix.Stat_t

@@ -187,3 +187,40 @@ func hold(as string) {
 	os.Stdout.WriteString("held\n")
 	time.Sleep(time.Hour)
 }
+
+// TestGCWaitsForALook: what a run for another host holds for a moment, because it
+// looks, is not taken for work; gc waits, and clears up.
+func TestGCWaitsForALook(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := newNamespace(t), newNamespace(t)
+	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1d") // gc finds the guest by it
+	p.ExtraFiles = []*os.File{guestNS}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Process.Kill(); p.Wait() })
+	before := snapshot(t, hostNS)
+	s, g := spec(t, "brtest web 10.0.0.2/24"), docker(guestNS, 0)
+	attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
+		n := len(p.Steps) - 1 // all but the mark
+		p.Steps = append(p.Steps[:n:n], failStep{})
+		for i := range p.Steps[:n] {
+			p.Steps[i] = noUndo{p.Steps[i]}
+		}
+	}, untold)
+	other := reopened(t, guestNS)
+	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		time.Sleep(flockPatience / 4)
+		unix.Flock(int(other.Fd()), unix.LOCK_UN)
+	}()
+	defer func() { <-done }()
+	if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	sameSoon(t, "host after gc", before, func() string { return snapshot(t, hostNS) })
+}

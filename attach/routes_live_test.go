@@ -31,7 +31,7 @@ func TestKilledReplies(t *testing.T) {
 	st := sourceRouted(t)
 	hostNS, guestNS := st.ready(t)
 	// gc finds the guest by its process.
-	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "100")
+	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1d")
 	p.ExtraFiles = []*os.File{guestNS}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ var (
 func testFinder(t *testing.T) *finder {
 	t.Helper()
 	return &finder{
-		bound:    5 * time.Second,
+		bound:    30 * time.Second, // nothing here needs it all, not even on a busy machine
 		patience: 200 * time.Millisecond,
 		pause:    5 * time.Millisecond,
 		settle:   30 * time.Millisecond,
