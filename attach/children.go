@@ -116,7 +116,7 @@ func childrenOf(k kernel, parent int, hostNS, except *os.File) (users []user, er
 		return nil, err
 	}
 	for _, l := range all {
-		if l.Peer == parent && l.PeerNS < 0 && l.Index != parent {
+		if l.IsOn(parent) && l.PeerNS < 0 && l.Index != parent {
 			users = append(users, user{Link: l})
 		}
 	}
@@ -169,7 +169,7 @@ func usersIn(guest kernel, parent int, hostNS *os.File) (users []*rtnl.Link, err
 		return nil, err
 	}
 	links, err := guest.Links()
-	return slices.DeleteFunc(links, func(l *rtnl.Link) bool { return l.Peer != parent || l.PeerNS != id }), err
+	return slices.DeleteFunc(links, func(l *rtnl.Link) bool { return !l.IsOn(parent) || l.PeerNS != id }), err
 }
 
 // hiddenUsers looks into namespaces that are held open by a descriptor alone,
@@ -195,7 +195,7 @@ func hiddenUsers(k kernel, parent int, hostNS *os.File, seen map[int]bool) (user
 			return nil, err
 		}
 		for _, l := range links {
-			if l.Peer == parent && l.PeerNS >= 0 && l.PeerNS == self {
+			if l.IsOn(parent) && l.PeerNS >= 0 && l.PeerNS == self {
 				users = append(users, user{Link: l})
 			}
 		}

@@ -88,3 +88,45 @@ func TestParents(t *testing.T) {
 		})
 	}
 }
+
+// TestDetachUnderOthers: a bridge that we made, and that somebody has put a link
+// on, stays when our last port goes; the kernel would delete that link with it.
+func TestDetachUnderOthers(t *testing.T) {
+	needRoot(t)
+	for name, c := range map[string]struct{ add, needs string }{
+		"macvlan":            {"ip link add link brtest name on0 type macvlan", "macvlan"},
+		"vlan":               {"ip link add link brtest name on0 type vlan id 9", "8021q"},
+		"vxlan":              {"ip link add on0 type vxlan id 9 dstport 4789 dev brtest", "vxlan"},
+		"vxlan in the guest": {"ip link add on0 type vxlan id 9 dstport 4789 dev brtest; ip link set on0 netns web", "vxlan"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			inhabit(t, g.Namespace)
+			if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			add, away := strings.CutSuffix(c.add, "; ip link set on0 netns web")
+			if out, err := tryIn(hostNS, "sh", "-ec", add); err != nil {
+				testhost.Lacking(t, c.needs, out)
+			}
+			where := hostNS
+			if away {
+				moveLink(t, hostNS, "on0", g.Namespace)
+				where = g.Namespace
+			}
+			if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			in(t, where, "ip", "link", "del", "dev", "on0")
+			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := tryIn(hostNS, "ip", "link", "show", "dev", "brtest"); err == nil {
+				t.Errorf("the bridge stays when nothing is on it any more: %s", out)
+			}
+		})
+	}
+}

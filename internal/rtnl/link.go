@@ -38,6 +38,10 @@ type Link struct {
 	Peer   int
 	PeerNS int
 
+	// Under is, of a vxlan, the link that it sends by, and goes with: 0 for none.
+	// Its Peer says nothing.
+	Under int
+
 	Mode string // of a macvlan or ipvlan: "bridge", "l2", ...
 	VLAN int    // tag of a vlan link; 0 for one of 802.1ad
 	PKey uint16 // partition key of an ipoib link
@@ -57,6 +61,10 @@ type Link struct {
 	NFCallIPv6    bool          // of a bridge: its IPv6 frames go through ip6tables
 	Forwarding    bool          // a bridge port in state forwarding
 }
+
+// IsOn reports whether the link is on another, whose index it is where the link
+// was made, and goes with it.
+func (l *Link) IsOn(index int) bool { return l.Peer == index || l.Under == index }
 
 // ErrNotFound is the answer for a link that is not there.
 var ErrNotFound = unix.ENODEV

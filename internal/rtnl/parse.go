@@ -115,6 +115,12 @@ func (l *Link) parseInfo(b []byte) {
 		l.parseBridge(data)
 	case "macvlan", "ipvlan", "vlan", "ipoib":
 		l.parseChild(data)
+	case "vxlan":
+		for _, d := range nested(data) {
+			if d.Attr.Type == nl.IFLA_VXLAN_LINK {
+				l.Under = int(u32(d.Value))
+			}
+		}
 	}
 	if l.Slave == "bridge" {
 		for _, p := range nested(slave) {
