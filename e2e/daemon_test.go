@@ -17,8 +17,9 @@ import (
 )
 
 // bound is how long a line may take that waits for Docker: five seconds of
-// waiting, and one for the rest.
-const bound = 6 * time.Second
+// waiting, and some for the rest on a busy machine, but less than the ten after
+// which a daemon here that never answers hangs up.
+const bound = 9 * time.Second
 
 func (m *machine) within(d time.Duration, r host.Result) {
 	m.t.Helper()
