@@ -45,6 +45,7 @@ type reader interface {
 	AddrsIn(nsid, index int) ([]rtnl.Addr, error)
 	Routes() ([]rtnl.Route, error)
 	AllRoutes() ([]rtnl.Route, error)
+	Nexthops() ([]rtnl.Nexthop, error)
 	Rules() ([]rtnl.Rule, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
 	Sysctl(path string) (string, error)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -27,6 +28,8 @@ type Card struct {
 	Addrs []rtnl.Addr  // the host's
 	Route []rtnl.Route // the host's
 	Users []user       // links that are on the card, and would go with a move
+
+	Nexthops []rtnl.Nexthop // the host's
 
 	Unread string // what to say of a loan of the card whose file cannot be read; "": there is none
 	Radio  *int   // of a Wi-Fi card
@@ -75,11 +78,18 @@ func (b *builder) checkCard() error {
 	case isOurs(card):
 		return b.refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
 	case b.ForcePhys:
+		if lost := b.lostNexthops(card.Index); lost != nil {
+			b.warn("lending %s costs the host %s; when the card comes home, its routes come back, but not these", name, strings.Join(lost, ", "))
+		}
 		return nil
 	}
 	if why := b.cardUse(card); why != "" {
 		return b.refuse(fault.Conflict, "%s %s", name, why).
 			WithHint("--force-phys takes it all the same; what it has is there again when it comes home")
+	}
+	if lost := b.lostNexthops(card.Index); lost != nil {
+		return b.refuse(fault.Conflict, "the host uses it, and would lose: %s", strings.Join(lost, ", ")).
+			WithHint("--force-phys takes it all the same; nexthop objects do not come back")
 	}
 	return nil
 }
@@ -214,6 +224,7 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 	}
 	o.look("the host's addresses", func() (err error) { f.Card.Addrs, err = o.host.Addrs(); return err })
 	o.look("the host's routes", func() (err error) { f.Card.Route, err = o.host.Routes(); return err })
+	o.look("the host's nexthop objects", func() (err error) { f.Card.Nexthops, err = o.host.Nexthops(); return err })
 	o.look("what is on "+f.Base.Name, func() (err error) {
 		all, err := childrenOf(o.host, f.Base.Index, m.hostNS, nil)
 		f.Card.Users = slices.DeleteFunc(all, func(u user) bool { return u.Kind == "veth" })
