@@ -15,9 +15,11 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # What runs there: a package, its tests (go test -run), and what has to be there
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
-	'./attach ^(TestKinds|TestVLANLink|TestBridgeVLANs|TestHardware|TestHostAccessVLAN|TestShape.*|TestSetRare)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic,netem,ifb'
+	'./attach ^(TestKinds|TestVLANLink|TestHardware|TestHostAccessVLAN)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic'
+	'./attach ^TestLend(Kinds|NotOurs|LowMTU)$/^(macvlan|macvtap|ipvlan|vlan|dummy|ifb|veth|vxlan|geneve) root,macvlan,macvtap,ipvlan,vlan,dummy,ifb,veth,vxlan,geneve'
+	'./attach ^(TestBridgeVLANs|TestVerifyVLAN|TestShape.*|TestSetRare)$/^[^O] root,vlan_filtering,netem,ifb'
 	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
-	'./attach ^TestLend.*$/^(macvlan|macvtap|ipvlan|vlan|dummy|ifb|veth|vxlan|geneve) root,macvlan,macvtap,ipvlan,vlan,dummy,ifb,veth,vxlan,geneve'
+	'./attach ^(TestUndoSparesOthers|TestDetachAgain)$/VLAN|VRF root,macvlan,8021q,vlan_filtering,vrf'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'
@@ -31,7 +33,7 @@ modules=(
 	nf_tables nft_compat iptable_filter ip6table_filter xt_physdev xt_comment xt_conntrack
 )
 
-limit=240 # seconds until a kernel counts as hanging; a test is ended 30 before
+limit=480 # seconds until a kernel counts as hanging; a test is ended 30 before
 
 # inside is the first process of the other kernel. It runs line n of the list, and
 # leaves the output and the exit code in files.
