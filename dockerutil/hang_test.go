@@ -136,7 +136,9 @@ func TestNoDaemonHoldsUs(t *testing.T) {
 // A daemon that switches protocols is told from one that is slow: at once.
 func TestUpgradeIsRefused(t *testing.T) {
 	socket := filepath.Join(shortTemp(t), "sock")
-	serveRaw(t, socket, badTalk["101, then silence"])
+	// What is said before the question is heard is no answer to it.
+	hear := func(c net.Conn) { c.Read(make([]byte, 4096)) }
+	serveRaw(t, socket, inOrder(hear, badTalk["101, then silence"]))
 	cleanEnv(t)
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	f := testFinder(t)
