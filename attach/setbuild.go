@@ -222,7 +222,7 @@ func (c *setter) setAddrs() error {
 		}
 	}
 	for _, p := range gone {
-		c.add(delAddr{place: c.place, inner: c.f.Inner.Name, prefix: p, routes: c.routesBy(p.Addr().Is6())})
+		c.add(delAddr{place: c.place, inner: c.f.Inner.Name, prefix: p, behind: behind(have, p), routes: c.routesBy(p.Addr().Is6())})
 	}
 	return nil
 }
@@ -339,23 +339,48 @@ func (c *setter) routesBy(ipv6 bool) (routes []rtnl.Route) {
 	return routes
 }
 
+// behind returns the IPv4 addresses of p's subnet that come after it. The first
+// of a subnet is the source of its routes.
+func behind(have []netip.Prefix, p netip.Prefix) (after []netip.Prefix) {
+	if p.Addr().Is6() {
+		return nil
+	}
+	for _, q := range have[slices.Index(have, p)+1:] {
+		if q.Masked() == p.Masked() {
+			after = append(after, q)
+		}
+	}
+	return after
+}
+
 // delAddr takes an address away.
 type delAddr struct {
 	place
 	inner  string
 	prefix netip.Prefix
-	routes []rtnl.Route // that may go with it
+	behind []netip.Prefix // that the kernel puts in its place
+	routes []rtnl.Route   // that may go with it
 }
 
 func (s delAddr) do(_ context.Context, m *machine) error {
 	return addAddr{place: s.place, inner: s.inner, prefix: s.prefix}.undo(context.Background(), m)
 }
 
-// undo gives it back, and the routes that went with it.
+// undo gives it back, in front of those that were behind it, and the routes that
+// went with it.
 func (s delAddr) undo(ctx context.Context, m *machine) error {
 	again := addAddr{place: s.place, inner: s.inner, prefix: s.prefix, nodad: s.prefix.Addr().Is6()}
 	if err := again.do(ctx, m); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
+	}
+	for _, p := range s.behind {
+		again.prefix = p
+		if err := again.undo(ctx, m); err != nil {
+			return err
+		}
+		if err := again.do(ctx, m); err != nil {
+			return err
+		}
 	}
 	for _, r := range s.routes {
 		if err := s.kernel(m).AddRoute(r, false); err != nil && !errors.Is(err, unix.EEXIST) {

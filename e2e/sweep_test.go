@@ -55,6 +55,7 @@ var sweeps = []swept{
 	}},
 
 	{name: "set addresses", before: []string{"brnew G 10.0.0.2/24,10.0.0.7/24"}, line: "set G eth1 --addr 10.0.0.3/24,fd00::3/64 --nodad"},
+	{name: "set to the second address", before: []string{"brnew G 10.0.0.2/24,10.0.0.7/24"}, line: "set G eth1 --addr 10.0.0.7/24"},
 	{name: "set shaping and MTU", before: []string{"brnew G 10.0.0.2/24"}, line: "set G eth1 --rate-in 10mbit --rate-out 1mbit --mtu 1400"},
 	{name: "set shaping of a macvlan", before: []string{"nic0 G 10.3.0.2/24"}, line: "set G eth1 --rate-in 10mbit --mtu 1400"},
 	{name: "set shaping of a macvlan off", before: []string{"nic0 G 10.3.0.2/24 --rate-in 10mbit"}, line: "set G eth1 --rate-in none"},
