@@ -114,6 +114,7 @@ type found struct {
 	shares  string    // the container of "--network container:X"
 	onHost  bool      // --network host; seen from a container only Docker can tell
 	public  bool      // Docker publishes a port of it to more than this machine
+	joined  bool      // Docker connects it to networks, and may to more
 
 	// local: the runtime was seen to number processes as this process does.
 	local bool
@@ -178,6 +179,8 @@ func (r Ref) understand(answer container.InspectResponse, command string) (*foun
 	if answer.HostConfig != nil {
 		c.onHost = answer.HostConfig.NetworkMode.IsHost()
 		c.shares = shortID(answer.HostConfig.NetworkMode.ConnectedContainer())
+		mode := answer.HostConfig.NetworkMode
+		c.joined = mode.IsDefault() || mode.IsBridge() || mode.IsUserDefined()
 	}
 	return c, nil
 }

@@ -81,7 +81,7 @@ func (f *finder) running(ctx context.Context, r Ref, s source) (*found, error) {
 // it does not, the container may have ended meanwhile, the engine may use no
 // cgroups, or the daemon counts processes elsewhere.
 func (f *finder) pin(ctx context.Context, r Ref, s source, c *found, runtime string) (*Guest, error) {
-	guest := Guest{Runtime: runtime, ID: c.id, Name: c.name, Shares: c.shares, Published: c.public}
+	guest := Guest{Runtime: runtime, ID: c.id, Name: c.name, Shares: c.shares, Published: c.public, Joined: c.joined}
 	if c.pid == 0 { // a pod that is a namespace and no process
 		return f.findSandbox(r, c, guest)
 	}

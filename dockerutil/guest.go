@@ -48,6 +48,10 @@ type Guest struct {
 	// host that is not loopback alone.
 	Published bool
 
+	// Joined says that Docker connects it to networks, and to more of them by
+	// "docker network connect", which takes the first ethN that is free.
+	Joined bool
+
 	// Doubts are warnings: what about the guest could not be found out, or is
 	// not as it should be.
 	Doubts []string

@@ -119,3 +119,26 @@ func (e *engine) liveWith(client *host.Guest) {
 	}
 	e.rules(0, 0)
 }
+
+// Docker gives a further network's interface the first free ethN, and fails where
+// that is ours. -v says so, to those whom it concerns; with another name it works.
+func TestNetworkConnect(t *testing.T) {
+	e := newEngine(t)
+	e.container("web")
+	e.container("alone", "--network", "none")
+	const hint = "docker network connect"
+	line := []string{"brtest", "web", "192.168.1.2/24"}
+	e.says("-v", e.ok(append([]string{"-v"}, line...)...).Stderr, hint, "-i lan0")
+	e.quiet(line...)
+	e.quiet("detach", "web")
+	for _, line := range [][]string{{"brtest", "alone", "192.168.1.3/24"}, {"brtest", "-i", "lan0", "web", "192.168.1.2/24"}} {
+		if r := e.ok(append([]string{"-v"}, line...)...); strings.Contains(r.Stderr, hint) {
+			t.Errorf("it does not concern this guest:\n%v", r)
+		}
+	}
+	e.docker("network", "create", "more")
+	e.docker("network", "connect", "more", "web")
+	if _, ok := e.links(e.guestOf("web"))["eth1"]; !ok {
+		t.Error("Docker's interface is not eth1")
+	}
+}

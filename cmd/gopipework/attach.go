@@ -28,6 +28,9 @@ func (o *output) attachCommand(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		if name := r.Attachments[0].Interface.Name; c.Bool("v") && g.Joined && g.Runtime == dockerutil.RuntimeDocker && strings.HasPrefix(name, "eth") {
+			o.say("hint: docker network connect takes the first free ethN, and fails for good where that is our %s: -i lan0, say, keeps out of its way", name)
+		}
 		return o.result(r, opt.DryRun, true)
 	})
 }
@@ -165,7 +168,7 @@ func guestOf(g *dockerutil.Guest) attach.Guest {
 	return attach.Guest{
 		GuestInfo: attach.GuestInfo{
 			Runtime: g.Runtime, ID: g.ID, Name: g.Name, PID: g.PID, NetNS: g.Inode(), Path: g.Path, Shares: g.Shares,
-			Published: g.Published,
+			Published: g.Published, Joined: g.Joined,
 		},
 		Namespace: g.NetNS,
 		Alive:     g.Alive,
