@@ -188,7 +188,7 @@ func (childPlug) differ(b *builder, differ differ) {
 	if b.onTagged() {
 		parent = b.f.Tagged
 	}
-	if b.kind != KindDummy && (parent == nil || inner.Peer != parent.Index || inner.PeerNS != b.f.HostNS) {
+	if b.kind != KindDummy && (parent == nil || inner.Peer != b.kind.lower(parent) || inner.PeerNS != b.f.HostNS) {
 		differ("parent", "another", b.HostIF.Name)
 	}
 	b.accessDiffers(differ)
@@ -201,6 +201,17 @@ func (childPlug) differ(b *builder, differ differ) {
 	if b.kind == KindIPoIB && b.tag != 0 && int(inner.PKey) != b.tag {
 		differ("partition key", pkeyWord(int(inner.PKey)), pkeyWord(b.tag))
 	}
+}
+
+// lower is the index of the link that a child on parent really gets: of a macvlan
+// on another macvlan or a macvtap, and of an ipvlan on another ipvlan, the kernel
+// makes a sibling.
+func (k Kind) lower(parent *rtnl.Link) int {
+	sibling := parent.Kind == string(k) || k == KindMacvlan && parent.Kind == "macvtap"
+	if sibling && (k == KindMacvlan || k == KindIPvlan) {
+		return parent.Peer
+	}
+	return parent.Index
 }
 
 // addChild makes a macvlan, ipvlan, vlan or IPoIB link on a link of the host, or

@@ -318,3 +318,17 @@ func moveLink(t *testing.T, from *os.File, name string, to *os.File) {
 		t.Fatalf("move %s: %v\n%s", name, err, out)
 	}
 }
+
+// TestMacvlanOnMacvlan: the kernel makes a sibling of it, and the same line is
+// done already all the same.
+func TestMacvlanOnMacvlan(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := newNamespace(t), newNamespace(t)
+	in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up; ip link add br0 link nic0 type macvlan mode bridge; ip link set br0 up")
+	for i, line := range []string{"macvlan:br0 web 10.0.0.2/24", "macvlan:br0 web 10.0.0.2/24", "nic0 web 10.0.0.2/24"} {
+		r, err := Attach(context.Background(), spec(t, line), docker(guestNS, 0), hostNS, Options{})
+		if err != nil || r.Changed != (i == 0) {
+			t.Errorf("line %d, %s: changed %v, %v", i, line, r.Changed, err)
+		}
+	}
+}
