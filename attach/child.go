@@ -124,6 +124,9 @@ func (b *builder) checkParent() error {
 	case b.MAC != nil && b.inherits() && b.kind != KindVLAN:
 		return b.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(b.kind)+" "+b.Mode))
 	}
+	if err := b.checkMode(); err != nil {
+		return err
+	}
 	if err := b.checkHeard(); err != nil {
 		return err
 	}

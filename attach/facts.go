@@ -32,7 +32,7 @@ type Facts struct {
 
 	Port     *rtnl.Link // what has the name of the host's end; nil: nothing
 	AltTaken bool       // a link has the alternative name
-	Stations []Station  // what else is on the bridge or card; looked at only for an attach that gives a MAC or an address
+	Stations []Station  // what else is on the bridge or card; looked at only for an attach that gives a MAC or an address, and for an ipvlan
 
 	GuestNS int        // id of the guest's namespace in the host's; -1: none yet
 	Own     *rtnl.Link // the host's end of Inner, if the pair is ours

@@ -332,3 +332,35 @@ func TestMacvlanOnMacvlan(t *testing.T) {
 		}
 	}
 }
+
+// TestIPvlanMode: the mode belongs to the card, so a guest that asks for another
+// one would change its neighbours'.
+func TestIPvlanMode(t *testing.T) {
+	needRoot(t)
+	hostNS := newHostFor(t, "ipvlan")
+	in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up")
+	web, db := docker(newNamespace(t), 0), docker(newNamespace(t), 0)
+	db.Name, db.ID = "db", strings.Repeat("d", 64)
+	attached := func(g Guest, line string) (Result, error) {
+		return Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+	}
+	if _, err := attached(web, "ipvlan:nic0 web 10.0.0.2/24"); fault.CodeOf(err) == fault.Unsupported && !testhost.Required("ipvlan") {
+		testhost.Lacking(t, "ipvlan", err.Error())
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"ipvlan:nic0 db 10.0.0.3/24 --mode l3", "ipvlan:nic0 db 0/0 --mode l3s"} {
+		if _, err := attached(db, line); fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "eth1 of web is in mode l2") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	if said := in(t, web.Namespace, "ip", "-d", "link", "show", "eth1"); !strings.Contains(said, "mode l2 ") {
+		t.Errorf("the mode of web's ipvlan: %s", said)
+	}
+	if _, err := attached(db, "ipvlan:nic0 db 10.0.0.3/24"); err != nil {
+		t.Error(err)
+	}
+	if r, err := attached(web, "ipvlan:nic0 web 10.0.0.2/24"); err != nil || r.Changed {
+		t.Errorf("the same line: changed %v, %v", r.Changed, err)
+	}
+}

@@ -136,7 +136,7 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 		}
 		f.Access = o.access(name, parent)
 	}
-	if s.MAC != nil || len(s.Addrs) > 0 {
+	if s.MAC != nil || len(s.Addrs) > 0 || settleKind(s.HostIF, f) == KindIPvlan {
 		f.Stations = o.stations(m, s, f)
 	}
 	f.New = NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC(), ProbePort: highest(newMAC()), Probe: newMAC()}

@@ -20,13 +20,15 @@ type Station struct {
 	Who   string // for a message, as its subject
 	MAC   net.HardwareAddr
 	Addrs []netip.Addr
-	VLAN  int // on a switch that looks at them: the one whose frames it takes without a tag; 0: none
+	VLAN  int    // on a switch that looks at them: the one whose frames it takes without a tag; 0: none
+	Mode  string // of an ipvlan
 }
 
 // stationWatch looks for stations.
 type stationWatch struct {
 	*observer
 	self  *rtnl.Link // the guest's own link, which is no other
+	ns    int        // the guest's namespace, where that is
 	own   int        // index of its end on the host; 0: there is none
 	addrs bool       // their addresses matter
 	vlans map[int][]rtnl.PortVLAN
@@ -35,7 +37,7 @@ type stationWatch struct {
 
 // stations looks at who is on what HOSTIF names.
 func (o *observer) stations(m *machine, s Spec, f Facts) []Station {
-	w := stationWatch{observer: o, addrs: len(s.Addrs) > 0}
+	w := stationWatch{observer: o, ns: f.GuestNS, addrs: len(s.Addrs) > 0}
 	base := f.Base
 	if base == nil {
 		return nil
@@ -122,7 +124,7 @@ func (w *stationWatch) untagged(p *rtnl.Link) int {
 }
 
 func (w *stationWatch) isSelf(l *rtnl.Link, nsid int) bool {
-	return w.self != nil && nsid >= 0 && l.Index == w.self.Index && bytes.Equal(l.MAC, w.self.MAC)
+	return w.self != nil && nsid >= 0 && nsid == w.ns && l.Index == w.self.Index
 }
 
 // children adds the macvlans and ipvlans on a card: of the host, and of the
@@ -167,6 +169,9 @@ func (w *stationWatch) children(m *machine, parent *rtnl.Link) {
 // add adds a link, in the namespace of that id; -1: on the host.
 func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
 	st := Station{Who: who, MAC: l.MAC}
+	if l.Kind == string(KindIPvlan) {
+		st.Mode = l.Mode
+	}
 	if w.addrs {
 		var all []rtnl.Addr
 		if nsid < 0 {
@@ -191,6 +196,18 @@ func (b *builder) checkMAC() error {
 	for _, st := range b.f.Stations {
 		if bytes.Equal(st.MAC, b.MAC) {
 			return b.refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, b.MAC).WithHint("another MAC address, or none")
+		}
+	}
+	return nil
+}
+
+// checkMode refuses another mode than the ipvlans have that are there: it belongs
+// to the card, and all of them would change.
+func (b *builder) checkMode() error {
+	for _, st := range b.f.Stations {
+		if b.kind == KindIPvlan && st.Mode != "" && st.Mode != b.Mode {
+			return b.refuse(fault.Conflict, "%s is in mode %s, and all ipvlans of a card have one mode", st.Who, st.Mode).
+				WithHint("--mode %s", st.Mode)
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # What runs there: a package, its tests (go test -run), and what has to be there
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
-	'./attach ^(TestKinds|TestVLANLink|TestHardware|TestHostAccessVLAN)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic'
+	'./attach ^(TestKinds|TestIPvlanMode|TestVLANLink|TestHardware|TestHostAccessVLAN)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic'
 	'./attach ^TestLend(Kinds|NotOurs|LowMTU)$/^(macvlan|macvtap|ipvlan|vlan|dummy|ifb|veth|vxlan|geneve) root,macvlan,macvtap,ipvlan,vlan,dummy,ifb,veth,vxlan,geneve'
 	'./attach ^(TestBridgeVLANs|TestVerifyVLAN|TestShape.*|TestSetRare)$/^[^O] root,vlan_filtering,netem,ifb'
 	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
