@@ -53,7 +53,8 @@ func deleteLink(k kernel, index int) error {
 	}
 	lent, err := lentIn(k, []*rtnl.Link{l})
 	if err != nil {
-		return err
+		// Not %w: an errno of another object does not say that the link is absent.
+		return fault.New(fault.Failed, "delete", l.Name, "it is not known whether it is lent: %v", err)
 	}
 	if name, is := lent[index]; is {
 		return fault.New(fault.Conflict, "delete", name, "it is a card that is lent, and comes home by detach")

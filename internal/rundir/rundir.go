@@ -85,7 +85,8 @@ func (d *Dir) Names(suffix string) ([]string, error) {
 	return slices.DeleteFunc(all, func(n string) bool { return !strings.HasSuffix(n, suffix) || strings.HasPrefix(n, ".") }), err
 }
 
-// list returns all names, in order.
+// list returns all names, in order: none, if somebody has removed the directory
+// since we opened it, empty as it was.
 func (d *Dir) list() ([]string, error) {
 	fd, err := unix.Openat(int(d.f.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -94,6 +95,9 @@ func (d *Dir) list() ([]string, error) {
 	f := os.NewFile(uintptr(fd), d.path)
 	defer f.Close()
 	all, err := f.Readdirnames(-1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	slices.Sort(all)
 	return all, err
 }

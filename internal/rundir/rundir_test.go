@@ -171,3 +171,23 @@ func TestKilledWrite(t *testing.T) {
 		t.Errorf("something is left: %v", err)
 	}
 }
+
+// A directory that another process removes, empty as it is, under one who has it
+// open has no files: that is no error about anything that is looked for there.
+func TestRemovedMeanwhile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run")
+	d, err := Open(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := d.Names(""); err != nil || len(names) != 0 {
+		t.Errorf("names %q, %v", names, err)
+	}
+	if torn, err := d.Torn(); err != nil || len(torn) != 0 {
+		t.Errorf("torn %q, %v", torn, err)
+	}
+}
