@@ -77,10 +77,12 @@ var sweeps = []swept{
 	{name: "gc", before: []string{"brnew G 10.0.0.2/24", "nic0 -i eth2 G 10.3.0.2/24 --host-access", "!ip link del eth1", "!ip link del eth2"}, line: "gc"},
 }
 
-// dhcpFor has a server on the bridge brdhcp, in guest H.
+// dhcpFor has a server on the bridge brdhcp, in guest H. It has an address for
+// every run of a sweep: one that is killed gives none back, and udhcpc asks under
+// another MAC each time.
 func dhcpFor(m *machine, _, h *host.Guest) {
-	m.quiet("brdhcp", h.Word, "10.9.0.1/24")
-	d, err := h.StartDnsmasq("eth1", "10.9.0.10,10.9.0.99,255.255.255.0,2m")
+	m.quiet("brdhcp", h.Word, "10.9.0.1/16")
+	d, err := h.StartDnsmasq("eth1", "10.9.0.10,10.9.3.250,255.255.0.0,2m")
 	m.check(err)
 	m.t.Cleanup(func() { _ = d.Stop() })
 }
