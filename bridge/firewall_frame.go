@@ -22,13 +22,6 @@ const (
 	yes
 )
 
-func decided(b bool) answer {
-	if b {
-		return yes
-	}
-	return no
-}
-
 func (a answer) inverted() answer {
 	switch a {
 	case yes:
