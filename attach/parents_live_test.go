@@ -94,6 +94,7 @@ func TestParents(t *testing.T) {
 func TestDetachUnderOthers(t *testing.T) {
 	needRoot(t)
 	for name, c := range map[string]struct{ add, needs string }{
+		"a route":            {"ip route add 10.99.0.0/16 dev brtest", ""},
 		"macvlan":            {"ip link add link brtest name on0 type macvlan", "macvlan"},
 		"vlan":               {"ip link add link brtest name on0 type vlan id 9", "8021q"},
 		"vxlan":              {"ip link add on0 type vxlan id 9 dstport 4789 dev brtest", "vxlan"},
@@ -120,7 +121,11 @@ func TestDetachUnderOthers(t *testing.T) {
 			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
-			in(t, where, "ip", "link", "del", "dev", "on0")
+			if c.needs == "" {
+				in(t, where, "ip", "route", "del", "10.99.0.0/16", "dev", "brtest")
+			} else {
+				in(t, where, "ip", "link", "del", "dev", "on0")
+			}
 			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}

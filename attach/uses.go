@@ -3,16 +3,18 @@ package attach
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
 )
 
 // A link of the host's may serve others by the time that what we did to it is
 // taken back: it is not deleted or set down under them.
 
 // uses tells, one key each, what makes use of a link of the host: what it is a
-// port of, its own ports, links on it in any namespace, and addresses that
-// somebody has given it. A link that has gone is of no use.
+// port of, its own ports, links on it in any namespace, and addresses and routes
+// that somebody has given it. A link that has gone is of no use.
 func (m *machine) uses(index int) (map[string]bool, error) {
 	k, found := m.sides[host], map[string]bool{}
 	l, err := k.LinkByIndex(index)
@@ -45,7 +47,26 @@ func (m *machine) uses(index int) (map[string]bool, error) {
 			found[fmt.Sprint("address ", a.Prefix)] = true
 		}
 	}
+	routes, err := k.AllRoutes()
+	if err != nil {
+		return nil, explain("read routes by", l.Name, err)
+	}
+	for _, r := range routes {
+		if routesOver(r, index) {
+			found[fmt.Sprint("route ", r.Dst, " ", r.Table)] = true
+		}
+	}
 	return found, nil
+}
+
+// routesOver reports whether somebody has set a route that leaves by the link: not
+// the kernel, no router's advertisement, and not we.
+func routesOver(r rtnl.Route, index int) bool {
+	switch r.Protocol {
+	case unix.RTPROT_KERNEL, unix.RTPROT_RA, unix.RTPROT_REDIRECT, Protocol:
+		return false
+	}
+	return r.Index == index || slices.ContainsFunc(r.Hops, func(h rtnl.Hop) bool { return h.Index == index })
 }
 
 // useBy is the key of a link that is on another.
