@@ -274,7 +274,13 @@ var factChanges = map[string]func(*Facts){
 		f.Card.Addrs = []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.0.2.7/24")}}
 	},
 	"nic-default": func(f *Facts) { f.Card.Route = []rtnl.Route{{Dst: defaultRoute(false), Index: 20}} },
-	"nic-parent":  func(f *Facts) { f.Card.Users = []user{{Link: &rtnl.Link{Name: "eth0.7"}}} },
+	"port-of-db": func(f *Facts) {
+		f.Port = &rtnl.Link{Index: 77, Name: "tap0", Kind: "veth", Group: Group, PeerNS: 9, Alias: "gopipework docker:0123456789ab lan0 db"}
+	},
+	"nic-ours-on": func(f *Facts) {
+		f.Card.Users = []user{{Link: &rtnl.Link{Name: "gph84ed3baa", Kind: "macvlan", Group: Group, Alias: "gopipework host-access"}}}
+	},
+	"nic-parent": func(f *Facts) { f.Card.Users = []user{{Link: &rtnl.Link{Name: "eth0.7"}}} },
 	"lent": func(f *Facts) { // to this guest
 		f.Base, f.Card.Here = nil, true
 		f.Inner = &rtnl.Link{Index: 20, Name: "eth1", Group: Group, MTU: 1500, Up: true, Carrier: true, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, PeerNS: -1}

@@ -58,7 +58,7 @@ func (b *builder) checkPort() error {
 func (b *builder) portTaken(p *rtnl.Link) error {
 	if m, ok := ParseMark(p.Alias); ok && isOurs(p) {
 		return b.refuse(fault.Conflict, "the host's interface %s belongs to %s of %s already", p.Name, m.IfName, m.Name).
-			WithHint("gopipework detach %s %s, or another name with -l", b.Spec.Guest, m.IfName)
+			WithHint("gopipework detach %s %s, or another name with -l", GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word(), m.IfName)
 	}
 	also := ""
 	if p.Name != b.names.port {

@@ -73,8 +73,7 @@ func (b *builder) checkCard() error {
 	case card.Loopback:
 		return b.refuse(fault.Conflict, "%s is the loopback interface, and every namespace has its own", name)
 	case len(b.f.Card.Users) > 0:
-		return b.refuse(fault.Conflict, "%s (%s) is on it, and would lose it if it moved", b.f.Card.Users[0].Name, b.f.Card.Users[0].where()).
-			WithHint("there: ip link del dev %s", b.f.Card.Users[0].Name)
+		return b.cardCarries(b.f.Card.Users[0])
 	case isOurs(card):
 		return b.refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
 	case b.ForcePhys:
@@ -92,6 +91,15 @@ func (b *builder) checkCard() error {
 			WithHint("--force-phys takes it all the same; nexthop objects do not come back")
 	}
 	return nil
+}
+
+// cardCarries refuses a card that another link is on.
+func (b *builder) cardCarries(u user) error {
+	e := b.refuse(fault.Conflict, "%s (%s) is on it, and would lose it if it moved", u.Name, u.where())
+	if attached(u.Link) {
+		return e.WithHint("detach the guests that use %s first: gopipework list", b.HostIF.Name)
+	}
+	return e.WithHint("ip link del dev %s, %s", u.Name, u.where())
 }
 
 func (b *builder) isOVSBridge(name string) bool {
