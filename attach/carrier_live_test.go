@@ -55,6 +55,50 @@ func TestNoCarrier(t *testing.T) {
 	}
 }
 
+// TestNobodyAnswers: what asks the network in vain names the card that has no
+// carrier, also if that was up before and nothing waits for it; and the answer
+// that did not come, if the card has one.
+func TestNobodyAnswers(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct {
+		line    string
+		wire    string
+		timeout time.Duration
+		code    fault.Code
+		want    []string
+	}{
+		{"nic0 web 10.9.0.5/24 --verify", "down", 0, fault.Failed, []string{"nic0 has no carrier: an ARP packet did not arrive"}},
+		{"nic0 web dhcp", "down", time.Second, fault.Timeout, []string{"--timeout", "nic0 has no carrier"}},
+		{"nic0 web dhcp:timeout=1s", "down", 0, fault.Timeout, []string{"get a lease for eth1: nic0 has no carrier"}},
+		{"nic0 web dhcp6:timeout=1s", "down", 0, fault.Timeout, []string{"nic0 has no carrier"}},
+		{"nic0 web dhcp", "up", time.Second, fault.Timeout, []string{"--timeout", "no DHCP server answered"}},
+		{"nic0 web dhcp:timeout=1s", "up", 0, fault.Timeout, []string{"get a lease for eth1: no DHCP server answered"}},
+	} {
+		t.Run(c.line+" "+c.wire, func(t *testing.T) {
+			t.Parallel()
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			in(t, hostNS, "sh", "-ec", noWire+"ip link set nic0 up\nip link set wire "+c.wire)
+			before := inventory(t, hostNS)
+			_, err := Attach(context.Background(), spec(t, c.line), g, hostNS, Options{Timeout: c.timeout})
+			if code := fault.CodeOf(err); code != c.code {
+				t.Fatalf("%v: %s; want %s", err, code, c.code)
+			}
+			if strings.Count(err.Error(), errNoCarrier.Error()) > 1 {
+				t.Errorf("%v says it twice", err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%v does not say %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+				t.Errorf("%v: that is Go's word for it", err)
+			}
+			sameSoon(t, "host", before, func() string { return inventory(t, hostNS) })
+		})
+	}
+}
+
 // TestLateCarrier: one that comes while we wait is no reason to warn, and a
 // parent that somebody has set down since is set up by the same line.
 func TestLateCarrier(t *testing.T) {

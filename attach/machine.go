@@ -226,21 +226,30 @@ func (m *machine) warn(text string) {
 // errTooLong is the end of a run's time.
 var errTooLong = errors.New("it took longer than --timeout allows")
 
-// lacks says what a run that takes too long waits for.
+// lacks says what a run that takes too long is waiting for.
 func (m *machine) lacks() string {
-	for _, e := range m.ends() {
-		if e.side == host || !m.isUp[e] {
-			continue
-		}
-		if l, err := m.sides[e.side].LinkByIndex(m.index[e]); err == nil && l.Up && !l.Carrier {
-			return ": " + noCarrier(cmp.Or(m.card, e.name))
-		}
+	if dead := m.withoutCarrier(); dead != "" {
+		return ": " + noCarrier(dead)
 	}
 	if m.doing == nil {
 		return ""
 	}
 	step, _, _ := strings.Cut(m.doing.String(), "\n")
 	return ", in this step: " + strings.TrimPrefix(step, "# ")
+}
+
+// withoutCarrier returns the card, or a guest's link, that steps have set up and
+// that has no carrier; "" if there is none.
+func (m *machine) withoutCarrier() string {
+	for _, e := range m.ends() {
+		if e.side == host || !m.isUp[e] {
+			continue
+		}
+		if l, err := m.sides[e.side].LinkByIndex(m.index[e]); err == nil && l.Up && !l.Carrier {
+			return cmp.Or(m.card, e.name)
+		}
+	}
+	return ""
 }
 
 // ends are the links that steps have made or found, in an order that is always

@@ -88,16 +88,28 @@ func (p Plan) apply(ctx context.Context, m *machine, tell func(string)) error {
 }
 
 // cause returns why a step failed: the guest's death, or the end of ctx, shows
-// as whatever the kernel happened to refuse. What a step has left behind is
-// said in any case.
+// as whatever the kernel happened to refuse. A step that nobody answered may
+// have asked on a card without a carrier. What a step has left behind is said in
+// any case.
 func (m *machine) cause(ctx context.Context, err error) error {
 	why := m.check(ctx)
+	var unanswered *fault.Error
 	switch {
-	case why == nil, fault.CodeOf(err) == fault.Residue, errors.Is(err, errTooLong):
+	case fault.CodeOf(err) == fault.Residue, errors.Is(err, errTooLong), errors.Is(err, errNoCarrier):
 		return err
-	case errors.Is(why, errTooLong) && fault.CodeOf(err) == fault.Timeout:
-		op, object := m.task()
-		return fault.New(fault.Timeout, op, object, "%w: %w", errTooLong, err)
+	case fault.CodeOf(err) == fault.Timeout && errors.As(err, &unanswered):
+		dead := m.withoutCarrier()
+		switch {
+		case why == nil && dead == "":
+			return err
+		case why == nil:
+			return fault.New(fault.Timeout, unanswered.Op, unanswered.Object, "%s %w: %w", dead, errNoCarrier, unanswered.Err)
+		case errors.Is(why, errTooLong) && dead == "":
+			op, object := m.task()
+			return fault.New(fault.Timeout, op, object, "%w: %w", errTooLong, err).WithHint("%s", unanswered.Hint)
+		}
+	case why == nil:
+		return err
 	}
 	return why
 }

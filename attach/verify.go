@@ -113,6 +113,9 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 	err = witness.Prove(ctx, from, to, addrs)
 	var broken *witness.Broken
 	if errors.As(err, &broken) {
+		if dead := m.withoutCarrier(); dead != "" {
+			return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "%s %w: %w", dead, errNoCarrier, broken)
+		}
 		return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "from there over %s, %w", s.on, broken).
 			WithHint("something drops it: nft list ruleset; iptables-save; ebtables-save; bridge -d link")
 	}

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -98,7 +99,9 @@ func (s awaitCarrier) undo(context.Context, *machine) error { return nil }
 
 func (s awaitCarrier) String() string { return "# wait until " + s.card + " has a carrier" }
 
-func noCarrier(name string) string { return name + " has no carrier" }
+var errNoCarrier = errors.New("has no carrier")
+
+func noCarrier(name string) string { return name + " " + errNoCarrier.Error() }
 
 // awaitDAD waits for the verdict of duplicate address detection (RFC 4862,
 // section 5.4) on the addresses.

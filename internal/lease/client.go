@@ -114,7 +114,7 @@ func (a Ask) fail(err error) error {
 		code = fault.Conflict
 		hint = "find who that is; the DHCP server was told, and should not give that address again for a while"
 	case timeUp(err):
-		code = fault.Timeout
+		code, err = fault.Timeout, errTimeUp
 		hint = "is there a DHCP server on this network? dhcp:timeout=1m waits longer"
 	case errors.As(err, &unusable) && errors.As(unusable.last, &lack):
 		code = fault.Timeout
