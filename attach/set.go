@@ -42,7 +42,7 @@ type SetSpec struct {
 func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	s := SetSpec{Guest: guest, HasAddrs: w.Address != "", NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}
 	if w == (SetWords{IfName: w.IfName, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}) {
-		return s, fault.BadWord("read words", w.IfName, "there is nothing to set").WithHint("gopipework help set")
+		return s, fault.BadWord("read words", w.IfName, "there is nothing to set").WithHint("gopipework help set lists what can be set")
 	}
 	var err error
 	if s.IfName, err = parseAnyName(w.IfName); err != nil {

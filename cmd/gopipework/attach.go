@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -21,7 +22,7 @@ func (o *output) attachCommand(c *cli.Context) error {
 	}
 	spec, err := attach.Parse(w)
 	if err != nil {
-		return err
+		return misspelt(c.Args().Slice(), err)
 	}
 	return o.withGuest(c, spec.Guest, func(ctx context.Context, g attach.Guest, hostNS *os.File, opt attach.Options) error {
 		r, err := attach.Attach(ctx, spec, g, hostNS, opt)
@@ -77,6 +78,17 @@ func miscounted(line []string) error {
 		return e.WithHint("gopipework %s 192.168.1.2/24", shell.Line(line))
 	}
 	return e.WithHint("gopipework help")
+}
+
+// misspelt answers a line of another command, of three or four words, whose first
+// word has a typing error: what would be the address does not look like one.
+func misspelt(line []string, err error) error {
+	var e *fault.Error
+	best := nearest(line[0], commandNames())
+	if best == "" || strings.ContainsAny(line[2], "./:") || !errors.As(err, &e) {
+		return err
+	}
+	return e.WithHint("gopipework %s", shell.Line(append([]string{best}, line[1:]...)))
 }
 
 // withGuest is withGuests for one.
@@ -138,7 +150,7 @@ func withHost(do func(*os.File) error) error {
 func (o *output) options(c *cli.Context) (attach.Options, error) {
 	opt := attach.Options{DryRun: c.Bool("dry-run"), Timeout: c.Duration("timeout")}
 	if c.IsSet("timeout") && opt.Timeout <= 0 {
-		return opt, fault.BadWord("read flag", "--timeout", "%s is no time at all", opt.Timeout).WithHint("--timeout 30s")
+		return opt, fault.BadWord("read flag", "--timeout", "it must be longer than 0s").WithHint("--timeout 30s")
 	}
 	if c.Bool("v") {
 		opt.Step = o.step

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -31,8 +32,8 @@ func timeoutFlag(usage string) cli.Flag {
 // waitFlags are those of both forms of wait.
 func waitFlags(timeout cli.Flag) []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "addr", Usage: "also for an address that is usable: no tentative one, and not link-local IPv6"},
-		&cli.BoolFlag{Name: "route", Usage: "also for a default route by it, or one by a gateway on it"},
+		&cli.BoolFlag{Name: "addr", Usage: "also for a usable address: neither tentative nor link-local IPv6"},
+		&cli.BoolFlag{Name: "route", Usage: "also for a route that leads beyond the link: a default route by it, or any route by a gateway on it"},
 		jsonFlag, timeout,
 	}
 }
@@ -52,7 +53,7 @@ func commands(out *output) []*cli.Command {
 				&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`; of a bridge that is made, too", DefaultText: "that of the bridge"},
 				&cli.BoolFlag{Name: "host-access", Usage: "of a macvlan: the host and the guest reach each other by IPv4 too"},
 				&cli.BoolFlag{Name: "acd", Usage: "before an IPv4 address is taken, ask the network for a second whether somebody has it already"},
-				&cli.BoolFlag{Name: "verify", Usage: "send packets over the switch and back before it is a success; undo if they do not get through"},
+				&cli.BoolFlag{Name: "verify", Usage: "before reporting success, send packets over the bridge or card and back; undo if one is lost"},
 				&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 				&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and say what it would need"},
 				&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},
@@ -63,7 +64,7 @@ func commands(out *output) []*cli.Command {
 				&cli.BoolFlag{Name: "source-routing", Usage: "replies leave by the interface whose address they carry, so that published ports go on working"},
 				&cli.StringFlag{Name: "dns", Usage: "write name `SERVERS` into the guest's /etc/resolv.conf until detach: addresses with commas, or dhcp"},
 				&cli.BoolFlag{Name: "direct-phys", Usage: "the same as phys:HOSTIF: the card itself goes into the guest"},
-				&cli.BoolFlag{Name: "force-phys", Usage: "also one that has an address, a default route or a master"},
+				&cli.BoolFlag{Name: "force-phys", Usage: "lend also a card that has an address, a default route or a master"},
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up, and undo, after `DURATION`"),
 			}...),
@@ -102,7 +103,7 @@ func commands(out *output) []*cli.Command {
 		setTable(out),
 		{
 			Name:  "gc",
-			Usage: "take away what a killed run or a dead guest has left: half-made links, lent cards, and what of ours nothing is on any more: rules, bridges, OVS ports, VLAN sub-interfaces, the host's own macvlans",
+			Usage: "take away what a killed run or a dead guest has left: half-made links, and whatever of ours nothing uses any more; bring lent cards home",
 			Flags: []cli.Flag{
 				dryRunFlag, jsonFlag, vFlag,
 				timeoutFlag("give up after `DURATION`"),
@@ -131,7 +132,7 @@ func commands(out *output) []*cli.Command {
 			Action: out.waitCommand,
 		},
 		{
-			Name: hereName, Usage: "the same inside a container, with nothing but this program; then become COMMAND", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
+			Name: hereName, Usage: "the same inside a container that has nothing but this program; then become COMMAND", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
 			Flags: append(waitFlags(&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", DefaultText: "never"}),
 				&cli.StringFlag{Name: "i", Usage: "wait for `IFNAME`", DefaultText: "eth1"}),
 			Action: out.hereCommand,
@@ -175,6 +176,9 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	}
 	if slices.Contains(raw, name) && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
 		rest = append([]string{"--"}, rest...) // what follows GUEST is another program's
+	}
+	if name == "help" && slices.Equal(rest, []string{hereName}) {
+		return out.help(hereName) // a command that looks like a flag
 	}
 	a, err := arrange(findCommand(name), rest)
 	if err != nil {
@@ -226,9 +230,9 @@ func words(c *cli.Context, least, most int) ([]string, error) {
 
 // badFlag is for a value that the flag library refuses.
 func badFlag(c *cli.Context, err error, _ bool) error {
-	e := fault.BadWord("read flags of", c.Command.Name, "%w", err)
-	if strings.Contains(err.Error(), "timeout") {
-		return e.WithHint("--timeout 30s, 1m30s, 500ms")
+	var value string
+	if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -timeout", &value); other == nil {
+		return fault.BadWord("read flag", "--timeout", "%q is not a duration", value).WithHint("--timeout 30s, 1m30s, 500ms")
 	}
-	return e.WithHint("gopipework help %s", c.Command.Name)
+	return fault.BadWord("read flags of", c.Command.Name, "%w", err).WithHint("gopipework help %s", c.Command.Name)
 }

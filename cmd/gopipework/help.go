@@ -80,8 +80,11 @@ func (o *output) help(name string) error {
 }
 
 func printCommand(w io.Writer, c *cli.Command) {
-	line := strings.TrimSpace("gopipework [flags] " + c.Name + " " + c.ArgsUsage)
-	fmt.Fprintf(w, "%s\n\n  %s\n", line, c.Usage)
+	line := c.Name + " " + c.ArgsUsage
+	if len(c.VisibleFlags()) > 0 {
+		line = "[flags] " + line
+	}
+	fmt.Fprintf(w, "gopipework %s\n\n  %s\n", strings.TrimSpace(line), c.Usage)
 	if c.Name == attachName {
 		fmt.Fprint(w, wordsHelp)
 	}

@@ -12,7 +12,7 @@ import (
 func setTable(out *output) *cli.Command {
 	return &cli.Command{
 		Name:      "set",
-		Usage:     "change an attachment that is there, without a dropped connection",
+		Usage:     "change an attachment while it is in use",
 		ArgsUsage: "GUEST IFNAME",
 		Flags: append(shapeFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, of both ends"},
