@@ -106,7 +106,7 @@ func (b *builder) accessFree() error {
 	if !b.HostAccess || b.f.Access.Link != nil || named == nil {
 		return nil
 	}
-	return b.refuse(fault.Conflict, "the host has an interface %s already: %s; that is to be the name of its own macvlan on %s",
+	return b.refuse(fault.Conflict, "the host has an interface %s already: %s; the host's own macvlan on %s needs that name",
 		named.Name, describeKind(named), b.parent()).WithHint("rename it: ip link set %s name NEW", named.Name)
 }
 

@@ -25,7 +25,7 @@ func parseAddress(word string) ([]netip.Prefix, []netip.Addr, error) {
 			return nil, nil, err
 		}
 		if i := slices.IndexFunc(addrs, func(q netip.Prefix) bool { return q.Addr() == p.Addr() }); i >= 0 {
-			return nil, nil, fault.BadWord("read address", word, "%s is in it twice", p.Addr())
+			return nil, nil, fault.BadWord("read address", word, "%s is given twice", p.Addr())
 		}
 		addrs = append(addrs, p)
 	}
@@ -152,7 +152,7 @@ func parseGateway(word string, addrs []netip.Prefix) (netip.Addr, error) {
 		return gw, fault.BadWord(op, word, "it is not an IP address").WithHint("ADDRESS/PREFIX@192.168.1.1")
 	}
 	if gw.Zone() != "" {
-		return gw, fault.BadWord(op, word, "the interface is known, it takes no zone").WithHint("%s", gw.WithZone(""))
+		return gw, fault.BadWord(op, word, "it takes no zone: the interface is known").WithHint("%s", gw.WithZone(""))
 	}
 	if why := unusable(gw); why != "" {
 		return gw, fault.BadWord(op, word, "%s", why)

@@ -284,9 +284,9 @@ func (s addChild) why(m *machine, parent int, err error) error {
 		switch {
 		case u.Kind != "macvlan" && u.Kind != "macvtap":
 		case u.Mode == "passthru":
-			e.Err = fmt.Errorf("%s (%s) is on it in the mode passthru, and has it to itself", u.Name, u.where())
+			e.Err = fmt.Errorf("%s (%s) is on it in mode passthru, and has it to itself", u.Name, u.where())
 		case s.mode == "passthru":
-			e.Err = fmt.Errorf("one in the mode passthru is to have it to itself, and %s (%s) is on it", u.Name, u.where())
+			e.Err = fmt.Errorf("mode passthru needs the card to itself, and %s (%s) is on it", u.Name, u.where())
 		}
 	}
 	return e

@@ -22,7 +22,7 @@ type Selection struct {
 // ParseSelection reads the words of a detach after its guest.
 func ParseSelection(ifName string, all bool) (Selection, error) {
 	if ifName != "" && all {
-		return Selection{}, fault.BadWord("read interface name", ifName, "--all is every interface, not this one alone").
+		return Selection{}, fault.BadWord("read interface name", ifName, "--all means every interface, not just this one").
 			WithHint("leave out one of the two")
 	}
 	name, err := parseAnyName(ifName)

@@ -224,7 +224,7 @@ func (s restoreDNS) do(ctx context.Context, m *machine) error {
 	if err == nil || !s.gently {
 		return err
 	}
-	m.warn(fmt.Sprintf("%v: it still has the name servers that were written there for %s", err, s.note.IfName))
+	m.warn(fmt.Sprintf("%v: it still has the name servers that were written for %s", err, s.note.IfName))
 	return nil
 }
 

@@ -142,7 +142,7 @@ func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
 			last = err
 		}
 		if time.Now().After(deadline) {
-			return nil, fault.New(fault.Failed, "move home", name, "somebody in %s changes it all the time: %w", loan.To.Name, cmp.Or(last, error(unix.EAGAIN))).
+			return nil, fault.New(fault.Failed, "move home", name, "somebody in %s keeps changing it: %w", loan.To.Name, cmp.Or(last, error(unix.EAGAIN))).
 				WithHint("stop %s, and then gopipework detach %s %s again", loan.To.Name, loan.To.Word(), loan.IfName)
 		}
 	}
@@ -158,7 +158,7 @@ func guestsDoing(err error) bool {
 // somewhere.
 func (l Loan) lost(t traced) error {
 	if t.maybe != "" {
-		return fault.New(fault.Failed, "bring home", l.Card.Name, "it is neither on the host nor in %s; what may be it: %s", l.To.Name, t.maybe).
+		return fault.New(fault.Failed, "bring home", l.Card.Name, "it is neither on the host nor in %s; this may be it: %s", l.To.Name, t.maybe).
 			WithHint("move it to the host by hand, and gopipework gc puts it in order; when it is gone, remove %s/%s", runDir, l.file())
 	}
 	return fault.New(fault.Failed, "bring home", l.Card.Name, "it is in no namespace that can be found").

@@ -57,7 +57,7 @@ func (b *builder) client() error {
 	}
 	b.add(run)
 	if !b.From.Ask.Stays {
-		b.warn("%s is stopped when it has a lease, and nobody renews it: %s-f or dhcp keeps it", b.From.Ask.Client, b.From.Ask.Client)
+		b.warn("%s is stopped once it has a lease, which nobody then renews: %s-f or dhcp keeps it", b.From.Ask.Client, b.From.Ask.Client)
 	}
 	if !b.upLate() && run.known == 0 {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})

@@ -102,7 +102,7 @@ func (b *builder) checkInbound() error {
 	for _, l := range b.f.Links {
 		dead := slices.ContainsFunc(b.f.deadInbounds(), func(dead *rtnl.Link) bool { return dead.Index == l.Index })
 		if l.Name == b.names.inbound && !dead {
-			return b.refuse(fault.Conflict, "it has an interface %s already, and --rate-in needs the name: %s", l.Name, describeKind(l)).
+			return b.refuse(fault.Conflict, "it has an interface %s already: %s; --rate-in needs that name", l.Name, describeKind(l)).
 				WithHint("choose %s", b.otherName())
 		}
 	}

@@ -71,7 +71,7 @@ func (m *machine) newLoan(index int, s lend) (Loan, error) {
 		loan.GuestNS, err = m.sides[guest].Cookie()
 	}
 	if errors.Is(err, unix.ENOPROTOOPT) {
-		return loan, fault.New(fault.Unsupported, "lend", s.name, "a card could not be found again on a kernel before 5.14")
+		return loan, fault.New(fault.Unsupported, "lend", s.name, "on a kernel before 5.14 a lent card could not be found again")
 	}
 	return loan, explain("look at", s.name, err)
 }

@@ -57,7 +57,7 @@ func deleteLink(k kernel, index int) error {
 		return fault.New(fault.Failed, "delete", l.Name, "it is not known whether it is lent: %v", err)
 	}
 	if name, is := lent[index]; is {
-		return fault.New(fault.Conflict, "delete", name, "it is a card that is lent, and comes home by detach")
+		return fault.New(fault.Conflict, "delete", name, "it is a lent card: gopipework detach brings it home")
 	}
 	return k.DelLink(index)
 }

@@ -191,7 +191,7 @@ func readLoans(prefix string) (all []Loan, unread []unreadLoan, err error) {
 		var l Loan
 		err := d.Read(name, &l)
 		if err == nil && l.file() != name {
-			err = errors.New("it is about another card than its name says")
+			err = errors.New("it describes a different card from the one in its name")
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // given back while we looked

@@ -78,7 +78,7 @@ func (l *lock) wait(ctx context.Context, what string, try func() error) error {
 			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
 				return cause
 			}
-			return fault.New(fault.Timeout, "lock", what, "somebody else has held the lock of its namespace all the time").
+			return fault.New(fault.Timeout, "lock", what, "another process has held the lock of its namespace all the time").
 				WithHint("see who: ss -xap | grep %s", l.address())
 		case <-time.After(pause):
 		}

@@ -33,7 +33,7 @@ func TestParents(t *testing.T) {
 		{"vlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "vlan:tun0 web 10.0.0.2/24 @10", "8021q", fault.Unsupported, "tun0 can have none", false},
 		{"macvlan on a VLAN of tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "tun0 web 10.0.0.2/24 @10", "8021q", fault.Conflict, "no Ethernet device", false},
 		{"macvlan on a VRF", "ip link add red type vrf table 10; ip link set red up", "red web 10.0.0.2/24", "vrf", fault.Conflict, "red is a vrf", false},
-		{"macvlan beside passthru", card + "; ip link add link nic0 name mv0 type macvlan mode passthru", "nic0 web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) is on it in the mode passthru", false},
+		{"macvlan beside passthru", card + "; ip link add link nic0 name mv0 type macvlan mode passthru", "nic0 web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) is on it in mode passthru", false},
 		{"passthru beside macvlan", card + "; ip link add link nic0 name mv0 type macvlan mode bridge", "nic0 --mode passthru web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) is on it", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -62,7 +62,7 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.ACD && s.From.Kind == FromClient {
-		return Spec{}, fault.BadWord("read flag", "--acd", "whether it asks for duplicates is %s's own affair", s.From.Ask.Client).
+		return Spec{}, fault.BadWord("read flag", "--acd", "%s decides for itself whether to look for duplicates", s.From.Ask.Client).
 			WithHint("dhcp asks with --acd")
 	}
 	if s.ACD && !s.Has(false) {
@@ -70,7 +70,7 @@ func Parse(w Words) (Spec, error) {
 			WithHint("leave it out: IPv6 looks for duplicates by itself")
 	}
 	if s.HostAccess && len(s.of(false)) == 0 {
-		return Spec{}, fault.BadWord("read flag", "--host-access", "there is no IPv4 address given that the host could have a route to")
+		return Spec{}, fault.BadWord("read flag", "--host-access", "it needs an IPv4 address on the line, for the host's route")
 	}
 	if s.MAC, s.VLAN, err = parseMACVLAN(w.MAC); err != nil {
 		return Spec{}, err

@@ -75,7 +75,7 @@ func resolvNoteOf(cookie uint64) (n *resolvNote, err error) {
 	}
 	if err != nil {
 		return nil, fault.New(fault.Failed, "read", runDir+"/"+name, "%w", err).
-			WithHint("it says what a guest's resolv.conf was like; when that is as it should be, remove the file")
+			WithHint("it holds what was in a guest's resolv.conf; once that file is as it should be, remove this one")
 	}
 	return n, nil
 }
@@ -264,7 +264,7 @@ func ownFile(fd, pid int) error {
 		return err
 	}
 	if slices.Contains(pseudo, int64(mount.Type)) {
-		return errors.New("it is no file on a disk, but one that the kernel makes up")
+		return errors.New("it is not a file on a disk: the kernel makes up what is in it")
 	}
 	if unix.Stat("/etc/resolv.conf", &hosts) == nil && hosts.Dev == st.Dev && hosts.Ino == st.Ino {
 		return errors.New("it is the host's: the guest has no files of its own")

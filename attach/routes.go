@@ -86,7 +86,7 @@ func parseRouting(w Words, s *Spec) (err error) {
 			return err
 		}
 		if len(s.Gateways)+len(w.Routes) == 0 && s.From.Kind != FromDHCP {
-			return fault.BadWord("read flag", "--metric", "there is no route that it could be of").WithHint("ADDRESS/PREFIX@GATEWAY, or --route")
+			return fault.BadWord("read flag", "--metric", "there is no route to give it to").WithHint("ADDRESS/PREFIX@GATEWAY, or --route")
 		}
 	}
 	if s.Routes, err = parseRoutes(w.Routes, s); err != nil {
@@ -277,7 +277,7 @@ func (b *builder) warnRoutes(p netip.Prefix) {
 		switch {
 		case known || b.own(r.Index) || r.Dst.Bits() < p.Bits() || !p.Contains(r.Dst.Addr()):
 		case r.Dst.Bits() > p.Bits() || r.Metric <= metric:
-			b.warn("the guest has a route to %s by %s, which goes before the new one to %s: it does not reach those by %s",
+			b.warn("the guest's route to %s by %s goes before the new one to %s: addresses in both are not reached by %s",
 				r.Dst, b.linkName(r.Index), p.Masked(), b.names.inner)
 		}
 	}

@@ -207,7 +207,7 @@ func TestSetRefuses(t *testing.T) {
 		{"eth2", "--mtu 1400", fault.NotFound, "no such attachment"},
 		{"dev0", "--mtu 1400", fault.Conflict, "not ours"},
 		{"eth1", "--vlan 10", fault.Usage, "cannot be changed"},
-		{"eth1", "--jitter 1ms", fault.Usage, "there is none"},
+		{"eth1", "--jitter 1ms", fault.Usage, "none is given"},
 		{"eth1", "--addr 10.1.1.1/24,192.168.1.3/24", fault.Conflict, "on dev0"},
 		{"eth1", "--addr 10.9.0.1/24", fault.Conflict, "gateway 192.168.1.1"},
 		{"eth1", "--mtu 9000 --rate-out 1mbit", fault.Conflict, "more than"}, // than the parent has

@@ -296,7 +296,7 @@ func (o *looker) shapedAt(k kernel, own *rtnl.Link, s *Shaped) {
 func (b *builder) checkShape(want Shaping) error {
 	switch {
 	case want.Jitter != 0 && want.Delay == 0:
-		return b.refuse(fault.Usage, "--jitter is by how much a --delay varies, and there is none")
+		return b.refuse(fault.Usage, "--jitter varies a --delay, and none is given")
 	case want.Jitter > want.Delay:
 		return b.refuse(fault.Usage, "the jitter, %s, is more than the delay, %s", want.Jitter, want.Delay)
 	case b.kind == KindPhys && want != Shaping{}:

@@ -195,7 +195,7 @@ func (b *builder) checkMAC() error {
 	}
 	for _, st := range b.f.Stations {
 		if bytes.Equal(st.MAC, b.MAC) {
-			return b.refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, b.MAC).WithHint("another MAC address, or none")
+			return b.refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, b.MAC).WithHint("choose another MAC address, or leave it out")
 		}
 	}
 	return nil

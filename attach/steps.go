@@ -105,8 +105,8 @@ func (s setLink) apply(m *machine, ch rtnl.Change) error {
 		err = s.kernel(m).SetLink(i, ch)
 	}
 	if s.set.Up && errors.Is(err, unix.EADDRINUSE) {
-		return fault.New(fault.Conflict, "set", s.words(), "its card, or another macvlan on that, has its MAC address").
-			WithHint("another MAC address, or none")
+		return fault.New(fault.Conflict, "set", s.words(), "its card, or another macvlan on the card, has that MAC address already").
+			WithHint("choose another MAC address, or leave it out")
 	}
 	if err == nil && s.side != host {
 		m.isUp[end{s.side, s.name}] = ch.Up || m.isUp[end{s.side, s.name}] && !ch.Down

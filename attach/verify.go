@@ -116,16 +116,16 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 		if dead := m.withoutCarrier(); dead != "" {
 			return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "%s %w: %w", dead, errNoCarrier, broken)
 		}
-		return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "from there over %s, %w", s.on, broken).
+		return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "over %s, %w", s.on, broken).
 			WithHint("something drops it: nft list ruleset; iptables-save; ebtables-save; bridge -d link")
 	}
 	if len(addrs) == 0 && err == nil {
-		m.warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP")
+		m.warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP packet")
 	}
 	return explain("verify", s.inner, err)
 }
 
-var errProbeLeft = errors.New("the link that was made to try the way could not be deleted")
+var errProbeLeft = errors.New("the link that --verify made could not be deleted")
 
 // join makes the link, plugs it in as the guest is, and waits until frames pass.
 func (s verify) join(ctx context.Context, m *machine, k *rtnl.Conn, ns *os.File) error {

@@ -97,7 +97,7 @@ func (b *builder) vlanFree() error {
 	if b.kind != KindVLAN || !isTagged(t, b.f.Base, b.tag) {
 		return nil
 	}
-	return b.refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have one alone", b.tag, b.f.Base.Name, t.Name).
+	return b.refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have only one", b.tag, b.f.Base.Name, t.Name).
 		WithHint("phys:%s lends it, macvlan:%s makes a macvlan on it", t.Name, t.Name)
 }
 
@@ -118,7 +118,7 @@ func (m *machine) vlanTaken(parent int, parentName string, tag int, err error) e
 			who = u.Name + " of " + mark.Name
 			e.Hint = "gopipework detach " + GuestInfo{Runtime: mark.Runtime, ID: mark.ID, Name: mark.Name}.Word() + " " + mark.IfName
 		}
-		e.Err = fmt.Errorf("%s is its VLAN %d, and a card can have one alone", who, tag)
+		e.Err = fmt.Errorf("%s is its VLAN %d, and a card can have only one", who, tag)
 	}
 	return e
 }

@@ -75,7 +75,7 @@ func readPairs(words []string) (out []lease.Route, err error) {
 		dst, err1 := netip.ParsePrefix(words[0])
 		gw, err2 := netip.ParseAddr(words[1])
 		if err1 != nil || err2 != nil || !dst.Addr().Is4() || !gw.Is4() {
-			return nil, fmt.Errorf("it gives a route that is none")
+			return nil, fmt.Errorf("it gives an invalid route")
 		}
 		out = append(out, lease.Route{Dst: dst, Gateway: gw})
 	}
@@ -122,11 +122,11 @@ func read(ip, mask, server, seconds, routers, mtu string) (*lease.Said, error) {
 	s := &lease.Said{}
 	var err error
 	if s.Address, err = netip.ParseAddr(ip); err != nil || !s.Address.Is4() {
-		return nil, fmt.Errorf("it gives an address that is none")
+		return nil, fmt.Errorf("it gives an invalid address")
 	}
 	m, err := netip.ParseAddr(mask)
 	if err != nil || !m.Is4() {
-		return nil, fmt.Errorf("it gives a subnet mask that is none")
+		return nil, fmt.Errorf("it gives an invalid subnet mask")
 	}
 	s.Mask = net.IPMask(m.AsSlice())
 	if s.Server, err = netip.ParseAddr(server); err != nil || !s.Server.Is4() {
@@ -156,7 +156,7 @@ func readOctets(words []string) (out []lease.Route, err error) {
 	for _, w := range words {
 		n, err := strconv.ParseUint(w, 10, 8)
 		if err != nil {
-			return nil, fmt.Errorf("it gives a route that is none")
+			return nil, fmt.Errorf("it gives an invalid route")
 		}
 		b = append(b, byte(n))
 	}

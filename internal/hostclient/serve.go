@@ -50,7 +50,7 @@ func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLi
 	return err
 }
 
-var errStarterGone = errors.New("who started it has ended")
+var errStarterGone = errors.New("the process that started it has ended")
 
 func serve(ctx context.Context, args []string, ready func(warning string) error, open lease.OpenLinks) error {
 	var r Run
@@ -233,7 +233,7 @@ func (m *minder) refused() error {
 	if m.bad == nil {
 		return nil
 	}
-	return fault.New(fault.Failed, "run", m.Ask.Client, "its lease is of no use: %w", m.bad)
+	return fault.New(fault.Failed, "run", m.Ask.Client, "its lease is unusable: %w", m.bad)
 }
 
 // listen serves the client's script, one event after the other.

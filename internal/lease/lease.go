@@ -123,7 +123,7 @@ func readMask(o dhcpv4.Options) (ones int, err error) {
 	}
 	ones, bits := net.IPMask(mask).Size()
 	if bits != 32 || ones == 0 {
-		return 0, fmt.Errorf("with the subnet mask %s, which is none: %w", net.IP(mask), lacking("prefix=24"))
+		return 0, fmt.Errorf("with the invalid subnet mask %s: %w", net.IP(mask), lacking("prefix=24"))
 	}
 	return ones, nil
 }

@@ -96,11 +96,11 @@ func ParseOptions(word string) (Options, error) {
 			return Options{}, fault.BadWord(opRead, w, "the built-in client takes no flags").
 				WithHint("%s; udhcpc:%s runs the host's udhcpc", allWords, w)
 		case i < 0 || !ok:
-			return Options{}, fault.BadWord(opRead, w, "there is none of that name").WithHint("%s", allWords)
+			return Options{}, fault.BadWord(opRead, w, "there is no such option").WithHint("%s", allWords)
 		case seen[name]:
 			return Options{}, fault.BadWord(opRead, w, "%s is there twice", name)
 		case value == "":
-			return Options{}, fault.BadWord(opRead, w, "it has no value").WithHint("leave %s out for what is usual", name)
+			return Options{}, fault.BadWord(opRead, w, "it has no value").WithHint("leave %s out for the default", name)
 		}
 		seen[name] = true
 		if err := options[i].parse(&o, value); err != nil {
@@ -117,7 +117,7 @@ func ParseOptions6(word string) (o Options, err error) {
 	}
 	value, ok := strings.CutPrefix(word, "timeout=")
 	if !ok {
-		return o, fault.BadWord("read DHCPv6 option", word, "there is none of that name").WithHint("dhcp6:timeout=10s, or dhcp6 alone")
+		return o, fault.BadWord("read DHCPv6 option", word, "there is no such option").WithHint("dhcp6:timeout=10s, or dhcp6 alone")
 	}
 	err = parseTimeout(&o, value)
 	return o, err

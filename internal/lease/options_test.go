@@ -53,7 +53,7 @@ func TestParseOptions(t *testing.T) {
 
 func TestParseOptionsRefuses(t *testing.T) {
 	tests := map[string]string{ // word: in the cause or the hint
-		"hostname":                "none of that name",
+		"hostname":                "no such option",
 		"-f":                      "udhcpc:-f",
 		"colour=red":              "hostname=, client-id=",
 		"hostname=":               "no value",
@@ -68,7 +68,7 @@ func TestParseOptionsRefuses(t *testing.T) {
 		"timeout=5":               "timeout=10s",
 		"vendor-class=\n":         "plain text",
 		"default-route=maybe":     "yes nor no",
-		"hostname=a,,client-id=b": "none of that name",
+		"hostname=a,,client-id=b": "no such option",
 	}
 	for word, want := range tests {
 		_, err := ParseOptions(word)
