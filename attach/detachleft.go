@@ -9,13 +9,13 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// What a detach that was killed has left on the host when the attachment itself
-// had gone: nothing leads there from the guest any more. The same detach again
-// looks for it.
+// A detach that is killed after the attachment has gone can leave things on the
+// host that nothing in the guest leads to any more. The same detach, run again,
+// looks for them.
 
-// Emptied is what of ours on the host stands for nobody. An attach makes it and
-// uses it without letting go of the host's lock, so none of it is about to be
-// used.
+// Emptied is what we made on the host and nothing uses any more. An attach makes
+// such a thing and puts it to use under one hold of the host's lock, so none of it
+// is about to be used.
 type Emptied struct {
 	Ways       []Way              // of the host to macvlans
 	Links      []*rtnl.Link       // bridges and VLAN sub-interfaces
@@ -23,8 +23,8 @@ type Emptied struct {
 	Unfiltered []string           // names of bridges that filter VLANs for no port of ours
 }
 
-// observeEmptied looks for it where a detach has nothing left to do, or is to do
-// all there is.
+// observeEmptied looks for such things if a detach has nothing else to do, or takes
+// everything of the guest.
 func observeEmptied(ctx context.Context, m *machine, sel Selection, f *DetachFacts) error {
 	if chosen, err := sel.choose(*f); err != nil || len(chosen) > 0 && !sel.All {
 		return nil // an error is for BuildDetach to tell
@@ -95,7 +95,7 @@ func (m *machine) emptiedLinks(f *DetachFacts, all bool) error {
 	return nil
 }
 
-// emptied plans for it to go, unless that is planned already.
+// emptied plans to delete those things, unless that is planned already.
 func (d *detacher) emptied() {
 	add := func(to *[]Step, s Step) {
 		if !slices.ContainsFunc(*to, func(have Step) bool { return have.String() == s.String() }) {

@@ -201,9 +201,10 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 
 func (s getLease) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }
 
-// keep gives the interface what a lease says, and has it kept, for a step. If it
-// cannot, the server is told while the address is there to tell it from; one that
-// cannot be told finds out when the lease ends, and nothing is left here.
+// keep configures the interface as a lease says, and has a keeper keep it. If that
+// fails it releases the lease, while the interface still has the address to send the
+// release from. A server that cannot be told finds out when the lease ends; nothing
+// is left here.
 func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l *lease.Lease, s Step) error {
 	g, link := m.guests[p.side], leaseLink{p.kernel(m), ask}
 	err := l.Apply(link, nil, lease.Now())
@@ -361,8 +362,8 @@ func bestMetric(all []rtnl.Route) int {
 	return max(best, 0)
 }
 
-// worstMetric is that of the last of the IPv4 default routes by other links; -1:
-// there are none.
+// worstMetric returns the highest metric of the IPv4 default routes by other links;
+// -1 if there are none.
 func worstMetric(all []rtnl.Route, but int) int {
 	worst := -1
 	for _, r := range all {

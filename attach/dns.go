@@ -275,7 +275,7 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 }
 
 // within waits for do, which is about files of a guest, as long as the run may
-// take: what a guest has mounted there need not answer. do calls begin before its
+// take, because what a guest has mounted there need not answer. do calls begin before its
 // first change, and gives up if that refuses; once it has begun it is waited for,
 // so that nothing is written behind the back of who takes it back. s is what to
 // name if even that takes too long.

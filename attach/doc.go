@@ -12,10 +12,12 @@
 //	spec.go, parse.go, address.go, source.go   the words of a line, and what they ask for
 //	facts.go, observe.go                       what planning must know about this machine
 //	build.go, same.go, mark.go                 every decision, refusal and name
+//	station.go, mtu.go                         who else is on the bridge or card, and how long its frames are
 //	plug.go                                    what a kind of host interface has to answer
 //	plan.go                                    carrying a plan out, and taking it back
 //	steps.go, waits.go, announce.go            the steps that every kind needs; the others are with their kind
 //	machine.go, lock.go                        the namespaces, held open and locked
+//	uses.go                                    what else uses a link of the host, before it is taken away
 //
 // The kinds of host interface, each with its steps:
 //
@@ -39,13 +41,28 @@
 // And what a caller can do:
 //
 //	attach.go, set.go, setbuild.go             plug in; change what is there
-//	detach.go, detachbuild.go, gc.go, gcbuild.go   take back; clean up
+//	detach.go, detachbuild.go, detachleft.go   take back
+//	gc.go, gcbuild.go                          clean up
 //	list.go, attachment.go, ready.go           tell what is there; wait for it
 //	namespaces.go, children.go                 finding guests, and our links in them
 //
 // Below it, [github.com/gopipework/gopipework/internal/rtnl] is the one door to
 // the kernel's network configuration, and
 // [github.com/gopipework/gopipework/bridge] knows switches and the firewall.
+//
+// # Terms
+//
+//	attachment      one interface of ours in one guest, and what is on the host for it
+//	host interface  what a guest is plugged into: HOSTIF on the command line
+//	kind            of a host interface: bridge, ovs, macvlan, phys and so on
+//	port            the host's end of a pair, in a bridge
+//	card            a network card of the host; the parent of a macvlan, ipvlan or VLAN
+//	lend, home      a card is lent to a guest, and comes home; in between there is a loan
+//	keeper          the process that keeps the leases of one guest
+//	mark            what shows that an object of the kernel is ours
+//	half made       has our group, and no mark yet: its attach did not finish
+//	residue         what could not be undone
+//	probe port      the link of our own that --verify sends packets to
 //
 // # What belongs to us
 //
@@ -56,16 +73,15 @@
 // line again deletes such a link and starts afresh, so a run may be killed at
 // any instant.
 //
-// A card that is lent was not made here, and does not get the group. Its guest may
-// give it that; so every deletion goes through deleteLink, which knows the loans.
+// A lent card was not made here, and does not get the group. But its guest may set
+// that group on it, so every deletion goes through deleteLink, which knows the loans.
 //
 // # Locks
 //
 // A run holds the lock of the guest's namespace, and the host's while it changes
-// anything there. The guest's comes first, so that what waits for one guest keeps
-// no other waiting. A lock is an address in the host's namespace, where no guest
-// can take it (lock.go). The host's is let go as
-// soon as the host's part is done, so that the second that IPv6 takes to look
-// for a duplicate address does not add up over many guests; taking back takes
-// it again, which is the same order.
+// anything there. It takes the guest's first, so that a run which waits for one guest
+// does not make other guests wait. A lock is an address in the host's namespace, where
+// no guest can take it (lock.go). The host's lock is let go as soon as the host's part
+// is done, so that the second that IPv6 takes to look for a duplicate address does not
+// add up over many guests. An undo takes it again, which keeps the order.
 package attach

@@ -82,9 +82,9 @@ type away struct {
 
 func (m *machine) awayAt(at side) away { return away{m.sides[at], m.guests[at].Namespace} }
 
-// giveBack brings the card home, wherever it is, and makes it what it was. Once
-// it is home, what could not be given back of its addresses and routes is named,
-// and the loan is over; so it is when there is no such card any more.
+// giveBack brings the card home, wherever it is, and restores what it was like. Once
+// the card is home the loan is over, and so it is if the card no longer exists; the
+// error lists addresses and routes that could not be restored.
 func (m *machine) giveBack(from away, loan Loan) error {
 	l, err := m.fetch(from, loan)
 	switch {
@@ -107,15 +107,15 @@ func (m *machine) giveBack(from away, loan Loan) error {
 	return notGivenBack(name, left)
 }
 
-// A guest can rename a card, give it a name of the host's, or move it on, at any
-// instant, and again and again. So it is brought home by trying, for so long.
+// A guest can rename a card, give it a name that the host uses, or move it on, at
+// any instant and repeatedly. So we try again and again, for this long.
 const (
 	fetchTimeout = 5 * time.Second
 	fetchPause   = time.Millisecond
 )
 
-// fetch moves the card home, if it is away, and returns it; nil: there is no such
-// card any more.
+// fetch moves the card home if it is away, and returns it; nil if it no longer
+// exists.
 func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
 	name := loan.Card.Name
 	var last error
@@ -154,8 +154,7 @@ func guestsDoing(err error) bool {
 	return absent(err) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
 
-// lost is the error for a card that is nowhere to be found and that may yet be
-// somewhere.
+// lost is the error for a card that was not found, but that may still exist.
 func (l Loan) lost(t traced) error {
 	if t.maybe != "" {
 		return fault.New(fault.Failed, "bring home", l.Card.Name, "it is neither on the host nor in %s; this may be it: %s", l.To.Name, t.maybe).
@@ -165,8 +164,8 @@ func (l Loan) lost(t traced) error {
 		WithHint("when it is back on the host, gopipework gc puts it in order")
 }
 
-// look returns the card if it is home, or takes it there if it is where it was
-// lent to; nil: it is neither.
+// look returns the card if it is home, and moves it there if it is in the guest that
+// it was lent to; nil if it is in neither place.
 func (m *machine) look(from away, loan Loan) (*rtnl.Link, error) {
 	if from.kernel != nil {
 		links, err := from.Links()
@@ -190,8 +189,8 @@ func (m *machine) look(from away, loan Loan) (*rtnl.Link, error) {
 	return loan.home(m.sides[host], links), nil
 }
 
-// moveHome moves the card. Its alternative names there are the guest's, and one
-// that the host has would be in the way.
+// moveHome moves the card. It first drops the alternative names that the guest has
+// given it, because one that the host uses too would make the move fail.
 func (m *machine) moveHome(from away, l *rtnl.Link, loan Loan) error {
 	for _, name := range l.AltNames {
 		if err := from.DelAltName(l.Index, name); err != nil && !absent(err) {
@@ -227,7 +226,7 @@ func named(links []*rtnl.Link, name string) *rtnl.Link {
 	return nil
 }
 
-// notGivenBack is the error for what a card has not got back.
+// notGivenBack reports settings that could not be restored on a returned card.
 func notGivenBack(name string, left []error) error {
 	if err := errors.Join(left...); err == nil {
 		return nil

@@ -44,8 +44,8 @@ func lentIn(k reader, links []*rtnl.Link) (map[int]string, error) {
 	return lent, nil
 }
 
-// deleteLink is the one door through which this package deletes links: only what
-// was made here, and so no card that is lent, whatever its guest calls it.
+// deleteLink is the one door through which this package deletes links. It deletes
+// only what was made here, and so no lent card, whatever its guest has set on it.
 func deleteLink(k kernel, index int) error {
 	l, err := k.LinkByIndex(index)
 	if err != nil {
@@ -177,7 +177,7 @@ func nameTaken(name string, by *rtnl.Link) error {
 		WithHint("rename that: ip link set dev %s name NEW", by.Name)
 }
 
-// Stray is a loan whose guest has no use of the card any more.
+// Stray is a loan whose guest no longer has the card.
 type Stray struct {
 	Lent
 	path  string // of the namespace that the card is in, if it is still away
@@ -185,7 +185,8 @@ type Stray struct {
 	gone  bool // there is no such card any more
 }
 
-// stray judges a loan for gc. ns is where its card was met, nil: nowhere.
+// stray judges a loan for gc. ns is the namespace in which the card was found; nil if
+// it was not found.
 func (o *gcObserver) stray(m *machine, l Lent, ns *namespace, f *GCFacts) {
 	o.look("lent cards", func() error {
 		if l.Home != nil {
@@ -221,8 +222,8 @@ func (o *gcObserver) stray(m *machine, l Lent, ns *namespace, f *GCFacts) {
 	})
 }
 
-// left reports whether the guest's own process has ended, or gone elsewhere, and
-// others keep its namespace. Of a guest without one that is not known.
+// left reports whether the guest's own process has ended, or left the namespace,
+// while others keep it. That is unknown for a guest without a process.
 func (g GuestInfo) left(ns *namespace) bool {
 	if g.PID == 0 {
 		return false
@@ -232,7 +233,7 @@ func (g GuestInfo) left(ns *namespace) bool {
 	return errors.Is(err, unix.ENOENT) || err == nil && st.Ino != g.NetNS
 }
 
-// end plans for the card to come home, or for the loan to be over with it.
+// end plans to bring the card home, or to forget the loan of one that is gone.
 func (s Stray) end() Step {
 	if s.gone {
 		return forgetLoan{s.Loan}
@@ -288,7 +289,7 @@ func (g GuestInfo) answers(word string) bool {
 	return word == g.Word() || word == g.Name || bare == g.Name || g.ID != "" && strings.HasPrefix(bare, g.ID)
 }
 
-// UnreadLoans says which notes about lent cards cannot be read.
+// UnreadLoans returns a warning for each note about a lent card that cannot be read.
 func UnreadLoans(hostNS *os.File) []string {
 	k, err := rtnl.Open(hostNS)
 	if err != nil {

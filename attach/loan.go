@@ -51,12 +51,12 @@ func hardwareOf(l *rtnl.Link) hardware {
 	return h
 }
 
-// paired reports whether links of a kind come as two ends of one.
+// paired reports whether links of a kind come in pairs.
 func paired(kind string) bool { return kind == "veth" || kind == "netkit" || kind == "vxcan" }
 
-// onLower reports whether a link of a kind is on another for as long as it
-// lives, and goes with it. Of other kinds, a vxlan for one, the kernel tells a
-// link below them that can be changed, or that shows from abroad alone.
+// onLower reports whether a link of a kind stays on one other link for as long as it
+// lives, and is deleted with it. For other kinds, such as vxlan, the link that the
+// kernel names below them can change, or shows only from another namespace.
 func onLower(kind string) bool {
 	switch kind {
 	case "macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "macsec", "ipoib":
@@ -94,8 +94,8 @@ func (l Loan) elsewhere(k reader, links []*rtnl.Link) *rtnl.Link {
 	return l.find(k, links, 0)
 }
 
-// find tells the card by its node. Only where that is not known, or cannot be
-// read, it has to do with the index, or the MAC address, which a guest can change.
+// find identifies the card by its node. Only if that is unknown or cannot be read
+// does it fall back on the index, or on the MAC address, which a guest can change.
 func (l Loan) find(k reader, links []*rtnl.Link, index int) *rtnl.Link {
 	var found *rtnl.Link
 	for _, link := range links {
@@ -119,8 +119,8 @@ func (l Loan) find(k reader, links []*rtnl.Link, index int) *rtnl.Link {
 	return found
 }
 
-// ownMAC reports whether its MAC address tells the card from others like it: it
-// has one, and not its parent's.
+// ownMAC reports whether the card's MAC address identifies it: it has one, and it is
+// not the parent's.
 func (l Loan) ownMAC() bool {
 	switch l.Hardware.Kind {
 	case "ipvlan", "ipvtap", "vlan":

@@ -13,15 +13,16 @@ import (
 // lock is the lock of a namespace. It excludes other processes, whatever they see
 // of the file system, needs no file, and dies with its holder.
 //
-// It is an address: a unix socket in the host's network namespace that is bound to
-// an abstract name (unix(7)), made from the inode of the namespace, which is held
-// open and so not used again. A guest cannot get at it, as it is in another
-// network namespace. flock(2) on the namespace itself would not do alone: any
-// process in a guest can open its own namespace, and hold that for ever.
+// It is an address: a unix socket in the host's network namespace, bound to an
+// abstract name (unix(7)) that is made from the inode of the locked namespace. We
+// hold that namespace open, so its inode is not used again. A guest, being in
+// another network namespace, cannot take the address. flock(2) on the namespace
+// alone would not do: any process in a guest can open its own namespace, and hold
+// that lock for ever.
 //
-// That flock is held as well, for those that the address does not exclude: who
-// works from another host's namespace on the same guest, which takes privileges.
-// It is not waited for longer than flockPatience.
+// We take the flock as well. It excludes a run that works on the same guest from
+// another host's namespace, which takes privileges. flockPatience bounds the wait
+// for it.
 type lock struct {
 	host    kernel // in whose namespace the address is
 	ns      *os.File
@@ -38,7 +39,7 @@ const (
 	maxLockPause = 16 * time.Millisecond
 )
 
-// flockPatience is how long a guest that holds its own flock delays us.
+// flockPatience is how long a guest can delay us by holding its own flock.
 const flockPatience = time.Second
 
 // acquire takes the lock of a namespace.
@@ -61,7 +62,7 @@ func (l *lock) acquire(ctx context.Context, what string) error {
 	return nil
 }
 
-// wait asks with try until that does not say EWOULDBLOCK.
+// wait calls try until it returns something other than EWOULDBLOCK.
 func (l *lock) wait(ctx context.Context, what string, try func() error) error {
 	for pause := lockPause; ; pause = min(2*pause, maxLockPause) {
 		err := try()
@@ -96,8 +97,8 @@ func (l *lock) try() error {
 	return err
 }
 
-// tryPatiently is try, but waits for the flock as long as acquire does: a run that
-// works from another host's namespace may hold it only to look.
+// tryPatiently is try, except that it waits for the flock as long as acquire does: a
+// run that works from another host's namespace may hold it only to look.
 func (l *lock) tryPatiently(ctx context.Context) error {
 	err := l.bind()
 	if err != nil {

@@ -194,7 +194,7 @@ func (m *machine) find(e end) (int, error) {
 	return l.Index, nil
 }
 
-// check reports whether there is still a reason to go on.
+// check returns the reason not to go on: the end of ctx, or the guest's death.
 func (m *machine) check(ctx context.Context) error {
 	switch context.Cause(ctx) {
 	case nil:
@@ -216,14 +216,14 @@ func (m *machine) check(ctx context.Context) error {
 	return nil
 }
 
-// warn tells the user of something that a step has met; "" of nothing.
+// warn adds a warning about something that a step has met, unless text is empty.
 func (m *machine) warn(text string) {
 	if text != "" {
 		m.warnings = append(m.warnings, text)
 	}
 }
 
-// errTooLong is the end of a run's time.
+// errTooLong says that a run has used up its time.
 var errTooLong = errors.New("it took longer than --timeout allows")
 
 // lacks says what a run that takes too long is waiting for.
@@ -252,17 +252,16 @@ func (m *machine) withoutCarrier() string {
 	return ""
 }
 
-// ends are the links that steps have made or found, in an order that is always
-// the same.
+// ends returns the links that steps have made or found, always in the same order.
 func (m *machine) ends() []end {
 	return slices.SortedFunc(maps.Keys(m.index), func(a, b end) int {
 		return cmp.Or(cmp.Compare(a.side, b.side), cmp.Compare(a.name, b.name))
 	})
 }
 
-// stillThere is check, and whether the links that steps have made or found are
-// still there, under their names, and those in guests up. What waits for one
-// that is not would wait in vain.
+// stillThere is check, and also returns an error if a link that steps have made or
+// found is gone or renamed, or one in a guest is down. To wait on such a link would
+// be in vain.
 func (m *machine) stillThere(ctx context.Context) error {
 	if err := m.check(ctx); err != nil {
 		return err
@@ -287,7 +286,7 @@ func (m *machine) stillThere(ctx context.Context) error {
 	return nil
 }
 
-// task is what a run is about, for an error that is about no step of it.
+// task names what a run is about, for an error that concerns no single step.
 func (m *machine) task() (op, object string) {
 	if m.guests[guest].Name == "" {
 		return "clean up", "this host"
@@ -324,8 +323,8 @@ func explain(op, object string, err error) error {
 	return e
 }
 
-// ownName returns the name of what a link is called on a side, if that is an
-// alternative name; any other is returned as it is.
+// ownName returns the own name of a link that is named by an alternative name, and
+// any other name as it is.
 func (m *machine) ownName(at side, name string) (string, error) {
 	if name == "" {
 		return name, nil

@@ -40,11 +40,11 @@ func (p Plan) Commands() []string {
 	return lines
 }
 
-// worded is a step that no command stands for. It says in words what is still
-// there when it could not be done, or undone.
+// worded is a step that prints as a comment, because no command does the same. If
+// it could not be done, or undone, left says in words what is still there.
 type worded interface{ left() string }
 
-// remains says what is still there of steps: in commands, or else in words.
+// remains says what is left of steps, in commands or else in words.
 func remains(steps []Step) []string {
 	said := []string{}
 	for _, s := range steps {
@@ -63,8 +63,8 @@ func remains(steps []Step) []string {
 // undoTimeout bounds taking back; it is not ended by a signal.
 const undoTimeout = 10 * time.Second
 
-// shared is a step whose effect others may rely on by the time it is taken
-// back. Its undo needs the host's lock.
+// shared is a step whose effect others may rely on by the time it is undone. Its
+// undo needs the host's lock.
 type shared interface{ shared() }
 
 // apply carries the plan out. On any error it takes back what it did, in
@@ -114,7 +114,8 @@ func (m *machine) cause(ctx context.Context, err error) error {
 	return why
 }
 
-// takeBack undoes the steps in reverse and returns err, with what is left.
+// takeBack undoes the steps in reverse. It returns err, with what is left if an undo
+// fails.
 func (m *machine) takeBack(done []Step, err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
 	defer cancel()
@@ -140,8 +141,8 @@ func (m *machine) takeBack(done []Step, err error) error {
 	return withResidue(err, errors.Join(causes...), left)
 }
 
-// withResidue says that after err not all could be undone, why, and what is
-// still there; also what err itself says is.
+// withResidue returns the error for an undo that failed after err: why it failed,
+// and what is left, including what err itself lists.
 func withResidue(err, why error, left []Step) error {
 	e := &fault.Error{Code: fault.Residue, Op: "undo", Err: fmt.Errorf("%w (after: %w)", why, err)}
 	e.Residue = remains(left)
@@ -151,7 +152,7 @@ func withResidue(err, why error, left []Step) error {
 	return e.WithHint("still in force: %s", strings.Join(e.Residue, "; "))
 }
 
-// changes reports whether a step leaves anything other than it was.
+// changes reports whether a step changes anything that stays.
 func changes(s Step) bool {
 	_, only := s.(verify)
 	return !only

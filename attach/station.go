@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who else is on the bridge or card that a guest is plugged into. Two with one
-// MAC address do not hear each other, whatever the kind: a switch hands frames to
-// one of them, and the kernel lets no two macvlans of a card come up with it.
+// Who else is on the bridge or card that a guest is plugged into. Two stations with
+// the same MAC address do not hear each other, whatever the kind of host interface:
+// a switch hands frames to only one of them, and the kernel sets up only one of two
+// macvlans of a card.
 
-// Station is one of those.
+// Station is somebody else on the bridge or card.
 type Station struct {
 	Who   string // for a message, as its subject
 	MAC   net.HardwareAddr
@@ -35,7 +36,7 @@ type stationWatch struct {
 	found []Station
 }
 
-// stations looks at who is on what HOSTIF names.
+// stations looks for those on the bridge or card that HOSTIF names.
 func (o *observer) stations(m *machine, s Spec, f Facts) []Station {
 	w := stationWatch{observer: o, ns: f.GuestNS, addrs: len(s.Addrs) > 0}
 	base := f.Base

@@ -19,7 +19,7 @@ import (
 // neither at home nor in its guest is looked for in every namespace of the
 // machine before it is called gone.
 
-// traced is what has become of such a card.
+// traced is where such a card was found, or that it is gone.
 type traced struct {
 	at    *namespace // where it is, with a connection; nil: in no namespace that can be entered
 	link  *rtnl.Link // the card there
@@ -34,14 +34,14 @@ func (t traced) close() {
 	}
 }
 
-// A look goes from one namespace to the next, and a guest that moves the card
-// about can slip through one; it cannot slip through so many.
+// A look visits one namespace after another, so a guest that keeps moving the card
+// can slip past it. It cannot slip past this many.
 const (
 	traceLooks = 20
 	tracePause = 2 * time.Millisecond
 )
 
-// trace looks for a card of the host's.
+// trace looks for a lent card of the host.
 func trace(k kernel, hostNS *os.File, loan Loan) (t traced, err error) {
 	for look := 0; look < traceLooks && t.at == nil && err == nil; look++ {
 		if look > 0 {
@@ -217,9 +217,9 @@ func (s *seeker) unreachable() error {
 	return err
 }
 
-// maybe reports whether a link of the namespace with the cookie could be the card
-// after its guest has changed all that can be changed. Two veths of which neither
-// other end is on this host are alike in all but their MAC address.
+// maybe reports whether a link of the namespace with the cookie could be the card,
+// after its guest has changed everything that a guest can change. Two veths whose
+// peers are both away from this host differ only in their MAC addresses.
 func (l Loan) maybe(link *rtnl.Link, cookie uint64) bool {
 	_, complete := ParseMark(link.Alias)
 	switch {
@@ -231,7 +231,7 @@ func (l Loan) maybe(link *rtnl.Link, cookie uint64) bool {
 	return link.PeerNS >= 0 || !onLower(link.Kind)
 }
 
-// holder says who keeps a namespace.
+// holder names the process that keeps a namespace.
 func (ns *namespace) holder() string {
 	pid := cmp.Or(ns.pid, ns.by)
 	if pid == 0 {
@@ -249,10 +249,10 @@ func (ns *namespace) word() string {
 	return "pid:" + itoa(ns.pid)
 }
 
-// walkHeld calls look with the namespaces that threads are in, that a descriptor
-// of a process or a socket of one holds, and that are mounted somewhere, until it
-// wants no more; some of them more than once. It returns whether nothing was kept
-// from us.
+// walkHeld calls look with every namespace that a thread is in, that a descriptor or
+// a socket of a process holds, or that is mounted somewhere, until look wants no
+// more. It may pass a namespace more than once. It reports whether it could see all
+// of them.
 func walkHeld(look func(*namespace) (keep, more bool)) (complete bool) {
 	complete = true
 	visit := func(f *os.File, path string, pid, by int) (more bool) {

@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A link of the host's may serve others by the time that what we did to it is
-// taken back: it is not deleted or set down under them.
+// By the time we undo what we did to a link of the host, others may use it. It is
+// not deleted or set down while they do.
 
-// uses tells, one key each, what makes use of a link of the host: what it is a
-// port of, its own ports, links on it in any namespace, and addresses and routes
-// that somebody has given it. A link that has gone is of no use.
+// uses returns a key for each thing that uses a link of the host: what it is a port
+// of, its own ports, links on it in any namespace, and addresses and routes that
+// somebody has given it. Nothing uses a link that has gone.
 func (m *machine) uses(index int) (map[string]bool, error) {
 	k, found := m.sides[host], map[string]bool{}
 	l, err := k.LinkByIndex(index)
@@ -75,14 +75,14 @@ func useBy(u user) string { return fmt.Sprint("link ", u.netns, " ", u.PeerNS, "
 // used reports whether anything makes use of a link of the host.
 func (m *machine) used(index int) (bool, error) { return m.usedBut(index, "") }
 
-// usedBut is used, but for one use.
+// usedBut is used, except that it disregards one use.
 func (m *machine) usedBut(index int, use string) (bool, error) {
 	uses, err := m.uses(index)
 	delete(uses, use)
 	return len(uses) > 0, err
 }
 
-// raiseLink sets up a link of the host that was there before us.
+// raiseLink sets up a link of the host that we did not make.
 type raiseLink struct{ name string }
 
 func (s raiseLink) set() setLink { return setLink{name: s.name, set: rtnl.Change{Up: true}} }

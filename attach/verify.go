@@ -17,13 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The proof that packets flow (--verify): one end of a link of our own joins the
-// switch as the guest did, and internal/witness sends packets from the guest to
-// its other end, and back. That end is in a network namespace that nothing but
-// an open file of this process holds: when the process ends, however it does,
-// the kernel deletes the namespace and the link with it.
+// The proof that packets flow (--verify). The probe port is a link of our own that
+// joins the switch or card as the guest did; internal/witness sends packets from the
+// guest to its far end, and back. The far end is in a network namespace that only an
+// open file of this process holds: however the process ends, the kernel then deletes
+// the namespace, and the link with it.
 
-// checkVerify refuses where there is nothing that a second link could join.
+// checkVerify refuses --verify for a host interface that no second link can join.
 func (b *builder) checkVerify() error {
 	if !b.Verify {
 		return nil
@@ -67,15 +67,15 @@ func (b *builder) verify() {
 	b.add(s)
 }
 
-// verify sends packets from the guest to a link of our own on the same switch or
-// card, and back.
+// verify sends packets from the guest to a probe port on the same switch or card, and
+// back.
 type verify struct {
 	place
 	inner  string
 	kind   Kind
 	on     string              // the bridge or card
-	probe  string              // name of our link
-	mac    [2]net.HardwareAddr // of our link's two ends
+	probe  string              // name of the probe port
+	mac    [2]net.HardwareAddr // of its two ends
 	vlan   bridge.VLAN
 	not    int // the VLAN that a port is in by default; 0: none
 	hostID string
@@ -190,8 +190,8 @@ func (s verify) up(k *rtnl.Conn, name string, ch rtnl.Change) error {
 	return err
 }
 
-// ovs is our link as a port of Open vSwitch. A port that a killed run has left
-// there goes with gc, as every port of ours does whose link has gone.
+// ovs is the probe port as a port of Open vSwitch. gc removes one that a killed run
+// has left there, as it does with every port of ours whose link has gone.
 func (s verify) ovs() bridge.OVSPort {
 	p := bridge.OVSPort{Bridge: s.on, Name: s.probe, VLAN: s.vlan, Mark: markWord + " verify"}
 	if s.hostID != "" {
@@ -200,7 +200,7 @@ func (s verify) ovs() bridge.OVSPort {
 	return p
 }
 
-// link is the guest's.
+// link returns the guest's link.
 func (s verify) link(m *machine) (*rtnl.Link, error) {
 	i, err := m.find(end{s.side, s.inner})
 	if err != nil {
@@ -210,7 +210,7 @@ func (s verify) link(m *machine) (*rtnl.Link, error) {
 	return l, explain("find", s.inner, err)
 }
 
-// ends opens both, and tells one address of each family that the guest has.
+// ends opens both ends, and returns one address of each family that the guest has.
 func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []netip.Prefix, err error) {
 	inner, err := s.link(m)
 	if err != nil {
@@ -240,7 +240,7 @@ func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []n
 	return from, to, addrs, explainRaw("open packet sockets for", s.inner, err)
 }
 
-// clean takes our link away.
+// clean deletes the probe port.
 func (s verify) clean(ctx context.Context, m *machine, k *rtnl.Conn) error {
 	var ovs error
 	if s.kind == KindOVS {
@@ -261,7 +261,7 @@ func (s verify) left() string {
 }
 
 func (s verify) String() string {
-	return "# send packets from " + s.inner + " over " + s.on + " to a link of our own, and back"
+	return "# send packets from " + s.inner + " over " + s.on + " to a probe port of our own, and back"
 }
 
 // unnamedNamespace makes a network namespace that lives as long as the file is

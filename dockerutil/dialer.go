@@ -87,8 +87,8 @@ func (d *dialer) seen() bool {
 	return d.local
 }
 
-// elsewhere returns the warning that who is called title has another network than
-// we, nil if it has not.
+// elsewhere returns a warning if the engine called title is in another network
+// namespace than we are, else nil.
 func (d *dialer) elsewhere(title string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,10 +99,9 @@ func (d *dialer) elsewhere(title string) []string {
 		title + " does not see it; run gopipework with the host's network (docker run --network host), where " + title + " runs"}
 }
 
-// apart says whether who listens at the other end of a unix socket is known to be
-// in another network namespace. One that cannot be seen from here is outside of
-// the container that we are in: its network is the machine's first, or is taken
-// for that.
+// apart reports whether the process at the other end of a unix socket is known to be
+// in another network namespace. One that we cannot see is outside the container that
+// we are in; we take its network to be the machine's first.
 func apart(conn net.Conn) bool {
 	peer, err := peerOf(conn)
 	if err != nil {
@@ -119,9 +118,9 @@ func apart(conn net.Conn) bool {
 	return !firstNetwork(conn.(*net.UnixConn))
 }
 
-// firstNetwork says whether we are in the network namespace that the kernel
-// started with, whose cookie is 1; so does a kernel before 5.14, which does not
-// tell.
+// firstNetwork reports whether we are in the network namespace that the kernel started
+// with, whose cookie is 1. On a kernel before 5.14, which has no cookies, it returns
+// true.
 func firstNetwork(conn *net.UnixConn) bool {
 	first := true
 	if raw, err := conn.SyscallConn(); err == nil {

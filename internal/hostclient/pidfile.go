@@ -44,9 +44,9 @@ func (r Run) same(o Run) bool {
 
 var errTaken = errors.New("another process has the pid file")
 
-// claim makes and locks the pid file of a run. A name that the client of another
-// guest has is passed over; a client that nobody looks after, as pipework starts
-// them, is in the way.
+// claim makes and locks the pid file of a run. It skips a name that another guest's
+// client has, and fails if the name belongs to a client that nobody looks after, as
+// pipework starts them.
 func (r Run) claim() (f *os.File, err error) {
 	for _, path := range r.pidFiles() {
 		if f, err = claim(path, r.Ask.Client); err == nil {
@@ -115,7 +115,8 @@ func signed(f *os.File) (r Run, ok bool) {
 	return r, err == nil && json.Unmarshal(b[:n], &r) == nil
 }
 
-// leftOver opens a pid file of ours whose client nobody looks after any more.
+// leftOver opens a pid file of ours whose client has lost the process that looked
+// after it.
 func leftOver(path string) (f *os.File, r Run, ok bool) {
 	f, err := plainfile.Open(path, os.O_RDWR|unix.O_NOFOLLOW)
 	if err != nil {
@@ -159,8 +160,8 @@ func Sweep() error {
 	return err
 }
 
-// alive says whether a process is a client that runs: one that has ended may stay
-// for its parent to hear of it.
+// alive reports whether a process is a running client, and not one that has ended and
+// that its parent has yet to reap.
 func alive(pid int, client string) bool {
 	return pid > 0 && command(pid) == client && state(pid) != "Z"
 }

@@ -101,7 +101,7 @@ type refusal struct {
 
 func (e refusal) Error() string { return fmt.Sprintf("the DHCP server %s refuses%s", e.server, e.text) }
 
-// fail tells a user what came of an acquire.
+// fail explains the error of an acquire to a user.
 func (a Ask) fail(err error) error {
 	const op = "get a lease for"
 	var unusable unusableAnswers
@@ -136,8 +136,8 @@ func (a Ask) fail(err error) error {
 	return fault.New(code, op, a.IfName, "%w", err).WithHint("%s", hint)
 }
 
-// denied is what to make of EPERM and EACCES. To sendto a capability is nothing: a
-// firewall has dropped the packet.
+// denied explains EPERM and EACCES. Sending needs no capability, so when sendto
+// fails with one of them a firewall has dropped the packet.
 func denied(err error, capability string) (code fault.Code, hint string) {
 	var call *os.SyscallError
 	if errors.As(err, &call) && call.Syscall == "sendto" {
@@ -192,7 +192,7 @@ type exchange struct {
 	*client
 	wire  wire
 	began time.Duration
-	bad   error // why the last answer that was none of use was not
+	bad   error // the reason the last unusable answer was rejected
 }
 
 // once asks for offers, and for the first good one.

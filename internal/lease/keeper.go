@@ -87,9 +87,8 @@ func newKeeper(dir string, g Guest, open OpenLinks) (k *keeper, err error) {
 	return k, k.goOn(r.Interfaces)
 }
 
-// goOn keeps what an earlier keeper kept, but for interfaces that have gone
-// since: without this a record that stands for nothing would be taken up for
-// ever.
+// goOn keeps what an earlier keeper kept, except for interfaces that have gone since.
+// Otherwise a record that describes nothing would be taken up for ever.
 func (k *keeper) goOn(all []Kept) error {
 	k.mu.Lock() // what is kept already may have something to note
 	for _, i := range all {
@@ -159,8 +158,8 @@ func (k *keeper) hangUp() bool {
 	}
 }
 
-// grace is how long a keeper without a lease waits for its first while who started
-// it lives, and is perhaps stopped.
+// grace is how long a keeper without a lease waits for its first one while the process
+// that started it is alive, though perhaps stopped.
 const grace = 30 * time.Second
 
 // run serves until there is nothing to keep, the guest has ended, or ctx ends.

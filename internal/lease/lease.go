@@ -110,8 +110,8 @@ func readAddress(m *dhcpv4.DHCPv4) (netip.Prefix, error) {
 	return p, nil
 }
 
-// lacking is what is wrong with an answer that an option of ours can mend. It
-// is the option, as an example.
+// lacking is the error for an answer that lacks something which an option of ours
+// can supply. Its text is an example of that option.
 type lacking string
 
 func (e lacking) Error() string { return "it needs dhcp:" + string(e) }
@@ -139,8 +139,8 @@ func readServer(m *dhcpv4.DHCPv4) (netip.Addr, error) {
 	return as[0], nil
 }
 
-// soonest is the shortest time after which we ask for more of a lease that has
-// it: a server's T1 of a second is a slip, and guests by the hundred a flood.
+// soonest is the shortest time after which we renew a lease that lasts long enough:
+// a T1 of one second is a server's mistake, and hundreds of guests would flood it.
 const soonest = 10 * time.Second
 
 // paced returns T1 and T2, no sooner than that: each at least what is usual in
@@ -219,7 +219,7 @@ func readRoutes(o dhcpv4.Options, own netip.Prefix) (routes []Route, left []stri
 	return reachable(routes, own), left
 }
 
-// mostLeftOut is how many things that are wrong with an answer are told.
+// mostLeftOut bounds how many faults of one answer a warning lists.
 const mostLeftOut = 8
 
 // readClassless reads as many routes as are whole (RFC 3442).

@@ -92,11 +92,11 @@ func Serve(ctx context.Context, args []string, ready *os.File, open OpenLinks) e
 	return explain("keep leases of", "the guest", err)
 }
 
-// CloseInherited closes what a process that outlives its starter has from that
-// without having asked for it, but for the namespace. A descriptor of a shell's,
-// as of "exec 9>lock; flock 9", would hold its lock, or its pipe open, as long as
-// we live. The descriptors of this program itself all close on exec, which tells
-// them from those that came by one.
+// CloseInherited closes the descriptors that a process which outlives its starter
+// has inherited from it, except for the namespace. A shell's descriptor, as from
+// "exec 9>lock; flock 9", would otherwise hold its lock, or keep its pipe open, for as
+// long as we live. This program opens all of its own descriptors with close-on-exec,
+// which distinguishes them from inherited ones.
 func CloseInherited() {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -113,8 +113,8 @@ func CloseInherited() {
 	}
 }
 
-// WhenUnread calls f when nobody reads a pipe any more, which tells that the
-// process at its other end has closed it or has ended, until stop is called.
+// WhenUnread calls f once nobody reads a pipe any more, because the process at its
+// other end has closed it or has ended. It watches until stop is called.
 func WhenUnread(pipe *os.File, f func()) (stop func()) {
 	const pause = 100 // ms: stop need not wait
 	fd, stopped := int32(pipe.Fd()), make(chan struct{})

@@ -120,7 +120,7 @@ func (s *store) load(cookie uint64) (record, error) {
 	return r, nil
 }
 
-// save writes a record. Only who holds the lock may call it.
+// save writes a record. The caller must hold the lock.
 func (s *store) save(r record) error { return s.Write(fileOf(r.Guest.Cookie, recordName), r) }
 
 // remove removes all files of a guest, the lock last. Only who holds the lock

@@ -38,7 +38,7 @@ type Link struct {
 	Peer   int
 	PeerNS int
 
-	// Under is, of a vxlan, the link that it sends by, and goes with: 0 for none.
+	// Under is the link that a vxlan sends by, and is deleted with: 0 for none.
 	// Its Peer says nothing.
 	Under int
 

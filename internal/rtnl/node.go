@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Node returns the number of the link's directory in sysfs, which the device has
-// from its first to its last instant, under whatever name, index and address, and
-// in whatever namespace: nobody can give it to another. It is ErrNotFound if the
-// link is not there, or not under that name any more.
+// Node returns the inode of the link's directory in sysfs. A device keeps it for life,
+// whatever its name, index, address and namespace, and no other device can take it.
+// The error is ErrNotFound if the link is gone or has been renamed.
 //
 //	stat --format %i /sys/class/net/NAME/
 func (c *Conn) Node(l *Link) (node uint64, err error) {

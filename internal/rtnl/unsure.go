@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A request may have been carried out although its answer was not received: the
-// kernel does its work before the request is sent, as it were, and the answer
-// waits in the socket. What nobody knows to be done is never undone, so it is
-// looked at once more.
+// A request may have been carried out although receiving its answer failed: the
+// kernel does the work while the request is being sent, and the answer then waits in
+// the socket. A change that we do not know of is never undone, so we look once more
+// whether it was made.
 
-// unsure reports whether an error may be about receiving, and not the kernel's
-// verdict.
+// unsure reports whether an error may come from receiving the answer, and so not be
+// the kernel's verdict.
 func unsure(err error) bool {
 	return slices.ContainsFunc([]error{unix.EINTR, unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM, unix.EIO},
 		func(e error) bool { return errors.Is(err, e) })
@@ -55,8 +55,8 @@ func (c *Conn) verdict(seq uint32) (err error, ok bool) {
 	return nil, false
 }
 
-// settle returns nil for an error that may be about receiving if done says that
-// the request was carried out all the same.
+// settle returns nil for an error that may come from receiving the answer, if done
+// reports that the request was carried out all the same.
 func settle(err error, done func() (bool, error)) error {
 	if !unsure(err) {
 		return err

@@ -126,8 +126,8 @@ func (d *Dir) Read(name string, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// Write writes v to a file: wholly or not at all, also if we are killed. Who
-// reads at the same time sees the old or the new one.
+// Write writes v to a file: wholly or not at all, also if we are killed. A reader sees
+// either the old file or the new one.
 func (d *Dir) Write(name string, v any) error {
 	b, err := json.MarshalIndent(v, "", "\t")
 	if err != nil {
@@ -166,9 +166,9 @@ func (d *Dir) write(name string, b []byte) error {
 	return err
 }
 
-// Torn returns the names of files that a killed Write has left, and that no
-// other has come to use. A Write holds the lock of its file; one that has only
-// just made it begins again if the file is removed under it.
+// Torn returns the names of files that a killed Write has left and that no other
+// Write uses. A Write holds the lock of its file; if the file is removed before it has
+// the lock, it starts again.
 func (d *Dir) Torn() ([]string, error) {
 	all, err := d.list()
 	return slices.DeleteFunc(all, func(n string) bool { return !strings.HasPrefix(n, ".") || !d.torn(n) }), err

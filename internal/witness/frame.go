@@ -53,9 +53,9 @@ func neighbour(mac, other net.HardwareAddr, own netip.Addr) trip {
 	}
 }
 
-// echo4 is a ping from an address to another one of its subnet, be it whose it
-// may: the frames are for the two ends alone. A kernel drops an answer to a ping
-// of somebody else's in silence.
+// echo4 is a ping from an address to another one of its subnet. It does not matter
+// whose that is, because the frames are for the two ends alone, and a kernel silently
+// drops the answer to a ping that it has not sent.
 func echo4(mac, other net.HardwareAddr, own netip.Prefix) trip {
 	peer := neighbourOf(own, nobody4)
 	id := token()
@@ -104,8 +104,8 @@ func neighbourOf(p netip.Prefix, nobody netip.Addr) netip.Addr {
 	return first
 }
 
-// token is the identifier, the sequence number and the text of an echo, by which
-// it is known from all others.
+// token is the identifier, the sequence number and the text of an echo, which
+// distinguish it from all others.
 func token() []byte {
 	id := make([]byte, 4)
 	rand.Read(id)
