@@ -86,19 +86,9 @@ func (l *lock) wait(ctx context.Context, what string, try func() error) error {
 	}
 }
 
-// try takes the lock, or says EWOULDBLOCK at once.
-func (l *lock) try() error {
-	err := l.bind()
-	if err == nil {
-		if err = l.flock(); err != nil {
-			l.release()
-		}
-	}
-	return err
-}
-
-// tryPatiently is try, except that it waits for the flock as long as acquire does: a
-// run that works from another host's namespace may hold it only to look.
+// tryPatiently takes the lock, or returns EWOULDBLOCK if a run of this host has it. It
+// waits for the flock as long as acquire does, because a run that works from another
+// host's namespace may hold it only to look.
 func (l *lock) tryPatiently(ctx context.Context) error {
 	err := l.bind()
 	if err != nil {

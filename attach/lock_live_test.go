@@ -224,3 +224,14 @@ func TestGCWaitsForALook(t *testing.T) {
 	}
 	sameSoon(t, "host after gc", before, func() string { return snapshot(t, hostNS) })
 }
+
+// try takes the lock, or says EWOULDBLOCK at once.
+func (l *lock) try() error {
+	err := l.bind()
+	if err == nil {
+		if err = l.flock(); err != nil {
+			l.release()
+		}
+	}
+	return err
+}

@@ -88,16 +88,6 @@ func (d *decoder) done() chainRule {
 	return d.chainRule
 }
 
-// decodeRule reduces a rule that is taken apart already.
-func decodeRule(userData []byte, exprs []expr.Any) chainRule {
-	d := decoder{}
-	d.comment = ruleComment(userData)
-	for _, e := range exprs {
-		d.add("", e)
-	}
-	return d.done()
-}
-
 func parseExpr(family uint8, name string, data []byte) expr.Any {
 	var e expr.Any
 	switch name {

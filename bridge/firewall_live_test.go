@@ -770,3 +770,13 @@ func BenchmarkFirewallWrite(b *testing.B) {
 // ignoreTool leaves out the name of this host's program, which says nothing of
 // what stands in the kernel.
 var ignoreTool = cmp.Options{cmpopts.IgnoreFields(Rule{}, "Tool"), cmpopts.IgnoreFields(Path{}, "Tool", "By", "Asked")}
+
+// decodeRule reduces a rule that is taken apart already.
+func decodeRule(userData []byte, exprs []expr.Any) chainRule {
+	d := decoder{}
+	d.comment = ruleComment(userData)
+	for _, e := range exprs {
+		d.add("", e)
+	}
+	return d.done()
+}

@@ -30,16 +30,6 @@ func (t *savedTable) filter() filterTable {
 	return filterTable{backend: Legacy, chains: t.chains, policy: policy, rules: t.in}
 }
 
-// parseSave reads the table "filter" as iptables -S shows it.
-func parseSave(text string) filterTable {
-	for _, t := range parseTables(text) {
-		if t.name == "filter" {
-			return t.filter()
-		}
-	}
-	return (&savedTable{}).filter()
-}
-
 // parseTables reads the output of iptables-save, or of iptables -S: "*TABLE",
 // ":CHAIN POLICY" or "-P CHAIN POLICY" or "-N CHAIN", and "-A CHAIN RULE" lines.
 // What it does not know in a rule is a condition that may or may not hold.

@@ -485,3 +485,13 @@ func FuzzFirewallSave(f *testing.F) {
 		}
 	})
 }
+
+// parseSave reads the table "filter" as iptables -S shows it.
+func parseSave(text string) filterTable {
+	for _, t := range parseTables(text) {
+		if t.name == "filter" {
+			return t.filter()
+		}
+	}
+	return (&savedTable{}).filter()
+}
