@@ -163,11 +163,19 @@ type Path struct {
 
 // Block is a chain that stops frames.
 type Block struct {
-	Chain  string // as "nft inet firewalld filter_FORWARD"
-	Rule   string // the rule that does, as a person reads it
-	Sure   bool   // it stops all of them; otherwise some, or it cannot be told
-	More   int    // how many rules of the chain besides Rule may stop some
-	Remedy string // what opens it; "" if that is not known
+	Chain   string // as "nft inet firewalld filter_FORWARD"
+	Rule    string // the rule that does, as a person reads it
+	Diverts bool   // it does not drop them, but changes their addresses, or sends them elsewhere
+	Sure    bool   // it stops all of them; otherwise some, or it cannot be told
+	More    int    // how many rules of the chain besides Rule may stop some
+	Remedy  string // what opens it; "" if that is not known
+}
+
+func (b Block) does() string {
+	if b.Diverts {
+		return "diverts"
+	}
+	return "drops"
 }
 
 // Needed returns the rules that are missing for frames to pass between all
@@ -219,7 +227,7 @@ func (f Firewall) Cut(bridge, port string) []string {
 		}
 		for _, b := range p.Blocks {
 			if b.Sure {
-				out = append(out, fmt.Sprintf("%s drops %s frames (%s)", b.Chain, p.Family, b.Rule))
+				out = append(out, fmt.Sprintf("%s %s %s frames (%s)", b.Chain, b.does(), p.Family, b.Rule))
 			}
 		}
 	}
@@ -288,9 +296,9 @@ func (f Firewall) Warnings(bridge string) []string {
 }
 
 func (b Block) warning(bridge, families string) string {
-	does := "drops"
+	does := b.does()
 	if !b.Sure {
-		does = "may drop some"
+		does = "may " + strings.TrimSuffix(does, "s") + " some"
 	}
 	text := fmt.Sprintf("%s %s %s frames bridged within %s", b.Chain, does, families, bridge)
 	if b.Rule != "" {
@@ -300,7 +308,10 @@ func (b Block) warning(bridge, families string) string {
 		}
 		text += ")"
 	}
-	if b.Sure {
+	switch {
+	case b.Diverts:
+		text += ": with another address, or on another way, they or the answers may not arrive"
+	case b.Sure:
 		text += ", and an accept elsewhere cannot undo that"
 	}
 	if b.Remedy != "" {

@@ -101,10 +101,27 @@ func parseExpr(family uint8, name string, data []byte) expr.Any {
 		return &expr.Queue{}
 	case "limit", "quota", "connlimit", "socket", "osf", "inner", "tunnel":
 		return &expr.Limit{}
-	case "notrack", "objref", "dup", "dynset", "flow_offload":
+	case "objref":
+		// Of the objects it is these that a packet may or may not meet: quota,
+		// limit and connlimit (NFT_OBJECT_*), and whatever a map may yield.
+		if kind := attrUint32(attributes(data)[objrefType]); kind == 1 || kind == 3 || kind >= 6 && kind <= 9 {
+			return &expr.Counter{}
+		}
+		return &expr.Limit{}
+	case "dynset":
+		// "update @m { ip saddr limit rate over 9/second }" is met by some packets.
+		if a := attributes(data); a[dynsetExpr] != nil || a[dynsetExpressions] != nil {
+			return &expr.Limit{}
+		}
+		return &expr.Counter{}
+	case "notrack":
 		return &expr.Notrack{}
-	case "nat", "masq", "redir":
+	case "dup", "flow_offload", "tproxy":
+		return &expr.Counter{}
+	case "nat", "masq", "redir", "fwd":
 		return &expr.Masq{}
+	case "rt", "xfrm":
+		return nil
 	case "numgen", "hash", "exthdr":
 		register := unix.NFTA_NG_DREG // which exthdr has too
 		if name == "hash" {
@@ -148,8 +165,18 @@ func parseExpr(family uint8, name string, data []byte) expr.Any {
 	if expr.Unmarshal(family, data, e) != nil {
 		return nil
 	}
+	if e, ok := e.(*expr.Ct); ok { // google/nftables does not read this
+		e.SourceRegister = attributes(data)[unix.NFTA_CT_SREG] != nil
+	}
 	return e
 }
+
+// From linux/netfilter/nf_tables.h.
+const (
+	objrefType        = 1  // NFTA_OBJREF_IMM_TYPE
+	dynsetExpr        = 7  // NFTA_DYNSET_EXPR
+	dynsetExpressions = 10 // NFTA_DYNSET_EXPRESSIONS
+)
 
 // add reads the next expression. One that is not known asks for something that
 // is not, and all registers may be other than they were.
@@ -188,11 +215,7 @@ func (d *decoder) add(name string, e expr.Any) {
 		d.match(e)
 	case *expr.Target:
 		d.words = append(d.words, e.Name)
-		d.marks = d.marks || e.Name == "MARK" || e.Name == "CONNMARK"
-		// A target of x_tables is never the name of a chain.
-		if v, _ := parseTarget(e.Name); v != jumps {
-			d.verdict = v
-		}
+		d.xtTarget(e)
 	case *expr.Reject:
 		d.verdict = drops
 		d.words = append(d.words, "reject")
@@ -200,17 +223,23 @@ func (d *decoder) add(name string, e expr.Any) {
 		d.verdict = undecided
 		d.words = append(d.words, "queue")
 	case *expr.Masq:
-		d.verdict = accepts
+		d.verdict = diverts
 		d.words = append(d.words, name)
 	case *expr.Verdict:
 		d.verdict, d.target = decodeVerdict(e)
 		d.words = append(d.words, strings.TrimSpace(verdictWords[d.verdict]+" "+d.target))
-	case *expr.Counter, *expr.Log, *expr.Notrack:
+	case *expr.Notrack:
+		d.writes.tracking = true
+	case *expr.Counter, *expr.Log:
 		// They do something, and the rule goes on.
 	case *expr.Limit:
-		d.require(condition{key: varied}, cmp.Or(name, "limit"))
+		// It may let through, or drop, more than some packets: 1000 a second.
+		d.require(condition{}, cmp.Or(name, "limit"))
 	default:
 		d.require(condition{}, cmp.Or(name, "?"))
+		if name != "" && name != "rt" && name != "xfrm" {
+			d.verdict = undecided // unless a verdict follows
+		}
 		d.regs = [16]*loaded{}
 	}
 }
@@ -237,6 +266,9 @@ func ruleComment(data []byte) string {
 	return ""
 }
 
+// metaBroute is NFT_META_BRI_BROUTE: the frame is routed instead of bridged.
+const metaBroute expr.MetaKey = 34
+
 var metaFields = map[expr.MetaKey]loaded{
 	expr.MetaKeyIIFNAME:    {load{field: inName, n: 16}, "iifname"},
 	expr.MetaKeyOIFNAME:    {load{field: outName, n: 16}, "oifname"},
@@ -262,7 +294,10 @@ var metaFields = map[expr.MetaKey]loaded{
 
 func (d *decoder) meta(e *expr.Meta) {
 	if e.SourceRegister {
-		d.marks = d.marks || e.Key == expr.MetaKeyMARK
+		d.writes.marks = d.writes.marks || e.Key == expr.MetaKeyMARK
+		if e.Key == metaBroute {
+			d.verdict = diverts
+		}
 		return
 	}
 	l, ok := metaFields[e.Key]
@@ -274,7 +309,7 @@ func (d *decoder) meta(e *expr.Meta) {
 
 func (d *decoder) ct(e *expr.Ct) {
 	if e.SourceRegister {
-		d.marks = d.marks || e.Key == expr.CtKeyMARK
+		d.writes.marks = d.writes.marks || e.Key == expr.CtKeyMARK
 		return
 	}
 	l := loaded{load{n: 4}, "ct ?"}
@@ -300,6 +335,11 @@ var payloadBases = map[expr.PayloadBase]struct {
 
 func (d *decoder) payload(e *expr.Payload) {
 	if e.OperationType == expr.PayloadWrite {
+		at := load{field: netHeader, offset: int(e.Offset), n: int(e.Len)}.at()
+		if word := headerWords[at]; e.Base == expr.PayloadBaseNetworkHeader && strings.HasSuffix(word, "addr") {
+			d.writes.addresses = true
+			d.words = append(d.words, word, "set")
+		}
 		return
 	}
 	base, ok := payloadBases[e.Base]
@@ -308,6 +348,8 @@ func (d *decoder) payload(e *expr.Payload) {
 	}
 	l := loaded{load{field: base.field, offset: int(e.Offset), n: int(e.Len)}, fmt.Sprintf("@%s,%d,%d", base.word, e.Offset*8, e.Len*8)}
 	if word := headerWords[l.load.at()]; word != "" {
+		l.word = word
+	} else if word := headerWords[headerField{base.field, l.offset, 4}]; word != "" && l.n < 4 { // a prefix of it
 		l.word = word
 	}
 	d.put(e.DestRegister, &l)
@@ -535,6 +577,16 @@ func (d *decoder) match(e *expr.Match) {
 	case *xt.ConntrackMtinfo1:
 		d.conntrack(info.MatchFlags, info.InvertFlags, uint16(info.StateMask))
 		return
+	case *xt.AddrType:
+		d.addrType(info.Source, info.Dest, info.InvertSource, info.InvertDest)
+		return
+	case *xt.AddrTypeV1:
+		// XT_ADDRTYPE_INVERT_SOURCE, _INVERT_DEST and _LIMIT_IFACE_* of
+		// linux/netfilter/xt_addrtype.h.
+		if info.Flags&0xc == 0 {
+			d.addrType(info.Source, info.Dest, info.Flags&1 != 0, info.Flags&2 != 0)
+			return
+		}
 	case *xt.Unknown:
 		if cs, text := decodeMatch(e.Name, e.Rev, *info); cs != nil {
 			d.conditions = append(d.conditions, cs...)
@@ -545,13 +597,72 @@ func (d *decoder) match(e *expr.Match) {
 	d.require(condition{}, word)
 }
 
+// addrType reads which types of address -m addrtype asks for, bits of RTN_*.
+func (d *decoder) addrType(source, target uint16, notSource, notTarget bool) {
+	for _, a := range []struct {
+		field field
+		bits  uint16
+		not   bool
+		word  string
+	}{{sourceType, source, notSource, "--src-type"}, {targetType, target, notTarget, "--dst-type"}} {
+		if a.bits != 0 {
+			c := typeCondition(a.field, a.bits)
+			c.not = a.not
+			d.require(c, "-m addrtype", map[bool]string{true: "! "}[a.not]+a.word+" "+typeWords(a.bits))
+		}
+	}
+}
+
+// xtTarget reads what a target of x_tables does. It is never the name of a chain.
+func (d *decoder) xtTarget(e *expr.Target) {
+	info, _ := e.Info.(*xt.Unknown)
+	d.verdict, _ = parseTarget(e.Name)
+	d.writes.add(targetWrites(e.Name, func() bool { // struct xt_ct_target_info
+		return info == nil || len(*info) < 2 || binary.NativeEndian.Uint16(*info)&1 != 0
+	}))
+	// The targets of ebtables say themselves what becomes of the frame
+	// (linux/netfilter_bridge/ebt_nat.h and its like): with a number behind a MAC
+	// address, or behind a mark.
+	at := map[string]int{"dnat": 8, "snat": 8, "arpreply": 8, "redirect": 0, "mark": 8}
+	offset, ok := at[e.Name]
+	switch {
+	case d.family == unix.NFPROTO_BRIDGE && ok:
+		d.verdict = goesOn
+		if info != nil && len(*info) >= offset+4 {
+			d.verdict = ebtVerdict(int32(binary.NativeEndian.Uint32((*info)[offset:])))
+		}
+		d.writes.marks = d.writes.marks || e.Name == "mark"
+		if e.Name == "dnat" || e.Name == "redirect" || e.Name == "arpreply" {
+			d.verdict = diverts
+		}
+	case d.verdict == jumps:
+		d.verdict = undecided
+	}
+}
+
+// ebtVerdict is EBT_ACCEPT and its likes, in the lowest four bits.
+func ebtVerdict(n int32) verdict {
+	switch n | ^0xf {
+	case -1:
+		return accepts
+	case -2:
+		return drops
+	case -4:
+		return returns
+	}
+	return goesOn
+}
+
 // conntrack reads struct xt_conntrack_mtinfo3 (linux/netfilter/xt_conntrack.h),
-// whose states have the bits of nft's.
+// whose states have the bits of nft's, but for UNTRACKED.
 func (d *decoder) conntrack(asked, inverted, states uint16) {
-	const stateFlag, translated = 0x01, 0xc0
+	const stateFlag, translated, untracked = 0x01, 0xc0, 0x100
 	if asked != stateFlag || states&translated != 0 {
 		d.require(condition{}, "-m conntrack")
 		return
+	}
+	if states&untracked != 0 {
+		states = states&^untracked | stateUntracked
 	}
 	c := bitsCondition(ctState, uint32(states))
 	l := loaded{load: c.test.(*check).load}
@@ -584,7 +695,7 @@ func decodeMatch(name string, revision uint32, info []byte) ([]condition, string
 		c := icmp6Condition(strconv.Itoa(int(info[0])))
 		c.not = info[3]&1 != 0
 		return []condition{c}, "--icmpv6-type " + strconv.Itoa(int(info[0]))
-	case name == "icmp", name == "limit", name == "hashlimit", name == "statistic", name == "multiport", name == "sctp", name == "length", name == "recent", name == "connlimit", name == "quota", name == "time", name == "pkttype", name == "tcpmss", name == "dscp", name == "tos", name == "ttl", name == "hl":
+	case name == "icmp", name == "statistic", name == "multiport", name == "sctp", name == "length", name == "recent", name == "time", name == "pkttype", name == "tcpmss", name == "dscp", name == "tos", name == "ttl", name == "hl":
 		return []condition{{key: varied}}, ""
 	}
 	return nil, ""

@@ -22,6 +22,7 @@ const (
 	jumps                    // to a chain, and comes back
 	goesTo                   // to a chain, and comes back to where the last jump left
 	undecided                // out of our sight: a queue to a program
+	diverts                  // the packet goes on with another address, or elsewhere
 )
 
 // chainRule is one rule of either backend, reduced to what matters for frames
@@ -32,7 +33,7 @@ type chainRule struct {
 	target     string // the chain, for jumps and goesTo
 	branch     branches
 	comment    string
-	marks      bool   // it sets a mark
+	writes     written
 	text       string // as a person reads it
 }
 
@@ -80,7 +81,8 @@ type walker struct {
 	reached  bool     // acceptIn was come to
 	perhaps  bool     // a rule that cannot be judged may have accepted the frame
 	last     string   // the rule that decided
-	doubtful []string // rules that may drop it
+	doubtful []string // rules that may drop or divert it
+	diverted bool     // one of them may divert it
 }
 
 // base returns what a base chain does: accepts, drops or undecided.
@@ -121,8 +123,11 @@ func (w *walker) chain(name string, sure answer, depth int) (verdict, error) {
 		if a == no {
 			continue
 		}
-		if r.marks && w.frame.marks != nil {
-			*w.frame.marks = true
+		if w.frame.written != nil {
+			w.frame.written.add(r.writes)
+		}
+		if r.writes.addresses {
+			w.doubt(diverts, r.text)
 		}
 		ways, err := r.of(w.frame)
 		if err != nil {
@@ -161,12 +166,13 @@ func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer
 	case b.verdict == accepts:
 		w.perhaps = w.perhaps || a == unclear
 	default:
-		w.doubt(text)
+		w.doubt(b.verdict, text)
 	}
 	return b.verdict, meets == yes, nil
 }
 
-func (w *walker) doubt(rule string) {
+func (w *walker) doubt(v verdict, rule string) {
+	w.diverted = w.diverted || v == diverts
 	if !slices.Contains(w.doubtful, rule) {
 		w.doubtful = append(w.doubtful, rule)
 	}
@@ -174,7 +180,8 @@ func (w *walker) doubt(rule string) {
 
 // judgement is what a base chain does to all the frames that are asked about.
 type judgement struct {
-	drops    bool     // one of them, at least
+	drops    bool     // one of them, at least; or diverts it
+	diverts  bool     // that is what it does
 	perhaps  bool     // unless a rule that cannot be judged has accepted it
 	by       string   // the rule that drops it
 	doubtful []string // rules that may drop some of them
@@ -193,11 +200,13 @@ func judge(chain string, policy verdict, w walker, frames []bridgedFrame) (j jud
 		}
 		j.reached = j.reached && one.reached && v == accepts
 		switch {
-		case v == drops && (!j.drops || j.perhaps):
+		case (v == drops || v == diverts) && (!j.drops || j.perhaps):
 			j.drops, j.perhaps, j.by = true, one.perhaps, one.last
+			j.diverts = v == diverts
 		case v == undecided:
-			one.doubt(one.last)
+			one.doubt(v, one.last)
 		}
+		j.diverts = j.diverts || !j.drops && one.diverted
 		for _, rule := range one.doubtful {
 			if !slices.Contains(j.doubtful, rule) {
 				j.doubtful = append(j.doubtful, rule)
@@ -220,7 +229,7 @@ var wayBackRule = regexp.MustCompile(`fib saddr( \. \w+)* oif\b`)
 func (j judgement) block(chain string, remedy func(rule string) string) []Block {
 	switch {
 	case j.drops && !j.perhaps:
-		return []Block{{Chain: chain, Rule: j.by, Sure: true, Remedy: remedy(j.by)}}
+		return []Block{{Chain: chain, Rule: j.by, Diverts: j.diverts, Sure: true, Remedy: remedy(j.by)}}
 	case j.drops:
 		j.doubtful = append(j.doubtful, j.by)
 	}
@@ -228,7 +237,7 @@ func (j judgement) block(chain string, remedy func(rule string) string) []Block 
 		return nil
 	}
 	first := j.doubtful[0]
-	return []Block{{Chain: chain, Rule: first, More: len(j.doubtful) - 1, Remedy: remedy(first)}}
+	return []Block{{Chain: chain, Rule: first, Diverts: j.diverts, More: len(j.doubtful) - 1, Remedy: remedy(first)}}
 }
 
 // filterTable is iptables' table "filter" of one family and backend.

@@ -105,7 +105,18 @@ type bridgedFrame struct {
 	early   bool // conntrack has not seen it
 	isPort  func(name string) bool
 	routeTo func(netip.Addr) (index int)
-	marks   *bool // a rule in front may have given it a mark
+	written *written // what rules in front may have written; nil: nothing
+}
+
+// written is what rules may have changed of a frame, or of what is known of it.
+type written struct {
+	marks     bool // the mark of the packet, or of its connection
+	tracking  bool // whether conntrack follows it
+	addresses bool // of the IP header, without conntrack
+}
+
+func (w *written) add(by written) {
+	w.marks, w.tracking, w.addresses = w.marks || by.marks, w.tracking || by.tracking, w.addresses || by.addresses
 }
 
 // value is what is known of a field: that it lies between lo and hi.
@@ -141,6 +152,7 @@ const (
 	icmp6Advertise  = 136
 	arphrdEther     = 1
 	rtnUnicast      = 1
+	rtnLocal        = 2
 	rtnBroadcast    = 3
 	rtnMulticast    = 5
 	stateInvalid    = 1 // NF_CT_STATE_INVALID_BIT and its likes
@@ -203,15 +215,18 @@ func (f bridgedFrame) value(of field, offset, n int) value {
 	case ctState:
 		return f.state()
 	case ctStatus:
-		if f.what == reply {
-			return value{lo: native32(statusSeenReply), hi: native32(statusSeenReply), answer: yes}
+		switch {
+		case f.written != nil && f.written.tracking:
+			return value{answer: unclear}
+		case f.what == reply:
+			return exactly(native32(statusSeenReply))
 		}
 		return exactly(native32(0))
 	case mark, ctMark:
-		if f.marks == nil || !*f.marks { // one that comes out of a namespace has none
-			return exactly(native32(0))
+		if f.written != nil && f.written.marks {
+			return value{answer: unclear}
 		}
-		return value{answer: unclear}
+		return exactly(native32(0)) // one that comes out of a namespace has none
 	case noSocket:
 		return value{answer: no}
 	case reversePath, reverseAny:
@@ -224,7 +239,7 @@ func (f bridgedFrame) value(of field, offset, n int) value {
 			return exactly(native32(rtnUnicast))
 		}
 		return value{answer: unclear, never: func(b []byte) bool { // IPv6 has no broadcast
-			return bytes.Equal(b, native32(rtnBroadcast))
+			return bytes.Equal(b, native32(rtnBroadcast)) || bytes.Equal(b, native32(rtnLocal))
 		}}
 	default:
 		return value{answer: unclear}
@@ -265,6 +280,8 @@ func (f bridgedFrame) state() value {
 	switch {
 	case f.ports:
 		return value{answer: unclear}
+	case f.written != nil && f.written.tracking:
+		return value{answer: unclear}
 	case f.early:
 		return exactly(native32(stateInvalid))
 	case f.what >= solicit:
@@ -277,8 +294,11 @@ func (f bridgedFrame) state() value {
 
 // header returns bytes of the IP header.
 func (f bridgedFrame) header(offset, n int) value {
-	if f.what == arp {
+	switch {
+	case f.what == arp:
 		return value{answer: partly}
+	case f.written != nil && f.written.addresses:
+		return value{answer: unclear}
 	}
 	protocol, size, source := 9, 4, 12
 	if f.family == IPv6 {

@@ -259,22 +259,60 @@ func (s subject) routeTo(addr netip.Addr) int {
 	return routes[0].LinkIndex
 }
 
-// route is what a person types to lead the way back to the guests to the bridge.
-func (s subject) route() string {
+// subnet returns the guest's of the family, if it is known.
+func (s subject) subnet() (netip.Prefix, bool) {
 	for _, p := range s.Addresses {
 		if p.Addr().Is6() == (s.family == IPv6) {
-			ip := "ip"
-			if s.family == IPv6 {
-				ip = "ip -6"
-			}
-			return fmt.Sprintf("%s route add %s dev %s", ip, p.Masked(), shell.Quote(s.bridge))
+			return p.Masked(), true
 		}
 	}
-	return ""
+	return netip.Prefix{}, false
+}
+
+// route is what a person types to lead the way back to the guests to the bridge.
+func (s subject) route() string {
+	p, ok := s.subnet()
+	switch {
+	case !ok:
+		return ""
+	case s.family == IPv6:
+		return fmt.Sprintf("ip -6 route add %s dev %s", p, shell.Quote(s.bridge))
+	}
+	return fmt.Sprintf("ip route add %s dev %s", p, shell.Quote(s.bridge))
+}
+
+// begin returns those frames that begin a connection, the only ones that chains
+// of type nat are asked about.
+func begin(frames []bridgedFrame) []bridgedFrame {
+	return slices.DeleteFunc(frames, func(f bridgedFrame) bool { return f.what != data })
+}
+
+// judged returns what is known of a chain that translates addresses. If the host
+// is on the guests' subnet too, answers may come back through it.
+func (s subject) judged(j judgement, translates bool) judgement {
+	p, ok := s.subnet()
+	if translates && j.drops && j.diverts && (!ok || s.index != 0 && s.routeTo(p.Addr()) == s.index) {
+		j.perhaps = true
+	}
+	return j
+}
+
+// in gives frames what earlier rules may have written.
+func (w *written) in(frames []bridgedFrame) []bridgedFrame {
+	for i := range frames {
+		frames[i].written = w
+	}
+	return frames
 }
 
 // remedy is a command of iptables that lets the frames pass a chain.
 func (s subject) remedy(tool, table string, at hook) string {
+	if table == "nat" {
+		if p, ok := s.subnet(); ok {
+			return fmt.Sprintf("%s -t nat -I %s 1 -s %s -d %s -j ACCEPT", tool, strings.ToUpper(at.String()), p, p)
+		}
+		return ""
+	}
 	in, out := " -i "+shell.Quote(s.bridge), " -o "+shell.Quote(s.bridge)
 	words := map[hook]string{preRouting: "PREROUTING 1" + in, forwarding: "FORWARD 1" + in + out, postRouting: "POSTROUTING 1" + out}
 	if table == "filter" {
@@ -285,7 +323,15 @@ func (s subject) remedy(tool, table string, at hook) string {
 
 // observe adds what nf_tables does.
 func (r *nftReader) observe(s subject, fw *Firewall) error {
-	p, docker, err := r.filter(s.family).path(s.frames(forwarding, false)...)
+	var changed written
+	var blocks []Block
+	if s.asked {
+		var err error
+		if blocks, err = r.elsewhere(s, &changed); err != nil {
+			return err
+		}
+	}
+	p, docker, err := r.filter(s.family).path(changed.in(s.frames(forwarding, false))...)
 	if errors.Is(err, errTooMany) {
 		p.Blocks, err = []Block{{Chain: chainName(s.family, NFT, "filter", forwardChain), Rule: err.Error()}}, nil
 	}
@@ -296,13 +342,7 @@ func (r *nftReader) observe(s subject, fw *Firewall) error {
 	if !s.filtered || !s.asked {
 		p.Blocks = nil
 	}
-	if s.asked {
-		blocks, err := r.elsewhere(s)
-		if err != nil {
-			return err
-		}
-		p.Blocks = append(p.Blocks, blocks...)
-	}
+	p.Blocks = append(p.Blocks, blocks...)
 	fw.Paths = append(fw.Paths, p)
 	fw.DockerOwned = fw.DockerOwned || docker
 	return nil
@@ -413,10 +453,10 @@ func (l *legacyReader) observe(ctx context.Context, s subject, fw *Firewall) err
 		return nil
 	}
 	var blocks []Block
-	marked := false
+	var changed written
 	for _, at := range []hook{preRouting, forwarding, postRouting} {
 		chain := strings.ToUpper(at.String())
-		for _, name := range []string{"raw", "mangle", "filter", "security"} {
+		for _, name := range []string{"raw", "mangle", "nat", "filter", "security"} {
 			i := slices.IndexFunc(tables, func(t *savedTable) bool { return t.name == name })
 			if i < 0 {
 				continue
@@ -424,7 +464,7 @@ func (l *legacyReader) observe(ctx context.Context, s subject, fw *Firewall) err
 			t := tables[i]
 			if name == "filter" && at == forwarding {
 				var docker bool
-				if p, docker, err = t.filter().path(s.frames(at, false)...); err != nil {
+				if p, docker, err = t.filter().path(changed.in(s.frames(at, false))...); err != nil {
 					return err
 				}
 				p.Filtered, p.Asked = s.filtered, s.asked
@@ -435,10 +475,12 @@ func (l *legacyReader) observe(ctx context.Context, s subject, fw *Firewall) err
 			if !ok || !s.filtered || !s.asked {
 				continue
 			}
-			frames := s.frames(at, false)
+			frames := changed.in(s.frames(at, false))
 			for i := range frames {
 				frames[i].early = at == preRouting && name == "raw"
-				frames[i].marks = &marked
+			}
+			if name == "nat" {
+				frames = begin(frames)
 			}
 			j, err := judge(chain, policy, walker{rules: t.in, withOurs: true}, frames)
 			if err != nil {
@@ -450,6 +492,7 @@ func (l *legacyReader) observe(ctx context.Context, s subject, fw *Firewall) err
 				}
 				return s.remedy(toolOr(s.family, Legacy), name, at)
 			}
+			j = s.judged(j, name == "nat")
 			blocks = append(blocks, j.block(chainName(s.family, Legacy, name, chain), remedy)...)
 		}
 	}

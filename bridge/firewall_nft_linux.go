@@ -448,30 +448,30 @@ func (b nftBase) iptables(family Family) bool {
 
 // elsewhere judges the chains that the frames pass besides iptables' FORWARD.
 // Family bridge's see each bridged frame, whatever bridge-nf-call says, and see
-// ports as its interfaces.
-func (r *nftReader) elsewhere(s subject) (blocks []Block, err error) {
+// ports as its interfaces. What the rules change of the frames is added to changed.
+func (r *nftReader) elsewhere(s subject, changed *written) (blocks []Block, err error) {
 	chains := slices.DeleteFunc(slices.Clone(r.chains), func(c nftBase) bool {
 		_, single := c.device()
 		_, on := hooks[c.number]
 		on = on && c.base && (c.family == unix.NFPROTO_BRIDGE || s.filtered && (c.family == s.family.nfproto() || c.family == unix.NFPROTO_INET))
-		// iptables lets no rule of its nat drop.
-		translates := c.kind == "nat" && c.iptables(s.family)
-		return !single && !on || translates || c.isForward(s.family) || r.asleep[nftChain{family: c.family, table: c.table}]
+		return !single && !on || c.isForward(s.family) || r.asleep[nftChain{family: c.family, table: c.table}]
 	})
 	slices.SortStableFunc(chains, func(a, b nftBase) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.priority, b.priority))
 	})
-	marked := false
 	for _, c := range chains {
 		at, single := c.device()
 		frames := s.frames(hooks[c.number], c.family == unix.NFPROTO_BRIDGE)
 		if single {
 			frames = s.through(at, c.devices)
 		}
+		if c.kind == "nat" {
+			frames = begin(frames)
+		}
+		changed.in(frames)
 		const conntrack = -200 // NF_IP_PRI_CONNTRACK
 		for i := range frames {
 			frames[i].early = c.number == unix.NF_INET_PRE_ROUTING && c.priority < conntrack
-			frames[i].marks = &marked
 		}
 		w := walker{rules: r.table(c.family, c.table), withOurs: true}
 		j, err := judge(c.name, c.policy, w, frames)
@@ -481,6 +481,7 @@ func (r *nftReader) elsewhere(s subject) (blocks []Block, err error) {
 		if err != nil {
 			return nil, err
 		}
+		j = s.judged(j, c.kind == "nat")
 		blocks = append(blocks, j.block(c.String(), func(rule string) string { return r.remedy(c, s, rule) })...)
 	}
 	return blocks, nil
@@ -503,6 +504,14 @@ func (r *nftReader) remedy(c nftBase, s subject, rule string) string {
 	if at, single := c.device(); single { // there a frame's interface is the port
 		word := map[hook]string{preRouting: "iifname", postRouting: "oifname"}[at]
 		return fmt.Sprintf("nft 'insert rule %s %s %s %s %q accept'", nftFamilies[c.family], c.table, c.name, word, s.Port)
+	}
+	if c.kind == "nat" {
+		p, ok := s.subnet()
+		if !ok {
+			return ""
+		}
+		ip := map[Family]string{IPv4: "ip", IPv6: "ip6"}[s.family]
+		return fmt.Sprintf("nft 'insert rule %s %s %s %s saddr %s %s daddr %s accept'", nftFamilies[c.family], c.table, c.name, ip, p, ip, p)
 	}
 	in, out := "iifname", "oifname"
 	if c.family == unix.NFPROTO_BRIDGE {

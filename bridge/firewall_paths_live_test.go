@@ -66,6 +66,9 @@ func TestFirewallLivePaths(t *testing.T) {
 	}
 	nft := func(text string) func(*fwHost) { return func(h *fwHost) { h.nft(text) } }
 	chain := func(family, hook, rules string) func(*fwHost) { return nft(nftChainText(family, hook, rules)) }
+	ebtables := func(args string) func(*fwHost) {
+		return func(h *fwHost) { h.needNFT(); h.tool("", "ebtables-nft", strings.Fields(args)...) }
+	}
 	for _, tt := range []struct {
 		name      string
 		load      func(*fwHost)
@@ -179,6 +182,52 @@ func TestFirewallLivePaths(t *testing.T) {
 		{"legacy security", legacy(IPv4, "-t security -P FORWARD DROP"), sure, silent, "policy drop", false},
 		{"legacy, some", legacy(IPv4, "-t mangle -A FORWARD -p tcp -m tcp --dport 22 -j DROP"), maybe, silent, "--dport 22", true},
 		{"legacy, others", legacy(IPv4, "-t mangle -A FORWARD -d 172.17.0.2/32 ! -i docker0 -j DROP"), silent, silent, "", true},
+
+		{"the guests' own subnet masqueraded", overNFT(IPv4, "-t nat -A POSTROUTING -s 10.99.0.0/24 -j MASQUERADE"), sure, silent, "iptables -t nat -I POSTROUTING 1 -s 10.99.0.0/24 -d 10.99.0.0/24 -j ACCEPT", false},
+		{"masqueraded, where the host is on the subnet too", func(h *fwHost) {
+			h.tool("", "ip", "address", "add", "10.99.0.254/24", "dev", "brtest")
+			overNFT(IPv4, "-t nat -A POSTROUTING -j MASQUERADE")(h)
+		}, maybe, silent, "may divert some", false},
+		{"masqueraded beyond the subnet", overNFT(IPv4, "-t nat -A POSTROUTING -s 10.99.0.0/24 ! -d 10.99.0.0/24 -j MASQUERADE", "-t nat -A POSTROUTING -o wan -j MASQUERADE"), silent, silent, "", true},
+		{"legacy, masqueraded", legacy(IPv6, "-t nat -A POSTROUTING -s fd99::/64 -j MASQUERADE"), silent, sure, "ip6tables-legacy -t nat -I POSTROUTING 1 -s fd99::/64 -d fd99::/64 -j ACCEPT", false},
+		{"legacy, another's destination", legacy(IPv4, "-t nat -A PREROUTING -i brtest -j DNAT --to-destination 172.30.0.9"), sure, silent, "diverts IPv4", false},
+		{"a proxy for some", overNFT(IPv4, "-t nat -A PREROUTING -i brtest -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128"), maybe, silent, "may divert some", true},
+		{"a proxy", chain("ip", "prerouting", "ip daddr set 172.30.0.9;"), maybe, silent, "ip daddr set", false},
+		{"nft's own translation", nft(`table inet fw { chain c { type nat hook prerouting priority dstnat; iifname "brtest" redirect; } }`), sure, sure, "nft 'insert rule inet fw c ip saddr 10.99.0.0/24 ip daddr 10.99.0.0/24 accept'", false},
+		{"published ports of Docker", overNFT(IPv4, "-t nat -N DOCKER", "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER", "-t nat -A DOCKER -p udp -j DNAT --to-destination 172.17.0.2:53", "-t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"), silent, silent, "", true},
+		{"published ports of Docker, IPv6", overNFT(IPv6, "-t nat -N DOCKER", "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER", "-t nat -A DOCKER -p udp -j DNAT --to-destination [fd00::2]:53"), silent, silent, "", true},
+		{"published ports of Docker, legacy", func(h *fwHost) {
+			for _, args := range []string{"-N DOCKER", "-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER", "-A DOCKER -p udp -j DNAT --to-destination 172.17.0.2:53"} {
+				legacy(IPv4, "-t nat "+args)(h)
+			}
+		}, silent, silent, "", true},
+		{"what is not for this host, of iptables", overNFT(IPv4, "-t mangle -A PREROUTING -m addrtype ! --dst-type LOCAL -j DROP"), sure, silent, "! --dst-type LOCAL", false},
+		{"sent out by another port", nft(`table netdev fw { chain c { type filter hook ingress device brtest0 priority 0; fwd to lo; } }`), sure, sure, "netdev fw c diverts", false},
+		{"ebtables, another MAC address", ebtables("-t nat -A PREROUTING -i brtest0 -j dnat --to-destination 02:00:00:00:00:99"), sure, sure, "bridge nat PREROUTING diverts", false},
+		{"ebtables, to the host", ebtables("-t nat -A PREROUTING -j redirect"), sure, sure, "diverts", false},
+		{"ebtables, ARP answered", ebtables("-t nat -A PREROUTING -p arp --arp-opcode Request -j arpreply --arpreply-mac 02:00:00:00:00:99"), maybe, silent, "arpreply", false},
+		{"ebtables, a mark and a drop", ebtables("-A FORWARD -j mark --mark-set 1 --mark-target DROP"), sure, sure, "mark", false},
+		{"ebtables, a mark", ebtables("-A FORWARD -j mark --mark-set 1 --mark-target CONTINUE"), silent, silent, "", true},
+
+		{"without conntrack", nft(`table inet fw { chain p { type filter hook prerouting priority raw; notrack; }
+			chain c { type filter hook forward priority 0; ct state untracked drop; } }`), maybe, maybe, "ct state untracked drop", false},
+		{"without conntrack, of iptables", overNFT(IPv4, "-t raw -A PREROUTING -j CT --notrack", "-t mangle -A FORWARD -m conntrack --ctstate UNTRACKED -j DROP"), maybe, silent, "ct state untracked", false},
+		{"without conntrack, legacy", func(h *fwHost) {
+			legacy(IPv4, "-t raw -A PREROUTING -j CT --notrack")(h)
+			legacy(IPv4, "-t mangle -A FORWARD -m conntrack ! --ctstate NEW,ESTABLISHED -j DROP")(h)
+		}, maybe, silent, "! --ctstate NEW,ESTABLISHED", false},
+		{"neighbours are never tracked", overNFT(IPv6, "-t mangle -A FORWARD -m conntrack --ctstate UNTRACKED -j DROP"), silent, sure, "untracked", false},
+		{"a connection's mark that a rule sets", nft(`table inet fw { chain p { type filter hook prerouting priority 0; ct mark set 5; }
+			chain c { type filter hook forward priority 0; ct mark 5 drop; } }`), maybe, maybe, "ct mark 0x5 drop", false},
+		{"a mark before FORWARD", overNFT(IPv4, "-t mangle -A PREROUTING -j MARK --set-mark 1", "-A FORWARD -m mark --mark 1 -j DROP"), maybe, silent, "iptables -I FORWARD 1", false},
+
+		{"a quota", nft(`table inet fw { quota q { over 100 mbytes; }
+			chain c { type filter hook forward priority 0; quota name "q" drop; } }`), maybe, maybe, "objref drop", true},
+		{"a counter", nft(`table inet fw { counter n { }
+			chain c { type filter hook forward priority 0; counter name "n" drop; } }`), sure, sure, "drops IPv4 and IPv6", false},
+		{"a rate for each", nft(`table inet fw { set m { type ipv4_addr; flags dynamic; }
+			chain c { type filter hook forward priority 0; update @m { ip saddr limit rate over 400/second } drop; } }`), maybe, silent, "dynset drop", true},
+		{"a rate that is let through", chain("ip", "forward", "policy drop; limit rate 1000/second accept"), maybe, silent, "policy drop", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newFWHost(t)
@@ -356,6 +405,7 @@ func TestFirewallLiveRemedy(t *testing.T) {
 		"the way back":             nftChainText("inet", "prerouting", "fib saddr . iif oif missing drop;"),
 		"the source's type":        nftChainText("ip6", "prerouting", "fib saddr type unicast drop;"),
 		"the type and the mark":    nftChainText("ip6", "prerouting", "fib saddr . mark type unicast drop;"),
+		"translation":              `table inet fw { chain c { type nat hook postrouting priority srcnat; masquerade; } }`,
 		"no broadcast, as it says": nftChainText("inet", "prerouting", "fib saddr type broadcast drop;"),
 	} {
 		t.Run(name, func(t *testing.T) {

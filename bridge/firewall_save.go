@@ -71,7 +71,17 @@ func parseTables(text string) []*savedTable {
 			t.rules[chain] = append(t.rules[chain], r)
 		}
 	}
-	return slices.DeleteFunc(tables, func(t *savedTable) bool { return t.chains == nil })
+	tables = slices.DeleteFunc(tables, func(t *savedTable) bool { return t.chains == nil })
+	for _, t := range tables {
+		for _, rules := range t.rules {
+			for i := range rules {
+				if r := &rules[i]; r.verdict == jumps && t.rules[r.target] == nil && !slices.Contains(t.chains, r.target) {
+					r.verdict = undecided // a target that is not known
+				}
+			}
+		}
+	}
+	return tables
 }
 
 // ruleReader takes the words of one rule apart.
@@ -118,7 +128,7 @@ var optionNames = map[string]field{"-i": inName, "-o": outName, "--physdev-in": 
 
 // plainMatches ask for nothing but what their options say; each option that is
 // not known to parseRule is not judged.
-var plainMatches = []string{"physdev", "comment", "tcp", "udp", "sctp", "dccp", "udplite", "icmp", "icmp6", "icmpv6", "conntrack", "state", "mark", "connmark", "multiport"}
+var plainMatches = []string{"physdev", "comment", "tcp", "udp", "sctp", "dccp", "udplite", "icmp", "icmp6", "icmpv6", "conntrack", "state", "mark", "connmark", "multiport", "addrtype"}
 
 // variedOptions take one word, and ask for what differs from packet to packet.
 var variedOptions = []string{"--dport", "--sport", "--dports", "--sports", "--ports", "--icmp-type", "--length"}
@@ -144,7 +154,7 @@ func (r *ruleReader) option(option string) bool {
 	case "-j":
 		word := r.next()
 		r.verdict, r.target = parseTarget(word)
-		r.marks = word == "MARK" || word == "CONNMARK"
+		r.writes = targetWrites(word, func() bool { return slices.Contains(r.words, "--notrack") })
 		return true
 	case "-g":
 		r.verdict, r.target = goesTo, r.next()
@@ -154,6 +164,10 @@ func (r *ruleReader) option(option string) bool {
 	case "--physdev-is-bridged", "--physdev-is-in", "--physdev-is-out":
 		c := physKind(option, false)
 		r.require(c)
+	case "--src-type":
+		r.require(typeOptionCondition(sourceType, r.next()))
+	case "--dst-type":
+		r.require(typeOptionCondition(targetType, r.next()))
 	case "--ctstate", "--state":
 		r.require(stateCondition(r.next()))
 	case "--mark":
@@ -192,7 +206,7 @@ func (r *ruleReader) match(name string) {
 		for len(r.words) > 0 && r.words[0] != "-m" && r.words[0] != "-j" && r.words[0] != "-g" && r.words[0] != "!" {
 			r.next()
 		}
-		r.require(condition{key: varied})
+		r.require(condition{})
 	case name == "connmark":
 		if len(r.words) > 1 && r.words[0] == "--mark" {
 			r.next()
@@ -321,9 +335,8 @@ func nameCondition(key field, name string, not bool) condition {
 	return condition{key: key, name: name, prefix: prefix, not: not}
 }
 
-// parseTarget reads iptables' word for what a rule does. A target that is not
-// a verdict and not a known chain is one that goes on (LOG, MARK), and so is a
-// jump to a chain without rules.
+// parseTarget reads iptables' word for what a rule does. One that it does not
+// know is a chain, or a target that nobody here has heard of.
 func parseTarget(word string) (verdict, string) {
 	switch word {
 	case "ACCEPT":
@@ -334,8 +347,64 @@ func parseTarget(word string) (verdict, string) {
 		return returns, ""
 	case "NFQUEUE", "QUEUE":
 		return undecided, ""
+	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP":
+		return diverts, ""
+	}
+	if slices.Contains(goingOn, word) {
+		return goesOn, ""
 	}
 	return jumps, word
+}
+
+// goingOn are targets after which the packet comes to the next rule. Those of
+// ebtables have small letters.
+var goingOn = []string{
+	"AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "HMARK",
+	"IDLETIMER", "LED", "LOG", "MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS",
+	"TCPOPTSTRIP", "TEE", "TOS", "TPROXY", "TRACE", "TTL", "ULOG", "log", "nflog", "ulog",
+}
+
+// targetWrites is what a target changes of what later rules ask for.
+func targetWrites(word string, notrack func() bool) (w written) {
+	w.marks = slices.Contains([]string{"MARK", "CONNMARK", "HMARK", "TPROXY"}, word)
+	w.tracking = word == "NOTRACK" || word == "CT" && notrack()
+	return w
+}
+
+// addressTypes are the words of RTN_*, from linux/rtnetlink.h.
+var addressTypes = []string{"UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE"}
+
+// typeCondition is whether an address is of one of some types, bits of RTN_*.
+func typeCondition(of field, bits uint16) condition {
+	c := &check{load: load{field: of}}
+	for i := range addressTypes {
+		if bits&(1<<i) != 0 {
+			c.within = append(c.within, only(native32(uint32(i))))
+		}
+	}
+	return condition{test: c}
+}
+
+func typeWords(bits uint16) string {
+	var words []string
+	for i, word := range addressTypes {
+		if bits&(1<<i) != 0 {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+func typeOptionCondition(of field, words string) condition {
+	var bits uint16
+	for word := range strings.SplitSeq(words, ",") {
+		i := slices.Index(addressTypes, word)
+		if i < 0 {
+			return condition{}
+		}
+		bits |= 1 << i
+	}
+	return typeCondition(of, bits)
 }
 
 // splitWords splits a line of iptables -S, where a value with blanks is in
