@@ -44,7 +44,11 @@ func (s bringHome) do(_ context.Context, m *machine) error {
 		}
 	}
 	delete(m.index, end{host, s.loan.Card.Name})
-	return m.giveBack(from, s.loan)
+	missing, err := m.bringBack(from, s.loan)
+	if missing != nil {
+		m.missing = append(m.missing, missing)
+	}
+	return err
 }
 
 func (s bringHome) undo(context.Context, *machine) error { return nil }
@@ -52,6 +56,12 @@ func (s bringHome) undo(context.Context, *machine) error { return nil }
 func (s bringHome) String() string {
 	now := rtnl.Link{Name: s.loan.Card.Name}
 	var lines []string
+	if s.loan.owed() {
+		for _, p := range s.loan.Missing {
+			lines = append(lines, p.Command)
+		}
+		return strings.Join(lines, "\n")
+	}
 	switch {
 	case s.home != nil:
 		now = *s.home
@@ -61,9 +71,6 @@ func (s bringHome) String() string {
 		lines = append(lines, fmt.Sprintf("%sip link set dev %s netns $$ name %s", s.in(), shell.Quote(s.now.Name), shell.Quote(now.Name)))
 	}
 	lines = append(lines, s.loan.Card.Commands(&now)...)
-	if s.loan.Master != "" {
-		lines = append(lines, "ip link set dev "+shell.Quote(s.loan.Card.Name)+" master "+shell.Quote(s.loan.Master))
-	}
 	return strings.Join(lines, "\n")
 }
 
@@ -82,29 +89,81 @@ type away struct {
 
 func (m *machine) awayAt(at side) away { return away{m.sides[at], m.guests[at].Namespace} }
 
-// giveBack brings the card home, wherever it is, and restores what it was like. Once
-// the card is home the loan is over, and so it is if the card no longer exists; the
-// error lists addresses and routes that could not be restored.
+// giveBack is bringBack for a caller that cannot go on with a card that has not got
+// back everything.
 func (m *machine) giveBack(from away, loan Loan) error {
+	missing, err := m.bringBack(from, loan)
+	if err == nil && missing != nil {
+		return missing
+	}
+	return err
+}
+
+// bringBack brings the card home, wherever it is, and restores what it was like. The
+// loan is over once the card is home and equal, or no longer exists. While parts
+// are missing that may still come back, it stays, for these parts alone. The first
+// error lists what is missing, whether it may come back or not.
+func (m *machine) bringBack(from away, loan Loan) (missing *fault.Error, err error) {
 	l, err := m.fetch(from, loan)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
+	case l == nil && loan.owed(): // it was moved away, or deleted: gc finds out which
+		return nil, nil
 	case l == nil:
-		return loan.forget()
+		return nil, loan.forget()
 	}
-	name := loan.Card.Name
-	left, err := m.sides[host].Restore(l.Index, loan.Card)
+	parts, err := m.restore(l, loan)
 	if err != nil {
-		e := fault.New(fault.Residue, "put in order", name, "it is on the host, as %s: %w", l.Name, err)
+		e := fault.New(fault.Residue, "put in order", loan.Card.Name, "it is on the host, as %s: %w", l.Name, err)
 		e.Residue = []string{l.Name}
-		return e.WithHint("gopipework gc tries again")
+		return nil, e.WithHint("gopipework gc tries again")
 	}
-	left = append(left, explain("plug "+name+" into", loan.Master, m.rejoin(l.Index, loan)))
-	if err := loan.forget(); err != nil {
-		return err
+	return m.settle(loan, parts)
+}
+
+// restore gives back to a card that is home what it has not got. Of one that came
+// home earlier it touches nothing else.
+func (m *machine) restore(l *rtnl.Link, loan Loan) ([]rtnl.Part, error) {
+	if loan.owed() {
+		return m.sides[host].RestoreParts(l.Index, loan.Card, loan.Missing), nil
 	}
-	return notGivenBack(name, left)
+	return m.sides[host].Restore(l.Index, loan.Card)
+}
+
+// settle ends the loan of a card that is home, or notes which parts are to be tried
+// again.
+func (m *machine) settle(loan Loan, parts []rtnl.Part) (missing *fault.Error, err error) {
+	name := loan.Card.Name
+	loan.Missing = nil
+	for _, p := range parts {
+		if p.Taken {
+			m.warn(fmt.Sprintf("%s: %v; so it stays as it is", name, p.Err))
+			continue
+		}
+		if missing == nil {
+			missing = &fault.Error{Code: fault.Residue, Op: "put in order", Object: name}
+		}
+		missing.Err = errors.Join(missing.Err, p.Err)
+		missing.Residue = append(missing.Residue, p.Err.Error())
+		if !p.Over {
+			loan.Missing = append(loan.Missing, p)
+		}
+	}
+	if loan.owed() {
+		err = loan.save()
+	} else {
+		err = loan.forget()
+	}
+	if err != nil || missing == nil {
+		return nil, err
+	}
+	missing.Err = fmt.Errorf("it is home, but %w", missing.Err)
+	if loan.owed() {
+		return missing.WithHint("gopipework gc tries again, and leaves alone what somebody has changed by then; if %s is as it should be, remove %s",
+			name, shell.Quote(runDir+"/"+loan.file())), nil
+	}
+	return missing.WithHint("gopipework does not try again: use those of the commands that still make sense"), nil
 }
 
 // A guest can rename a card, give it a name that the host uses, or move it on, at
@@ -115,9 +174,17 @@ const (
 )
 
 // fetch moves the card home if it is away, and returns it; nil if it no longer
-// exists.
+// exists. One that has been home is only looked for there: if it is away again,
+// gopipework did not lend it.
 func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
 	name := loan.Card.Name
+	if loan.owed() {
+		links, err := m.sides[host].Links()
+		if err != nil {
+			return nil, explain("list", "links", err)
+		}
+		return loan.home(m.sides[host], links), nil
+	}
 	var last error
 	for deadline := time.Now().Add(fetchTimeout); ; time.Sleep(fetchPause) {
 		l, err := m.look(from, loan)
@@ -226,20 +293,6 @@ func named(links []*rtnl.Link, name string) *rtnl.Link {
 	return nil
 }
 
-// notGivenBack reports settings that could not be restored on a returned card.
-func notGivenBack(name string, left []error) error {
-	if err := errors.Join(left...); err == nil {
-		return nil
-	}
-	e := fault.New(fault.Residue, "put in order", name, "it is home, but %w", errors.Join(left...))
-	for _, err := range left {
-		if err != nil {
-			e.Residue = append(e.Residue, err.Error())
-		}
-	}
-	return e
-}
-
 // genuine reports whether the peer of a link, or what it is on, is still what the
 // card has. A guest can delete a lent veth and make one of its own with the same
 // numbers, whose other end would then be in the guest; what is outside the guest
@@ -262,25 +315,4 @@ func genuine(host kernel, from away, l *rtnl.Link, hostNS *os.File, loan Loan) (
 		return false, unlessNotFound(err)
 	}
 	return peer.Kind == l.Kind && peer.Peer == l.Index, nil
-}
-
-// rejoin makes a card a port again of what it was one of. A bond takes only
-// cards that are down.
-func (m *machine) rejoin(index int, loan Loan) error {
-	if loan.Master == "" {
-		return nil
-	}
-	k := m.sides[host]
-	l, err := k.LinkByName(loan.Master)
-	if err != nil {
-		return unlessNotFound(err) // it has gone meanwhile
-	}
-	if l.Kind == "bridge" {
-		return k.SetLink(index, rtnl.Change{Master: l.Index})
-	}
-	err = errors.Join(k.SetLink(index, rtnl.Change{Down: true}), k.SetLink(index, rtnl.Change{Master: l.Index}))
-	if loan.Card.Up {
-		err = errors.Join(err, k.SetLink(index, rtnl.Change{Up: true}))
-	}
-	return err
 }

@@ -28,7 +28,14 @@ func (s lend) do(_ context.Context, m *machine) error {
 	if err != nil {
 		return err
 	}
-	if err := loan.save(); err != nil {
+	owed, err := m.takeOver(&loan, i)
+	if err == nil {
+		err = loan.save()
+	}
+	if err == nil && owed != nil && owed.file() != loan.file() {
+		err = owed.forget()
+	}
+	if err != nil {
 		return err
 	}
 	if err = s.move(m, i); err == nil {
@@ -58,12 +65,6 @@ func (m *machine) newLoan(index int, s lend) (Loan, error) {
 		loan.Hardware.Radio = s.radio
 		loan.Card, err = m.sides[host].Keep(index)
 	}
-	if err == nil && l.Master != 0 && l.Slave != "openvswitch" { // which takes its ports back by itself
-		var master *rtnl.Link
-		if master, err = m.sides[host].LinkByIndex(l.Master); err == nil {
-			loan.Master = master.Name
-		}
-	}
 	if err == nil {
 		loan.HostNS, err = m.sides[host].Cookie()
 	}
@@ -74,6 +75,32 @@ func (m *machine) newLoan(index int, s lend) (Loan, error) {
 		return loan, fault.New(fault.Unsupported, "lend", s.name, "on a kernel before 5.14 a lent card could not be found again")
 	}
 	return loan, explain("look at", s.name, err)
+}
+
+// takeOver counts in what the card had not got back from the loan before, and
+// returns that loan; nil: it had got back everything.
+func (m *machine) takeOver(loan *Loan, index int) (*Loan, error) {
+	all, _, err := loans(m.sides[host])
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	links, err := m.sides[host].Links()
+	if err != nil {
+		return nil, explain("list", "links", err)
+	}
+	var owed *Loan
+	for _, l := range all {
+		home := l.home(m.sides[host], links)
+		switch {
+		case l.owed() && home != nil && home.Index == index:
+			owed = &l
+			loan.Card = loan.Card.With(l.Missing)
+		case l.owed() && l.file() == loan.file():
+			return nil, fault.New(fault.Conflict, "lend", loan.Card.Name, "another card of that name came home without all that it had").
+				WithHint("gopipework gc says what; when that card is as it should be, remove %s/%s", runDir, l.file())
+		}
+	}
+	return owed, nil
 }
 
 // move does not give the card our group: whatever has that may be deleted by

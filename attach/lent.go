@@ -108,6 +108,7 @@ func lentTo(guest kernel, all []Lent) (here []Lent, err error) {
 	}
 	for _, l := range all {
 		switch {
+		case l.owed(): // it has been home, and if it is away again, nobody lent it
 		case l.GuestNS == cookie:
 			l.Link = l.away(guest, links)
 		case l.Home == nil && cookie != l.HostNS:
@@ -166,7 +167,7 @@ func (l Lent) home(from place) Step {
 
 // checkHome refuses to bring home a card whose name somebody has taken.
 func (l Lent) checkHome() error {
-	if l.Taken == nil {
+	if l.Taken == nil || l.owed() {
 		return nil
 	}
 	return nameTaken(l.Card.Name, l.Taken)
@@ -201,6 +202,8 @@ func (o *gcObserver) stray(m *machine, l Lent, ns *namespace, f *GCFacts) {
 				return err
 			case t.gone:
 				f.Strays = append(f.Strays, Stray{Lent: l, gone: true})
+				return nil
+			case l.owed(): // somebody has moved it away since it was home
 				return nil
 			case t.at == nil:
 				f.Warnings = append(f.Warnings, l.lost(t).Error())

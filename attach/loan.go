@@ -19,16 +19,22 @@ import (
 // home no kernel object can hold, so it is in a file; and since the guest can
 // rename the card and write its alias, so is where it came from.
 type Loan struct {
-	HostNS   uint64    `json:"host"`             // cookie of the namespace it is of
-	GuestNS  uint64    `json:"guest"`            // cookie of the guest's
-	To       GuestInfo `json:"to"`               // the guest
-	IfName   string    `json:"ifname"`           // its name there
-	Index    int       `json:"index"`            // its index there; 0: not known yet
-	Complete bool      `json:"complete"`         // the attach came to its end: a guest's alias would not tell
-	Hardware hardware  `json:"hardware"`         // which card it is, wherever it is
-	Card     rtnl.Kept `json:"card"`             // what it was like
-	Master   string    `json:"master,omitempty"` // what it was a port of
+	HostNS   uint64    `json:"host"`     // cookie of the namespace it is of
+	GuestNS  uint64    `json:"guest"`    // cookie of the guest's
+	To       GuestInfo `json:"to"`       // the guest
+	IfName   string    `json:"ifname"`   // its name there
+	Index    int       `json:"index"`    // its index there; 0: not known yet
+	Complete bool      `json:"complete"` // the attach came to its end: a guest's alias would not tell
+	Hardware hardware  `json:"hardware"` // which card it is, wherever it is
+	Card     rtnl.Kept `json:"card"`     // what it was like
+
+	// Missing are the parts of a card that is home that could not be given back yet.
+	// All else of the loan is over: the card is in use, and may have been changed.
+	Missing []rtnl.Part `json:"missing,omitempty"`
 }
+
+// owed reports whether the card came home without all that it had.
+func (l Loan) owed() bool { return len(l.Missing) > 0 }
 
 // hardware tells a card from others, whatever somebody has configured.
 type hardware struct {
@@ -81,6 +87,13 @@ func (l Loan) away(k reader, links []*rtnl.Link) *rtnl.Link {
 		return l.find(k, links, l.Card.Index)
 	}
 	return l.find(k, links, l.Index)
+}
+
+// means reports whether HOSTIF is the card. home is the card on the host; nil: it is
+// not there. Somebody may have renamed a card that has been home, or moved it away,
+// and given its name to another.
+func (l Loan) means(name string, home *rtnl.Link) bool {
+	return home != nil && home.Name == name || l.Card.Name == name && !l.owed()
 }
 
 // home returns the card among the links of the host; nil: it is not there.

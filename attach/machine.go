@@ -66,7 +66,8 @@ type writer interface {
 	SetTxChecksum(index int, on bool) error
 	MoveLink(index int, to rtnl.Move) error
 	MoveWiphy(phy int, ns *os.File) error
-	Restore(index int, k rtnl.Kept) (left []error, err error)
+	Restore(index int, k rtnl.Kept) (missing []rtnl.Part, err error)
+	RestoreParts(index int, k rtnl.Kept, parts []rtnl.Part) []rtnl.Part
 	AddAltName(index int, name string) error
 	DelAltName(index int, name string) error
 	DelLink(index int) error
@@ -100,13 +101,14 @@ const (
 type machine struct {
 	sides    [3]kernel // nil: no such side
 	hostNS   *os.File
-	guests   [3]Guest     // by their side; none on the host's
-	index    map[end]int  // of the links that steps have made or found
-	lease    *lease.Lease // that a step has got
-	isUp     map[end]bool // links of guests that steps have set up
-	card     string       // that the guest is plugged into; "": a switch, or another guest
-	doing    Step         // what is carried out now
-	warnings []string     // of what a step has met
+	guests   [3]Guest       // by their side; none on the host's
+	index    map[end]int    // of the links that steps have made or found
+	lease    *lease.Lease   // that a step has got
+	isUp     map[end]bool   // links of guests that steps have set up
+	card     string         // that the guest is plugged into; "": a switch, or another guest
+	doing    Step           // what is carried out now
+	warnings []string       // of what a step has met
+	missing  []*fault.Error // what cards that are home have not got back
 	hostLock *lock
 	locks    []*lock // of the guests
 

@@ -50,6 +50,9 @@ func (physPlug) settle(b *builder) error {
 		return b.checkCard()
 	}
 	b.HostIF.Name = loan.Card.Name
+	if loan.owed() && b.f.Card.Home != nil {
+		b.HostIF.Name = b.f.Card.Home.Name
+	}
 	if b.f.Card.Where != "" {
 		return b.refuse(fault.Conflict, "it is lent to %s, and %s", loan.To.Name, b.f.Card.Where)
 	}
@@ -219,7 +222,7 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 		}
 		i := slices.IndexFunc(all, func(l Loan) bool {
 			home := l.home(o.host, links)
-			return l.Card.Name == name || home != nil && home.Name == name || f.Base == nil && l.answers(name)
+			return l.means(name, home) || f.Base == nil && l.answers(name) && (home != nil || !l.owed())
 		})
 		if i < 0 {
 			return nil
@@ -248,7 +251,7 @@ func (o *observer) whereIs(m *machine, hosts []*rtnl.Link, f *Facts) error {
 		return err
 	}
 	f.Card.Home = loan.home(o.host, hosts)
-	if cookie == loan.GuestNS && f.Inner != nil {
+	if cookie == loan.GuestNS && f.Inner != nil && !loan.owed() {
 		l := loan.away(o.guest, f.Links)
 		f.Card.Here = l != nil && l.Index == f.Inner.Index
 	}

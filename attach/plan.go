@@ -84,6 +84,9 @@ func (p Plan) apply(ctx context.Context, m *machine, tell func(string)) error {
 	if err := m.check(ctx); err != nil {
 		return m.takeBack(p.Steps, err)
 	}
+	for _, one := range m.missing { // and is lent anew: it is counted in then
+		m.warn(one.Error())
+	}
 	return nil
 }
 
@@ -191,5 +194,24 @@ func (p Plan) remove(ctx context.Context, m *machine, tell func(string)) error {
 		e := &fault.Error{Code: fault.Residue, Op: op, Object: object, Err: err, Residue: remains(p.Steps[i:])}
 		return e.WithHint("not yet done: %s", strings.Join(e.Residue, "; "))
 	}
-	return nil
+	return m.incomplete()
+}
+
+// incomplete returns the error for cards that are home and have not got back
+// everything; nil: there are none. No plan ends at one.
+func (m *machine) incomplete() error {
+	switch len(m.missing) {
+	case 0:
+		return nil
+	case 1:
+		return m.missing[0]
+	}
+	e := &fault.Error{Code: fault.Residue, Op: "put in order", Object: "lent cards"}
+	var hints []string
+	for _, one := range m.missing {
+		e.Err = errors.Join(e.Err, one)
+		e.Residue = append(e.Residue, one.Residue...)
+		hints = append(hints, one.Hint)
+	}
+	return e.WithHint("%s", strings.Join(hints, "; "))
 }

@@ -21,11 +21,11 @@ type attrs []attr
 func readAttrs(b []byte) (as attrs, err error) {
 	for len(b) > 0 {
 		if len(b) < unix.SizeofRtAttr {
-			return nil, fmt.Errorf("attribute of %d bytes: %w", len(b), unix.EINVAL)
+			return nil, fmt.Errorf("attribute of %d bytes: %w", len(b), errDamaged)
 		}
 		n := int(nl.NativeEndian().Uint16(b))
 		if n < unix.SizeofRtAttr || n > len(b) {
-			return nil, fmt.Errorf("attribute of %d bytes in %d: %w", n, len(b), unix.EINVAL)
+			return nil, fmt.Errorf("attribute of %d bytes in %d: %w", n, len(b), errDamaged)
 		}
 		as = append(as, attr{typ: nl.NativeEndian().Uint16(b[2:]), value: slices.Clone(b[unix.SizeofRtAttr:n])})
 		b = b[min(aligned(n), len(b)):]

@@ -32,8 +32,9 @@ type Kept struct {
 	MTU      int       `json:"mtu"`
 	TxQueue  int       `json:"txqueuelen"`
 	Up       bool      `json:"up"`
-	Flags    uint32    `json:"flags"`       // those of keptFlags that were on
-	AddrGen  uint8     `json:"addrgenmode"` // nl.IN6_ADDR_GEN_MODE_*
+	Flags    uint32    `json:"flags"`            // those of keptFlags that were on
+	AddrGen  uint8     `json:"addrgenmode"`      // nl.IN6_ADDR_GEN_MODE_*
+	Master   string    `json:"master,omitempty"` // what it was a port of, but for Open vSwitch, which takes its ports back by itself
 	// Sysctls are those of net/ipv4/conf/NAME and net/ipv6/conf/NAME, as
 	// "ipv6/accept_ra", that are not what a new link gets.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
@@ -62,6 +63,11 @@ func (c *Conn) Keep(index int) (Kept, error) {
 	k := Kept{Taken: time.Now().Round(time.Second), Index: index, Name: l.Name, AltNames: l.AltNames, Alias: l.Alias,
 		Group: l.Group, MAC: l.MAC.String(), MTU: l.MTU, TxQueue: l.TxQueue, Up: l.Up,
 		Flags: l.Flags & keptFlags, AddrGen: l.AddrGen}
+	if l.Master != 0 && l.Slave != "openvswitch" {
+		if k.Master, err = c.linkName(l.Master); err != nil {
+			return Kept{}, err
+		}
+	}
 	if k.Sysctls, err = c.keepSysctls(l.Name); err != nil {
 		return Kept{}, err
 	}
@@ -78,12 +84,12 @@ func (c *Conn) Keep(index int) (Kept, error) {
 // out. A route next to one of another link with the same destination and metric
 // comes behind it.
 //
-// An error says that the link itself could not be made what it was. Of what is
-// on it, left tells what could not be given back, each with its command: a card
-// with its address but without one of its routes is better than one without
-// both. It can wait for duplicate address detection, which a route that has a
-// source address needs, for dadTimeout.
-func (c *Conn) Restore(index int, k Kept) (left []error, err error) {
+// Of what is on the link, missing tells what could not be given back, each part with
+// its command: a card with its address but without one of its routes is better
+// than one without both. An error says that the link itself could not be made what
+// it was, or that it is not known what is missing. It can wait for duplicate address
+// detection, which a route that has a source address needs, for dadTimeout.
+func (c *Conn) Restore(index int, k Kept) (missing []Part, err error) {
 	// First: the link may have been given its own name as an alternative one.
 	if err := c.dropAltNames(index, k); err != nil {
 		return nil, err
@@ -91,21 +97,18 @@ func (c *Conn) Restore(index int, k Kept) (left []error, err error) {
 	if err := c.restoreLink(index, k); err != nil {
 		return nil, err
 	}
-	age := max(time.Since(k.Taken), 0)
-	left = append(c.restoreAltNames(index, k), c.restoreSysctls(k)...)
+	r := c.restorer(index, k)
+	names, err := c.altNameParts(index, k)
+	sysctls, serr := c.sysctlParts(k)
+	missing = r.restore(slices.Concat(names, sysctls, k.masterPart()))
 	if k.Up {
 		if err := c.SetLink(index, Change{Up: true}); err != nil {
 			return nil, failed(setCommand(k.Name, "up"), err) // down it can have none of the rest
 		}
 	}
-	for _, p := range k.Addrs {
-		left = append(left, p.fault(c.restoreAddr(index, p, age)))
-	}
-	left = append(left, c.restoreRoutes(index, k, age)...)
-	return slices.DeleteFunc(left, func(err error) bool { return err == nil }), nil
+	missing = append(missing, r.restore(slices.Concat(k.addrParts(), k.routeParts()))...)
+	return missing, errors.Join(err, serr)
 }
-
-func (p KeptPart) fault(err error) error { return failed(p.Command, err) }
 
 // failed is the error of what a person would type the command for: an errno alone
 // does not say what of a link could not be restored.
@@ -196,16 +199,16 @@ func (c *Conn) dropAltNames(index int, k Kept) error {
 	return err
 }
 
-func (c *Conn) restoreAltNames(index int, k Kept) (errs []error) {
+func (c *Conn) altNameParts(index int, k Kept) (parts []Part, err error) {
 	now, err := c.LinkByIndex(index)
 	if err != nil {
-		return []error{failed(lookAt(k.Name), err)}
+		return nil, failed(lookAt(k.Name), err)
 	}
 	_, add := k.altNames(now)
 	for _, name := range add {
-		errs = append(errs, failed(altNameCommand("add", k.Name, name), c.AddAltName(index, name)))
+		parts = append(parts, Part{Kind: partAltName, Value: name, KeptPart: KeptPart{Command: altNameCommand("add", k.Name, name)}})
 	}
-	return errs
+	return parts, nil
 }
 
 // altNames returns the names to take away and to add: none, or all of them,
@@ -239,6 +242,9 @@ func (k Kept) Commands(now *Link) []string {
 		lines = append(lines, altNameCommand("add", k.Name, name))
 	}
 	lines = append(lines, k.sysctlCommands()...)
+	for _, p := range k.masterPart() {
+		lines = append(lines, p.Command)
+	}
 	if k.Up {
 		lines = append(lines, setCommand(k.Name, "up"))
 	}

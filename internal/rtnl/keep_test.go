@@ -256,6 +256,9 @@ func TestRestoreDamaged(t *testing.T) {
 
 // restore is Restore with all that went wrong in one error.
 func restore(s space, index int, k Kept) error {
-	left, err := s.Restore(index, k)
-	return errors.Join(append(left, err)...)
+	missing, err := s.Restore(index, k)
+	for _, p := range missing {
+		err = errors.Join(err, p.Err)
+	}
+	return err
 }

@@ -1,7 +1,6 @@
 package rtnl
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -33,11 +32,7 @@ const (
 func (c *Conn) keepAddrs(l *Link) ([]KeptPart, error) {
 	var v4, v6 []KeptPart
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		msgs, err := c.dump(func() *nl.NetlinkRequest {
-			req := c.request(unix.RTM_GETADDR, unix.NLM_F_DUMP)
-			req.AddData(nl.NewIfAddrmsg(int(family)))
-			return req
-		}, unix.RTM_NEWADDR)
+		msgs, err := c.addrMessages(family)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +41,7 @@ func (c *Conn) keepAddrs(l *Link) ([]KeptPart, error) {
 			if err != nil {
 				return nil, err
 			}
-			if a.index() != l.Index || a.header[0] != family || a.kernels() {
+			if a.index() != l.Index || a.kernels() {
 				continue
 			}
 			p := KeptPart{Command: a.command(l.Name), Message: a.message()}
@@ -61,8 +56,19 @@ func (c *Conn) keepAddrs(l *Link) ([]KeptPart, error) {
 	return append(v4, v6...), nil
 }
 
-// restoreAddr adds the address, unless it is there or its time is up.
-func (c *Conn) restoreAddr(index int, p KeptPart, age time.Duration) error {
+// addrMessages returns the addresses of one family, of all links.
+func (c *Conn) addrMessages(family uint8) ([][]byte, error) {
+	msgs, err := c.dump(func() *nl.NetlinkRequest {
+		req := c.request(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+		req.AddData(nl.NewIfAddrmsg(int(family)))
+		return req
+	}, unix.RTM_NEWADDR)
+	// A kernel without IPv6 answers with all that it has.
+	return slices.DeleteFunc(msgs, func(m []byte) bool { return len(m) == 0 || m[0] != family }), err
+}
+
+// addAddr adds the address, unless its time is up.
+func (c *Conn) addAddr(index int, p KeptPart, age time.Duration) error {
 	a, err := readAddr(p.Message)
 	if err != nil {
 		return err
@@ -73,10 +79,7 @@ func (c *Conn) restoreAddr(index int, p KeptPart, age time.Duration) error {
 	nl.NativeEndian().PutUint32(a.header[ifaddrmsgIndex:], uint32(index))
 	req := c.request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	req.AddRawData(a.message())
-	if err := c.write(req); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	return nil
+	return c.write(req)
 }
 
 // keptAddr is an RTM_NEWADDR message, taken apart: struct ifaddrmsg, and of its
@@ -89,7 +92,7 @@ type keptAddr struct {
 
 func readAddr(m []byte) (a keptAddr, err error) {
 	if len(m) < unix.SizeofIfAddrmsg {
-		return a, fmt.Errorf("address message of %d bytes: %w", len(m), unix.EINVAL)
+		return a, fmt.Errorf("address message of %d bytes: %w", len(m), errDamaged)
 	}
 	a.header = slices.Clone(m[:unix.SizeofIfAddrmsg])
 	all, err := readAttrs(m[unix.SizeofIfAddrmsg:])
@@ -116,6 +119,21 @@ func readAddr(m []byte) (a keptAddr, err error) {
 func (a keptAddr) message() []byte { return a.attrs.append(slices.Clone(a.header)) }
 
 func (a keptAddr) index() int { return int(u32(a.header[ifaddrmsgIndex:])) }
+
+// local is the address itself, which for a peer's is not the one that is shown first.
+func (a keptAddr) local() string {
+	local, ok := a.attrs.get(unix.IFA_LOCAL)
+	if !ok {
+		local, _ = a.attrs.get(unix.IFA_ADDRESS)
+	}
+	return ipText(local)
+}
+
+// text tells it from the link's others.
+func (a keptAddr) text() string {
+	address, _ := a.attrs.get(unix.IFA_ADDRESS)
+	return fmt.Sprintf("%s peer %s/%d", a.local(), ipText(address), a.header[ifaddrmsgPrefLen])
+}
 
 // kernels reports whether the kernel made the address by itself. Since Linux
 // 5.18 it says so; before, a link-local one and a router's count as set, which

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -45,11 +46,7 @@ func (c *Conn) keepRoutes(l *Link) (parts []KeptPart, err error) {
 		}
 	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		msgs, err := c.dump(func() *nl.NetlinkRequest {
-			req := c.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
-			req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
-			return req
-		}, unix.RTM_NEWROUTE)
+		msgs, err := c.routeMessages(family)
 		if err != nil {
 			return nil, err
 		}
@@ -90,35 +87,8 @@ func (c *Conn) linkName(index int) (string, error) {
 	return l.Name, nil
 }
 
-// restoreRoutes adds the routes. A gateway can also be found by a route of the
-// other family, so it goes round until nothing more gets in, and once more when
-// the addresses are no longer tentative.
-func (c *Conn) restoreRoutes(index int, k Kept, age time.Duration) []error {
-	todo, errs := c.addRoutes(index, k.Index, k.Routes, age)
-	if len(todo) > 0 && c.awaitAddrs(index) == nil {
-		_, errs = c.addRoutes(index, k.Index, todo, age)
-	}
-	return errs
-}
-
-// addRoutes returns the routes that do not get in, and why.
-func (c *Conn) addRoutes(index, was int, todo []KeptPart, age time.Duration) (left []KeptPart, errs []error) {
-	for {
-		left, errs = nil, nil
-		for _, p := range todo {
-			if err := c.addRoute(index, was, p, age); err != nil {
-				left, errs = append(left, p), append(errs, p.fault(err))
-			}
-		}
-		if len(left) == 0 || len(left) == len(todo) {
-			return left, errs
-		}
-		todo = left
-	}
-}
-
-// addRoute adds the route behind those of the same destination and metric,
-// unless it is there or its time is up.
+// addRoute adds the route behind those of the same destination and metric, unless
+// its time is up.
 func (c *Conn) addRoute(index, was int, p KeptPart, age time.Duration) error {
 	r, err := readRoute(p.Message)
 	if err != nil {
@@ -132,8 +102,88 @@ func (c *Conn) addRoute(index, was int, p KeptPart, age time.Duration) error {
 	}
 	req := c.request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
 	req.AddRawData(r.message())
-	if err := c.write(req); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
+	return c.write(req)
+}
+
+// routeMessages returns the routes of one family, of all tables.
+func (c *Conn) routeMessages(family uint8) ([][]byte, error) {
+	msgs, err := c.dump(func() *nl.NetlinkRequest {
+		req := c.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+		req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
+		return req
+	}, unix.RTM_NEWROUTE)
+	// A kernel without IPv6 answers with all that it has.
+	return slices.DeleteFunc(msgs, func(m []byte) bool { return len(m) == 0 || m[0] != family }), err
+}
+
+// lookRoute also tells what other routes have the same destination and metric, but
+// for those that are the link's own.
+func (r *restorer) lookRoute(p Part) (there bool, found string, err error) {
+	want, err := r.read(p.KeptPart)
+	if err != nil {
+		return false, "", err
+	}
+	family := want.header[0]
+	if _, ok := r.routes[family]; !ok {
+		msgs, err := r.routeMessages(family)
+		if err != nil {
+			return false, "", err
+		}
+		if r.routes == nil {
+			r.routes = map[uint8][][]byte{}
+		}
+		r.routes[family] = msgs
+	}
+	own := map[string]bool{}
+	for _, k := range r.kept.Routes {
+		if o, err := r.read(k); err == nil && o.place() == want.place() {
+			for _, h := range o.hops() {
+				own[h.text()] = true
+			}
+		}
+	}
+	var others []string
+	has := map[string]bool{}
+	for _, m := range r.routes[family] {
+		now, err := readRoute(m)
+		if err != nil {
+			return false, "", err
+		}
+		if now.place() != want.place() || now.cloned {
+			continue
+		}
+		for _, h := range now.hops() {
+			has[h.text()] = true
+			if !own[h.text()] {
+				others = append(others, h.text())
+			}
+		}
+	}
+	slices.Sort(others)
+	missing := slices.ContainsFunc(want.hops(), func(h hop) bool { return !has[h.text()] })
+	return !missing, strings.Join(others, ", "), nil
+}
+
+// read returns a kept route as it is to be now.
+func (r *restorer) read(p KeptPart) (keptRoute, error) {
+	k, err := readRoute(p.Message)
+	if err == nil {
+		err = k.reindex(r.kept.Index, r.index)
+	}
+	return k, err
+}
+
+// neverRoute returns an error if a link that the route leaves by has gone: the
+// kernel would have deleted the route with it.
+func (r *restorer) neverRoute(p Part) error {
+	k, err := r.read(p.KeptPart)
+	if err != nil {
+		return nil
+	}
+	for _, h := range k.hops() {
+		if _, err := r.LinkByIndex(h.index()); errors.Is(err, ErrNotFound) {
+			return errors.New("one of the links that it leaves by has gone meanwhile")
+		}
 	}
 	return nil
 }
@@ -173,7 +223,7 @@ type keptRoute struct {
 
 func readRoute(m []byte) (r keptRoute, err error) {
 	if len(m) < unix.SizeofRtMsg {
-		return r, fmt.Errorf("route message of %d bytes: %w", len(m), unix.EINVAL)
+		return r, fmt.Errorf("route message of %d bytes: %w", len(m), errDamaged)
 	}
 	r.header = slices.Clone(m[:unix.SizeofRtMsg])
 	flags := u32(r.header[rtmFlags:])
@@ -257,6 +307,35 @@ func (r *keptRoute) by(index int) bool {
 	return true
 }
 
+// place is what a route shares with those that it has an order among.
+func (r keptRoute) place() string {
+	table := uint32(r.header[rtmTable])
+	if t, ok := r.attrs.get(unix.RTA_TABLE); ok && len(t) >= 4 {
+		table = u32(t)
+	}
+	dst, _ := r.attrs.get(unix.RTA_DST)
+	src, _ := r.attrs.get(unix.RTA_SRC)
+	metric, _ := r.attrs.get(unix.RTA_PRIORITY)
+	return fmt.Sprint(r.header[0], table, dst, r.header[rtmDstLen], src, r.header[rtmSrcLen], r.header[rtmTOS], metric)
+}
+
+// hops are the next hops, be it one or several.
+func (r keptRoute) hops() (all []hop) {
+	if oif, ok := r.attrs.get(unix.RTA_OIF); ok && len(oif) >= 4 {
+		h := hop{header: make([]byte, unix.SizeofRtNexthop), attrs: r.attrs}
+		copy(h.header[rtnhIndex:], oif[:4])
+		all = append(all, h)
+	}
+	b, _ := r.attrs.get(unix.RTA_MULTIPATH)
+	several, _ := readHops(b)
+	return append(all, several...)
+}
+
+// text says where a next hop leads.
+func (h hop) text() string {
+	return strings.Join(append(gatewayWords(h.attrs), fmt.Sprint("by ", h.index())), " ")
+}
+
 func (r *keptRoute) setHops(hops []hop) {
 	for i, a := range r.attrs {
 		if a.typ&^unix.NLA_F_NESTED == unix.RTA_MULTIPATH {
@@ -307,11 +386,11 @@ func (h hop) index() int { return int(int32(u32(h.header[rtnhIndex:]))) }
 func readHops(b []byte) (hops []hop, err error) {
 	for len(b) > 0 {
 		if len(b) < unix.SizeofRtNexthop {
-			return nil, fmt.Errorf("next hop of %d bytes: %w", len(b), unix.EINVAL)
+			return nil, fmt.Errorf("next hop of %d bytes: %w", len(b), errDamaged)
 		}
 		n := int(nl.NativeEndian().Uint16(b))
 		if n < unix.SizeofRtNexthop || n > len(b) {
-			return nil, fmt.Errorf("next hop of %d bytes in %d: %w", n, len(b), unix.EINVAL)
+			return nil, fmt.Errorf("next hop of %d bytes in %d: %w", n, len(b), errDamaged)
 		}
 		h := hop{header: slices.Clone(b[:unix.SizeofRtNexthop])}
 		h.header[rtnhFlags] &= routeFlagsKept

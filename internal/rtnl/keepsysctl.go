@@ -75,16 +75,17 @@ func sysctlPath(name, key string) (string, error) {
 	return family + "/conf/" + name + "/" + leaf, nil
 }
 
-// restoreSysctls sets those that were kept, and the others to what a new link
-// gets: the kernel turns accept_dad off for one that comes home with "arp off".
-func (c *Conn) restoreSysctls(k Kept) (errs []error) {
+// sysctlParts returns those that were kept and are not so, and the others that are
+// not what a new link gets: the kernel turns accept_dad off for one that comes home
+// with "arp off".
+func (c *Conn) sysctlParts(k Kept) (parts []Part, err error) {
 	now, err := c.sysctls(k.Name)
 	if err != nil {
-		return []error{failed("read the sysctls of "+k.Name, err)}
+		return nil, failed("read the sysctls of "+k.Name, err)
 	}
 	want, err := c.sysctls("default")
 	if err != nil {
-		return []error{failed("read the sysctls of a new link", err)}
+		return nil, failed("read the sysctls of a new link", err)
 	}
 	maps.Copy(want, k.Sysctls)
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -93,13 +94,13 @@ func (c *Conn) restoreSysctls(k Kept) (errs []error) {
 		if want[key] == now[key] || !has && !had {
 			continue // a link whose MTU is below 1280 has none of IPv6, nor has one of CAN
 		}
-		path, err := sysctlPath(k.Name, key)
-		if err == nil {
-			err = failed(sysctlCommand(path, want[key]), c.SetSysctl(path, want[key]))
+		p := Part{Kind: partSysctl, Key: key, Value: want[key]}
+		if path, err := sysctlPath(k.Name, key); err == nil {
+			p.Command = sysctlCommand(path, want[key])
 		}
-		errs = append(errs, err)
+		parts = append(parts, p)
 	}
-	return errs
+	return parts, nil
 }
 
 func sysctlCommand(path, value string) string {

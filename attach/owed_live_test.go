@@ -1,0 +1,146 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// owedStage is a host to which a card has come home without one route, whose source
+// address the host lost meanwhile.
+func owedStage(t *testing.T) cardStage {
+	t.Helper()
+	needRoot(t)
+	notesHere(t)
+	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: spec(t, "phys:nic0 -i lan0 web 0/0 --force-phys")}
+	in(t, st.hostNS, "sh", "-ec", quiet+`for n in 0 1; do ip link add nic$n type veth peer name wire$n; ip link set nic$n up; ip link set wire$n up; done
+ip address add 192.0.0.1/24 dev nic0; ip address add 192.0.1.1/24 dev nic1
+ip route add 10.76.0.0/16 dev nic0; ip route add 10.77.0.0/16 via 192.0.0.9 dev nic0 src 192.0.1.1 metric 5`)
+	carriers(t, st.hostNS, "nic0", "wire0", "nic1", "wire1")
+	st.attach(t, true)
+	in(t, st.hostNS, "ip", "address", "del", "192.0.1.1/24", "dev", "nic1")
+	_, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
+	checkOwed(t, "detach", err)
+	if !strings.Contains(hintOf(err), "gopipework gc") || !strings.Contains(hintOf(err), runDir) {
+		t.Errorf("the hint %q does not say how the loan ends", hintOf(err))
+	}
+	in(t, st.hostNS, "sh", "-ec", "ip address show dev nic0 | grep -q 192.0.0.1/24; ip route show | grep -q ^10.76.0.0/16")
+	if a := st.one(t); a.State != Half {
+		t.Errorf("list: %+v; want it half done", a)
+	}
+	return st
+}
+
+func hintOf(err error) string {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return f.Hint
+	}
+	return ""
+}
+
+// checkOwed checks that the route, and only that, is named as missing, with the
+// command that adds it.
+func checkOwed(t *testing.T, what string, err error) {
+	t.Helper()
+	var f *fault.Error
+	if !errors.As(err, &f) || f.Code != fault.Residue || len(f.Residue) != 1 ||
+		!strings.HasPrefix(f.Residue[0], "ip route append 10.77.0.0/16 via 192.0.0.9 dev nic0 src 192.0.1.1 metric 5") {
+		t.Errorf("%s: %v; want the route named as residue, with its command", what, err)
+	}
+}
+
+func (st cardStage) gc(t *testing.T) Result {
+	t.Helper()
+	r, err := GC(context.Background(), st.hostNS, Options{})
+	if err != nil {
+		t.Errorf("gc: %v", err)
+	}
+	return r
+}
+
+// TestLendMissing: the loan of a card that is home stays for what is missing, until
+// that is there, or there is something else in its place, or the card has gone. What
+// somebody has changed since is left alone.
+func TestLendMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile string // done on the host; then gc has nothing left to do
+		then      string // what holds afterwards
+		warns     string // of gc; "": none
+	}{
+		"it can come back":       {"ip address add 192.0.1.1/24 dev nic1", "ip route show 10.77.0.0/16 metric 5 | grep -q 'via 192.0.0.9 dev nic0 src 192.0.1.1'", ""},
+		"brought back by hand":   {"ip address add 192.0.1.1/24 dev nic1; ip route append 10.77.0.0/16 via 192.0.0.9 dev nic0 src 192.0.1.1 metric 5", "[ $(ip route show 10.77.0.0/16 | wc -l) = 1 ]", ""},
+		"another in its place":   {"ip address add 192.0.1.1/24 dev nic1; ip route add 10.77.0.0/16 via 192.0.1.9 metric 5", "! ip route show 10.77.0.0/16 | grep nic0", "somebody has changed it"},
+		"changed in other ways":  {"ip address add 192.0.1.1/24 dev nic1; ip link set nic0 mtu 1300 alias mine; ip route del 10.76.0.0/16; ip address add 192.0.7.1/24 dev nic0", "ip -d link show nic0 | grep -q 'mtu 1300'; ip link show nic0 | grep -q mine; ! ip route show | grep ^10.76; ip address show nic0 | grep -q 192.0.7.1; ip route show | grep -q ^10.77", ""},
+		"renamed":                {"ip link set nic0 down; ip link set nic0 name lab0 up; ip link add nic0 type bridge; ip address add 192.0.1.1/24 dev nic1", "ip link show nic0 type bridge | grep -q nic0; ip route show | grep -q '^10.77.*dev lab0'", ""},
+		"deleted":                {"ip link del nic0; ip link add nic0 type bridge", "ip link show nic0 | grep -q nic0", ""},
+		"its other link is gone": {"ip link del nic1", "", "-"},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			st := owedStage(t)
+			_, err := GC(context.Background(), st.hostNS, Options{})
+			checkOwed(t, "gc", err)
+			in(t, st.hostNS, "sh", "-ec", c.meanwhile)
+			if c.warns == "-" { // the source address is all that is missing
+				_, err := GC(context.Background(), st.hostNS, Options{})
+				checkOwed(t, "gc", err)
+				return
+			}
+			r := st.gc(t)
+			if said := strings.Join(r.Warnings, "\n"); (c.warns == "") != (said == "") || !strings.Contains(said, c.warns) {
+				t.Errorf("gc warns: %q; want %q", said, c.warns)
+			}
+			in(t, st.hostNS, "sh", "-ec", c.then)
+			noNotes(t)
+			if r := st.gc(t); r.Changed {
+				t.Errorf("gc again: %q", r.Steps)
+			}
+		})
+	}
+}
+
+// TestLendMissingAgain: a card that has not got back everything is lent again, and
+// the next time that it comes home it gets all of it; detach tries again too.
+func TestLendMissingAgain(t *testing.T) {
+	st := owedStage(t)
+	_, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
+	checkOwed(t, "detach again", err)
+	r, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+	if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "10.77.0.0/16") {
+		t.Fatalf("attach: %q, %v; want a warning that names the route", r.Warnings, err)
+	}
+	if a := st.one(t); a.State != Complete {
+		t.Errorf("list: %+v", a)
+	}
+	in(t, st.hostNS, "ip", "address", "add", "192.0.1.1/24", "dev", "nic1")
+	st.detach(t)
+	in(t, st.hostNS, "sh", "-ec", "ip route show | grep -q '^10.77.*src 192.0.1.1 metric 5'; ip address show dev nic0 | grep -q 192.0.0.1/24; ip route show | grep -q ^10.76.0.0/16")
+	noNotes(t)
+}
+
+// TestLendMissingKeepsNobody: a card that has not got back everything does not keep
+// gc from what else there is to do, nor another card of its old name from being lent.
+func TestLendMissingKeepsNobody(t *testing.T) {
+	st := owedStage(t)
+	in(t, st.hostNS, "sh", "-ec", "ip link set nic0 down; ip link set nic0 name lab0 up; ip link set nic1 down; ip link set nic1 name nic0 up")
+	if _, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict || !strings.Contains(hintOf(err), runDir) {
+		t.Errorf("attach of another nic0: %v; want a conflict, and how to end it", err)
+	}
+	torn := runDir + "/.17"
+	if err := os.WriteFile(torn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := GC(context.Background(), st.hostNS, Options{})
+	checkOwed(t, "gc", err)
+	if _, err := os.Stat(torn); err == nil {
+		t.Error("gc has not gone on")
+	}
+	in(t, st.hostNS, "sh", "-ec", "rm "+runDir+"/*.loan.json")
+	st.attach(t, true)
+	st.detach(t)
+	noNotes(t)
+}
