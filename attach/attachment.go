@@ -81,7 +81,7 @@ type Attachment struct {
 	Shaping   *Shaping  `json:"shaping,omitempty"` // nil: none
 
 	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
-	Cut   []string    `json:"cut,omitempty"`   // what of the host's firewall drops its packets now, a sentence each
+	Cut   []string    `json:"cut,omitempty"`   // what drops its packets now, on the host or in the guest, a sentence each
 }
 
 // LeaseState is how the lease of an interface stands.

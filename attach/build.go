@@ -70,6 +70,7 @@ func Build(s Spec, f Facts) (Plan, error) {
 		b.ownReplies(false)
 		b.ownReplies(true)
 		b.verify()
+		b.warnings()
 		return b.done(), nil
 	}
 	if err := b.checkFree(); err != nil {

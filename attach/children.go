@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -242,6 +243,7 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 // insideLister collects what of ours is in guests alone: children, and cards
 // that are lent.
 type insideLister struct {
+	ctx    context.Context
 	host   kernel
 	hostNS *os.File
 	lent   []Lent
@@ -251,12 +253,12 @@ type insideLister struct {
 }
 
 // listInside describes it for every namespace but the host's, or for one.
-func listInside(k kernel, hostNS *os.File, g *Guest) ([]Attachment, error) {
+func listInside(ctx context.Context, k kernel, hostNS *os.File, g *Guest) ([]Attachment, error) {
 	lent, _, err := lentBy(k)
 	if err != nil {
 		return nil, err
 	}
-	o := &insideLister{host: k, hostNS: hostNS, lent: lent, found: map[string]bool{}, all: g == nil}
+	o := &insideLister{ctx: ctx, host: k, hostNS: hostNS, lent: lent, found: map[string]bool{}, all: g == nil}
 	if g != nil {
 		err = inside(g, o.guest)
 	} else if err = eachNamespace(hostNS, o.guest); err == nil {
@@ -283,14 +285,22 @@ func (o *insideLister) guest(ns *namespace, guest kernel) error {
 		return explain("list links in", "a guest", err)
 	}
 	for _, c := range children {
-		if err := o.add(describeChild(o.host, c, ns)); err != nil {
+		a, err := describeChild(o.host, c, ns)
+		if err == nil {
+			err = ns.cut(o.ctx, &a, c.Index, passage{})
+		}
+		if err := o.add(a, err); err != nil {
 			return err
 		}
 	}
 	here, err := lentTo(guest, o.lent)
 	for _, l := range here {
 		o.found[l.file()] = true
-		if err := o.add(l.describe(ns)); err != nil {
+		a, err := l.describe(ns)
+		if err == nil {
+			err = ns.cut(o.ctx, &a, l.Link.Index, passage{})
+		}
+		if err := o.add(a, err); err != nil {
 			return err
 		}
 	}

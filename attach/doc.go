@@ -33,6 +33,7 @@
 //	inside.go                                  what is planned there
 //	routes.go, sourcerouting.go, replies.go    routes, their ranks, and rules that replies leave by
 //	dhcp.go, dhcp6.go, slaac.go, hostclient.go  addresses that are not given on the line
+//	flow.go                                    what is in the way of packets, and not ours
 //	verify.go                                  trying whether packets flow
 //	probe.go                                   asking who has an IPv4 address before it is taken
 //	dns.go, resolv.go                          the guest's name servers
@@ -62,6 +63,7 @@
 //	mark            what shows that an object of the kernel is ours
 //	half made       has our group, and no mark yet: its attach did not finish
 //	residue         what could not be undone
+//	obstacle        what keeps packets from flowing though all that was asked for is there
 //	probe port      the link of our own that --verify sends packets to
 //
 // # What belongs to us

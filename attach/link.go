@@ -105,6 +105,9 @@ func Link(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, opt
 	if err := p.apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
+	for i, a := range p.Attachments {
+		m.warnObstacles(ctx, linkSides[i], a, p.routed)
+	}
 	return p.result(m.warnings...), nil
 }
 

@@ -43,7 +43,7 @@ func List(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) 
 	if err := markCut(ctx, k, list); err != nil {
 		return nil, err
 	}
-	inside, err := listInside(k, hostNS, g)
+	inside, err := listInside(ctx, k, hostNS, g)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func markCut(ctx context.Context, k kernel, list []Attachment) error {
 			if isOurs(links[q.Bridge]) {
 				port = ""
 			}
-			list[at[i]].Cut = fw.Cut(q.Bridge, port)
+			list[at[i]].Cut = append(list[at[i]].Cut, fw.Cut(q.Bridge, port)...)
 		}
 		return nil
 	})
@@ -188,6 +188,13 @@ func (d *describer) describe(l *rtnl.Link, ns *namespace) (Attachment, error) {
 	err := ns.read(&a, l.Peer)
 	if err == nil {
 		err = d.shapedIn(l, &a)
+	}
+	if err == nil {
+		p := passage{host: d.host, port: l}
+		if l.Slave == "bridge" {
+			p.on, err = d.host.LinkByIndex(l.Master)
+		}
+		err = cmp.Or(err, ns.cut(d.ctx, &a, l.Peer, p))
 	}
 	if errors.Is(err, rtnl.ErrNotFound) {
 		// The guest has deleted or moved its end. If deleted, ours is gone

@@ -52,6 +52,7 @@ type reader interface {
 	Qdiscs() ([]rtnl.Qdisc, error)
 	Redirect(from int) (int, error)
 	Ingress(index int) (bool, error)
+	Way(rtnl.Lookup) (rtnl.Way, error)
 }
 
 type writer interface {

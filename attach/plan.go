@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +30,8 @@ type Plan struct {
 	Steps       []Step
 	Warnings    []string
 	Wait        time.Duration // how long the bridge will keep us waiting
+
+	routed []netip.Prefix // subnets that a route of the guest's goes before, as Warnings say
 }
 
 // Commands returns the steps as a person would type them, a line each.

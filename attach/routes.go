@@ -279,6 +279,7 @@ func (b *builder) warnRoutes(p netip.Prefix) {
 		case r.Dst.Bits() > p.Bits() || r.Metric <= metric:
 			b.warn("the guest's route to %s by %s goes before the new one to %s: addresses in both are not reached by %s",
 				r.Dst, b.linkName(r.Index), p.Masked(), b.names.inner)
+			b.plan.routed = append(b.plan.routed, p.Masked())
 		}
 	}
 }

@@ -60,6 +60,18 @@ type Link struct {
 	NFCallIPv4    bool          // of a bridge: its IPv4 frames go through iptables (nf_call_iptables)
 	NFCallIPv6    bool          // of a bridge: its IPv6 frames go through ip6tables
 	Forwarding    bool          // a bridge port in state forwarding
+	Port          BridgePort    // of a bridge port
+}
+
+// BridgePort is what a bridge does with the frames of a port (bridge -d link show).
+type BridgePort struct {
+	State          uint8 // BR_STATE_*: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking
+	Isolated       bool  // nothing passes between it and another that is isolated
+	Locked         bool  // it takes frames of none but known stations
+	Learning       bool  // the bridge learns who is there
+	FloodUnicast   bool  // it gets frames for stations that the bridge does not know
+	FloodMulticast bool
+	FloodBroadcast bool
 }
 
 // IsOn reports whether the link is on another, whose index it is where the link

@@ -123,12 +123,38 @@ func (l *Link) parseInfo(b []byte) {
 		}
 	}
 	if l.Slave == "bridge" {
-		for _, p := range nested(slave) {
-			if p.Attr.Type == nl.IFLA_BRPORT_STATE && len(p.Value) > 0 {
-				l.Forwarding = p.Value[0] == stateForwarding
-			}
+		l.Port = parsePort(slave)
+		l.Forwarding = l.Port.State == stateForwarding
+	}
+}
+
+// parsePort reads what a bridge does with a port. What the kernel does not tell
+// is as it is on a new one.
+func parsePort(b []byte) BridgePort {
+	p := BridgePort{State: stateForwarding, Learning: true, FloodUnicast: true, FloodMulticast: true, FloodBroadcast: true}
+	for _, a := range nested(b) {
+		if len(a.Value) == 0 {
+			continue
+		}
+		on := a.Value[0] != 0
+		switch a.Attr.Type {
+		case nl.IFLA_BRPORT_STATE:
+			p.State = a.Value[0]
+		case nl.IFLA_BRPORT_LEARNING:
+			p.Learning = on
+		case nl.IFLA_BRPORT_UNICAST_FLOOD:
+			p.FloodUnicast = on
+		case nl.IFLA_BRPORT_MCAST_FLOOD:
+			p.FloodMulticast = on
+		case nl.IFLA_BRPORT_BCAST_FLOOD:
+			p.FloodBroadcast = on
+		case nl.IFLA_BRPORT_ISOLATED:
+			p.Isolated = on
+		case nl.IFLA_BRPORT_LOCKED:
+			p.Locked = on
 		}
 	}
+	return p
 }
 
 // From linux/if_link.h and linux/if_bridge.h.
@@ -139,7 +165,7 @@ const (
 	iflaBrNFCallIPv4    = 36
 	iflaBrNFCallIPv6    = 37
 	iflaBrDefaultPVID   = 39
-	stateForwarding     = 3
+	stateForwarding     = 3 // BR_STATE_FORWARDING
 )
 
 func (l *Link) parseBridge(b []byte) {
