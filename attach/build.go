@@ -69,6 +69,7 @@ func Build(s Spec, f Facts) (Plan, error) {
 		}
 		b.ownReplies(false)
 		b.ownReplies(true)
+		b.repairLeaseReplies()
 		b.verify()
 		b.warnings()
 		return b.done(), nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -361,6 +362,30 @@ var factChanges = map[string]func(*Facts){
 	"leased": func(f *Facts) {
 		f.Addrs[len(f.Addrs)-1].Flags = 0 // it has an end
 		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, f.Guest.who(), "eth1", innerIndex)}
+	},
+	// lease-table has a lease's source routing, lease-routed what it has set as well,
+	// and lease-none no lease for the moment.
+	"lease-table": func(f *Facts) {
+		f.Lease.Ask.Table = firstTable
+		f.Lease.Lease = &lease.Lease{Address: netip.MustParsePrefix("192.168.1.2/24"), Routes: []lease.Route{
+			{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1")}, {Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.2")}}}
+		f.LeaseTables = map[int]int{innerIndex: firstTable}
+		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Protocol: unix.RTPROT_KERNEL},
+			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Protocol: unix.RTPROT_DHCP})
+	},
+	"lease-routed": func(f *Facts) {
+		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: firstTable, Priority: ownPriority, Protocol: Protocol})
+		for _, r := range f.Routes {
+			if r.Index == innerIndex {
+				r.Table, r.Protocol = firstTable, Protocol
+				f.Tables = append(f.Tables, r)
+			}
+		}
+	},
+	"lease-none": func(f *Facts) {
+		f.Lease.Lease = nil
+		f.Addrs = slices.DeleteFunc(f.Addrs, func(a rtnl.Addr) bool { return a.Index == innerIndex })
+		f.Routes = slices.DeleteFunc(f.Routes, func(r rtnl.Route) bool { return r.Index == innerIndex })
 	},
 	"leased6": func(f *Facts) {
 		f.Addrs[len(f.Addrs)-1] = rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("2001:db8::77/128")}

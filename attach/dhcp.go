@@ -103,7 +103,8 @@ func (b *builder) dhcp() error {
 			return err
 		}
 	}
-	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes, behind: b.Keep, metric: b.defaultMetric()})
+	b.keepReplies(false) // before our default route: no answer is to miss its way
+	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes, behind: b.Keep, metric: b.defaultMetric(), table: b.leaseTable(), cutsOff: b.cutsOff(false)})
 	b.routes(false)
 	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
@@ -140,6 +141,7 @@ func (b *builder) dhcpDiffers(differ differ) {
 			differ("metric", kept.Ask.Metric, m)
 		}
 		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
+		again.Table = kept.Ask.Table // repliesDiffer tells
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", b.addressWord())
 		}
@@ -164,6 +166,8 @@ type getLease struct {
 	mac       net.HardwareAddr // that is asked for; nil: any
 	behind    bool             // the server's default route goes behind the guest's own
 	metric    int              // of that; 0: whatever puts it in its place
+	cutsOff   string           // the interface whose published ports a default route of the server's cuts off; "": none
+	table     int              // that replies from the address are looked up in; 0: no source routing
 	routes    []Route          // that the keeper adds again with a new lease; later steps add them now
 }
 
@@ -181,7 +185,7 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	m.hostLock.release() // everything of the host's is in place: see await
 	g := m.guests[s.side]
 	ask := dhcpAsk(s.options, g.GuestInfo, s.inner, s.index(m, s.inner), s.mac)
-	ask.Broadcast, ask.ACD, ask.Behind, ask.Metric = s.broadcast, s.acd, s.behind, s.metric
+	ask.Broadcast, ask.ACD, ask.Behind, ask.Metric, ask.Table = s.broadcast, s.acd, s.behind, s.metric, s.table
 	for _, r := range s.routes {
 		ask.Routes = append(ask.Routes, lease.Asked{Dst: r.Dst, Via: r.Via, Metric: r.Metric, Table: r.Table})
 	}
@@ -195,6 +199,9 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 		return err
 	}
 	m.warn(l.Warning())
+	if i := slices.IndexFunc(l.Routes, lease.Route.Default); i >= 0 && s.cutsOff != "" {
+		m.warn(repliesWarning(l.Routes[i].Gateway, s.cutsOff))
+	}
 	m.lease = &l
 	return nil
 }
@@ -238,6 +245,10 @@ func (s getLease) String() string {
 	}
 	if s.metric != 0 {
 		w += ", with the metric " + itoa(s.metric)
+	}
+	if s.table != 0 {
+		w += "\n# look up replies from that address in a table with the interface's routes alone:\n# " +
+			s.enter + "ip rule add from ADDRESS lookup " + itoa(s.table) + " priority " + itoa(ownPriority) + " protocol " + itoa(Protocol)
 	}
 	if s.acd {
 		w += "\n# ask by ARP whether somebody has that address already, and decline it then"
@@ -316,10 +327,10 @@ func (l leaseLink) SetAddr(p netip.Prefix, valid, preferred time.Duration) error
 }
 
 func (l leaseLink) DelAddr(p netip.Prefix) error {
-	if err := l.kernel.DelAddr(l.ask.Index, p); !absent(err) {
+	if err := l.kernel.DelAddr(l.ask.Index, p); err != nil && !absent(err) {
 		return err
 	}
-	return nil
+	return l.delReplies(p.Addr())
 }
 
 // AddRoute puts a default route in front of the one that is there, as

@@ -34,6 +34,7 @@
 //	routes.go, sourcerouting.go, replies.go    routes, their ranks, and rules that replies leave by
 //	dhcp.go, dhcp6.go, slaac.go, hostclient.go  addresses that are not given on the line
 //	flow.go                                    what is in the way of packets, and not ours
+//	leasereplies.go                            the rules for replies that follow a lease
 //	verify.go                                  trying whether packets flow
 //	probe.go                                   asking who has an IPv4 address before it is taken
 //	dns.go, resolv.go                          the guest's name servers

@@ -56,12 +56,13 @@ type Inside struct {
 	Tables []rtnl.Route // the other tables
 	Rules  []rtnl.Rule
 
-	Lease    *lease.Kept         // that is kept for Inner; nil: none
-	Client   *hostclient.Running // of the host, that runs for Inner; nil: none
-	Unminded bool                // the client that is asked for was run for Inner, and the process that looked after it was killed
-	NoClient error               // why the client that is asked for cannot be run
-	Resolv   *resolvNote         // what was written into its resolv.conf, for any interface; nil: nothing
-	RA       bool                // Inner accepts router advertisements
+	Lease       *lease.Kept         // that is kept for Inner; nil: none
+	Client      *hostclient.Running // of the host, that runs for Inner; nil: none
+	Unminded    bool                // the client that is asked for was run for Inner, and the process that looked after it was killed
+	NoClient    error               // why the client that is asked for cannot be run
+	LeaseTables map[int]int         // the tables of source routing for leases that are kept, by the interface's index
+	Resolv      *resolvNote         // what was written into its resolv.conf, for any interface; nil: nothing
+	RA          bool                // Inner accepts router advertisements
 
 	Shaped       Shaped       // of Inner
 	LeftInbounds []*rtnl.Link // ifbs of ours that nothing is sent to

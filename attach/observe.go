@@ -63,12 +63,15 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 		return err
 	})
 	o.look("the guest's rules", func() (err error) { in.Rules, err = k.Rules(); return err })
-	if in.Inner != nil {
-		o.look("the leases of the guest", func() error {
-			all, err := keptLeases(m.guests[at])
+	o.look("the leases of the guest", func() error {
+		all, err := keptLeases(m.guests[at])
+		if in.Inner != nil {
 			in.Lease = keptFor(all, in.Inner.Index)
-			return err
-		})
+		}
+		in.LeaseTables = tablesOf(all)
+		return err
+	})
+	if in.Inner != nil {
 		o.look("the DHCP clients of the guest", func() error {
 			all, err := hostclient.Find(m.guests[at].Namespace)
 			in.Client = clientOf(all, in.Inner.Index)

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -41,6 +42,9 @@ func (b *builder) observeReplies() {
 // table returns the number of a link's table: the one that it has, or one that
 // nobody uses.
 func (b *builder) table(index int) int {
+	if t := b.f.LeaseTables[index]; t != 0 {
+		return t
+	}
 	for _, r := range b.replies.kept {
 		if l := b.f.routing().holder(r.From); l != nil && l.Index == index {
 			return r.Table
@@ -59,9 +63,11 @@ func (b *builder) table(index int) int {
 
 // takes reports whether somebody uses a table.
 func (b *builder) takes(table int) bool {
-	for _, t := range b.replies.tables {
-		if t == table {
-			return true
+	for _, tables := range []map[int]int{b.replies.tables, b.f.LeaseTables} {
+		for _, t := range tables {
+			if t == table {
+				return true
+			}
 		}
 	}
 	kept := b.replies.kept
@@ -98,7 +104,7 @@ func (b *builder) keepReplies(ipv6 bool) {
 // repliesOwn reports whether a link has source routing that was asked for.
 func (b *builder) repliesOwn(index int) bool {
 	r := b.f.routing()
-	return slices.ContainsFunc(r.rules, func(rule rtnl.Rule) bool {
+	return r.leased[index] != 0 || slices.ContainsFunc(r.rules, func(rule rtnl.Rule) bool {
 		l := r.holder(rule.From)
 		return isOurRule(rule) && rule.Priority == ownPriority && l != nil && l.Index == index
 	})
@@ -213,23 +219,33 @@ func (b *builder) repliesDiffer(differ differ) {
 // clients beyond the host: Docker hands their packets on as they come, so the
 // answer is addressed to the client, and leaves by that route.
 func (b *builder) warnReplies() {
-	if !b.f.Guest.Published || b.SourceRouting || b.Keep {
-		return
-	}
-	r := b.f.routing()
 	for _, gw := range b.Gateways {
-		best, ok := b.bestDefault(gw.Is6())
-		if len(best.Hops) > 0 {
-			best.Index = best.Hops[0].Index
+		if old := b.cutsOff(gw.Is6()); old != "" {
+			b.warn("%s", repliesWarning(gw, old))
+			return
 		}
-		l := r.link(best.Index)
-		if !ok || l == nil || attached(l) {
-			continue
-		}
-		b.warn("answers from its published ports to clients beyond the host now leave by %s, and no longer by %s: --source-routing keeps them there",
-			gw, l.Name)
-		return
 	}
+}
+
+func repliesWarning(gw netip.Addr, old string) string {
+	return fmt.Sprintf("answers from its published ports to clients beyond the host now leave by %s, and no longer by %s: --source-routing keeps them there", gw, old)
+}
+
+// cutsOff returns the interface by which answers from published ports leave, if a
+// default route of ours would send them another way.
+func (b *builder) cutsOff(ipv6 bool) string {
+	if !b.f.Guest.Published || b.SourceRouting || b.Keep {
+		return ""
+	}
+	best, ok := b.bestDefault(ipv6)
+	if len(best.Hops) > 0 {
+		best.Index = best.Hops[0].Index
+	}
+	l := b.f.routing().link(best.Index)
+	if !ok || l == nil || attached(l) {
+		return ""
+	}
+	return l.Name
 }
 
 // addIPRule has replies from an address looked up in a table.
@@ -238,13 +254,15 @@ type addIPRule struct {
 	rule rtnl.Rule
 }
 
-func (s addIPRule) do(_ context.Context, m *machine) error {
-	err := s.kernel(m).AddRule(s.rule)
+func (s addIPRule) do(_ context.Context, m *machine) error { return addRuleTo(s.kernel(m), s.rule) }
+
+func addRuleTo(k kernel, r rtnl.Rule) error {
+	err := k.AddRule(r)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
-		return fault.New(fault.Unsupported, "add rule", ruleWords(s.rule), "%w", err).
+		return fault.New(fault.Unsupported, "add rule", ruleWords(r), "%w", err).
 			WithHint("the kernel needs CONFIG_IP_MULTIPLE_TABLES, and for IPv6 CONFIG_IPV6_MULTIPLE_TABLES")
 	}
-	return explain("add rule", ruleWords(s.rule), err)
+	return explain("add rule", ruleWords(r), err)
 }
 
 func (s addIPRule) undo(_ context.Context, m *machine) error {

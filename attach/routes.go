@@ -92,10 +92,26 @@ func parseRouting(w Words, s *Spec) (err error) {
 	if s.Routes, err = parseRoutes(w.Routes, s); err != nil {
 		return err
 	}
-	if w.SourceRouting && !slices.ContainsFunc(s.Addrs, func(p netip.Prefix) bool { return routable(p.Addr()) }) {
-		return fault.BadWord("read flag", "--source-routing", "there is no address to tell replies by")
-	}
 	s.SourceRouting = w.SourceRouting
+	return s.checkSourceRouting()
+}
+
+// checkSourceRouting refuses source routing for addresses that nobody of ours
+// follows: a router's advertisements, and the host's DHCP clients, change them.
+func (s *Spec) checkSourceRouting() error {
+	const flag = "--source-routing"
+	switch {
+	case !s.SourceRouting || s.From.Kind == FromDHCP:
+		return nil
+	case s.From.Kind == FromClient:
+		return fault.BadWord("read flag", flag, "%s changes the address without us, and no rule would follow it", s.From.Ask.Client).
+			WithHint("dhcp in its place keeps the rule with the address")
+	case s.From.Kind != FromLine:
+		return fault.BadWord("read flag", flag, "the addresses of %s come and go without us, and no rule would follow them", s.From.Kind).
+			WithHint("an address on the line, or dhcp")
+	case !slices.ContainsFunc(s.Addrs, func(p netip.Prefix) bool { return routable(p.Addr()) }):
+		return fault.BadWord("read flag", flag, "there is no address to tell replies by")
+	}
 	return nil
 }
 

@@ -19,6 +19,9 @@ import (
 // everything; a rule to an empty table does nothing. The rules for interfaces
 // that are not asked for have a priority of their own: they go when no other
 // is left.
+//
+// The table of an interface whose lease is kept belongs to its keeper. It stays
+// also while there is no lease, and so no rule to it.
 const (
 	ownPriority    = 26480 // 0x6770, as the group: before the main table's 32766
 	othersPriority = ownPriority + 1
@@ -35,9 +38,12 @@ type routing struct {
 	addrs  []rtnl.Addr
 	rules  []rtnl.Rule
 	tables []rtnl.Route // of other tables than main
+	leased map[int]int  // the tables of leases that are kept, by the interface's index
 }
 
-func (in Inside) routing() routing { return routing{in.Links, in.Addrs, in.Rules, in.Tables} }
+func (in Inside) routing() routing {
+	return routing{in.Links, in.Addrs, in.Rules, in.Tables, in.LeaseTables}
+}
 
 // observeRouting looks for source routing of ours in a guest.
 func observeRouting(k kernel) (r routing, err error) {
@@ -55,6 +61,7 @@ func observeRouting(k kernel) (r routing, err error) {
 		}
 	}
 	_, r.tables = split(all)
+	r.leased = leaseTables(k)
 	return r, nil
 }
 
@@ -91,12 +98,30 @@ func (r routing) link(index int) *rtnl.Link {
 	return nil
 }
 
+// keeps reports whether a table is that of a lease which is kept, by a link that
+// stays.
+func (r routing) keeps(table int, going func(index int) bool) bool {
+	for index, t := range r.leased {
+		if t == table && r.link(index) != nil && !going(index) {
+			return true
+		}
+	}
+	return false
+}
+
 // sort tells the rules of ours that stand for something from those that do not,
 // once the links that are going have gone.
 func (r routing) sort(going func(index int) bool) (kept, stale []rtnl.Rule) {
 	own := false
+	for _, table := range r.leased {
+		own = own || r.keeps(table, going)
+	}
 	for _, rule := range r.rules {
 		if !isOurRule(rule) {
+			continue
+		}
+		if r.keeps(rule.Table, going) {
+			kept = append(kept, rule)
 			continue
 		}
 		l := r.holder(rule.From)
@@ -119,7 +144,7 @@ func (r routing) leftover(enter string, going func(index int) bool) leftover {
 	kept, stale := r.sort(going)
 	out := leftover{rules: stale, enter: enter}
 	for _, route := range r.tables {
-		used := slices.ContainsFunc(kept, func(k rtnl.Rule) bool { return k.Table == route.Table })
+		used := r.keeps(route.Table, going) || slices.ContainsFunc(kept, func(k rtnl.Rule) bool { return k.Table == route.Table })
 		if !sourceTable(route.Table) || route.Protocol != Protocol || used || going(route.Index) {
 			continue
 		}

@@ -3,8 +3,12 @@
 package e2e
 
 import (
+	"net"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -97,8 +101,32 @@ func (e *engine) sourceRouting(hostIF string, client *host.Guest) {
 			check("after detach" + with)
 		}
 	}
+	e.sourceRoutingLeased(hostIF, client, router)
 	e.quiet("detach", router.Word)
 	e.check(router.Kill())
+}
+
+// sourceRoutingLeased is the same with an address, and a default route, from a server.
+func (e *engine) sourceRoutingLeased(hostIF string, client, router *host.Guest) {
+	e.t.Helper()
+	check := e.unchanged(e.guestOf("web"))
+	s := &server{}
+	e.answer(s, router, func(r *dhcpv4.DHCPv4) [][]byte {
+		return [][]byte{host.Reply(r, net.IP{192, 168, 1, 1}, net.IP{192, 168, 1, 2}, time.Hour, dhcpv4.WithRouter(net.IP{192, 168, 1, 1}))}
+	})
+	e.says("the warning with a lease", strings.Join(e.attach(hostIF, "web", "dhcp").Warnings, "\n"), "--source-routing", "eth0")
+	if r := fetch(client, "10.99.0.1", "8080"); r.Stdout != "" {
+		e.t.Errorf("with a server's default route alone the port still answers, and the warning is wrong: %v", r)
+	}
+	e.quiet("detach", "web")
+	check("after a lease")
+	e.quiet(hostIF, "web", "dhcp", "--source-routing")
+	e.answers("published port with a lease", client, "10.99.0.1", "8080")
+	e.answers("our interface with a lease", router, "192.168.1.2", "80")
+	e.quiet("detach", "web")
+	e.notKept(5 * time.Second)
+	s.Close()
+	check("after a lease with source routing")
 }
 
 // Both families, without an engine: each neighbour is answered by the way it

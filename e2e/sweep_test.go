@@ -46,7 +46,7 @@ var sweeps = []swept{
 	{name: "card", line: "phys:nic0 G 10.3.0.2/24 --force-phys", made: cardInUse},
 	{name: "link", line: "link G 10.4.0.1/24 H 10.4.0.2/24"},
 	{name: "name servers", line: "brnew G 10.0.0.2/24 --dns 10.0.0.53", jail: "echo nameserver 10.0.0.1 > resolv.conf"},
-	{name: "dhcp", line: "brdhcp G dhcp", made: dhcpFor, always: "fork"},
+	{name: "dhcp", line: "brdhcp G dhcp --source-routing", made: dhcpFor, always: "fork"},
 	{name: "udhcpc", line: "brdhcp G udhcpc", made: dhcpFor, need: "clients", always: "fork"},
 	{name: "Open vSwitch", line: "ovsnew G 10.0.0.2/24@10.0.0.1", need: "ovs", made: func(m *machine, _, _ *host.Guest) {
 		_, err := m.StartOVS()
@@ -65,7 +65,7 @@ var sweeps = []swept{
 	{name: "detach of a card", before: []string{"phys:nic0 G 10.3.0.2/24 --force-phys"}, line: "detach G", made: cardInUse},
 	{name: "detach of a link", before: []string{"link G 10.4.0.1/24 H 10.4.0.2/24"}, line: "detach G eth1"},
 	{name: "detach of name servers", before: []string{"brnew G 10.0.0.2/24 --dns 10.0.0.53"}, line: "detach G eth1", jail: "echo nameserver 10.0.0.1 > resolv.conf"},
-	{name: "detach of a lease", before: []string{"brdhcp G dhcp"}, line: "detach G eth1", made: dhcpFor},
+	{name: "detach of a lease", before: []string{"brdhcp G dhcp --source-routing"}, line: "detach G eth1", made: dhcpFor},
 	{name: "detach from Open vSwitch", before: []string{"ovsnew G 10.0.0.2/24"}, line: "detach G eth1", need: "ovs", made: func(m *machine, _, _ *host.Guest) {
 		_, err := m.StartOVS()
 		m.check(err)

@@ -28,6 +28,10 @@ type Link interface {
 	DelRoute(r Route) error
 	// AddAsked adds the routes of [Ask.Routes]; those that are there are no error.
 	AddAsked() error
+	// SetReplies has replies from the lease's address looked up in [Ask.Table], if
+	// there is one, and gives that table the routes of the lease and the Ask; no
+	// others of ours stay in it. DelAddr takes it all away.
+	SetReplies(l Lease) error
 	// LowerMTU sets the interface's MTU if it is larger: the other end of the
 	// link would not take more than it was made for.
 	LowerMTU(bytes int) error
@@ -70,7 +74,7 @@ func (l *Lease) Apply(link Link, old *Lease, now time.Duration) error {
 	}
 	for _, r := range l.Routes {
 		err := link.AddRoute(r)
-		if impossible(err) {
+		if Impossible(err) {
 			l.leaveOut(fmt.Sprintf("a route to %s by %s: %s", r.Dst, r.Gateway, err))
 			continue
 		}
@@ -88,6 +92,9 @@ func (l *Lease) Apply(link Link, old *Lease, now time.Duration) error {
 			}
 		}
 	}
+	if err := link.SetReplies(*l); err != nil {
+		return err
+	}
 	if l.MTU == 0 {
 		return nil
 	}
@@ -97,9 +104,9 @@ func (l *Lease) Apply(link Link, old *Lease, now time.Duration) error {
 	return nil
 }
 
-// impossible says whether the kernel refused a route for what it is: its gateway
+// Impossible reports whether the kernel refused a route for what it is: its gateway
 // may be an address of the guest's own, or in none of its subnets.
-func impossible(err error) bool {
+func Impossible(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)
 }
 

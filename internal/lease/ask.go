@@ -35,6 +35,8 @@ type Ask struct {
 	Metric int  `json:"metric,omitempty"` // of that default route; 0: whatever puts it in its place
 
 	Routes []Asked `json:"routes,omitempty"` // beside those of the server, whose place they take
+
+	Table int `json:"table,omitempty"` // where replies from the leased address are looked up; 0: where everything is
 }
 
 // Asked is a route that the interface is to have whenever it has a lease.

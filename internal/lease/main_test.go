@@ -118,7 +118,8 @@ func (l testLink) DelRoute(r Route) error {
 	return err
 }
 
-func (l testLink) AddAsked() error { return nil } // none is asked for here
+func (l testLink) AddAsked() error        { return nil } // none is asked for here
+func (l testLink) SetReplies(Lease) error { return nil }
 
 func (l testLink) LowerMTU(n int) error {
 	link, err := l.h.LinkByIndex(l.index)

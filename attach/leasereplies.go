@@ -1,0 +1,166 @@
+package attach
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+// Source routing for an address that a DHCP server gives. The attach chooses the
+// table, which stays the interface's own. What is in it, and the rule, comes and
+// goes with the lease: the step that gets the first one, and the keeper after it,
+// set both.
+
+// leaseReplies returns the rule for a leased address, and the routes of its table:
+// those that the interface has in the main table too.
+func leaseReplies(ask lease.Ask, l lease.Lease) (rule rtnl.Rule, routes []rtnl.Route) {
+	rule = rtnl.Rule{From: l.Address.Addr(), Table: ask.Table, Priority: ownPriority, Protocol: Protocol}
+	add := func(dst netip.Prefix, gw netip.Addr) {
+		if !slices.ContainsFunc(routes, func(r rtnl.Route) bool { return r.Dst == dst }) {
+			routes = append(routes, rtnl.Route{Dst: dst, Gateway: gw, Index: ask.Index, Table: ask.Table, Protocol: Protocol})
+		}
+	}
+	if !l.Address.IsSingleIP() {
+		add(l.Address.Masked(), netip.Addr{})
+	}
+	for _, onLink := range []bool{true, false} { // those on link may lead to the gateways of others
+		for _, r := range l.Routes {
+			if r.Gateway.IsValid() != onLink {
+				add(r.Dst, r.Gateway)
+			}
+		}
+		for _, r := range ask.Routes {
+			if r.Table == 0 && r.Via.IsValid() != onLink {
+				add(r.Dst, r.Via)
+			}
+		}
+	}
+	return rule, routes
+}
+
+// sameWay reports whether two routes lead the same way, in whatever table.
+func sameWay(a rtnl.Route) func(rtnl.Route) bool {
+	return func(b rtnl.Route) bool { return a.Dst == b.Dst && a.Gateway == b.Gateway && a.Index == b.Index }
+}
+
+// tablesOf returns the tables of source routing for leases, by the interface's index.
+func tablesOf(all []lease.Kept) map[int]int {
+	tables := map[int]int{}
+	for _, k := range all {
+		if k.Ask.Table != 0 {
+			tables[k.Ask.Index] = k.Ask.Table
+		}
+	}
+	return tables
+}
+
+// leaseTables looks for them in a guest. Where a record cannot be read no keeper
+// could go on with it.
+func leaseTables(k kernel) map[int]int {
+	cookie, err := k.Cookie()
+	if err != nil {
+		return nil // nothing can be kept there
+	}
+	all, _ := keepers().Look(cookie)
+	return tablesOf(all)
+}
+
+// SetReplies leaves out a route that the kernel cannot have: whoever adds the same
+// one to the main table says so.
+func (l leaseLink) SetReplies(got lease.Lease) error {
+	if l.ask.Table == 0 {
+		return nil
+	}
+	rule, routes := leaseReplies(l.ask, got)
+	wanted := func(r rtnl.Route) bool { return slices.ContainsFunc(routes, sameWay(r)) }
+	if err := l.dropReplies(func(r rtnl.Rule) bool { return r == rule }, wanted); err != nil {
+		return err
+	}
+	if err := addRuleTo(l.kernel, rule); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	for _, r := range routes {
+		if err := l.kernel.AddRoute(r, false); err != nil && !errors.Is(err, unix.EEXIST) && !lease.Impossible(err) {
+			return fault.New(fault.Failed, "add route", r.Dst.String()+" table "+itoa(r.Table), "%w", err)
+		}
+	}
+	return nil
+}
+
+// delReplies deletes the rule for an address that has gone and, unless the table
+// serves another one by now, its routes. The kernel deletes with an address only
+// routes of the main table (fib_sync_down_addr).
+func (l leaseLink) delReplies(a netip.Addr) error {
+	if l.ask.Table == 0 {
+		return nil
+	}
+	rules, err := l.kernel.Rules()
+	if err != nil {
+		return explain("read", "the rules", err)
+	}
+	another := slices.ContainsFunc(rules, func(r rtnl.Rule) bool { return isOurRule(r) && r.Table == l.ask.Table && r.From != a })
+	return l.dropReplies(func(r rtnl.Rule) bool { return r.From != a }, func(rtnl.Route) bool { return another })
+}
+
+// dropReplies deletes what is ours of the table, except for what stays: the routes
+// first, as in leftover.
+func (l leaseLink) dropReplies(ruleStays func(rtnl.Rule) bool, routeStays func(rtnl.Route) bool) error {
+	routes, err := l.kernel.AllRoutes()
+	if err != nil {
+		return explain("read", "the routes", err)
+	}
+	for _, r := range routes {
+		if r.Table == l.ask.Table && r.Index == l.ask.Index && r.Protocol == Protocol && !routeStays(r) {
+			if err := ignoreAbsent("delete route", r.Dst.String(), l.kernel.DelRoute(r)); err != nil {
+				return err
+			}
+		}
+	}
+	rules, err := l.kernel.Rules()
+	if err != nil {
+		return explain("read", "the rules", err)
+	}
+	for _, r := range rules {
+		if isOurRule(r) && r.Table == l.ask.Table && !ruleStays(r) {
+			if err := ignoreAbsent("delete rule", ruleWords(r), l.kernel.DelRule(r)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaseTable returns the table for the lease to come; 0: none is asked for.
+func (b *builder) leaseTable() int {
+	if !b.SourceRouting {
+		return 0
+	}
+	b.observeReplies()
+	return b.table(0)
+}
+
+// repairLeaseReplies plans the source routing of a leased address that somebody has
+// taken away. Its keeper would set it again only with the next renewal.
+func (b *builder) repairLeaseReplies() {
+	kept := b.f.Lease
+	if kept == nil || kept.Lease == nil || kept.Ask.Table == 0 {
+		return
+	}
+	rule, all := leaseReplies(kept.Ask, *kept.Lease)
+	if l := b.f.routing().holder(rule.From); l == nil || l.Index != kept.Ask.Index {
+		return // its keeper is about to change it
+	}
+	var routes []addRoute
+	for _, r := range all {
+		if slices.ContainsFunc(b.f.Routes, sameWay(r)) { // else the kernel cannot have it
+			routes = append(routes, addRoute{inner: b.names.inner, known: r.Index, dst: r.Dst, gateway: r.Gateway, learned: true})
+		}
+	}
+	b.observeReplies()
+	b.reply([]netip.Addr{rule.From}, rule.Table, ownPriority, routes)
+}
