@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +46,7 @@ func (p passage) obstacles(ctx context.Context) []obstacle {
 		return nil // nobody is there
 	}
 	var out []obstacle
-	for _, look := range []func() ([]obstacle, error){p.atPort, p.atLink, p.atSysctls, p.onRoutes} {
+	for _, look := range []func() ([]obstacle, error){p.atPort, p.atLink, p.atSysctls, p.onRoutes, func() ([]obstacle, error) { return p.atFirewall(ctx) }} {
 		found, err := look()
 		if err != nil && !errors.Is(err, rtnl.ErrNotFound) && ctx.Err() == nil {
 			found = append(found, obstacle{text: fmt.Sprintf("it could not be looked at whether packets pass %s of %s: %v", p.inner.Name, p.name, err)})
@@ -188,6 +189,28 @@ func (p passage) atSysctls() (out []obstacle, err error) {
 		}
 	}
 	return out, nil
+}
+
+// atFirewall looks at the guest's own.
+func (p passage) atFirewall(ctx context.Context) (out []obstacle, err error) {
+	q := bridge.GuestQuery{Link: p.inner.Name, Index: p.inner.Index}
+	all, err := p.guest.Addrs()
+	for _, a := range all {
+		if a.Index == p.inner.Index && !a.Prefix.Addr().IsLinkLocalUnicast() {
+			q.Addresses = append(q.Addresses, a.Prefix)
+		}
+	}
+	if err != nil || q.Addresses == nil {
+		return nil, err
+	}
+	err = p.guest.Run(func() error {
+		blocks, err := bridge.ObserveGuest(ctx, q)
+		for _, b := range blocks {
+			out = append(out, obstacle{"in " + p.name + " " + b.Text, b.Sure})
+		}
+		return err
+	})
+	return out, err
 }
 
 // maxNeighbours bounds how many addresses are asked about.

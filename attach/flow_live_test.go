@@ -113,3 +113,82 @@ func TestObstacles(t *testing.T) {
 		})
 	}
 }
+
+// TestGuestFirewall: a guest's own firewall is warned of where it lets no ordinary
+// connection begin, and list says of one that stops all that it cuts the guest off. One
+// that is only careful is no matter. A ping says that it is so.
+func TestGuestFirewall(t *testing.T) {
+	needRoot(t)
+	input := func(rules string) string {
+		return `nft 'table inet f { chain i { type filter hook input priority 0; ` + rules + `; }; }'`
+	}
+	const discovery = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; "
+	const all, new = "drops all IPv4 connections that it begins", "drops all new IPv4 connections to it"
+	for _, c := range []struct {
+		name, do string
+		warned   string // "": nothing
+		cut      bool
+		in, out  bool // the other guest reaches it, and it the other
+	}{
+		{"all", input(`policy drop; iifname "lo" accept`), all, true, false, false},
+		{"all by name", input(`iifname "eth1" drop`), all, true, false, false},
+		{"all by names", input(`iifname { "eth0", "eth1" } drop`), all, true, false, false},
+		{"all by its address", input("ip daddr 10.0.0.2 drop"), all, true, false, false},
+		{"another interface", input(`iifname "eth0" drop`), "", false, true, true},
+		{"dormant", `nft 'table inet f { flags dormant; chain i { type filter hook input priority 0; policy drop; }; }'`, "", false, true, true},
+		{"answers alone", input("policy drop; ct state established,related accept; " + discovery + "tcp dport 22 drop"), new, false, false, true},
+		{"as ufw does it", input("policy drop; ct state established,related accept; ct state invalid drop; meta l4proto { icmp, ipv6-icmp } accept; tcp dport 22 accept"), "", false, true, true},
+		{"one open port", input("policy drop; ct state established,related accept; " + discovery + "tcp dport 22 accept"), "", false, false, true},
+		{"a port and a rate", input("tcp dport 22 drop; icmp type echo-request limit rate over 50/second drop"), "", false, true, true},
+		{"the way back", `nft 'table inet f { chain p { type filter hook prerouting priority -300; fib saddr . iif oif 0 drop; }; }'`, "", false, true, true},
+		{"its own address", input("fib daddr type local drop"), all, true, false, false},
+		{"a rule nobody can judge", input("ct zone 7 drop"), "may drop all IPv4 connections that it begins", false, true, true},
+		{"ARP", "nft 'table arp f { chain i { type filter hook input priority 0; policy drop; }; }'", "drops ARP", true, false, false},
+		{"ARP going out", "nft 'table arp f { chain o { type filter hook output priority 0; drop; }; }'", "drops ARP", true, false, false},
+		{"at the device", "nft 'table netdev f { chain i { type filter hook ingress device eth1 priority 0; policy drop; }; }'", "drops ARP", true, false, false},
+		{"iptables OUTPUT", "iptables -P OUTPUT DROP", all, true, false, false},
+		{"iptables TCP", "iptables -A OUTPUT -p tcp -j REJECT", "drops TCP over IPv4 that it begins", false, true, true},
+		{"iptables raw", "iptables -t raw -A PREROUTING -i eth1 -j DROP", all, true, false, false},
+		{"iptables mangle", "iptables -t mangle -A POSTROUTING -o eth+ -j DROP", all, true, false, false},
+		{"iptables another way", "iptables -A INPUT -i eth0 -j DROP; iptables -A INPUT -p tcp --dport 25 -j DROP; iptables -A INPUT -m conntrack --ctstate INVALID -j DROP", "", false, true, true},
+		{"ip6tables", "ip6tables -A INPUT -p icmpv6 -j DROP", "drops IPv6 neighbour discovery", true, true, true},
+		{"iptables-legacy", "iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT -i lo -j ACCEPT", all, true, false, false},
+		{"iptables-legacy another way", "iptables-legacy -A INPUT -i eth0 -j DROP; iptables-legacy -A INPUT -p tcp --dport 25 -j DROP", "", false, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			hostNS, web, db := newNamespace(t), docker(newNamespace(t), 0), docker(newNamespace(t), 0)
+			db.Name, db.ID = "db", "fedcba9876543210"
+			s := spec(t, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad")
+			if strings.Contains(c.do, "device eth1") {
+				if _, err := Attach(context.Background(), s, web, hostNS, Options{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			in(t, web.Namespace, "sh", "-ec", c.do)
+			for range 2 {
+				r, err := Attach(context.Background(), s, web, hostNS, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				said := strings.Join(r.Warnings, "\n")
+				if c.warned == "" && said != "" || !strings.Contains(said, c.warned) {
+					t.Errorf("warned of %q; want %q", said, c.warned)
+				}
+			}
+			list, err := List(context.Background(), hostNS, &web)
+			if err != nil || len(list) != 1 || strings.Contains(strings.Join(list[0].Cut, "\n"), c.warned) != c.cut && c.warned != "" || c.warned == "" && list[0].Cut != nil {
+				t.Errorf("list tells %+v, %v; want %q: %v", list, err, c.warned, c.cut)
+			}
+			if _, err := Attach(context.Background(), spec(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad"), db, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := pings(t, db.Namespace, "10.0.0.2"); got != c.in {
+				t.Errorf("it is reached: %v, want %v", got, c.in)
+			}
+			if got := pings(t, web.Namespace, "10.0.0.3"); got != c.out {
+				t.Errorf("it reaches others: %v, want %v", got, c.out)
+			}
+		})
+	}
+}

@@ -78,6 +78,8 @@ type walker struct {
 	withOurs bool // our own rules are asked too
 
 	asked    int
+	accepted answer   // how far a rule in front has accepted some, before the verdict
+	unclear  string   // a rule that may drop it, and cannot be judged
 	reached  bool     // acceptIn was come to
 	perhaps  bool     // a rule that cannot be judged may have accepted the frame
 	last     string   // the rule that decided
@@ -165,7 +167,11 @@ func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer
 		w.last = text
 	case b.verdict == accepts:
 		w.perhaps = w.perhaps || a == unclear
+		w.accepted = max(w.accepted, a)
 	default:
+		if a == unclear {
+			w.unclear = text
+		}
 		w.doubt(b.verdict, text)
 	}
 	return b.verdict, meets == yes, nil

@@ -73,9 +73,13 @@ const (
 	forwarding hook = iota
 	preRouting
 	postRouting
+	input // these two only where the frame ends, or begins
+	output
 )
 
-func (h hook) String() string { return [...]string{"forward", "prerouting", "postrouting"}[h] }
+func (h hook) String() string {
+	return [...]string{"forward", "prerouting", "postrouting", "input", "output"}[h]
+}
 
 // carried is what a frame has in it.
 type carried int
@@ -99,6 +103,8 @@ type bridgedFrame struct {
 
 	// The guest's address and its subnet. Not valid if they are not known.
 	own netip.Prefix
+
+	guest *guestEnd // it ends or begins here, in a guest; nil: it is bridged
 
 	hook    hook
 	ports   bool // the hook is family bridge's, where interfaces are ports
@@ -164,6 +170,11 @@ const (
 
 // value returns what is known of n bytes of a field from an offset on.
 func (f bridgedFrame) value(of field, offset, n int) value {
+	if f.guest != nil {
+		if v, ok := f.inGuest(of, offset, n); ok {
+			return v
+		}
+	}
 	switch of {
 	case inName, outName, physIn, physOut:
 		return f.device(of)
@@ -493,6 +504,8 @@ func (f bridgedFrame) meets(c condition) (a answer, err error) {
 		if a, err = c.test.meets(f); err != nil {
 			return unclear, err
 		}
+	case c.key == isBridged && f.guest != nil:
+		a = no
 	case c.key == isBridged:
 		a = yes
 	case c.key == anything:

@@ -240,6 +240,7 @@ var nftFamilies = map[uint8]string{
 	unix.NFPROTO_INET:   "inet",
 	unix.NFPROTO_BRIDGE: "bridge",
 	unix.NFPROTO_NETDEV: "netdev",
+	unix.NFPROTO_ARP:    "arp",
 }
 
 // String names the chain as nft does: "nft inet firewalld filter_FORWARD".
