@@ -95,6 +95,12 @@ func flagUsage(f cli.Flag) string {
 // unknownFlag answers with the corrected line where there is one.
 func unknownFlag(cmd *cli.Command, name string, args []string) error {
 	e := fault.BadWord("read flag", name, "gopipework %s has no such flag", cmd.Name)
+	switch {
+	case slices.Contains(raw, cmd.Name):
+		return e.WithHint("what is meant for another program comes after the guest: gopipework %s %s", cmd.Name, cmd.ArgsUsage)
+	case name == "-i" && strings.Contains(cmd.ArgsUsage, "IFNAME"):
+		return e.WithHint("it belongs to gopipework attach; here it is gopipework %s %s", cmd.Name, cmd.ArgsUsage)
+	}
 	for _, other := range commands(nil) {
 		if findFlag(other, name) != nil {
 			return e.WithHint("it belongs to gopipework %s", other.Name)
@@ -138,6 +144,24 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
+// synonyms are words that other programs have for our commands.
+var synonyms = map[string]string{
+	"add": attachName, "connect": attachName, "plug": attachName,
+	"del": "detach", "delete": "detach", "disconnect": "detach", "remove": "detach", "unplug": "detach",
+	"show": "list", "status": "list", "ps": "list",
+	"clean": "gc", "cleanup": "gc", "prune": "gc",
+	"run": "exec",
+}
+
+// meantCommand returns the command that a word which is none was meant to be,
+// or "".
+func meantCommand(word string) string {
+	if name, ok := synonyms[word]; ok {
+		return name
+	}
+	return nearest(word, commandNames())
+}
+
 // splitCommand finds the command in a line: the first word, if it is one, or
 // --wait before any word.
 // Without one the line is an attach, whose first word is the host interface.
@@ -151,7 +175,10 @@ func splitCommand(args []string) (name string, rest []string) {
 			}
 			continue
 		}
-		if findCommand(arg) != nil || slices.Contains(later, arg) {
+		if c := findCommand(arg); c != nil || slices.Contains(later, arg) {
+			if c != nil {
+				arg = c.Name
+			}
 			return arg, slices.Delete(slices.Clone(args), i, i+1)
 		}
 		break

@@ -40,7 +40,7 @@ func (o *output) attachCommand(c *cli.Context) error {
 func attachWords(c *cli.Context) (attach.Words, error) {
 	line := c.Args().Slice()
 	if len(line) < 3 || len(line) > 4 {
-		return attach.Words{}, miscounted(line)
+		return attach.Words{}, miscounted(line, c.StringSlice("route"))
 	}
 	line = append(line, "")
 	w := attach.Words{
@@ -66,15 +66,23 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 }
 
 // miscounted answers a line that has too few or too many words to be an
-// attach: perhaps it was meant to be another command.
-func miscounted(line []string) error {
+// attach: perhaps it was meant to be another command, or a route has blanks.
+func miscounted(line, routes []string) error {
 	e := fault.BadWord("read words", strings.Join(line, " "), "an attach takes HOSTIF GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]")
 	if len(line) > 0 && len(line) < 3 {
-		if best := nearest(line[0], commandNames()); best != "" {
+		if best := meantCommand(line[0]); best != "" && best != attachName {
 			return e.WithHint("gopipework %s", shell.Line(append([]string{best}, line[1:]...)))
 		}
 	}
-	if len(line) == 2 {
+	for i, word := range line {
+		if len(routes) > 0 && word == "via" && i+1 < len(line) {
+			return e.WithHint("a route is one word: --route '%s,via %s'", routes[len(routes)-1], line[i+1])
+		}
+	}
+	switch {
+	case len(line) == 2 && strings.Contains(line[1], "/") && !strings.HasPrefix(line[1], "/"):
+		return e.WithHint("gopipework brtest %s, on a bridge brtest", shell.Line(line))
+	case len(line) == 2:
 		return e.WithHint("gopipework %s 192.168.1.2/24", shell.Line(line))
 	}
 	return e.WithHint("gopipework help")
@@ -84,7 +92,7 @@ func miscounted(line []string) error {
 // word has a typing error: what would be the address does not look like one.
 func misspelt(line []string, err error) error {
 	var e *fault.Error
-	best := nearest(line[0], commandNames())
+	best := meantCommand(line[0])
 	if best == "" || strings.ContainsAny(line[2], "./:") || !errors.As(err, &e) {
 		return err
 	}

@@ -72,6 +72,7 @@ func commands(out *output) []*cli.Command {
 		},
 		{
 			Name:      "detach",
+			Aliases:   []string{"rm"},
 			Usage:     "take back one attachment of a guest, or all of them",
 			ArgsUsage: "GUEST [IFNAME]",
 			Flags: []cli.Flag{
@@ -95,6 +96,7 @@ func commands(out *output) []*cli.Command {
 		},
 		{
 			Name:      "list",
+			Aliases:   []string{"ls"},
 			Usage:     "list the attachments of this host, or of one guest",
 			ArgsUsage: "[GUEST]",
 			Flags:     []cli.Flag{jsonFlag},
@@ -115,11 +117,11 @@ func commands(out *output) []*cli.Command {
 			Action: out.execCommand,
 		},
 		{
-			Name: "route", Usage: "ip route, in a guest's network namespace", ArgsUsage: "GUEST ARGS...",
+			Name: "route", Usage: "ip route, in a guest's network namespace; options such as -6 come first in ARGS", ArgsUsage: "GUEST ARGS...",
 			Action: out.iproute2("ip", "route"),
 		},
 		{
-			Name: "rule", Usage: "ip rule, in a guest's network namespace", ArgsUsage: "GUEST ARGS...",
+			Name: "rule", Usage: "ip rule, in a guest's network namespace; options such as -6 come first in ARGS", ArgsUsage: "GUEST ARGS...",
 			Action: out.iproute2("ip", "rule"),
 		},
 		{
@@ -132,7 +134,7 @@ func commands(out *output) []*cli.Command {
 			Action: out.waitCommand,
 		},
 		{
-			Name: hereName, Usage: "the same inside a container that has nothing but this program; then become COMMAND", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
+			Name: hereName, Usage: "inside a container: wait for an interface of its own, and then become COMMAND; needs no privileges and no other program", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
 			Flags: append(waitFlags(&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", DefaultText: "never"}),
 				&cli.StringFlag{Name: "i", Usage: "wait for `IFNAME`", DefaultText: "eth1"}),
 			Action: out.hereCommand,
@@ -149,7 +151,7 @@ func commands(out *output) []*cli.Command {
 
 func findCommand(name string) *cli.Command {
 	for _, c := range commands(nil) {
-		if c.Name == name {
+		if c.HasName(name) {
 			return c
 		}
 	}

@@ -23,7 +23,7 @@ func (o *output) execCommand(c *cli.Context) error {
 	if len(w) > 1 && w[1] == "--" {
 		w = append(w[:1:1], w[2:]...)
 	}
-	if len(w) < 2 {
+	if len(w) < 2 || strings.HasPrefix(w[1], "-") {
 		return fault.BadWord("read words", strings.Join(w, " "), "exec takes %s", c.Command.ArgsUsage).
 			WithHint("gopipework exec web -- ip address")
 	}

@@ -58,7 +58,7 @@ func (o *output) usage() {
 	if o.json {
 		return
 	}
-	fmt.Fprintf(o.stderr, "usage: %s\n       gopipework detach GUEST [IFNAME]\n       gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS\n       gopipework list [GUEST]\n       gopipework set GUEST IFNAME --rate-out 10mbit ...\n       gopipework exec GUEST -- COMMAND...\n       gopipework route|rule|tc GUEST ARGS...\n       gopipework wait GUEST [IFNAME]\n       gopipework --wait [-i IFNAME] [-- COMMAND...]\n       gopipework gc\n       gopipework help\n", synopsis)
+	fmt.Fprintf(o.stderr, "usage: %s\n       gopipework detach GUEST [IFNAME]\n       gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS\n       gopipework list [GUEST]\n       gopipework set GUEST IFNAME --rate-out 10mbit ...\n       gopipework exec GUEST -- COMMAND...\n       gopipework route|rule|tc GUEST ARGS...\n       gopipework wait GUEST [IFNAME]\n       gopipework --wait [-i IFNAME] [-- COMMAND...]\n       gopipework gc\n       gopipework help [COMMAND]\n       gopipework version\n", synopsis)
 }
 
 // help explains one command, or all of it for "".
@@ -70,7 +70,7 @@ func (o *output) help(name string) error {
 	fmt.Fprint(o.stdout, overview+wordsHelp+"\nCommands:\n")
 	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
 	for _, c := range commands(nil) {
-		fmt.Fprintf(w, "  %s\t%s\n", c.Name, c.Usage)
+		fmt.Fprintf(w, "  %s\t%s\n", strings.Join(c.Names(), ", "), c.Usage)
 	}
 	w.Flush()
 	fmt.Fprint(o.stdout, "\nFlags of attach (those of another command: gopipework help COMMAND):\n")
@@ -85,6 +85,9 @@ func printCommand(w io.Writer, c *cli.Command) {
 		line = "[flags] " + line
 	}
 	fmt.Fprintf(w, "gopipework %s\n\n  %s\n", strings.TrimSpace(line), c.Usage)
+	for _, alias := range c.Aliases {
+		fmt.Fprintf(w, "  %s is the same command\n", alias)
+	}
 	if c.Name == attachName {
 		fmt.Fprint(w, wordsHelp)
 	}
@@ -112,7 +115,7 @@ func (o *output) helpCommand(c *cli.Context) error {
 	}
 	if findCommand(w[0]) == nil {
 		e := fault.BadWord("explain", w[0], "there is no such command")
-		if best := nearest(w[0], commandNames()); best != "" {
+		if best := meantCommand(w[0]); best != "" {
 			return e.WithHint("gopipework help %s", best)
 		}
 		return e.WithHint("gopipework help")
