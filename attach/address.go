@@ -3,6 +3,7 @@ package attach
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -20,6 +21,14 @@ func parseAddress(word string) ([]netip.Prefix, []netip.Addr, error) {
 	}
 	var addrs []netip.Prefix
 	for _, a := range strings.Split(addrWords, ",") {
+		if a == "" && addrWords != "" {
+			return nil, nil, fault.BadWord("read address", word, "it is not ADDRESS/PREFIX on either side of each comma").
+				WithHint("several addresses are one word, without blanks: 192.168.1.2/24,2001:db8::2/64")
+		}
+		if _, isSource, _ := parseSource(a); isSource {
+			return nil, nil, fault.BadWord("read address", word, "%s stands alone: a server or router gives the addresses, and the gateway", a).
+				WithHint("for addresses of your own as well, attach a second interface with -i")
+		}
 		p, err := parsePrefix(a)
 		if err != nil {
 			return nil, nil, err
@@ -63,7 +72,7 @@ func parsePrefix(word string) (netip.Prefix, error) {
 			}
 			return netip.Prefix{}, fault.BadWord(op, word, "it has no prefix length").WithHint("%s", hint)
 		}
-		return netip.Prefix{}, fault.BadWord(op, word, "it is not ADDRESS/PREFIX").
+		return netip.Prefix{}, fault.BadWord(op, word, "it is not ADDRESS/PREFIX%s", notPrefix(word)).
 			WithHint("192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none")
 	}
 	if why := unusable(p.Addr()); why != "" {
@@ -85,6 +94,24 @@ func parsePrefix(word string) (netip.Prefix, error) {
 			WithHint("a longer prefix: %s/24", p.Addr())
 	}
 	return p, nil
+}
+
+// notPrefix returns the reason why a word is no ADDRESS/PREFIX although it looks
+// like one, to go behind that; "" for a word that does not.
+func notPrefix(word string) string {
+	addr, _, ok := strings.Cut(word, "/")
+	a, err := netip.ParseAddr(addr)
+	switch {
+	case word == "":
+		return ": it is empty"
+	case !ok || addr == "0":
+		return ""
+	case err != nil:
+		return ": " + strconv.Quote(addr) + " is no IP address"
+	case a.Zone() != "":
+		return ": it has a zone"
+	}
+	return ": its prefix length is no number from 0 to " + strconv.Itoa(a.BitLen())
 }
 
 var (

@@ -2,7 +2,9 @@ package attach
 
 import (
 	"crypto/md5"
+	"errors"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -73,7 +75,7 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, fault.BadWord("read flag", "--host-access", "it needs an IPv4 address on the line, for the host's route")
 	}
 	if s.MAC, s.VLAN, err = parseMACVLAN(w.MAC); err != nil {
-		return Spec{}, err
+		return Spec{}, s.belongs(w, err)
 	}
 	if s.IfName, err = parseIfName("interface name", w.IfName); err != nil {
 		return Spec{}, err
@@ -206,6 +208,30 @@ func parseMACVLAN(word string) (net.HardwareAddr, string, error) {
 	}
 	mac, err := parseMAC(macWord)
 	return mac, vlan, err
+}
+
+// belongs is the error for a last word that is no MAC address and no VLAN; where
+// it is what belongs to the address, with that address as the hint.
+func (s Spec) belongs(w Words, err error) error {
+	var e *fault.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	word := strings.TrimPrefix(w.MAC, "@")
+	if gw, err := netip.ParseAddr(word); err == nil && gw.Zone() == "" && len(s.Addrs) > 0 && !strings.Contains(w.Address, "@") {
+		return e.WithHint("if it is the gateway, write it without a blank: %s@%s", w.Address, word)
+	}
+	if _, err := netip.ParsePrefix(word); err == nil && len(s.Addrs) > 0 && word == w.MAC {
+		addrs, gateways, has := strings.Cut(w.Address, "@")
+		if has {
+			gateways = "@" + gateways
+		}
+		return e.WithHint("several addresses are one word: %s,%s%s", strings.TrimSuffix(addrs, ","), word, gateways)
+	}
+	if name, options, _ := strings.Cut(w.Address, ":"); s.From.leased() && strings.Contains(word, "=") {
+		return e.WithHint("options are a part of the word: %s:%s", name, strings.TrimPrefix(options+","+word, ","))
+	}
+	return err
 }
 
 // parseMAC reads a MAC address, or U:string: 02: and the first five bytes of

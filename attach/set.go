@@ -52,6 +52,10 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 		return s, err
 	}
 	if s.HasAddrs {
+		if _, isSource, _ := parseSource(w.Address); isSource {
+			return s, fault.BadWord("read address", w.Address, "set takes no addresses from the network").
+				WithHint("detach it, and attach it with %s", w.Address)
+		}
 		var gateways []netip.Addr
 		if s.Addrs, gateways, err = parseAddress(w.Address); err != nil {
 			return s, err
