@@ -288,9 +288,14 @@ func begin(frames []bridgedFrame) []bridgedFrame {
 }
 
 // judged returns what is known of a chain that translates addresses. If the host
-// is on the guests' subnet too, answers may come back through it.
+// is on the guests' subnet too, answers may come back through it. While a guest has
+// no address yet, a rule that asks for one is not held against it: Docker has one
+// for each of its own networks.
 func (s subject) judged(j judgement, translates bool) judgement {
 	p, ok := s.subnet()
+	if translates && !ok {
+		j.doubtful = nil
+	}
 	if translates && j.drops && j.diverts && (!ok || s.index != 0 && s.routeTo(p.Addr()) == s.index) {
 		j.perhaps = true
 	}

@@ -445,3 +445,25 @@ func (h *fwHost) mustObserve(q Query) Firewall {
 	h.check(err)
 	return fw
 }
+
+// TestFirewallLiveNoAddress: a guest that is to get its address from a DHCP server
+// is not warned of what Docker translates for its own networks, but of what is
+// translated whoever sends it.
+func TestFirewallLiveNoAddress(t *testing.T) {
+	h := newFWHost(t)
+	h.needNFT()
+	h.bridge("brtest", 2)
+	docker := []string{"-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "!", "-o", "docker0", "-j", "MASQUERADE"}
+	h.tool("", "iptables-nft", docker...)
+	for _, c := range []struct{ rule, want string }{{"", ""}, {"-t nat -A POSTROUTING -o brtest -j MASQUERADE", "may divert some"}} {
+		if c.rule != "" {
+			h.tool("", "iptables-nft", strings.Fields(c.rule)...)
+		}
+		fw, err := ObserveFirewall(context.Background(), Query{Bridge: "brtest", Port: "brtest0"})
+		h.check(err)
+		said := strings.Join(fw.Warnings("brtest"), "\n")
+		if (said == "") != (c.want == "") || !strings.Contains(said, c.want) {
+			t.Errorf("%q: said %q, want %q", c.rule, said, c.want)
+		}
+	}
+}
