@@ -53,6 +53,7 @@ type reader interface {
 	Redirect(from int) (int, error)
 	Ingress(index int) (bool, error)
 	Way(rtnl.Lookup) (rtnl.Way, error)
+	Neighbours(index int) ([]netip.Addr, error)
 }
 
 type writer interface {
@@ -84,6 +85,8 @@ type writer interface {
 	DelQdisc(q rtnl.Qdisc) error
 	RedirectIngress(from, to int) error
 	NoIngress(index int) error
+	SetNeighbour(index int, a netip.Addr, mac net.HardwareAddr) error
+	DelNeighbour(index int, a netip.Addr) error
 }
 
 var _ kernel = (*rtnl.Conn)(nil)

@@ -5,14 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
 )
@@ -119,10 +122,91 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 		return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "over %s, %w", s.on, broken).
 			WithHint("something drops it: nft list ruleset; iptables-save; ebtables-save; bridge -d link")
 	}
+	for _, p := range addrs {
+		if err == nil {
+			err = s.talk(ctx, m, to, p)
+		}
+	}
 	if len(addrs) == 0 && err == nil {
 		m.warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP packet")
 	}
 	return explain("verify", s.inner, err)
+}
+
+// talk has the guest's own network stack speak to the probe port, which plays a
+// neighbour at an address that the guest knows nothing of.
+func (s verify) talk(ctx context.Context, m *machine, probe *witness.End, own netip.Prefix) error {
+	k, guest := s.kernel(m), m.guests[s.side]
+	inner, err := s.link(m)
+	if err != nil || own.IsSingleIP() {
+		return err
+	}
+	stack := witness.Stack{MAC: inner.MAC, Own: own.Addr(), Run: k.Run}
+	if inner.Slave == "vrf" {
+		vrf, err := k.LinkByIndex(inner.Master)
+		if err != nil {
+			return explain("find the VRF of", s.inner, err)
+		}
+		stack.VRF = vrf.Name
+	}
+	peer, err := freePeer(k, inner.Index, own)
+	if err != nil {
+		return explain("look for a free address beside", own.String(), err)
+	}
+	if !peer.IsValid() {
+		m.warn("--verify found no address in " + own.Masked().String() + " that " + guest.Name + " does not use: its own network stack was not tried")
+		return nil
+	}
+	stack.Resolved = func(a netip.Addr, mac net.HardwareAddr) error {
+		return explain("enter the neighbour", a.String(), k.SetNeighbour(inner.Index, a, mac))
+	}
+	defer func() { _ = k.DelNeighbour(inner.Index, peer) }() // it may not have got one
+	greeted, err := witness.Talk(ctx, stack, probe, peer)
+	var mute *witness.Mute
+	if errors.As(err, &mute) {
+		in := "gopipework exec " + shell.Quote(guest.Word()) + " -- "
+		return fault.New(fault.Failed, "verify", s.inner+" of "+guest.Name, "frames pass, but %w", mute).
+			WithHint("something in the guest drops it: %sip route get %s from %s; %snft list ruleset", in, peer, own.Addr(), in)
+	}
+	if err == nil && !greeted {
+		m.warn(guest.Name + " answers neither a ping to " + own.Addr().String() + " nor a new TCP connection; what it begins itself is answered")
+	}
+	return explain("verify", s.inner, err)
+}
+
+// freePeer returns an address of a subnet that the guest neither has nor has spoken
+// to, nor has a route by; the zero Addr if there is none among those that were tried.
+func freePeer(k kernel, index int, own netip.Prefix) (netip.Addr, error) {
+	used, err := k.Neighbours(index)
+	addrs, err2 := k.Addrs()
+	routes, err3 := k.AllRoutes()
+	if err := errors.Join(err, err2, err3); err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range addrs {
+		used = append(used, a.Prefix.Addr())
+	}
+	for _, r := range routes {
+		used = append(used, r.Gateway)
+	}
+	ends := peersOf(own)
+	const tries = 64
+	for i := range tries {
+		a := ends[0]
+		if a.BitLen()-own.Bits() >= 8 { // those at the beginning of a subnet are most often in use
+			b := ends[len(ends)-1].AsSlice()
+			b[len(b)-1] = byte(2 + mathrand.IntN(252))
+			a, _ = netip.AddrFromSlice(b)
+		} else {
+			for range i {
+				a = a.Next()
+			}
+		}
+		if own.Contains(a) && !slices.Contains(used, a) && a.Compare(ends[len(ends)-1]) <= 0 {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, nil
 }
 
 var errProbeLeft = errors.New("the link that --verify made could not be deleted")

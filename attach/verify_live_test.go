@@ -129,3 +129,52 @@ func TestVerifyVLAN(t *testing.T) {
 		}
 	})
 }
+
+// TestVerifyGuest: what the guest's own network stack drops is found too, though frames
+// pass to it; what an ordinary guest does is no matter. Nothing is left in it.
+func TestVerifyGuest(t *testing.T) {
+	needRoot(t)
+	const aside = "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up; ip address add 172.31.0.2/24 dev d0; "
+	drop := func(rules string) string { return "nft 'table inet f { " + rules + "; }'" }
+	for _, c := range []struct{ name, do, lost, warning string }{
+		{"nothing", ":", "", ""},
+		{"a rule that leads elsewhere", aside + "ip rule add to 10.0.0.0/24 lookup 100; ip route add default dev d0 table 100", "not even an ARP request", ""},
+		{"an unreachable rule", "ip rule add to 10.0.0.0/24 unreachable", "the guest could send nothing from 10.0.0.2", ""},
+		{"a blackhole of IPv6", "ip -6 rule add to 2001:db8::/64 blackhole", "the guest could send nothing from 2001:db8::2", ""},
+		{"arp_ignore", "echo 8 >/proc/sys/net/ipv4/conf/all/arp_ignore", "the guest did not answer an ARP request", ""},
+		{"input", drop("chain i { type filter hook input priority 0; policy drop; }"), "did not reach its socket", ""},
+		{"input of IPv6", drop("chain i { type filter hook input priority 0; meta nfproto ipv6 drop; }"), "the guest did not answer an IPv6 neighbour solicitation", ""},
+		{"output", drop("chain o { type filter hook output priority 0; meta l4proto udp drop; }"), "not even an ARP request", ""},
+		{"ARP", "nft 'table arp f { chain o { type filter hook output priority 0; policy drop; }; }'", "the guest did not answer an ARP request", ""},
+		{"ARP requests", "nft 'table arp f { chain o { type filter hook output priority 0; arp operation request drop; }; }'", "not even an ARP request", ""},
+		{"an IPsec policy", "ip xfrm policy add dir in src 10.0.0.0/24 dst 10.0.0.2 action block", "did not reach its socket", ""},
+		{"answers alone", drop("chain i { type filter hook input priority 0; policy drop; ct state established,related accept; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }"), "", "answers neither a ping to 10.0.0.2"},
+		{"no pings", "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all; echo 1 >/proc/sys/net/ipv6/icmp/echo_ignore_all", "", ""},
+		{"only pings", drop("chain i { type filter hook input priority 0; policy drop; ct state established,related accept; meta l4proto { icmp, ipv6-icmp } accept; }"), "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+			in(t, g.Namespace, "sh", "-ec", c.do)
+			before, guest := inventory(t, hostNS), snapshot(t, g.Namespace)
+			s := spec(t, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad --verify")
+			r, err := Attach(context.Background(), s, g, hostNS, Options{})
+			if c.lost == "" && err != nil || c.lost != "" && (err == nil || !strings.Contains(err.Error(), c.lost) || fault.CodeOf(err) != fault.Failed) {
+				t.Errorf("%v; want %q", err, c.lost)
+			}
+			if said := strings.Join(r.Warnings, "\n"); err == nil && (!strings.Contains(said, c.warning) || c.warning == "" && said != "") {
+				t.Errorf("warnings %q; want %q", said, c.warning)
+			}
+			if now := neighboursOf(t, g.Namespace); strings.Contains(now, "dev eth1") {
+				t.Errorf("neighbours of the guest: %s", now)
+			}
+			if err == nil {
+				if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+					t.Error(err)
+				}
+			}
+			sameSoon(t, "host", before, func() string { return inventory(t, hostNS) })
+			sameSoon(t, "guest", guest, func() string { return snapshot(t, g.Namespace) })
+		})
+	}
+}

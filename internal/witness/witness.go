@@ -4,6 +4,9 @@
 // Both ends are packet sockets (packet(7)). An address of an end is a word in a
 // frame: nobody has to have it, no neighbour entry is made for it, and the
 // answers are of kinds that a kernel drops in silence when it has not asked.
+//
+// Packet sockets go past the network stack of the namespace that they are in. [Talk]
+// goes through that of the one end, with an ordinary socket.
 package witness
 
 import (

@@ -1,0 +1,35 @@
+package rtnl
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Neighbours returns the addresses that a link has an entry for in the table of
+// neighbours, in whatever state.
+//
+//	ip neighbour show dev NAME nud all
+func (c *Conn) Neighbours(index int) ([]netip.Addr, error) {
+	all, err := retry(func() ([]netlink.Neigh, error) { return c.inet.NeighList(index, netlink.FAMILY_ALL) })
+	var out []netip.Addr
+	for _, n := range all {
+		out = append(out, addr(n.IP))
+	}
+	return out, err
+}
+
+// SetNeighbour enters the MAC address of a neighbour, until it is asked for again.
+//
+//	ip neighbour replace ADDR lladdr MAC nud reachable dev NAME
+func (c *Conn) SetNeighbour(index int, a netip.Addr, mac net.HardwareAddr) error {
+	return c.inet.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_REACHABLE, IP: a.AsSlice(), HardwareAddr: mac})
+}
+
+// DelNeighbour takes the entry away.
+//
+//	ip neighbour del ADDR dev NAME
+func (c *Conn) DelNeighbour(index int, a netip.Addr) error {
+	return c.inet.NeighDel(&netlink.Neigh{LinkIndex: index, IP: a.AsSlice()})
+}
