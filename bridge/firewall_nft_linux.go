@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"os"
 	"slices"
 	"syscall"
@@ -112,6 +113,13 @@ type nftReply struct {
 
 // request sends one request and returns the answer.
 func (c *nftConn) request(kind, flags int, family uint8, attrs ...*nl.RtAttr) ([]nftReply, error) {
+	return c.requestUpTo(math.MaxInt, kind, flags, family, attrs...)
+}
+
+// requestUpTo is request for an answer of some bytes at most. A longer one is
+// given up, which is errTooMany: the kernel takes the longer for each part of a
+// dump the more it has sent of it.
+func (c *nftConn) requestUpTo(most, kind, flags int, family uint8, attrs ...*nl.RtAttr) ([]nftReply, error) {
 	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags)
 	c.seq++
 	req.Seq = c.seq
@@ -137,12 +145,27 @@ func (c *nftConn) request(kind, flags int, family uint8, attrs ...*nl.RtAttr) ([
 			case len(m.Data) < nl.SizeofNfgenmsg:
 				return nil, errors.New("nf_tables answers with a message that is cut off")
 			}
+			if most -= len(m.Data); most < 0 {
+				return nil, c.giveUp()
+			}
 			out = append(out, nftReply{family: m.Data[0], attrs: m.Data[nl.SizeofNfgenmsg:]})
 			if m.Header.Flags&unix.NLM_F_MULTI == 0 {
 				return out, nil
 			}
 		}
 	}
+}
+
+// giveUp ends a dump whose rest nobody wants: its socket can be asked for nothing
+// else before that.
+func (c *nftConn) giveUp() error {
+	again, err := dialNFT()
+	if err != nil {
+		return err
+	}
+	unix.Close(c.fd)
+	c.fd = again.fd
+	return errTooMany
 }
 
 func (c *nftConn) receive() ([]syscall.NetlinkMessage, error) {
@@ -351,8 +374,14 @@ func (c *nftConn) dormant() (map[nftChain]bool, error) {
 	return out, nil
 }
 
-// maxRead bounds how many rules and elements of sets are read.
-const maxRead = 50_000
+// maxRead bounds how many rules are read, maxElements how many elements of all
+// sets, and maxSet how many bytes of one set, which is about 30,000 IPv4 addresses.
+// Lists of addresses to block may have hundreds of thousands.
+const (
+	maxRead     = 50_000
+	maxElements = 200_000
+	maxSet      = 512 << 10
+)
 
 // nftReader reads rules chain by chain, each once, and of them only those a frame
 // comes to: a host may have thousands in chains that speak of other interfaces.
@@ -376,7 +405,7 @@ func (r *nftReader) open() (err error) {
 	return err
 }
 
-// count notes that so many rules or elements were read.
+// count notes that so many rules were read.
 func (r *nftReader) count(n int) error {
 	if r.read += n; r.read > maxRead {
 		return errTooMany
@@ -390,6 +419,9 @@ func (r *nftReader) table(family uint8, table string) func(string) ([]chainRule,
 		key := nftChain{family, table, name}
 		if rules, ok := r.rules[key]; ok {
 			return rules, nil
+		}
+		if err := r.count(0); err != nil {
+			return nil, err
 		}
 		replies, err := r.conn.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, family,
 			nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(table)),

@@ -467,3 +467,44 @@ func TestFirewallLiveNoAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestFirewallLiveLargeSet: a list of addresses to block that is too long to be
+// read is said to drop some. It keeps nothing else from being judged.
+func TestFirewallLiveLargeSet(t *testing.T) {
+	h := newFWHost(t)
+	h.needNFT()
+	g := h.bridge("brtest", 2)
+	var blocked strings.Builder
+	for i := range 60_000 {
+		fmt.Fprintf(&blocked, "20.%d.%d.1,", i/256, i%256)
+	}
+	const rules = `table ip fw {
+	set blocked { type ipv4_addr
+	elements = { %s }
+	}
+	map way { type ipv4_addr : verdict
+	elements = { %s }
+	}
+	chain c { type filter hook forward priority 0
+	ip saddr @blocked drop
+	iifname { "lan", "wan" } drop
+	ip daddr vmap @way
+	%s
+	}
+	}
+	`
+	list := strings.TrimSuffix(blocked.String(), ",")
+	for last, want := range map[string]bool{"": false, `iifname { "brtest" } drop`: true} {
+		h.tool(fmt.Sprintf(rules, list, strings.ReplaceAll(list, ",", " : drop,")+" : drop", last), "nft", "-f", "-")
+		fw := h.mustObserve(guestQuery("brtest"))
+		said := strings.Join(fw.Warnings("brtest"), "\n")
+		if cut := fw.Cut("brtest", "") != nil; cut != want {
+			t.Errorf("cut: %v, want %v\n%s", cut, want, said)
+		}
+		if !want && (!strings.Contains(said, "may drop some IPv4") || !strings.Contains(said, "ip saddr @blocked drop; and 1 more rules")) {
+			t.Errorf("said: %s", said)
+		}
+		h.wantReach(IPv4, g[0], g[1], !want, "past a list of others' addresses")
+		h.tool("", "nft", "delete", "table", "ip", "fw")
+	}
+}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ type nftSets struct {
 	reader *nftReader
 	kinds  map[nftChain]setKind // nil: not read
 	have   map[nftChain][]element
+	read   int               // elements
+	large  map[nftChain]bool // there are too many in it to be read
 }
 
 type setKind struct {
@@ -35,14 +38,21 @@ type setKind struct {
 	keyLen    int // bytes
 }
 
-// elements returns those of a set whose keys have fields of some lengths.
+// elements returns those of a set whose keys have fields of some lengths. The
+// error is errTooMany if there are too many.
 func (s *nftSets) elements(set nftChain, lengths []int) ([]element, error) {
 	if elems, ok := s.have[set]; ok {
 		return elems, nil
 	}
-	replies, err := s.reader.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, set.family,
+	if s.large[set] || s.read > maxElements {
+		return nil, errTooMany
+	}
+	replies, err := s.reader.conn.requestUpTo(maxSet, unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, set.family,
 		nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_TABLE, nl.ZeroTerminated(set.table)),
 		nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_SET, nl.ZeroTerminated(set.name)))
+	if errors.Is(err, errTooMany) {
+		s.large[set] = true
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list elements of %s: %w", set, err)
 	}
@@ -52,8 +62,8 @@ func (s *nftSets) elements(set nftChain, lengths []int) ([]element, error) {
 			raw = append(raw, readElement(elem))
 		}
 	}
-	if err := s.reader.count(len(raw)); err != nil {
-		return nil, err
+	if s.read += len(raw); s.reader.ctx.Err() != nil {
+		return nil, s.reader.ctx.Err()
 	}
 	elems := arrange(raw, s.kinds[set].intervals, lengths)
 	s.have[set] = elems
@@ -69,7 +79,7 @@ func (s *nftSets) list() error {
 	if err != nil {
 		return fmt.Errorf("list sets: %w", err)
 	}
-	s.kinds, s.have = map[nftChain]setKind{}, map[nftChain][]element{}
+	s.kinds, s.have, s.large = map[nftChain]setKind{}, map[nftChain][]element{}, map[nftChain]bool{}
 	for _, reply := range replies {
 		attrs := attributes(reply.attrs)
 		set := nftChain{reply.family, attrString(attrs[unix.NFTA_SET_TABLE]), attrString(attrs[unix.NFTA_SET_NAME])}
@@ -188,6 +198,9 @@ func (s *inSet) each(f bridgedFrame) (met []branch, err error) {
 		left -= (l.n + 3) &^ 3
 	}
 	elems, err := s.sets.elements(s.set, lengths)
+	if errors.Is(err, errTooMany) {
+		return []branch{{unclear, undecided, ""}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
