@@ -198,3 +198,40 @@ func TestLinkNotPort(t *testing.T) {
 		}
 	}
 }
+
+// TestSetLinkMTU: the MTU of one end of a link alone is changed, with a warning
+// for as long as the other end has another, for what is longer is lost. The line
+// in the warning mends it.
+func TestSetLinkMTU(t *testing.T) {
+	st := newLinkStage(t)
+	st.link(t, true)
+	set := func(i int, ifName, mtu string) Result {
+		t.Helper()
+		s, err := ParseSet(st.guests[i].Name, SetWords{IfName: ifName, MTU: mtu})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Set(context.Background(), s, st.guests[i], st.hostNS, Options{})
+		if err != nil || !r.Changed {
+			t.Fatalf("set %s: changed = %v, %v", ifName, r.Changed, err)
+		}
+		return r
+	}
+	long := func() error {
+		_, err := tryIn(st.guests[1].Namespace, "busybox", "ping", "-c", "1", "-W", "2", "-s", "1400", "10.0.0.1")
+		return err
+	}
+	const says = "gopipework set docker:db to-web --mtu 1300"
+	if r := set(0, "eth1", "1300"); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], says) {
+		t.Errorf("warnings %q; want one with %q", r.Warnings, says)
+	}
+	if long() == nil {
+		t.Error("a packet that is longer than the other end's MTU arrives: there is nothing to warn of")
+	}
+	if r := set(1, "to-web", "1300"); len(r.Warnings) != 0 {
+		t.Errorf("warnings %q when both ends have one MTU", r.Warnings)
+	}
+	if err := long(); err != nil { // in fragments
+		t.Error(err)
+	}
+}

@@ -80,6 +80,7 @@ type SetFacts struct {
 	Found *Pair // the attachment; nil: there is none of that name
 
 	On        *rtnl.Link // what it is on: the bridge, the card, the VLAN of a card; nil: nothing
+	OtherEnd  *rtnl.Link // of a link between two guests; nil: no link, or it cannot be seen
 	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
 	PortVLANs []rtnl.PortVLAN
 	Switch    Switch            // that bridge, as a detach sees it
@@ -166,6 +167,12 @@ func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
 			})
 			f.Switch = d.Bridges[own.Master]
 		}
+	}
+	if inner := f.Inner; f.Found.Attachment.Host.Kind == string(KindVeth) && inner.PeerNS >= 0 {
+		o.look("the other end of "+inner.Name, func() (err error) {
+			f.OtherEnd, err = m.sides[guest].LinkIn(inner.PeerNS, inner.Peer)
+			return unlessNotFound(err)
+		})
 	}
 	f.On = f.OwnOn
 	switch inner := f.Inner; {

@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,6 +66,10 @@ func (c *setter) setMTU() error {
 		return err
 	}
 	c.warnMTU(c.s.MTU, c.f.On)
+	if other, at := c.f.OtherEnd, c.f.Found.Host; other != nil && other.MTU != c.s.MTU {
+		c.warn("the other end of the link, %s of %s, has an MTU of %d, and packets that are longer than the lower of the two are lost: %s",
+			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", itoa(c.s.MTU)}))
+	}
 	if own := c.f.Found.Port; own != nil {
 		c.add(changeMTU{link: own.Name, mtu: c.s.MTU, was: own.MTU})
 	}

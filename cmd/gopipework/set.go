@@ -15,7 +15,7 @@ func setTable(out *output) *cli.Command {
 		Usage:     "change an attachment while it is in use",
 		ArgsUsage: "GUEST IFNAME",
 		Flags: append(shapeFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, of both ends"},
+			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, of both ends; between two guests, of this end alone"},
 			&cli.StringFlag{Name: "vlan", Usage: "`VLAN` of the port of a bridge: 10; 10,20-30; 10t; none"},
 			&cli.StringFlag{Name: "addr", Usage: "all `ADDRESSES` that it is to have, with commas; 0/0 for none"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
