@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -72,7 +73,9 @@ func TestNobodyAnswers(t *testing.T) {
 		{"nic0 web dhcp:timeout=1s", "down", 0, fault.Timeout, []string{"get a lease for eth1: nic0 has no carrier"}},
 		{"nic0 web dhcp6:timeout=1s", "down", 0, fault.Timeout, []string{"nic0 has no carrier"}},
 		{"nic0 web dhcp", "up", time.Second, fault.Timeout, []string{"--timeout", "no DHCP server answered"}},
-		{"nic0 web dhcp:timeout=1s", "up", 0, fault.Timeout, []string{"get a lease for eth1: no DHCP server answered"}},
+		{"nic0 web dhcp:timeout=1s", "up", 0, fault.Timeout, []string{"get a lease for eth1: no DHCP server answered", "dhcp:timeout=1m with --timeout 2m"}},
+		{"nic0 web dhcp6:timeout=5s", "up", 0, fault.Timeout, []string{"no DHCP server answered", "dhcp6:timeout=1m with --timeout 2m"}},
+		{"nic0 web slaac", "up", time.Second, fault.Timeout, []string{"--timeout", "is there a router on this network", "a longer --timeout"}},
 	} {
 		t.Run(c.line+" "+c.wire, func(t *testing.T) {
 			t.Parallel()
@@ -86,9 +89,11 @@ func TestNobodyAnswers(t *testing.T) {
 			if strings.Count(err.Error(), errNoCarrier.Error()) > 1 {
 				t.Errorf("%v says it twice", err)
 			}
+			var e *fault.Error
+			errors.As(err, &e)
 			for _, want := range c.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%v does not say %q", err, want)
+				if !strings.Contains(err.Error()+"\n"+e.Hint, want) {
+					t.Errorf("%v (hint: %s) does not say %q", err, e.Hint, want)
 				}
 			}
 			if strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {

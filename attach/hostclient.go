@@ -132,6 +132,8 @@ func (s runClient) undo(_ context.Context, m *machine) error {
 	return endClient{s.place, s.inner, s.ask.Client, s.at(m)}.end(m)
 }
 
+func (s runClient) whom() string { return "is there a DHCP server on this network?" }
+
 func (s runClient) at(m *machine) int { return cmp.Or(s.known, s.index(m, s.inner)) }
 
 func (s runClient) left() string { return endClient{client: s.ask.Client, inner: s.inner}.left() }

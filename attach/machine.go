@@ -207,7 +207,7 @@ func (m *machine) check(ctx context.Context) error {
 	case context.DeadlineExceeded:
 		op, object := m.task()
 		return fault.New(fault.Timeout, op, object, "%w%s", errTooLong, m.lacks()).
-			WithHint("-v shows each step")
+			WithHint("%s", m.remedy())
 	default:
 		return context.Cause(ctx)
 	}
@@ -242,6 +242,17 @@ func (m *machine) lacks() string {
 	}
 	step, _, _ := strings.Cut(m.doing.String(), "\n")
 	return ", in this step: " + strings.TrimPrefix(step, "# ")
+}
+
+// asksOthers is a step that waits for somebody else on the network.
+type asksOthers interface{ whom() string }
+
+// remedy returns the hint for a run that takes too long.
+func (m *machine) remedy() string {
+	if s, ok := m.doing.(asksOthers); ok && m.withoutCarrier() == "" {
+		return s.whom() + " a longer --timeout gives it more time"
+	}
+	return "-v shows each step"
 }
 
 // withoutCarrier returns the card, or a guest's link, that steps have set up and

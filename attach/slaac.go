@@ -145,6 +145,10 @@ func learned(a rtnl.Addr) bool {
 	return ip.Is6() && !ip.IsLinkLocalUnicast() && !a.Permanent()
 }
 
+func (s awaitSLAAC) whom() string {
+	return "is there a router on this network that advertises a prefix to make addresses from? dhcp6 asks a server instead;"
+}
+
 func (s awaitSLAAC) undo(context.Context, *machine) error { return nil }
 
 func (s awaitSLAAC) String() string {

@@ -65,7 +65,7 @@ func TestHostClientEnds(t *testing.T) {
 	if r := m.gopipework("br1", guest.Word, "udhcpc-f:-t 1 -T 1"); r.Code != 1 || !strings.Contains(r.Stderr, "without a lease") {
 		t.Errorf("no server:\n%v", r)
 	}
-	if r := m.gopipework("--timeout", "2s", "br1", guest.Word, "dhclient-f"); r.Code != 1 {
+	if r := m.gopipework("--timeout", "2s", "br1", guest.Word, "dhclient-f"); r.Code != 1 || !strings.Contains(r.Stderr, "is there a DHCP server on this network? a longer --timeout") {
 		t.Errorf("no server:\n%v", r)
 	}
 	check("without a server")

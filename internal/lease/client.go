@@ -115,7 +115,7 @@ func (a Ask) fail(err error) error {
 		hint = "find who that is; the DHCP server was told, and should not give that address again for a while"
 	case timeUp(err):
 		code, err = fault.Timeout, errTimeUp
-		hint = "is there a DHCP server on this network? dhcp:timeout=1m waits longer"
+		hint = "is there a DHCP server on this network? dhcp:timeout=1m with --timeout 2m waits longer"
 	case errors.As(err, &unusable) && errors.As(unusable.last, &lack):
 		code = fault.Timeout
 		hint = "dhcp:" + string(lack) + " says what the server does not"

@@ -76,7 +76,7 @@ func (a Ask) fail6(err error) error {
 	case errors.As(err, &alone):
 		code, hint = fault.Timeout, "is its MAC address another's on this network, or addrgenmode none?"
 	case timeUp(err):
-		code, err, hint = fault.Timeout, errTimeUp, "is there a DHCPv6 server on this network? dhcp6:timeout=1m waits longer; slaac takes what routers advertise"
+		code, err, hint = fault.Timeout, errTimeUp, "is there a DHCPv6 server on this network? dhcp6:timeout=1m with --timeout 2m waits longer; slaac takes what routers advertise"
 	case errors.As(err, &unusable):
 		code, hint = fault.Timeout, "see what the servers say: tcpdump -vni any udp port 547, while the same line runs again"
 	case errors.As(err, &no):
