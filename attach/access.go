@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -132,13 +133,13 @@ func (b *builder) hostAccess() {
 			b.add(raiseLink{name})
 		}
 	}
-	for _, a := range b.given(false) {
+	for _, a := range b.accessAddrs() {
 		if b.routed(a) {
 			continue
 		}
-		source := b.sourceFor(a)
+		source := sourceFor(b.f.Access.Addrs, a)
 		if !source.IsValid() {
-			b.warn("%s has no IPv4 address: the host speaks to %s from one of another interface", b.parent(), a)
+			b.warn("%s", noSourceWarning(b.parent(), a))
 		}
 		b.add(addRoute{inner: name, dst: netip.PrefixFrom(a, a.BitLen()), source: source, protocol: Protocol, known: known})
 	}
@@ -154,8 +155,8 @@ func (b *builder) routed(a netip.Addr) bool {
 
 // sourceFor is the address that the host speaks to a guest's from: the parent's
 // on the same subnet, or else its first.
-func (b *builder) sourceFor(to netip.Addr) (best netip.Addr) {
-	for _, a := range b.f.Access.Addrs {
+func sourceFor(parent []rtnl.Addr, to netip.Addr) (best netip.Addr) {
+	for _, a := range parent {
 		own := a.Prefix
 		switch {
 		case own.Addr().Is6() != to.Is6() || own.Addr().IsLinkLocalUnicast():
@@ -168,11 +169,20 @@ func (b *builder) sourceFor(to netip.Addr) (best netip.Addr) {
 	return best
 }
 
+func noSourceWarning(parent string, to netip.Addr) string {
+	return fmt.Sprintf("%s has no IPv4 address: the host speaks to %s from one of another interface", parent, to)
+}
+
 // accessDiffers tells of a way to the guest that is there and not asked for. One
 // that is asked for and not there is made: somebody may have taken the address
-// that it speaks from, and the kernel the routes with it.
+// that it speaks from, and the kernel the routes with it. The keeper of a lease
+// has to know of it.
 func (b *builder) accessDiffers(differ differ) {
-	if !b.HostAccess && slices.ContainsFunc(b.given(false), b.routed) {
+	kept := b.f.Lease
+	switch leased := b.From.Kind == FromDHCP && kept != nil; {
+	case leased && b.HostAccess && kept.Ask.Access == nil:
+		differ("host access", "off", "on")
+	case !b.HostAccess && (leased && kept.Ask.Access != nil || slices.ContainsFunc(b.given(false), b.routed)):
 		differ("host access", "on", "off")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -17,6 +18,8 @@ type Way struct {
 	*rtnl.Link
 	Routes []rtnl.Route
 	Needed []netip.Addr // those of links on the parent, but for links that go
+	Wanted bool         // by a lease of a link on the parent that stays, also while it has no address
+	Host   uint64       // cookie of the host's namespace
 	Dark   bool         // there are links on it whose addresses are not known (yet)
 }
 
@@ -32,6 +35,7 @@ func ways(k kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) b
 			continue
 		}
 		w := Way{Link: l}
+		w.Host, _ = k.Cookie() // without cookies no lease is kept
 		if w.Routes, err = routesBy(k, l.Index); err != nil {
 			return nil, err
 		}
@@ -61,10 +65,15 @@ func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *
 		if err != nil {
 			return err
 		}
+		var leases []lease.Kept
+		if cookie, err := guest.Cookie(); err == nil {
+			leases, _ = keepers().Look(cookie)
+		}
 		for _, l := range links {
 			if goes(ns, l) {
 				continue
 			}
+			w.Wanted = w.Wanted || w.wants(leases, func(index int) bool { return index == l.Index })
 			if isOurs(l) && l.Alias == "" {
 				w.Dark = true // an attach is under way, whose routes are there before its addresses
 			}
@@ -79,7 +88,10 @@ func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *
 }
 
 // need adds the addresses of a guest's links on the parent, but for those that go.
-func (w *Way) need(ours []Pair, going map[int]bool) {
+func (w *Way) need(ours []Pair, leases []lease.Kept, going map[int]bool) {
+	w.Wanted = w.Wanted || w.wants(leases, func(index int) bool {
+		return !going[index] && slices.ContainsFunc(ours, func(c Pair) bool { return c.Child != nil && c.Child.Index == index })
+	})
 	for _, c := range ours {
 		if c.Child == nil || c.Child.Peer != w.Peer || going[c.Child.Index] {
 			continue
@@ -109,7 +121,7 @@ func (w Way) stale(going []netip.Addr) (out []rtnl.Route) {
 // and is returned.
 func (w Way) end(going []netip.Addr) (steps []Step, last *delLink) {
 	stale := w.stale(going)
-	if len(stale) == len(w.Routes) {
+	if len(stale) == len(w.Routes) && !w.Wanted {
 		return nil, &delLink{w.Name, w.Index}
 	}
 	for _, r := range stale {
@@ -150,7 +162,7 @@ func (d *detacher) access() {
 			}
 			concerned = true
 		}
-		w.need(d.f.Ours, d.inners)
+		w.need(d.f.Ours, d.f.Leases, d.inners)
 		if !concerned {
 			continue
 		}

@@ -373,6 +373,11 @@ var factChanges = map[string]func(*Facts){
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Protocol: unix.RTPROT_KERNEL},
 			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Protocol: unix.RTPROT_DHCP})
 	},
+	// lease-access has a lease that the host's way follows.
+	"lease-access": func(f *Facts) {
+		f.Lease.Ask.Access = &lease.Access{Host: 1, Parent: 7}
+		f.Lease.Lease = &lease.Lease{Address: netip.MustParsePrefix("192.168.1.2/24")}
+	},
 	"lease-routed": func(f *Facts) {
 		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: firstTable, Priority: ownPriority, Protocol: Protocol})
 		for _, r := range f.Routes {

@@ -58,7 +58,7 @@ func (m *machine) emptiedLinks(f *DetachFacts, all bool) error {
 	going := map[int]string{} // the use that goes of a link, by its index
 	for _, w := range f.Ways {
 		if !all {
-			w.need(f.Ours, nil)
+			w.need(f.Ours, f.Leases, nil)
 		}
 		used, err := m.used(w.Index)
 		if err != nil {

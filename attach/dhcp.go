@@ -34,7 +34,12 @@ func keepers() lease.Keepers {
 // KeepLeases is that process. Its arguments are those after KeeperWord; ready
 // tells who started it that it runs.
 func KeepLeases(ctx context.Context, args []string, ready *os.File) error {
-	return lease.Serve(ctx, args, ready, openLinks)
+	hostNS, err := os.Open("/proc/thread-self/ns/net") // before any thread of ours enters the guest's
+	if err != nil {
+		return fault.New(fault.Failed, "open", "this process's network namespace", "%w", err)
+	}
+	defer hostNS.Close()
+	return lease.Serve(ctx, args, ready, openLinks(hostNS))
 }
 
 // lease is the guest as a keeper knows it.
@@ -104,7 +109,7 @@ func (b *builder) dhcp() error {
 		}
 	}
 	b.keepReplies(false) // before our default route: no answer is to miss its way
-	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes, behind: b.Keep, metric: b.defaultMetric(), table: b.leaseTable(), cutsOff: b.cutsOff(false)})
+	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes, behind: b.Keep, metric: b.defaultMetric(), table: b.leaseTable(), access: b.leaseAccess(), cutsOff: b.cutsOff(false)})
 	b.routes(false)
 	if !b.upLate() {
 		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
@@ -141,7 +146,7 @@ func (b *builder) dhcpDiffers(differ differ) {
 			differ("metric", kept.Ask.Metric, m)
 		}
 		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
-		again.Table = kept.Ask.Table // repliesDiffer tells
+		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // repliesDiffer and accessDiffers tell
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", b.addressWord())
 		}
@@ -167,6 +172,7 @@ type getLease struct {
 	behind    bool             // the server's default route goes behind the guest's own
 	metric    int              // of that; 0: whatever puts it in its place
 	cutsOff   string           // the interface whose published ports a default route of the server's cuts off; "": none
+	access    *leaseAccess     // nil: the host need not reach the address
 	table     int              // that replies from the address are looked up in; 0: no source routing
 	routes    []Route          // that the keeper adds again with a new lease; later steps add them now
 }
@@ -189,13 +195,22 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	for _, r := range s.routes {
 		ask.Routes = append(ask.Routes, lease.Asked{Dst: r.Dst, Via: r.Via, Metric: r.Metric, Table: r.Table})
 	}
+	if s.access != nil {
+		parent, err := m.find(end{host, s.access.macvlan.parent})
+		if err != nil {
+			return explain("find parent", s.access.macvlan.parent, err)
+		}
+		if ask.Access, err = accessFor(m.sides[host], parent); err != nil {
+			return err
+		}
+	}
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
 	l, err := lease.Acquire(ctx, g.Namespace, ask, s.options.Timeout)
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	if err := s.keep(ctx, m, ask, &l, s); err != nil {
+	if err := s.keep(ctx, m, ask, &l, s.access, s); err != nil {
 		return err
 	}
 	m.warn(l.Warning())
@@ -206,31 +221,53 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	return nil
 }
 
-func (s getLease) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }
+func (s getLease) undo(ctx context.Context, m *machine) error {
+	err := s.release(ctx, m, s.inner)
+	if s.access != nil {
+		err = errors.Join(err, s.access.unset(ctx, m))
+	}
+	return err
+}
 
 // keep configures the interface as a lease says, and has a keeper keep it. If that
 // fails it releases the lease, while the interface still has the address to send the
 // release from. A server that cannot be told finds out when the lease ends; nothing
 // is left here.
-func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l *lease.Lease, s Step) error {
-	g, link := m.guests[p.side], leaseLink{p.kernel(m), ask}
+func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l *lease.Lease, access *leaseAccess, s Step) error {
+	g, link := m.guests[p.side], leaseLink{p.kernel(m), ask, m.sides[host], nil}
 	err := l.Apply(link, nil, lease.Now())
+	if err == nil && access != nil {
+		err = access.set(ctx, m, link, *l)
+	}
 	if err == nil {
-		err = keepers().Keep(ctx, g.lease(), ask, *l)
+		err = m.fromHost(func() error { return keepers().Keep(ctx, g.lease(), ask, *l) })
 	}
 	if err == nil {
 		return nil
 	}
 	_ = lease.Release(g.Namespace, ask, *l)
-	return half(m.cause(ctx, err), l.Withdraw(link), s)
+	left := l.Withdraw(link)
+	if access != nil {
+		left = errors.Join(left, access.withdraw(m))
+	}
+	return half(m.cause(ctx, err), left, s)
 }
+
+// fromHost calls do in the host's namespace, where the keepers live that it starts.
+func (m *machine) fromHost(do func() error) error { return m.sides[host].Run(do) }
 
 // release gives back the lease of an interface that an earlier step has made.
 func (p place) release(ctx context.Context, m *machine, inner string) error {
 	return releaseLease{p, inner, p.index(m, inner)}.do(ctx, m)
 }
 
-func (s getLease) left() string { return releaseLease{inner: s.inner}.left() }
+func (s getLease) left() string {
+	w := releaseLease{inner: s.inner}.left()
+	if s.access != nil {
+		w += ", and the host's way to its address"
+	}
+	return w
+}
 
 func (s getLease) String() string {
 	w := "# get an address for " + s.inner + " from a DHCP server, and keep its lease"
@@ -249,6 +286,9 @@ func (s getLease) String() string {
 	if s.table != 0 {
 		w += "\n# look up replies from that address in a table with the interface's routes alone:\n# " +
 			s.enter + "ip rule add from ADDRESS lookup " + itoa(s.table) + " priority " + itoa(ownPriority) + " protocol " + itoa(Protocol)
+	}
+	if s.access != nil {
+		w += "\n# the host reaches that address too:\n" + s.access.words()
 	}
 	if s.acd {
 		w += "\n# ask by ARP whether somebody has that address already, and decline it then"
@@ -287,7 +327,10 @@ type releaseLease struct {
 }
 
 func (s releaseLease) do(ctx context.Context, m *machine) error {
-	_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index)
+	err := m.fromHost(func() error {
+		_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index)
+		return err
+	})
 	return ignoreAbsent("give back lease of", s.inner, err)
 }
 
@@ -301,23 +344,30 @@ func (s releaseLease) String() string {
 	return "# give the lease of " + s.inner + " back to its DHCP server"
 }
 
-// openLinks is how a keeper reaches the interfaces of its guest.
-func openLinks(ns *os.File) (lease.Links, error) {
-	c, err := rtnl.Open(ns)
-	if err != nil {
-		return nil, err
+// openLinks is how a keeper reaches the interfaces of its guest, and the host.
+func openLinks(hostNS *os.File) lease.OpenLinks {
+	return func(ns *os.File) (lease.Links, error) {
+		c, err := rtnl.Open(ns)
+		if err != nil {
+			return nil, err
+		}
+		return leaseLinks{c, hostNS}, nil
 	}
-	return leaseLinks{c}, nil
 }
 
-type leaseLinks struct{ kernel }
+type leaseLinks struct {
+	kernel
+	hostNS *os.File
+}
 
-func (l leaseLinks) Link(a lease.Ask) lease.Link { return leaseLink{l.kernel, a} }
+func (l leaseLinks) Link(a lease.Ask) lease.Link { return leaseLink{l.kernel, a, nil, l.hostNS} }
 
 // leaseLink is an interface as leases change it.
 type leaseLink struct {
 	kernel
-	ask lease.Ask
+	ask    lease.Ask
+	host   kernel   // nil: to be opened when it is needed
+	hostNS *os.File // for that
 }
 
 var _ lease.Link = leaseLink{}
@@ -330,7 +380,7 @@ func (l leaseLink) DelAddr(p netip.Prefix) error {
 	if err := l.kernel.DelAddr(l.ask.Index, p); err != nil && !absent(err) {
 		return err
 	}
-	return l.delReplies(p.Addr())
+	return errors.Join(l.delReplies(p.Addr()), l.delAccess(p.Addr()))
 }
 
 // AddRoute puts a default route in front of the one that is there, as

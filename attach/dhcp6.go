@@ -37,14 +37,14 @@ func (s getLease6) do(ctx context.Context, m *machine) error {
 	if s.mac != nil {
 		ask = ask.ByMAC(s.mac)
 	}
-	link := leaseLink{s.kernel(m), ask}
+	link := leaseLink{kernel: s.kernel(m), ask: ask}
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
 	l, err := lease.Acquire6(ctx, g.Namespace, ask, link, s.options.Timeout)
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	return s.keep(ctx, m, ask, &l, s)
+	return s.keep(ctx, m, ask, &l, nil, s)
 }
 
 func (s getLease6) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }

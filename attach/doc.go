@@ -24,7 +24,7 @@
 //	linuxbridge.go, bridgevlan.go, pair.go     a bridge, VLANs on it, and the veth pair plugged into it
 //	ovs.go                                     a bridge of Open vSwitch
 //	child.go, vlanparent.go, ipoib.go          macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
-//	access.go, accessend.go                    the host's way to macvlans on its card
+//	access.go, accessend.go, leaseaccess.go    the host's way to macvlans on its card
 //	phys.go, nexthops.go, lend.go, home.go, loan.go, lent.go, trace.go   a network card itself, and how it comes home
 //	link.go, linkbuild.go                      a veth pair between two guests
 //

@@ -24,7 +24,7 @@ const (
 
 // MindClient is that process; its arguments are those after ClientWord.
 func MindClient(ctx context.Context, args []string, ready *os.File) error {
-	return hostclient.Serve(ctx, args, ready, openLinks)
+	return hostclient.Serve(ctx, args, ready, openLinks(nil))
 }
 
 // TellClient is what runs under the name ClientScript.

@@ -71,8 +71,8 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, fault.BadWord("read flag", "--acd", "there is no IPv4 address to ask about").
 			WithHint("leave it out: IPv6 looks for duplicates by itself")
 	}
-	if s.HostAccess && len(s.of(false)) == 0 {
-		return Spec{}, fault.BadWord("read flag", "--host-access", "it needs an IPv4 address on the line, for the host's route")
+	if err := s.checkHostAccess(); err != nil {
+		return Spec{}, err
 	}
 	if s.MAC, s.VLAN, err = parseMACVLAN(w.MAC); err != nil {
 		return Spec{}, s.belongs(w, err)
@@ -99,6 +99,22 @@ func Parse(w Words) (Spec, error) {
 		return Spec{}, err
 	}
 	return s, checkFamily(w.Family, s)
+}
+
+// checkHostAccess refuses the host's way to an address that it has no route to, or
+// whose changes no route of ours would follow.
+func (s *Spec) checkHostAccess() error {
+	const flag = "--host-access"
+	switch {
+	case !s.HostAccess || s.From.Kind == FromDHCP:
+		return nil
+	case s.From.Kind == FromClient:
+		return fault.BadWord("read flag", flag, "%s changes the address without us, and the host's route would not follow it", s.From.Ask.Client).
+			WithHint("dhcp in its place keeps the route with the address")
+	case len(s.of(false)) == 0:
+		return fault.BadWord("read flag", flag, "it needs an IPv4 address on the line, or dhcp, for the host's route")
+	}
+	return nil
 }
 
 // linkName is what we accept as the name of an interface. The kernel takes

@@ -46,8 +46,9 @@ var sweeps = []swept{
 	{name: "card", line: "phys:nic0 G 10.3.0.2/24 --force-phys", made: cardInUse},
 	{name: "link", line: "link G 10.4.0.1/24 H 10.4.0.2/24"},
 	{name: "name servers", line: "brnew G 10.0.0.2/24 --dns 10.0.0.53", jail: "echo nameserver 10.0.0.1 > resolv.conf"},
-	{name: "dhcp", line: "brdhcp G dhcp --source-routing", made: dhcpFor, always: "fork"},
-	{name: "udhcpc", line: "brdhcp G udhcpc", made: dhcpFor, need: "clients", always: "fork"},
+	{name: "dhcp", line: "brdhcp G dhcp --source-routing", made: dhcpFor("brdhcp"), always: "fork"},
+	{name: "dhcp with host access", line: "nic0 G dhcp --host-access", made: dhcpFor("nic0")},
+	{name: "udhcpc", line: "brdhcp G udhcpc", made: dhcpFor("brdhcp"), need: "clients", always: "fork"},
 	{name: "Open vSwitch", line: "ovsnew G 10.0.0.2/24@10.0.0.1", need: "ovs", made: func(m *machine, _, _ *host.Guest) {
 		_, err := m.StartOVS()
 		m.check(err)
@@ -65,7 +66,7 @@ var sweeps = []swept{
 	{name: "detach of a card", before: []string{"phys:nic0 G 10.3.0.2/24 --force-phys"}, line: "detach G", made: cardInUse},
 	{name: "detach of a link", before: []string{"link G 10.4.0.1/24 H 10.4.0.2/24"}, line: "detach G eth1"},
 	{name: "detach of name servers", before: []string{"brnew G 10.0.0.2/24 --dns 10.0.0.53"}, line: "detach G eth1", jail: "echo nameserver 10.0.0.1 > resolv.conf"},
-	{name: "detach of a lease", before: []string{"brdhcp G dhcp --source-routing"}, line: "detach G eth1", made: dhcpFor},
+	{name: "detach of a lease", before: []string{"nic0 G dhcp --host-access --source-routing"}, line: "detach G eth1", made: dhcpFor("nic0")},
 	{name: "detach from Open vSwitch", before: []string{"ovsnew G 10.0.0.2/24"}, line: "detach G eth1", need: "ovs", made: func(m *machine, _, _ *host.Guest) {
 		_, err := m.StartOVS()
 		m.check(err)
@@ -83,14 +84,16 @@ sysctl -qw net.ipv4.conf.nic0.forwarding=0 net.ipv4.conf.nic0.arp_filter=1
 ip route add 10.6.0.0/16 via 10.3.0.1; ip route add 10.7.0.0/16 via 10.3.1.1 metric 5 table 77`).Err())
 }
 
-// dhcpFor has a server on the bridge brdhcp, in guest H. It has an address for
+// dhcpFor has a server on a bridge or a card, in guest H. It has an address for
 // every run of a sweep: one that is killed gives none back, and udhcpc asks under
 // another MAC each time.
-func dhcpFor(m *machine, _, h *host.Guest) {
-	m.quiet("brdhcp", h.Word, "10.9.0.1/16")
-	d, err := h.StartDnsmasq("eth1", "10.9.0.10,10.9.3.250,255.255.0.0,2m")
-	m.check(err)
-	m.t.Cleanup(func() { _ = d.Stop() })
+func dhcpFor(hostIF string) func(m *machine, _, h *host.Guest) {
+	return func(m *machine, _, h *host.Guest) {
+		m.quiet(hostIF, h.Word, "10.9.0.1/16")
+		d, err := h.StartDnsmasq("eth1", "10.9.0.10,10.9.3.250,255.255.0.0,2m")
+		m.check(err)
+		m.t.Cleanup(func() { _ = d.Stop() })
+	}
 }
 
 // errnos are what a kernel, a file system or a full machine may say.

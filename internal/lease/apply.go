@@ -32,6 +32,9 @@ type Link interface {
 	// there is one, and gives that table the routes of the lease and the Ask; no
 	// others of ours stay in it. DelAddr takes it all away.
 	SetReplies(l Lease) error
+	// SetAccess has the host reach the lease's address, if the Ask says so. DelAddr
+	// takes that away too.
+	SetAccess(l Lease) error
 	// LowerMTU sets the interface's MTU if it is larger: the other end of the
 	// link would not take more than it was made for.
 	LowerMTU(bytes int) error

@@ -36,7 +36,15 @@ type Ask struct {
 
 	Routes []Asked `json:"routes,omitempty"` // beside those of the server, whose place they take
 
+	Access *Access `json:"access,omitempty"` // the host reaches the leased address too; nil: it does not
+
 	Table int `json:"table,omitempty"` // where replies from the leased address are looked up; 0: where everything is
+}
+
+// Access is the host's way to a leased address.
+type Access struct {
+	Host   uint64 `json:"host"`   // cookie of the host's namespace
+	Parent int    `json:"parent"` // index of the card there that the interface is on
 }
 
 // Asked is a route that the interface is to have whenever it has a lease.

@@ -115,4 +115,5 @@ func (l *fakeLink) AddRoute(r Route) error       { return l.say("add route %v vi
 func (l *fakeLink) DelRoute(r Route) error       { return l.say("del route %v via %v", r.Dst, r.Gateway) }
 func (l *fakeLink) AddAsked() error              { return nil }
 func (l *fakeLink) SetReplies(Lease) error       { return nil }
+func (l *fakeLink) SetAccess(Lease) error        { return nil }
 func (l *fakeLink) LowerMTU(n int) error         { return l.say("mtu %d", n) }

@@ -134,7 +134,7 @@ func (k *kept) take(l Lease) {
 		return
 	}
 	if err == nil {
-		err = k.link.AddAsked() // they go with the last address of the interface
+		err = errors.Join(k.link.AddAsked(), k.link.SetAccess(l)) // the routes go with the last address of the interface
 	}
 	k.note(k.lease, err)
 }

@@ -120,6 +120,7 @@ func (l testLink) DelRoute(r Route) error {
 
 func (l testLink) AddAsked() error        { return nil } // none is asked for here
 func (l testLink) SetReplies(Lease) error { return nil }
+func (l testLink) SetAccess(Lease) error  { return nil }
 
 func (l testLink) LowerMTU(n int) error {
 	link, err := l.h.LinkByIndex(l.index)

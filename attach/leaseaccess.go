@@ -1,0 +1,198 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// The host's way to an address that a DHCP server gives. The attach sees to the
+// host's own macvlan; the host's route comes and goes with the lease, so whoever
+// applies that sets it. A keeper lives in the network namespace of the host for
+// this reason. It makes no macvlan: only a run that holds the host's lock may.
+
+// accessFor returns what a keeper must know to keep the host's way to a guest on
+// the parent.
+func accessFor(k kernel, parent int) (*lease.Access, error) {
+	cookie, err := k.Cookie()
+	if err != nil {
+		return nil, explain("number", "the host's namespace", err)
+	}
+	return &lease.Access{Host: cookie, Parent: parent}, nil
+}
+
+// onHost calls do with the host's side. ok is false if the namespace that is open
+// is another host's: the run that started this keeper was there.
+func (l leaseLink) onHost(do func(kernel) error) (ok bool, err error) {
+	k := l.host
+	if k == nil {
+		c, err := rtnl.Open(l.hostNS)
+		if err != nil {
+			return true, err
+		}
+		defer c.Close()
+		k = c
+	}
+	cookie, err := k.Cookie()
+	if err != nil || cookie != l.ask.Access.Host {
+		return false, err
+	}
+	return true, do(k)
+}
+
+// accessOn returns the host's own macvlan on a parent; nil: there is none.
+func accessOn(k kernel, parent int) (*rtnl.Link, error) {
+	all, err := k.Links()
+	if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return isAccess(l) && l.Peer == parent }); err == nil && i >= 0 {
+		return all[i], nil
+	}
+	return nil, err
+}
+
+func (l leaseLink) SetAccess(got lease.Lease) error {
+	if l.ask.Access == nil {
+		return nil
+	}
+	a := got.Address.Addr()
+	op, object := "add the host's route to", a.String()
+	ok, err := l.onHost(func(k kernel) error {
+		way, err := accessOn(k, l.ask.Access.Parent)
+		if err == nil && way == nil {
+			return fault.New(fault.Conflict, op, object, "somebody has deleted the host's own macvlan").
+				WithHint("the same line again makes it")
+		}
+		if err != nil {
+			return err
+		}
+		source, err := parentSource(k, l.ask.Access.Parent, a)
+		if err != nil {
+			return err
+		}
+		return ensureRoute(k, rtnl.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Source: source, Index: way.Index, Protocol: Protocol})
+	})
+	if err == nil && !ok {
+		err = errors.New("the process that keeps the lease was started in another network namespace than the host's")
+	}
+	return explain(op, object, err)
+}
+
+// delAccess deletes the host's route to an address that has gone.
+func (l leaseLink) delAccess(a netip.Addr) error {
+	if l.ask.Access == nil {
+		return nil
+	}
+	_, err := l.onHost(func(k kernel) error {
+		way, err := accessOn(k, l.ask.Access.Parent)
+		if err != nil || way == nil {
+			return err
+		}
+		routes, err := routesBy(k, way.Index)
+		for _, r := range routes {
+			if r.Dst.Addr() == a && err == nil {
+				err = ignoreAbsent("delete route to", r.Dst.String(), k.DelRoute(r))
+			}
+		}
+		return err
+	})
+	return explain("delete the host's route to", a.String(), err)
+}
+
+// wants reports whether one of the leases needs the way, now or with the next
+// address, for a link that stays.
+func (w *Way) wants(all []lease.Kept, stays func(index int) bool) bool {
+	return slices.ContainsFunc(all, func(k lease.Kept) bool {
+		a := k.Ask.Access
+		return a != nil && a.Host == w.Host && a.Parent == w.Peer && stays(k.Ask.Index)
+	})
+}
+
+// leaseAccess is what a step that gets a lease does for the host's way.
+type leaseAccess struct {
+	macvlan addAccess
+	there   bool // the macvlan, when it was looked at: no earlier step makes it
+}
+
+// set sets the host's way to a leased address. It makes the macvlan if it has gone
+// while the server took its time: without a route by it, a detach of another guest
+// takes it for unused.
+func (a leaseAccess) set(ctx context.Context, m *machine, link leaseLink, l lease.Lease) error {
+	if err := m.hostLock.acquire(ctx, "host"); err != nil {
+		return err
+	}
+	defer m.hostLock.release()
+	way, err := accessOn(m.sides[host], link.ask.Access.Parent)
+	if err == nil && way == nil {
+		err = a.macvlan.do(ctx, m)
+	}
+	if err == nil {
+		err = link.SetAccess(l)
+	}
+	if err != nil {
+		return err
+	}
+	source, err := parentSource(m.sides[host], link.ask.Access.Parent, l.Address.Addr())
+	if err == nil && !source.IsValid() {
+		m.warn(noSourceWarning(a.macvlan.parent, l.Address.Addr()))
+	}
+	return nil
+}
+
+// parentSource is sourceFor by the addresses that a parent has now.
+func parentSource(k kernel, parent int, to netip.Addr) (netip.Addr, error) {
+	all, err := k.Addrs()
+	return sourceFor(slices.DeleteFunc(all, func(a rtnl.Addr) bool { return a.Index != parent }), to), err
+}
+
+// unset deletes the macvlan, if set made it, no earlier step undoes that, and nobody
+// else has come to use it. The caller must hold the host's lock.
+func (a leaseAccess) unset(ctx context.Context, m *machine) error {
+	if _, made := m.index[end{host, a.macvlan.name}]; !made || !a.there {
+		return nil
+	}
+	return a.macvlan.undo(ctx, m)
+}
+
+// withdraw is unset for a run that does not hold the host's lock.
+func (a leaseAccess) withdraw(m *machine) error {
+	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
+	defer cancel()
+	if err := m.hostLock.acquire(ctx, "host"); err != nil {
+		return err
+	}
+	defer m.hostLock.release()
+	return a.unset(ctx, m)
+}
+
+// words print the route, whose address is not known yet.
+func (a leaseAccess) words() string {
+	return "# ip route add ADDRESS/32 dev " + a.macvlan.name + " protocol " + itoa(Protocol)
+}
+
+// leaseAccess is nil if the host is not to reach the leased address.
+func (b *builder) leaseAccess() *leaseAccess {
+	if !b.HostAccess || b.From.Kind != FromDHCP {
+		return nil
+	}
+	a := &leaseAccess{macvlan: addAccess{name: accessName(b.parent()), parent: b.parent()}}
+	if l := b.f.Access.Link; l != nil {
+		a.macvlan.name, a.there = l.Name, true
+	}
+	return a
+}
+
+// accessAddrs returns the IPv4 addresses that the host is to have routes to now.
+func (b *builder) accessAddrs() []netip.Addr {
+	out := b.given(false)
+	if k := b.f.Lease; b.complete() && k != nil && k.Lease != nil && k.Ask.Access != nil {
+		a := k.Lease.Address.Addr()
+		if slices.ContainsFunc(b.f.Addrs, func(d rtnl.Addr) bool { return d.Index == k.Ask.Index && d.Prefix.Addr() == a }) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
