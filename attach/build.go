@@ -125,7 +125,7 @@ func (b *builder) marked() *rtnl.Link {
 	if b.f.Card.Here {
 		return b.f.Inner
 	}
-	if inner := b.f.Inner; inner != nil && isOurs(inner) && (Kind(inner.Kind).child() || b.f.Joined || b.f.betweenGuests()) {
+	if inner := b.f.Inner; inner != nil && isOurs(inner) && (Kind(inner.Kind).child() || b.f.Joined || b.f.betweenGuests() || strayed(inner, b.f.Other)) {
 		return inner
 	}
 	return nil
@@ -339,6 +339,9 @@ func (b *builder) checkFree() error {
 // innerTaken refuses a name that an interface of the guest has.
 func (b *builder) innerTaken() error {
 	e := b.refuse(fault.Conflict, "it has an interface %s already: %s", b.names.inner, b.describe(b.f.Inner))
+	if isOurs(b.f.Inner) && b.f.Inner.Kind == "veth" && b.f.Own == nil { // its other end is elsewhere: no detach finds it
+		return e.WithHint("gopipework exec %s -- ip link del %s, or %s", b.Spec.Guest, b.f.Inner.Name, b.otherName())
+	}
 	if isOurs(b.f.Inner) {
 		return e.WithHint("%s", b.orDetach())
 	}

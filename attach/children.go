@@ -67,7 +67,7 @@ func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
 				continue // gone, or out of our reach
 			}
 		}
-		if Kind(l.Kind).child() || betweenGuests(l, c.other) {
+		if Kind(l.Kind).child() || betweenGuests(l, c.other) || strayed(l, c.other) {
 			out = append(out, c)
 		}
 	}
@@ -91,6 +91,17 @@ func betweenGuests(inner, other *rtnl.Link) bool {
 	}
 	_, both := ParseMark(other.Alias)
 	return both || m.IfName == inner.Name
+}
+
+// strayed reports whether a link in a guest is one end of a pair whose other end, the
+// port on the host, somebody has moved on into another namespace: it came off its bridge
+// there, and went down. There it is of no use, and what the guest has goes with it.
+func strayed(inner, other *rtnl.Link) bool {
+	if inner == nil || other == nil || !isOurs(inner) || !isOurs(other) || inner.Alias != "" {
+		return false
+	}
+	m, marked := ParseMark(other.Alias)
+	return marked && m.IfName == inner.Name && other.Kind == "veth" && other.Master == 0 && !other.Up
 }
 
 // isPort reports whether a link of ours is the end that is on a host: its mark
@@ -213,6 +224,11 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 		a.Guest = GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.pid, ns.inode
+	if strayed(c.Link, c.other) {
+		m, _ := ParseMark(c.other.Alias)
+		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = m.Runtime, m.ID, m.Name
+		return a, ns.read(&a, c.Index)
+	}
 	if c.other != nil {
 		a.Host.Port = c.other.Name
 		if m, ok := ParseMark(c.other.Alias); ok {

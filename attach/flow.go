@@ -36,6 +36,8 @@ type passage struct {
 	port *rtnl.Link // the host's end; nil: none
 	on   *rtnl.Link // the bridge of the kernel's that port is in; nil: none
 
+	unplugged bool // port is in no switch
+
 	patience time.Duration  // how long an IPv6 address that is new may take
 	told     []netip.Prefix // subnets whose routes were warned of by Build
 }
@@ -81,6 +83,9 @@ func (p passage) cut(ctx context.Context) (out []string) {
 		if l != nil && !l.Up {
 			out = append(out, l.Name+" is down")
 		}
+	}
+	if p.port != nil && p.unplugged {
+		out = append(out, p.port.Name+" is in no bridge")
 	}
 	down := out != nil
 	if !down && !p.inner.Carrier && p.inner.Type == unix.ARPHRD_ETHER && p.inner.Kind != string(KindDummy) {

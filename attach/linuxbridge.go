@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,7 +48,42 @@ func (linuxBridge) join(b *builder) {
 func (linuxBridge) keep(b *builder) {
 	b.bridge()
 	b.firewall()
+	if b.unplugged() {
+		b.add(plugIn{port: b.f.Own.Name, bridge: b.HostIF.Name})
+		b.add(awaitForwarding{port: b.f.Own.Name, bridge: b.HostIF.Name})
+	}
 }
+
+// unplugged reports whether somebody has taken the host's end off its bridge, and has
+// not put it into another.
+func (b *builder) unplugged() bool {
+	if b.f.Own == nil || b.f.Own.Master != 0 {
+		return false
+	}
+	_, inOVS := b.f.OVS.Port(b.f.Own.Name)
+	return !inOVS
+}
+
+// plugIn makes a link of ours a port of a bridge again.
+type plugIn struct{ port, bridge string }
+
+func (s plugIn) do(_ context.Context, m *machine) error {
+	port, err := m.find(end{host, s.port})
+	if err != nil {
+		return explain("find", s.port, err)
+	}
+	master, err := m.find(end{host, s.bridge})
+	if err != nil {
+		return explain("find bridge", s.bridge, err)
+	}
+	return explain("plug "+s.port+" into", s.bridge, m.sides[host].SetLink(port, rtnl.Change{Master: master}))
+}
+
+func (s plugIn) undo(_ context.Context, m *machine) error {
+	return ignoreAbsent("unplug", s.port, m.sides[host].SetLink(m.index[end{host, s.port}], rtnl.Change{NoMaster: true}))
+}
+
+func (s plugIn) String() string { return "ip link set dev " + s.port + " master " + s.bridge }
 
 func (linuxBridge) differ(b *builder, differ differ) {
 	own := b.f.Own
@@ -55,7 +91,7 @@ func (linuxBridge) differ(b *builder, differ differ) {
 		differ("kind", b.f.Inner.Kind, KindBridge)
 		return
 	}
-	if b.f.Base == nil || own.Master != b.f.Base.Index {
+	if !b.unplugged() && (b.f.Base == nil || own.Master != b.f.Base.Index) {
 		there := "none"
 		if b.f.OwnOn != nil {
 			there = b.f.OwnOn.Name

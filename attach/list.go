@@ -190,7 +190,7 @@ func (d *describer) describe(l *rtnl.Link, ns *namespace) (Attachment, error) {
 		err = d.shapedIn(l, &a)
 	}
 	if err == nil {
-		p := passage{host: d.host, port: l}
+		p := passage{host: d.host, port: l, unplugged: a.Host.Name == ""}
 		if l.Slave == "bridge" {
 			p.on, err = d.host.LinkByIndex(l.Master)
 		}

@@ -15,6 +15,7 @@ type Change struct {
 	TxQueue     *int // txqueuelen, packets
 	Group       *uint32
 	Master      int // index of the bridge or bond to become a port of
+	NoMaster    bool
 	Alias       string
 	NoAlias     bool // take the alias away
 	Up, Down    bool
@@ -64,7 +65,7 @@ func (ch Change) attrs() (as []*nl.RtAttr) {
 	if ch.Group != nil {
 		add(unix.IFLA_GROUP, nl.Uint32Attr(*ch.Group))
 	}
-	if ch.Master != 0 {
+	if ch.Master != 0 || ch.NoMaster {
 		add(unix.IFLA_MASTER, nl.Uint32Attr(uint32(ch.Master)))
 	}
 	if ch.Alias != "" || ch.NoAlias {
