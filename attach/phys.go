@@ -57,10 +57,15 @@ func (physPlug) settle(b *builder) error {
 		return b.refuse(fault.Conflict, "it is lent to %s, and %s", loan.To.Name, b.f.Card.Where)
 	}
 	if !b.f.Card.Here && b.f.Card.Home == nil {
-		return b.refuse(fault.Conflict, "it is lent to %s, as %s", loan.To.Name, loan.IfName).
-			WithHint("gopipework detach %s %s; gopipework gc, if that guest has ended", loan.To.Word(), loan.IfName)
+		return b.isLent(loan)
 	}
 	return nil
+}
+
+// isLent is the error for a card that is away, with the way to get it home.
+func (b *builder) isLent(loan *Loan) error {
+	return b.refuse(fault.Conflict, "it is lent to %s, as %s", loan.To.Name, loan.IfName).
+		WithHint("gopipework detach %s %s; gopipework gc, if that guest has ended", loan.To.Word(), loan.IfName)
 }
 
 // checkCard refuses a card that somebody uses.

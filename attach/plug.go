@@ -114,6 +114,9 @@ func (b *builder) noSuchInterface() error {
 	if mac, ok := strings.CutPrefix(b.HostIF.Name, macWord); ok {
 		return b.refuse(fault.NotFound, "there is no network card with the address %s on this host", mac).WithHint("ip link")
 	}
+	if loan := b.f.Card.Loan; loan != nil && !b.f.Card.Gone {
+		return b.isLent(loan)
+	}
 	e := b.refuse(fault.NotFound, "there is no interface %s on this host", b.HostIF.Name)
 	if b.HostIF.Kind == KindAny {
 		e.WithHint("bridge:%s makes a bridge of that name", b.HostIF.Name)
