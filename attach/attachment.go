@@ -21,7 +21,7 @@ type GuestInfo struct {
 	Shares string `json:"-"` // the container whose namespace it is, if that is another
 
 	Published bool `json:"-"` // its engine sends it what comes to ports of the host, from anywhere
-	Joined    bool `json:"-"` // its engine may give it further interfaces, under the first free ethN
+	Joined    bool `json:"-"` // its engine may give it further interfaces, under the first ethN that it has not used itself
 }
 
 // Word is a word of the command line that names the guest outright.

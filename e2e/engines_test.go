@@ -120,8 +120,8 @@ func (e *engine) liveWith(client *host.Guest) {
 	e.rules(0, 0)
 }
 
-// Docker gives a further network's interface the first free ethN, and fails where
-// that is ours. -v says so, to those whom it concerns; with another name it works.
+// Docker gives a further network's interface the first ethN that it has not used
+// itself, and fails while ours has that name. -v says so, to those whom it concerns; with another name it works.
 func TestNetworkConnect(t *testing.T) {
 	e := newEngine(t)
 	e.container("web")

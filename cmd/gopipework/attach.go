@@ -30,7 +30,7 @@ func (o *output) attachCommand(c *cli.Context) error {
 			return err
 		}
 		if name := r.Attachments[0].Interface.Name; c.Bool("v") && g.Joined && g.Runtime == dockerutil.RuntimeDocker && strings.HasPrefix(name, "eth") {
-			o.say("hint: docker network connect takes the first free ethN, and fails for good where that is our %s: -i lan0, say, keeps out of its way", name)
+			o.say("hint: docker network connect takes the first ethN that Docker has not used itself, and fails while that is our %s: another name, such as -i lan0, keeps out of its way", name)
 		}
 		return o.result(r, opt.DryRun, true)
 	})
