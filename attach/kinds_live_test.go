@@ -270,7 +270,7 @@ func inhabit(t *testing.T, ns *os.File) (pid int) {
 	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		var now unix.Stat_t
 		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.Process.Pid), &now) == nil && now.Ino == st.Ino {
 			return p.Process.Pid

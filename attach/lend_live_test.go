@@ -76,7 +76,7 @@ func (st cardStage) detach(t *testing.T) {
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	if !testhost.Poll(20*time.Second, is) {
+	if !testhost.Poll(30*time.Second, is) {
 		t.Fatalf("it never comes to be that %s", what)
 	}
 }

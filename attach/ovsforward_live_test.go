@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -67,7 +66,7 @@ func TestOVSStopped(t *testing.T) {
 	if err := o.SignalSwitch(9); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Attach(context.Background(), spec(t, "ovs-f -i o0 web 10.7.0.2/24"), docker(newNamespace(t), 0), hostNS, Options{Timeout: time.Second})
+	_, err = Attach(context.Background(), spec(t, "ovs-f -i o0 web 10.7.0.2/24"), docker(newNamespace(t), 0), hostNS, Options{Timeout: reachesTheWait})
 	if fault.CodeOf(err) != fault.Timeout || !strings.Contains(err.Error(), "ovs-vswitchd did not answer") {
 		t.Errorf("%v; want a timeout that names ovs-vswitchd", err)
 	}

@@ -336,7 +336,7 @@ func TestOVSVLANLive(t *testing.T) {
 	} {
 		got := ping(tt.guest, tt.address)
 		if tt.want && !got { // ovs-vswitchd may still be setting up
-			got = host.Poll(5*time.Second, func() bool { return ping(tt.guest, tt.address) })
+			got = host.Poll(30*time.Second, func() bool { return ping(tt.guest, tt.address) })
 		}
 		if got != tt.want {
 			t.Errorf("%s reaches %s: %v", tt.guest, tt.address, got)
@@ -386,7 +386,7 @@ func TestOVSSilentLive(t *testing.T) {
 	there := OVSPort{Bridge: "ovs0", Name: "v2", Mark: "m"}
 	h.check(there.Add(context.Background()))
 	soon := func() context.Context {
-		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		t.Cleanup(cancel)
 		return ctx
 	}

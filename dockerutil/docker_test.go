@@ -160,7 +160,7 @@ func TestDockerFails(t *testing.T) {
 					t.Errorf("%s: the hint is %q", r, e.Hint)
 				}
 			}
-			if took := time.Since(start); took > 2*f.bound+10*time.Second {
+			if took := time.Since(start); took > 2*f.bound+30*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})
@@ -170,17 +170,17 @@ func TestDockerFails(t *testing.T) {
 // The bound holds for all questions together, not for each.
 func TestBoundIsForAll(t *testing.T) {
 	f := testFinder(t)
-	f.bound, f.patience = 150*time.Millisecond, time.Hour
+	f.bound, f.patience = time.Second, time.Hour
 	startEngine(t, func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(20 * time.Millisecond)
 		object{Status: "restarting"}.ServeHTTP(w, r)
 	})
-	start := time.Now()
-	_, err := f.find(context.Background(), web)
+	// Each answer comes in time: were that enough, there would be no end.
+	err := soon(t, func() error {
+		_, err := f.find(context.Background(), web)
+		return err
+	})
 	wantFault(t, err, fault.Timeout)
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("took %v", took)
-	}
 }
 
 func TestCalledOff(t *testing.T) {
@@ -228,6 +228,7 @@ func TestNotRunning(t *testing.T) {
 func TestComesUp(t *testing.T) {
 	child := startGuest(t).Process.Pid
 	f := testFinder(t)
+	f.patience = f.bound
 	setCgroup(t, f, child, "0::/docker/"+webID+"\n")
 	startEngine(t, inTurn(object{Status: "restarting"}, object{Status: "running"}, object{PID: child}))
 	g, err := f.find(context.Background(), web)

@@ -110,10 +110,8 @@ func background(t *testing.T, name string, args ...string) *exec.Cmd {
 
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("no %s after 15 seconds", what)
-		}
+	if !host.Poll(time.Minute, is) {
+		t.Fatalf("no %s after a minute", what)
 	}
 }
 

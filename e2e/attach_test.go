@@ -24,7 +24,7 @@ func TestMainJob(t *testing.T) {
 	e.quiet("brtest", "db", "192.168.1.3/24")
 	const line = "hello over brtest\n"
 	e.check(e.RunInput(line, "docker", "exec", "-i", "db", "nc", "-w", "5", "192.168.1.2", "5000").Err())
-	if !host.Poll(5*time.Second, func() bool { return e.do("docker logs web") == line }) {
+	if !host.Poll(30*time.Second, func() bool { return e.do("docker logs web") == line }) {
 		t.Errorf("the line did not arrive: %q", e.do("docker logs web"))
 	}
 	e.reaches(e.guestOf("db"), "192.168.1.2")

@@ -55,7 +55,7 @@ func TestAttacker(t *testing.T) {
 			if r.Code == 2 || r.Code > 5 || strings.Contains(r.Stderr, "goroutine ") {
 				t.Errorf("with an attacker in the guest:\n%v", r)
 			}
-			m.within(10*time.Second, r)
+			m.within(bound, r)
 		}
 	}
 	stop()

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -16,10 +17,10 @@ import (
 	"github.com/gopipework/gopipework/e2e/host"
 )
 
-// bound is how long a line may take that waits for Docker: five seconds of
-// waiting, and some for the rest on a busy machine, but less than the ten after
-// which a daemon here that never answers hangs up.
-const bound = 9 * time.Second
+// bound is how long a line may take that waits for Docker, on a machine however
+// busy. That it gives up after five seconds is what its error says; here no daemon
+// hangs up by itself, so a line without a bound of its own would not end.
+const bound = time.Minute
 
 func (m *machine) within(d time.Duration, r host.Result) {
 	m.t.Helper()
@@ -39,7 +40,7 @@ func TestDaemonHangs(t *testing.T) {
 		r := e.gopipework(append([]string{"--json"}, strings.Fields(line)...)...)
 		e.within(bound, r)
 		f := e.failed("timeout|runtime", r)
-		t.Logf("%s: %+v", line, f.Error)
+		e.says(line, f.Error.Message, "no answer within 5s")
 	}
 	// What needs no daemon does not wait for one.
 	pid := web.Word
@@ -116,7 +117,7 @@ func TestDaemonAnswersRubbish(t *testing.T) {
 	}
 	const js = "application/json"
 	for name, serve := range map[string]func(net.Conn){
-		"never answers":       func(c net.Conn) { time.Sleep(10 * time.Second) },
+		"never answers":       func(c net.Conn) { io.Copy(io.Discard, c) },
 		"hangs up":            func(c net.Conn) {},
 		"not HTTP":            func(c net.Conn) { fmt.Fprint(c, "SSH-2.0-OpenSSH_9.2\r\n\x1b[31m\r\n") },
 		"half an answer":      func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"Id\":") },
@@ -188,8 +189,8 @@ func TestDaemonAnswersRubbish(t *testing.T) {
 	})
 }
 
-// The container dies while the attach waits for IPv6: the message says so,
-// and within a second nothing is left.
+// The container dies while the attach waits for IPv6: the message says so, and
+// nothing is left.
 func TestGuestDies(t *testing.T) {
 	e := withDocker(t)
 	for _, delay := range []time.Duration{100, 300, 600, 900} {
@@ -204,8 +205,9 @@ func TestGuestDies(t *testing.T) {
 		t.Logf("killed after %v: exit %d after %v %s", delay*time.Millisecond, r.Code, time.Since(began), r.Stderr)
 		if r.Code != 0 {
 			e.failed("gone", r)
-			if !host.Poll(time.Second, func() bool { return len(e.ourRules("iptables-save")) == 0 && len(ours(e.links(e))) == 0 }) {
-				t.Errorf("left after a second: %q %v", e.ourRules("iptables-save"), ours(e.links(e)))
+			// The kernel ends the namespace in its own time, which a busy machine stretches.
+			if !host.Poll(30*time.Second, func() bool { return len(e.ourRules("iptables-save")) == 0 && len(ours(e.links(e))) == 0 }) {
+				t.Errorf("left: %q %v", e.ourRules("iptables-save"), ours(e.links(e)))
 			}
 			continue
 		}

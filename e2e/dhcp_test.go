@@ -187,7 +187,7 @@ func (e *engine) dhcp(hostIF string) {
 
 	e.quiet("detach", "web")
 	e.says("the server's log", d.Log(), "DHCPRELEASE(eth1) "+addr)
-	e.notKept(time.Second)
+	e.notKept(30 * time.Second)
 	check("after detach")
 
 	e.dies(hostIF, web)
@@ -234,7 +234,7 @@ func (e *engine) dies(hostIF string, web *host.Guest) {
 	e.quiet(hostIF, "web", "dhcp")
 	e.keeper()
 	e.docker("kill", "web")
-	e.notKept(time.Second)
+	e.notKept(30 * time.Second)
 	if l := e.list(); slices.ContainsFunc(l, func(a attachment) bool { return a.Guest.Name == "web" && a.State == "complete" }) && hostIF != "ovsbr0" {
 		e.t.Errorf("still listed: %+v", l)
 	}
@@ -269,16 +269,16 @@ func (m *machine) answer(s *server, router *host.Guest, with func(*dhcpv4.DHCPv4
 // A lease of a few seconds lives on, also after its keeper was killed, without a
 // gap in a running ping; when the server goes, the address goes with the lease.
 func TestDHCPStays(t *testing.T) {
-	const lease = 3 * time.Second
+	const lease = 6 * time.Second // a busy machine starts a keeper within the half that is left of it
 	everyNetwork(t, func(t *testing.T, m *machine, hostIF string) {
 		router, g := m.router(hostIF), m.guest()
 		check := m.unchanged(g)
 		s := m.lends(router, lease)
 		m.quiet(hostIF, g.Word, "dhcp")
 		pings := make(chan host.Result, 1)
-		go func() { pings <- router.Run("busybox", "ping", "-i", "0.5", "-w", "10", "-q", "10.9.0.77") }()
+		go func() { pings <- router.Run("busybox", "ping", "-i", "0.5", "-w", "13", "-q", "10.9.0.77") }()
 
-		time.Sleep(lease)
+		time.Sleep(lease / 2)
 		old := m.keeper()
 		m.check(syscall.Kill(old, syscall.SIGKILL))
 		again := func() bool { // not before the kernel has let go of the dead one's lock
@@ -287,23 +287,23 @@ func TestDHCPStays(t *testing.T) {
 			pids := m.keepers()
 			return len(pids) == 1 && pids[0] != old
 		}
-		if !host.Poll(5*time.Second, again) {
+		if !host.Poll(30*time.Second, again) {
 			t.Fatalf("gc does not start the keeper again: %v", m.keepers())
 		}
 		if r := <-pings; r.Code != 0 || !strings.Contains(r.Stdout, " 0% packet loss") {
 			t.Errorf("a gap in the ping: %v", r)
 		}
-		if n := s.asked.Load(); n < 6 {
+		if n := s.asked.Load(); n < 5 {
 			t.Errorf("the server was asked %d times: the lease was not renewed", n)
 		}
 
 		s.Close()
-		if !host.Poll(lease+5*time.Second, func() bool { return m.leased(g, "eth1") == "" }) {
+		if !host.Poll(lease+30*time.Second, func() bool { return m.leased(g, "eth1") == "" }) {
 			t.Error("the address outlives its lease")
 		}
 		m.keeper()
 		m.quiet("detach", g.Word)
-		m.notKept(time.Second)
+		m.notKept(30 * time.Second)
 		check("after detach without a server")
 	})
 }
@@ -356,7 +356,7 @@ func TestDHCPFails(t *testing.T) {
 				answering.Close()
 			}
 			check("after " + s.name)
-			m.notKept(time.Second)
+			m.notKept(30 * time.Second)
 		}
 		f := m.fails("timeout", hostIF, g.Word, "dhcp", "--timeout", "1s")
 		m.says("the end of --timeout", f.Error.Message, "longer than --timeout")
@@ -373,7 +373,7 @@ func TestDHCPNotKept(t *testing.T) {
 	m.quiet("brtest", g.Word, "dhcp")
 	record, _, _ := strings.Cut(m.records(), ".json")
 	m.quiet("detach", g.Word)
-	m.notKept(time.Second)
+	m.notKept(30 * time.Second)
 	check := m.unchanged(g)
 	m.check(m.Run("sh", "-ec", "umask 077; mkdir -p "+record+".sock/in/the/way").Err())
 	m.fails("failed", "brtest", g.Word, "dhcp")

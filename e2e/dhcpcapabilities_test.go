@@ -61,7 +61,7 @@ func TestDHCPCapabilities(t *testing.T) {
 		t.Errorf("the address after renewals is %q", a)
 	}
 	m.quiet("detach", g.Word)
-	m.notKept(5 * time.Second)
+	m.notKept(30 * time.Second)
 	check("after a lease without other capabilities")
 }
 

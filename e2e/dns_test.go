@@ -76,7 +76,7 @@ func TestDNS(t *testing.T) {
 	e.docker("rm", "-f", "web")
 	// The kernel ends a namespace, and with it our link, after its own time; the
 	// bridge is unused only then.
-	if !host.Poll(10*time.Second, func() bool {
+	if !host.Poll(30*time.Second, func() bool {
 		e.ok("gc")
 		return e.Run("ip", "link", "show", "brtest").Code != 0
 	}) {

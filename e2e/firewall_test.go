@@ -186,7 +186,7 @@ func TestBridgeCallsIptables(t *testing.T) {
 	m.do("ip link set lan up")
 	x := m.guest()
 	byHand(m, x, "lan", "px", "10.0.0.3/24")
-	if !host.Poll(10*time.Second, func() bool { return strings.Contains(m.do("ip link show lan"), "state UP") }) {
+	if !host.Poll(30*time.Second, func() bool { return strings.Contains(m.do("ip link show lan"), "state UP") }) {
 		t.Fatal("lan has no carrier")
 	}
 	a, b := m.guest(), m.guest()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/host"
 )
 
 // Guests that died leave a bridge and rules; gc takes those away, and only
@@ -27,13 +29,8 @@ func TestGC(t *testing.T) {
 		m.check(g.Kill())
 	}
 	// The kernel takes a namespace's links away a moment after its end.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if len(m.list()) == 1 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("links of dead guests are still there")
-		}
+	if !host.Poll(30*time.Second, func() bool { return len(m.list()) == 1 }) {
+		t.Fatal("links of dead guests are still there")
 	}
 	m.ok("--dry-run", "gc")
 	if _, ok := m.links(m)["br2"]; !ok {

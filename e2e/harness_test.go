@@ -64,7 +64,7 @@ func TestHostLeavesNothing(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	gone := host.Poll(5*time.Second, func() bool { return syscall.Kill(g.PID, 0) == syscall.ESRCH })
+	gone := host.Poll(30*time.Second, func() bool { return syscall.Kill(g.PID, 0) == syscall.ESRCH })
 	if !gone {
 		t.Error("the guest is still there")
 	}

@@ -56,7 +56,7 @@ func TestHostAccess(t *testing.T) {
 	alone := e.unchanged()
 	e.quiet("nic0", "--host-access", "db", "10.3.0.2/24")
 	e.docker("rm", "-f", "db")
-	host.Poll(5*time.Second, func() bool { // the kernel takes its time with a dead namespace
+	host.Poll(30*time.Second, func() bool { // the kernel takes its time with a dead namespace
 		e.ok("gc")
 		return e.Run("sh", "-c", "ip -o link | grep gph").Code != 0
 	})

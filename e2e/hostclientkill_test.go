@@ -47,7 +47,7 @@ func TestHostClientKilled(t *testing.T) {
 			t.Fatalf("processes %v, pid files %q", pids, pidFiles(m))
 		}
 		m.check(syscall.Kill(pids[0], syscall.SIGKILL))
-		if !host.Poll(5*time.Second, func() bool { return len(m.minders()) == 0 }) {
+		if !host.Poll(30*time.Second, func() bool { return len(m.minders()) == 0 }) {
 			t.Fatal("it lives on")
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func (m *machine) killKeeper() {
 	m.t.Helper()
 	m.check(syscall.Kill(m.keeper(), syscall.SIGKILL))
-	if !host.Poll(5*time.Second, func() bool { return len(m.keepers()) == 0 }) {
+	if !host.Poll(30*time.Second, func() bool { return len(m.keepers()) == 0 }) {
 		m.t.Fatal("the keeper lives on")
 	}
 }
@@ -43,7 +43,7 @@ func TestListOnlyReads(t *testing.T) {
 	m.quiet("brtest", other.Word, "10.9.0.5/24")
 	m.keeper()
 	m.quiet("detach", g.Word)
-	m.notKept(5 * time.Second)
+	m.notKept(30 * time.Second)
 }
 
 // A keeper that cannot start is its own guest's affair: others are attached and
@@ -62,7 +62,7 @@ func TestKeeperCannotStart(t *testing.T) {
 	m.ok("detach", other.Word)
 	m.check(m.Run("rm", "-r", sock).Err())
 	m.quiet("detach", g.Word)
-	m.notKept(5 * time.Second)
+	m.notKept(30 * time.Second)
 }
 
 // What outlives a run holds nothing of its caller's: neither a lock, nor a pipe.
@@ -79,7 +79,7 @@ func TestKeepersHoldNothing(t *testing.T) {
 		m.check(m.Run("flock", "-n", lock, "true").Err())
 	}
 	m.quiet("detach", "--all", g.Word)
-	m.notKept(5 * time.Second)
+	m.notKept(30 * time.Second)
 }
 
 // The interface of a killed keeper is deleted: nothing is kept any more, and no
@@ -92,7 +92,7 @@ func TestKilledKeeperWithoutInterface(t *testing.T) {
 	m.killKeeper()
 	m.check(g.Run("ip", "link", "del", "eth1").Err())
 	asked := s.asked.Load()
-	if !host.Poll(10*time.Second, func() bool { m.ok("gc"); return len(m.keepers()) == 0 && m.records() == "" }) {
+	if !host.Poll(30*time.Second, func() bool { m.ok("gc"); return len(m.keepers()) == 0 && m.records() == "" }) {
 		t.Errorf("keepers %v, records %q", m.keepers(), m.records())
 	}
 	if n := s.asked.Load(); n != asked {

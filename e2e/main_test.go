@@ -414,7 +414,7 @@ var exits = map[string]int{
 func (m *machine) state(look func() (host.State, error)) host.State {
 	m.t.Helper()
 	var s host.State
-	host.Poll(20*time.Second, func() bool {
+	host.Poll(30*time.Second, func() bool {
 		var err error
 		s, err = look()
 		m.check(err)
@@ -428,7 +428,7 @@ func (m *machine) state(look func() (host.State, error)) host.State {
 func (m *machine) same(what string, before host.State, look func() (host.State, error)) {
 	m.t.Helper()
 	var diff string
-	settled := host.Poll(5*time.Second, func() bool {
+	settled := host.Poll(30*time.Second, func() bool {
 		now, err := look()
 		if err != nil {
 			diff = err.Error()

@@ -65,7 +65,7 @@ func TestOVS(t *testing.T) {
 		e.check(err)
 		return port != "" && !strings.Contains(r, port) || port == "" && len(strings.Fields(r)) == 2
 	}
-	if !host.Poll(5*time.Second, gone) {
+	if !host.Poll(30*time.Second, gone) {
 		t.Error("gc leaves the port of a dead guest")
 	}
 	for _, name := range []string{"one", "three"} {

@@ -52,7 +52,7 @@ func TestRouterAndGateway(t *testing.T) {
 	m.quiet("detach", g.Word, "eth1")
 	m.quiet("detach", g.Word, "eth2")
 	m.quiet("brtest", g.Word, "2001:db8:20::5/64")
-	if !host.Poll(15*time.Second, func() bool {
+	if !host.Poll(30*time.Second, func() bool {
 		return strings.Contains(g.Run("ip", "-6", "route", "show", "default").Stdout, "proto ra")
 	}) {
 		t.Error("a line without a gateway takes no router")
@@ -79,7 +79,7 @@ func TestDeafGuest(t *testing.T) {
 		m.quiet("brtest", g.Word, "slaac") // twice is once
 		m.quiet("detach", g.Word)
 		m.quiet("brtest", g.Word, "dhcp6")
-		if !host.Poll(15*time.Second, func() bool {
+		if !host.Poll(30*time.Second, func() bool {
 			return strings.Contains(g.Run("ip", "-6", "route", "show", "default").Stdout, "dev eth1")
 		}) {
 			t.Errorf("dhcp6 with %s: no default route", off)

@@ -38,7 +38,7 @@ func (m *machine) serve(g *host.Guest) {
 	m.check(cmd.Start())
 	m.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	listens := func() bool { return strings.Contains(g.Run("ss", "-Hltn").Stdout, ":5201") }
-	if !host.Poll(10*time.Second, listens) {
+	if !host.Poll(30*time.Second, listens) {
 		m.t.Fatal("iperf3 does not listen")
 	}
 }
@@ -55,7 +55,7 @@ func (m *machine) measure(g *host.Guest, args ...string) (r report) {
 		err = json.Unmarshal([]byte(out.Stdout), &r)
 		return err == nil && out.Code == 0 && r.Error == ""
 	}
-	if !host.Poll(10*time.Second, answers) {
+	if !host.Poll(30*time.Second, answers) {
 		m.t.Fatalf("iperf3: %v\n%v", err, out)
 	}
 	return r
@@ -158,7 +158,7 @@ func (m *machine) setLive(web *host.Guest) {
 		running := func() bool {
 			return strings.Count(web.Run("ss", "-Htn", "state", "established").Stdout, ":5201") == 2 // control and data
 		}
-		if !host.Poll(15*time.Second, running) {
+		if !host.Poll(30*time.Second, running) {
 			m.t.Error("there is no connection")
 		}
 		time.Sleep(2 * time.Second)

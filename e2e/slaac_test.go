@@ -64,7 +64,7 @@ func TestSLAAC(t *testing.T) {
 		other := m.guest()
 		line := []string{hostIF, other.Word, "fd00:9::88/64"}
 		m.quiet(line...)
-		if !host.Poll(15*time.Second, func() bool { return strings.Contains(other.Run("ip", "-6", "route").Stdout, "default via fe80::") }) {
+		if !host.Poll(30*time.Second, func() bool { return strings.Contains(other.Run("ip", "-6", "route").Stdout, "default via fe80::") }) {
 			t.Error("a guest that does not ask does not hear the router")
 		}
 		if a := m.attach(line...); *a.Changed {

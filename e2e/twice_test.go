@@ -151,7 +151,7 @@ func TestDuplicateIPv6(t *testing.T) {
 	r := m.gopipework("--json", "br1", b.Word, "10.0.0.2/24,fd00::2/64")
 	f := m.failed("conflict", r)
 	m.says("the error", f.Error.Object+f.Error.Message, "fd00::2")
-	m.within(8*time.Second, r)
+	m.within(bound, r)
 	check("after a duplicate address")
 
 	m.ok("--nodad", "br1", b.Word, "fd00::2/64")
@@ -196,7 +196,7 @@ func TestNeighbours(t *testing.T) {
 			return strings.Contains(client.Run("ip", "neigh", "show", addr).Stdout, "02:00:00:00:00:06")
 		}
 		// Nothing is sent meanwhile, so only an announcement can tell the client.
-		if !host.Poll(10*time.Second, knows) {
+		if !host.Poll(30*time.Second, knows) {
 			t.Errorf("%s is still %s", addr, client.Run("ip", "neigh", "show", addr).Stdout)
 		}
 		m.reaches(client, addr)
@@ -304,7 +304,7 @@ func TestSTP(t *testing.T) {
 	forwards := func() bool {
 		return strings.Contains(m.do("bridge link show dev p0"), "state forwarding")
 	}
-	if !host.Poll(10*time.Second, forwards) {
+	if !host.Poll(30*time.Second, forwards) {
 		t.Fatal("the other port does not forward")
 	}
 	m.reaches(g, "10.0.0.1")

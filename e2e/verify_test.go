@@ -25,7 +25,7 @@ func TestVerifyKilled(t *testing.T) {
 	for i := range 30 {
 		after := moment(i, whole)
 		m.interrupted(syscall.SIGKILL, after, line...)
-		if !host.Poll(10*time.Second, gone) {
+		if !host.Poll(30*time.Second, gone) {
 			t.Errorf("killed after %v: %s", after, m.do("ip -o link"))
 		}
 		m.ok(line...)

@@ -37,7 +37,12 @@ func (s State) Settled() bool {
 		if !ok || json.Unmarshal([]byte(text), &l) != nil || !slices.Contains(l.Flags, "UP") {
 			continue
 		}
-		if slices.Contains(l.Flags, "NO-CARRIER") == slices.Contains(l.Flags, "LOWER_UP") {
+		carrier := slices.Contains(l.Flags, "LOWER_UP")
+		if slices.Contains(l.Flags, "NO-CARRIER") == carrier {
+			return false
+		}
+		// Of these the kernel always tells in the end.
+		if carrier && l.State == "UNKNOWN" && (l.Info.Kind == "veth" || l.Info.Kind == "bridge") {
 			return false
 		}
 	}
