@@ -3,10 +3,16 @@ package attach
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainfile"
+	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,13 +29,31 @@ import (
 // We take the flock as well. It excludes a run that works on the same guest from
 // another host's namespace, which takes privileges. flockPatience bounds the wait
 // for it.
+//
+// A user of the host, and root in a container that shares the host's network, can
+// take the address too. Neither can be a run of gopipework, which has to be root and
+// to have capabilities that such a container lacks. So a run that finds the address
+// taken for some time looks who has it, and if that cannot be a run, it passes by: it
+// locks the namespace's place in lockFile instead, which only root on the host can
+// open. So that no other run takes the address meanwhile and works as well,
+// each side looks at the other's lock once it has its own: a run that takes the
+// address locks its place in the file as well, if there is a file, and a run that
+// passes by looks whether the address still belongs to the socket it has judged. Two
+// runs that each have a /run of their own see different files; while somebody squats,
+// only the flock keeps them apart.
 type lock struct {
 	host    kernel // in whose namespace the address is
 	ns      *os.File
-	socket  int
 	held    bool
+	bound   bool // to the address
+	socket  int
+	file    *os.File // its place is locked, for bound or instead of it
 	flocked bool
+	run     rtnl.UnixSocket // has the address, and may be a run
 }
+
+// lockFile is there once somebody has squatted on an address.
+var lockFile = "/run/gopipework.lock"
 
 // A lock is asked for again and again rather than waited for, so that the wait
 // can end when the context does. The pauses grow from lockPause to
@@ -38,6 +62,9 @@ const (
 	lockPause    = time.Millisecond
 	maxLockPause = 16 * time.Millisecond
 )
+
+// suspicion is how long a lock may be held until we look whether a run holds it.
+const suspicion = 100 * time.Millisecond
 
 // flockPatience is how long a guest can delay us by holding its own flock.
 const flockPatience = time.Second
@@ -49,7 +76,17 @@ func acquire(ctx context.Context, host kernel, ns *os.File, what string) (*lock,
 }
 
 func (l *lock) acquire(ctx context.Context, what string) error {
-	err := l.wait(ctx, what, l.bind)
+	wait := suspicion
+	look := time.Now().Add(wait)
+	err := l.wait(ctx, what, func() error {
+		err := l.bind()
+		if errors.Is(err, unix.EWOULDBLOCK) && time.Now().After(look) {
+			err = l.passBy()
+			wait *= 2
+			look = time.Now().Add(wait)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -91,6 +128,9 @@ func (l *lock) wait(ctx context.Context, what string, try func() error) error {
 // host's namespace may hold it only to look.
 func (l *lock) tryPatiently(ctx context.Context) error {
 	err := l.bind()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = l.passBy()
+	}
 	if err != nil {
 		return err
 	}
@@ -104,9 +144,13 @@ func (l *lock) tryPatiently(ctx context.Context) error {
 
 // address is the abstract name.
 func (l *lock) address() string {
+	return "@gopipework/lock/" + strconv.FormatUint(l.inode(), 10)
+}
+
+func (l *lock) inode() uint64 {
 	var st unix.Stat_t
 	_ = unix.Fstat(int(l.ns.Fd()), &st)
-	return "@gopipework/lock/" + itoa(int(st.Ino))
+	return st.Ino
 }
 
 func (l *lock) bind() error {
@@ -118,13 +162,107 @@ func (l *lock) bind() error {
 		return err
 	}
 	err = unix.Bind(l.socket, &unix.SockaddrUnix{Name: l.address()})
-	if l.held = err == nil; !l.held {
+	if err != nil {
 		unix.Close(l.socket)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return unix.EWOULDBLOCK
+		}
+		return os.NewSyscallError("bind", err)
 	}
-	if errors.Is(err, unix.EADDRINUSE) {
+	l.held, l.bound = true, true
+	if err = l.lockPlace(0); err != nil && !noPlace(err) {
+		l.release()
+		return err
+	}
+	return nil
+}
+
+// noPlace reports whether lockFile is nothing that anybody can pass by with.
+func noPlace(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, plainfile.ErrNotRegular) ||
+		errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)
+}
+
+// passBy takes the lock although its address is taken, if those who have it cannot be
+// a run of gopipework; otherwise it returns EWOULDBLOCK.
+func (l *lock) passBy() error {
+	s, err := l.host.AbstractSocket(l.address())
+	if err != nil || s == l.run { // nobody any more, or this kernel does not tell
 		return unix.EWOULDBLOCK
 	}
-	return os.NewSyscallError("bind", err)
+	if mayBeRun(s) {
+		l.run = s
+		return unix.EWOULDBLOCK
+	}
+	if err := l.lockPlace(os.O_CREATE); err != nil {
+		return unix.EWOULDBLOCK // by a run, or nothing can be written here
+	}
+	l.held = true
+	if again, err := l.host.AbstractSocket(l.address()); err != nil || again != s {
+		l.release()
+		return unix.EWOULDBLOCK
+	}
+	return nil
+}
+
+// lockPlace locks the byte of lockFile that the namespace's inode is the offset of.
+func (l *lock) lockPlace(flag int) error {
+	f, err := plainfile.Open(lockFile, os.O_RDWR|unix.O_NOFOLLOW|flag)
+	if err != nil {
+		return err
+	}
+	place := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(l.inode()), Len: 1}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &place); err != nil {
+		f.Close()
+		return err
+	}
+	l.file = f
+	return nil
+}
+
+// mayBeRun reports whether the owner of a socket may be a run of gopipework. A run
+// belongs to the user that we are, and has CAP_NET_ADMIN and CAP_SYS_ADMIN where we
+// have them. If we see nobody who has the socket, only the user counts.
+func mayBeRun(s rtnl.UnixSocket) bool {
+	if int(s.UID) != os.Geteuid() {
+		return false
+	}
+	link := fmt.Sprintf("socket:[%d]", s.Inode)
+	unseen := true
+	for _, pid := range processes() {
+		fds := "/proc/" + itoa(pid) + "/fd"
+		entries, _ := os.ReadDir(fds)
+		for _, e := range entries {
+			if to, err := os.Readlink(fds + "/" + e.Name()); err == nil && to == link {
+				if mayRun(pid) {
+					return true
+				}
+				unseen = false
+				break
+			}
+		}
+	}
+	return unseen
+}
+
+// mayRun reports whether a process has what a run needs. What cannot be read of it
+// does not count against it.
+func mayRun(pid int) bool {
+	const needs = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN
+	dir := "/proc/" + itoa(pid)
+	own, err1 := os.Readlink("/proc/self/ns/user")
+	its, err2 := os.Readlink(dir + "/ns/user")
+	if err1 == nil && err2 == nil && own != its {
+		return false
+	}
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(status), "\nCapEff:")
+	word, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+	caps, err := strconv.ParseUint(word, 16, 64)
+	return err != nil || caps&needs == needs
 }
 
 func (l *lock) flock() error {
@@ -139,8 +277,13 @@ func (l *lock) release() {
 		unix.Flock(int(l.ns.Fd()), unix.LOCK_UN)
 		l.flocked = false
 	}
-	if l.held {
-		unix.Close(l.socket)
-		l.held = false
+	if l.file != nil {
+		l.file.Close()
+		l.file = nil
 	}
+	if l.bound {
+		unix.Close(l.socket)
+		l.bound = false
+	}
+	l.held = false
 }

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -170,6 +173,35 @@ func hold(as string) {
 		if err != nil {
 			panic(err)
 		}
+	case "3": // a user of the host, or root without capabilities
+		if os.Getenv("GOPIPEWORK_TEST_ROOT") == "" {
+			if err := syscall.Setuid(65534); err != nil {
+				panic(err)
+			}
+		}
+		flapping := os.Getenv("GOPIPEWORK_TEST_FLAP") != ""
+		for first := true; first || flapping; first = false {
+			var sockets []int
+			for _, name := range os.Args[1:] {
+				s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+				if err == nil {
+					err = unix.Bind(s, &unix.SockaddrUnix{Name: name})
+				}
+				if err != nil && !flapping {
+					panic(err)
+				}
+				sockets = append(sockets, s)
+			}
+			if flapping {
+				if first {
+					os.Stdout.WriteString("held\n")
+				}
+				time.Sleep(30 * time.Millisecond)
+				for _, s := range sockets {
+					unix.Close(s)
+				}
+			}
+		}
 	case "2":
 		c, err := rtnl.Open(os.NewFile(4, "host"))
 		if err == nil {
@@ -234,4 +266,135 @@ func (l *lock) try() error {
 		}
 	}
 	return err
+}
+
+// squat starts a process that takes the addresses of locks in the host's namespace.
+// It is an ordinary user's; or root's, with the capabilities that a container has.
+func squat(t *testing.T, hostNS *os.File, as, env string, locked ...*os.File) *exec.Cmd {
+	t.Helper()
+	args := []string{"--net=/proc/self/fd/3"}
+	if as == "root" {
+		args = append(args, "setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_bind_service,+net_raw,+chown,+setuid")
+	}
+	args = append(args, os.Args[0])
+	for _, ns := range locked {
+		args = append(args, (&lock{ns: ns}).address())
+	}
+	cmd := program.Command("nsenter", args...)
+	cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_HOLD=3", env)
+	if as == "root" {
+		cmd.Env = append(cmd.Env, "GOPIPEWORK_TEST_ROOT=1")
+	}
+	cmd.ExtraFiles = []*os.File{hostNS}
+	holdStarted(t, cmd)
+	return cmd
+}
+
+// lockFileHere has the test's locks pass by squatters in a file of its own.
+func lockFileHere(t *testing.T) {
+	t.Helper()
+	was := lockFile
+	lockFile = filepath.Join(t.TempDir(), "lock")
+	t.Cleanup(func() { lockFile = was })
+}
+
+// TestLockSquatted: somebody on the host who takes the addresses of our locks keeps
+// no attach, detach or gc from its work; and runs exclude each other all the same,
+// also when the squatter goes meanwhile.
+func TestLockSquatted(t *testing.T) {
+	needRoot(t)
+	for _, as := range []string{"user", "root"} {
+		t.Run(as, func(t *testing.T) {
+			lockFileHere(t)
+			hostNS, guestNS := newNamespace(t), newNamespace(t)
+			before := snapshot(t, hostNS)
+			squatter := squat(t, hostNS, as, "", hostNS, guestNS)
+			g := docker(guestNS, 0)
+			if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+				t.Fatalf("attach: %v", err)
+			}
+			if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+				t.Errorf("detach: %v", err)
+			}
+			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+				t.Errorf("gc: %v", err)
+			}
+			same(t, "host", before, snapshot(t, hostNS))
+
+			host := connect(t, hostNS)
+			held, err := acquire(context.Background(), host, guestNS, "guest")
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := &lock{host: host, ns: reopened(t, guestNS)}
+			if err := other.tryPatiently(context.Background()); !errors.Is(err, unix.EWOULDBLOCK) {
+				t.Errorf("two have passed by the squatter: %v", err)
+			}
+			_ = squatter.Process.Kill()
+			_ = squatter.Wait()
+			if err := other.tryPatiently(context.Background()); !errors.Is(err, unix.EWOULDBLOCK) {
+				t.Errorf("one has passed by, another has the address: %v", err)
+			}
+			held.release()
+			if err := other.tryPatiently(context.Background()); err != nil {
+				t.Errorf("once it is free: %v", err)
+			}
+			other.release()
+		})
+	}
+}
+
+// TestLockSquatterFlaps: with a squatter that comes and goes at every moment, no two
+// runs have a lock at once.
+func TestLockSquatterFlaps(t *testing.T) {
+	needRoot(t)
+	lockFileHere(t)
+	hostNS, guestNS := newNamespace(t), newNamespace(t)
+	squat(t, hostNS, "user", "GOPIPEWORK_TEST_FLAP=1", guestNS)
+	host := connect(t, hostNS)
+	var inside, passed atomic.Int32
+	var all sync.WaitGroup
+	for range 4 {
+		ns := reopened(t, guestNS)
+		all.Go(func() {
+			for range 15 {
+				// Without the flock, which would hide it.
+				l := &lock{host: host, ns: ns}
+				for l.bind() != nil && l.passBy() != nil {
+					time.Sleep(time.Millisecond)
+				}
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d runs have the lock", n)
+				}
+				if !l.bound {
+					passed.Add(1)
+				}
+				time.Sleep(2 * time.Millisecond)
+				inside.Add(-1)
+				l.release()
+			}
+		})
+	}
+	all.Wait()
+	if passed.Load() == 0 {
+		t.Error("nobody passed by a squatter: this proves nothing")
+	}
+}
+
+// TestLockOfARun: a run that works for long is no squatter.
+func TestLockOfARun(t *testing.T) {
+	needRoot(t)
+	lockFileHere(t)
+	hostNS, guestNS := newNamespace(t), newNamespace(t)
+	cmd := program.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_HOLD=2")
+	cmd.ExtraFiles = []*os.File{guestNS, hostNS}
+	holdStarted(t, cmd)
+	l := &lock{host: connect(t, hostNS), ns: guestNS}
+	if err := l.passBy(); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("it was passed by: %v", err)
+	}
+	if _, err := os.Stat(lockFile); err == nil {
+		t.Error("there is a file")
+	}
 }

@@ -24,6 +24,7 @@ type kernel interface {
 	writer
 	Run(func() error) error
 	Watch() (*rtnl.Events, error)
+	AbstractSocket(address string) (rtnl.UnixSocket, error)
 	Close()
 }
 
