@@ -54,8 +54,9 @@ func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *
 		return err
 	}
 	// Of a namespace that is held open by a descriptor alone, the addresses are
-	// out of sight. A veth is no child, but the other end.
-	w.Dark = slices.ContainsFunc(users, func(u user) bool { return u.netns == 0 && u.PeerNS >= 0 && u.Kind != "veth" })
+	// out of sight. One of a pair is no child, but
+	// the other end.
+	w.Dark = slices.ContainsFunc(users, func(u user) bool { return u.netns == 0 && u.PeerNS >= 0 && !paired(u.Kind) })
 	return eachNamespace(hostNS, func(ns *namespace, guest kernel) error {
 		links, err := usersIn(guest, w.Peer, hostNS)
 		if err != nil || len(links) == 0 {

@@ -54,7 +54,7 @@ func (d *detacher) remaining(chosen []Pair) {
 		for _, c := range chosen {
 			on := c.Child != nil && l.Peer == c.Child.Peer && l.PeerNS >= 0 && l.PeerNS == d.f.HostNS ||
 				c.Lent != nil && c.Lent.Link != nil && l.Peer == c.Lent.Link.Index && l.PeerNS < 0
-			if on && l.Kind != "veth" {
+			if on && !paired(l.Kind) {
 				d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("%s has made %s on %s of the host, which stays: %sip link del dev %s",
 					d.f.Guest.Name, l.Name, c.Host.Name, d.f.Guest.enter(), l.Name))
 				break

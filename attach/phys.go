@@ -243,7 +243,7 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 	o.look("the host's nexthop objects", func() (err error) { f.Card.Nexthops, err = o.host.Nexthops(); return err })
 	o.look("what is on "+f.Base.Name, func() (err error) {
 		all, err := childrenOf(o.host, f.Base.Index, m.hostNS, nil)
-		f.Card.Users = slices.DeleteFunc(all, func(u user) bool { return u.Kind == "veth" })
+		f.Card.Users = slices.DeleteFunc(all, func(u user) bool { return paired(u.Kind) })
 		return err
 	})
 }
