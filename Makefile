@@ -24,7 +24,8 @@ build: ## build ./gopipework, one static binary
 # As root everything has to be there, and is installed if it is not: a test
 # that would be skipped fails. What this kernel lacks is run on one that has it,
 # and at the end a table tells what was proven of each kind of link, and on which
-# kernel; an empty cell fails. What ran on neither kernel is named.
+# kernel; an empty cell fails, and so does a test that ran on neither kernel and is
+# not in e2e/leftout.txt.
 # Without root what needs no root is run.
 #
 # The packages run under the race detector; the built program and the tests of

@@ -17,6 +17,8 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 tests=(
 	'./attach ^(TestKinds|TestIPvlanMode|TestVLANLink|TestHardware|TestHostAccessVLAN)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic'
 	'./attach ^TestLend(Kinds|NotOurs|LowMTU)$/^(macvlan|macvtap|ipvlan|vlan|dummy|ifb|veth|vxlan|geneve) root,macvlan,macvtap,ipvlan,vlan,dummy,ifb,veth,vxlan,geneve'
+	'./attach ^TestLendKinds$/^(gretap|gre|ipip|sit|ip6tnl|bond|vrf|macsec|team|nlmon|vcan|vxcan)$ root,gretap,gre,ipip,sit,ip6tnl,bond,vrf,macsec,team,nlmon,vcan,vxcan'
+	'./attach ^TestLend(IndexTaken|MovedOn|Deleted)$/^(ipvlan|vcan|dummy|vlan)$ root,ipvlan,vcan,dummy,vlan'
 	'./attach ^(TestBridgeVLANs|TestVerifyVLAN|TestShape.*|TestSetRare)$/^[^O] root,vlan_filtering,netem,ifb'
 	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
 	'./attach ^(TestUndoSparesOthers|TestDetachAgain)$/VLAN|VRF root,macvlan,8021q,vlan_filtering,vrf'
@@ -30,6 +32,7 @@ modules=(
 	veth bridge br_netfilter macvlan ipvlan 8021q dummy ifb tun vrf openvswitch
 	sch_netem sch_tbf sch_htb sch_ingress cls_u32 cls_matchall act_mirred act_police
 	vxlan geneve macvtap
+	ip_gre ipip sit ip6_tunnel bonding macsec team nlmon vcan vxcan
 	nf_tables nft_compat iptable_filter ip6table_filter xt_physdev xt_comment xt_conntrack
 )
 
@@ -52,6 +55,8 @@ inside() {
 	uname -r >"$dir/release"
 	# It knows the iptables of old only.
 	mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi
+	# A tunnel's module makes a device in every namespace; here in none.
+	echo 2 >/proc/sys/net/core/fb_tunnels_only_for_init_net
 	for m in "${modules[@]}"; do
 		modprobe -d "$cache" "$m" || echo "$m" >>"$dir/$n.no-module"
 	done
