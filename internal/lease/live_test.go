@@ -374,7 +374,7 @@ func TestLiveGuestEnds(t *testing.T) {
 	n.gone()
 	// Nobody holds the namespace: the server's end of the pair went with it.
 	// The kernel takes its time with that.
-	until(t, 30*time.Second, "the namespace "+inode+" is gone", func() bool { return must(n.server.Links())(t)["srv0"].Name == "" })
+	until(t, 2*time.Minute, "the namespace "+inode+" is gone", func() bool { return must(n.server.Links())(t)["srv0"].Name == "" })
 }
 
 // Also with the keeper dead: gc removes what is left.
