@@ -148,7 +148,7 @@ func parentSource(k kernel, parent int, to netip.Addr) (netip.Addr, error) {
 	return sourceFor(slices.DeleteFunc(all, func(a rtnl.Addr) bool { return a.Index != parent }), to), err
 }
 
-// unset deletes the macvlan, if set made it, no earlier step undoes that, and nobody
+// unset deletes the macvlan if set made it, no earlier step undoes that, and nobody
 // else has come to use it. The caller must hold the host's lock.
 func (a leaseAccess) unset(ctx context.Context, m *machine) error {
 	if _, made := m.index[end{host, a.macvlan.name}]; !made || !a.there {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,7 +80,18 @@ func TestDHCPHostAccess(t *testing.T) {
 	m.fails("conflict", "nic0", g.Word, "dhcp")
 
 	first := m.leased(g, "eth1")
-	m.killed(m.keeper())
+	dead := m.keeper()
+	m.check(syscall.Kill(dead, syscall.SIGKILL))
+	if !host.Poll(20*time.Second, func() bool { return len(m.keepers()) == 0 }) {
+		t.Fatalf("the keeper %d does not die", dead)
+	}
+	m.check(m.Run("unshare", "--net", "gopipework", "gc").Err())
+	if pids := m.keepers(); len(pids) != 0 {
+		t.Errorf("a run on another host starts the keeper, which could not reach this one: %v", pids)
+	}
+	if !host.Poll(20*time.Second, func() bool { m.quiet("gc"); return len(m.keepers()) == 1 }) { // the dead one's lock may linger
+		t.Fatalf("gc does not start the keeper again: %v", m.keepers())
+	}
 	answers("with another keeper")
 	m.check(d.Stop())
 	d, err := router.StartDnsmasq("eth1", "10.9.0.110,10.9.0.199,255.255.255.0,2m", renew...)

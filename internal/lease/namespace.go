@@ -60,15 +60,22 @@ const soNetnsCookie = 71
 // mean another one until the machine boots.
 func (n *namespace) cookie() (c uint64, err error) {
 	err = n.run(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return os.NewSyscallError("socket", err)
-		}
-		defer unix.Close(fd)
-		c, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, soNetnsCookie)
-		return os.NewSyscallError("getsockopt", err)
+		c, err = cookieHere()
+		return err
 	})
 	return c, err
+}
+
+// cookieHere is that of the namespace the calling thread is in: this process's own,
+// for a goroutine that has not entered another.
+func cookieHere() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	c, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, soNetnsCookie)
+	return c, os.NewSyscallError("getsockopt", err)
 }
 
 // Reopen opens a namespace once more. A descriptor that a process of its own

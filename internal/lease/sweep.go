@@ -12,7 +12,7 @@ import (
 
 // Sweep takes away the files of guests that have ended, whose keepers were
 // killed before, and starts keepers again that were killed while their guests
-// live. It returns the names of the files' guests: with dryRun it only looks.
+// live, unless they belong to another host. It returns the names
 func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err error) {
 	const op = "look for leases in"
 	s, err := openStore(k.Dir)
@@ -46,6 +46,18 @@ func (id identity) word() string {
 	return id.Path
 }
 
+// abroad reports whether a keeper has to live in another namespace than ours: that
+// of the host which reaches the leased address. A run there looks after the record.
+func (r record) abroad() bool {
+	here, err := cookieHere()
+	for _, i := range r.Interfaces {
+		if a := i.Ask.Access; a != nil && err == nil && a.Host != here {
+			return true
+		}
+	}
+	return false
+}
+
 // sweep looks after one guest.
 func (k Keepers) sweep(ctx context.Context, s *store, cookie uint64, dryRun bool) (gone bool, err error) {
 	lock, err := s.lock(cookie)
@@ -62,7 +74,7 @@ func (k Keepers) sweep(ctx context.Context, s *store, cookie uint64, dryRun bool
 		if err == nil {
 			defer g.Namespace.Close()
 			lock.Close() // the new keeper needs it
-			if dryRun {
+			if dryRun || r.abroad() {
 				return false, nil
 			}
 			if err := k.Wake(ctx, g); err != nil {
