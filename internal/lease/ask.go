@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -199,10 +200,15 @@ func (a Ask) setBroadcast(m *dhcpv4.DHCPv4) {
 	}
 }
 
+// errCutShort is an answer to us whose options cannot be read.
+var errCutShort = errors.New("it is cut short, or malformed")
+
 // answer returns the message in b if it answers x, sent by mac; else why not.
 func answer(b []byte, mac net.HardwareAddr, x xid) (*dhcpv4.DHCPv4, error) {
 	m, err := dhcpv4.FromBytes(b)
 	switch {
+	case err != nil && len(b) >= 34 && dhcpv4.OpcodeType(b[0]) == dhcpv4.OpcodeBootReply && xid(b[4:8]) == x && slices.Equal(b[28:34], mac):
+		return nil, errCutShort
 	case err != nil:
 		return nil, fmt.Errorf("it is no DHCP message")
 	case m.OpCode != dhcpv4.OpcodeBootReply:

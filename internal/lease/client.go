@@ -303,6 +303,9 @@ func (e *exchange) await(ctx context.Context, x xid, wait time.Duration, judge f
 			return Lease{}, err
 		}
 		m, err := answer(b, e.wire.mac(), x)
+		if errors.Is(err, errCutShort) {
+			e.bad = err
+		}
 		if err != nil {
 			continue
 		}

@@ -146,6 +146,10 @@ func TestAcquireFails(t *testing.T) {
 	}{
 		{"silence", func(*dhcpv4.DHCPv4, netip.Addr) [][]byte { return nil }, fault.Timeout, "get a lease for eth1: no DHCP server answered"},
 		{"garbage", func(*dhcpv4.DHCPv4, netip.Addr) [][]byte { return [][]byte{{1}, {2}} }, fault.Timeout, "no DHCP server answered"},
+		{"cut short", func(m *dhcpv4.DHCPv4, _ netip.Addr) [][]byte {
+			b := to(t, m, dhcpv4.MessageTypeOffer)
+			return [][]byte{b[:len(b)-1], b[:245]}
+		}, fault.Timeout, "no usable answer; of the last one: it is cut short"},
 		{"nonsense", good(t, dhcpv4.WithLeaseTime(0)), fault.Timeout, "no usable answer; of the last one: it gives no lease time"},
 		{"refusals", nak, fault.Failed, `the DHCP server 10.0.0.1 refuses: "go\x1b[2J away!!`},
 		{"another address than offered", func(m *dhcpv4.DHCPv4, dst netip.Addr) [][]byte {
