@@ -50,10 +50,14 @@ func main() {
 
 // run carries out one command line and returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	out := &output{stdout: stdout, stderr: stderr}
+	results := &keenWriter{Writer: stdout}
+	out := &output{stdout: results, stderr: stderr}
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	err := dispatch(ctx, args, out)
+	if err == nil && results.err != nil {
+		err = fault.New(fault.Failed, "write", "the result", "%w", results.err)
+	}
 	out.fail(err)
 	return exitCode(err)
 }

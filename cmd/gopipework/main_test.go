@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -128,6 +129,30 @@ func TestJSONError(t *testing.T) {
 				t.Errorf("%s: no field %s in %v", line, field, doc.Error)
 			}
 		}
+	}
+}
+
+// TestFullDisk: a result that could not be written is not a success.
+func TestFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, line := range []string{"version", "help", "help attach"} {
+		var stderr bytes.Buffer
+		if code := run(strings.Fields(line), full, &stderr); code != 1 || !strings.Contains(stderr.String(), "gopipework: write the result: ") || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%s: exit %d: %s", line, code, &stderr)
+		}
+	}
+	var stderr bytes.Buffer
+	out := &output{stdout: full, stderr: &stderr, json: true}
+	done := attach.Result{Changed: true, Steps: []string{"ip link add br0 type bridge"}, Attachments: make([]attach.Attachment, 1)}
+	if err := out.result(done, false, true); fault.CodeOf(err) != fault.Residue {
+		t.Errorf("of a change that was made: %v", err)
+	}
+	if err := out.result(done, true, true); fault.CodeOf(err) == fault.Residue {
+		t.Errorf("of a change that was only planned: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ package main
 //     through clean before it reaches a terminal.
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,19 @@ type output struct {
 	json           bool
 	doubts         []string // warnings about guests
 	warnings       []string // of what was met before the command's own work
+}
+
+// keenWriter remembers the first error of a writer: a result that is cut short must
+// not look like one that is whole.
+type keenWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *keenWriter) Write(b []byte) (n int, err error) {
+	n, err = w.Writer.Write(b)
+	w.err = cmp.Or(w.err, err)
+	return n, err
 }
 
 // errShown is a usage error for which the usage text was printed already.
@@ -122,7 +136,11 @@ func (o *output) result(r attach.Result, dryRun, one bool) error {
 		} else {
 			doc["attachments"] = orEmpty(r.Attachments)
 		}
-		return o.document(doc)
+		err := o.document(doc)
+		if err != nil && r.Changed && !dryRun { // code 1 would say that it is undone
+			return &fault.Error{Code: fault.Residue, Op: "write", Object: "the result", Err: fmt.Errorf("%w; what it tells of is done", err), Residue: r.Steps}
+		}
+		return err
 	}
 	o.warn(r.Warnings)
 	if dryRun {
