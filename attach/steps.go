@@ -249,7 +249,26 @@ func (s addRoute) do(_ context.Context, m *machine) error {
 	if s.learned {
 		return s.afterLease(m)
 	}
-	return explain("add route", s.words(), s.kernel(m).AddRoute(s.route(m), s.prepend))
+	return s.explain(s.kernel(m).AddRoute(s.route(m), s.prepend))
+}
+
+// explain says what of the guest's own routes and rules keeps it from having this
+// one.
+func (s addRoute) explain(err error) error {
+	refuse := func(format string, args ...any) *fault.Error {
+		return fault.New(fault.Conflict, "add route", s.words(), format+": %w", append(args, err)...)
+	}
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		// One that leads nowhere (blackhole, unreachable, prohibit): it is not taken
+		// for a default route, and so not gone in front of.
+		return refuse("there is one with the same destination and metric already").
+			WithHint("%sip route show %s", s.enter, s.dst)
+	case s.gateway.IsValid() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)):
+		return refuse("a rule or a route of its own keeps %s from being reached by %s", s.gateway, s.inner).
+			WithHint("%sip rule; %[1]sip route get %[2]s", s.enter, s.gateway)
+	}
+	return explain("add route", s.words(), err)
 }
 
 func (s addRoute) afterLease(m *machine) error {
