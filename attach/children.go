@@ -313,7 +313,7 @@ func (o *insideLister) guest(ns *namespace, guest kernel) error {
 	for _, l := range here {
 		o.found[l.file()] = true
 		a, err := l.describe(ns)
-		if err == nil {
+		if err == nil && l.Link != nil {
 			err = ns.cut(o.ctx, &a, l.Link.Index, passage{})
 		}
 		if err := o.add(a, err); err != nil {
