@@ -31,6 +31,7 @@ type builder struct {
 	op    string // what it is about, for errors; "": an attach or a link
 
 	replies *replies // nil: not looked at
+	drops   []string // what of the host's firewall was warned of
 }
 
 func newBuilder(s Spec, f Facts, at side, p *Plan) *builder {

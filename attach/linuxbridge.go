@@ -142,6 +142,8 @@ func (b *builder) firewall() {
 			port = b.f.Own.Name
 		}
 	}
+	told := len(b.plan.Warnings)
+	defer func() { b.drops = slices.Clone(b.plan.Warnings[told:]) }()
 	if b.f.FirewallUnread != "" {
 		b.warn("the host's firewall was not looked at: %s", b.f.FirewallUnread)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -52,7 +53,7 @@ func (b *builder) verify() {
 	if !b.Verify {
 		return
 	}
-	s := verify{place: b.place, inner: b.names.inner, kind: b.kind, on: b.HostIF.Name, mac: [2]net.HardwareAddr{b.f.New.ProbePort, b.f.New.Probe}, vlan: b.vlan, hostID: b.f.HostID}
+	s := verify{place: b.place, inner: b.names.inner, kind: b.kind, on: b.HostIF.Name, mac: [2]net.HardwareAddr{b.f.New.ProbePort, b.f.New.Probe}, vlan: b.vlan, hostID: b.f.HostID, drops: b.drops}
 	sum := sha256.Sum256([]byte(b.f.Guest.mark(b.names.inner).String()))
 	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
 	switch {
@@ -82,6 +83,7 @@ type verify struct {
 	vlan   bridge.VLAN
 	not    int // the VLAN that a port is in by default; 0: none
 	hostID string
+	drops  []string // what is known of the host's firewall, which is the first suspect
 }
 
 func (s verify) do(ctx context.Context, m *machine) (err error) {
@@ -120,7 +122,7 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 			return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "%s %w: %w", dead, errNoCarrier, broken)
 		}
 		return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "over %s, %w", s.on, broken).
-			WithHint("something drops it: nft list ruleset; iptables-save; ebtables-save; bridge -d link")
+			WithHint("%s", s.suspects())
 	}
 	for _, p := range addrs {
 		if err == nil {
@@ -131,6 +133,14 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 		m.warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP packet")
 	}
 	return explain("verify", s.inner, err)
+}
+
+// suspects returns the hint for a lost packet.
+func (s verify) suspects() string {
+	if len(s.drops) > 0 {
+		return strings.Join(s.drops, "; and ")
+	}
+	return "something drops it: nft list ruleset; iptables-save; ebtables-save; bridge -d link"
 }
 
 // talk has the guest's own network stack speak to the probe port, which plays a

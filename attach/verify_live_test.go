@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -25,20 +26,21 @@ func TestVerify(t *testing.T) {
 		name, host, line string
 		lost             string // what the error says; "": it succeeds
 		warning          string
+		hint             string
 	}{
-		{"a bridge of ours", dropAll, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad --verify", "", ""},
-		{"somebody else's", br + dropAll, both, "", ""},
-		{"no address", br, "brx web 0/0 --verify", "", "ARP packet alone"},
-		{"a single address", br, "brx web 10.0.0.2/32,2001:db8::2/128 --nodad --verify", "", ""},
-		{"FORWARD drops", br + dropAll, both + " --no-firewall", "an IPv4 packet (ICMP echo) did not arrive", "*"},
-		{"IPv6 alone is dropped", br + bridgeNF + "ip6tables -P FORWARD DROP", both + " --no-firewall", "IPv6 neighbour discovery packet did not arrive", "*"},
-		{"bridge table drops ARP", br + "ebtables-nft -A FORWARD -p ARP -j DROP", both, "an ARP packet did not arrive", "*"},
-		{"bridge table drops the way back", br + "ebtables-nft -A FORWARD -p IPv4 --ip-proto icmp --ip-icmp-type echo-reply -j DROP", both, "an IPv4 packet (ICMP echo) did not come back", "*"},
-		{"bridge table drops by port", br + "ebtables-nft -t nat -A POSTROUTING -o tap0 -p IPv6 --ip6-proto ipv6-icmp -j DROP", both + " -l tap0", "IPv6 neighbour discovery packet did not come back", "*"},
-		{"raw prerouting drops", br + bridgeNF + "iptables -t raw -A PREROUTING -p icmp -j DROP", both, "an IPv4 packet (ICMP echo) did not arrive", "*"},
-		{"mangle drops", br + bridgeNF + "ip6tables -t mangle -A FORWARD -p icmpv6 --icmpv6-type echo-request -j DROP", both, "an IPv6 packet (ICMPv6 echo) did not arrive", "*"},
-		{"macvlan", nic, "nic0 web 10.0.0.2/24,2001:db8::2/64 --nodad --verify", "", "beyond the card"},
-		{"macvlan without carrier", nic + "ip link set wire down", "nic0 web 10.0.0.2/24 --verify", "did not arrive", "*"},
+		{"a bridge of ours", dropAll, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad --verify", "", "", ""},
+		{"somebody else's", br + dropAll, both, "", "", ""},
+		{"no address", br, "brx web 0/0 --verify", "", "ARP packet alone", ""},
+		{"a single address", br, "brx web 10.0.0.2/32,2001:db8::2/128 --nodad --verify", "", "", ""},
+		{"FORWARD drops", br + dropAll, both + " --no-firewall", "an IPv4 packet (ICMP echo) did not arrive", "*", "iptables -I FORWARD 1 "},
+		{"IPv6 alone is dropped", br + bridgeNF + "ip6tables -P FORWARD DROP", both + " --no-firewall", "IPv6 neighbour discovery packet did not arrive", "*", "ip6tables -I FORWARD 1 "},
+		{"bridge table drops ARP", br + "ebtables-nft -A FORWARD -p ARP -j DROP", both, "an ARP packet did not arrive", "*", ""},
+		{"bridge table drops the way back", br + "ebtables-nft -A FORWARD -p IPv4 --ip-proto icmp --ip-icmp-type echo-reply -j DROP", both, "an IPv4 packet (ICMP echo) did not come back", "*", ""},
+		{"bridge table drops by port", br + "ebtables-nft -t nat -A POSTROUTING -o tap0 -p IPv6 --ip6-proto ipv6-icmp -j DROP", both + " -l tap0", "IPv6 neighbour discovery packet did not come back", "*", ""},
+		{"raw prerouting drops", br + bridgeNF + "iptables -t raw -A PREROUTING -p icmp -j DROP", both, "an IPv4 packet (ICMP echo) did not arrive", "*", "raw PREROUTING"},
+		{"mangle drops", br + bridgeNF + "ip6tables -t mangle -A FORWARD -p icmpv6 --icmpv6-type echo-request -j DROP", both, "an IPv6 packet (ICMPv6 echo) did not arrive", "*", "mangle FORWARD"},
+		{"macvlan", nic, "nic0 web 10.0.0.2/24,2001:db8::2/64 --nodad --verify", "", "beyond the card", ""},
+		{"macvlan without carrier", nic + "ip link set wire down", "nic0 web 10.0.0.2/24 --verify", "did not arrive", "*", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
@@ -48,6 +50,10 @@ func TestVerify(t *testing.T) {
 			r, err := Attach(context.Background(), spec(t, c.line), g, hostNS, Options{})
 			if c.lost == "" && err != nil || c.lost != "" && (err == nil || !strings.Contains(err.Error(), c.lost) || fault.CodeOf(err) != fault.Failed) {
 				t.Errorf("%v; want %q", err, c.lost)
+			}
+			var e *fault.Error
+			if errors.As(err, &e) && !strings.Contains(e.Hint, c.hint) {
+				t.Errorf("hint %q; want %q", e.Hint, c.hint)
 			}
 			if said := strings.Join(r.Warnings, "\n"); c.warning != "*" && (!strings.Contains(said, c.warning) || c.warning == "" && said != "") {
 				t.Errorf("warnings %q; want %q", said, c.warning)
