@@ -17,24 +17,34 @@ import (
 // complete: nil if it is the same. A difference is refused, saying what is
 // there.
 func (b *builder) checkSame() error {
-	is, asked, flags := b.differences()
-	if len(is) == 0 {
+	all, flags := b.differences()
+	if len(all) == 0 {
 		return nil
+	}
+	var is, asked []string
+	for _, d := range all {
+		is = append(is, d.what+" "+d.there)
+		if len(all) > 1 { // which belongs to which
+			d.asked = d.what + " " + d.asked
+		}
+		asked = append(asked, d.asked)
 	}
 	e := b.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
 		b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", "))
-	if set := strings.Join(flags, " "); len(flags) == 2*len(is) {
+	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
 		return e.WithHint("gopipework set %s %s %s, or %s", b.Spec.Guest, b.names.inner, set, b.orDetach())
 	}
 	return e.WithHint("%s", b.orDetach())
 }
 
-// differences returns what is there and what is asked, only where they differ;
-// and the flags of set that change it, where there are any.
-func (b *builder) differences() (is, asked, flags []string) {
+// difference is something in which an attachment that is there is not as asked.
+type difference struct{ what, there, asked string }
+
+// differences returns all that there are, and the flags of set that end them,
+// where there are any.
+func (b *builder) differences() (all []difference, flags []string) {
 	differ := func(what string, there, want any) {
-		is = append(is, fmt.Sprintf("%s %v", what, there))
-		asked = append(asked, fmt.Sprintf("%v", want))
+		all = append(all, difference{what, fmt.Sprint(there), fmt.Sprint(want)})
 	}
 	inner := b.f.Inner
 	b.plug.differ(b, differ)
@@ -58,7 +68,8 @@ func (b *builder) differences() (is, asked, flags []string) {
 	}
 	b.routesDiffer(differ)
 	b.repliesDiffer(differ)
-	return is, asked, append(flags, b.shapeDiffers(differ)...)
+	flags = append(flags, b.shapeDiffers(differ)...)
+	return all, flags
 }
 
 // addressesOf returns the addresses that somebody set on a link: not those that
