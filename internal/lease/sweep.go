@@ -12,7 +12,8 @@ import (
 
 // Sweep takes away the files of guests that have ended, whose keepers were
 // killed before, and starts keepers again that were killed while their guests
-// live, unless they belong to another host. It returns the names
+// live, unless they belong to another host. It returns the names of the files'
+// guests. With dryRun it only looks.
 func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err error) {
 	const op = "look for leases in"
 	s, err := openStore(k.Dir)
