@@ -8,6 +8,7 @@ import (
 	"fmt"
 	mathbits "math/bits"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -233,8 +234,9 @@ func (d *decoder) add(name string, e expr.Any) {
 	case *expr.Counter, *expr.Log:
 		// They do something, and the rule goes on.
 	case *expr.Limit:
-		// It may let through, or drop, more than some packets: 1000 a second.
-		d.require(condition{}, cmp.Or(name, "limit"))
+		// It may let through, or drop, more than some packets: 1000 a second. What
+		// drops beyond a rate is about few.
+		d.require(condition{few: name == "limit" || name == "connlimit"}, cmp.Or(name, "limit"))
 	default:
 		d.require(condition{}, cmp.Or(name, "?"))
 		if name != "" && name != "rt" && name != "xfrm" {
@@ -565,8 +567,12 @@ func (d *decoder) match(e *expr.Match) {
 	case *xt.Comment:
 		d.comment = string(*info)
 		return
-	case *xt.Tcp, *xt.Udp:
-		d.require(condition{key: varied}, word)
+	case *xt.Tcp:
+		few := info.InvFlags&(xt.TcpInvSrcPorts|xt.TcpInvDestPorts) == 0 && (fewBetween(info.SrcPorts) || fewBetween(info.DstPorts))
+		d.require(condition{key: varied, few: few}, word)
+		return
+	case *xt.Udp:
+		d.require(condition{key: varied, few: info.InvFlags == 0 && (fewBetween(info.SrcPorts) || fewBetween(info.DstPorts))}, word)
 		return
 	case *xt.ConntrackMtinfo3:
 		d.conntrack(info.MatchFlags, info.InvertFlags, info.StateMask)
@@ -653,6 +659,9 @@ func ebtVerdict(n int32) verdict {
 	return goesOn
 }
 
+// fewBetween reports whether few ports lie between two.
+func fewBetween(ports [2]uint16) bool { return int(ports[1])-int(ports[0]) < maxFewPorts }
+
 // conntrack reads struct xt_conntrack_mtinfo3 (linux/netfilter/xt_conntrack.h),
 // whose states have the bits of nft's, but for UNTRACKED.
 func (d *decoder) conntrack(asked, inverted, states uint16) {
@@ -695,6 +704,11 @@ func decodeMatch(name string, revision uint32, info []byte) ([]condition, string
 		c := icmp6Condition(strconv.Itoa(int(info[0])))
 		c.not = info[3]&1 != 0
 		return []condition{c}, "--icmpv6-type " + strconv.Itoa(int(info[0]))
+	case name == "multiport" && len(info) >= 48: // struct xt_multiport_v1: flags, count, ports, which begin a range, inverted
+		few := info[47] == 0 && !slices.Contains(info[32:47], 1)
+		return []condition{{key: varied, few: few}}, ""
+	case name == "hashlimit", name == "connlimit", name == "limit":
+		return []condition{{few: true}}, ""
 	case name == "icmp", name == "statistic", name == "multiport", name == "sctp", name == "length", name == "recent", name == "time", name == "pkttype", name == "tcpmss", name == "dscp", name == "tos", name == "ttl", name == "hl":
 		return []condition{{key: varied}}, ""
 	}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"regexp"
 	"slices"
@@ -78,6 +79,7 @@ type walker struct {
 	withOurs bool // our own rules are asked too
 
 	asked    int
+	inFew    int      // chains that the frame has come to by a rule for few packets
 	accepted answer   // how far a rule in front has accepted some, before the verdict
 	unclear  string   // a rule that may drop it, and cannot be judged
 	reached  bool     // acceptIn was come to
@@ -159,7 +161,13 @@ func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer
 	case b.verdict == returns:
 		return goesOn, meets == yes, nil
 	case b.verdict == jumps || b.verdict == goesTo:
+		few := 0
+		if r.few() {
+			few = 1
+		}
+		w.inFew += few
 		v, err = w.chain(b.target, a, depth+1)
+		w.inFew -= few
 		return v, err != nil || meets == yes && (v != goesOn || b.verdict == goesTo), err
 	case b.verdict == goesOn:
 		return goesOn, false, nil
@@ -168,6 +176,8 @@ func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer
 	case b.verdict == accepts:
 		w.perhaps = w.perhaps || a == unclear
 		w.accepted = max(w.accepted, a)
+	case b.verdict == drops && (w.inFew > 0 || r.few()):
+		// An ordinary packet passes: such rules keep out a service, or a flood.
 	default:
 		if a == unclear {
 			w.unclear = text
@@ -175,6 +185,66 @@ func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer
 		w.doubt(b.verdict, text)
 	}
 	return b.verdict, meets == yes, nil
+}
+
+// few reports whether the rule is about few packets: those to some ports, or those
+// beyond a rate.
+func (cr *chainRule) few() bool {
+	return slices.ContainsFunc(cr.conditions, func(c condition) bool {
+		if c.not {
+			return false
+		}
+		t, ok := c.test.(interface{ ports() []interval })
+		return c.few || ok && fewPorts(t.ports())
+	}) || cr.between(0) || cr.between(2)
+}
+
+// between reports whether a rule asks for few ports by two comparisons, "not below"
+// and "not above", as nft writes a range. The source port is at 0, the other at 2.
+func (cr *chainRule) between(offset int) bool {
+	lo, hi := 0, 65535
+	for _, c := range cr.conditions {
+		t, ok := c.test.(*check)
+		if !ok || !c.not || !t.isPort() || t.offset != offset || len(t.within) != 1 || len(t.within[0].lo) != 2 || len(t.within[0].hi) != 2 {
+			continue
+		}
+		from, to := int(binary.BigEndian.Uint16(t.within[0].lo)), int(binary.BigEndian.Uint16(t.within[0].hi))
+		switch {
+		case from == 0:
+			lo = max(lo, to+1)
+		case to == 65535:
+			hi = min(hi, from-1)
+		}
+	}
+	return hi-lo < maxFewPorts
+}
+
+// maxFewPorts bounds how many ports are few: fewer than the well-known ones.
+const maxFewPorts = 256
+
+// fewPorts reports whether the ports, if they are any, are few.
+func fewPorts(ports []interval) bool {
+	n := 0
+	for _, i := range ports {
+		if len(i.lo) != 2 || len(i.hi) != 2 {
+			return false
+		}
+		n += int(binary.BigEndian.Uint16(i.hi)) - int(binary.BigEndian.Uint16(i.lo)) + 1
+	}
+	return 0 < n && n <= maxFewPorts
+}
+
+// isPort reports whether what is loaded is a port of TCP, UDP and their like.
+func (l load) isPort() bool {
+	return l.field == transport && (l.offset == 0 || l.offset == 2) && l.n == 2 && l.mask == nil && !l.swapped
+}
+
+// ports returns those that are asked for; nil: it asks for something else.
+func (c *check) ports() []interval {
+	if !c.isPort() {
+		return nil
+	}
+	return c.within
 }
 
 func (w *walker) doubt(v verdict, rule string) {

@@ -495,6 +495,7 @@ type condition struct {
 	name   string // for names
 	prefix bool   // name is only the beginning of what is looked for: "br+"
 	test   test   // for all else
+	few    bool   // it holds for few packets of a connection, or of few connections
 	not    bool
 }
 

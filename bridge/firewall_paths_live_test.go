@@ -137,11 +137,15 @@ func TestFirewallLivePaths(t *testing.T) {
 
 		{"a protocol", chain("inet", "forward", "meta l4proto tcp drop"), maybe, maybe, "l4proto", true},
 		{"the protocol", chain("inet", "forward", "meta l4proto udp drop"), maybe, maybe, "l4proto", false},
-		{"ports", chain("inet", "forward", "tcp dport { 22, 80-90 } drop; udp dport > 60000 accept"), maybe, maybe, "th dport", true},
-		{"a rate", chain("inet", "forward", "limit rate over 1000/second drop"), maybe, maybe, "limit", true},
+		{"a few ports", chain("inet", "forward", "tcp dport { 22, 80-90 } drop; udp dport 137-139 drop; udp dport > 60000 accept"), silent, silent, "", true},
+		{"many ports", chain("inet", "forward", "tcp dport { 22, 80, 1024-65535 } drop"), maybe, maybe, "th dport", true},
+		{"all but some ports", chain("inet", "forward", "tcp dport != { 22, 80-90 } drop"), maybe, maybe, "th dport", true},
+		{"ports of some", chain("ip", "forward", "ip saddr 10.99.0.0/25 tcp dport >= 1024 drop"), maybe, silent, "th dport", true},
+		{"a rate", chain("inet", "forward", "limit rate over 1000/second drop"), silent, silent, "", true},
+		{"beyond a rate", chain("inet", "forward", "limit rate 1000/second accept; drop"), maybe, maybe, "drop", true},
 		{"a policy after ports", chain("inet", "forward", "policy drop; tcp dport 22 accept; ct state established,related accept"), sure, sure, "policy drop", false},
 		{"a jump for some", nft(`table inet fw { chain a { ip saddr 10.99.0.0/24 accept; drop; }
-			chain c { type filter hook forward priority 0; tcp dport 22 jump a; iifname "brtest" accept; drop } }`), silent, maybe, "drop", true},
+			chain c { type filter hook forward priority 0; tcp dport 22 jump a; iifname "brtest" accept; drop } }`), silent, silent, "", true},
 
 		{"invalid", chain("inet", "forward", "ct state invalid drop; ct state vmap { invalid : drop, new : accept }"), silent, silent, "", true},
 		{"new", chain("ip", "forward", "ct state new drop"), sure, silent, "ct state new drop", false},
@@ -180,7 +184,8 @@ func TestFirewallLivePaths(t *testing.T) {
 		{"legacy rpfilter", legacy(IPv4, "-t mangle -A PREROUTING -m rpfilter --validmark --invert -j DROP"), sure, silent, "mangle PREROUTING", false},
 		{"legacy mangle", legacy(IPv6, "-t mangle -A FORWARD -d fd99::/64 -j DROP"), silent, sure, "", false},
 		{"legacy security", legacy(IPv4, "-t security -P FORWARD DROP"), sure, silent, "policy drop", false},
-		{"legacy, some", legacy(IPv4, "-t mangle -A FORWARD -p tcp -m tcp --dport 22 -j DROP"), maybe, silent, "--dport 22", true},
+		{"legacy, a port", legacy(IPv4, "-t mangle -A FORWARD -p tcp -m tcp --dport 22 -j DROP"), silent, silent, "", true},
+		{"legacy, many ports", legacy(IPv4, "-t mangle -A FORWARD -p tcp -m tcp --dport 1024:65535 -j DROP"), maybe, silent, "--dport 1024:65535", true},
 		{"legacy, others", legacy(IPv4, "-t mangle -A FORWARD -d 172.17.0.2/32 ! -i docker0 -j DROP"), silent, silent, "", true},
 
 		{"the guests' own subnet masqueraded", overNFT(IPv4, "-t nat -A POSTROUTING -s 10.99.0.0/24 -j MASQUERADE"), sure, silent, "iptables -t nat -I POSTROUTING 1 -s 10.99.0.0/24 -d 10.99.0.0/24 -j ACCEPT", false},

@@ -140,8 +140,8 @@ func (r *ruleReader) option(option string) bool {
 		return false
 	}
 	if slices.Contains(variedOptions, option) {
-		r.next()
-		r.require(condition{key: varied})
+		value := r.next()
+		r.require(condition{key: varied, few: strings.Contains(option, "port") && fewWords(value)})
 		return false
 	}
 	switch option {
@@ -206,7 +206,7 @@ func (r *ruleReader) match(name string) {
 		for len(r.words) > 0 && r.words[0] != "-m" && r.words[0] != "-j" && r.words[0] != "-g" && r.words[0] != "!" {
 			r.next()
 		}
-		r.require(condition{})
+		r.require(condition{few: strings.HasSuffix(name, "limit")})
 	case name == "connmark":
 		if len(r.words) > 1 && r.words[0] == "--mark" {
 			r.next()
@@ -219,6 +219,24 @@ func (r *ruleReader) match(name string) {
 	case !slices.Contains(plainMatches, name):
 		r.require(condition{})
 	}
+}
+
+// fewWords reports whether the ports of a list, such as 22,6000:6063, are few.
+func fewWords(list string) bool {
+	n := 0
+	for word := range strings.SplitSeq(list, ",") {
+		from, to, isRange := strings.Cut(word, ":")
+		a, _ := strconv.Atoi(from) // "" is 0
+		b := a
+		if isRange {
+			b = 65535
+		}
+		if k, err := strconv.Atoi(to); err == nil {
+			b = k
+		}
+		n += b - a + 1
+	}
+	return n <= maxFewPorts
 }
 
 // wayBack is whether the way to a packet's source leads where it came from; or,

@@ -247,6 +247,36 @@ func (s *inSet) meets(f bridgedFrame) (answer, error) {
 	return a, err
 }
 
+// ports returns those of the elements; nil: it asks for something else.
+func (s *inSet) ports() (out []interval) {
+	at := slices.IndexFunc(s.loads, load.isPort)
+	if at < 0 {
+		return nil
+	}
+	if s.sets.list() != nil {
+		return nil
+	}
+	var lengths []int
+	left := s.sets.kinds[s.set].keyLen
+	for _, l := range s.loads {
+		if left > 0 {
+			lengths = append(lengths, l.n)
+		}
+		left -= (l.n + 3) &^ 3
+	}
+	all, err := s.sets.elements(s.set, lengths)
+	if err != nil {
+		return nil
+	}
+	for _, e := range all {
+		if e.all || at >= len(e.fields) {
+			return nil
+		}
+		out = append(out, e.fields[at])
+	}
+	return out
+}
+
 func (d *decoder) lookup(e *expr.Lookup) {
 	s := &inSet{sets: d.sets, set: nftChain{d.family, d.table, e.SetName}}
 	var words []string
