@@ -41,3 +41,29 @@ ip route add 10.9.0.0/16 nhid 7`)
 	}
 	in(t, hostNS, "sh", "-ec", `ip nexthop show | grep -q '^id 8 '; ip route show 10.9.0.0/16 | grep -q "dev nic0"; ! ip nexthop show | grep -q '^id 7 '`)
 }
+
+// TestCardNexthopGroup: a route by a group of nexthop objects outlives the card that
+// one of them is by, and there is one such route when the card is home; one by a
+// group that goes with the card comes back.
+func TestCardNexthopGroup(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+	in(t, hostNS, "sh", "-ec", quiet+`for n in 0 1; do ip link add nic$n type veth peer name wire$n; ip link set nic$n up; ip link set wire$n up
+ip address add 10.0.$n.1/24 dev nic$n; ip address add 2001:db8:$n::1/64 dev nic$n nodad; done
+ip nexthop add id 7 via 10.0.0.9 dev nic0; ip nexthop add id 8 via 10.0.1.9 dev nic1; ip nexthop add id 9 group 7/8; ip nexthop add id 10 group 7
+ip nexthop add id 17 via 2001:db8:0::9 dev nic0; ip nexthop add id 18 via 2001:db8:1::9 dev nic1; ip nexthop add id 19 group 17/18
+ip route add 10.9.0.0/16 nhid 9; ip route add 10.10.0.0/16 nhid 10; ip -6 route add 2001:db8:9::/48 nhid 19`)
+	carriers(t, hostNS, "nic0", "wire0", "nic1", "wire1")
+	if _, err := Attach(context.Background(), spec(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+		t.Error(err)
+	}
+	in(t, hostNS, "sh", "-ec", `ip route; ip -6 route; ip nexthop
+[ $(ip route show 10.9.0.0/16 | grep -c ^10.9) = 1 ]; ip route show 10.9.0.0/16 | grep -q 'nhid 9'
+ip route show 10.10.0.0/16 | grep -q 'via 10.0.0.9 dev nic0'
+[ $(ip -6 route show 2001:db8:9::/48 | grep -c ^2001) = 1 ]; ip -6 route show 2001:db8:9::/48 | grep -q 'nhid 19'`)
+	noNotes(t)
+}

@@ -45,6 +45,10 @@ func (c *Conn) keepRoutes(l *Link) (parts []KeptPart, err error) {
 			own[a.Prefix.Addr()] = true
 		}
 	}
+	outlive, err := c.outliving(l.Index)
+	if err != nil {
+		return nil, err
+	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		msgs, err := c.routeMessages(family)
 		if err != nil {
@@ -55,6 +59,9 @@ func (c *Conn) keepRoutes(l *Link) (parts []KeptPart, err error) {
 			return nil, err
 		}
 		for _, r := range routes {
+			if outlive[r.nexthop] {
+				continue
+			}
 			command, err := r.command(c.linkName)
 			if err != nil {
 				return nil, err
@@ -77,6 +84,25 @@ func routesOf(index int, own map[netip.Addr]bool, family uint8, msgs [][]byte) (
 	}
 	slices.SortStableFunc(routes, func(a, b keptRoute) int { return a.depth() - b.depth() })
 	return routes, nil
+}
+
+// outliving returns the groups of nexthop objects that have a member by another link
+// than the one with the index, by their ID. Such a group stays when that link goes, and
+// so do the routes by it: they are not to be added once more.
+func (c *Conn) outliving(index int) (map[uint32]bool, error) {
+	all, err := c.Nexthops()
+	if err != nil {
+		return nil, err
+	}
+	here := map[uint32]bool{}
+	for _, n := range all {
+		here[n.ID] = n.Index == index
+	}
+	outlive := map[uint32]bool{}
+	for _, n := range all {
+		outlive[n.ID] = slices.ContainsFunc(n.Group, func(member uint32) bool { return !here[member] })
+	}
+	return outlive, nil
 }
 
 func (c *Conn) linkName(index int) (string, error) {
@@ -219,6 +245,8 @@ type keptRoute struct {
 	header []byte
 	attrs  attrs
 	cloned bool // an entry of a cache, not of a table
+
+	nexthop uint32 // the ID of the nexthop object that it is by; 0: none
 }
 
 func readRoute(m []byte) (r keptRoute, err error) {
@@ -243,7 +271,10 @@ func readRoute(m []byte) (r keptRoute, err error) {
 				}
 			}
 		case rtaNextHop:
-			// The nexthop object went with the link; what it said is here too.
+			// The nexthop object goes with the link; what it says is here too.
+			if len(a.value) >= 4 {
+				r.nexthop = u32(a.value)
+			}
 		default:
 			r.attrs = append(r.attrs, a)
 		}
