@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -21,8 +22,9 @@ type Change struct {
 	Up, Down    bool
 	Flags       uint32 // unix.IFF_*: what those in FlagMask become
 	FlagMask    uint32
-	AddrGenNone bool   // no IPv6 address of the kernel's making (ip ... addrgenmode none)
-	AddrGen     *uint8 // nl.IN6_ADDR_GEN_MODE_*
+	AddrGenNone bool       // no IPv6 address of the kernel's making (ip ... addrgenmode none)
+	AddrGen     *uint8     // nl.IN6_ADDR_GEN_MODE_*
+	Token       netip.Addr // the end of the IPv6 addresses that routers give
 }
 
 // SetLink changes a link in one message. The kernel takes the fields one
@@ -75,9 +77,15 @@ func (ch Change) attrs() (as []*nl.RtAttr) {
 	if none := uint8(nl.IN6_ADDR_GEN_MODE_NONE); ch.AddrGenNone {
 		gen = &none
 	}
-	if gen != nil {
+	if gen != nil || ch.Token.IsValid() {
 		af := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-		af.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, nl.Uint8Attr(*gen))
+		inet6 := af.AddRtAttr(unix.AF_INET6, nil)
+		if gen != nil {
+			inet6.AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, nl.Uint8Attr(*gen))
+		}
+		if ch.Token.IsValid() {
+			inet6.AddRtAttr(unix.IFLA_INET6_TOKEN, ch.Token.AsSlice())
+		}
 		as = append(as, af)
 	}
 	return as

@@ -19,8 +19,8 @@ import (
 // routes are the messages of the kernel that was running.
 //
 // What the kernel makes by itself is not in it (the link-local address, the
-// routes of addresses, all that a router advertised), nor are neighbours and
-// queueing disciplines.
+// routes of addresses, all that a router advertised), nor are neighbours that it
+// found out about, and queueing disciplines.
 type Kept struct {
 	Taken    time.Time `json:"taken"` // lifetimes count from here
 	Index    int       `json:"index"` // then
@@ -38,11 +38,13 @@ type Kept struct {
 	// Sysctls are those of net/ipv4/conf/NAME and net/ipv6/conf/NAME, as
 	// "ipv6/accept_ra", that are not what a new link gets.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
+	Token   string            `json:"token,omitempty"` // the end of the IPv6 addresses that routers give it
 	Addrs   []KeptPart        `json:"addresses,omitempty"`
-	Routes  []KeptPart        `json:"routes,omitempty"` // by this link, of all tables
+	Neighs  []KeptPart        `json:"neighbours,omitempty"` // of forwarding tables too
+	Routes  []KeptPart        `json:"routes,omitempty"`     // by this link, of all tables
 }
 
-// KeptPart is an address or a route.
+// KeptPart is an address, a neighbour or a route.
 type KeptPart struct {
 	Command string `json:"command"` // that adds it: "ip address add ..."
 	Message []byte `json:"message"` // as the kernel told it and takes it back
@@ -62,7 +64,7 @@ func (c *Conn) Keep(index int) (Kept, error) {
 	}
 	k := Kept{Taken: time.Now().Round(time.Second), Index: index, Name: l.Name, AltNames: l.AltNames, Alias: l.Alias,
 		Group: l.Group, MAC: l.MAC.String(), MTU: l.MTU, TxQueue: l.TxQueue, Up: l.Up,
-		Flags: l.Flags & keptFlags, AddrGen: l.AddrGen}
+		Flags: l.Flags & keptFlags, AddrGen: l.AddrGen, Token: l.Token}
 	if l.Master != 0 && l.Slave != "openvswitch" {
 		if k.Master, err = c.linkName(l.Master); err != nil {
 			return Kept{}, err
@@ -71,7 +73,13 @@ func (c *Conn) Keep(index int) (Kept, error) {
 	if k.Sysctls, err = c.keepSysctls(l.Name); err != nil {
 		return Kept{}, err
 	}
+	if l.AddrGen == nl.IN6_ADDR_GEN_MODE_RANDOM {
+		delete(k.Sysctls, stableSecret) // the kernel made it up, and will again
+	}
 	if k.Addrs, err = c.keepAddrs(l); err != nil {
+		return Kept{}, err
+	}
+	if k.Neighs, err = c.keepNeighs(l); err != nil {
 		return Kept{}, err
 	}
 	k.Routes, err = c.keepRoutes(l)
@@ -106,7 +114,7 @@ func (c *Conn) Restore(index int, k Kept) (missing []Part, err error) {
 			return nil, failed(setCommand(k.Name, "up"), err) // down it can have none of the rest
 		}
 	}
-	missing = append(missing, r.restore(slices.Concat(k.addrParts(), k.routeParts()))...)
+	missing = append(missing, r.restore(k.upParts())...)
 	return missing, errors.Join(err, serr)
 }
 
@@ -150,7 +158,7 @@ func (c *Conn) restoreLink(index int, k Kept) error {
 	if now.MTU != k.MTU {
 		ch.MTU = k.MTU
 	}
-	if k.same(now) {
+	if k.same(now) && c.hasSecret(k) {
 		return nil
 	}
 	if err := c.SetLink(index, Change{Down: true}); err != nil {
@@ -165,6 +173,17 @@ func (c *Conn) restoreLink(index int, k Kept) error {
 // restoreAddrGen comes when the link has its MTU: below 1280 it has no IPv6, and
 // so no such mode, and neither has one of CAN.
 func (c *Conn) restoreAddrGen(index int, k Kept) error {
+	// The kernel refuses stable_secret to a link without a secret, and turns it on for
+	// one that gets a secret.
+	if secret, ok := k.Sysctls[stableSecret]; ok {
+		path, err := sysctlPath(k.Name, stableSecret)
+		if err == nil {
+			err = c.SetSysctl(path, secret)
+		}
+		if err != nil {
+			return failed(sysctlCommand(path, secret), err)
+		}
+	}
 	now, err := c.LinkByIndex(index)
 	if err != nil || now.AddrGen == k.AddrGen {
 		return failed(lookAt(k.Name), err)
@@ -173,11 +192,29 @@ func (c *Conn) restoreAddrGen(index int, k Kept) error {
 	if errors.Is(err, unix.EAFNOSUPPORT) && k.AddrGen == nl.IN6_ADDR_GEN_MODE_EUI64 {
 		return nil // no mode reads as this one
 	}
-	mode, ok := addrGenModes[k.AddrGen]
-	if !ok {
-		mode = "eui64"
+	return failed(setCommand(k.Name, "addrgenmode", k.addrGenMode()), err)
+}
+
+func (k Kept) addrGenMode() string {
+	if mode, ok := addrGenModes[k.AddrGen]; ok {
+		return mode
 	}
-	return failed(setCommand(k.Name, "addrgenmode", mode), err)
+	return "eui64"
+}
+
+// hasSecret reports whether the link has the secret that its stable addresses are
+// made of, if it had one.
+func (c *Conn) hasSecret(k Kept) bool {
+	secret, ok := k.Sysctls[stableSecret]
+	if !ok {
+		return true
+	}
+	path, err := sysctlPath(k.Name, stableSecret)
+	if err != nil {
+		return false
+	}
+	now, err := c.Sysctl(path)
+	return err == nil && now == secret
 }
 
 // same reports whether restoreLink has nothing to do.
@@ -235,7 +272,11 @@ func (k Kept) Commands(now *Link) []string {
 	lines = append(lines, setCommand(k.words()...))
 	// A line of its own, for the alias may be empty.
 	lines = append(lines, "ip link set dev "+shell.Quote(k.Name)+" alias "+shell.Quote(k.Alias))
-	if mode, ok := addrGenModes[k.AddrGen]; ok {
+	if secret, ok := k.Sysctls[stableSecret]; ok {
+		if path, err := sysctlPath(k.Name, stableSecret); err == nil {
+			lines = append(lines, sysctlCommand(path, secret), setCommand(k.Name, "addrgenmode", k.addrGenMode()))
+		}
+	} else if mode, ok := addrGenModes[k.AddrGen]; ok {
 		lines = append(lines, setCommand(k.Name, "addrgenmode", mode))
 	}
 	for _, name := range add {
@@ -248,7 +289,7 @@ func (k Kept) Commands(now *Link) []string {
 	if k.Up {
 		lines = append(lines, setCommand(k.Name, "up"))
 	}
-	for _, p := range slices.Concat(k.Addrs, k.Routes) {
+	for _, p := range k.upParts() {
 		lines = append(lines, p.Command)
 	}
 	return lines

@@ -56,6 +56,10 @@ ip route add local 10.77.0.0/16 dev nic
 ip route add 172.22.0.0/16 via 10.0.0.3 metric 7; ip route append 172.22.0.0/16 via 10.0.0.2 dev nic metric 7 mtu 1301
 ip route append 172.22.0.0/16 via 10.0.0.4 metric 7
 
+ip neighbour add 10.0.0.3 lladdr 02:00:00:00:00:03 nud permanent dev nic; ip neighbour add proxy 10.0.0.77 dev nic
+ip neighbour add 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent router dev nic; ip neighbour add proxy 2001:db8::77 dev nic
+bridge fdb add 02:00:00:00:00:99 dev nic
+
 ip -6 route add default via fe80::9 dev nic metric 5 pref high
 ip -6 route add 2001:db8:aa::/48 via 2001:db8::9 table 100 mtu 1300 hoplimit 9
 ip -6 route add 2001:db8:ab::/48 nexthop via 2001:db8::3 dev nic weight 3 nexthop via 2001:db8::4 dev nic
@@ -151,7 +155,7 @@ var running = regexp.MustCompile(`(?m)( ?qdisc \S+| ?\d+sec| numtxqueues.*|\n.*s
 func (s space) snapshot() string {
 	s.t.Helper()
 	return running.ReplaceAllString(s.sh(`
-ip -d address show; ip -4 -d route show table all; ip -6 -d -oneline route show table all | sort
+ip -d address show; ip neighbour show nud permanent | sort; ip neighbour show proxy | sort; bridge fdb show | sed '/33:33\|01:00:5e/d'; ip -4 -d route show table all; ip -6 -d -oneline route show table all | sort
 grep . /proc/sys/net/ipv?/conf/*/* 2>/dev/null || true`), "")
 }
 
@@ -175,6 +179,10 @@ func TestKeepCommands(t *testing.T) {
 		"ip address add 2001:db8:2::1/64 metric 77 dev nic\n",
 		"ip route append 172.19.0.0/16 via inet6 fe80::9 dev nic scope global\n",
 		"ip route append 172.20.0.0/16 scope global nexthop via 10.0.0.3 dev nic weight 2 nexthop via 10.88.0.4 dev oth weight 1 nexthop via 1.2.3.4 dev nic weight 1 onlink\n",
+		"ip neighbour add 10.0.0.3 lladdr 02:00:00:00:00:03 nud permanent dev nic\n",
+		"ip neighbour add 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent router dev nic\n",
+		"ip neighbour add proxy 10.0.0.77 dev nic\n",
+		"bridge fdb add 02:00:00:00:00:99 dev nic\n",
 		"ip -6 route append 2001:db8:ac::/48 metric 1024 nexthop via 2001:db8::3 dev nic weight 2\n",
 	} {
 		if !strings.Contains(got, want) {

@@ -10,14 +10,19 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
 )
 
 // families are those that have net/FAMILY/conf/NAME, and of those sysctls the
 // ones that are said by other means.
 var families = map[string][]string{
 	"ipv4": nil,
-	"ipv6": {"addr_gen_mode", "mtu", "stable_secret"},
+	"ipv6": {"addr_gen_mode", "mtu"},
 }
+
+// stableSecret cannot be read where it was never set. It goes with the mode of
+// making addresses, and so before the others.
+const stableSecret = "ipv6/stable_secret"
 
 // keepSysctls returns the sysctls of the link that are not what a new link
 // gets, which is what this one will have when it comes home.
@@ -57,6 +62,9 @@ func readAll(values map[string]string, family, name string, skip []string) error
 			continue
 		}
 		b, err := os.ReadFile(dir + "/" + f.Name())
+		if family+"/"+f.Name() == stableSecret && errors.Is(err, unix.EIO) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -91,7 +99,7 @@ func (c *Conn) sysctlParts(k Kept) (parts []Part, err error) {
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		_, has := now[key]
 		_, had := k.Sysctls[key]
-		if want[key] == now[key] || !has && !had {
+		if want[key] == now[key] || !has && !had || key == stableSecret {
 			continue // a link whose MTU is below 1280 has none of IPv6, nor has one of CAN
 		}
 		p := Part{Kind: partSysctl, Key: key, Value: want[key]}
@@ -109,6 +117,9 @@ func sysctlCommand(path, value string) string {
 
 func (k Kept) sysctlCommands() (lines []string) {
 	for _, key := range slices.Sorted(maps.Keys(k.Sysctls)) {
+		if key == stableSecret {
+			continue
+		}
 		if path, err := sysctlPath(k.Name, key); err == nil {
 			lines = append(lines, sysctlCommand(path, k.Sysctls[key]))
 		}

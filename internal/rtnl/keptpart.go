@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +36,9 @@ const (
 	partAltName = "altname"
 	partSysctl  = "sysctl"
 	partMaster  = "master"
+	partToken   = "token"
 	partAddr    = "address"
+	partNeigh   = "neighbour"
 	partRoute   = "route"
 )
 
@@ -50,11 +54,31 @@ func (k Kept) addrParts() (parts []Part) {
 	return parts
 }
 
+func (k Kept) neighParts() (parts []Part) {
+	for _, p := range k.Neighs {
+		parts = append(parts, Part{Kind: partNeigh, KeptPart: p})
+	}
+	return parts
+}
+
+func (k Kept) tokenPart() (parts []Part) {
+	if k.Token != "" {
+		parts = append(parts, Part{Kind: partToken, Value: k.Token,
+			KeptPart: KeptPart{Command: shell.Line([]string{"ip", "token", "set", k.Token, "dev", k.Name})}})
+	}
+	return parts
+}
+
 func (k Kept) routeParts() (parts []Part) {
 	for _, p := range k.Routes {
 		parts = append(parts, Part{Kind: partRoute, KeptPart: p})
 	}
 	return parts
+}
+
+// upParts are those that a link needs to be up for.
+func (k Kept) upParts() []Part {
+	return slices.Concat(k.tokenPart(), k.addrParts(), k.neighParts(), k.routeParts())
 }
 
 func (k Kept) masterPart() (parts []Part) {
@@ -84,6 +108,12 @@ func (k Kept) With(missing []Part) Kept {
 			if k.Master == "" {
 				k.Master = p.Value
 			}
+		case partToken:
+			if k.Token == "" {
+				k.Token = p.Value
+			}
+		case partNeigh:
+			k.Neighs = append(slices.Clone(k.Neighs), p.KeptPart)
 		case partAddr:
 			k.Addrs = append(slices.Clone(k.Addrs), p.KeptPart)
 		case partRoute:
@@ -230,6 +260,14 @@ func (r *restorer) give(p Part) error {
 		return r.onSysctl(p, func(path string) error { return r.SetSysctl(path, p.Value) })
 	case partMaster:
 		return r.giveMaster(p.Value)
+	case partToken:
+		ip, err := netip.ParseAddr(p.Value)
+		if err != nil {
+			return fmt.Errorf("token %q: %w", p.Value, errDamaged)
+		}
+		return r.SetLink(r.index, Change{Token: ip})
+	case partNeigh:
+		return r.addNeigh(r.index, p.KeptPart)
 	case partAddr:
 		return r.addAddr(r.index, p.KeptPart, r.age)
 	case partRoute:
@@ -264,6 +302,14 @@ func (r *restorer) look(p Part) (there bool, found string, err error) {
 		}
 		found, err = r.linkName(l.Master)
 		return found == p.Value, found, err
+	case partToken:
+		l, err := r.LinkByIndex(r.index)
+		if err != nil {
+			return false, "", err
+		}
+		return l.Token == p.Value, l.Token, nil
+	case partNeigh:
+		return r.lookNeigh(p)
 	case partAddr:
 		return r.lookAddr(p)
 	case partRoute:
@@ -352,7 +398,7 @@ func (r *restorer) giveMaster(name string) error {
 	if now.Up {
 		err = errors.Join(err, r.SetLink(r.index, Change{Up: true}))
 	}
-	for _, p := range r.restorer(r.index, k).restore(slices.Concat(k.addrParts(), k.routeParts())) {
+	for _, p := range r.restorer(r.index, k).restore(k.upParts()) {
 		err = errors.Join(err, p.Err)
 	}
 	return err

@@ -28,6 +28,7 @@ type Link struct {
 	Flags    uint32 // unix.IFF_*, as the kernel has them
 	Promisc  int    // how many want to hear everything; a bridge port's bridge is one
 	AddrGen  uint8  // nl.IN6_ADDR_GEN_MODE_*: how it makes its link-local address
+	Token    string // the end of the IPv6 addresses that routers give it; "": none is set
 	Loopback bool
 	Master   int    // index of the bridge or bond it is a port of; 0 for none
 	Slave    string // kind of the master: "bridge", "openvswitch", ...

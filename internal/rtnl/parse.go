@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"syscall"
 	"time"
@@ -66,7 +67,7 @@ func parseLink(m []byte) (*Link, error) {
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(v)
 		case unix.IFLA_AF_SPEC:
-			l.AddrGen = addrGen(v)
+			l.AddrGen, l.Token = addrGen(v)
 		}
 	}
 	return l, nil
@@ -81,19 +82,23 @@ func altNames(b []byte) (names []string) {
 	return names
 }
 
-// addrGen finds the mode in the settings of the address families.
-func addrGen(b []byte) uint8 {
+// addrGen finds the mode and the token in the settings of the address families.
+func addrGen(b []byte) (mode uint8, token string) {
+	mode = nl.IN6_ADDR_GEN_MODE_EUI64
 	for _, family := range nested(b) {
 		if family.Attr.Type&^unix.NLA_F_NESTED != unix.AF_INET6 {
 			continue
 		}
 		for _, a := range nested(family.Value) {
-			if a.Attr.Type == unix.IFLA_INET6_ADDR_GEN_MODE && len(a.Value) > 0 {
-				return a.Value[0]
+			switch ip, ok := netip.AddrFromSlice(a.Value); {
+			case a.Attr.Type == unix.IFLA_INET6_ADDR_GEN_MODE && len(a.Value) > 0:
+				mode = a.Value[0]
+			case a.Attr.Type == unix.IFLA_INET6_TOKEN && ok && !ip.IsUnspecified():
+				token = ip.String()
 			}
 		}
 	}
-	return nl.IN6_ADDR_GEN_MODE_EUI64
+	return mode, token
 }
 
 func (l *Link) parseInfo(b []byte) {
