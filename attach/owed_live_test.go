@@ -144,3 +144,37 @@ func TestLendMissingKeepsNobody(t *testing.T) {
 	st.detach(t)
 	noNotes(t)
 }
+
+// TestLendMaster: a card is a port again of what it was one of, and has the addresses
+// and routes that it loses by becoming one; without that it is home, and it is said.
+func TestLendMaster(t *testing.T) {
+	for kind, make := range map[string]string{
+		"bridge": "ip link add sw0 type bridge",
+		"vrf":    "ip link add sw0 type vrf table 7",
+		"bond":   "ip link add sw0 type bond",
+		"team":   "ip link add sw0 type team",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			st := lendHostWith(t, kind, make)
+			st.spec = spec(t, "phys:nic0 -i lan0 web 0/0 --force-phys")
+			in(t, st.hostNS, "sh", "-ec", `ip link set sw0 up; ip link set nic0 down; ip link set nic0 master sw0; ip link set nic0 up
+ip address add 192.0.2.1/24 dev nic0; ip address add 2001:db8::1/64 dev nic0 nodad
+ip route add 10.77.0.0/16 via 192.0.2.9 table 7; ip -6 route add 2001:db8:77::/48 via 2001:db8::9 dev nic0 table 7
+ip neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev nic0`)
+			carriers(t, st.hostNS, "nic0", "wire")
+			before := st.look(t)
+			st.attach(t, true)
+			st.detach(t)
+			sameSoon(t, "all after detach", before, func() string { return st.look(t) })
+			in(t, st.hostNS, "sh", "-ec", "ip link show nic0 | grep 'master sw0'; ip neighbour show dev nic0 nud permanent | grep 192.0.2.9")
+
+			st.attach(t, true)
+			in(t, st.hostNS, "ip", "link", "del", "sw0")
+			if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Residue || !strings.Contains(err.Error(), "there is no sw0 any more") {
+				t.Errorf("detach without its %s: %v", kind, err)
+			}
+			in(t, st.hostNS, "sh", "-ec", "ip address show dev nic0 | grep 2001:db8::1/64")
+			noNotes(t)
+		})
+	}
+}

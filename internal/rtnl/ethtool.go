@@ -44,11 +44,16 @@ func (c *Conn) SetTxChecksum(index int, on bool) error {
 }
 
 func (c *Conn) ethtool(index int, v *ethtoolValue) error {
+	return c.ethtoolData(index, unsafe.Pointer(v))
+}
+
+// ethtoolData sends a request of any shape that linux/ethtool.h knows.
+func (c *Conn) ethtoolData(index int, data unsafe.Pointer) error {
 	l, err := c.LinkByIndex(index)
 	if err != nil {
 		return err
 	}
-	req := ethtoolRequest{data: unsafe.Pointer(v)}
+	req := ethtoolRequest{data: data}
 	copy(req.name[:unix.IFNAMSIZ-1], l.Name)
 	return c.Run(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -57,7 +62,7 @@ func (c *Conn) ethtool(index int, v *ethtoolValue) error {
 		}
 		defer unix.Close(fd)
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req)))
-		runtime.KeepAlive(v)
+		runtime.KeepAlive(data)
 		if errno != 0 {
 			return errno
 		}

@@ -22,19 +22,22 @@ import (
 // routes of addresses, all that a router advertised), nor are neighbours that it
 // found out about, and queueing disciplines.
 type Kept struct {
-	Taken    time.Time `json:"taken"` // lifetimes count from here
-	Index    int       `json:"index"` // then
-	Name     string    `json:"name"`
-	AltNames []string  `json:"altnames,omitempty"`
-	Alias    string    `json:"alias,omitempty"`
-	Group    uint32    `json:"group"`
-	MAC      string    `json:"mac,omitempty"` // "": the link has none
-	MTU      int       `json:"mtu"`
-	TxQueue  int       `json:"txqueuelen"`
-	Up       bool      `json:"up"`
-	Flags    uint32    `json:"flags"`            // those of keptFlags that were on
-	AddrGen  uint8     `json:"addrgenmode"`      // nl.IN6_ADDR_GEN_MODE_*
-	Master   string    `json:"master,omitempty"` // what it was a port of, but for Open vSwitch, which takes its ports back by itself
+	Taken    time.Time       `json:"taken"` // lifetimes count from here
+	Index    int             `json:"index"` // then
+	Name     string          `json:"name"`
+	AltNames []string        `json:"altnames,omitempty"`
+	Alias    string          `json:"alias,omitempty"`
+	Group    uint32          `json:"group"`
+	MAC      string          `json:"mac,omitempty"` // "": the link has none
+	MTU      int             `json:"mtu"`
+	TxQueue  int             `json:"txqueuelen"`
+	Up       bool            `json:"up"`
+	Flags    uint32          `json:"flags"`              // those of keptFlags that were on
+	AddrGen  uint8           `json:"addrgenmode"`        // nl.IN6_ADDR_GEN_MODE_*
+	Master   string          `json:"master,omitempty"`   // what it was a port of, but for Open vSwitch, which takes its ports back by itself
+	Port     []byte          `json:"port,omitempty"`     // its settings as a port of a bridge
+	VLANs    []PortVLAN      `json:"vlans"`              // that it is in there; nil: its kernel knows none
+	Offloads map[string]bool `json:"offloads,omitempty"` // that can be switched, and whether they are asked for
 	// Sysctls are those of net/ipv4/conf/NAME and net/ipv6/conf/NAME, as
 	// "ipv6/accept_ra", that are not what a new link gets.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
@@ -69,6 +72,27 @@ func (c *Conn) Keep(index int) (Kept, error) {
 		if k.Master, err = c.linkName(l.Master); err != nil {
 			return Kept{}, err
 		}
+	}
+	if l.Slave == "bridge" {
+		settings, err := c.portOf(index)
+		if err != nil {
+			return Kept{}, err
+		}
+		k.Port = settings.append(nil)
+		bridge, err := c.LinkByIndex(l.Master)
+		if err != nil {
+			return Kept{}, err
+		}
+		if bridge.CanFilter {
+			vlans, err := c.PortVLANs()
+			if err != nil {
+				return Kept{}, err
+			}
+			k.VLANs = append([]PortVLAN{}, vlans[index]...)
+		}
+	}
+	if k.Offloads, err = c.keepOffloads(index); err != nil {
+		return Kept{}, err
 	}
 	if k.Sysctls, err = c.keepSysctls(l.Name); err != nil {
 		return Kept{}, err
@@ -107,15 +131,16 @@ func (c *Conn) Restore(index int, k Kept) (missing []Part, err error) {
 	}
 	r := c.restorer(index, k)
 	names, err := c.altNameParts(index, k)
+	offloads, oerr := c.offloadPart(index, k)
 	sysctls, serr := c.sysctlParts(k)
-	missing = r.restore(slices.Concat(names, sysctls, k.masterPart()))
+	missing = r.restore(slices.Concat(names, offloads, sysctls, k.masterPart(), k.portParts()))
 	if k.Up {
 		if err := c.SetLink(index, Change{Up: true}); err != nil {
 			return nil, failed(setCommand(k.Name, "up"), err) // down it can have none of the rest
 		}
 	}
 	missing = append(missing, r.restore(k.upParts())...)
-	return missing, errors.Join(err, serr)
+	return missing, errors.Join(err, oerr, serr)
 }
 
 // failed is the error of what a person would type the command for: an errno alone
@@ -282,8 +307,11 @@ func (k Kept) Commands(now *Link) []string {
 	for _, name := range add {
 		lines = append(lines, altNameCommand("add", k.Name, name))
 	}
+	if len(k.Offloads) > 0 {
+		lines = append(lines, "# ethtool -K "+shell.Quote(k.Name)+" switches back the offloads that have been switched")
+	}
 	lines = append(lines, k.sysctlCommands()...)
-	for _, p := range k.masterPart() {
+	for _, p := range slices.Concat(k.masterPart(), k.portParts()) {
 		lines = append(lines, p.Command)
 	}
 	if k.Up {
@@ -310,13 +338,16 @@ func (k Kept) words() []string {
 		{"arp", k.Flags&unix.IFF_NOARP == 0}, {"multicast", k.Flags&unix.IFF_MULTICAST != 0},
 		{"dynamic", k.Flags&unix.IFF_DYNAMIC != 0},
 	} {
-		on := "off"
-		if f.on {
-			on = "on"
-		}
-		words = append(words, f.word, on)
+		words = append(words, f.word, onOff(f.on))
 	}
 	return words
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 // addrGenModes are those that are not the kernel's default.

@@ -195,3 +195,9 @@ func (r *restorer) lookNeigh(p Part) (there bool, found string, err error) {
 	}
 	return false, "", nil
 }
+
+// ofMaster reports whether the part is in the forwarding table of the link's master.
+func (p Part) ofMaster() bool {
+	n, err := readNeigh(p.Message)
+	return err == nil && n.flags()&unix.NTF_MASTER != 0
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,8 +19,10 @@ import (
 type Part struct {
 	Kind string `json:"kind"` // one of those below
 	KeptPart
-	Key   string `json:"key,omitempty"`   // of a sysctl, as in Kept.Sysctls
-	Value string `json:"value,omitempty"` // of a sysctl; or a name
+	Key      string          `json:"key,omitempty"`      // of a sysctl, as in Kept.Sysctls
+	Value    string          `json:"value,omitempty"`    // of a sysctl; or a name
+	Offloads map[string]bool `json:"offloads,omitempty"` // which are to be on, and which off
+	VLANs    []PortVLAN      `json:"vlans,omitempty"`
 	// Found is what was in its place when it could not be given back. If that is
 	// not there any more when it is tried again, somebody has changed it, and the
 	// part is over. nil: it was not looked at yet.
@@ -33,13 +36,16 @@ type Part struct {
 // The kinds of parts, in the order in which they are given back. A master comes
 // before addresses, because a link that becomes a port of some loses them.
 const (
-	partAltName = "altname"
-	partSysctl  = "sysctl"
-	partMaster  = "master"
-	partToken   = "token"
-	partAddr    = "address"
-	partNeigh   = "neighbour"
-	partRoute   = "route"
+	partAltName  = "altname"
+	partOffloads = "offloads"
+	partSysctl   = "sysctl"
+	partMaster   = "master"
+	partPort     = "port"
+	partVLANs    = "vlans"
+	partToken    = "token"
+	partAddr     = "address"
+	partNeigh    = "neighbour"
+	partRoute    = "route"
 )
 
 var (
@@ -108,6 +114,14 @@ func (k Kept) With(missing []Part) Kept {
 			if k.Master == "" {
 				k.Master = p.Value
 			}
+		case partOffloads:
+			offloads := maps.Clone(k.Offloads)
+			maps.Copy(offloads, p.Offloads)
+			k.Offloads = offloads
+		case partPort:
+			k.Port = p.Message
+		case partVLANs:
+			k.VLANs = append([]PortVLAN{}, p.VLANs...)
 		case partToken:
 			if k.Token == "" {
 				k.Token = p.Value
@@ -260,6 +274,18 @@ func (r *restorer) give(p Part) error {
 		return r.onSysctl(p, func(path string) error { return r.SetSysctl(path, p.Value) })
 	case partMaster:
 		return r.giveMaster(p.Value)
+	case partOffloads:
+		if err := r.SetOffloads(r.index, p.Offloads); err != nil {
+			return err
+		}
+		if there, _, err := r.lookOffloads(p); err != nil || !there {
+			return errors.Join(err, unix.EOPNOTSUPP) // the kernel says nothing of those that it leaves as they are
+		}
+		return nil
+	case partPort:
+		return r.givePort(p)
+	case partVLANs:
+		return r.giveVLANs(p)
 	case partToken:
 		ip, err := netip.ParseAddr(p.Value)
 		if err != nil {
@@ -302,6 +328,12 @@ func (r *restorer) look(p Part) (there bool, found string, err error) {
 		}
 		found, err = r.linkName(l.Master)
 		return found == p.Value, found, err
+	case partOffloads:
+		return r.lookOffloads(p)
+	case partPort:
+		return r.lookPort(p)
+	case partVLANs:
+		return r.lookVLANs(p)
 	case partToken:
 		l, err := r.LinkByIndex(r.index)
 		if err != nil {
@@ -327,9 +359,12 @@ func (r *restorer) never(p Part) error {
 		if err == nil && l.Index != r.index {
 			return fmt.Errorf("%s has that name by now", l.Name)
 		}
-	case partMaster:
-		if _, err := r.LinkByName(p.Value); errors.Is(err, ErrNotFound) {
-			return fmt.Errorf("there is no %s any more", p.Value)
+	case partMaster, partPort, partVLANs, partNeigh:
+		if p.Kind == partNeigh && !p.ofMaster() {
+			return nil
+		}
+		if _, err := r.LinkByName(r.kept.Master); errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("there is no %s any more", r.kept.Master)
 		}
 	case partRoute:
 		return r.neverRoute(p)

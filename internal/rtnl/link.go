@@ -33,6 +33,8 @@ type Link struct {
 	Master   int    // index of the bridge or bond it is a port of; 0 for none
 	Slave    string // kind of the master: "bridge", "openvswitch", ...
 
+	SlaveData []byte // the settings as its port: attributes, as the kernel tells them
+
 	// Peer is IFLA_LINK: for a veth the other end's index, for a macvlan the
 	// parent's. PeerNS is the id that the namespace of that link has in this
 	// one, or -1 if it is this one.

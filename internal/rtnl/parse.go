@@ -127,6 +127,7 @@ func (l *Link) parseInfo(b []byte) {
 			}
 		}
 	}
+	l.SlaveData = slices.Clone(slave)
 	if l.Slave == "bridge" {
 		l.Port = parsePort(slave)
 		l.Forwarding = l.Port.State == stateForwarding

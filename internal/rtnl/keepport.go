@@ -1,0 +1,192 @@
+package rtnl
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// portSettings are those of a bridge port that can be set, by their IFLA_BRPORT_*
+// numbers, with the words of "ip link set dev NAME type bridge_slave". Its state is
+// the bridge's own business.
+var portSettings = map[uint16]string{
+	nl.IFLA_BRPORT_PRIORITY: "priority", nl.IFLA_BRPORT_COST: "cost", nl.IFLA_BRPORT_MODE: "hairpin",
+	nl.IFLA_BRPORT_GUARD: "guard", nl.IFLA_BRPORT_PROTECT: "root_block", nl.IFLA_BRPORT_FAST_LEAVE: "mcast_fast_leave",
+	nl.IFLA_BRPORT_LEARNING: "learning", nl.IFLA_BRPORT_UNICAST_FLOOD: "flood",
+	nl.IFLA_BRPORT_PROXYARP: "proxy_arp", nl.IFLA_BRPORT_PROXYARP_WIFI: "proxy_arp_wifi",
+	nl.IFLA_BRPORT_MULTICAST_ROUTER: "mcast_router", nl.IFLA_BRPORT_MCAST_FLOOD: "mcast_flood",
+	nl.IFLA_BRPORT_MCAST_TO_UCAST: "mcast_to_unicast", nl.IFLA_BRPORT_VLAN_TUNNEL: "vlan_tunnel",
+	nl.IFLA_BRPORT_BCAST_FLOOD: "bcast_flood", nl.IFLA_BRPORT_GROUP_FWD_MASK: "group_fwd_mask",
+	nl.IFLA_BRPORT_NEIGH_SUPPRESS: "neigh_suppress", nl.IFLA_BRPORT_ISOLATED: "isolated",
+	nl.IFLA_BRPORT_LOCKED: "locked", nl.IFLA_BRPORT_MAB: "mab", brportNeighVLANSuppress: "neigh_vlan_suppress",
+}
+
+const brportNeighVLANSuppress = 43
+
+// portParts are the settings of the link as a port of its bridge, and its VLANs there.
+// It has them once it is a port again.
+func (k Kept) portParts() (parts []Part) {
+	if settings, err := readAttrs(k.Port); err == nil && len(settings) > 0 {
+		command := "ip link set dev " + k.Name + " type bridge_slave"
+		for _, s := range settings {
+			command += s.words()
+		}
+		parts = append(parts, Part{Kind: partPort, KeptPart: KeptPart{Command: command, Message: k.Port}})
+	}
+	if k.VLANs != nil {
+		parts = append(parts, Part{Kind: partVLANs, VLANs: k.VLANs, KeptPart: KeptPart{Command: vlansCommand(k.Name, k.VLANs)}})
+	}
+	return parts
+}
+
+// words are empty for a setting that is off and is so by default: not every ip knows
+// the newer ones.
+func (a attr) words() string {
+	value := a.number()
+	switch a.typ {
+	case nl.IFLA_BRPORT_PRIORITY, nl.IFLA_BRPORT_COST, nl.IFLA_BRPORT_MULTICAST_ROUTER, nl.IFLA_BRPORT_GROUP_FWD_MASK:
+	case nl.IFLA_BRPORT_LEARNING, nl.IFLA_BRPORT_UNICAST_FLOOD, nl.IFLA_BRPORT_MCAST_FLOOD, nl.IFLA_BRPORT_BCAST_FLOOD:
+		value = onOff(value != "0")
+	default:
+		if value == "0" {
+			return ""
+		}
+		value = onOff(true)
+	}
+	return " " + portSettings[a.typ] + " " + value
+}
+
+func (a attr) number() string {
+	switch len(a.value) {
+	case 1:
+		return strconv.Itoa(int(a.value[0]))
+	case 2:
+		return strconv.Itoa(int(binary.NativeEndian.Uint16(a.value)))
+	case 4:
+		return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(a.value)), 10)
+	}
+	return fmt.Sprintf("%x", a.value)
+}
+
+func vlansCommand(port string, vlans []PortVLAN) string {
+	if len(vlans) == 0 {
+		return "bridge vlan del dev " + port + " vid 1-4094"
+	}
+	var lines []string
+	for _, v := range vlans {
+		lines = append(lines, v.command(port))
+	}
+	return strings.Join(lines, "; ")
+}
+
+func (v PortVLAN) command(port string) string {
+	tags := strconv.Itoa(v.First)
+	if v.Last != v.First {
+		tags += "-" + strconv.Itoa(v.Last)
+	}
+	line := "bridge vlan add dev " + port + " vid " + tags
+	if v.PVID {
+		line += " pvid"
+	}
+	if v.Untagged {
+		line += " untagged"
+	}
+	return line
+}
+
+// portOf returns the settings of a link as a port of a bridge; none if it is not one.
+func (c *Conn) portOf(index int) (settings attrs, err error) {
+	l, err := c.LinkByIndex(index)
+	if err != nil || l.Slave != "bridge" {
+		return nil, err
+	}
+	all, err := readAttrs(l.SlaveData)
+	for _, a := range all {
+		if portSettings[a.typ] != "" {
+			settings = append(settings, a)
+		}
+	}
+	return settings, err
+}
+
+// givePort sets what is not as it was: a setting that the kernel chose, such as the
+// cost that comes from the speed, stays its to choose.
+func (r *restorer) givePort(p Part) error {
+	want, now, err := r.port(p)
+	if err != nil {
+		return err
+	}
+	differ := slices.DeleteFunc(want, func(a attr) bool {
+		has, ok := now.get(a.typ)
+		return !ok || slices.Equal(has, a.value)
+	})
+	if len(differ) == 0 {
+		return nil
+	}
+	req := r.linkRequest(unix.RTM_NEWLINK, 0, r.index)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
+	data := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
+	for _, a := range differ {
+		data.AddRtAttr(int(a.typ), a.value)
+	}
+	req.AddData(info)
+	return r.write(req)
+}
+
+var errNoPort = errors.New("it is no port of a bridge")
+
+func (r *restorer) port(p Part) (want, now attrs, err error) {
+	if want, err = readAttrs(p.Message); err != nil {
+		return nil, nil, err
+	}
+	if now, err = r.portOf(r.index); err == nil && len(now) == 0 {
+		err = errNoPort
+	}
+	return want, now, err
+}
+
+// lookPort tells all settings: whoever changes one of them knows what he wants.
+func (r *restorer) lookPort(p Part) (there bool, found string, err error) {
+	want, now, err := r.port(p)
+	if errors.Is(err, errNoPort) {
+		return false, "", nil
+	}
+	for _, a := range now {
+		found += portSettings[a.typ] + " " + a.number() + " "
+	}
+	there = !slices.ContainsFunc(want, func(a attr) bool {
+		has, ok := now.get(a.typ)
+		return ok && !slices.Equal(has, a.value)
+	})
+	return there, found, err
+}
+
+// giveVLANs puts the port into its VLANs, and out of those that the bridge puts every
+// new port into, if it was not in them.
+func (r *restorer) giveVLANs(p Part) error {
+	all, err := r.PortVLANs()
+	if err != nil {
+		return err
+	}
+	surplus := slices.DeleteFunc(slices.Clone(all[r.index]), func(v PortVLAN) bool { return slices.Contains(p.VLANs, v) })
+	if len(surplus) > 0 {
+		err = r.DelPortVLANs(r.index, surplus)
+	}
+	lacking := slices.DeleteFunc(slices.Clone(p.VLANs), func(v PortVLAN) bool { return slices.Contains(all[r.index], v) })
+	if err == nil && len(lacking) > 0 {
+		err = r.AddPortVLANs(r.index, lacking)
+	}
+	return err
+}
+
+func (r *restorer) lookVLANs(p Part) (there bool, found string, err error) {
+	all, err := r.PortVLANs()
+	return err == nil && slices.Equal(all[r.index], p.VLANs), fmt.Sprint(all[r.index]), err
+}
