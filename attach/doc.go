@@ -25,7 +25,7 @@
 //	ovs.go                                     a bridge of Open vSwitch
 //	child.go, vlanparent.go, ipoib.go          macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
 //	access.go, accessend.go, leaseaccess.go    the host's way to macvlans on its card
-//	phys.go, nexthops.go, lend.go, home.go, loan.go, lent.go, trace.go   a network card itself, and how it comes home
+//	phys.go, nexthops.go, queues.go, lend.go, home.go, loan.go, lent.go, trace.go   a network card itself, and how it comes home
 //	link.go, linkbuild.go                      a veth pair between two guests
 //
 // Inside a guest, whatever kind leads there:

@@ -287,7 +287,11 @@ func TestLendDeleted(t *testing.T) {
 					return err == nil
 				}
 				eventually(t, "the card can be made again", remake)
-				st.attach(t, true)
+				// The kernel may still be at work on the end of the namespace.
+				eventually(t, "the card can be lent again", func() bool {
+					_, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+					return err == nil
+				})
 				st.detach(t)
 				linkIn(t, st.hostNS, "card0")
 				noNotes(t)

@@ -178,3 +178,23 @@ ip neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev nic0`)
 		})
 	}
 }
+
+// TestLendQueues: what does not come back with a card is said before it goes; what the
+// kernel gives every card is not worth a word.
+func TestLendQueues(t *testing.T) {
+	st := lendHostWith(t, "veth", "true")
+	st.spec = spec(t, "phys:nic0 -i lan0 web 0/0")
+	for script, want := range map[string]string{"true": "", "tc qdisc replace dev nic0 root handle 7: tbf rate 10mbit burst 10k limit 20k": "tbf"} {
+		in(t, st.hostNS, "sh", "-ec", script)
+		r, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Join(r.Warnings, "\n"); strings.Contains(said, "queueing disciplines") != (want != "") || !strings.Contains(said, want) {
+			t.Errorf("%s: warnings %q; want %q", script, said, want)
+		}
+		st.detach(t)
+		in(t, st.hostNS, "sh", "-c", "tc qdisc del dev nic0 root 2>/dev/null; true")
+	}
+	noNotes(t)
+}

@@ -30,6 +30,7 @@ type Card struct {
 	Users []user       // links that are on the card, and would go with a move
 
 	Nexthops []rtnl.Nexthop // the host's
+	Qdiscs   []rtnl.Qdisc   // the host's
 
 	Unread string // what to say of a loan of the card whose file cannot be read; "": there is none
 	Radio  *int   // of a Wi-Fi card
@@ -47,7 +48,12 @@ func (physPlug) settle(b *builder) error {
 	case b.f.Card.Unread != "":
 		return b.refuse(fault.Failed, "%s", b.f.Card.Unread)
 	case loan == nil, b.f.Card.Gone:
-		return b.checkCard()
+		if err := b.checkCard(); err != nil {
+			return err
+		}
+		b.warnQueues(b.f.Base.Index, b.f.Base.Name)
+		b.warnPrograms(b.f.Base.Name, b.f.Base.XDP)
+		return nil
 	}
 	b.HostIF.Name = loan.Card.Name
 	if loan.owed() && b.f.Card.Home != nil {
@@ -241,6 +247,7 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 	o.look("the host's addresses", func() (err error) { f.Card.Addrs, err = o.host.Addrs(); return err })
 	o.look("the host's routes", func() (err error) { f.Card.Route, err = o.host.Routes(); return err })
 	o.look("the host's nexthop objects", func() (err error) { f.Card.Nexthops, err = o.host.Nexthops(); return err })
+	o.look("the host's queueing disciplines", func() (err error) { f.Card.Qdiscs, err = o.host.Qdiscs(); return err })
 	o.look("what is on "+f.Base.Name, func() (err error) {
 		all, err := childrenOf(o.host, f.Base.Index, m.hostNS, nil)
 		f.Card.Users = slices.DeleteFunc(all, func(u user) bool { return paired(u.Kind) })

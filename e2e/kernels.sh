@@ -23,7 +23,7 @@ tests=(
 	'./attach ^(TestBridgeVLANs|TestVerifyVLAN|TestShape.*|TestSetRare)$/^[^O] root,vlan_filtering,netem,ifb'
 	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
 	'./attach ^(TestUndoSparesOthers|TestDetachAgain)$/VLAN|VRF root,macvlan,8021q,vlan_filtering,vrf'
-	'./attach ^TestLend(Master|Kinds)$/^(vrf|bond)$ root,vrf,bond'
+	'./attach ^TestLendMaster$/^(vrf|bond|team)$ root,vrf,bond,team'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'

@@ -22,22 +22,23 @@ import (
 // routes of addresses, all that a router advertised), nor are neighbours that it
 // found out about, and queueing disciplines.
 type Kept struct {
-	Taken    time.Time       `json:"taken"` // lifetimes count from here
-	Index    int             `json:"index"` // then
-	Name     string          `json:"name"`
-	AltNames []string        `json:"altnames,omitempty"`
-	Alias    string          `json:"alias,omitempty"`
-	Group    uint32          `json:"group"`
-	MAC      string          `json:"mac,omitempty"` // "": the link has none
-	MTU      int             `json:"mtu"`
-	TxQueue  int             `json:"txqueuelen"`
-	Up       bool            `json:"up"`
-	Flags    uint32          `json:"flags"`              // those of keptFlags that were on
-	AddrGen  uint8           `json:"addrgenmode"`        // nl.IN6_ADDR_GEN_MODE_*
-	Master   string          `json:"master,omitempty"`   // what it was a port of, but for Open vSwitch, which takes its ports back by itself
-	Port     []byte          `json:"port,omitempty"`     // its settings as a port of a bridge
-	VLANs    []PortVLAN      `json:"vlans"`              // that it is in there; nil: its kernel knows none
-	Offloads map[string]bool `json:"offloads,omitempty"` // that can be switched, and whether they are asked for
+	Taken    time.Time         `json:"taken"` // lifetimes count from here
+	Index    int               `json:"index"` // then
+	Name     string            `json:"name"`
+	AltNames []string          `json:"altnames,omitempty"`
+	Alias    string            `json:"alias,omitempty"`
+	Group    uint32            `json:"group"`
+	MAC      string            `json:"mac,omitempty"` // "": the link has none
+	MTU      int               `json:"mtu"`
+	TxQueue  int               `json:"txqueuelen"`
+	Up       bool              `json:"up"`
+	Flags    uint32            `json:"flags"`              // those of keptFlags that were on
+	AddrGen  uint8             `json:"addrgenmode"`        // nl.IN6_ADDR_GEN_MODE_*
+	Master   string            `json:"master,omitempty"`   // what it was a port of, but for Open vSwitch, which takes its ports back by itself
+	Port     []byte            `json:"port,omitempty"`     // its settings as a port of a bridge
+	VLANs    []PortVLAN        `json:"vlans"`              // that it is in there; nil: its kernel knows none
+	XDP      map[string]uint32 `json:"xdp,omitempty"`      // IDs of programs, by the ways in which they are attached
+	Offloads map[string]bool   `json:"offloads,omitempty"` // that can be switched, and whether they are asked for
 	// Sysctls are those of net/ipv4/conf/NAME and net/ipv6/conf/NAME, as
 	// "ipv6/accept_ra", that are not what a new link gets.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
@@ -67,7 +68,7 @@ func (c *Conn) Keep(index int) (Kept, error) {
 	}
 	k := Kept{Taken: time.Now().Round(time.Second), Index: index, Name: l.Name, AltNames: l.AltNames, Alias: l.Alias,
 		Group: l.Group, MAC: l.MAC.String(), MTU: l.MTU, TxQueue: l.TxQueue, Up: l.Up,
-		Flags: l.Flags & keptFlags, AddrGen: l.AddrGen, Token: l.Token}
+		Flags: l.Flags & keptFlags, AddrGen: l.AddrGen, Token: l.Token, XDP: l.XDP}
 	if l.Master != 0 && l.Slave != "openvswitch" {
 		if k.Master, err = c.linkName(l.Master); err != nil {
 			return Kept{}, err
@@ -126,14 +127,21 @@ func (c *Conn) Restore(index int, k Kept) (missing []Part, err error) {
 	if err := c.dropAltNames(index, k); err != nil {
 		return nil, err
 	}
+	r := c.restorer(index, k)
+	if err := r.dropXDP(); err != nil {
+		return nil, err
+	}
 	if err := c.restoreLink(index, k); err != nil {
 		return nil, err
 	}
-	r := c.restorer(index, k)
 	names, err := c.altNameParts(index, k)
 	offloads, oerr := c.offloadPart(index, k)
 	sysctls, serr := c.sysctlParts(k)
-	missing = r.restore(slices.Concat(names, offloads, sysctls, k.masterPart(), k.portParts()))
+	now, lerr := c.LinkByIndex(index)
+	if lerr != nil {
+		return nil, failed(lookAt(k.Name), lerr)
+	}
+	missing = r.restore(slices.Concat(names, k.xdpParts(now), offloads, sysctls, k.masterPart(), k.portParts()))
 	if k.Up {
 		if err := c.SetLink(index, Change{Up: true}); err != nil {
 			return nil, failed(setCommand(k.Name, "up"), err) // down it can have none of the rest
@@ -306,6 +314,9 @@ func (k Kept) Commands(now *Link) []string {
 	}
 	for _, name := range add {
 		lines = append(lines, altNameCommand("add", k.Name, name))
+	}
+	for _, p := range k.xdpParts(now) {
+		lines = append(lines, p.Command)
 	}
 	if len(k.Offloads) > 0 {
 		lines = append(lines, "# ethtool -K "+shell.Quote(k.Name)+" switches back the offloads that have been switched")

@@ -182,7 +182,7 @@ func TestKeepCommands(t *testing.T) {
 		"ip neighbour add 10.0.0.3 lladdr 02:00:00:00:00:03 nud permanent dev nic\n",
 		"ip neighbour add 2001:db8::9 lladdr 02:00:00:00:00:09 nud permanent router dev nic\n",
 		"ip neighbour add proxy 10.0.0.77 dev nic\n",
-		"bridge fdb add 02:00:00:00:00:99 dev nic\n",
+		"bridge fdb replace 02:00:00:00:00:99 dev nic\n",
 		"ip -6 route append 2001:db8:ac::/48 metric 1024 nexthop via 2001:db8::3 dev nic weight 2\n",
 	} {
 		if !strings.Contains(got, want) {

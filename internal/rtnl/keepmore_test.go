@@ -15,12 +15,12 @@ func TestKeepIPv6Ends(t *testing.T) {
 		"secret of no use": "echo 2001:db8::77 >/proc/sys/net/ipv6/conf/nic/stable_secret; ip link set nic addrgenmode eui64",
 		"token":            "echo 2 >/proc/sys/net/ipv6/conf/nic/accept_ra; ip link set nic up; ip token set ::77 dev nic",
 	} {
-		for how, restore := range map[string]func(home space, index int, k Kept){
-			"Restore": func(home space, index int, k Kept) {
+		for how, restore := range map[string]func(t *testing.T, home space, index int, k Kept){
+			"Restore": func(t *testing.T, home space, index int, k Kept) {
 				ok(t, "restore", restore(home, index, k))
 				ok(t, "restore again", restore(home, index, k))
 			},
-			"Commands": func(home space, index int, k Kept) {
+			"Commands": func(t *testing.T, home space, index int, k Kept) {
 				home.sh(strings.Join(k.Commands(home.link("nic")), "\n"))
 			},
 		} {
@@ -36,7 +36,7 @@ func TestKeepIPv6Ends(t *testing.T) {
 				ok(t, "lend", home.MoveLink(index, Move{NS: guest.ns}))
 				guest.sh("ip link set nic up")
 				ok(t, "take back", guest.MoveLink(index, Move{NS: home.ns}))
-				restore(home, index, k)
+				restore(t, home, index, k)
 				home.same(look, before)
 			})
 		}
@@ -60,12 +60,12 @@ func (s space) same(look, before string) {
 // commands.
 func TestKeepPort(t *testing.T) {
 	needRoot(t)
-	for how, restore := range map[string]func(home space, index int, k Kept){
-		"Restore": func(home space, index int, k Kept) {
+	for how, restore := range map[string]func(t *testing.T, home space, index int, k Kept){
+		"Restore": func(t *testing.T, home space, index int, k Kept) {
 			ok(t, "restore", restore(home, index, k))
 			ok(t, "restore again", restore(home, index, k))
 		},
-		"Commands": func(home space, index int, k Kept) {
+		"Commands": func(t *testing.T, home space, index int, k Kept) {
 			commands := k.Commands(home.link("nic"))
 			home.sh(strings.Join(commands, "\n"))
 		},
@@ -74,14 +74,14 @@ func TestKeepPort(t *testing.T) {
 			home, guest := newSpace(t), newSpace(t)
 			home.sh(`ip link add sw type bridge; ip link set sw addrgenmode none up
 for n in nic oth; do ip link add $n type veth peer name w$n; ip link set w$n addrgenmode none up; ip link set $n addrgenmode none master sw up; done
-ip link set nic type bridge_slave cost 77 priority 9 hairpin on isolated on learning off mcast_router 2 group_fwd_mask 0x4000
-bridge fdb add 02:00:00:00:00:99 dev nic master static; bridge fdb add 02:00:00:00:00:98 dev nic master`)
+ip link set nic type bridge_slave cost 77 priority 9 hairpin on isolated on learning off mcast_router 2 group_fwd_mask 0x4000`)
 			index := home.link("nic").Index
 			// A kernel without VLANs on bridges keeps the rest all the same.
 			_ = home.AddPortVLANs(index, []PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}, {First: 20, Last: 30}})
 			_ = home.DelPortVLANs(index, []PortVLAN{{First: 1, Last: 1}})
+			home.sh("bridge fdb add 02:00:00:00:00:99 dev nic master static; bridge fdb add 02:00:00:00:00:98 dev nic master")
 			const look = `ip -d link show type bridge_slave | grep -o ' bridge_slave .* port_id' ; ip -d link show nic | grep -o 'isolated.* addrgen\|neigh_suppress.*vlan_tunnel\|mcast_router.*'
-bridge vlan show; bridge fdb show br sw | grep 02:00:00 | sort`
+bridge vlan show dev nic; bridge vlan show dev oth; bridge fdb show br sw | grep 02:00:00 | sort`
 			before := home.sh(look)
 			if !strings.Contains(before, "cost 77 hairpin on") || strings.Count(before, "02:00:00:00:00:9") < 2 {
 				t.Fatalf("before:\n%s", before)
@@ -90,7 +90,7 @@ bridge vlan show; bridge fdb show br sw | grep 02:00:00 | sort`
 			ok(t, "keep", err)
 			ok(t, "lend", home.MoveLink(index, Move{NS: guest.ns}))
 			ok(t, "take back", guest.MoveLink(index, Move{NS: home.ns}))
-			restore(home, index, k)
+			restore(t, home, index, k)
 			home.same(look, before)
 		})
 	}

@@ -126,7 +126,9 @@ func (n keptNeigh) key() string {
 func (n keptNeigh) command(dev string) string {
 	mac, _ := n.attrs.get(unix.NDA_LLADDR)
 	if n.header[0] == unix.AF_BRIDGE {
-		words := []string{"bridge", "fdb", "add", net.HardwareAddr(mac).String(), "dev", dev}
+		// Not "add": an entry without a VLAN is also one in each VLAN that the port is in,
+		// and some of those may be there already.
+		words := []string{"bridge", "fdb", "replace", net.HardwareAddr(mac).String(), "dev", dev}
 		if v, ok := n.attrs.get(unix.NDA_VLAN); ok && len(v) >= 2 {
 			words = append(words, "vlan", strconv.Itoa(int(binary.NativeEndian.Uint16(v))))
 		}

@@ -75,10 +75,7 @@ func (a attr) number() string {
 }
 
 func vlansCommand(port string, vlans []PortVLAN) string {
-	if len(vlans) == 0 {
-		return "bridge vlan del dev " + port + " vid 1-4094"
-	}
-	var lines []string
+	lines := []string{"bridge vlan del dev " + port + " vid 1-4094"} // the bridge puts a new port into one
 	for _, v := range vlans {
 		lines = append(lines, v.command(port))
 	}

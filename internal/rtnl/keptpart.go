@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +38,7 @@ type Part struct {
 // before addresses, because a link that becomes a port of some loses them.
 const (
 	partAltName  = "altname"
+	partXDP      = "xdp"
 	partOffloads = "offloads"
 	partSysctl   = "sysctl"
 	partMaster   = "master"
@@ -113,6 +115,16 @@ func (k Kept) With(missing []Part) Kept {
 		case partMaster:
 			if k.Master == "" {
 				k.Master = p.Value
+			}
+		case partXDP:
+			if id, err := strconv.ParseUint(p.Value, 10, 32); err == nil {
+				programs := map[string]uint32{p.Key: uint32(id)}
+				for word, id := range k.XDP {
+					if word != p.Key {
+						programs[word] = id
+					}
+				}
+				k.XDP = programs
 			}
 		case partOffloads:
 			offloads := maps.Clone(k.Offloads)
@@ -274,6 +286,8 @@ func (r *restorer) give(p Part) error {
 		return r.onSysctl(p, func(path string) error { return r.SetSysctl(path, p.Value) })
 	case partMaster:
 		return r.giveMaster(p.Value)
+	case partXDP:
+		return r.giveXDP(p)
 	case partOffloads:
 		if err := r.SetOffloads(r.index, p.Offloads); err != nil {
 			return err
@@ -328,6 +342,8 @@ func (r *restorer) look(p Part) (there bool, found string, err error) {
 		}
 		found, err = r.linkName(l.Master)
 		return found == p.Value, found, err
+	case partXDP:
+		return r.lookXDP(p)
 	case partOffloads:
 		return r.lookOffloads(p)
 	case partPort:
@@ -358,6 +374,16 @@ func (r *restorer) never(p Part) error {
 		l, err := r.LinkByName(p.Value)
 		if err == nil && l.Index != r.index {
 			return fmt.Errorf("%s has that name by now", l.Name)
+		}
+	case partXDP:
+		if id, _ := strconv.ParseUint(p.Value, 10, 32); id != 0 {
+			prog, err := programByID(uint32(id))
+			if err == nil {
+				prog.Close()
+			}
+			if errors.Is(err, unix.ENOENT) {
+				return errors.New("the program has ended")
+			}
 		}
 	case partMaster, partPort, partVLANs, partNeigh:
 		if p.Kind == partNeigh && !p.ofMaster() {

@@ -23,12 +23,13 @@ type Link struct {
 	MTU      int // bytes
 	TxQueue  int // txqueuelen, packets
 	MAC      net.HardwareAddr
-	Up       bool   // administratively
-	Carrier  bool   // the cable is plugged in; never while the link is down
-	Flags    uint32 // unix.IFF_*, as the kernel has them
-	Promisc  int    // how many want to hear everything; a bridge port's bridge is one
-	AddrGen  uint8  // nl.IN6_ADDR_GEN_MODE_*: how it makes its link-local address
-	Token    string // the end of the IPv6 addresses that routers give it; "": none is set
+	Up       bool              // administratively
+	Carrier  bool              // the cable is plugged in; never while the link is down
+	Flags    uint32            // unix.IFF_*, as the kernel has them
+	Promisc  int               // how many want to hear everything; a bridge port's bridge is one
+	AddrGen  uint8             // nl.IN6_ADDR_GEN_MODE_*: how it makes its link-local address
+	XDP      map[string]uint32 // IDs of BPF programs that see what comes in, by "xdpdrv", "xdpgeneric" or "xdpoffload"
+	Token    string            // the end of the IPv6 addresses that routers give it; "": none is set
 	Loopback bool
 	Master   int    // index of the bridge or bond it is a port of; 0 for none
 	Slave    string // kind of the master: "bridge", "openvswitch", ...

@@ -66,6 +66,8 @@ func parseLink(m []byte) (*Link, error) {
 			l.PeerNS = int(int32(u32(v)))
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(v)
+		case unix.IFLA_XDP:
+			l.XDP = xdpPrograms(v)
 		case unix.IFLA_AF_SPEC:
 			l.AddrGen, l.Token = addrGen(v)
 		}
