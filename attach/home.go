@@ -167,10 +167,14 @@ func (m *machine) settle(loan Loan, parts []rtnl.Part) (missing *fault.Error, er
 }
 
 // A guest can rename a card, give it a name that the host uses, or move it on, at
-// any instant and repeatedly. So we try again and again, for this long.
+// any instant and repeatedly. So we try again and again, for this long; and a few
+// times however long one takes, for on a busy machine it takes seconds to look
+// through every namespace.
+var fetchTimeout = 5 * time.Second
+
 const (
-	fetchTimeout = 5 * time.Second
-	fetchPause   = time.Millisecond
+	fetchTries = 3
+	fetchPause = time.Millisecond
 )
 
 // fetch moves the card home if it is away, and returns it; nil if it no longer
@@ -186,7 +190,8 @@ func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
 		return loan.home(m.sides[host], links), nil
 	}
 	var last error
-	for deadline := time.Now().Add(fetchTimeout); ; time.Sleep(fetchPause) {
+	deadline := time.Now().Add(fetchTimeout)
+	for try := 1; ; try++ {
 		l, err := m.look(from, loan)
 		if l != nil || err != nil && !guestsDoing(err) {
 			return l, explain("move home", name, err)
@@ -208,10 +213,11 @@ func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
 		if err != nil {
 			last = err
 		}
-		if time.Now().After(deadline) {
+		if try >= fetchTries && time.Now().After(deadline) {
 			return nil, fault.New(fault.Failed, "move home", name, "somebody in %s keeps changing it: %w", loan.To.Name, cmp.Or(last, error(unix.EAGAIN))).
 				WithHint("stop %s, and then gopipework detach %s %s again", loan.To.Name, loan.To.Word(), loan.IfName)
 		}
+		time.Sleep(fetchPause)
 	}
 }
 

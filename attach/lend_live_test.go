@@ -459,3 +459,20 @@ func TestLendHostileLoop(t *testing.T) {
 		}
 	}
 }
+
+// TestLendFoundLate: a card that its guest has moved on comes home also if it took all
+// the time there is to find it.
+func TestLendFoundLate(t *testing.T) {
+	st := lendHost(t, "veth")
+	was := fetchTimeout
+	fetchTimeout = 0
+	t.Cleanup(func() { fetchTimeout = was })
+	before := st.look(t)
+	st.attach(t, true)
+	second := newNamespace(t)
+	inhabit(t, second)
+	moveLink(t, st.guest.Namespace, "lan0", second)
+	st.detach(t)
+	sameSoon(t, "all", before, func() string { return st.look(t) })
+	noNotes(t)
+}
