@@ -283,13 +283,17 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-// way asks about one neighbour. Where another interface of the guest has an address
-// in the subnet, which of them is taken is not for us to judge.
-func (p passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*obstacle, error) {
-	shared := slices.ContainsFunc(all, func(a rtnl.Addr) bool {
-		return a.Index != p.inner.Index && a.Prefix.Overlaps(own) && !a.Prefix.Addr().IsLinkLocalUnicast()
+// sharesSubnet reports whether another interface of the guest has an address in the
+// subnet. Which of them the guest then sends by is not for us to judge.
+func sharesSubnet(all []rtnl.Addr, index int, own netip.Prefix) bool {
+	return slices.ContainsFunc(all, func(a rtnl.Addr) bool {
+		return a.Index != index && a.Prefix.Overlaps(own) && !a.Prefix.Addr().IsLinkLocalUnicast()
 	})
-	if shared {
+}
+
+// way asks about one neighbour.
+func (p passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*obstacle, error) {
+	if sharesSubnet(all, p.inner.Index, own) {
 		return nil, nil
 	}
 	vrf := 0

@@ -156,6 +156,7 @@ func TestVerifyGuest(t *testing.T) {
 		{"an IPsec policy", "ip xfrm policy add dir in src 10.0.0.0/24 dst 10.0.0.2 action block", "did not reach its socket", ""},
 		{"answers alone", drop("chain i { type filter hook input priority 0; policy drop; ct state established,related accept; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }"), "", "answers neither a ping to 10.0.0.2"},
 		{"no pings", "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all; echo 1 >/proc/sys/net/ipv6/icmp/echo_ignore_all", "", ""},
+		{"another interface in the subnet", aside + "ip address add 10.0.0.9/24 dev d0", "", "web has another interface in 10.0.0.0/24"},
 		{"only pings", drop("chain i { type filter hook input priority 0; policy drop; ct state established,related accept; meta l4proto { icmp, ipv6-icmp } accept; }"), "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
