@@ -228,6 +228,9 @@ func openResolv(g Guest, write bool) (*os.File, error) {
 	if p := (*fs.PathError)(nil); errors.As(err, &p) {
 		err = p.Err // the path is ours
 	}
+	if errors.Is(err, unix.EROFS) {
+		return nil, withHint(explain(op, object, err), "leave --dns out, or give the container a file system that can be written: docker run without --read-only")
+	}
 	return f, explain(op, object, err)
 }
 

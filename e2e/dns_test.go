@@ -64,6 +64,11 @@ func TestDNS(t *testing.T) {
 	e.check(router.Kill())
 	back("after name servers from DHCP")
 
+	e.container("ro", "--read-only")
+	e.says("the hint", e.fails("failed", "brtest", "ro", "10.9.0.2/24", "--dns", "10.9.0.53").Error.Hint, "--read-only")
+	e.docker("rm", "-f", "ro")
+	check("after a container that is read-only")
+
 	// What somebody has written since is theirs.
 	e.quiet(line...)
 	e.docker("exec", "web", "sh", "-c", "echo nameserver 10.0.0.99 > /etc/resolv.conf")
