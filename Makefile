@@ -22,8 +22,8 @@ build: ## build ./gopipework, one static binary
 	CGO_ENABLED=0 $(GO) build -tags urfave_cli_no_docs -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(DEST) ./cmd/gopipework
 
 # As root everything has to be there, and is installed if it is not: a test
-# that would be skipped fails. What this kernel lacks is run on one that has it,
-# and at the end a table tells what was proven of each kind of link, and on which
+# that would be skipped fails. What this kernel lacks is run beside that on one that
+# has it, and at the end a table tells what was proven of each kind of link, and on which
 # kernel; an empty cell fails, and so does a test that ran on neither kernel and is
 # not in e2e/leftout.txt.
 # Without root what needs no root is run.
@@ -39,11 +39,15 @@ test: ## run every test (as root: installs what is missing, Debian)
 	if [ "$$(id -u)" = 0 ]; then \
 		set -x; \
 		./e2e/install.sh engines kernels race || exit 1; \
+		./e2e/kernels.sh >"$$GOPIPEWORK_TABLE.kernels" 2>&1 & kernels=$$!; \
+		trap 'kill $$kernels 2>/dev/null; rm -f "$$GOPIPEWORK_TABLE" "$$GOPIPEWORK_TABLE.kernels" "$$GOPIPEWORK_LEFT_OUT"' EXIT; \
 		export GOPIPEWORK_REQUIRE=$(ENGINES) GORACE=atexit_sleep_ms=0; \
 		CGO_ENABLED=1 $(GO) test -race -timeout 30m -skip 'Memory$$' $$($(GO) list ./... | grep -v /e2e) || status=1; \
 		$(GO) test -run 'Memory$$' ./internal/lease || status=1; \
 		$(GO) test -timeout 30m ./e2e/... || status=1; \
-		./e2e/kernels.sh || exit 1; \
+		wait $$kernels || status=1; \
+		kernels=; \
+		cat "$$GOPIPEWORK_TABLE.kernels"; \
 		$(GO) run ./e2e/table/show "$$GOPIPEWORK_TABLE" || status=1; \
 		./e2e/leftout.sh "$$GOPIPEWORK_LEFT_OUT" || status=1; \
 	else \
