@@ -2,6 +2,8 @@ package attach
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +33,20 @@ type Loan struct {
 	// Missing are the parts of a card that is home that could not be given back yet.
 	// All else of the loan is over: the card is in use, and may have been changed.
 	Missing []rtnl.Part `json:"missing,omitempty"`
+}
+
+// UnmarshalJSON also reads a file of a version that kept the master beside the card.
+func (l *Loan) UnmarshalJSON(b []byte) error {
+	type plain Loan
+	was := struct {
+		*plain
+		Master string `json:"master"`
+	}{plain: (*plain)(l)}
+	if err := json.Unmarshal(b, &was); err != nil {
+		return err
+	}
+	l.Card.Master = cmp.Or(l.Card.Master, was.Master)
+	return nil
 }
 
 // owed reports whether the card came home without all that it had.
