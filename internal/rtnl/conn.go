@@ -161,11 +161,12 @@ func (c *Conn) write(req *nl.NetlinkRequest) error {
 }
 
 // A dump that the kernel calls interrupted (something changed while it was
-// read) is asked for again, dumpTries times at most, after pauses that begin
-// with dumpPause and double: half a second in all.
+// read) is asked for again for as long as dumpPatience, after pauses that begin
+// with dumpPause and double up to 32 times that. A guest that never rests, on a
+// machine that is busy, interrupts most of them.
 const (
-	dumpTries = 10
-	dumpPause = time.Millisecond
+	dumpPatience = 5 * time.Second
+	dumpPause    = time.Millisecond
 )
 
 // dump returns the answers to a dump request, never a partial list. It has a
@@ -186,17 +187,17 @@ func dumpOn(sockets map[int]*nl.SocketHandle, ask func() *nl.NetlinkRequest, typ
 
 // retry asks again while the kernel says that the list changed as it was read.
 func retry[T any](list func() ([]T, error)) ([]T, error) {
-	pause := dumpPause
-	for try := 1; ; try++ {
+	end, pause := time.Now().Add(dumpPatience), dumpPause
+	for {
 		out, err := list()
 		if err == nil {
 			return out, nil
 		}
-		if !interrupted(err) || try == dumpTries {
+		if !interrupted(err) || time.Now().After(end) {
 			return nil, err
 		}
 		time.Sleep(pause)
-		pause *= 2
+		pause = min(2*pause, 32*dumpPause)
 	}
 }
 
