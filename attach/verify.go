@@ -9,12 +9,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
@@ -374,15 +374,14 @@ func unnamedNamespace() (*os.File, error) {
 		err error
 	}
 	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
+	nsfs.Go(func() {
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		var f *os.File
 		if err == nil {
 			f, err = os.Open("/proc/thread-self/ns/net")
 		}
 		made <- result{f, err}
-	}()
+	})
 	r := <-made
 	return r.f, r.err
 }

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"net"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 )
@@ -45,9 +45,8 @@ func (g *Guest) listen(network, address string, set func(fd int) error) (conn ne
 	}
 	defer ns.Close()
 	done := make(chan struct{})
-	go func() {
+	nsfs.Go(func() {
 		defer close(done)
-		runtime.LockOSThread() // the thread ends with the goroutine
 		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			return
 		}
@@ -56,7 +55,7 @@ func (g *Guest) listen(network, address string, set func(fd int) error) (conn ne
 			return errors.Join(failed, err)
 		}}
 		conn, err = c.ListenPacket(context.Background(), network, address)
-	}()
+	})
 	<-done
 	return conn, err
 }

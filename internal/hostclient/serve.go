@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -142,8 +142,7 @@ func (m *minder) start() (net.Listener, error) {
 	var listener net.Listener
 	result := make(chan error)
 	m.inside = make(chan func())
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
+	nsfs.Go(func() {
 		err := os.NewSyscallError("setns", unix.Setns(int(m.ns.Fd()), unix.CLONE_NEWNET))
 		if err == nil {
 			err = hideHost(self, config)
@@ -166,7 +165,7 @@ func (m *minder) start() (net.Listener, error) {
 		for f := range m.inside {
 			f()
 		}
-	}()
+	})
 	if err := <-result; err != nil {
 		return nil, err
 	}

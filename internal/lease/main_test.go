@@ -8,12 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -54,15 +54,14 @@ func openTestLinks(ns *os.File) (Links, error) {
 		err error
 	}
 	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine
+	nsfs.Go(func() {
 		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 		var h *netlink.Handle
 		if err == nil {
 			h, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		}
 		made <- result{h, err}
-	}()
+	})
 	r := <-made
 	return testLinks{r.h}, r.err
 }

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,8 +17,7 @@ type namespace struct{ work chan func() }
 func enter(ns *os.File) (*namespace, error) {
 	n := &namespace{work: make(chan func())}
 	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
+	nsfs.Go(func() {
 		err := os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET))
 		ready <- err
 		if err != nil {
@@ -27,7 +26,7 @@ func enter(ns *os.File) (*namespace, error) {
 		for f := range n.work {
 			f()
 		}
-	}()
+	})
 	if err := <-ready; err != nil {
 		return nil, fmt.Errorf("enter namespace: %w", err)
 	}

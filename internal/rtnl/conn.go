@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -59,8 +59,7 @@ func OpenOwn() (*Conn, error) {
 func open(enter func() error) (*Conn, error) {
 	c := &Conn{run: make(chan func())}
 	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
+	nsfs.Go(func() {
 		err := enter()
 		if err == nil {
 			err = c.connect()
@@ -72,7 +71,7 @@ func open(enter func() error) (*Conn, error) {
 		for f := range c.run {
 			f()
 		}
-	}()
+	})
 	return c, <-ready
 }
 
