@@ -103,13 +103,19 @@ func (c *Conn) portOf(index int) (settings attrs, err error) {
 	if err != nil || l.Slave != "bridge" {
 		return nil, err
 	}
-	all, err := readAttrs(l.SlaveData)
+	return readAttrs(l.PortSettings)
+}
+
+// portSettingsIn leaves out what the kernel tells besides, as its timers.
+func portSettingsIn(port []byte) []byte {
+	all, _ := readAttrs(port) // what comes before damage counts
+	var settings attrs
 	for _, a := range all {
 		if portSettings[a.typ] != "" {
 			settings = append(settings, a)
 		}
 	}
-	return settings, err
+	return settings.append(nil)
 }
 
 // givePort sets what is not as it was: a setting that the kernel chose, such as the

@@ -34,8 +34,6 @@ type Link struct {
 	Master   int    // index of the bridge or bond it is a port of; 0 for none
 	Slave    string // kind of the master: "bridge", "openvswitch", ...
 
-	SlaveData []byte // the settings as its port: attributes, as the kernel tells them
-
 	// Peer is IFLA_LINK: for a veth the other end's index, for a macvlan the
 	// parent's. PeerNS is the id that the namespace of that link has in this
 	// one, or -1 if it is this one.
@@ -65,6 +63,7 @@ type Link struct {
 	NFCallIPv6    bool          // of a bridge: its IPv6 frames go through ip6tables
 	Forwarding    bool          // a bridge port in state forwarding
 	Port          BridgePort    // of a bridge port
+	PortSettings  []byte        // of a bridge port: all that can be set, attributes as the kernel tells them
 }
 
 // BridgePort is what a bridge does with the frames of a port (bridge -d link show).

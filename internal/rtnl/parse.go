@@ -129,8 +129,8 @@ func (l *Link) parseInfo(b []byte) {
 			}
 		}
 	}
-	l.SlaveData = slices.Clone(slave)
 	if l.Slave == "bridge" {
+		l.PortSettings = portSettingsIn(slave)
 		l.Port = parsePort(slave)
 		l.Forwarding = l.Port.State == stateForwarding
 	}
