@@ -52,9 +52,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	results := &keenWriter{Writer: stdout}
 	out := &output{stdout: results, stderr: stderr}
-	ctx, stop := withSignals(context.Background())
-	defer stop()
-	err := dispatch(ctx, args, out)
+	err := dispatch(withSignals(context.Background()), args, out)
 	if err == nil && results.err != nil {
 		err = fault.New(fault.Failed, "write", "the result", "%w", results.err)
 	}
@@ -65,17 +63,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 // keepLeases is the process that keeps the leases of a guest (internal/lease).
 // Who started it reads its standard output until it runs.
 func keepLeases(args []string) int {
-	ctx, stop := withSignals(context.Background())
-	defer stop()
-	return exitCode(attach.KeepLeases(ctx, args, os.Stdout))
+	return exitCode(attach.KeepLeases(withSignals(context.Background()), args, os.Stdout))
 }
 
 // mindClient is the process that looks after a DHCP client of the host
 // (internal/hostclient).
 func mindClient(args []string) int {
-	ctx, stop := withSignals(context.Background())
-	defer stop()
-	return exitCode(attach.MindClient(ctx, args, os.Stdout))
+	return exitCode(attach.MindClient(withSignals(context.Background()), args, os.Stdout))
 }
 
 // interrupted is why a context ended: a signal, whose exit code is the shell's.
@@ -85,8 +79,9 @@ func (i interrupted) Error() string { return i.signal.String() }
 
 // withSignals returns a context that a signal ends, with the signal as its
 // cause. What is under way is undone before the program ends; a second signal
-// changes nothing about that.
-func withSignals(parent context.Context) (context.Context, func()) {
+// changes nothing about that. Signals stay caught until the process has gone: one
+// that comes when all is done must not end it as if it had been undone.
+func withSignals(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
@@ -99,7 +94,7 @@ func withSignals(parent context.Context) (context.Context, func()) {
 			cancel(&fault.Error{Code: fault.Interrupted, Op: "stop", Err: interrupted{s}, Hint: "nothing was changed, or it was undone"})
 		}
 	}()
-	return ctx, func() { signal.Stop(signals); cancel(nil) }
+	return ctx
 }
 
 // exitCodes is the contract's table; what is not in it is 1.
