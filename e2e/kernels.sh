@@ -22,7 +22,7 @@ tests=(
 	'./attach ^TestLend(IndexTaken|MovedOn|Deleted)$/^(ipvlan|vcan|dummy|vlan)$ root,ipvlan,vcan,dummy,vlan'
 	'./attach ^(TestBridgeVLANs|TestVerifyVLAN|TestShape.*|TestSetRare)$/^[^O] root,vlan_filtering,netem,ifb'
 	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
-	'./attach ^(TestUndoSparesOthers|TestDetachAgain)$/VLAN|VRF root,macvlan,8021q,vlan_filtering,vrf'
+	'./attach ^(TestUndoSparesOthers|TestDetachAgain|TestDetachUnderOthers)$/(VLAN|vlan|VRF) root,macvlan,8021q,vlan_filtering,vrf'
 	'./attach ^TestLendMaster$/^(vrf|bond|team)$ root,vrf,bond,team'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
