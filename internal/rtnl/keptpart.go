@@ -105,31 +105,17 @@ func (k Kept) With(missing []Part) Kept {
 				k.AltNames = append(slices.Clone(k.AltNames), p.Value)
 			}
 		case partSysctl:
-			sysctls := map[string]string{p.Key: p.Value}
-			for key, value := range k.Sysctls {
-				if key != p.Key {
-					sysctls[key] = value
-				}
-			}
-			k.Sysctls = sysctls
+			k.Sysctls = over(k.Sysctls, map[string]string{p.Key: p.Value})
 		case partMaster:
 			if k.Master == "" {
 				k.Master = p.Value
 			}
 		case partXDP:
 			if id, err := strconv.ParseUint(p.Value, 10, 32); err == nil {
-				programs := map[string]uint32{p.Key: uint32(id)}
-				for word, id := range k.XDP {
-					if word != p.Key {
-						programs[word] = id
-					}
-				}
-				k.XDP = programs
+				k.XDP = over(k.XDP, map[string]uint32{p.Key: uint32(id)})
 			}
 		case partOffloads:
-			offloads := maps.Clone(k.Offloads)
-			maps.Copy(offloads, p.Offloads)
-			k.Offloads = offloads
+			k.Offloads = over(k.Offloads, p.Offloads)
 		case partPort:
 			k.Port = p.Message
 		case partVLANs:
@@ -147,6 +133,16 @@ func (k Kept) With(missing []Part) Kept {
 		}
 	}
 	return k
+}
+
+// over returns a copy of a map with others laid over it; the map may be nil.
+func over[V any](m, others map[string]V) map[string]V {
+	out := maps.Clone(m)
+	if out == nil {
+		out = map[string]V{}
+	}
+	maps.Copy(out, others)
+	return out
 }
 
 // RestoreParts tries again to give back parts that [Conn.Restore] has said are
