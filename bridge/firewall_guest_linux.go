@@ -298,8 +298,7 @@ func (f bridgedFrame) stopped(chains []guestChain, what carried, protocol byte, 
 	var changed written
 	var doubt *stop
 	for _, c := range chains {
-		isARP := what == arp
-		if c.arp != isARP && !c.frames || isARP && !c.arp && !c.frames {
+		if !c.frames && c.arp != (what == arp) {
 			continue
 		}
 		f := f

@@ -502,9 +502,8 @@ func (r *nftReader) elsewhere(s subject, changed *written) (blocks []Block, err 
 			frames = begin(frames)
 		}
 		changed.in(frames)
-		const conntrack = -200 // NF_IP_PRI_CONNTRACK
 		for i := range frames {
-			frames[i].early = c.number == unix.NF_INET_PRE_ROUTING && c.priority < conntrack
+			frames[i].early = c.number == unix.NF_INET_PRE_ROUTING && c.priority < conntrackPriority
 		}
 		w := walker{rules: r.table(c.family, c.table), withOurs: true}
 		j, err := judge(c.name, c.policy, w, frames)
