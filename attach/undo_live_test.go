@@ -349,7 +349,7 @@ func TestDNSUnwritable(t *testing.T) {
 	g := mounted(t, guestNS, "mount -t tmpfs none $root/etc; echo nameserver 10.0.0.1 > $root/etc/resolv.conf")
 	mount := func(how string) {
 		t.Helper()
-		if out, err := program.Command("nsenter", "-t", itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, fmt.Sprintf("/proc/%d/root/etc", g.PID)).CombinedOutput(); err != nil {
+		if out, err := program.Command("nsenter", "-t", itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, filepath.Join("/proc", itoa(g.PID), "root", "etc")).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -377,7 +377,7 @@ func TestDNSUnwritable(t *testing.T) {
 	if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
-	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/etc/resolv.conf", g.PID)); err != nil || string(b) != "nameserver 10.0.0.1\n" {
+	if b, err := os.ReadFile(filepath.Join("/proc", itoa(g.PID), "root", "etc", "resolv.conf")); err != nil || string(b) != "nameserver 10.0.0.1\n" {
 		t.Errorf("it is %q, %v", b, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -331,7 +332,7 @@ func (w *sweep) strike(kind string, b host.Blow, calls []string) {
 		w.settle()
 	}
 	if w.jail != "" {
-		path := "/proc/" + strings.TrimPrefix(w.g.Word, "pid:") + "/root/etc/resolv.conf"
+		path := filepath.Join("/proc", strings.TrimPrefix(w.g.Word, "pid:"), "root", "etc", "resolv.conf")
 		if text, err := os.ReadFile(path); err != nil || string(text) != "nameserver 10.0.0.1\n" {
 			w.t.Errorf("resolv.conf is %q, %v: %s", text, err, when)
 		}
