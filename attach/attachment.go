@@ -24,6 +24,11 @@ type GuestInfo struct {
 	Joined    bool `json:"-"` // its engine may give it further interfaces, under the first ethN that it has not used itself
 }
 
+// command returns the line that runs a command in the guest's network.
+func (g GuestInfo) command(words string) string {
+	return "gopipework exec " + shell.Quote(g.Word()) + " -- " + words
+}
+
 // Word is a word of the command line that names the guest outright.
 func (g GuestInfo) Word() string {
 	switch g.Runtime {

@@ -30,7 +30,7 @@ type obstacle struct {
 type passage struct {
 	guest kernel
 	inner *rtnl.Link
-	name  string // of the guest
+	of    GuestInfo // whose link it is
 
 	host kernel
 	port *rtnl.Link // the host's end; nil: none
@@ -51,7 +51,7 @@ func (p passage) obstacles(ctx context.Context) []obstacle {
 	for _, look := range []func() ([]obstacle, error){p.atPort, p.atLink, p.atSysctls, p.onRoutes, func() ([]obstacle, error) { return p.atFirewall(ctx) }} {
 		found, err := look()
 		if err != nil && !errors.Is(err, rtnl.ErrNotFound) && ctx.Err() == nil {
-			found = append(found, obstacle{text: fmt.Sprintf("it could not be looked at whether packets pass %s of %s: %v", p.inner.Name, p.name, err)})
+			found = append(found, obstacle{text: fmt.Sprintf("it could not be looked at whether packets pass %s of %s: %v", p.inner.Name, p.of.Name, err)})
 		}
 		out = append(out, found...)
 	}
@@ -61,7 +61,7 @@ func (p passage) obstacles(ctx context.Context) []obstacle {
 // warnObstacles warns of what is in the way of an attachment that a plan has made, or
 // that was there.
 func (m *machine) warnObstacles(ctx context.Context, at side, a Attachment, told []netip.Prefix) {
-	p := passage{guest: m.sides[at], name: m.guests[at].Name, host: m.sides[host], told: told, patience: time.Second}
+	p := passage{guest: m.sides[at], of: m.guests[at].GuestInfo, host: m.sides[host], told: told, patience: time.Second}
 	var err error
 	if p.inner, err = p.guest.LinkByName(a.Interface.Name); err != nil {
 		return // somebody deleted it: there is nothing to look at
@@ -106,7 +106,7 @@ func (ns *namespace) cut(ctx context.Context, a *Attachment, index int, p passag
 	}
 	var err error
 	if p.inner, err = ns.links.LinkByIndex(index); err == nil {
-		p.guest, p.name = ns.links, a.Guest.Name
+		p.guest, p.of = ns.links, a.Guest
 		a.Cut = append(a.Cut, p.cut(ctx)...)
 	}
 	return unlessNotFound(err)
@@ -156,7 +156,7 @@ func (p passage) atPort() (out []obstacle, err error) {
 func (p passage) atLink() (out []obstacle, err error) {
 	l := p.inner
 	if l.Flags&unix.IFF_NOARP != 0 && l.Type == unix.ARPHRD_ETHER && l.Kind != string(KindIPvlan) {
-		out = append(out, surely("%s of %s does no ARP (ip link set %s arp on)", l.Name, p.name, l.Name))
+		out = append(out, surely("%s of %s does no ARP (%s)", l.Name, p.of.Name, p.of.command("ip link set "+l.Name+" arp on")))
 	}
 	if l.Master == 0 || l.Slave == "vrf" {
 		return out, nil
@@ -165,7 +165,7 @@ func (p passage) atLink() (out []obstacle, err error) {
 	if err != nil {
 		return out, err
 	}
-	return append(out, surely("%s is a port of %s in %s: what comes in goes to that, and not to the addresses of %s", l.Name, master.Name, p.name, l.Name)), nil
+	return append(out, surely("%s is a port of %s in %s: what comes in goes to that, and not to the addresses of %s", l.Name, master.Name, p.of.Name, l.Name)), nil
 }
 
 // atSysctls looks at those that silence a link.
@@ -189,7 +189,7 @@ func (p passage) atSysctls() (out []obstacle, err error) {
 			return out, err
 		}
 		if n == 8 {
-			out = append(out, surely("%s answers no ARP request, as net/%s is 8", p.name, path))
+			out = append(out, surely("%s answers no ARP request, as net/%s is 8", p.of.Name, path))
 			break
 		}
 	}
@@ -211,7 +211,7 @@ func (p passage) atFirewall(ctx context.Context) (out []obstacle, err error) {
 	err = p.guest.Run(func() error {
 		blocks, err := bridge.ObserveGuest(ctx, q)
 		for _, b := range blocks {
-			out = append(out, obstacle{"in " + p.name + " " + b.Text, b.Sure})
+			out = append(out, obstacle{"in " + p.of.Name + " " + b.Text, b.Sure})
 		}
 		return err
 	})
@@ -301,10 +301,10 @@ func (p passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		vrf = p.inner.Master
 	}
 	out, err := p.guest.Way(rtnl.Lookup{From: own.Addr(), To: neighbour, Out: vrf})
-	ask := fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr())
+	ask := p.of.command(fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
 	switch {
 	case noWay(err):
-		o := surely("%s has no way to %s: a rule or a route of its own goes before that of %s (%s)", p.name, neighbour, p.inner.Name, ask)
+		o := surely("%s has no way to %s: a rule or a route of its own goes before that of %s (%s)", p.of.Name, neighbour, p.inner.Name, ask)
 		return &o, nil
 	case err != nil:
 		return nil, err
@@ -316,7 +316,7 @@ func (p passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		if l, err := p.guest.LinkByIndex(out.Index); err == nil {
 			by = l.Name
 		}
-		o := surely("%s sends what is for %s out by %s: a rule or a route of its own goes before that of %s (%s)", p.name, neighbour, by, p.inner.Name, ask)
+		o := surely("%s sends what is for %s out by %s: a rule or a route of its own goes before that of %s (%s)", p.of.Name, neighbour, by, p.inner.Name, ask)
 		return &o, nil
 	}
 	in, err := p.in(own.Addr(), neighbour)
@@ -324,8 +324,8 @@ func (p passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 	case err != nil && !noWay(err):
 		return nil, err
 	case err != nil || !in.Local:
-		o := surely("%s drops what comes in by %s from %s: a rule of its own, or its rp_filter, does (ip route get %s from %s iif %s)",
-			p.name, p.inner.Name, neighbour, own.Addr(), neighbour, p.inner.Name)
+		o := surely("%s drops what comes in by %s from %s: a rule of its own, or its rp_filter, does (%s)",
+			p.of.Name, p.inner.Name, neighbour, p.of.command(fmt.Sprintf("ip route get %s from %s iif %s", own.Addr(), neighbour, p.inner.Name)))
 		return &o, nil
 	}
 	return nil, nil

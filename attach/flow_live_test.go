@@ -99,6 +99,9 @@ func TestObstacles(t *testing.T) {
 				if strings.Count(said, c.warned) != 1 {
 					t.Errorf("warned of %q; want %q", said, c.warned)
 				}
+				if strings.Contains(said, "(ip ") {
+					t.Errorf("%q has a command of the guest's as one for the host", said)
+				}
 				if told := strings.Join(cut, "\n"); strings.Contains(told, c.warned) == c.unsure {
 					t.Errorf("list tells %q; want %q", told, c.warned)
 				}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
@@ -16,7 +17,6 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
-	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
 )
@@ -182,9 +182,9 @@ func (s verify) talk(ctx context.Context, m *machine, probe *witness.End, own ne
 	greeted, err := witness.Talk(ctx, stack, probe, peer)
 	var mute *witness.Mute
 	if errors.As(err, &mute) {
-		in := "gopipework exec " + shell.Quote(guest.Word()) + " -- "
 		return fault.New(fault.Failed, "verify", s.inner+" of "+guest.Name, "frames pass, but %w", mute).
-			WithHint("something in the guest drops it: %sip route get %s from %s; %snft list ruleset", in, peer, own.Addr(), in)
+			WithHint("something in the guest drops it: %s; %s",
+				guest.command(fmt.Sprintf("ip route get %s from %s", peer, own.Addr())), guest.command("nft list ruleset"))
 	}
 	if err == nil && !greeted {
 		m.warn(guest.Name + " answers neither a ping to " + own.Addr().String() + " nor a new TCP connection; what it begins itself is answered")
