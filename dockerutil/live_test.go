@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -113,6 +114,17 @@ func waitFor(t *testing.T, what string, is func() bool) {
 	if !host.Poll(time.Minute, is) {
 		t.Fatalf("no %s after a minute", what)
 	}
+}
+
+// listens reports whether a connection to the socket is accepted. A socket has its
+// file from bind(2) on, which is before listen(2).
+func listens(socket string) bool {
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 // shortTemp is for sockets, whose path has at most 107 bytes (unix(7)).
@@ -254,7 +266,7 @@ func TestLivePodman(t *testing.T) {
 	})
 	socket := dir + "/podman.sock"
 	background(t, "podman", "system", "service", "--time", "0", "unix://"+socket)
-	waitFor(t, "socket", func() bool { return exists(socket) })
+	waitFor(t, "service at "+socket, func() bool { return listens(socket) })
 	for name, where := range map[string]places{
 		"socket":         {podmanOwn: socket},
 		"other's socket": {podmanOwn: dir + "/nosuch.sock", podmanOther: socket},
