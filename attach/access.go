@@ -80,77 +80,77 @@ func routesBy(k kernel, index int) ([]rtnl.Route, error) {
 }
 
 // checkAccess refuses --host-access where it is not needed, or cannot be.
-func (b *builder) checkAccess() error {
+func (j *job) checkAccess() error {
 	switch {
-	case !b.HostAccess:
+	case !j.HostAccess:
 		return nil
-	case b.kind != KindMacvlan:
-		return b.refuse(fault.Usage, "--host-access is for a macvlan, and this is of the kind %s", b.kind).WithHint("leave --host-access out")
-	case b.Mode != "bridge":
-		return b.refuse(fault.Usage, "--host-access needs the mode bridge: in %s a macvlan hears no other on its parent", b.Mode).
+	case j.kind != KindMacvlan:
+		return j.refuse(fault.Usage, "--host-access is for a macvlan, and this is of the kind %s", j.kind).WithHint("leave --host-access out")
+	case j.Mode != "bridge":
+		return j.refuse(fault.Usage, "--host-access needs the mode bridge: in %s a macvlan hears no other on its parent", j.Mode).
 			WithHint("--mode bridge")
 	}
 	return nil
 }
 
 // parent is the name of what the guest's link is on.
-func (b *builder) parent() string {
-	if b.onTagged() {
-		return b.taggedName()
+func (j *job) parent() string {
+	if j.onTagged() {
+		return j.taggedName()
 	}
-	return b.HostIF.Name
+	return j.HostIF.Name
 }
 
 // accessFree refuses a name that is taken.
-func (b *builder) accessFree() error {
-	named := b.f.Access.Named
-	if !b.HostAccess || b.f.Access.Link != nil || named == nil {
+func (j *job) accessFree() error {
+	named := j.f.Access.Named
+	if !j.HostAccess || j.f.Access.Link != nil || named == nil {
 		return nil
 	}
-	return b.refuse(fault.Conflict, "the host has an interface %s already: %s; the host's own macvlan on %s needs that name",
-		named.Name, describeKind(named), b.parent()).WithHint("rename it: ip link set %s name NEW", named.Name)
+	return j.refuse(fault.Conflict, "the host has an interface %s already: %s; the host's own macvlan on %s needs that name",
+		named.Name, describeKind(named), j.parent()).WithHint("rename it: ip link set %s name NEW", named.Name)
 }
 
 // hostAccess plans the host's way to the guest's addresses, as far as it is not
 // there.
-func (b *builder) hostAccess() {
-	if !b.HostAccess {
+func (j *job) hostAccess(d *draft) {
+	if !j.HostAccess {
 		return
 	}
-	name, known := accessName(b.parent()), 0
-	switch l := b.f.Access.Link; {
+	name, known := accessName(j.parent()), 0
+	switch l := j.f.Access.Link; {
 	case l == nil:
-		b.add(addAccess{name: name, parent: b.parent()})
+		d.add(addAccess{name: name, parent: j.parent()})
 	case l.Alias == "":
 		name, known = l.Name, l.Index
-		b.add(setSysctl{path: arpFilter(name), value: "1"})
-		b.add(ignoreRouters{name})
-		b.add(setLink{name: name, set: rtnl.Change{AddrGenNone: true}}) // before it is up: the kernel sets it up first
-		b.add(setLink{name: name, set: rtnl.Change{Alias: accessMark, Up: true}})
+		d.add(setSysctl{path: arpFilter(name), value: "1"})
+		d.add(ignoreRouters{name})
+		d.add(setLink{name: name, set: rtnl.Change{AddrGenNone: true}}) // before it is up: the kernel sets it up first
+		d.add(setLink{name: name, set: rtnl.Change{Alias: accessMark, Up: true}})
 	default:
 		name, known = l.Name, l.Index
 		if !l.Up {
-			b.add(raiseLink{name})
+			d.add(raiseLink{name})
 		}
 	}
-	for _, a := range b.accessAddrs() {
-		if b.routed(a) {
+	for _, a := range j.accessAddrs() {
+		if j.routed(a) {
 			continue
 		}
-		source := sourceFor(b.f.Access.Addrs, a)
+		source := sourceFor(j.f.Access.Addrs, a)
 		if !source.IsValid() {
-			b.warn("%s", noSourceWarning(b.parent(), a))
+			d.warn("%s", noSourceWarning(j.parent(), a))
 		}
-		b.add(addRoute{inner: name, dst: netip.PrefixFrom(a, a.BitLen()), source: source, protocol: Protocol, known: known})
+		d.add(addRoute{inner: name, dst: netip.PrefixFrom(a, a.BitLen()), source: source, protocol: Protocol, known: known})
 	}
-	if len(b.of(true)) > 0 {
-		b.warn("--host-access is for IPv4: the host does not reach %s", join(b.of(true)))
+	if len(j.of(true)) > 0 {
+		d.warn("--host-access is for IPv4: the host does not reach %s", join(j.of(true)))
 	}
 }
 
 // routed reports whether the host has a route to a guest's address.
-func (b *builder) routed(a netip.Addr) bool {
-	return slices.ContainsFunc(b.f.Access.Routes, func(r rtnl.Route) bool { return r.Dst.Addr() == a })
+func (j *job) routed(a netip.Addr) bool {
+	return slices.ContainsFunc(j.f.Access.Routes, func(r rtnl.Route) bool { return r.Dst.Addr() == a })
 }
 
 // sourceFor is the address that the host speaks to a guest's from: the parent's
@@ -177,12 +177,12 @@ func noSourceWarning(parent string, to netip.Addr) string {
 // that is asked for and not there is made: somebody may have taken the address
 // that it speaks from, and the kernel the routes with it. The keeper of a lease
 // has to know of it.
-func (b *builder) accessDiffers(differ differ) {
-	kept := b.f.Lease
-	switch leased := b.From.Kind == FromDHCP && kept != nil; {
-	case leased && b.HostAccess && kept.Ask.Access == nil:
+func (j *job) accessDiffers(differ differ) {
+	kept := j.f.Lease
+	switch leased := j.From.Kind == FromDHCP && kept != nil; {
+	case leased && j.HostAccess && kept.Ask.Access == nil:
 		differ("host access", "off", "on")
-	case !b.HostAccess && (leased && kept.Ask.Access != nil || slices.ContainsFunc(b.given(false), b.routed)):
+	case !j.HostAccess && (leased && kept.Ask.Access != nil || slices.ContainsFunc(j.given(false), j.routed)):
 		differ("host access", "on", "off")
 	}
 }

@@ -23,25 +23,25 @@ const filteringMark = markWord + ".vlan_filtering."
 func turnedOn(br *rtnl.Link) bool { return slices.Contains(br.AltNames, filteringMark+br.Name) }
 
 // settleVLAN reads the word after @ as a switch does.
-func (b *builder) settleVLAN() (err error) {
-	if b.VLAN != "" {
-		b.vlan, err = bridge.ParseVLAN(b.VLAN)
+func (j *job) settleVLAN() (err error) {
+	if j.VLAN != "" {
+		j.vlan, err = bridge.ParseVLAN(j.VLAN)
 	}
 	return err
 }
 
 // checkFiltering refuses a VLAN on a bridge that does not filter, unless it is
 // ours or we are told to turn it on.
-func (b *builder) checkFiltering() error {
-	found := b.f.Base
-	if b.vlan.IsZero() || found == nil || found.VLANFiltering {
+func (j *job) checkFiltering() error {
+	found := j.f.Base
+	if j.vlan.IsZero() || found == nil || found.VLANFiltering {
 		return nil
 	}
 	if !found.CanFilter {
 		return noFiltering(found.Name, unix.EOPNOTSUPP)
 	}
-	if !b.ourBridge() && !b.VLANFiltering {
-		return b.refuse(fault.Conflict, "%s does not filter VLANs", found.Name).
+	if !j.ourBridge() && !j.VLANFiltering {
+		return j.refuse(fault.Conflict, "%s does not filter VLANs", found.Name).
 			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", found.DefaultPVID)
 	}
 	return nil
@@ -53,30 +53,30 @@ func noFiltering(bridge string, err error) error {
 }
 
 // filtering plans for a bridge that filters, if the port has VLANs.
-func (b *builder) filtering() {
-	if found := b.f.Base; b.vlan.IsZero() || found != nil && found.VLANFiltering {
+func (j *job) filtering(d *draft) {
+	if found := j.f.Base; j.vlan.IsZero() || found != nil && found.VLANFiltering {
 		return
 	}
-	b.add(filterVLANs{bridge: b.HostIF.Name, foreign: !b.ourBridge()})
+	d.add(filterVLANs{bridge: j.HostIF.Name, foreign: !j.ourBridge()})
 }
 
 // portVLAN plans the VLANs of the new port, which the kernel has put into the
 // default one.
-func (b *builder) portVLAN() {
-	if b.vlan.IsZero() {
+func (j *job) portVLAN(d *draft) {
+	if j.vlan.IsZero() {
 		return
 	}
-	s := setPortVLAN{port: b.names.port, not: 1, vlan: b.vlan}
-	if b.f.Base != nil {
-		s.not = b.f.Base.DefaultPVID
+	s := setPortVLAN{port: j.names.port, not: 1, vlan: j.vlan}
+	if j.f.Base != nil {
+		s.not = j.f.Base.DefaultPVID
 	}
-	b.add(s)
+	d.add(s)
 }
 
 // vlanDiffers holds the VLANs of a port that is there against those asked for.
-func (b *builder) vlanDiffers(differ differ) {
-	is := vlanOf(b.f.PortVLANs, b.f.OwnOn)
-	if asked := b.vlan.String(); is != asked {
+func (j *job) vlanDiffers(differ differ) {
+	is := vlanOf(j.f.PortVLANs, j.f.OwnOn)
+	if asked := j.vlan.String(); is != asked {
 		differ("VLAN", orNoWord(is), orNoWord(asked))
 	}
 }

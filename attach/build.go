@@ -15,9 +15,9 @@ import (
 // defaultMTU is that of Ethernet, for a bridge that we make.
 const defaultMTU = 1500
 
-// builder is one Build on its way: what is asked, what is there, and the plan
-// so far.
-type builder struct {
+// job is one interface to plan: what is asked, what is there, and what follows from
+// the two. Settling fills it in; after that nothing changes it.
+type job struct {
 	Spec
 	f     Facts
 	place // the guest
@@ -27,90 +27,101 @@ type builder struct {
 	tag   int         // VLAN on a network card, or partition key; 0: none
 	vlan  bridge.VLAN // on a switch
 	mtu   int
-	plan  *Plan
 	op    string // what it is about, for errors; "": an attach or a link
-
-	replies *replies // nil: not looked at
-	drops   []string // what of the host's firewall was warned of
 }
 
-func newBuilder(s Spec, f Facts, at side, p *Plan) *builder {
-	b := &builder{Spec: s, f: f, place: place{at, f.Guest.enter()}, names: namesFor(s, f.Guest, f.Base), plan: p}
+func newJob(s Spec, f Facts, at side) *job {
+	j := &job{Spec: s, f: f, place: place{at, f.Guest.enter()}, names: namesFor(s, f.Guest, f.Base)}
 	if f.Base != nil {
-		b.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
+		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
-	return b
+	return j
+}
+
+// draft is a plan that is being written. Steps and warnings are only appended.
+type draft struct {
+	Plan
+	drops  []string             // warnings about the host's firewall
+	tables map[side]map[int]int // routing tables taken for source routing, by guest and index of the link; 0: the link to come
+}
+
+func (d *draft) add(s Step) { d.Steps = append(d.Steps, s) }
+
+func (d *draft) warn(format string, args ...any) {
+	d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...))
 }
 
 // Build decides: every name, every value and every refusal is made here, from
 // plain data. An empty plan means that all of it is there already.
 func Build(s Spec, f Facts) (Plan, error) {
-	b := newBuilder(s, f, guest, &Plan{})
-	if in := f.Inner; in != nil && (b.marked() == nil || b.complete()) {
-		b.names.inner = in.Name // it may have been asked for by an alternative name
+	j, d := newJob(s, f, guest), &draft{}
+	if in := f.Inner; in != nil && (j.marked() == nil || j.complete()) {
+		j.names.inner = in.Name // it may have been asked for by an alternative name
 	}
-	if err := b.settle(); err != nil {
+	if err := j.settle(d); err != nil {
 		return Plan{}, err
 	}
-	b.mtu = b.linkMTU()
-	if b.Has(true) && b.mtu < minMTU6 {
-		return Plan{}, b.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", b.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
+	j.mtu = j.linkMTU()
+	if j.Has(true) && j.mtu < minMTU6 {
+		return Plan{}, j.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", j.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
 	}
-	if err := b.checkShape(b.shape()); err != nil {
+	if err := j.checkShape(j.shape()); err != nil {
 		return Plan{}, err
 	}
-	if b.complete() {
-		if err := b.checkSame(); err != nil {
+	if j.complete() {
+		if err := j.checkSame(); err != nil {
 			return Plan{}, err
 		}
-		b.plug.keep(b)
-		b.repair()
-		if err := b.clientAgain(); err != nil {
+		j.plug.repair(j, d)
+		j.repair(d)
+		if err := j.clientAgain(d); err != nil {
 			return Plan{}, err
 		}
-		b.ownReplies(false)
-		b.ownReplies(true)
-		b.repairLeaseReplies()
-		b.verify()
-		b.warnings()
-		return b.done(), nil
+		j.ownReplies(d, false)
+		j.ownReplies(d, true)
+		j.repairLeaseReplies(d)
+		j.verify(d)
+		j.warnings(d)
+		d.Attachments = []Attachment{j.attachment()}
+		return d.Plan, nil
 	}
-	if err := b.checkFree(); err != nil {
+	if err := j.checkFree(); err != nil {
 		return Plan{}, err
 	}
-	b.clearDNS()
-	b.plug.join(b)
-	b.shapeInner()
-	if err := b.inet(); err != nil {
+	j.clearDNS(d)
+	j.plug.join(j, d)
+	j.shapeInner(d)
+	if err := j.inet(d); err != nil {
 		return Plan{}, err
 	}
-	b.dns()
-	b.verify()
-	b.mark()
-	b.warnings()
-	return b.done(), nil
+	j.dns(d)
+	j.verify(d)
+	j.mark(d)
+	j.warnings(d)
+	d.Attachments = []Attachment{j.attachment()}
+	return d.Plan, nil
 }
 
 // mark plans the last step.
-func (b *builder) mark() {
-	m := mark{place: b.place, inner: b.names.inner, Mark: b.f.Guest.mark(b.names.inner)}
-	if b.kind.pair() {
-		m.port = b.names.port
+func (j *job) mark(d *draft) {
+	m := mark{place: j.place, inner: j.names.inner, Mark: j.f.Guest.mark(j.names.inner)}
+	if j.kind.pair() {
+		m.port = j.names.port
 	}
-	if b.kind == KindPhys {
-		m.card = b.HostIF.Name
+	if j.kind == KindPhys {
+		m.card = j.HostIF.Name
 	}
-	b.add(m)
+	d.add(m)
 }
 
 // complete reports whether an attach has come to its end under this name.
-func (b *builder) complete() bool {
-	marked := b.marked()
+func (j *job) complete() bool {
+	marked := j.marked()
 	switch {
 	case marked == nil:
 		return false
-	case b.f.Card.Here:
-		return b.f.Card.Loan.Complete
+	case j.f.Card.Here:
+		return j.f.Card.Loan.Complete
 	}
 	_, ok := ParseMark(marked.Alias)
 	return ok
@@ -119,78 +130,72 @@ func (b *builder) complete() bool {
 // marked returns the link of ours, under this name, that has the mark or is to
 // have it: the host's end of a pair, or the guest's link where there is none.
 // nil if what is there is not ours.
-func (b *builder) marked() *rtnl.Link {
-	if b.f.Own != nil {
-		return b.f.Own
+func (j *job) marked() *rtnl.Link {
+	if j.f.Own != nil {
+		return j.f.Own
 	}
-	if b.f.Card.Here {
-		return b.f.Inner
+	if j.f.Card.Here {
+		return j.f.Inner
 	}
-	if inner := b.f.Inner; inner != nil && isOurs(inner) && (Kind(inner.Kind).child() || b.f.Joined || b.f.betweenGuests() || strayed(inner, b.f.Other)) {
+	if inner := j.f.Inner; inner != nil && isOurs(inner) && (Kind(inner.Kind).child() || j.f.Joined || j.f.betweenGuests() || strayed(inner, j.f.Other)) {
 		return inner
 	}
 	return nil
 }
 
 // clear plans for what a killed run has left under the name to go.
-func (b *builder) clear() {
-	defer b.clearReplies() // when the links have gone
-	if c := b.f.Client; c != nil {
-		b.add(endClient{b.place, b.names.inner, c.Ask.Client, c.Index})
+func (j *job) clear(d *draft) {
+	defer j.clearReplies(d) // when the links have gone
+	if c := j.f.Client; c != nil {
+		d.add(endClient{j.place, j.names.inner, c.Ask.Client, c.Index})
 	}
-	if l := b.f.Lease; l != nil {
-		b.add(releaseLease{b.place, b.names.inner, l.Ask.Index})
+	if l := j.f.Lease; l != nil {
+		d.add(releaseLease{j.place, j.names.inner, l.Ask.Index})
 	}
-	port := b.names.port
-	if b.f.Own != nil {
-		port = b.f.Own.Name
+	port := j.names.port
+	if j.f.Own != nil {
+		port = j.f.Own.Name
 	}
-	if p, ok := b.f.OVS.Port(port); ok && p.Mark != "" {
-		b.add(delOVSPort{p}) // its link may have gone long ago
+	if p, ok := j.f.OVS.Port(port); ok && p.Mark != "" {
+		d.add(delOVSPort{p}) // its link may have gone long ago
 	}
 	switch {
-	case b.f.Card.Here:
-		b.add(bringHome{place: b.place, loan: *b.f.Card.Loan, now: b.f.Inner})
+	case j.f.Card.Here:
+		d.add(bringHome{place: j.place, loan: *j.f.Card.Loan, now: j.f.Inner})
 		return
-	case b.f.Card.Home != nil:
-		b.add(bringHome{place: b.place, loan: *b.f.Card.Loan, home: b.f.Card.Home})
+	case j.f.Card.Home != nil:
+		d.add(bringHome{place: j.place, loan: *j.f.Card.Loan, home: j.f.Card.Home})
 	}
-	b.clearInbound()
+	j.clearInbound(d)
 	switch {
-	case b.f.Own != nil:
-		b.add(delLink{b.f.Own.Name, b.f.Own.Index})
-	case b.f.Inner != nil:
-		b.add(delInner{b.place, b.f.Inner.Name, b.f.Inner.Index})
-	case b.halfPort():
-		b.add(delLink{b.f.Port.Name, b.f.Port.Index})
+	case j.f.Own != nil:
+		d.add(delLink{j.f.Own.Name, j.f.Own.Index})
+	case j.f.Inner != nil:
+		d.add(delInner{j.place, j.f.Inner.Name, j.f.Inner.Index})
+	case j.halfPort():
+		d.add(delLink{j.f.Port.Name, j.f.Port.Index})
 	}
 }
 
 // repair sets both ends up, if somebody has set one down.
-func (b *builder) repair() {
-	if own := b.f.Own; own != nil && !own.Up {
-		b.add(setLink{name: own.Name, set: rtnl.Change{Up: true}})
+func (j *job) repair(d *draft) {
+	if own := j.f.Own; own != nil && !own.Up {
+		d.add(setLink{name: own.Name, set: rtnl.Change{Up: true}})
 	}
-	if !b.f.Inner.Up {
-		b.up()
-		b.carrier()
+	if !j.f.Inner.Up {
+		j.up(d)
+		j.carrier(d)
 	}
 }
 
-func (b *builder) add(s Step) { b.plan.Steps = append(b.plan.Steps, s) }
-
-func (b *builder) warn(format string, args ...any) {
-	b.plan.Warnings = append(b.plan.Warnings, fmt.Sprintf(format, args...))
-}
-
-func (b *builder) refuse(code fault.Code, format string, args ...any) *fault.Error {
+func (j *job) refuse(code fault.Code, format string, args ...any) *fault.Error {
 	switch {
-	case b.op != "":
-		return fault.New(code, b.op, b.names.inner+" of "+b.f.Guest.Name, format, args...)
-	case b.kind == KindVeth:
-		return fault.New(code, "link", b.f.Guest.Name, format, args...)
+	case j.op != "":
+		return fault.New(code, j.op, j.names.inner+" of "+j.f.Guest.Name, format, args...)
+	case j.kind == KindVeth:
+		return fault.New(code, "link", j.f.Guest.Name, format, args...)
 	}
-	return fault.New(code, "attach", b.HostIF.Name+" to "+b.f.Guest.Name, format, args...)
+	return fault.New(code, "attach", j.HostIF.Name+" to "+j.f.Guest.Name, format, args...)
 }
 
 func describeKind(l *rtnl.Link) string {
@@ -204,102 +209,101 @@ func describeKind(l *rtnl.Link) string {
 }
 
 // linkMTU is what both ends of the pair get.
-func (b *builder) linkMTU() int {
+func (j *job) linkMTU() int {
 	switch {
-	case b.MTU != 0:
-		return b.MTU
-	case b.f.Base != nil && !b.halfBridge():
-		return b.f.Base.MTU
-	case b.kind == KindPhys:
-		return b.f.Card.Loan.Card.MTU
+	case j.MTU != 0:
+		return j.MTU
+	case j.f.Base != nil && !j.halfBridge():
+		return j.f.Base.MTU
+	case j.kind == KindPhys:
+		return j.f.Card.Loan.Card.MTU
 	}
 	return defaultMTU
 }
 
 // mac is that of the guest's end.
-func (b *builder) mac() net.HardwareAddr {
+func (j *job) mac() net.HardwareAddr {
 	switch {
-	case b.MAC != nil:
-		return b.MAC
-	case b.kind == KindPhys:
-		return b.cardMAC()
-	case b.inherits() && b.f.Tagged != nil:
-		return b.f.Tagged.MAC
-	case b.inherits():
-		return b.f.Base.MAC
+	case j.MAC != nil:
+		return j.MAC
+	case j.kind == KindPhys:
+		return j.cardMAC()
+	case j.inherits() && j.f.Tagged != nil:
+		return j.f.Tagged.MAC
+	case j.inherits():
+		return j.f.Base.MAC
 	}
-	return b.f.New.Inner
+	return j.f.New.Inner
 }
 
-// done fills in what will be there.
-func (b *builder) done() Plan {
+// attachment is what will be there.
+func (j *job) attachment() Attachment {
 	a := Attachment{
-		Guest: b.f.Guest,
+		Guest: j.f.Guest,
 		Interface: Interface{
-			Name: b.names.inner, Kind: "veth", MAC: b.mac().String(), MTU: b.mtu,
-			Addresses: append([]netip.Prefix{}, b.Addrs...),
-			Gateway:   append([]netip.Addr{}, b.Gateways...),
+			Name: j.names.inner, Kind: "veth", MAC: j.mac().String(), MTU: j.mtu,
+			Addresses: append([]netip.Prefix{}, j.Addrs...),
+			Gateway:   append([]netip.Addr{}, j.Gateways...),
 		},
-		Host:    Host{Kind: string(b.kind), Name: b.HostIF.Name, VLAN: tagWord(b.kind, b.tag) + b.vlan.String()},
+		Host:    Host{Kind: string(j.kind), Name: j.HostIF.Name, VLAN: tagWord(j.kind, j.tag) + j.vlan.String()},
 		State:   Complete,
-		Shaping: shapingOrNil(b.shape()),
+		Shaping: shapingOrNil(j.shape()),
 	}
-	if b.complete() {
-		a.Shaping = shapingOrNil(b.f.Shaped.shaping())
+	if j.complete() {
+		a.Shaping = shapingOrNil(j.f.Shaped.shaping())
 	}
-	if b.kind.pair() {
-		a.Host.Port = b.names.port
+	if j.kind.pair() {
+		a.Host.Port = j.names.port
 	} else {
-		a.Interface.Kind = string(b.kind)
+		a.Interface.Kind = string(j.kind)
 	}
-	if b.complete() {
-		if b.f.Own != nil {
-			a.Host.Port = b.f.Own.Name
+	if j.complete() {
+		if j.f.Own != nil {
+			a.Host.Port = j.f.Own.Name
 		}
-		a.Interface.MAC, a.Interface.MTU = b.f.Inner.MAC.String(), b.f.Inner.MTU
+		a.Interface.MAC, a.Interface.MTU = j.f.Inner.MAC.String(), j.f.Inner.MTU
 	}
-	b.plan.Attachments = []Attachment{a}
-	return *b.plan
+	return a
 }
 
 // warnings are about what was done as asked, but may not be what was meant.
-func (b *builder) warnings() {
-	if !b.halfBridge() {
-		b.warnMTU(b.MTU, b.on())
+func (j *job) warnings(d *draft) {
+	if !j.halfBridge() {
+		j.warnMTU(d, j.MTU, j.on())
 	}
-	b.warnCarrier(b.f.Base)
-	for _, p := range b.Addrs {
-		for _, a := range b.f.Addrs {
-			if a.Prefix.Addr().Is6() && a.Scope == unix.RT_SCOPE_LINK || !a.Prefix.Overlaps(p) || b.own(a.Index) {
+	j.warnCarrier(d, j.f.Base)
+	for _, p := range j.Addrs {
+		for _, a := range j.f.Addrs {
+			if a.Prefix.Addr().Is6() && a.Scope == unix.RT_SCOPE_LINK || !a.Prefix.Overlaps(p) || j.own(a.Index) {
 				continue
 			}
-			b.warn("%s is on %s of the guest too (%s): replies may leave by the wrong interface",
-				p.Masked(), b.linkName(a.Index), a.Prefix)
+			d.warn("%s is on %s of the guest too (%s): replies may leave by the wrong interface",
+				p.Masked(), j.linkName(a.Index), a.Prefix)
 		}
-		b.warnRoutes(p)
+		j.warnRoutes(d, p)
 	}
-	b.warnStations()
-	if b.f.Guest.Shares != "" {
-		b.warn("%s shares the network of container %s: the interface is that one's too", b.f.Guest.Name, b.f.Guest.Shares)
+	j.warnStations(d)
+	if j.f.Guest.Shares != "" {
+		d.warn("%s shares the network of container %s: the interface is that one's too", j.f.Guest.Name, j.f.Guest.Shares)
 	}
-	b.warnReplies()
-	if b.f.Reaches && b.kind != KindPhys && b.kind != KindDummy {
-		b.warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", b.f.Guest.Name)
+	j.warnReplies(d)
+	if j.f.Reaches && j.kind != KindPhys && j.kind != KindDummy {
+		d.warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", j.f.Guest.Name)
 	}
 }
 
 // warnCarrier warns of a card that is up and has none. Of one that is set up, a
 // step tells (awaitCarrier).
-func (b *builder) warnCarrier(card *rtnl.Link) {
-	if card != nil && !b.kind.pair() && b.kind != KindPhys && card.Up && !card.Carrier {
-		b.warn("%s: nothing can be heard on it", noCarrier(b.HostIF.Name))
+func (j *job) warnCarrier(d *draft, card *rtnl.Link) {
+	if card != nil && !j.kind.pair() && j.kind != KindPhys && card.Up && !card.Carrier {
+		d.warn("%s: nothing can be heard on it", noCarrier(j.HostIF.Name))
 	}
 }
 
-func (b *builder) own(index int) bool { return b.marked() != nil && b.f.Inner.Index == index }
+func (j *job) own(index int) bool { return j.marked() != nil && j.f.Inner.Index == index }
 
-func (b *builder) linkName(index int) string {
-	for _, l := range b.f.Links {
+func (j *job) linkName(index int) string {
+	for _, l := range j.f.Links {
 		if l.Index == index {
 			return l.Name
 		}
@@ -308,63 +312,63 @@ func (b *builder) linkName(index int) string {
 }
 
 // checkFree refuses what would collide, before anything is changed.
-func (b *builder) checkFree() error {
-	if b.Has(true) && b.f.NoIPv6 {
-		return b.refuse(fault.Unsupported, "the kernel has no IPv6").WithHint("it was booted with ipv6.disable=1, or built without CONFIG_IPV6")
+func (j *job) checkFree() error {
+	if j.Has(true) && j.f.NoIPv6 {
+		return j.refuse(fault.Unsupported, "the kernel has no IPv6").WithHint("it was booted with ipv6.disable=1, or built without CONFIG_IPV6")
 	}
-	if b.f.Inner != nil && b.marked() == nil {
-		return b.innerTaken()
+	if j.f.Inner != nil && j.marked() == nil {
+		return j.innerTaken()
 	}
-	if err := b.plug.free(b); err != nil {
+	if err := j.plug.refuseConflicts(j); err != nil {
 		return err
 	}
-	if err := b.checkInbound(); err != nil {
+	if err := j.checkInbound(j.shape().RateIn); err != nil {
 		return err
 	}
-	for _, p := range b.Addrs {
-		for _, a := range b.f.Addrs {
-			if a.Prefix.Addr() == p.Addr() && !b.own(a.Index) {
-				return b.refuse(fault.Conflict, "it has the address %s already, on %s", p.Addr(), b.linkName(a.Index))
+	for _, p := range j.Addrs {
+		for _, a := range j.f.Addrs {
+			if a.Prefix.Addr() == p.Addr() && !j.own(a.Index) {
+				return j.refuse(fault.Conflict, "it has the address %s already, on %s", p.Addr(), j.linkName(a.Index))
 			}
 		}
 	}
-	if err := b.checkRoutes(); err != nil {
+	if err := j.checkRoutes(); err != nil {
 		return err
 	}
-	if err := b.checkDNS(); err != nil {
+	if err := j.checkDNS(); err != nil {
 		return err
 	}
-	return b.checkMAC()
+	return j.checkMAC()
 }
 
 // innerTaken refuses a name that an interface of the guest has.
-func (b *builder) innerTaken() error {
-	e := b.refuse(fault.Conflict, "it has an interface %s already: %s", b.names.inner, b.describe(b.f.Inner))
-	if isOurs(b.f.Inner) && b.f.Inner.Kind == "veth" && b.f.Own == nil { // its other end is elsewhere: no detach finds it
-		return e.WithHint("gopipework exec %s -- ip link del %s, or %s", b.Spec.Guest, b.f.Inner.Name, b.otherName())
+func (j *job) innerTaken() error {
+	e := j.refuse(fault.Conflict, "it has an interface %s already: %s", j.names.inner, j.describe(j.f.Inner))
+	if isOurs(j.f.Inner) && j.f.Inner.Kind == "veth" && j.f.Own == nil { // its other end is elsewhere: no detach finds it
+		return e.WithHint("gopipework exec %s -- ip link del %s, or %s", j.Spec.Guest, j.f.Inner.Name, j.otherName())
 	}
-	if isOurs(b.f.Inner) {
-		return e.WithHint("%s", b.orDetach())
+	if isOurs(j.f.Inner) {
+		return e.WithHint("%s", j.orDetach())
 	}
-	return e.WithHint("choose %s", b.otherName())
+	return e.WithHint("choose %s", j.otherName())
 }
 
 // orDetach is how to get around an interface of ours.
-func (b *builder) orDetach() string {
-	return "gopipework detach " + b.Spec.Guest + " " + b.names.inner + ", or " + b.otherName()
+func (j *job) orDetach() string {
+	return "gopipework detach " + j.Spec.Guest + " " + j.names.inner + ", or " + j.otherName()
 }
 
-func (b *builder) otherName() string {
-	if b.kind == KindVeth {
-		return "another name: " + b.Spec.Guest + ":NAME"
+func (j *job) otherName() string {
+	if j.kind == KindVeth {
+		return "another name: " + j.Spec.Guest + ":NAME"
 	}
 	return "another name with -i"
 }
 
 // describe says what an interface of the guest is, for an error.
-func (b *builder) describe(l *rtnl.Link) string {
+func (j *job) describe(l *rtnl.Link) string {
 	words := []string{describeKind(l)}
-	for _, a := range b.f.Addrs {
+	for _, a := range j.f.Addrs {
 		if a.Index == l.Index && a.Scope != unix.RT_SCOPE_LINK {
 			words = append(words, a.Prefix.String())
 		}

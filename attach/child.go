@@ -25,66 +25,66 @@ var childKinds = []Kind{KindMacvlan, KindIPvlan, KindVLAN, KindDummy, KindIPoIB}
 
 func (k Kind) child() bool { return slices.Contains(childKinds, k) }
 
-func (childPlug) settle(b *builder) error {
-	if b.kind != KindDummy {
-		return b.checkParent()
+func (childPlug) settle(j *job, d *draft) error {
+	if j.kind != KindDummy {
+		return j.checkParent()
 	}
 	switch {
-	case b.VLAN != "":
-		return b.refuse(fault.Usage, "a dummy has no VLAN")
-	case b.Mode != "":
-		return b.refuse(fault.Usage, "a dummy has no mode")
+	case j.VLAN != "":
+		return j.refuse(fault.Usage, "a dummy has no VLAN")
+	case j.Mode != "":
+		return j.refuse(fault.Usage, "a dummy has no mode")
 	}
-	return b.checkHeard()
+	return j.checkHeard()
 }
 
 // checkHeard refuses addresses from the network for a link that hears none of
 // what they come by: an ipvlan that routes has no broadcast or multicast
 // (Documentation/networking/ipvlan.rst), and a dummy has no network.
-func (b *builder) checkHeard() error {
-	if b.From.Kind == FromLine {
+func (j *job) checkHeard() error {
+	if j.From.Kind == FromLine {
 		return nil
 	}
-	from := cmp.Or(b.From.Ask.Client, string(b.From.Kind))
+	from := cmp.Or(j.From.Ask.Client, string(j.From.Kind))
 	switch {
-	case b.kind == KindDummy:
-		return b.refuse(fault.Usage, "there is no network behind a dummy, from which %s could get an address", from).
+	case j.kind == KindDummy:
+		return j.refuse(fault.Usage, "there is no network behind a dummy, from which %s could get an address", from).
 			WithHint("an address on the line: 192.168.1.2/32")
-	case b.kind == KindIPvlan && b.Mode != "l2":
-		return b.refuse(fault.Usage, "an ipvlan in mode %s hears no broadcast or multicast, and %s can get no address", b.Mode, from).
+	case j.kind == KindIPvlan && j.Mode != "l2":
+		return j.refuse(fault.Usage, "an ipvlan in mode %s hears no broadcast or multicast, and %s can get no address", j.Mode, from).
 			WithHint("--mode l2, or an address on the line")
 	}
 	return nil
 }
 
-func (childPlug) free(b *builder) error {
-	if err := b.vlanFree(); err != nil {
+func (childPlug) refuseConflicts(j *job) error {
+	if err := j.vlanFree(); err != nil {
 		return err
 	}
-	return b.accessFree()
+	return j.accessFree()
 }
 
-func (childPlug) keep(b *builder) {
-	b.parentUp()
-	if t := b.f.Tagged; t != nil && b.onTagged() && !t.Up {
-		b.add(raiseLink{t.Name})
+func (childPlug) repair(j *job, d *draft) {
+	j.parentUp(d)
+	if t := j.f.Tagged; t != nil && j.onTagged() && !t.Up {
+		d.add(raiseLink{t.Name})
 	}
-	b.hostAccess()
-	b.parentCarrier()
-	b.warnCarrier(b.f.Base)
+	j.hostAccess(d)
+	j.parentCarrier(d)
+	j.warnCarrier(d, j.f.Base)
 }
 
 // parentUp plans for a parent that is up.
-func (b *builder) parentUp() {
-	if parent := b.f.Base; parent != nil && b.kind != KindDummy && !parent.Up {
-		b.add(raiseLink{parent.Name})
+func (j *job) parentUp(d *draft) {
+	if parent := j.f.Base; parent != nil && j.kind != KindDummy && !parent.Up {
+		d.add(raiseLink{parent.Name})
 	}
 }
 
 // parentCarrier plans to look whether a parent that was set up has a carrier.
-func (b *builder) parentCarrier() {
-	if parent := b.f.Base; parent != nil && b.kind != KindDummy && !parent.Up {
-		b.add(awaitCarrier{link: parent.Name, card: parent.Name})
+func (j *job) parentCarrier(d *draft) {
+	if parent := j.f.Base; parent != nil && j.kind != KindDummy && !parent.Up {
+		d.add(awaitCarrier{link: parent.Name, card: parent.Name})
 	}
 }
 
@@ -96,113 +96,113 @@ var kindModes = map[Kind][]string{
 
 // checkParent settles the mode and the tag, and that the parent can have the
 // kind of child.
-func (b *builder) checkParent() error {
-	parent := b.f.Base
+func (j *job) checkParent() error {
+	parent := j.f.Base
 	if parent == nil {
-		return b.noSuchInterface()
+		return j.noSuchInterface()
 	}
-	if err := b.settleTag(); err != nil {
+	if err := j.settleTag(); err != nil {
 		return err
 	}
-	modes := kindModes[b.kind]
+	modes := kindModes[j.kind]
 	switch {
-	case b.Mode == "" && len(modes) > 0:
-		b.Mode = modes[0]
-	case b.Mode != "" && !slices.Contains(modes, b.Mode):
-		return b.refuse(fault.Usage, "%s has no mode %s", b.kind, b.Mode).WithHint("its modes: %s", strings.Join(modes, ", "))
+	case j.Mode == "" && len(modes) > 0:
+		j.Mode = modes[0]
+	case j.Mode != "" && !slices.Contains(modes, j.Mode):
+		return j.refuse(fault.Usage, "%s has no mode %s", j.kind, j.Mode).WithHint("its modes: %s", strings.Join(modes, ", "))
 	}
 	switch {
 	case parent.Loopback:
-		return b.refuse(fault.Conflict, "%s is the loopback interface, and cannot be the parent of a %s", parent.Name, b.kind)
-	case b.onEthernet() && (parent.Type != unix.ARPHRD_ETHER || parent.Kind == "vrf"):
-		return b.refuse(fault.Conflict, "%s is %s, and no Ethernet device: it cannot be the parent of a %s", parent.Name, describeKind(parent), b.kind)
-	case parent.Slave != "" && b.kind != KindVLAN:
-		return b.refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, b.kind).
+		return j.refuse(fault.Conflict, "%s is the loopback interface, and cannot be the parent of a %s", parent.Name, j.kind)
+	case j.onEthernet() && (parent.Type != unix.ARPHRD_ETHER || parent.Kind == "vrf"):
+		return j.refuse(fault.Conflict, "%s is %s, and no Ethernet device: it cannot be the parent of a %s", parent.Name, describeKind(parent), j.kind)
+	case parent.Slave != "" && j.kind != KindVLAN:
+		return j.refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, j.kind).
 			WithHint("attach to what it is a port of")
-	case b.MAC != nil && b.kind == KindIPoIB:
-		return b.refuse(fault.Usage, "the address of an IPoIB interface is made by its hardware")
-	case b.MAC != nil && b.inherits() && b.kind != KindVLAN:
-		return b.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(b.kind)+" "+b.Mode))
+	case j.MAC != nil && j.kind == KindIPoIB:
+		return j.refuse(fault.Usage, "the address of an IPoIB interface is made by its hardware")
+	case j.MAC != nil && j.inherits() && j.kind != KindVLAN:
+		return j.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(j.kind)+" "+j.Mode))
 	}
-	if err := b.checkMode(); err != nil {
+	if err := j.checkMode(); err != nil {
 		return err
 	}
-	if err := b.checkHeard(); err != nil {
+	if err := j.checkHeard(); err != nil {
 		return err
 	}
-	return b.checkMTU(b.MTU, b.on())
+	return j.checkMTU(j.MTU, j.on())
 }
 
 // onEthernet reports whether the kind's parent has to be an Ethernet device. A
 // VRF, which says that it is one, hands frames to nobody (IFF_NO_RX_HANDLER).
-func (b *builder) onEthernet() bool { return b.kind == KindMacvlan || b.kind == KindIPvlan }
+func (j *job) onEthernet() bool { return j.kind == KindMacvlan || j.kind == KindIPvlan }
 
 // inherits reports whether the link has its parent's MAC address: to give a
 // macvlan in passthru mode another changes the parent's.
-func (b *builder) inherits() bool {
-	return b.kind == KindIPvlan || b.kind == KindVLAN || b.kind == KindIPoIB || b.Mode == "passthru"
+func (j *job) inherits() bool {
+	return j.kind == KindIPvlan || j.kind == KindVLAN || j.kind == KindIPoIB || j.Mode == "passthru"
 }
 
 // upLate reports whether the link comes up with its addresses, and so announces
 // them. An ipvlan and an IPoIB link have no MAC address that could be set once
 // more to that end, and most drivers of cards set none while the card is up
 // (eth_prepare_mac_addr_change).
-func (b *builder) upLate() bool {
-	return b.kind == KindIPvlan || b.kind == KindIPoIB || b.kind == KindPhys
+func (j *job) upLate() bool {
+	return j.kind == KindIPvlan || j.kind == KindIPoIB || j.kind == KindPhys
 }
 
-func (childPlug) join(b *builder) {
-	b.clear()
-	c := addChild{inner: b.names.inner, netns: b.f.Guest.netns(), kind: string(b.kind), mode: b.Mode, mac: b.MAC, mtu: b.MTU}
-	switch b.kind {
+func (childPlug) join(j *job, d *draft) {
+	j.clear(d)
+	c := addChild{inner: j.names.inner, netns: j.f.Guest.netns(), kind: string(j.kind), mode: j.Mode, mac: j.MAC, mtu: j.MTU}
+	switch j.kind {
 	case KindVLAN:
-		c.vlan = b.tag
+		c.vlan = j.tag
 	case KindIPoIB:
-		c.pkey = b.tag
+		c.pkey = j.tag
 	}
-	if !b.inherits() {
-		c.mac = b.mac()
+	if !j.inherits() {
+		c.mac = j.mac()
 	}
-	if b.f.Namesake != nil {
-		c.index = b.f.NewIndex
+	if j.f.Namesake != nil {
+		c.index = j.f.NewIndex
 	}
-	if parent := b.f.Base; parent != nil && b.kind != KindDummy {
+	if parent := j.f.Base; parent != nil && j.kind != KindDummy {
 		c.parent = parent.Name
-		b.parentUp()
-		if b.onTagged() {
-			c.parent = b.tagged()
+		j.parentUp(d)
+		if j.onTagged() {
+			c.parent = j.tagged(d)
 		}
 	}
-	b.hostAccess() // while the host's lock is held
-	b.add(c)
-	b.sysctls()
-	if !b.upLate() {
-		b.up()
+	j.hostAccess(d) // while the host's lock is held
+	d.add(c)
+	j.sysctls(d)
+	if !j.upLate() {
+		j.up(d)
 	}
-	b.parentCarrier()
+	j.parentCarrier(d)
 }
 
-func (childPlug) differ(b *builder, differ differ) {
-	inner, parent := b.f.Inner, b.f.Base
-	if Kind(inner.Kind) != b.kind {
-		differ("kind", inner.Kind, b.kind)
+func (childPlug) differ(j *job, differ differ) {
+	inner, parent := j.f.Inner, j.f.Base
+	if Kind(inner.Kind) != j.kind {
+		differ("kind", inner.Kind, j.kind)
 		return
 	}
-	if b.onTagged() {
-		parent = b.f.Tagged
+	if j.onTagged() {
+		parent = j.f.Tagged
 	}
-	if b.kind != KindDummy && (parent == nil || inner.Peer != b.kind.lower(parent) || inner.PeerNS != b.f.HostNS) {
-		differ("parent", "another", b.HostIF.Name)
+	if j.kind != KindDummy && (parent == nil || inner.Peer != j.kind.lower(parent) || inner.PeerNS != j.f.HostNS) {
+		differ("parent", "another", j.HostIF.Name)
 	}
-	b.accessDiffers(differ)
-	if b.Mode != "" && inner.Mode != b.Mode {
-		differ("mode", inner.Mode, b.Mode)
+	j.accessDiffers(differ)
+	if j.Mode != "" && inner.Mode != j.Mode {
+		differ("mode", inner.Mode, j.Mode)
 	}
-	if b.kind == KindVLAN && inner.VLAN != b.tag {
-		differ("VLAN", inner.VLAN, b.tag)
+	if j.kind == KindVLAN && inner.VLAN != j.tag {
+		differ("VLAN", inner.VLAN, j.tag)
 	}
-	if b.kind == KindIPoIB && b.tag != 0 && int(inner.PKey) != b.tag {
-		differ("partition key", pkeyWord(int(inner.PKey)), pkeyWord(b.tag))
+	if j.kind == KindIPoIB && j.tag != 0 && int(inner.PKey) != j.tag {
+		differ("partition key", pkeyWord(int(inner.PKey)), pkeyWord(j.tag))
 	}
 }
 

@@ -99,56 +99,56 @@ func (g GuestInfo) who() lease.Identity {
 
 // dhcp plans for the address to come from a server. Where its default route goes
 // is decided when it is known; that it can go there is looked at now.
-func (b *builder) dhcp() error {
-	if b.From.Kind != FromDHCP {
+func (j *job) dhcp(d *draft) error {
+	if j.From.Kind != FromDHCP {
 		return nil
 	}
-	if !b.From.DHCP.NoDefaultRoute {
-		if err := b.rank(&addRoute{dst: defaultRoute(false)}); err != nil {
+	if !j.From.DHCP.NoDefaultRoute {
+		if err := j.rank(d, &addRoute{dst: defaultRoute(false)}); err != nil {
 			return err
 		}
 	}
-	b.keepReplies(false) // before our default route: no answer is to miss its way
-	b.add(getLease{place: b.place, inner: b.names.inner, options: b.From.DHCP, broadcast: b.kind == KindIPvlan, acd: b.ACD, mac: b.MAC, routes: b.Routes, behind: b.Keep, metric: b.defaultMetric(), table: b.leaseTable(), access: b.leaseAccess(), cutsOff: b.cutsOff(false)})
-	b.routes(false)
-	if !b.upLate() {
-		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
+	j.keepReplies(d, false) // before our default route: no answer is to miss its way
+	d.add(getLease{place: j.place, inner: j.names.inner, options: j.From.DHCP, broadcast: j.kind == KindIPvlan, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: j.defaultMetric(), table: j.leaseTable(d), access: j.leaseAccess(), cutsOff: j.cutsOff(false)})
+	j.routes(d, false)
+	if !j.upLate() {
+		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac()})
 	}
 	return nil
 }
 
 // defaultMetric is what --metric says of the server's default route.
-func (b *builder) defaultMetric() int {
-	if b.From.DHCP.NoDefaultRoute {
+func (j *job) defaultMetric() int {
+	if j.From.DHCP.NoDefaultRoute {
 		return 0
 	}
-	return b.Metric
+	return j.Metric
 }
 
 // dhcpDiffers holds the lease that is kept against what is asked for.
-func (b *builder) dhcpDiffers(differ differ) {
-	kept, asked := b.f.Lease, b.From.leased()
+func (j *job) dhcpDiffers(differ differ) {
+	kept, asked := j.f.Lease, j.From.leased()
 	switch {
-	case kept != nil && (!asked || b.From.Kind != sourceOf(kept.Ask)):
-		differ("address", "by "+string(sourceOf(kept.Ask)), b.addressWord())
+	case kept != nil && (!asked || j.From.Kind != sourceOf(kept.Ask)):
+		differ("address", "by "+string(sourceOf(kept.Ask)), j.addressWord())
 	case asked && kept == nil:
-		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
-	case b.From.Kind == FromDHCP:
-		again := dhcpAsk(b.From.DHCP, b.f.Guest, kept.Ask.IfName, kept.Ask.Index, b.MAC)
-		if b.From.DHCP.ClientID == nil && b.MAC == nil {
+		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs)), j.addressWord())
+	case j.From.Kind == FromDHCP:
+		again := dhcpAsk(j.From.DHCP, j.f.Guest, kept.Ask.IfName, kept.Ask.Index, j.MAC)
+		if j.From.DHCP.ClientID == nil && j.MAC == nil {
 			again.ClientID = kept.Ask.ClientID // a MAC address that is not asked for may be any
 		}
 		again.Broadcast, again.ACD, again.Routes = kept.Ask.Broadcast, kept.Ask.ACD, kept.Ask.Routes // of these routesDiffer tells
-		if kept.Ask.Behind != b.Keep {
-			differ("--default", defaultWord(kept.Ask.Behind), defaultWord(b.Keep))
+		if kept.Ask.Behind != j.Keep {
+			differ("--default", defaultWord(kept.Ask.Behind), defaultWord(j.Keep))
 		}
-		if m := b.defaultMetric(); m != 0 && m != kept.Ask.Metric {
+		if m := j.defaultMetric(); m != 0 && m != kept.Ask.Metric {
 			differ("metric", kept.Ask.Metric, m)
 		}
 		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
 		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // repliesDiffer and accessDiffers tell
 		if !reflect.DeepEqual(again, kept.Ask) {
-			differ("DHCP options", "others", b.addressWord())
+			differ("DHCP options", "others", j.addressWord())
 		}
 	}
 }

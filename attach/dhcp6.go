@@ -15,10 +15,10 @@ import (
 const noAutoconf = "ipv6/conf/%s/autoconf"
 
 // dhcp6 plans for the address to come from a server.
-func (b *builder) dhcp6() {
-	if b.From.Kind == FromDHCP6 {
-		b.add(getLease6{place: b.place, inner: b.names.inner, options: b.From.DHCP, mac: b.MAC})
-		b.routes(true)
+func (j *job) dhcp6(d *draft) {
+	if j.From.Kind == FromDHCP6 {
+		d.add(getLease6{place: j.place, inner: j.names.inner, options: j.From.DHCP, mac: j.MAC})
+		j.routes(d, true)
 	}
 }
 

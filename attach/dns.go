@@ -73,46 +73,46 @@ func parseDNS(word string, from Source) (DNS, error) {
 
 // checkDNS refuses a guest that has no file of its own, or one that another
 // interface of ours has written to.
-func (b *builder) checkDNS() error {
-	switch n := b.f.Resolv; {
-	case b.DNS.IsZero():
+func (j *job) checkDNS() error {
+	switch n := j.f.Resolv; {
+	case j.DNS.IsZero():
 		return nil
-	case b.f.Guest.PID == 0:
-		return b.refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").
+	case j.f.Guest.PID == 0:
+		return j.refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").
 			WithHint("ip netns exec NAME reads /etc/netns/NAME/resolv.conf")
-	case n != nil && !b.dnsLeft():
-		return b.refuse(fault.Conflict, "%s has its name servers written already: %s", n.IfName, n.Asked).
-			WithHint("gopipework detach %s %s, or leave --dns out", b.Spec.Guest, n.IfName)
+	case n != nil && !j.dnsLeft():
+		return j.refuse(fault.Conflict, "%s has its name servers written already: %s", n.IfName, n.Asked).
+			WithHint("gopipework detach %s %s, or leave --dns out", j.Spec.Guest, n.IfName)
 	}
 	return nil
 }
 
 // clearDNS plans for what was written for an interface that is gone, or only
 // half made, to be put back.
-func (b *builder) clearDNS() {
-	if b.dnsLeft() {
-		b.add(restoreDNS{place: b.place, note: *b.f.Resolv, gently: b.DNS.IsZero()})
+func (j *job) clearDNS(d *draft) {
+	if j.dnsLeft() {
+		d.add(restoreDNS{place: j.place, note: *j.f.Resolv, gently: j.DNS.IsZero()})
 	}
 }
 
-func (b *builder) dnsLeft() bool {
-	n := b.f.Resolv
-	return n != nil && (!n.stands(b.f.Links) || b.f.Inner != nil && b.f.Inner.Index == n.Index)
+func (j *job) dnsLeft() bool {
+	n := j.f.Resolv
+	return n != nil && (!n.stands(j.f.Links) || j.f.Inner != nil && j.f.Inner.Index == n.Index)
 }
 
 // dns plans for the name servers to be written.
-func (b *builder) dns() {
-	if !b.DNS.IsZero() {
-		b.add(writeDNS{place: b.place, inner: b.names.inner, dns: b.DNS})
+func (j *job) dns(d *draft) {
+	if !j.DNS.IsZero() {
+		d.add(writeDNS{place: j.place, inner: j.names.inner, dns: j.DNS})
 	}
 }
 
-func (b *builder) dnsDiffers(differ differ) {
+func (j *job) dnsDiffers(differ differ) {
 	there := ""
-	if n := b.f.Resolv; n != nil && n.Index == b.f.Inner.Index {
+	if n := j.f.Resolv; n != nil && n.Index == j.f.Inner.Index {
 		there = n.Asked
 	}
-	if asked := b.DNS.String(); asked != there {
+	if asked := j.DNS.String(); asked != there {
 		differ("name servers", orNoWord(there), orNoWord(asked))
 	}
 }

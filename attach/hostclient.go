@@ -44,54 +44,54 @@ func clientOf(all []hostclient.Running, index int) *hostclient.Running {
 }
 
 // client plans for a client of the host to get the address.
-func (b *builder) client() error {
-	if b.From.Kind != FromClient {
+func (j *job) client(d *draft) error {
+	if j.From.Kind != FromClient {
 		return nil
 	}
-	if b.f.NoClient != nil {
-		return b.f.NoClient
+	if j.f.NoClient != nil {
+		return j.f.NoClient
 	}
-	run := runClient{place: b.place, inner: b.names.inner, ask: b.From.Ask}
-	if b.complete() {
-		run.known = b.f.Inner.Index
+	run := runClient{place: j.place, inner: j.names.inner, ask: j.From.Ask}
+	if j.complete() {
+		run.known = j.f.Inner.Index
 	}
-	b.add(run)
-	if !b.From.Ask.Stays {
-		b.warn("%s is stopped once it has a lease, which nobody then renews: %s-f or dhcp keeps it", b.From.Ask.Client, b.From.Ask.Client)
+	d.add(run)
+	if !j.From.Ask.Stays {
+		d.warn("%s is stopped once it has a lease, which nobody then renews: %s-f or dhcp keeps it", j.From.Ask.Client, j.From.Ask.Client)
 	}
-	if !b.upLate() && run.known == 0 {
-		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac()})
+	if !j.upLate() && run.known == 0 {
+		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac()})
 	}
 	return nil
 }
 
 // clientDiffers holds the client that runs against what is asked for. Of one
 // that was stopped only the address is left.
-func (b *builder) clientDiffers(differ differ) {
-	there, asked := b.f.Client, b.From.Kind == FromClient
+func (j *job) clientDiffers(differ differ) {
+	there, asked := j.f.Client, j.From.Kind == FromClient
 	switch {
-	case there != nil && (!asked || !there.Ask.Equal(b.From.Ask)):
-		differ("address", "by "+there.Ask.String(), b.addressWord())
-	case there == nil && asked && b.f.Unminded:
+	case there != nil && (!asked || !there.Ask.Equal(j.From.Ask)):
+		differ("address", "by "+there.Ask.String(), j.addressWord())
+	case there == nil && asked && j.f.Unminded:
 		// clientAgain runs it
-	case there == nil && asked && b.From.Ask.Stays && b.f.Lease == nil:
-		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs))+" that no "+b.From.Ask.Client+" keeps", b.addressWord())
-	case there == nil && asked && (b.From.Ask.Stays || b.f.Lease != nil || !slices.ContainsFunc(b.f.Addrs, b.ownIPv4)):
-		differ("address", orNone(addressesOf(b.f.Inner, b.f.Addrs)), b.addressWord())
+	case there == nil && asked && j.From.Ask.Stays && j.f.Lease == nil:
+		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs))+" that no "+j.From.Ask.Client+" keeps", j.addressWord())
+	case there == nil && asked && (j.From.Ask.Stays || j.f.Lease != nil || !slices.ContainsFunc(j.f.Addrs, j.ownIPv4)):
+		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs)), j.addressWord())
 	}
 }
 
 // clientAgain plans to run a client once more that ended with the process that
 // looked after it.
-func (b *builder) clientAgain() error {
-	if b.f.Client == nil && b.f.Unminded {
-		return b.client()
+func (j *job) clientAgain(d *draft) error {
+	if j.f.Client == nil && j.f.Unminded {
+		return j.client(d)
 	}
 	return nil
 }
 
-func (b *builder) ownIPv4(a rtnl.Addr) bool {
-	return a.Index == b.f.Inner.Index && a.Prefix.Addr().Is4()
+func (j *job) ownIPv4(a rtnl.Addr) bool {
+	return a.Index == j.f.Inner.Index && a.Prefix.Addr().Is4()
 }
 
 // runClient runs the client, which has the interface given what it gets.

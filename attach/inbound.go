@@ -95,15 +95,15 @@ func findInbounds(k reader, links []*rtnl.Link) (inbounds, error) {
 }
 
 // checkInbound refuses a name that something else in the guest has.
-func (b *builder) checkInbound() error {
-	if b.shape().RateIn == 0 || b.shapesPort() {
+func (j *job) checkInbound(rate Rate) error {
+	if rate == 0 || j.shapesPort() {
 		return nil
 	}
-	for _, l := range b.f.Links {
-		dead := slices.ContainsFunc(b.f.deadInbounds(), func(dead *rtnl.Link) bool { return dead.Index == l.Index })
-		if l.Name == b.names.inbound && !dead {
-			return b.refuse(fault.Conflict, "it has an interface %s already: %s; --rate-in needs that name", l.Name, describeKind(l)).
-				WithHint("choose %s", b.otherName())
+	for _, l := range j.f.Links {
+		dead := slices.ContainsFunc(j.f.deadInbounds(), func(dead *rtnl.Link) bool { return dead.Index == l.Index })
+		if l.Name == j.names.inbound && !dead {
+			return j.refuse(fault.Conflict, "it has an interface %s already: %s; --rate-in needs that name", l.Name, describeKind(l)).
+				WithHint("choose %s", j.otherName())
 		}
 	}
 	return nil
@@ -111,10 +111,10 @@ func (b *builder) checkInbound() error {
 
 // clearInbound plans for what a killed run has left to go: under the name, or
 // with the half-made link that sends to it.
-func (b *builder) clearInbound() {
-	for _, l := range b.f.deadInbounds() {
-		if l.Name == b.names.inbound || l == b.f.Shaped.Inbound {
-			b.add(delInner{b.place, l.Name, l.Index})
+func (j *job) clearInbound(d *draft) {
+	for _, l := range j.f.deadInbounds() {
+		if l.Name == j.names.inbound || l == j.f.Shaped.Inbound {
+			d.add(delInner{j.place, l.Name, l.Index})
 		}
 	}
 }
@@ -129,8 +129,8 @@ func (in Inside) deadInbounds() []*rtnl.Link {
 }
 
 // inbound is the step that shapes what comes in by the guest's link.
-func (b *builder) inbound(e egress) addInbound {
-	return addInbound{place: b.place, inner: b.names.inner, ifb: b.names.inbound, mtu: b.mtu, shape: e}
+func (j *job) inbound(e egress) addInbound {
+	return addInbound{place: j.place, inner: j.names.inner, ifb: j.names.inbound, mtu: j.mtu, shape: e}
 }
 
 // addInbound sends what comes in by a guest's link through a new ifb.

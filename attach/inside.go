@@ -10,119 +10,119 @@ import (
 // What is planned inside a guest, whatever kind of link leads there.
 
 // up sets the guest's end up.
-func (b *builder) up() {
-	b.add(setLink{place: b.place, name: b.names.inner, set: rtnl.Change{Up: true}})
+func (j *job) up(d *draft) {
+	d.add(setLink{place: j.place, name: j.names.inner, set: rtnl.Change{Up: true}})
 }
 
 // carrier plans to look whether a card that was set up has one. A Wi-Fi card
 // has none before somebody in the guest logs it in.
-func (b *builder) carrier() {
-	loan := b.f.Card.Loan
-	if b.kind == KindPhys && b.f.Card.Radio == nil && (loan == nil || loan.Hardware.Radio == nil) {
-		b.add(awaitCarrier{place: b.place, link: b.names.inner, card: b.HostIF.Name})
+func (j *job) carrier(d *draft) {
+	loan := j.f.Card.Loan
+	if j.kind == KindPhys && j.f.Card.Radio == nil && (loan == nil || loan.Hardware.Radio == nil) {
+		d.add(awaitCarrier{place: j.place, link: j.names.inner, card: j.HostIF.Name})
 	}
 }
 
 // sysctls sets those of our interface alone: it speaks up for its addresses;
 // IPv6 is on if an address of it is asked for, and duplicate address detection
 // begins at once instead of after a random part of a second.
-func (b *builder) sysctls() {
+func (j *job) sysctls(d *draft) {
 	set := func(path, value string) {
-		b.add(setSysctl{place: b.place, path: fmt.Sprintf(path, b.names.inner), value: value})
+		d.add(setSysctl{place: j.place, path: fmt.Sprintf(path, j.names.inner), value: value})
 	}
-	b.routerSysctls()
-	if b.Has(false) {
+	j.routerSysctls(d)
+	if j.Has(false) {
 		set(notify4, "1")
 	}
-	if !b.Has(true) {
+	if !j.Has(true) {
 		return
 	}
-	if b.f.IPv6Off {
+	if j.f.IPv6Off {
 		set("ipv6/conf/%s/disable_ipv6", "0")
 	}
 	set(notify6, "1")
-	if b.From.hearsRouters() {
+	if j.From.hearsRouters() {
 		set(acceptRA, "2")
 	}
-	if b.From.Kind == FromDHCP6 {
+	if j.From.Kind == FromDHCP6 {
 		set(noAutoconf, "0")
 	}
-	if !b.NoDAD {
+	if !j.NoDAD {
 		set("ipv6/conf/%s/router_solicitation_delay", "0")
 	}
 }
 
 // inet plans addresses and routes, and tells the neighbours. IPv4 is complete
 // before the wait for IPv6 begins.
-func (b *builder) inet() error {
-	b.probe()
-	b.addresses(false)
-	if b.upLate() && !b.probes() {
-		b.up()
-		b.carrier()
+func (j *job) inet(d *draft) error {
+	j.probe(d)
+	j.addresses(d, false)
+	if j.upLate() && !j.probes() {
+		j.up(d)
+		j.carrier(d)
 	}
-	if err := b.settled(false); err != nil {
+	if err := j.settled(d, false); err != nil {
 		return err
 	}
-	if err := b.dhcp(); err != nil {
+	if err := j.dhcp(d); err != nil {
 		return err
 	}
-	if err := b.client(); err != nil {
+	if err := j.client(d); err != nil {
 		return err
 	}
-	b.addresses(true)
-	if err := b.settled(true); err != nil {
+	j.addresses(d, true)
+	if err := j.settled(d, true); err != nil {
 		return err
 	}
-	b.dhcp6()
-	b.slaac()
+	j.dhcp6(d)
+	j.slaac(d)
 	return nil
 }
 
 // addresses plans those of a family.
-func (b *builder) addresses(ipv6 bool) {
-	for _, p := range b.of(ipv6) {
-		b.add(addAddr{place: b.place, inner: b.names.inner, prefix: p, nodad: ipv6 && b.NoDAD})
+func (j *job) addresses(d *draft, ipv6 bool) {
+	for _, p := range j.of(ipv6) {
+		d.add(addAddr{place: j.place, inner: j.names.inner, prefix: p, nodad: ipv6 && j.NoDAD})
 	}
 }
 
 // settled plans what follows when the addresses of a family are there.
-func (b *builder) settled(ipv6 bool) error {
-	if len(b.of(ipv6)) == 0 {
+func (j *job) settled(d *draft, ipv6 bool) error {
+	if len(j.of(ipv6)) == 0 {
 		return nil
 	}
-	addrs := b.given(ipv6)
-	if ipv6 && !b.NoDAD {
-		b.add(awaitDAD{place: b.place, inner: b.names.inner, addrs: addrs})
+	addrs := j.given(ipv6)
+	if ipv6 && !j.NoDAD {
+		d.add(awaitDAD{place: j.place, inner: j.names.inner, addrs: addrs})
 	}
-	b.keepReplies(ipv6) // before our default route: no answer is to miss its way
-	if gw := b.Gateway(ipv6); gw.IsValid() {
-		if err := b.gateway(gw); err != nil {
+	j.keepReplies(d, ipv6) // before our default route: no answer is to miss its way
+	if gw := j.Gateway(ipv6); gw.IsValid() {
+		if err := j.gateway(d, gw); err != nil {
 			return err
 		}
 	}
-	b.routes(ipv6)
-	b.ownReplies(ipv6)
+	j.routes(d, ipv6)
+	j.ownReplies(d, ipv6)
 	switch {
-	case !b.upLate():
-		b.add(announce{place: b.place, inner: b.names.inner, mac: b.mac(), addrs: addrs})
-	case !ipv6 && b.probes():
-		b.add(announceARP{place: b.place, inner: b.names.inner, addrs: addrs})
+	case !j.upLate():
+		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac(), addrs: addrs})
+	case !ipv6 && j.probes():
+		d.add(announceARP{place: j.place, inner: j.names.inner, addrs: addrs})
 	}
 	return nil
 }
 
 // gateway plans the default route, and the route to a gateway that no subnet of
 // ours holds.
-func (b *builder) gateway(gw netip.Addr) error {
-	if !b.onLink(gw) {
-		b.add(addRoute{place: b.place, inner: b.names.inner, dst: netip.PrefixFrom(gw, gw.BitLen())})
+func (j *job) gateway(d *draft, gw netip.Addr) error {
+	if !j.onLink(gw) {
+		d.add(addRoute{place: j.place, inner: j.names.inner, dst: netip.PrefixFrom(gw, gw.BitLen())})
 	}
-	r := addRoute{place: b.place, inner: b.names.inner, dst: defaultRoute(gw.Is6()), gateway: gw}
-	if err := b.rank(&r); err != nil {
+	r := addRoute{place: j.place, inner: j.names.inner, dst: defaultRoute(gw.Is6()), gateway: gw}
+	if err := j.rank(d, &r); err != nil {
 		return err
 	}
-	b.add(r)
+	d.add(r)
 	return nil
 }
 
@@ -134,8 +134,8 @@ func defaultRoute(ipv6 bool) netip.Prefix {
 }
 
 // bestDefault returns the guest's default route that wins now.
-func (b *builder) bestDefault(ipv6 bool) (best rtnl.Route, ok bool) {
-	for _, r := range b.others() {
+func (j *job) bestDefault(ipv6 bool) (best rtnl.Route, ok bool) {
+	for _, r := range j.others() {
 		if r.Table == 0 && r.Default() && r.Dst.Addr().Is6() == ipv6 && (!ok || r.Metric < best.Metric) {
 			best, ok = r, true
 		}

@@ -15,13 +15,13 @@ const fullMember = 0x8000
 
 // settlePKey reads the word after @ on an IPoIB device: a partition key in hex,
 // as pipework has it.
-func (b *builder) settlePKey() error {
-	n, err := strconv.ParseUint(strings.TrimPrefix(b.VLAN, "0x"), 16, 16)
+func (j *job) settlePKey() error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(j.VLAN, "0x"), 16, 16)
 	if err != nil || n&^fullMember == 0 {
-		return fault.BadWord("read partition key", b.VLAN, "on an IPoIB device it is a number from 1 to 7fff in hex, with or without the bit 8000").
+		return fault.BadWord("read partition key", j.VLAN, "on an IPoIB device it is a number from 1 to 7fff in hex, with or without the bit 8000").
 			WithHint("@8001")
 	}
-	b.tag = int(n) | fullMember
+	j.tag = int(n) | fullMember
 	return nil
 }
 

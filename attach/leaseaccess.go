@@ -174,23 +174,23 @@ func (a leaseAccess) words() string {
 }
 
 // leaseAccess is nil if the host is not to reach the leased address.
-func (b *builder) leaseAccess() *leaseAccess {
-	if !b.HostAccess || b.From.Kind != FromDHCP {
+func (j *job) leaseAccess() *leaseAccess {
+	if !j.HostAccess || j.From.Kind != FromDHCP {
 		return nil
 	}
-	a := &leaseAccess{macvlan: addAccess{name: accessName(b.parent()), parent: b.parent()}}
-	if l := b.f.Access.Link; l != nil {
+	a := &leaseAccess{macvlan: addAccess{name: accessName(j.parent()), parent: j.parent()}}
+	if l := j.f.Access.Link; l != nil {
 		a.macvlan.name, a.there = l.Name, true
 	}
 	return a
 }
 
 // accessAddrs returns the IPv4 addresses that the host is to have routes to now.
-func (b *builder) accessAddrs() []netip.Addr {
-	out := b.given(false)
-	if k := b.f.Lease; b.complete() && k != nil && k.Lease != nil && k.Ask.Access != nil {
+func (j *job) accessAddrs() []netip.Addr {
+	out := j.given(false)
+	if k := j.f.Lease; j.complete() && k != nil && k.Lease != nil && k.Ask.Access != nil {
 		a := k.Lease.Address.Addr()
-		if slices.ContainsFunc(b.f.Addrs, func(d rtnl.Addr) bool { return d.Index == k.Ask.Index && d.Prefix.Addr() == a }) {
+		if slices.ContainsFunc(j.f.Addrs, func(d rtnl.Addr) bool { return d.Index == k.Ask.Index && d.Prefix.Addr() == a }) {
 			out = append(out, a)
 		}
 	}

@@ -136,31 +136,29 @@ func (l leaseLink) dropReplies(ruleStays func(rtnl.Rule) bool, routeStays func(r
 }
 
 // leaseTable returns the table for the lease to come; 0: none is asked for.
-func (b *builder) leaseTable() int {
-	if !b.SourceRouting {
+func (j *job) leaseTable(d *draft) int {
+	if !j.SourceRouting {
 		return 0
 	}
-	b.observeReplies()
-	return b.table(0)
+	return j.table(d, 0)
 }
 
 // repairLeaseReplies plans the source routing of a leased address that somebody has
 // taken away. Its keeper would set it again only with the next renewal.
-func (b *builder) repairLeaseReplies() {
-	kept := b.f.Lease
+func (j *job) repairLeaseReplies(d *draft) {
+	kept := j.f.Lease
 	if kept == nil || kept.Lease == nil || kept.Ask.Table == 0 {
 		return
 	}
 	rule, all := leaseReplies(kept.Ask, *kept.Lease)
-	if l := b.f.routing().holder(rule.From); l == nil || l.Index != kept.Ask.Index {
+	if l := j.f.routing().holder(rule.From); l == nil || l.Index != kept.Ask.Index {
 		return // its keeper is about to change it
 	}
 	var routes []addRoute
 	for _, r := range all {
-		if slices.ContainsFunc(b.f.Routes, sameWay(r)) { // else the kernel cannot have it
-			routes = append(routes, addRoute{inner: b.names.inner, known: r.Index, dst: r.Dst, gateway: r.Gateway, learned: true})
+		if slices.ContainsFunc(j.f.Routes, sameWay(r)) { // else the kernel cannot have it
+			routes = append(routes, addRoute{inner: j.names.inner, known: r.Index, dst: r.Dst, gateway: r.Gateway, learned: true})
 		}
 	}
-	b.observeReplies()
-	b.reply([]netip.Addr{rule.From}, rule.Table, ownPriority, routes)
+	j.reply(d, []netip.Addr{rule.From}, rule.Table, ownPriority, routes)
 }

@@ -14,98 +14,102 @@ import (
 )
 
 // BuildLink decides, as Build does, for a link between two guests. Inside each
-// of them it is the same builder's work.
+// of them it is an attach like any other.
 func BuildLink(s LinkSpec, f LinkFacts) (Plan, error) {
-	plan := &Plan{}
-	var ends [2]*builder
+	d := &draft{}
+	var ends [2]*job
 	for i, at := range linkSides {
-		b := newBuilder(s.Ends[i], Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at, plan)
-		b.kind, b.plug = KindVeth, linkPlug{}
-		b.mtu = b.linkMTU()
-		if err := b.checkShape(b.shape()); err != nil {
+		j := newJob(s.Ends[i], Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at)
+		j.kind, j.plug = KindVeth, linkPlug{}
+		j.mtu = j.linkMTU()
+		if err := j.checkShape(j.shape()); err != nil {
 			return Plan{}, err
 		}
-		ends[i] = b
+		ends[i] = j
 	}
+	d.Attachments = linkAttachments(ends)
 	if f.joined() && ends[0].complete() && ends[1].complete() {
-		return keepLink(ends)
-	}
-	for _, b := range ends {
-		if !f.joined() && b.complete() {
-			return Plan{}, b.innerTaken()
+		if err := keepLink(d, ends); err != nil {
+			return Plan{}, err
 		}
-		if err := b.checkFree(); err != nil {
+		return d.Plan, nil
+	}
+	for _, j := range ends {
+		if !f.joined() && j.complete() {
+			return Plan{}, j.innerTaken()
+		}
+		if err := j.checkFree(); err != nil {
 			return Plan{}, err
 		}
 	}
-	if err := newLink(ends, f.joined()); err != nil {
+	if err := newLink(d, ends, f.joined()); err != nil {
 		return Plan{}, err
 	}
-	return linkDone(ends), nil
+	return d.Plan, nil
 }
 
 // keepLink holds both ends of a link that is there against what is asked for.
-func keepLink(ends [2]*builder) (Plan, error) {
-	for _, b := range ends {
-		if err := b.checkSame(); err != nil {
-			return Plan{}, err
+func keepLink(d *draft, ends [2]*job) error {
+	for _, j := range ends {
+		if err := j.checkSame(); err != nil {
+			return err
 		}
 	}
-	for _, b := range ends {
-		b.repair()
+	for _, j := range ends {
+		j.repair(d)
 	}
-	return linkDone(ends), nil
+	return nil
 }
 
 // newLink plans the pair and what is inside both guests. The addresses of both
 // are there before either waits for duplicate address detection.
-func newLink(ends [2]*builder, half bool) error {
+func newLink(d *draft, ends [2]*job, half bool) error {
 	a, b := ends[0], ends[1]
-	a.clear()
+	a.clear(d)
 	if !half { // otherwise b's end goes with a's
-		b.clear()
+		b.clear(d)
 	} else {
-		b.clearInbound()
+		b.clearInbound(d)
 	}
-	a.add(addPair{
+	d.add(addPair{
 		place: a.place, inner: a.names.inner, mac: a.mac(),
 		far: b.names.inner, farMAC: b.mac(), netns: b.f.Guest.netns(), mtu: a.mtu,
 	})
 	for _, e := range ends {
-		e.sysctls()
-		e.up()
-		e.shapeInner()
+		e.sysctls(d)
+		e.up(d)
+		e.shapeInner(d)
 	}
 	for _, ipv6 := range []bool{false, true} {
 		for _, e := range ends {
-			e.addresses(ipv6)
+			e.addresses(d, ipv6)
 		}
 		for _, e := range ends {
-			if err := e.settled(ipv6); err != nil {
+			if err := e.settled(d, ipv6); err != nil {
 				return err
 			}
 		}
 	}
 	for i, e := range ends {
-		e.mark()
-		e.warnings()
-		e.warnSubnet(ends[1-i])
+		e.mark(d)
+		e.warnings(d)
+		e.warnSubnet(d, ends[1-i])
 	}
 	return nil
 }
 
 // warnSubnet warns of an end that has no route to the other by the link: each has
 // addresses, and none of the other's is in a subnet of its own, or its gateway.
-func (b *builder) warnSubnet(other *builder) {
-	if len(b.Addrs) == 0 || len(other.Addrs) == 0 {
+func (j *job) warnSubnet(d *draft, other *job) {
+	if len(j.Addrs) == 0 || len(other.Addrs) == 0 {
 		return
 	}
 	for _, a := range other.Addrs {
-		if slices.Contains(b.Gateways, a.Addr()) || slices.ContainsFunc(b.Addrs, func(p netip.Prefix) bool { return p.Contains(a.Addr()) }) {
+		if slices.Contains(j.Gateways, a.Addr()) || slices.ContainsFunc(j.Addrs, func(p netip.Prefix) bool { return p.Contains(a.Addr()) }) {
 			return
 		}
 	}
-	b.warn("%s does not reach %s by the link: its own subnet is %s", b.f.Guest.Name, other.f.Guest.Name+" ("+join(other.Addrs)+")", join(subnets(b.Addrs)))
+	d.warn("%s does not reach %s by the link: its own subnet is %s", j.f.Guest.Name, other.f.Guest.Name+" ("+join(other.Addrs)+")", join(subnets(j.Addrs)))
 }
 
 func subnets(all []netip.Prefix) (out []netip.Prefix) {
@@ -115,18 +119,15 @@ func subnets(all []netip.Prefix) (out []netip.Prefix) {
 	return out
 }
 
-func linkDone(ends [2]*builder) Plan {
-	var all []Attachment
-	for _, b := range ends {
-		all = append(all, b.done().Attachments...)
-	}
+// linkAttachments are what will be there, in either guest.
+func linkAttachments(ends [2]*job) []Attachment {
+	all := []Attachment{ends[0].attachment(), ends[1].attachment()}
 	for i := range all {
 		other := all[1-i]
 		all[i].Interface.Kind = "veth"
 		all[i].Host = Host{Kind: string(KindVeth), Name: other.Guest.Word(), Port: other.Interface.Name}
 	}
-	ends[0].plan.Attachments = all
-	return *ends[0].plan
+	return all
 }
 
 // linkPlug is the plug of one end: the host has nothing to do with it.
@@ -134,11 +135,11 @@ type linkPlug struct{}
 
 var _ plug = linkPlug{}
 
-func (linkPlug) settle(*builder) error   { return nil }
-func (linkPlug) free(*builder) error     { return nil }
-func (linkPlug) join(*builder)           {}
-func (linkPlug) keep(*builder)           {}
-func (linkPlug) differ(*builder, differ) {}
+func (linkPlug) settle(*job, *draft) error  { return nil }
+func (linkPlug) refuseConflicts(*job) error { return nil }
+func (linkPlug) join(*job, *draft)          {}
+func (linkPlug) repair(*job, *draft)        {}
+func (linkPlug) differ(*job, differ)        {}
 
 // addPair makes a veth pair with an end in either guest, under their final
 // names.

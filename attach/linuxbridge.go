@@ -17,50 +17,50 @@ type linuxBridge struct{}
 
 var _ plug = linuxBridge{}
 
-func (linuxBridge) settle(b *builder) error {
-	h, found := b.HostIF, b.f.Base
+func (linuxBridge) settle(j *job, d *draft) error {
+	h, found := j.HostIF, j.f.Base
 	switch {
 	case found != nil && found.Kind != "bridge":
-		return b.refuse(fault.Conflict, "%s is there already, and it is not a bridge but %s", h.Name, describeKind(found)).
+		return j.refuse(fault.Conflict, "%s is there already, and it is not a bridge but %s", h.Name, describeKind(found)).
 			WithHint("choose another name for the bridge, or macvlan:%s for a macvlan on what is there", found.Name)
-	case b.Mode != "":
-		return b.refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", h.Name)
+	case j.Mode != "":
+		return j.refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", h.Name)
 	}
-	if err := b.settleVLAN(); err != nil {
+	if err := j.settleVLAN(); err != nil {
 		return err
 	}
-	return b.checkFiltering()
+	return j.checkFiltering()
 }
 
-func (linuxBridge) free(b *builder) error { return b.checkPort() }
+func (linuxBridge) refuseConflicts(j *job) error { return j.checkPort() }
 
-func (linuxBridge) join(b *builder) {
-	b.bridge()
-	b.filtering()
-	b.firewall()
-	b.pair(b.HostIF.Name)
-	b.shapePort()
-	b.sysctls()
-	b.up()
-	b.add(awaitForwarding{port: b.names.port, bridge: b.HostIF.Name})
+func (linuxBridge) join(j *job, d *draft) {
+	j.bridge(d)
+	j.filtering(d)
+	j.firewall(d)
+	j.pair(d, j.HostIF.Name)
+	j.shapePort(d)
+	j.sysctls(d)
+	j.up(d)
+	d.add(awaitForwarding{port: j.names.port, bridge: j.HostIF.Name})
 }
 
-func (linuxBridge) keep(b *builder) {
-	b.bridge()
-	b.firewall()
-	if b.unplugged() {
-		b.add(plugIn{port: b.f.Own.Name, bridge: b.HostIF.Name})
-		b.add(awaitForwarding{port: b.f.Own.Name, bridge: b.HostIF.Name})
+func (linuxBridge) repair(j *job, d *draft) {
+	j.bridge(d)
+	j.firewall(d)
+	if j.unplugged() {
+		d.add(plugIn{port: j.f.Own.Name, bridge: j.HostIF.Name})
+		d.add(awaitForwarding{port: j.f.Own.Name, bridge: j.HostIF.Name})
 	}
 }
 
 // unplugged reports whether somebody has taken the host's end off its bridge, and has
 // not put it into another.
-func (b *builder) unplugged() bool {
-	if b.f.Own == nil || b.f.Own.Master != 0 {
+func (j *job) unplugged() bool {
+	if j.f.Own == nil || j.f.Own.Master != 0 {
 		return false
 	}
-	_, inOVS := b.f.OVS.Port(b.f.Own.Name)
+	_, inOVS := j.f.OVS.Port(j.f.Own.Name)
 	return !inOVS
 }
 
@@ -85,80 +85,80 @@ func (s plugIn) undo(_ context.Context, m *machine) error {
 
 func (s plugIn) String() string { return "ip link set dev " + s.port + " master " + s.bridge }
 
-func (linuxBridge) differ(b *builder, differ differ) {
-	own := b.f.Own
+func (linuxBridge) differ(j *job, differ differ) {
+	own := j.f.Own
 	if own == nil {
-		differ("kind", b.f.Inner.Kind, KindBridge)
+		differ("kind", j.f.Inner.Kind, KindBridge)
 		return
 	}
-	if !b.unplugged() && (b.f.Base == nil || own.Master != b.f.Base.Index) {
+	if !j.unplugged() && (j.f.Base == nil || own.Master != j.f.Base.Index) {
 		there := "none"
-		if b.f.OwnOn != nil {
-			there = b.f.OwnOn.Name
+		if j.f.OwnOn != nil {
+			there = j.f.OwnOn.Name
 		}
-		differ("bridge", there, b.HostIF.Name)
+		differ("bridge", there, j.HostIF.Name)
 	}
-	b.vlanDiffers(differ)
-	b.portDiffers(differ)
+	j.vlanDiffers(differ)
+	j.portDiffers(differ)
 }
 
 // ourBridge reports whether the bridge is, or will be, of our making.
-func (b *builder) ourBridge() bool { return b.f.Base == nil || b.f.Base.Group == Group }
+func (j *job) ourBridge() bool { return j.f.Base == nil || j.f.Base.Group == Group }
 
 // halfBridge reports whether whoever made it did not get to its end.
-func (b *builder) halfBridge() bool {
-	return b.f.Base != nil && b.f.Base.Group == Group && b.f.Base.Alias == ""
+func (j *job) halfBridge() bool {
+	return j.f.Base != nil && j.f.Base.Group == Group && j.f.Base.Alias == ""
 }
 
 // bridge plans for a bridge that is there and up.
-func (b *builder) bridge() {
-	br := bridge.New{Name: b.HostIF.Name, MAC: b.f.New.Bridge, MTU: b.mtu, Group: Group, Alias: bridgeMark}
-	switch found := b.f.Base; {
+func (j *job) bridge(d *draft) {
+	br := bridge.New{Name: j.HostIF.Name, MAC: j.f.New.Bridge, MTU: j.mtu, Group: Group, Alias: bridgeMark}
+	switch found := j.f.Base; {
 	case found == nil:
-		b.add(addBridge{br})
-		b.add(ignoreRouters{br.Name})
-	case b.halfBridge():
-		b.add(setLink{name: br.Name, set: br.Finish()})
-		b.add(ignoreRouters{br.Name})
+		d.add(addBridge{br})
+		d.add(ignoreRouters{br.Name})
+	case j.halfBridge():
+		d.add(setLink{name: br.Name, set: br.Finish()})
+		d.add(ignoreRouters{br.Name})
 	case !found.Up:
-		b.add(raiseLink{br.Name})
+		d.add(raiseLink{br.Name})
 	}
-	if found := b.f.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && b.vlan.IsZero() {
-		b.warn("%s filters VLANs and has no default one: it drops what is not tagged", found.Name)
+	if found := j.f.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && j.vlan.IsZero() {
+		d.warn("%s filters VLANs and has no default one: it drops what is not tagged", found.Name)
 	}
-	if found := b.f.Base; found != nil && found.STP {
-		b.plan.Wait = 2 * found.ForwardDelay // listening, then learning
-		b.warn("%s runs the spanning tree protocol: a new port forwards after %s", found.Name, b.plan.Wait)
+	if found := j.f.Base; found != nil && found.STP {
+		d.Wait = 2 * found.ForwardDelay // listening, then learning
+		d.warn("%s runs the spanning tree protocol: a new port forwards after %s", found.Name, d.Wait)
 	}
 }
 
 // firewall plans the rules that let the frames through, where anything on the
 // host would drop them.
-func (b *builder) firewall() {
+func (j *job) firewall(d *draft) {
 	port := ""
-	if !b.ourBridge() {
-		port = b.names.port
-		if b.f.Own != nil {
-			port = b.f.Own.Name
+	if !j.ourBridge() {
+		port = j.names.port
+		if j.f.Own != nil {
+			port = j.f.Own.Name
 		}
 	}
-	told := len(b.plan.Warnings)
-	defer func() { b.drops = slices.Clone(b.plan.Warnings[told:]) }()
-	if b.f.FirewallUnread != "" {
-		b.warn("the host's firewall was not looked at: %s", b.f.FirewallUnread)
+	told := len(d.Warnings)
+	defer func() { d.drops = slices.Clone(d.Warnings[told:]) }()
+	if j.f.FirewallUnread != "" {
+		d.warn("the host's firewall was not looked at: %s", j.f.FirewallUnread)
 	}
-	rules := b.f.Firewall.Needed(b.HostIF.Name, port)
-	b.plan.Warnings = append(b.plan.Warnings, b.f.Firewall.Warnings(b.HostIF.Name)...)
+	rules := j.f.Firewall.Needed(j.HostIF.Name, port)
+	d.Warnings = append(d.Warnings, j.f.Firewall.Warnings(j.HostIF.Name)...)
 	for _, r := range rules {
-		if b.NoFirewall && !b.f.Firewall.Drops(r) {
+		if j.NoFirewall && !j.f.Firewall.Drops(r) {
 			continue
 		}
-		if b.NoFirewall {
-			b.warn("the host's firewall drops what crosses %s, and --no-firewall leaves it so; what would open it: %s",
-				b.HostIF.Name, r.InsertCommand())
+		if j.NoFirewall {
+			d.warn("the host's firewall drops what crosses %s, and --no-firewall leaves it so; what would open it: %s",
+				j.HostIF.Name, r.InsertCommand())
 			continue
 		}
-		b.add(addRule{r})
+		d.add(addRule{r})
 	}
 }
 

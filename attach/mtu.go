@@ -10,30 +10,30 @@ import (
 // frames of that length vanish on the way.
 
 // on is what the guest's link is to be on, if that is there.
-func (b *builder) on() *rtnl.Link {
-	if b.onTagged() && b.f.Tagged != nil {
-		return b.f.Tagged
+func (j *job) on() *rtnl.Link {
+	if j.onTagged() && j.f.Tagged != nil {
+		return j.f.Tagged
 	}
-	return b.f.Base
+	return j.f.Base
 }
 
 // checkMTU refuses an MTU that a link of the kind cannot have there.
-func (b *builder) checkMTU(mtu int, on *rtnl.Link) error {
-	if on == nil || mtu <= on.MTU || b.kind != KindMacvlan && b.kind != KindVLAN {
+func (j *job) checkMTU(mtu int, on *rtnl.Link) error {
+	if on == nil || mtu <= on.MTU || j.kind != KindMacvlan && j.kind != KindVLAN {
 		return nil
 	}
-	return b.refuse(fault.Conflict, "an MTU of %d is more than %s's %d", mtu, on.Name, on.MTU).
+	return j.refuse(fault.Conflict, "an MTU of %d is more than %s's %d", mtu, on.Name, on.MTU).
 		WithHint("--mtu %d, or ip link set dev %s mtu %d", on.MTU, on.Name, mtu)
 }
 
 // warnMTU warns of an MTU that does not go together with that of the switch or
 // card.
-func (b *builder) warnMTU(mtu int, on *rtnl.Link) {
+func (j *job) warnMTU(d *draft, mtu int, on *rtnl.Link) {
 	switch {
-	case on == nil || mtu == 0 || !b.kind.pair() && b.kind != KindIPvlan:
+	case on == nil || mtu == 0 || !j.kind.pair() && j.kind != KindIPvlan:
 	case mtu > on.MTU:
-		b.warn("an MTU of %d is more than %s's %d: longer packets may vanish there", mtu, on.Name, on.MTU)
-	case mtu < on.MTU && b.kind.pair():
-		b.warn("the MTU of %s may follow its lowest port: %d is below its %d", on.Name, mtu, on.MTU)
+		d.warn("an MTU of %d is more than %s's %d: longer packets may vanish there", mtu, on.Name, on.MTU)
+	case mtu < on.MTU && j.kind.pair():
+		d.warn("the MTU of %s may follow its lowest port: %d is below its %d", on.Name, mtu, on.MTU)
 	}
 }

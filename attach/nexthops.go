@@ -7,15 +7,15 @@ import (
 
 // lostNexthops says what becomes of the host's nexthop objects when a card is
 // lent: the kernel deletes those by the card, and takes them out of their groups.
-func (b *builder) lostNexthops(index int) (lost []string) {
+func (j *job) lostNexthops(index int) (lost []string) {
 	var ids []uint32
-	for _, n := range b.f.Card.Nexthops {
+	for _, n := range j.f.Card.Nexthops {
 		if n.Index == index {
 			ids = append(ids, n.ID)
 			lost = append(lost, fmt.Sprintf("nexthop object %d", n.ID))
 		}
 	}
-	for _, n := range b.f.Card.Nexthops {
+	for _, n := range j.f.Card.Nexthops {
 		for _, id := range n.Group {
 			if slices.Contains(ids, id) {
 				lost = append(lost, fmt.Sprintf("member %[2]d of nexthop group %[1]d", n.ID, id))

@@ -17,53 +17,53 @@ type ovsBridge struct{}
 
 var _ plug = ovsBridge{}
 
-func (ovsBridge) settle(b *builder) error {
-	name := b.HostIF.Name
-	if err := b.f.OVS.Require("attach to", name); err != nil {
+func (ovsBridge) settle(j *job, d *draft) error {
+	name := j.HostIF.Name
+	if err := j.f.OVS.Require("attach to", name); err != nil {
 		return err
 	}
-	_, isOVS := b.f.OVS.Bridge(name)
-	switch found := b.f.Base; {
+	_, isOVS := j.f.OVS.Bridge(name)
+	switch found := j.f.Base; {
 	case !isOVS && found != nil:
-		return b.refuse(fault.Conflict, "%s is there already, and it is not an Open vSwitch bridge but %s", name, describeKind(found)).
+		return j.refuse(fault.Conflict, "%s is there already, and it is not an Open vSwitch bridge but %s", name, describeKind(found)).
 			WithHint("choose another name for the bridge")
-	case b.Mode != "":
-		return b.refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", name)
+	case j.Mode != "":
+		return j.refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", name)
 	}
-	return b.settleVLAN()
+	return j.settleVLAN()
 }
 
-func (ovsBridge) free(b *builder) error {
-	if p, ok := b.f.OVS.Port(b.names.port); ok && p.Mark == "" {
-		return b.refuse(fault.Conflict, "%s is a port of the Open vSwitch bridge %s already", p.Name, p.Bridge).
+func (ovsBridge) refuseConflicts(j *job) error {
+	if p, ok := j.f.OVS.Port(j.names.port); ok && p.Mark == "" {
+		return j.refuse(fault.Conflict, "%s is a port of the Open vSwitch bridge %s already", p.Name, p.Bridge).
 			WithHint("choose another name for the host's end with -l")
 	}
-	return b.checkPort()
+	return j.checkPort()
 }
 
-func (ovsBridge) join(b *builder) {
-	br := b.ovs()
-	b.pair("")
+func (ovsBridge) join(j *job, d *draft) {
+	br := j.ovs(d)
+	j.pair(d, "")
 	if br.Userspace() {
-		b.add(ignoreRouters{b.names.port}) // the kernel hears what ovs-vswitchd does
+		d.add(ignoreRouters{j.names.port}) // the kernel hears what ovs-vswitchd does
 	}
-	b.add(addOVSPort{b.ovsPort()})
+	d.add(addOVSPort{j.ovsPort()})
 	if br.Userspace() {
-		b.add(checksums{place: b.place, inner: b.names.inner})
+		d.add(checksums{place: j.place, inner: j.names.inner})
 	}
-	b.sysctls()
-	b.up()
+	j.sysctls(d)
+	j.up(d)
 	if br.STP || br.RSTP {
-		b.plan.Wait = 2 * br.ForwardDelay
-		b.warn("%s runs the spanning tree protocol: a new port may take %s to forward", br.Name, b.plan.Wait)
+		d.Wait = 2 * br.ForwardDelay
+		d.warn("%s runs the spanning tree protocol: a new port may take %s to forward", br.Name, d.Wait)
 	}
-	b.add(awaitOVS{b.ovsPort(), b.mac()})
+	d.add(awaitOVS{j.ovsPort(), j.mac()})
 }
 
-func (ovsBridge) keep(b *builder) {
-	br, _ := b.f.OVS.Bridge(b.HostIF.Name)
-	if p, ok := b.f.OVS.Port(b.f.Own.Name); ok && !br.Forwards(p) {
-		b.warn("%s does not forward on %s now: its spanning tree protocol has it in state %q", br.Name, p.Name, p.State)
+func (ovsBridge) repair(j *job, d *draft) {
+	br, _ := j.f.OVS.Bridge(j.HostIF.Name)
+	if p, ok := j.f.OVS.Port(j.f.Own.Name); ok && !br.Forwards(p) {
+		d.warn("%s does not forward on %s now: its spanning tree protocol has it in state %q", br.Name, p.Name, p.State)
 	}
 }
 
@@ -130,11 +130,11 @@ func (s awaitOVS) String() string { return "# wait until " + s.Bridge + " forwar
 
 // ovs plans for the bridge, and that nothing of what is to be made stands in
 // it already.
-func (b *builder) ovs() bridge.OVSBridge {
-	br, ok := b.f.OVS.Bridge(b.HostIF.Name)
+func (j *job) ovs(d *draft) bridge.OVSBridge {
+	br, ok := j.f.OVS.Bridge(j.HostIF.Name)
 	if !ok {
-		br = bridge.OVSBridge{Name: b.HostIF.Name, Datapath: b.f.OVS.Datapath(), Ours: true}
-		b.add(addOVSBridge{br})
+		br = bridge.OVSBridge{Name: j.HostIF.Name, Datapath: j.f.OVS.Datapath(), Ours: true}
+		d.add(addOVSBridge{br})
 	}
 	return br
 }
@@ -153,16 +153,16 @@ func hostID(k kernel) (string, error) {
 }
 
 // ovsPort is the port, with the external_ids that pipework gave it.
-func (b *builder) ovsPort() bridge.OVSPort {
-	g := b.f.Guest
+func (j *job) ovsPort() bridge.OVSPort {
+	g := j.f.Guest
 	ids := map[string]string{
-		"pipework.interface":     b.names.port,
-		"pipework.bridge":        b.HostIF.Name,
+		"pipework.interface":     j.names.port,
+		"pipework.bridge":        j.HostIF.Name,
 		"pipework.containerid":   g.ID,
 		"pipework.containername": g.Name,
 		"pipework.nspid":         itoa(g.PID),
-		"pipework.vlan":          b.VLAN,
-		hostKey:                  b.f.HostID,
+		"pipework.vlan":          j.VLAN,
+		hostKey:                  j.f.HostID,
 	}
 	for key, value := range ids {
 		if value == "" || value == "0" {
@@ -170,28 +170,28 @@ func (b *builder) ovsPort() bridge.OVSPort {
 		}
 	}
 	return bridge.OVSPort{
-		Bridge: b.HostIF.Name, Name: b.names.port, VLAN: b.vlan, IDs: ids, Mark: g.mark(b.names.inner).String(),
+		Bridge: j.HostIF.Name, Name: j.names.port, VLAN: j.vlan, IDs: ids, Mark: g.mark(j.names.inner).String(),
 	}
 }
 
-func (ovsBridge) differ(b *builder, differ differ) {
-	own := b.f.Own
+func (ovsBridge) differ(j *job, differ differ) {
+	own := j.f.Own
 	if own == nil {
-		differ("kind", b.f.Inner.Kind, KindOVS)
+		differ("kind", j.f.Inner.Kind, KindOVS)
 		return
 	}
-	p, ok := b.f.OVS.Port(own.Name)
+	p, ok := j.f.OVS.Port(own.Name)
 	switch {
-	case ok && p.Bridge != b.HostIF.Name:
-		differ("bridge", p.Bridge, b.HostIF.Name)
-	case !ok && b.f.OwnOn != nil:
-		differ("bridge", b.f.OwnOn.Name, b.HostIF.Name)
+	case ok && p.Bridge != j.HostIF.Name:
+		differ("bridge", p.Bridge, j.HostIF.Name)
+	case !ok && j.f.OwnOn != nil:
+		differ("bridge", j.f.OwnOn.Name, j.HostIF.Name)
 	case !ok:
-		differ("bridge", "none", b.HostIF.Name)
-	case !p.Carries(b.vlan):
-		differ("VLAN", orNoWord(p.VLAN.String()), orNoWord(b.vlan.String()))
+		differ("bridge", "none", j.HostIF.Name)
+	case !p.Carries(j.vlan):
+		differ("VLAN", orNoWord(p.VLAN.String()), orNoWord(j.vlan.String()))
 	}
-	b.portDiffers(differ)
+	j.portDiffers(differ)
 }
 
 // addOVSBridge makes a bridge of Open vSwitch's.

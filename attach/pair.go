@@ -19,60 +19,60 @@ func (k Kind) pair() bool { return k == KindBridge || k == KindOVS }
 
 // pair plans the pair under both names; master is the Linux bridge that the
 // host's end is born into, "" for none.
-func (b *builder) pair(master string) {
-	n := b.names
-	b.clear()
-	b.add(addVeth{
-		port: n.port, portMAC: b.f.New.Port, bridge: master,
-		inner: n.inner, netns: b.f.Guest.netns(), mac: b.mac(), mtu: b.mtu,
+func (j *job) pair(d *draft, master string) {
+	n := j.names
+	j.clear(d)
+	d.add(addVeth{
+		port: n.port, portMAC: j.f.New.Port, bridge: master,
+		inner: n.inner, netns: j.f.Guest.netns(), mac: j.mac(), mtu: j.mtu,
 	})
 	if master != "" {
-		b.portVLAN()
+		j.portVLAN(d)
 	}
 	// The host's end needs no address of its own: with hundreds of ports the
 	// traffic of that many link-local addresses alone is felt.
-	b.add(setLink{name: n.port, set: rtnl.Change{AddrGenNone: true, Up: true}})
-	if n.alt != "" && !b.f.AltTaken {
-		b.add(addAltName{port: n.port, alt: n.alt})
+	d.add(setLink{name: n.port, set: rtnl.Change{AddrGenNone: true, Up: true}})
+	if n.alt != "" && !j.f.AltTaken {
+		d.add(addAltName{port: n.port, alt: n.alt})
 	}
 }
 
 // halfPort reports whether the name of the host's end is that of a link that
 // an earlier attach to this guest has left half made.
-func (b *builder) halfPort() bool {
-	p := b.f.Port
-	return p != nil && p.Group == Group && p.Alias == "" && p.PeerNS >= 0 && p.PeerNS == b.f.GuestNS
+func (j *job) halfPort() bool {
+	p := j.f.Port
+	return p != nil && p.Group == Group && p.Alias == "" && p.PeerNS >= 0 && p.PeerNS == j.f.GuestNS
 }
 
 // checkPort refuses a host's end whose name is taken.
-func (b *builder) checkPort() error {
-	switch p := b.f.Port; {
-	case p != nil && !b.halfPort() && (b.f.Own == nil || p.Index != b.f.Own.Index):
-		return b.portTaken(p)
-	case b.names.port == b.HostIF.Name:
-		return b.refuse(fault.Usage, "the bridge and its port cannot both be called %s", b.names.port)
+func (j *job) checkPort() error {
+	switch p := j.f.Port; {
+	case p != nil && !j.halfPort() && (j.f.Own == nil || p.Index != j.f.Own.Index):
+		return j.portTaken(p)
+	case j.names.port == j.HostIF.Name:
+		return j.refuse(fault.Usage, "the bridge and its port cannot both be called %s", j.names.port)
 	}
 	return nil
 }
 
-func (b *builder) portTaken(p *rtnl.Link) error {
+func (j *job) portTaken(p *rtnl.Link) error {
 	if m, ok := ParseMark(p.Alias); ok && isOurs(p) {
-		return b.refuse(fault.Conflict, "the host's interface %s belongs to %s of %s already", p.Name, m.IfName, m.Name).
+		return j.refuse(fault.Conflict, "the host's interface %s belongs to %s of %s already", p.Name, m.IfName, m.Name).
 			WithHint("gopipework detach %s %s, or another name with -l", GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word(), m.IfName)
 	}
 	also := ""
-	if p.Name != b.names.port {
+	if p.Name != j.names.port {
 		also = " (it is another name of " + p.Name + ")"
 	}
-	return b.refuse(fault.Conflict, "the host has an interface %s already: %s%s", b.names.port, describeKind(p), also).
+	return j.refuse(fault.Conflict, "the host has an interface %s already: %s%s", j.names.port, describeKind(p), also).
 		WithHint("choose another name for the host's end with -l")
 }
 
 // portDiffers tells how the host's end of a pair that is there differs from
 // what is asked for, but for what it is plugged into.
-func (b *builder) portDiffers(differ differ) {
-	if own := b.f.Own; b.HostName != "" && b.HostName != own.Name {
-		differ("host interface", own.Name, b.HostName)
+func (j *job) portDiffers(differ differ) {
+	if own := j.f.Own; j.HostName != "" && j.HostName != own.Name {
+		differ("host interface", own.Name, j.HostName)
 	}
 }
 

@@ -36,88 +36,88 @@ type Card struct {
 	Radio  *int   // of a Wi-Fi card
 }
 
-func (physPlug) settle(b *builder) error {
+func (physPlug) settle(j *job, d *draft) error {
 	switch {
-	case b.VLAN != "":
-		return b.refuse(fault.Usage, "a card that is lent takes no VLAN").WithHint("vlan:%s lends one VLAN of it", b.HostIF.Name)
-	case b.Mode != "":
-		return b.refuse(fault.Usage, "a card that is lent has no mode")
+	case j.VLAN != "":
+		return j.refuse(fault.Usage, "a card that is lent takes no VLAN").WithHint("vlan:%s lends one VLAN of it", j.HostIF.Name)
+	case j.Mode != "":
+		return j.refuse(fault.Usage, "a card that is lent has no mode")
 	}
-	loan := b.f.Card.Loan
+	loan := j.f.Card.Loan
 	switch {
-	case b.f.Card.Unread != "":
-		return b.refuse(fault.Failed, "%s", b.f.Card.Unread)
-	case loan == nil, b.f.Card.Gone:
-		if err := b.checkCard(); err != nil {
+	case j.f.Card.Unread != "":
+		return j.refuse(fault.Failed, "%s", j.f.Card.Unread)
+	case loan == nil, j.f.Card.Gone:
+		if err := j.checkCard(d); err != nil {
 			return err
 		}
-		b.warnQueues(b.f.Base.Index, b.f.Base.Name)
-		b.warnPrograms(b.f.Base.Name, b.f.Base.XDP)
+		j.warnQueues(d, j.f.Base.Index, j.f.Base.Name)
+		j.warnPrograms(d, j.f.Base.Name, j.f.Base.XDP)
 		return nil
 	}
-	b.HostIF.Name = loan.Card.Name
-	if loan.owed() && b.f.Card.Home != nil {
-		b.HostIF.Name = b.f.Card.Home.Name
+	j.HostIF.Name = loan.Card.Name
+	if loan.owed() && j.f.Card.Home != nil {
+		j.HostIF.Name = j.f.Card.Home.Name
 	}
-	if b.f.Card.Where != "" {
-		return b.refuse(fault.Conflict, "it is lent to %s, and %s", loan.To.Name, b.f.Card.Where)
+	if j.f.Card.Where != "" {
+		return j.refuse(fault.Conflict, "it is lent to %s, and %s", loan.To.Name, j.f.Card.Where)
 	}
-	if !b.f.Card.Here && b.f.Card.Home == nil {
-		return b.isLent(loan)
+	if !j.f.Card.Here && j.f.Card.Home == nil {
+		return j.isLent(loan)
 	}
 	return nil
 }
 
 // isLent is the error for a card that is away, with the way to get it home.
-func (b *builder) isLent(loan *Loan) error {
-	return b.refuse(fault.Conflict, "it is lent to %s, as %s", loan.To.Name, loan.IfName).
+func (j *job) isLent(loan *Loan) error {
+	return j.refuse(fault.Conflict, "it is lent to %s, as %s", loan.To.Name, loan.IfName).
 		WithHint("gopipework detach %s %s; gopipework gc, if that guest has ended", loan.To.Word(), loan.IfName)
 }
 
 // checkCard refuses a card that somebody uses.
-func (b *builder) checkCard() error {
-	card := b.f.Base
+func (j *job) checkCard(d *draft) error {
+	card := j.f.Base
 	if card == nil {
-		return b.noSuchInterface()
+		return j.noSuchInterface()
 	}
 	name := card.Name
 	switch {
-	case b.isOVSBridge(name):
-		return b.refuse(fault.Conflict, "%s is a bridge of Open vSwitch, and stays with it", name)
+	case j.isOVSBridge(name):
+		return j.refuse(fault.Conflict, "%s is a bridge of Open vSwitch, and stays with it", name)
 	case card.Loopback:
-		return b.refuse(fault.Conflict, "%s is the loopback interface, and every namespace has its own", name)
-	case len(b.f.Card.Users) > 0:
-		return b.cardCarries(b.f.Card.Users[0])
+		return j.refuse(fault.Conflict, "%s is the loopback interface, and every namespace has its own", name)
+	case len(j.f.Card.Users) > 0:
+		return j.cardCarries(j.f.Card.Users[0])
 	case isOurs(card):
-		return b.refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
-	case b.ForcePhys:
-		if lost := b.lostNexthops(card.Index); lost != nil {
-			b.warn("lending %s costs the host %s; when the card comes home, its routes come back, but not these", name, strings.Join(lost, ", "))
+		return j.refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
+	case j.ForcePhys:
+		if lost := j.lostNexthops(card.Index); lost != nil {
+			d.warn("lending %s costs the host %s; when the card comes home, its routes come back, but not these", name, strings.Join(lost, ", "))
 		}
 		return nil
 	}
-	if why := b.cardUse(card); why != "" {
-		return b.refuse(fault.Conflict, "%s %s", name, why).
+	if why := j.cardUse(card); why != "" {
+		return j.refuse(fault.Conflict, "%s %s", name, why).
 			WithHint("--force-phys takes it all the same; what it has is there again when it comes home")
 	}
-	if lost := b.lostNexthops(card.Index); lost != nil {
-		return b.refuse(fault.Conflict, "the host uses it, and would lose: %s", strings.Join(lost, ", ")).
+	if lost := j.lostNexthops(card.Index); lost != nil {
+		return j.refuse(fault.Conflict, "the host uses it, and would lose: %s", strings.Join(lost, ", ")).
 			WithHint("--force-phys takes it all the same; nexthop objects do not come back")
 	}
 	return nil
 }
 
 // cardCarries refuses a card that another link is on.
-func (b *builder) cardCarries(u user) error {
-	e := b.refuse(fault.Conflict, "%s (%s) is on it, and would lose it if it moved", u.Name, u.where())
+func (j *job) cardCarries(u user) error {
+	e := j.refuse(fault.Conflict, "%s (%s) is on it, and would lose it if it moved", u.Name, u.where())
 	if attached(u.Link) {
-		return e.WithHint("detach the guests that use %s first: gopipework list", b.HostIF.Name)
+		return e.WithHint("detach the guests that use %s first: gopipework list", j.HostIF.Name)
 	}
 	return e.WithHint("ip link del dev %s, %s", u.Name, u.where())
 }
 
-func (b *builder) isOVSBridge(name string) bool {
-	_, is := b.f.OVS.Bridge(name)
+func (j *job) isOVSBridge(name string) bool {
+	_, is := j.f.OVS.Bridge(name)
 	return is
 }
 
@@ -130,19 +130,19 @@ func (u user) where() string {
 }
 
 // cardUse says what the host uses the card for; "" for nothing.
-func (b *builder) cardUse(card *rtnl.Link) string {
+func (j *job) cardUse(card *rtnl.Link) string {
 	if card.Slave != "" {
 		return "is a port of a " + card.Slave
 	}
-	if p, ok := b.f.OVS.Port(card.Name); ok {
+	if p, ok := j.f.OVS.Port(card.Name); ok {
 		return "is a port of the Open vSwitch bridge " + p.Bridge
 	}
-	for _, r := range b.f.Card.Route {
+	for _, r := range j.f.Card.Route {
 		if r.Default() && r.Index == card.Index {
 			return "has the host's default route"
 		}
 	}
-	for _, a := range b.f.Card.Addrs {
+	for _, a := range j.f.Card.Addrs {
 		if a.Index == card.Index && a.Scope == unix.RT_SCOPE_UNIVERSE {
 			return "has the address " + a.Prefix.String()
 		}
@@ -150,42 +150,42 @@ func (b *builder) cardUse(card *rtnl.Link) string {
 	return ""
 }
 
-func (physPlug) free(b *builder) error { return nil }
+func (physPlug) refuseConflicts(j *job) error { return nil }
 
-func (physPlug) join(b *builder) {
-	b.clear()
-	if b.f.Card.Gone {
-		b.add(forgetLoan{*b.f.Card.Loan})
+func (physPlug) join(j *job, d *draft) {
+	j.clear(d)
+	if j.f.Card.Gone {
+		d.add(forgetLoan{*j.f.Card.Loan})
 	}
-	b.add(lend{place: b.place, name: b.HostIF.Name, inner: b.names.inner, netns: b.f.Guest.netns(), radio: b.f.Card.Radio})
-	if b.MAC != nil || b.MTU != 0 {
-		b.add(setLink{place: b.place, name: b.names.inner, set: rtnl.Change{MAC: b.MAC, MTU: b.MTU}})
+	d.add(lend{place: j.place, name: j.HostIF.Name, inner: j.names.inner, netns: j.f.Guest.netns(), radio: j.f.Card.Radio})
+	if j.MAC != nil || j.MTU != 0 {
+		d.add(setLink{place: j.place, name: j.names.inner, set: rtnl.Change{MAC: j.MAC, MTU: j.MTU}})
 	}
-	b.sysctls()
+	j.sysctls(d)
 }
 
-func (physPlug) keep(b *builder) {
-	if in := b.f.Inner; in.Up && !in.Carrier && b.f.Card.Radio == nil && b.f.Card.Loan.Hardware.Radio == nil {
-		b.warn("%s: nothing can be heard on it", noCarrier(b.HostIF.Name))
+func (physPlug) repair(j *job, d *draft) {
+	if in := j.f.Inner; in.Up && !in.Carrier && j.f.Card.Radio == nil && j.f.Card.Loan.Hardware.Radio == nil {
+		d.warn("%s: nothing can be heard on it", noCarrier(j.HostIF.Name))
 	}
 }
 
-func (physPlug) differ(b *builder, differ differ) {
-	switch loan := b.f.Card.Loan; {
-	case b.f.Card.Here && loan != nil:
-	case b.f.Own != nil:
+func (physPlug) differ(j *job, differ differ) {
+	switch loan := j.f.Card.Loan; {
+	case j.f.Card.Here && loan != nil:
+	case j.f.Own != nil:
 		differ("kind", "veth", KindPhys)
 	default:
-		differ("kind", b.f.Inner.Kind, KindPhys)
+		differ("kind", j.f.Inner.Kind, KindPhys)
 	}
 }
 
 // cardMAC is the address that the card has, or had at home.
-func (b *builder) cardMAC() net.HardwareAddr {
-	if b.f.Base != nil {
-		return b.f.Base.MAC
+func (j *job) cardMAC() net.HardwareAddr {
+	if j.f.Base != nil {
+		return j.f.Base.MAC
 	}
-	mac, _ := net.ParseMAC(b.f.Card.Loan.Card.MAC)
+	mac, _ := net.ParseMAC(j.f.Card.Loan.Card.MAC)
 	return mac
 }
 

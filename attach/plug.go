@@ -13,17 +13,17 @@ import (
 type plug interface {
 	// settle refuses what the kind cannot do, and decides what the words have
 	// left open: the mode, the VLAN.
-	settle(*builder) error
-	// free refuses what would collide with something on the host.
-	free(*builder) error
+	settle(*job, *draft) error
+	// refuseConflicts refuses what would collide with something on the host.
+	refuseConflicts(*job) error
 	// join plans the guest's link, from nothing or from what a killed run has
 	// left, up to the moment when it can have addresses.
-	join(*builder)
-	// keep plans what may have to be mended on the host for an attachment that
+	join(*job, *draft)
+	// repair plans what may have to be mended on the host for an attachment that
 	// is complete.
-	keep(*builder)
+	repair(*job, *draft)
 	// differ tells how what is there differs from what is asked for.
-	differ(*builder, differ)
+	differ(*job, differ)
 }
 
 // differ is told of one difference.
@@ -67,59 +67,59 @@ func settleKind(h HostIF, f Facts) Kind {
 }
 
 // settle finds the plug and lets it settle the rest.
-func (b *builder) settle() error {
-	if b.f.Base == nil && b.f.Card.Loan == nil && len(b.HostIF.Name) > maxLinkName && !strings.HasPrefix(b.HostIF.Name, macWord) {
-		return b.refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", b.HostIF.Name).
+func (j *job) settle(d *draft) error {
+	if j.f.Base == nil && j.f.Card.Loan == nil && len(j.HostIF.Name) > maxLinkName && !strings.HasPrefix(j.HostIF.Name, macWord) {
+		return j.refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", j.HostIF.Name).
 			WithHint("an interface's own name has no more than the kernel's %d bytes", maxLinkName)
 	}
-	b.kind = settleKind(b.HostIF, b.f)
-	if b.kind == KindAny {
-		return b.noSuchInterface()
+	j.kind = settleKind(j.HostIF, j.f)
+	if j.kind == KindAny {
+		return j.noSuchInterface()
 	}
-	p, ok := plugs[b.kind]
+	p, ok := plugs[j.kind]
 	if !ok {
-		return fault.New(fault.Unsupported, "attach to", b.HostIF.String(), "this version does not have the kind %s", b.kind)
+		return fault.New(fault.Unsupported, "attach to", j.HostIF.String(), "this version does not have the kind %s", j.kind)
 	}
-	b.plug = p
-	b.idle()
-	if err := p.settle(b); err != nil {
+	j.plug = p
+	j.idle(d)
+	if err := p.settle(j, d); err != nil {
 		return err
 	}
-	if err := b.checkAccess(); err != nil {
+	if err := j.checkAccess(); err != nil {
 		return err
 	}
-	if err := b.checkVerify(); err != nil {
+	if err := j.checkVerify(); err != nil {
 		return err
 	}
-	return b.checkACD()
+	return j.checkACD()
 }
 
 // idle warns of words that have no meaning for the kind.
-func (b *builder) idle() {
+func (j *job) idle(d *draft) {
 	for _, w := range []struct {
 		flag  string
 		given bool
 	}{
-		{"-l", b.HostName != "" && !b.kind.pair()},
-		{"--force-phys", b.ForcePhys && b.kind != KindPhys},
-		{"--vlan-filtering", b.VLANFiltering && b.kind != KindBridge},
+		{"-l", j.HostName != "" && !j.kind.pair()},
+		{"--force-phys", j.ForcePhys && j.kind != KindPhys},
+		{"--vlan-filtering", j.VLANFiltering && j.kind != KindBridge},
 	} {
 		if w.given {
-			b.warn("%s means nothing for the kind %s", w.flag, b.kind)
+			d.warn("%s means nothing for the kind %s", w.flag, j.kind)
 		}
 	}
 }
 
-func (b *builder) noSuchInterface() error {
-	if mac, ok := strings.CutPrefix(b.HostIF.Name, macWord); ok {
-		return b.refuse(fault.NotFound, "there is no network card with the address %s on this host", mac).WithHint("ip link")
+func (j *job) noSuchInterface() error {
+	if mac, ok := strings.CutPrefix(j.HostIF.Name, macWord); ok {
+		return j.refuse(fault.NotFound, "there is no network card with the address %s on this host", mac).WithHint("ip link")
 	}
-	if loan := b.f.Card.Loan; loan != nil && !b.f.Card.Gone {
-		return b.isLent(loan)
+	if loan := j.f.Card.Loan; loan != nil && !j.f.Card.Gone {
+		return j.isLent(loan)
 	}
-	e := b.refuse(fault.NotFound, "there is no interface %s on this host", b.HostIF.Name)
-	if b.HostIF.Kind == KindAny {
-		e.WithHint("bridge:%s makes a bridge of that name", b.HostIF.Name)
+	e := j.refuse(fault.NotFound, "there is no interface %s on this host", j.HostIF.Name)
+	if j.HostIF.Kind == KindAny {
+		e.WithHint("bridge:%s makes a bridge of that name", j.HostIF.Name)
 	}
 	return e
 }

@@ -13,20 +13,20 @@ import (
 // address is taken. IPv6 does so by itself (awaitDAD).
 
 // checkACD refuses to probe where no answer could come.
-func (b *builder) checkACD() error {
-	if !b.ACD {
+func (j *job) checkACD() error {
+	if !j.ACD {
 		return nil
 	}
 	no := func(format string, args ...any) error {
-		return b.refuse(fault.Usage, "--acd: "+format, args...).WithHint("leave --acd out")
+		return j.refuse(fault.Usage, "--acd: "+format, args...).WithHint("leave --acd out")
 	}
-	switch b.kind {
+	switch j.kind {
 	case KindIPvlan:
 		// ipvlan_addr_lookup: to which of them a reply belongs is told by the
 		// address that it is for, and a reply to a probe is for none.
 		return no("an ipvlan has its parent's MAC address, and the parent alone hears the answers to a probe")
 	case KindIPoIB:
-		return no("it is for Ethernet, and %s is an InfiniBand device", b.HostIF.Name)
+		return no("it is for Ethernet, and %s is an InfiniBand device", j.HostIF.Name)
 	case KindDummy:
 		return no("there is nobody on a dummy who could have the address")
 	}
@@ -35,22 +35,22 @@ func (b *builder) checkACD() error {
 
 // probes reports whether given addresses are asked about. The client for DHCP
 // asks about its own.
-func (b *builder) probes() bool { return b.ACD && len(b.of(false)) > 0 }
+func (j *job) probes() bool { return j.ACD && len(j.of(false)) > 0 }
 
 // probe plans the question, on a link that is up by then.
-func (b *builder) probe() {
-	if !b.probes() {
+func (j *job) probe(d *draft) {
+	if !j.probes() {
 		return
 	}
-	if b.upLate() {
-		b.up()
+	if j.upLate() {
+		j.up(d)
 	}
-	b.add(probe{place: b.place, inner: b.names.inner, addrs: b.given(false)})
+	d.add(probe{place: j.place, inner: j.names.inner, addrs: j.given(false)})
 }
 
 // given returns the addresses of a family, without their prefix lengths.
-func (b *builder) given(ipv6 bool) (out []netip.Addr) {
-	for _, p := range b.of(ipv6) {
+func (j *job) given(ipv6 bool) (out []netip.Addr) {
+	for _, p := range j.of(ipv6) {
 		out = append(out, p.Addr())
 	}
 	return out

@@ -5,25 +5,25 @@ import "strings"
 // warnQueues says which queueing disciplines the kernel takes from a card when it is
 // moved, and their filters with them. Those that the kernel chose itself it chooses
 // again.
-func (b *builder) warnQueues(index int, name string) {
+func (j *job) warnQueues(d *draft, index int, name string) {
 	var kinds []string
-	for _, q := range b.f.Card.Qdiscs {
+	for _, q := range j.f.Card.Qdiscs {
 		if q.Index == index && q.Handle != 0 {
 			kinds = append(kinds, q.Kind)
 		}
 	}
 	if len(kinds) > 0 {
-		b.warn("lending %s costs the host its queueing disciplines, and their filters: %s; they do not come back with it: keep what tc qdisc show dev %s and tc filter show dev %s say",
+		d.warn("lending %s costs the host its queueing disciplines, and their filters: %s; they do not come back with it: keep what tc qdisc show dev %s and tc filter show dev %s say",
 			name, strings.Join(kinds, ", "), name, name)
 	}
 }
 
 // warnPrograms says that a program of the host's goes along.
-func (b *builder) warnPrograms(name string, programs map[string]uint32) {
+func (j *job) warnPrograms(d *draft, name string, programs map[string]uint32) {
 	for _, word := range []string{"xdpdrv", "xdpgeneric", "xdpoffload"} {
 		if id, ok := programs[word]; ok {
-			b.warn("the BPF program %d (%s) stays attached to %s, and sees what %s hears: ip link set dev %s %s off, if that is not wanted",
-				id, word, name, b.f.Guest.Name, name, word)
+			d.warn("the BPF program %d (%s) stays attached to %s, and sees what %s hears: ip link set dev %s %s off, if that is not wanted",
+				id, word, name, j.f.Guest.Name, name, word)
 		}
 	}
 }

@@ -12,98 +12,94 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// replies is what a builder knows of source routing as it plans.
-type replies struct {
-	kept   []rtnl.Rule
-	tables map[int]int // of links that have none yet, by their index; 0: the one to come
-}
-
 // clearReplies plans for the source routing of ours to go that stands for
 // nothing: a killed run has left it.
-func (b *builder) clearReplies() {
-	if l := b.f.routing().leftover(b.enter, b.own); !l.empty() {
-		b.add(delReplies{b.place, l})
+func (j *job) clearReplies(d *draft) {
+	if l := j.f.routing().leftover(j.enter, j.own); !l.empty() {
+		d.add(delReplies{j.place, l})
 	}
 }
 
-// observeReplies notes what is there and stays.
-func (b *builder) observeReplies() {
-	if b.replies != nil {
-		return
-	}
-	going := b.own
-	if b.complete() {
+// keptRules are the rules of source routing that are there and stay.
+func (j *job) keptRules() []rtnl.Rule {
+	going := j.own
+	if j.complete() {
 		going = func(int) bool { return false }
 	}
-	b.replies = &replies{tables: map[int]int{}}
-	b.replies.kept, _ = b.f.routing().sort(going)
+	kept, _ := j.f.routing().sort(going)
+	return kept
 }
 
 // table returns the number of a link's table: the one that it has, or one that
 // nobody uses.
-func (b *builder) table(index int) int {
-	if t := b.f.LeaseTables[index]; t != 0 {
+func (j *job) table(d *draft, index int) int {
+	if t := j.f.LeaseTables[index]; t != 0 {
 		return t
 	}
-	for _, r := range b.replies.kept {
-		if l := b.f.routing().holder(r.From); l != nil && l.Index == index {
+	for _, r := range j.keptRules() {
+		if l := j.f.routing().holder(r.From); l != nil && l.Index == index {
 			return r.Table
 		}
 	}
-	if t := b.replies.tables[index]; t != 0 {
+	if t := d.tables[j.side][index]; t != 0 {
 		return t
 	}
 	t := firstTable
-	for b.takes(t) {
+	for j.takes(d, t) {
 		t++
 	}
-	b.replies.tables[index] = t
+	if d.tables == nil {
+		d.tables = map[side]map[int]int{}
+	}
+	if d.tables[j.side] == nil {
+		d.tables[j.side] = map[int]int{}
+	}
+	d.tables[j.side][index] = t
 	return t
 }
 
 // takes reports whether somebody uses a table.
-func (b *builder) takes(table int) bool {
-	for _, tables := range []map[int]int{b.replies.tables, b.f.LeaseTables} {
+func (j *job) takes(d *draft, table int) bool {
+	for _, tables := range []map[int]int{d.tables[j.side], j.f.LeaseTables} {
 		for _, t := range tables {
 			if t == table {
 				return true
 			}
 		}
 	}
-	kept := b.replies.kept
+	kept := j.keptRules()
 	return slices.ContainsFunc(kept, func(r rtnl.Rule) bool { return r.Table == table }) ||
-		slices.ContainsFunc(b.f.Rules, func(r rtnl.Rule) bool { return r.Table == table && !isOurRule(r) }) ||
-		slices.ContainsFunc(b.others(), func(r rtnl.Route) bool { return r.Table == table && r.Protocol != Protocol })
+		slices.ContainsFunc(j.f.Rules, func(r rtnl.Rule) bool { return r.Table == table && !isOurRule(r) }) ||
+		slices.ContainsFunc(j.others(), func(r rtnl.Route) bool { return r.Table == table && r.Protocol != Protocol })
 }
 
 // keepReplies plans the source routing of the interfaces that the guest's
 // default routes of a family go by.
-func (b *builder) keepReplies(ipv6 bool) {
-	if !b.SourceRouting {
+func (j *job) keepReplies(d *draft, ipv6 bool) {
+	if !j.SourceRouting {
 		return
 	}
-	b.observeReplies()
-	for _, l := range b.f.Links {
-		if b.own(l.Index) || l.Loopback || b.repliesOwn(l.Index) {
+	for _, l := range j.f.Links {
+		if j.own(l.Index) || l.Loopback || j.repliesOwn(l.Index) {
 			continue
 		}
-		routes := b.routesBy(l, ipv6)
+		routes := j.routesBy(l, ipv6)
 		if !slices.ContainsFunc(routes, func(r addRoute) bool { return r.dst.Bits() == 0 }) {
 			continue
 		}
 		var addrs []netip.Addr
-		for _, a := range b.f.Addrs {
+		for _, a := range j.f.Addrs {
 			if a.Index == l.Index && a.Prefix.Addr().Is6() == ipv6 && a.Scope == unix.RT_SCOPE_UNIVERSE {
 				addrs = append(addrs, a.Prefix.Addr())
 			}
 		}
-		b.reply(addrs, b.table(l.Index), othersPriority, routes)
+		j.reply(d, addrs, j.table(d, l.Index), othersPriority, routes)
 	}
 }
 
 // repliesOwn reports whether a link has source routing that was asked for.
-func (b *builder) repliesOwn(index int) bool {
-	r := b.f.routing()
+func (j *job) repliesOwn(index int) bool {
+	r := j.f.routing()
 	return r.leased[index] != 0 || slices.ContainsFunc(r.rules, func(rule rtnl.Rule) bool {
 		l := r.holder(rule.From)
 		return isOurRule(rule) && rule.Priority == ownPriority && l != nil && l.Index == index
@@ -112,9 +108,9 @@ func (b *builder) repliesOwn(index int) bool {
 
 // routesBy returns the routes of the main table by a link, those on link first;
 // of several to one destination, the one that wins.
-func (b *builder) routesBy(l *rtnl.Link, ipv6 bool) (out []addRoute) {
+func (j *job) routesBy(l *rtnl.Link, ipv6 bool) (out []addRoute) {
 	metrics := map[netip.Prefix]int{}
-	for _, r := range b.f.Routes {
+	for _, r := range j.f.Routes {
 		gw, leads := hop(r, l.Index)
 		if !leads || r.Dst.Addr().Is6() != ipv6 || !r.Default() && !routable(r.Dst.Addr()) {
 			continue
@@ -145,23 +141,22 @@ func hop(r rtnl.Route, index int) (netip.Addr, bool) {
 }
 
 // ownReplies plans the source routing of our interface.
-func (b *builder) ownReplies(ipv6 bool) {
-	if !b.SourceRouting {
+func (j *job) ownReplies(d *draft, ipv6 bool) {
+	if !j.SourceRouting {
 		return
 	}
-	b.observeReplies()
 	index := 0
-	if b.complete() {
-		index = b.f.Inner.Index
+	if j.complete() {
+		index = j.f.Inner.Index
 	}
 	var routes []addRoute
 	add := func(dst netip.Prefix, gw netip.Addr) {
 		if !slices.ContainsFunc(routes, func(r addRoute) bool { return r.dst == dst }) {
-			routes = append(routes, addRoute{inner: b.names.inner, known: index, dst: dst, gateway: gw})
+			routes = append(routes, addRoute{inner: j.names.inner, known: index, dst: dst, gateway: gw})
 		}
 	}
 	var addrs []netip.Addr
-	for _, p := range b.of(ipv6) {
+	for _, p := range j.of(ipv6) {
 		if routable(p.Addr()) {
 			addrs = append(addrs, p.Addr())
 			if p.Bits() < p.Addr().BitLen() {
@@ -169,12 +164,12 @@ func (b *builder) ownReplies(ipv6 bool) {
 			}
 		}
 	}
-	gw := b.Gateway(ipv6)
-	if gw.IsValid() && !b.onLink(gw) {
+	gw := j.Gateway(ipv6)
+	if gw.IsValid() && !j.onLink(gw) {
 		add(netip.PrefixFrom(gw, gw.BitLen()), netip.Addr{})
 	}
 	for _, onLink := range []bool{true, false} {
-		for _, r := range b.Routes {
+		for _, r := range j.Routes {
 			if r.Table == 0 && r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
 				add(r.Dst, r.Via)
 			}
@@ -183,45 +178,46 @@ func (b *builder) ownReplies(ipv6 bool) {
 	if gw.IsValid() {
 		add(defaultRoute(ipv6), gw)
 	}
-	b.reply(addrs, b.table(index), ownPriority, routes)
+	j.reply(d, addrs, j.table(d, index), ownPriority, routes)
 }
 
 // reply plans the rules for addresses, and the routes of their table; not those
 // that are there.
-func (b *builder) reply(addrs []netip.Addr, table, priority int, routes []addRoute) {
+func (j *job) reply(d *draft, addrs []netip.Addr, table, priority int, routes []addRoute) {
+	kept := j.keptRules()
 	for _, a := range addrs {
 		r := rtnl.Rule{From: a, Table: table, Priority: priority, Protocol: Protocol}
-		if !slices.Contains(b.replies.kept, r) {
-			b.add(addIPRule{b.place, r})
+		if !slices.Contains(kept, r) {
+			d.add(addIPRule{j.place, r})
 		}
 	}
 	for _, r := range routes {
-		if len(addrs) == 0 || r.known != 0 && slices.ContainsFunc(b.f.Tables, func(t rtnl.Route) bool {
+		if len(addrs) == 0 || r.known != 0 && slices.ContainsFunc(j.f.Tables, func(t rtnl.Route) bool {
 			return t.Table == table && t.Index == r.known && t.Dst == r.dst && t.Protocol == Protocol
 		}) {
 			continue
 		}
-		r.place, r.table, r.protocol = b.place, table, Protocol
-		b.add(r)
+		r.place, r.table, r.protocol = j.place, table, Protocol
+		d.add(r)
 	}
 }
 
 // repliesDiffer tells whether source routing is on and not asked for, or the
 // other way round.
-func (b *builder) repliesDiffer(differ differ) {
+func (j *job) repliesDiffer(differ differ) {
 	word := map[bool]string{true: "on", false: "off"}
-	if is := b.repliesOwn(b.f.Inner.Index); is != b.SourceRouting {
-		differ("source routing", word[is], word[b.SourceRouting])
+	if is := j.repliesOwn(j.f.Inner.Index); is != j.SourceRouting {
+		differ("source routing", word[is], word[j.SourceRouting])
 	}
 }
 
 // warnReplies warns of published ports that the new default route cuts off from
 // clients beyond the host: Docker hands their packets on as they come, so the
 // answer is addressed to the client, and leaves by that route.
-func (b *builder) warnReplies() {
-	for _, gw := range b.Gateways {
-		if old := b.cutsOff(gw.Is6()); old != "" {
-			b.warn("%s", repliesWarning(gw, old))
+func (j *job) warnReplies(d *draft) {
+	for _, gw := range j.Gateways {
+		if old := j.cutsOff(gw.Is6()); old != "" {
+			d.warn("%s", repliesWarning(gw, old))
 			return
 		}
 	}
@@ -233,15 +229,15 @@ func repliesWarning(gw netip.Addr, old string) string {
 
 // cutsOff returns the interface by which answers from published ports leave, if a
 // default route of ours would send them another way.
-func (b *builder) cutsOff(ipv6 bool) string {
-	if !b.f.Guest.Published || b.SourceRouting || b.Keep {
+func (j *job) cutsOff(ipv6 bool) string {
+	if !j.f.Guest.Published || j.SourceRouting || j.Keep {
 		return ""
 	}
-	best, ok := b.bestDefault(ipv6)
+	best, ok := j.bestDefault(ipv6)
 	if len(best.Hops) > 0 {
 		best.Index = best.Hops[0].Index
 	}
-	l := b.f.routing().link(best.Index)
+	l := j.f.routing().link(best.Index)
 	if !ok || l == nil || attached(l) {
 		return ""
 	}

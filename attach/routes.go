@@ -259,11 +259,11 @@ func (s *Spec) checkRoute(word string, r Route) error {
 }
 
 // checkRoutes refuses routes that the guest has already.
-func (b *builder) checkRoutes() error {
-	for _, r := range b.Routes {
-		for _, there := range b.others() {
+func (j *job) checkRoutes() error {
+	for _, r := range j.Routes {
+		for _, there := range j.others() {
 			if r.collides(Route{Dst: there.Dst, Metric: there.Metric, Table: there.Table}) {
-				return b.refuse(fault.Conflict, "it has a route to %s already, by %s", r.Dst, b.linkName(there.Index)).
+				return j.refuse(fault.Conflict, "it has a route to %s already, by %s", r.Dst, j.linkName(there.Index)).
 					WithHint("--route '%s,metric N' with another metric", r.Dst)
 			}
 		}
@@ -273,14 +273,14 @@ func (b *builder) checkRoutes() error {
 
 // others are the guest's routes, in every table, but for those by a link of
 // ours that is about to go.
-func (b *builder) others() []rtnl.Route {
-	return slices.DeleteFunc(slices.Concat(b.f.Routes, b.f.Tables), func(r rtnl.Route) bool { return b.own(r.Index) })
+func (j *job) others() []rtnl.Route {
+	return slices.DeleteFunc(slices.Concat(j.f.Routes, j.f.Tables), func(r rtnl.Route) bool { return j.own(r.Index) })
 }
 
 // warnRoutes warns of routes that the guest has and that go before the one which
 // the kernel adds for the subnet of an address: those to a part of it, and one to
 // the same that was there first. An address that overlaps has been warned of.
-func (b *builder) warnRoutes(p netip.Prefix) {
+func (j *job) warnRoutes(d *draft, p netip.Prefix) {
 	if p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() {
 		return
 	}
@@ -288,26 +288,26 @@ func (b *builder) warnRoutes(p netip.Prefix) {
 	if p.Addr().Is6() {
 		metric = 256
 	}
-	for _, r := range b.f.Routes {
-		known := slices.ContainsFunc(b.f.Addrs, func(a rtnl.Addr) bool { return a.Index == r.Index && a.Prefix.Overlaps(p) })
+	for _, r := range j.f.Routes {
+		known := slices.ContainsFunc(j.f.Addrs, func(a rtnl.Addr) bool { return a.Index == r.Index && a.Prefix.Overlaps(p) })
 		switch {
-		case known || b.own(r.Index) || r.Dst.Bits() < p.Bits() || !p.Contains(r.Dst.Addr()):
+		case known || j.own(r.Index) || r.Dst.Bits() < p.Bits() || !p.Contains(r.Dst.Addr()):
 		case r.Dst.Bits() > p.Bits() || r.Metric <= metric:
-			b.warn("the guest's route to %s by %s goes before the new one to %s: addresses in both are not reached by %s",
-				r.Dst, b.linkName(r.Index), p.Masked(), b.names.inner)
-			b.plan.routed = append(b.plan.routed, p.Masked())
+			d.warn("the guest's route to %s by %s goes before the new one to %s: addresses in both are not reached by %s",
+				r.Dst, j.linkName(r.Index), p.Masked(), j.names.inner)
+			d.routed = append(d.routed, p.Masked())
 		}
 	}
 }
 
 // routes plans those of a family that are asked for; those on link first, for
 // they may lead to the gateways of others.
-func (b *builder) routes(ipv6 bool) {
+func (j *job) routes(d *draft, ipv6 bool) {
 	for _, onLink := range []bool{true, false} {
-		for _, r := range b.Routes {
+		for _, r := range j.Routes {
 			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
-				b.add(addRoute{place: b.place, inner: b.names.inner, dst: r.Dst, gateway: r.Via,
-					metric: r.Metric, table: r.Table, protocol: Protocol, learned: b.From.gives(ipv6)})
+				d.add(addRoute{place: j.place, inner: j.names.inner, dst: r.Dst, gateway: r.Via,
+					metric: r.Metric, table: r.Table, protocol: Protocol, learned: j.From.gives(ipv6)})
 			}
 		}
 	}
@@ -324,46 +324,46 @@ const advertisedMetric = 1024
 //
 // An IPv6 route goes in front of those too that a router may yet advertise on
 // another interface.
-func (b *builder) rank(r *addRoute) error {
+func (j *job) rank(d *draft, r *addRoute) error {
 	ipv6 := r.dst.Addr().Is6()
-	r.metric = b.Metric
-	best, ok := b.bestDefault(ipv6)
+	r.metric = j.Metric
+	best, ok := j.bestDefault(ipv6)
 	switch {
-	case b.Keep:
+	case j.Keep:
 		r.protocol = Protocol
-		return b.behind(r)
-	case ipv6 && b.Metric == 0 && (!ok || best.Metric > advertisedMetric):
+		return j.behind(r)
+	case ipv6 && j.Metric == 0 && (!ok || best.Metric > advertisedMetric):
 		r.metric = advertisedMetric - 1
-	case ipv6 && b.Metric >= advertisedMetric && (!ok || b.Metric < best.Metric):
-		b.warn("a router that advertises itself on another interface of the guest goes before a default route of metric %d", b.Metric)
+	case ipv6 && j.Metric >= advertisedMetric && (!ok || j.Metric < best.Metric):
+		d.warn("a router that advertises itself on another interface of the guest goes before a default route of metric %d", j.Metric)
 	case !ok:
-	case !ipv6 && (b.Metric == 0 || b.Metric == best.Metric):
+	case !ipv6 && (j.Metric == 0 || j.Metric == best.Metric):
 		r.metric, r.prepend = best.Metric, true
-	case b.Metric == 0 && best.Metric <= 1:
-		return b.refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
-			WithHint("%sip -6 route show default", b.enter)
-	case b.Metric == 0:
+	case j.Metric == 0 && best.Metric <= 1:
+		return j.refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
+			WithHint("%sip -6 route show default", j.enter)
+	case j.Metric == 0:
 		r.metric = best.Metric - 1
-	case b.Metric >= best.Metric:
-		return b.refuse(fault.Conflict, "its default route has the metric %d, and one of %d does not go before it", best.Metric, b.Metric).
+	case j.Metric >= best.Metric:
+		return j.refuse(fault.Conflict, "its default route has the metric %d, and one of %d does not go before it", best.Metric, j.Metric).
 			WithHint("leave out --metric, or --default=keep")
 	}
 	return nil
 }
 
 // behind gives a default route a metric above all others of its family.
-func (b *builder) behind(r *addRoute) error {
-	for _, o := range b.others() {
+func (j *job) behind(r *addRoute) error {
+	for _, o := range j.others() {
 		if o.Table != 0 || !o.Default() || o.Dst.Addr().Is6() != r.dst.Addr().Is6() {
 			continue
 		}
 		switch {
-		case b.Metric != 0 && o.Metric >= b.Metric:
-			return b.refuse(fault.Conflict, "it has a default route of metric %d, and one of %d does not go behind it", o.Metric, b.Metric).
+		case j.Metric != 0 && o.Metric >= j.Metric:
+			return j.refuse(fault.Conflict, "it has a default route of metric %d, and one of %d does not go behind it", o.Metric, j.Metric).
 				WithHint("a higher --metric, or leave it out")
 		case o.Metric >= maxMetric:
-			return b.refuse(fault.Conflict, "it has a default route of metric %d, and nothing goes behind that", o.Metric)
-		case b.Metric == 0:
+			return j.refuse(fault.Conflict, "it has a default route of metric %d, and nothing goes behind that", o.Metric)
+		case j.Metric == 0:
 			r.metric = max(r.metric, o.Metric+1)
 		}
 	}
@@ -372,15 +372,15 @@ func (b *builder) behind(r *addRoute) error {
 
 // routesDiffer tells how the routes that are there differ from what is asked
 // for. A metric that is not asked for may be any.
-func (b *builder) routesDiffer(differ differ) {
+func (j *job) routesDiffer(differ differ) {
 	var there []Route
-	keep, metric := b.Keep, b.Metric
-	for _, r := range slices.Concat(b.f.Routes, b.f.Tables) {
+	keep, metric := j.Keep, j.Metric
+	for _, r := range slices.Concat(j.f.Routes, j.f.Tables) {
 		switch {
-		case r.Index != b.f.Inner.Index:
+		case r.Index != j.f.Inner.Index:
 		case r.Table == 0 && r.Default() && (r.Set || r.Protocol == Protocol):
 			keep = r.Protocol == Protocol
-			if b.Metric != 0 {
+			if j.Metric != 0 {
 				metric = r.Metric
 			}
 		case r.Protocol == Protocol && !sourceTable(r.Table):
@@ -388,11 +388,11 @@ func (b *builder) routesDiffer(differ differ) {
 		}
 	}
 	var asked []Route
-	for _, r := range b.Routes {
+	for _, r := range j.Routes {
 		r.Metric = usualMetric(r.Dst, r.Metric)
 		asked = append(asked, r)
 	}
-	if l := b.f.Lease; l != nil && l.Lease == nil { // its keeper adds them with the next one
+	if l := j.f.Lease; l != nil && l.Lease == nil { // its keeper adds them with the next one
 		for _, r := range l.Ask.Routes {
 			there = append(there, Route{r.Dst, r.Via, usualMetric(r.Dst, r.Metric), r.Table})
 		}
@@ -400,11 +400,11 @@ func (b *builder) routesDiffer(differ differ) {
 	if !sameSet(there, asked) {
 		differ("route", routeWords(there), routeWords(asked))
 	}
-	if keep != b.Keep {
-		differ("--default", defaultWord(keep), defaultWord(b.Keep))
+	if keep != j.Keep {
+		differ("--default", defaultWord(keep), defaultWord(j.Keep))
 	}
-	if metric != b.Metric {
-		differ("metric", metric, b.Metric)
+	if metric != j.Metric {
+		differ("metric", metric, j.Metric)
 	}
 }
 

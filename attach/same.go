@@ -16,8 +16,8 @@ import (
 // checkSame holds what is asked against an attachment that is there and
 // complete: nil if it is the same. A difference is refused, saying what is
 // there.
-func (b *builder) checkSame() error {
-	all, flags := b.differences()
+func (j *job) checkSame() error {
+	all, flags := j.differences()
 	if len(all) == 0 {
 		return nil
 	}
@@ -29,12 +29,12 @@ func (b *builder) checkSame() error {
 		}
 		asked = append(asked, d.asked)
 	}
-	e := b.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
-		b.names.inner, strings.Join(is, ", "), strings.Join(asked, ", "))
+	e := j.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
+		j.names.inner, strings.Join(is, ", "), strings.Join(asked, ", "))
 	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
-		return e.WithHint("gopipework set %s %s %s, or %s", b.Spec.Guest, b.names.inner, set, b.orDetach())
+		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.names.inner, set, j.orDetach())
 	}
-	return e.WithHint("%s", b.orDetach())
+	return e.WithHint("%s", j.orDetach())
 }
 
 // difference is something in which an attachment that is there is not as asked.
@@ -42,33 +42,33 @@ type difference struct{ what, there, asked string }
 
 // differences returns all that there are, and the flags of set that end them,
 // where there are any.
-func (b *builder) differences() (all []difference, flags []string) {
+func (j *job) differences() (all []difference, flags []string) {
 	differ := func(what string, there, want any) {
 		all = append(all, difference{what, fmt.Sprint(there), fmt.Sprint(want)})
 	}
-	inner := b.f.Inner
-	b.plug.differ(b, differ)
-	if b.MAC != nil && !bytes.Equal(b.MAC, inner.MAC) {
-		differ("MAC address", inner.MAC, b.MAC)
+	inner := j.f.Inner
+	j.plug.differ(j, differ)
+	if j.MAC != nil && !bytes.Equal(j.MAC, inner.MAC) {
+		differ("MAC address", inner.MAC, j.MAC)
 	}
-	if b.MTU != 0 && b.MTU != inner.MTU {
-		differ("MTU", inner.MTU, b.MTU)
-		flags = append(flags, "--mtu", itoa(b.MTU))
+	if j.MTU != 0 && j.MTU != inner.MTU {
+		differ("MTU", inner.MTU, j.MTU)
+		flags = append(flags, "--mtu", itoa(j.MTU))
 	}
-	if there := addressesOf(inner, b.f.Addrs); b.From.Kind == FromLine && b.f.Lease == nil && b.f.Client == nil && !sameSet(there, b.Addrs) {
-		differ("address", orNone(there), orNone(b.Addrs))
-		flags = append(flags, "--addr", Spec{Addrs: b.Addrs}.addressWord())
+	if there := addressesOf(inner, j.f.Addrs); j.From.Kind == FromLine && j.f.Lease == nil && j.f.Client == nil && !sameSet(there, j.Addrs) {
+		differ("address", orNone(there), orNone(j.Addrs))
+		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.addressWord())
 	}
-	b.dhcpDiffers(differ)
-	b.clientDiffers(differ)
-	b.slaacDiffers(differ)
-	b.dnsDiffers(differ)
-	if there := gatewaysOf(inner.Index, b.f.Routes); b.From.Kind == FromLine && b.f.Lease == nil && b.f.Client == nil && !sameSet(there, b.Gateways) {
-		differ("gateway", orNone(there), orNone(b.Gateways))
+	j.dhcpDiffers(differ)
+	j.clientDiffers(differ)
+	j.slaacDiffers(differ)
+	j.dnsDiffers(differ)
+	if there := gatewaysOf(inner.Index, j.f.Routes); j.From.Kind == FromLine && j.f.Lease == nil && j.f.Client == nil && !sameSet(there, j.Gateways) {
+		differ("gateway", orNone(there), orNone(j.Gateways))
 	}
-	b.routesDiffer(differ)
-	b.repliesDiffer(differ)
-	flags = append(flags, b.shapeDiffers(differ)...)
+	j.routesDiffer(differ)
+	j.repliesDiffer(differ)
+	flags = append(flags, j.shapeDiffers(differ)...)
 	return all, flags
 }
 

@@ -21,155 +21,181 @@ func BuildSet(s SetSpec, f SetFacts) (Plan, error) {
 		return Plan{}, fault.New(fault.NotFound, "set", s.IfName+" of "+f.Guest.Name, "there is no such attachment").
 			WithHint("gopipework list %s", s.Guest)
 	}
-	c := newSetter(s, f)
+	c, d := newChange(s, f), &draft{}
 	if f.Found.State != Complete {
 		return Plan{}, c.refuse(fault.Conflict, "it is half made").WithHint("attach it again, or detach it")
 	}
-	for _, plan := range []func() error{c.setVLAN, c.setMTU, c.setShape, c.setAddrs} {
-		if err := plan(); err != nil {
+	for _, plan := range []func(*draft) error{c.setVLAN, c.setMTU, c.setShape, c.setAddrs} {
+		if err := plan(d); err != nil {
 			return Plan{}, err
 		}
 	}
-	c.plan.Attachments = []Attachment{c.now}
-	return *c.plan, nil
+	d.Attachments = []Attachment{c.attachment()}
+	return d.Plan, nil
 }
 
-// setter is one BuildSet on its way.
-type setter struct {
-	*builder
-	s   SetSpec
+// change is one attachment to change: what is asked, and what is there.
+type change struct {
+	SetSpec
 	f   SetFacts
-	now Attachment // as it will be
+	job *job // the interface, as an attach that asks for the new addresses sees it
 }
 
-func newSetter(s SetSpec, f SetFacts) *setter {
+func newChange(s SetSpec, f SetFacts) change {
 	spec := Spec{Guest: s.Guest, IfName: f.Found.Interface.Name, Addrs: s.Addrs, NoDAD: s.NoDAD, MAC: f.Inner.MAC}
 	facts := Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
-	b := newBuilder(spec, facts, guest, &Plan{})
-	b.op, b.kind, b.mtu = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
-	return &setter{builder: b, s: s, f: f, now: f.Found.Attachment}
+	j := newJob(spec, facts, guest)
+	j.op, j.kind, j.mtu = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
+	if s.MTU != 0 {
+		j.mtu = s.MTU
+	}
+	return change{SetSpec: s, f: f, job: j}
+}
+
+// attachment is what will be there.
+func (c change) attachment() Attachment {
+	a := c.f.Found.Attachment
+	a.Interface.MTU = c.job.mtu
+	a.Shaping = shapingOrNil(c.shape())
+	if c.HasAddrs {
+		a.Interface.Addresses = append([]netip.Prefix{}, c.Addrs...)
+	}
+	if v, err := c.vlan(); err == nil && c.VLAN != "" {
+		a.Host.VLAN = v.String()
+	}
+	return a
+}
+
+func (c change) refuse(code fault.Code, format string, args ...any) *fault.Error {
+	return c.job.refuse(code, format, args...)
 }
 
 // setMTU plans for another, at both ends of a pair and of what shapes it.
-func (c *setter) setMTU() error {
-	if c.s.MTU == 0 || c.s.MTU == c.f.Inner.MTU {
+func (c change) setMTU(d *draft) error {
+	if c.MTU == 0 || c.MTU == c.f.Inner.MTU {
 		return nil
 	}
-	if c.s.MTU < minMTU6 {
+	if c.MTU < minMTU6 {
 		for _, p := range addressesOf(c.f.Inner, c.f.Addrs) {
-			if p.Addr().Is6() && !c.s.HasAddrs {
+			if p.Addr().Is6() && !c.HasAddrs {
 				return c.refuse(fault.Conflict, "it has the address %s, and IPv6 needs an MTU of %d", p, minMTU6)
 			}
 		}
 	}
-	if err := c.checkMTU(c.s.MTU, c.f.On); err != nil {
+	if err := c.job.checkMTU(c.MTU, c.f.On); err != nil {
 		return err
 	}
-	c.warnMTU(c.s.MTU, c.f.On)
-	if other, at := c.f.OtherEnd, c.f.Found.Host; other != nil && other.MTU != c.s.MTU {
-		c.warn("the other end of the link, %s of %s, has an MTU of %d, and packets that are longer than the lower of the two are lost: %s",
-			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", itoa(c.s.MTU)}))
+	c.job.warnMTU(d, c.MTU, c.f.On)
+	if other, at := c.f.OtherEnd, c.f.Found.Host; other != nil && other.MTU != c.MTU {
+		d.warn("the other end of the link, %s of %s, has an MTU of %d, and packets that are longer than the lower of the two are lost: %s",
+			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", itoa(c.MTU)}))
 	}
 	if own := c.f.Found.Port; own != nil {
-		c.add(changeMTU{link: own.Name, mtu: c.s.MTU, was: own.MTU})
+		d.add(changeMTU{link: own.Name, mtu: c.MTU, was: own.MTU})
 	}
-	c.add(changeMTU{place: c.place, link: c.f.Inner.Name, mtu: c.s.MTU, was: c.f.Inner.MTU})
+	d.add(changeMTU{place: c.job.place, link: c.f.Inner.Name, mtu: c.MTU, was: c.f.Inner.MTU})
 	if ifb := c.f.Shaped.Inbound; ifb != nil {
-		c.add(changeMTU{place: c.place, link: ifb.Name, mtu: c.s.MTU, was: ifb.MTU})
+		d.add(changeMTU{place: c.job.place, link: ifb.Name, mtu: c.MTU, was: ifb.MTU})
 	}
-	c.mtu, c.now.Interface.MTU = c.s.MTU, c.s.MTU
 	return nil
+}
+
+// shape is how the link is to be shaped.
+func (c change) shape() Shaping {
+	want := c.Shape.on(c.f.Shaped.shaping())
+	if want.Delay == 0 && c.Shape.Jitter == nil {
+		want.Jitter = 0 // it goes with the delay
+	}
+	return want
 }
 
 // setShape plans for another shaping.
-func (c *setter) setShape() error {
-	have := c.f.Shaped.shaping()
-	want := c.s.Shape.on(have)
-	if want.Delay == 0 && c.s.Shape.Jitter == nil {
-		want.Jitter = 0 // it goes with the delay
-	}
-	if c.kind == KindVeth && want.RateIn != have.RateIn {
+func (c change) setShape(d *draft) error {
+	have, want := c.f.Shaped.shaping(), c.shape()
+	if c.job.kind == KindVeth && want.RateIn != have.RateIn {
 		return c.refuse(fault.Usage, "what one end of a link gets is what the other sends").WithHint("--rate-out, of the other end")
 	}
-	if err := c.checkShape(want); err != nil {
+	if err := c.job.checkShape(want); err != nil {
 		return err
 	}
-	out, was := want.out(c.mtu), have.out(c.f.Inner.MTU)
+	out, was := want.out(c.job.mtu), have.out(c.f.Inner.MTU)
 	if out != was && (out.shapes() || was.shapes()) {
-		if err := c.checkRoot(c.enter, c.f.Inner.Name, c.f.Shaped.Out); err != nil {
+		if err := c.job.checkRoot(c.job.enter, c.f.Inner.Name, c.f.Shaped.Out); err != nil {
 			return err
 		}
-		c.add(shapeLink{place: c.place, link: c.f.Inner.Name, want: out, have: was})
+		d.add(shapeLink{place: c.job.place, link: c.f.Inner.Name, want: out, have: was})
 	}
-	c.now.Shaping = shapingOrNil(want)
-	return c.setRateIn(want.in(c.mtu), have.in(c.f.Inner.MTU))
+	return c.setRateIn(d, want.in(c.job.mtu), have.in(c.f.Inner.MTU))
 }
 
 // setRateIn plans for another rate of what comes in.
-func (c *setter) setRateIn(want, have egress) error {
+func (c change) setRateIn(d *draft, want, have egress) error {
 	ifb := c.f.Shaped.Inbound
 	switch {
 	case want == have || !want.shapes() && !have.shapes() && ifb == nil:
-	case c.shapesPort() && c.f.OwnOn == nil:
+	case c.job.shapesPort() && c.f.OwnOn == nil:
 		return c.refuse(fault.Conflict, "%s is in no bridge", c.f.Found.Port.Name).
 			WithHint("if it is one of Open vSwitch, start that")
-	case c.shapesPort():
-		if err := c.checkRoot("", c.f.Found.Port.Name, c.f.Shaped.In); err != nil {
+	case c.job.shapesPort():
+		if err := c.job.checkRoot("", c.f.Found.Port.Name, c.f.Shaped.In); err != nil {
 			return err
 		}
-		c.add(shapeLink{link: c.f.Found.Port.Name, want: want, have: have})
+		d.add(shapeLink{link: c.f.Found.Port.Name, want: want, have: have})
 	case ifb == nil && c.f.Shaped.Taken:
-		return ingressTaken(c.enter, c.f.Inner.Name)
+		return ingressTaken(c.job.enter, c.f.Inner.Name)
 	case ifb == nil:
-		c.Spec.Shape.RateIn = &want.rate
-		if err := c.checkInbound(); err != nil {
+		if err := c.job.checkInbound(want.rate); err != nil {
 			return err
 		}
-		c.clearInbound()
-		c.add(c.inbound(want))
+		c.job.clearInbound(d)
+		d.add(c.job.inbound(want))
 	case !want.shapes():
-		s := c.inbound(have)
+		s := c.job.inbound(have)
 		s.ifb = ifb.Name
-		c.add(delInbound{s})
+		d.add(delInbound{s})
 	default:
-		if err := c.checkRoot(c.enter, ifb.Name, c.f.Shaped.In); err != nil {
+		if err := c.job.checkRoot(c.job.enter, ifb.Name, c.f.Shaped.In); err != nil {
 			return err
 		}
-		c.add(shapeLink{place: c.place, link: ifb.Name, want: want, have: have})
+		d.add(shapeLink{place: c.job.place, link: ifb.Name, want: want, have: have})
 	}
 	return nil
 }
 
+// vlan is the one that is asked for.
+func (c change) vlan() (bridge.VLAN, error) {
+	if c.VLAN == "" || c.VLAN == none {
+		return bridge.VLAN{}, nil
+	}
+	return bridge.ParseVLAN(c.VLAN)
+}
+
 // setVLAN plans for others, where the host's end is a port of a switch.
-func (c *setter) setVLAN() error {
-	if c.s.VLAN == "" {
+func (c change) setVLAN(d *draft) error {
+	if c.VLAN == "" {
 		return nil
 	}
-	if !c.kind.pair() {
-		return c.refuse(fault.Usage, "the VLAN of a %s cannot be changed", c.kind).WithHint("detach it, and attach it again")
+	if !c.job.kind.pair() {
+		return c.refuse(fault.Usage, "the VLAN of a %s cannot be changed", c.job.kind).WithHint("detach it, and attach it again")
 	}
-	var v bridge.VLAN
-	if c.s.VLAN != none {
-		var err error
-		if v, err = bridge.ParseVLAN(c.s.VLAN); err != nil {
-			return err
-		}
+	v, err := c.vlan()
+	if err != nil {
+		return err
 	}
-	c.now.Host.VLAN = v.String()
-	if c.kind == KindOVS {
+	if c.job.kind == KindOVS {
 		p, ok := c.f.Detach.OVS.Port(c.f.Found.Port.Name)
 		switch {
 		case !ok || p.Mark == "":
 			return c.refuse(fault.Conflict, "%s is no port of ours in Open vSwitch", c.f.Found.Port.Name)
 		case !p.Carries(v):
-			c.add(changeOVSVLAN{p, v})
+			d.add(changeOVSVLAN{p, v})
 		}
 		return nil
 	}
-	return c.setBridgeVLAN(v)
+	return c.setBridgeVLAN(d, v)
 }
 
-func (c *setter) setBridgeVLAN(v bridge.VLAN) error {
+func (c change) setBridgeVLAN(d *draft, v bridge.VLAN) error {
 	br, port := c.f.OwnOn, c.f.Found.Port
 	if br == nil {
 		return c.refuse(fault.Conflict, "%s is in no bridge", port.Name)
@@ -177,32 +203,32 @@ func (c *setter) setBridgeVLAN(v bridge.VLAN) error {
 	switch {
 	case v.IsZero() && !br.VLANFiltering:
 		return nil
-	case !br.VLANFiltering && !isOurs(br) && !c.s.VLANFiltering:
+	case !br.VLANFiltering && !isOurs(br) && !c.VLANFiltering:
 		return c.refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
 			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", br.DefaultPVID)
 	case !br.VLANFiltering:
-		c.add(filterVLANs{bridge: br.Name, foreign: !isOurs(br)})
+		d.add(filterVLANs{bridge: br.Name, foreign: !isOurs(br)})
 	}
 	want := portVLANs(v)
 	if v.IsZero() {
 		want = portVLANs(bridge.VLAN{PVID: br.DefaultPVID})
 	}
 	if !slices.Equal(want, c.f.PortVLANs) {
-		c.add(changePortVLANs{port: port.Name, want: want, have: c.f.PortVLANs})
+		d.add(changePortVLANs{port: port.Name, want: want, have: c.f.PortVLANs})
 	}
 	others := slices.ContainsFunc(c.f.Switch.Ports, func(l *rtnl.Link) bool {
 		return isOurs(l) && l.Index != port.Index && c.f.Switch.VLANs[l.Index] != ""
 	})
 	if v.IsZero() && turnedOn(br) && !others {
-		c.add(unfilterVLANs{br.Name})
+		d.add(unfilterVLANs{br.Name})
 	}
 	return nil
 }
 
 // setAddrs plans for the list of addresses to be another: the new ones are
 // there, and known to be nobody else's, before the old ones go.
-func (c *setter) setAddrs() error {
-	if !c.s.HasAddrs {
+func (c change) setAddrs(d *draft) error {
+	if !c.HasAddrs {
 		return nil
 	}
 	if err := c.checkSource(); err != nil {
@@ -212,29 +238,29 @@ func (c *setter) setAddrs() error {
 	missing := func(from []netip.Prefix) func(netip.Prefix) bool {
 		return func(p netip.Prefix) bool { return slices.Contains(from, p) }
 	}
-	added := slices.DeleteFunc(slices.Clone(c.s.Addrs), missing(have))
-	gone := slices.DeleteFunc(slices.Clone(have), missing(c.s.Addrs))
+	added := slices.DeleteFunc(slices.Clone(c.Addrs), missing(have))
+	gone := slices.DeleteFunc(slices.Clone(have), missing(c.Addrs))
 	if err := c.checkAddrs(added); err != nil {
 		return err
 	}
-	c.now.Interface.Addresses = append([]netip.Prefix{}, c.s.Addrs...)
-	c.Spec.Addrs = added
-	c.addrSysctls(gone)
+	j := *c.job
+	j.Addrs = added
+	c.addrSysctls(d, added, gone)
 	for _, ipv6 := range []bool{false, true} {
-		c.addresses(ipv6)
-		if err := c.settled(ipv6); err != nil {
+		j.addresses(d, ipv6)
+		if err := j.settled(d, ipv6); err != nil {
 			return err
 		}
 	}
 	for _, p := range gone {
-		c.add(delAddr{place: c.place, inner: c.f.Inner.Name, prefix: p, behind: behind(have, p), routes: c.routesBy(p.Addr().Is6())})
+		d.add(delAddr{place: c.job.place, inner: c.f.Inner.Name, prefix: p, behind: behind(have, p), routes: c.routesBy(p.Addr().Is6())})
 	}
 	return nil
 }
 
 // checkSource refuses to change addresses that something else keeps, or has made
 // rules for.
-func (c *setter) checkSource() error {
+func (c change) checkSource() error {
 	why := ""
 	switch {
 	case c.f.Lease != nil:
@@ -243,35 +269,35 @@ func (c *setter) checkSource() error {
 		why = c.f.Client.Ask.Client + " keeps its address"
 	case c.f.RA:
 		why = "its addresses come from a router"
-	case c.repliesOwn(c.f.Inner.Index):
+	case c.job.repliesOwn(c.f.Inner.Index):
 		why = "it has source routing, by the addresses that it has"
 	}
 	if why == "" {
 		return nil
 	}
-	return c.refuse(fault.Conflict, "%s", why).WithHint("gopipework detach %s %s, and attach it with the new addresses", c.Spec.Guest, c.f.Inner.Name)
+	return c.refuse(fault.Conflict, "%s", why).WithHint("gopipework detach %s %s, and attach it with the new addresses", c.Guest, c.f.Inner.Name)
 }
 
 // checkAddrs refuses addresses that collide with others, or that leave a
 // gateway out of reach.
-func (c *setter) checkAddrs(added []netip.Prefix) error {
-	ipv6 := slices.ContainsFunc(c.s.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
+func (c change) checkAddrs(added []netip.Prefix) error {
+	ipv6 := slices.ContainsFunc(c.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
 	switch {
 	case ipv6 && c.f.NoIPv6:
 		return c.refuse(fault.Unsupported, "the kernel has no IPv6")
-	case ipv6 && c.mtu < minMTU6:
-		return c.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
+	case ipv6 && c.job.mtu < minMTU6:
+		return c.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.job.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
 	}
 	for _, p := range added {
 		for _, a := range c.f.Addrs {
 			if a.Prefix.Addr() == p.Addr() && (a.Index != c.f.Inner.Index || p.Addr().Is6()) {
-				return c.refuse(fault.Conflict, "%s is on %s already", a.Prefix, c.linkName(a.Index))
+				return c.refuse(fault.Conflict, "%s is on %s already", a.Prefix, c.job.linkName(a.Index))
 			}
 		}
 	}
 	for _, gw := range gatewaysOf(c.f.Inner.Index, c.f.Routes) {
 		reach := func(p netip.Prefix) bool { return p.Contains(gw) }
-		if slices.ContainsFunc(addressesOf(c.f.Inner, c.f.Addrs), reach) && !slices.ContainsFunc(c.s.Addrs, reach) {
+		if slices.ContainsFunc(addressesOf(c.f.Inner, c.f.Addrs), reach) && !slices.ContainsFunc(c.Addrs, reach) {
 			return c.refuse(fault.Conflict, "its gateway %s is in the subnet of none of these addresses", gw).
 				WithHint("detach it, and attach it with its new gateway")
 		}
@@ -282,20 +308,20 @@ func (c *setter) checkAddrs(added []netip.Prefix) error {
 // addrSysctls plans for those of the interface that new addresses need. By
 // default the kernel deletes, with an address, all others of its subnet that
 // came after it.
-func (c *setter) addrSysctls(gone []netip.Prefix) {
+func (c change) addrSysctls(d *draft, added, gone []netip.Prefix) {
 	set := func(path, value string) {
 		if was, ok := c.f.Sysctls[path]; ok && was != value {
-			c.add(setSysctl{place: c.place, path: path, value: value, was: was})
+			d.add(setSysctl{place: c.job.place, path: path, value: value, was: was})
 		}
 	}
 	paths := addrSysctls(c.f.Inner.Name)
 	if len(gone) > 0 {
 		set(paths[0], "1")
 	}
-	if c.Has(false) {
+	if has(added, false) {
 		set(paths[1], "1")
 	}
-	if c.Has(true) {
+	if has(added, true) {
 		set(paths[2], "0")
 		set(paths[3], "1")
 		set(paths[5], "0")
@@ -335,7 +361,7 @@ func (o *looker) sysctlsOf(k kernel, paths []string) map[string]string {
 
 // routesBy are the interface's routes of a family that somebody set: they go
 // with its last address.
-func (c *setter) routesBy(ipv6 bool) (routes []rtnl.Route) {
+func (c change) routesBy(ipv6 bool) (routes []rtnl.Route) {
 	for _, r := range c.f.Routes {
 		if r.Index == c.f.Inner.Index && r.Set && r.Dst.Addr().Is6() == ipv6 {
 			routes = append(routes, r)

@@ -249,12 +249,12 @@ func foreignRoot(qdiscs []rtnl.Qdisc) (rtnl.Qdisc, bool) {
 }
 
 // checkRoot refuses a link at whose root somebody else has put something.
-func (b *builder) checkRoot(enter, link string, qdiscs []rtnl.Qdisc) error {
+func (j *job) checkRoot(enter, link string, qdiscs []rtnl.Qdisc) error {
 	q, ok := foreignRoot(qdiscs)
 	if !ok {
 		return nil
 	}
-	return b.refuse(fault.Conflict, "somebody has given %s a queue of another kind: %s", link, q.Kind).
+	return j.refuse(fault.Conflict, "somebody has given %s a queue of another kind: %s", link, q.Kind).
 		WithHint("%stc qdisc del dev %s root", enter, link)
 }
 
@@ -293,47 +293,47 @@ func (o *looker) shapedAt(k kernel, own *rtnl.Link, s *Shaped) {
 }
 
 // checkShape refuses what cannot be shaped so.
-func (b *builder) checkShape(want Shaping) error {
+func (j *job) checkShape(want Shaping) error {
 	switch {
 	case want.Jitter != 0 && want.Delay == 0:
-		return b.refuse(fault.Usage, "--jitter varies a --delay, and none is given")
+		return j.refuse(fault.Usage, "--jitter varies a --delay, and none is given")
 	case want.Jitter > want.Delay:
-		return b.refuse(fault.Usage, "the jitter, %s, is more than the delay, %s", want.Jitter, want.Delay)
-	case b.kind == KindPhys && want != Shaping{}:
-		return b.refuse(fault.Unsupported, "a card that is lent whole keeps its own queues").
-			WithHint("a macvlan on it can be shaped: macvlan:%s", b.HostIF.Name)
+		return j.refuse(fault.Usage, "the jitter, %s, is more than the delay, %s", want.Jitter, want.Delay)
+	case j.kind == KindPhys && want != Shaping{}:
+		return j.refuse(fault.Unsupported, "a card that is lent whole keeps its own queues").
+			WithHint("a macvlan on it can be shaped: macvlan:%s", j.HostIF.Name)
 	}
 	return nil
 }
 
 // shapePort plans what shapes the host's end of a new pair.
-func (b *builder) shapePort() {
-	if e := b.shape().in(b.mtu); e.shapes() {
-		b.add(shapeLink{link: b.names.port, want: e})
+func (j *job) shapePort(d *draft) {
+	if e := j.shape().in(j.mtu); e.shapes() {
+		d.add(shapeLink{link: j.names.port, want: e})
 	}
 }
 
 // shapeInner plans what shapes a new link inside the guest.
-func (b *builder) shapeInner() {
-	want := b.shape()
-	if e := want.out(b.mtu); e.shapes() {
-		b.add(shapeLink{place: b.place, link: b.names.inner, want: e})
+func (j *job) shapeInner(d *draft) {
+	want := j.shape()
+	if e := want.out(j.mtu); e.shapes() {
+		d.add(shapeLink{place: j.place, link: j.names.inner, want: e})
 	}
-	if e := want.in(b.mtu); e.shapes() && !b.shapesPort() {
-		b.add(b.inbound(e))
+	if e := want.in(j.mtu); e.shapes() && !j.shapesPort() {
+		d.add(j.inbound(e))
 	}
 }
 
 // shape is what is asked of a new link.
-func (b *builder) shape() Shaping { return b.Spec.Shape.on(Shaping{}) }
+func (j *job) shape() Shaping { return j.Spec.Shape.on(Shaping{}) }
 
 // shapesPort reports whether what the guest gets is shaped at the host's end.
-func (b *builder) shapesPort() bool { return b.kind == KindBridge }
+func (j *job) shapesPort() bool { return j.kind == KindBridge }
 
 // shapeDiffers holds what shapes a link that is there against what is asked
 // for. It returns the flags with which set would change it.
-func (b *builder) shapeDiffers(differ differ) (flags []string) {
-	there, asked := b.f.Shaped.shaping().fields(), b.Spec.Shape.words().fields()
+func (j *job) shapeDiffers(differ differ) (flags []string) {
+	there, asked := j.f.Shaped.shaping().fields(), j.Spec.Shape.words().fields()
 	for i, a := range asked {
 		if is := orNoWord(there[i].word); a.word != "" && a.word != is {
 			differ(a.name, is, a.word)

@@ -57,39 +57,39 @@ func (o *looker) newLinks(k kernel) map[string]string {
 // all of it where they are asked for. Where the line gives a gateway none of it,
 // for a router takes the place of that by calling itself preferable; where it
 // gives IPv6 addresses no other address, which would become the source.
-func (b *builder) routerSysctls() {
+func (j *job) routerSysctls(d *draft) {
 	set := func(name, value string) {
-		if is, ok := b.f.NewLinks[name]; ok && is != value {
-			b.add(setSysctl{place: b.place, path: "ipv6/conf/" + b.names.inner + "/" + name, value: value})
+		if is, ok := j.f.NewLinks[name]; ok && is != value {
+			d.add(setSysctl{place: j.place, path: "ipv6/conf/" + j.names.inner + "/" + name, value: value})
 		}
 	}
 	switch {
-	case b.From.hearsRouters():
+	case j.From.hearsRouters():
 		for _, n := range routerNeeds {
-			if is := b.f.NewLinks[n.name]; n.but == "" || is == n.but {
+			if is := j.f.NewLinks[n.name]; n.but == "" || is == n.but {
 				set(n.name, n.value)
 			}
 		}
-		if b.From.Kind == FromSLAAC {
+		if j.From.Kind == FromSLAAC {
 			set("autoconf", "1")
 		}
-	case b.Gateway(true).IsValid():
+	case j.Gateway(true).IsValid():
 		set("accept_ra", "0")
 	default:
-		if len(b.of(true)) > 0 {
+		if len(j.of(true)) > 0 {
 			set("autoconf", "0")
 		}
-		if b.f.NewLinks["accept_ra"] == "2" {
+		if j.f.NewLinks["accept_ra"] == "2" {
 			set("accept_ra", "1") // 2 is how an interface is told that routers were asked for
 		}
 	}
 }
 
 // slaac plans to wait for an address.
-func (b *builder) slaac() {
-	if b.From.Kind == FromSLAAC {
-		b.add(awaitSLAAC{place: b.place, inner: b.names.inner})
-		b.routes(true)
+func (j *job) slaac(d *draft) {
+	if j.From.Kind == FromSLAAC {
+		d.add(awaitSLAAC{place: j.place, inner: j.names.inner})
+		j.routes(d, true)
 	}
 }
 
@@ -107,13 +107,13 @@ func (o *looker) acceptsRA(k kernel, name string) (yes bool) {
 	return yes
 }
 
-func (b *builder) slaacDiffers(differ differ) {
-	if b.From.Kind == FromDHCP6 || b.f.Lease != nil && sourceOf(b.f.Lease.Ask) == FromDHCP6 {
+func (j *job) slaacDiffers(differ differ) {
+	if j.From.Kind == FromDHCP6 || j.f.Lease != nil && sourceOf(j.f.Lease.Ask) == FromDHCP6 {
 		return // what dhcpDiffers says is enough
 	}
-	if asked := b.From.hearsRouters(); asked != b.f.RA {
+	if asked := j.From.hearsRouters(); asked != j.f.RA {
 		words := map[bool]string{true: "from router advertisements", false: "without router advertisements"}
-		differ("address", words[b.f.RA], b.addressWord())
+		differ("address", words[j.f.RA], j.addressWord())
 	}
 }
 

@@ -3,6 +3,7 @@ package attach
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -80,6 +81,11 @@ func (s Spec) of(ipv6 bool) (out []netip.Prefix) {
 		}
 	}
 	return out
+}
+
+// has reports whether there is an address of the family.
+func has(addrs []netip.Prefix, ipv6 bool) bool {
+	return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr().Is6() == ipv6 })
 }
 
 // Has reports whether an address of the family is asked for, given or not.

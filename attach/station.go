@@ -190,13 +190,13 @@ func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
 }
 
 // checkMAC refuses a MAC address that somebody has.
-func (b *builder) checkMAC() error {
-	if b.MAC == nil {
+func (j *job) checkMAC() error {
+	if j.MAC == nil {
 		return nil
 	}
-	for _, st := range b.f.Stations {
-		if bytes.Equal(st.MAC, b.MAC) {
-			return b.refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, b.MAC).WithHint("choose another MAC address, or leave it out")
+	for _, st := range j.f.Stations {
+		if bytes.Equal(st.MAC, j.MAC) {
+			return j.refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, j.MAC).WithHint("choose another MAC address, or leave it out")
 		}
 	}
 	return nil
@@ -204,10 +204,10 @@ func (b *builder) checkMAC() error {
 
 // checkMode refuses another mode than the ipvlans have that are there: it belongs
 // to the card, and all of them would change.
-func (b *builder) checkMode() error {
-	for _, st := range b.f.Stations {
-		if b.kind == KindIPvlan && st.Mode != "" && st.Mode != b.Mode {
-			return b.refuse(fault.Conflict, "%s is in mode %s, and all ipvlans of a card have one mode", st.Who, st.Mode).
+func (j *job) checkMode() error {
+	for _, st := range j.f.Stations {
+		if j.kind == KindIPvlan && st.Mode != "" && st.Mode != j.Mode {
+			return j.refuse(fault.Conflict, "%s is in mode %s, and all ipvlans of a card have one mode", st.Who, st.Mode).
 				WithHint("--mode %s", st.Mode)
 		}
 	}
@@ -215,14 +215,14 @@ func (b *builder) checkMode() error {
 }
 
 // warnStations warns of addresses that somebody has who is on the same wire.
-func (b *builder) warnStations() {
-	for _, st := range b.f.Stations {
-		if st.VLAN != b.untagged() {
+func (j *job) warnStations(d *draft) {
+	for _, st := range j.f.Stations {
+		if st.VLAN != j.untagged() {
 			continue
 		}
-		for _, p := range b.Addrs {
+		for _, p := range j.Addrs {
 			if slices.Contains(st.Addrs, p.Addr()) {
-				b.warn("%s has the address %s too: others reach one of the two, and not the other", st.Who, p.Addr())
+				d.warn("%s has the address %s too: others reach one of the two, and not the other", st.Who, p.Addr())
 			}
 		}
 	}
@@ -230,9 +230,9 @@ func (b *builder) warnStations() {
 
 // untagged is the VLAN of a switch whose frames the guest gets without a tag; 0:
 // it looks at none.
-func (b *builder) untagged() int {
-	if b.vlan.PVID == 0 && b.kind == KindBridge && b.f.Base != nil && b.f.Base.VLANFiltering {
-		return b.f.Base.DefaultPVID
+func (j *job) untagged() int {
+	if j.vlan.PVID == 0 && j.kind == KindBridge && j.f.Base != nil && j.f.Base.VLANFiltering {
+		return j.f.Base.DefaultPVID
 	}
-	return b.vlan.PVID
+	return j.vlan.PVID
 }

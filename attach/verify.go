@@ -28,47 +28,47 @@ import (
 // the namespace, and the link with it.
 
 // checkVerify refuses --verify for a host interface that no second link can join.
-func (b *builder) checkVerify() error {
-	if !b.Verify {
+func (j *job) checkVerify() error {
+	if !j.Verify {
 		return nil
 	}
 	no := func(format string, args ...any) error {
-		return b.refuse(fault.Usage, "--verify: "+format, args...).WithHint("leave --verify out")
+		return j.refuse(fault.Usage, "--verify: "+format, args...).WithHint("leave --verify out")
 	}
 	switch {
-	case b.kind.pair() && b.vlan.PVID == 0 && len(b.vlan.Tagged) > 0:
+	case j.kind.pair() && j.vlan.PVID == 0 && len(j.vlan.Tagged) > 0:
 		return no("the guest's frames are tagged by interfaces that are made later, and the bridge drops what is not tagged")
-	case b.kind.pair(), b.kind == KindMacvlan && b.Mode == "bridge":
+	case j.kind.pair(), j.kind == KindMacvlan && j.Mode == "bridge":
 		return nil
-	case b.kind == KindMacvlan:
-		return no("a macvlan of mode %s does not hear others on its card, and what is beyond the card cannot be tried from here", b.Mode)
-	case b.kind == KindDummy:
+	case j.kind == KindMacvlan:
+		return no("a macvlan of mode %s does not hear others on its card, and what is beyond the card cannot be tried from here", j.Mode)
+	case j.kind == KindDummy:
 		return no("nothing is sent from a dummy to anywhere")
 	}
-	return no("of the kind %s nothing on this host is at the other end; what is beyond the card cannot be tried from here", b.kind)
+	return no("of the kind %s nothing on this host is at the other end; what is beyond the card cannot be tried from here", j.kind)
 }
 
 // verify plans the proof.
-func (b *builder) verify() {
-	if !b.Verify {
+func (j *job) verify(d *draft) {
+	if !j.Verify {
 		return
 	}
-	s := verify{place: b.place, inner: b.names.inner, kind: b.kind, on: b.HostIF.Name, mac: [2]net.HardwareAddr{b.f.New.ProbePort, b.f.New.Probe}, vlan: b.vlan, hostID: b.f.HostID, drops: b.drops}
-	sum := sha256.Sum256([]byte(b.f.Guest.mark(b.names.inner).String()))
+	s := verify{place: j.place, inner: j.names.inner, kind: j.kind, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.f.New.ProbePort, j.f.New.Probe}, vlan: j.vlan, hostID: j.f.HostID, drops: d.drops}
+	sum := sha256.Sum256([]byte(j.f.Guest.mark(j.names.inner).String()))
 	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
 	switch {
-	case b.kind == KindBridge:
+	case j.kind == KindBridge:
 		s.not = 1
-		if b.f.Base != nil {
-			s.not = b.f.Base.DefaultPVID
+		if j.f.Base != nil {
+			s.not = j.f.Base.DefaultPVID
 		}
-	case b.kind == KindMacvlan:
-		if b.onTagged() {
-			s.on = b.tagged()
+	case j.kind == KindMacvlan:
+		if j.onTagged() {
+			s.on = j.tagged(d)
 		}
-		b.warn("--verify tries the way to another macvlan on %s; what is beyond the card was not tried", s.on)
+		d.warn("--verify tries the way to another macvlan on %s; what is beyond the card was not tried", s.on)
 	}
-	b.add(s)
+	d.add(s)
 }
 
 // verify sends packets from the guest to a probe port on the same switch or card, and

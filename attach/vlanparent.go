@@ -18,45 +18,45 @@ import (
 // last.
 
 // settleTag reads the word after @: a network card takes one tag.
-func (b *builder) settleTag() error {
+func (j *job) settleTag() error {
 	switch {
-	case b.VLAN == "" && b.kind == KindVLAN:
-		return b.refuse(fault.Usage, "vlan: needs a tag").WithHint("gopipework vlan:%s %s ADDRESS @10", b.HostIF.Name, b.Spec.Guest)
-	case b.VLAN == "":
+	case j.VLAN == "" && j.kind == KindVLAN:
+		return j.refuse(fault.Usage, "vlan: needs a tag").WithHint("gopipework vlan:%s %s ADDRESS @10", j.HostIF.Name, j.Spec.Guest)
+	case j.VLAN == "":
 		return nil
-	case b.kind == KindIPoIB:
-		return b.settlePKey()
+	case j.kind == KindIPoIB:
+		return j.settlePKey()
 	}
-	v, err := bridge.ParseVLAN(b.VLAN)
+	v, err := bridge.ParseVLAN(j.VLAN)
 	if err != nil || v.PVID == 0 || len(v.Tagged) > 0 {
-		return fault.BadWord("read VLAN", b.VLAN, "on a network card a VLAN is one number from 1 to 4094").WithHint("@10")
+		return fault.BadWord("read VLAN", j.VLAN, "on a network card a VLAN is one number from 1 to 4094").WithHint("@10")
 	}
 	tag := v.PVID
-	b.tag = tag
-	if !b.onTagged() {
+	j.tag = tag
+	if !j.onTagged() {
 		return nil
 	}
-	if t := b.f.Tagged; isTagged(t, b.f.Base, tag) {
+	if t := j.f.Tagged; isTagged(t, j.f.Base, tag) {
 		if t.Slave != "" {
-			return b.refuse(fault.Conflict, "%s, which is VLAN %d of %s, is a port of a %s", t.Name, tag, b.f.Base.Name, t.Slave).
+			return j.refuse(fault.Conflict, "%s, which is VLAN %d of %s, is a port of a %s", t.Name, tag, j.f.Base.Name, t.Slave).
 				WithHint("attach to what it is a port of")
 		}
 		return nil
 	}
-	name := b.f.Base.Name + "." + b.VLAN
+	name := j.f.Base.Name + "." + j.VLAN
 	if why := checkLinkName(name); why != "" {
-		return b.refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
+		return j.refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
 			WithHint("make one under a shorter name and attach to that")
 	}
-	if t := b.f.Tagged; t != nil {
-		return b.refuse(fault.Conflict, "%s is there already, and it is not VLAN %d of %s but %s", name, tag, b.f.Base.Name, describeKind(t))
+	if t := j.f.Tagged; t != nil {
+		return j.refuse(fault.Conflict, "%s is there already, and it is not VLAN %d of %s but %s", name, tag, j.f.Base.Name, describeKind(t))
 	}
 	return nil
 }
 
 // onTagged reports whether the link is on a sub-interface of the card for its
 // VLAN, and not on the card itself.
-func (b *builder) onTagged() bool { return b.tag != 0 && b.kind != KindVLAN && b.kind != KindIPoIB }
+func (j *job) onTagged() bool { return j.tag != 0 && j.kind != KindVLAN && j.kind != KindIPoIB }
 
 // isTagged reports whether a link of the host is the card's sub-interface for the
 // VLAN, whatever it is called: there can be one alone.
@@ -84,20 +84,20 @@ func (o *observer) tagged(kind Kind, base *rtnl.Link, word string) (found *rtnl.
 }
 
 // taggedName is the name of the sub-interface that the link is, or is to be, on.
-func (b *builder) taggedName() string {
-	if t := b.f.Tagged; t != nil {
+func (j *job) taggedName() string {
+	if t := j.f.Tagged; t != nil {
 		return t.Name
 	}
-	return taggedName(b.kind, b.f.Base, b.VLAN)
+	return taggedName(j.kind, j.f.Base, j.VLAN)
 }
 
 // vlanFree refuses a VLAN that the host has: its card can have one link for it.
-func (b *builder) vlanFree() error {
-	t := b.f.Tagged
-	if b.kind != KindVLAN || !isTagged(t, b.f.Base, b.tag) {
+func (j *job) vlanFree() error {
+	t := j.f.Tagged
+	if j.kind != KindVLAN || !isTagged(t, j.f.Base, j.tag) {
 		return nil
 	}
-	return b.refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have only one", b.tag, b.f.Base.Name, t.Name).
+	return j.refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have only one", j.tag, j.f.Base.Name, t.Name).
 		WithHint("phys:%s lends it, macvlan:%s makes a macvlan on it", t.Name, t.Name)
 }
 
@@ -141,15 +141,15 @@ const vlanMark = markWord + " vlan"
 
 // tagged plans for the VLAN sub-interface that is to be the parent, and
 // returns its name.
-func (b *builder) tagged() string {
-	name := b.taggedName()
-	switch t := b.f.Tagged; {
+func (j *job) tagged(d *draft) string {
+	name := j.taggedName()
+	switch t := j.f.Tagged; {
 	case t == nil:
-		b.add(addTagged{parent: b.f.Base.Name, name: name, tag: b.tag})
+		d.add(addTagged{parent: j.f.Base.Name, name: name, tag: j.tag})
 	case isOurs(t) && t.Alias == "":
-		b.add(setLink{name: name, set: rtnl.Change{Alias: vlanMark, Up: true}})
+		d.add(setLink{name: name, set: rtnl.Change{Alias: vlanMark, Up: true}})
 	case !t.Up:
-		b.add(raiseLink{name})
+		d.add(raiseLink{name})
 	}
 	return name
 }
