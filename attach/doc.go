@@ -54,18 +54,47 @@
 //
 // # Terms
 //
-//	attachment      one interface of ours in one guest, and what is on the host for it
-//	host interface  what a guest is plugged into: HOSTIF on the command line
-//	kind            of a host interface: bridge, ovs, macvlan, phys and so on
-//	port            the host's end of a pair, in a bridge
-//	card            a network card of the host; the parent of a macvlan, ipvlan or VLAN
-//	lend, home      a card is lent to a guest, and comes home; in between there is a loan
-//	keeper          the process that keeps the leases of one guest
-//	mark            what shows that an object of the kernel is ours
-//	half made       has our group, and no mark yet: its attach did not finish
-//	residue         what could not be undone
-//	obstacle        what keeps packets from flowing though all that was asked for is there
-//	probe port      the link of our own that --verify sends packets to
+// One word for one thing: in code, errors, help, README and the manual page. What
+// follows "not" is banned everywhere, and a test (e2e/house) fails on it.
+//
+//	attachment       one interface of ours in one guest, and what is on the host for it
+//	guest            a network namespace, and the container, machine or process that it belongs to
+//	                 not: target container, target namespace
+//	host interface   what a guest is plugged into: HOSTIF on the command line
+//	                 not: host device, host link
+//	kind             of a host interface: bridge, ovs, macvlan, phys and so on
+//	port             the host's end of a pair, in a bridge
+//	card             a network card of the host; the parent of a macvlan, ipvlan or VLAN
+//	                 not: NIC, network adapter, physical interface
+//	sub-interface    of a card, for the frames of one VLAN
+//	                 not: VLAN device, VLAN interface
+//	lend, return     a guest is lent a card, which is returned by detach; in between there is a loan
+//	                 not: borrow, come home, bring ... home, be home, stay home
+//	restore          to set again what was there before: settings of a card, a file, a route
+//	                 not: give ... back, put ... back, get ... back
+//	lease            what a DHCP server grants: it is acquired, renewed and released
+//	                 not: give ... back, hand ... back
+//	detach, undo     detach is the command; a step of a plan that fails is undone
+//	                 not: take ... back, roll back, revert
+//	delete           what is done to an object of the kernel, and to a file
+//	                 not: take ... away, get rid of
+//	keeper           the process that keeps the leases of one guest
+//	                 not: lease daemon, lease process
+//	mark             what shows that an object of the kernel is ours
+//	                 not: earmark, our label, our tag
+//	half made        has our group, and no mark yet: its attach did not finish
+//	                 not: half built, half done, half finished, half complete
+//	residue          what could not be undone
+//	                 not: leftover, left over, remnant
+//	foreign          not made by gopipework
+//	obstacle         what keeps packets from flowing though all that was asked for is there
+//	default route    where a guest sends what no other route is for
+//	                 not: way out, default gateway
+//	name server      what a guest asks for the addresses of names
+//	                 not: DNS server
+//	maintain         to follow what changes, such as a lease or a router's advertisements
+//	                 not: keep ... true
+//	probe port       the link of our own that --verify sends packets to
 //
 // # What belongs to us
 //

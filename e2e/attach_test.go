@@ -248,7 +248,7 @@ func TestBridgeOwner(t *testing.T) {
 		m.check(m.Batch("link add p0 type veth peer name p1", "link set p0 master br1"))
 		m.quiet("detach", g.Word)
 		if _, ok := m.links(m)["br1"]; !ok {
-			t.Error("a bridge with somebody else's port was taken away")
+			t.Error("a bridge with somebody else's port was deleted")
 		}
 		m.do("ip link delete p0")
 		m.do("ip link delete br1")
@@ -261,7 +261,7 @@ func TestBridgeOwner(t *testing.T) {
 		m.reaches(g, "10.0.0.1")
 		m.quiet("detach", g.Word)
 		if _, ok := m.links(m)["br1"]; !ok {
-			t.Error("a bridge with an address was taken away")
+			t.Error("a bridge with an address was deleted")
 		}
 		m.do("ip link delete br1")
 	})

@@ -258,7 +258,7 @@ docker_bridge() {
 	sees 'hello from mynetcat2' 'docker logs mynetcat'
 	sees 'hello from mynetcat' 'docker logs mynetcat2'
 
-	say "Detach takes everything back, the bridge and the firewall's rule with the last."
+	say "Detach undoes everything; the last one also deletes the bridge and the firewall's rule."
 	show 'gopipework detach web'
 	show "gopipework detach $one"
 	show "gopipework detach $two"

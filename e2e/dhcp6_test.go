@@ -40,7 +40,7 @@ func (m *machine) reaches6(from *host.Guest, addr string) {
 }
 
 // A real server, and a guest with IPv6 off, as Docker has it: the address comes,
-// stays also when the keeper is killed, and is given back.
+// stays also when the keeper is killed, and is released by detach.
 func TestDHCP6(t *testing.T) {
 	everyNetwork(t, func(t *testing.T, m *machine, hostIF string) {
 		need(t, "ipv6")
@@ -57,7 +57,7 @@ func TestDHCP6(t *testing.T) {
 		m.listsAddress(g.Word, addr+"/128")
 		m.reaches6(g, "2001:db8:6::1")
 		m.reaches(router, addr)
-		m.says("the way out", g.Run("ip", "-6", "route").Stdout, "default via fe80::")
+		m.says("the default route", g.Run("ip", "-6", "route").Stdout, "default via fe80::")
 		m.says("the lifetimes", g.Run("ip", "-6", "addr", "show", "dev", "eth1", "scope", "global").Stdout, "valid_lft 1")
 		m.says("the server's log", d.Log(), "DHCPREPLY(eth1) "+addr)
 

@@ -17,7 +17,7 @@ func TestDryRun(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		prepare string // on the host
-		inside  string // in the guest, with its own way out
+		inside  string // in the guest, with its own default route
 		words   string
 	}{
 		{"IPv4", "", "", "br1 GUEST 192.168.1.2/24"},

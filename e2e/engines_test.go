@@ -13,7 +13,7 @@ import (
 
 // An attachment lives with whatever its engine does to the firewall later: it
 // makes its first IPv6 network, which has newer ones drop forwarded IPv6, starts
-// again, and takes its networks away.
+// again, and deletes its networks.
 //
 // The engine is the installed one. GOPIPEWORK_ENGINE names a directory with
 // another dockerd and what it runs, which is tried with both backends for its

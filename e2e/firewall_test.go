@@ -143,7 +143,7 @@ func TestDropsLater(t *testing.T) {
 }
 
 // Somebody puts a drop in front of our rule: the same line mends it, list says
-// that packets are cut, and detach takes away each rule of ours.
+// that packets are cut, and detach deletes each rule of ours.
 func TestDropInFront(t *testing.T) {
 	for _, chain := range []string{"DOCKER-USER", "FORWARD"} {
 		t.Run(chain, func(t *testing.T) {
@@ -271,7 +271,7 @@ func TestEngineRestart(t *testing.T) {
 	})
 }
 
-// A published port keeps answering: the guest's own way out is not touched.
+// A published port keeps answering: the guest's own default route is not touched.
 func TestPublishedPort(t *testing.T) {
 	e := withDocker(t)
 	e.container("web", "-p", "8080:80", "box", "httpd", "-f", "-p", "80", "-h", "/www")

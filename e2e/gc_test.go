@@ -10,7 +10,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/host"
 )
 
-// Guests that died leave a bridge and rules; gc takes those away, and only
+// Guests that died leave a bridge and rules; gc deletes those, and only
 // what nobody uses.
 func TestGC(t *testing.T) {
 	m := newMachine(t)
@@ -28,13 +28,13 @@ func TestGC(t *testing.T) {
 	for _, g := range dead {
 		m.check(g.Kill())
 	}
-	// The kernel takes a namespace's links away a moment after its end.
+	// The kernel deletes a namespace's links a moment after its end.
 	if !host.Poll(30*time.Second, func() bool { return len(m.list()) == 1 }) {
 		t.Fatal("links of dead guests are still there")
 	}
 	m.ok("--dry-run", "gc")
 	if _, ok := m.links(m)["br2"]; !ok {
-		t.Error("--dry-run took a bridge away")
+		t.Error("--dry-run deleted a bridge")
 	}
 	m.ok("gc")
 	l := m.links(m)

@@ -33,7 +33,7 @@ func (m *machine) minders() (pids []int) {
 }
 
 // The process that looks after a client is killed, and the client with it: the
-// same line runs it again, and gc takes the pid file away.
+// same line runs it again, and gc deletes the pid file.
 func TestHostClientKilled(t *testing.T) {
 	need(t, "clients")
 	m := newMachine(t)

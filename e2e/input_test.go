@@ -10,7 +10,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/host"
 )
 
-// Every way to write a line wrong: one line that names the part, a way out,
+// Every way to write a line wrong: an error of one line that names the part, a hint,
 // nothing on stdout, nothing changed. What is in quotes has to be named.
 func TestBadInput(t *testing.T) {
 	long := strings.Repeat("a", 256)

@@ -29,7 +29,7 @@ func withOVS(t *testing.T, m *machine) *host.OVS {
 
 // Three containers on a bridge of Open vSwitch: those with one tag talk, also by
 // TCP, which needs checksums that no card will compute; one with another tag
-// hears nothing. When one dies, gc takes its port away.
+// hears nothing. When one dies, gc deletes its port.
 func TestOVS(t *testing.T) {
 	e := withDocker(t)
 	o := withOVS(t, e.machine)

@@ -18,7 +18,7 @@ func (m *machine) way(g *host.Guest) string {
 	return r.Stdout
 }
 
-// What the line says stays the way out, and the source, when a router comes that
+// What the line says stays the default route, and the source, when a router comes that
 // calls itself preferable: on the same network, and on another of the guest's.
 func TestRouterAndGateway(t *testing.T) {
 	m := newMachine(t)
@@ -28,7 +28,7 @@ func TestRouterAndGateway(t *testing.T) {
 	m.quiet("brtest", g.Word, "2001:db8:20::5/64@2001:db8:20::9")
 	holds := func(when string) {
 		t.Helper()
-		m.says("the way out "+when, m.way(g), "via 2001:db8:20::9 dev eth1", "src 2001:db8:20::5")
+		m.says("the default route "+when, m.way(g), "via 2001:db8:20::9 dev eth1", "src 2001:db8:20::5")
 	}
 	holds("before a router speaks")
 	for r, on := range map[*host.Guest]string{router: "2001:db8:20::/64", other: "2001:db8:30::/64"} {
@@ -57,7 +57,7 @@ func TestRouterAndGateway(t *testing.T) {
 	}) {
 		t.Error("a line without a gateway takes no router")
 	}
-	m.says("the way out by a router", m.way(g), "dev eth1", "src 2001:db8:20::5")
+	m.says("the default route by a router", m.way(g), "dev eth1", "src 2001:db8:20::5")
 }
 
 // slaac and dhcp6 turn on what they need, whatever a guest has turned off on its

@@ -38,7 +38,7 @@ func (m *machine) interrupted(s syscall.Signal, after time.Duration, args ...str
 	}
 }
 
-// duration is how long a line usually takes. The attachment is taken back.
+// duration is how long a line usually takes. The attachment is detached again.
 func (m *machine) duration(guest string, args ...string) time.Duration {
 	m.t.Helper()
 	var times []time.Duration
@@ -138,7 +138,7 @@ func TestInterruptEachStep(t *testing.T) {
 }
 
 // Killed at any instant: what is left carries the mark, the same line again
-// ends complete, and detach takes it all back.
+// ends complete, and detach undoes it all.
 func TestKill(t *testing.T) {
 	kills := setting(t, "GOPIPEWORK_KILLS", 150)
 	m := newMachine(t)
@@ -197,7 +197,7 @@ func killSweep(m *machine, g *host.Guest, word string, kills int, args []string)
 				half++
 			}
 		}
-		if i%5 == 4 { // detach alone takes a half one back
+		if i%5 == 4 { // detach alone undoes a half-made one
 			m.ok("detach", "--all", word)
 			m.ok("gc") // a bridge without a port belongs to no guest
 			check(when + " and detached")

@@ -12,7 +12,7 @@ import (
 )
 
 // A router that advertises a prefix, and a guest with IPv6 off, as Docker has it:
-// the address and the way out come on our interface alone.
+// the address and the default route come on our interface alone.
 func TestSLAAC(t *testing.T) {
 	everyNetwork(t, func(t *testing.T, m *machine, hostIF string) {
 		need(t, "ipv6")
@@ -36,7 +36,7 @@ func TestSLAAC(t *testing.T) {
 		}
 		m.reaches(router, addr)
 		m.reaches(g, "fd00:9::1")
-		m.says("the way out", g.Run("ip", "-6", "route").Stdout, "default via fe80::")
+		m.says("the default route", g.Run("ip", "-6", "route").Stdout, "default via fe80::")
 		m.says("what is on elsewhere", g.Run("sh", "-c", "cd /proc/sys/net/ipv6/conf; grep . */disable_ipv6").Stdout,
 			"lo/disable_ipv6:1", "eth1/disable_ipv6:0", "all/disable_ipv6:1")
 		if l := m.list(g.Word); len(l) != 1 || !slices.Contains(l[0].Interface.Addresses, addr+"/64") {

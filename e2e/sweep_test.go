@@ -86,7 +86,7 @@ ip route add 10.6.0.0/16 via 10.3.0.1; ip route add 10.7.0.0/16 via 10.3.1.1 met
 }
 
 // dhcpFor has a server on a bridge or a card, in guest H. It has an address for
-// every run of a sweep: one that is killed gives none back, and udhcpc asks under
+// every run of a sweep: one that is killed releases none, and udhcpc asks under
 // another MAC each time.
 func dhcpFor(hostIF string) func(m *machine, _, h *host.Guest) {
 	return func(m *machine, _, h *host.Guest) {
@@ -205,7 +205,7 @@ func (w *sweep) run() {
 	w.ok(w.words(w.line)...)
 }
 
-// clean takes back what there is of guest G; of H only what joins it to G.
+// clean detaches what there is of guest G; of H only what joins it to G.
 func (w *sweep) clean(when string) {
 	w.t.Helper()
 	for _, args := range [][]string{{"detach", "--all", w.g.Word}, {"gc"}} {
@@ -213,7 +213,7 @@ func (w *sweep) clean(when string) {
 			w.t.Errorf("%s: %v", when, r)
 		}
 	}
-	if f := w.Leftovers(); slices.ContainsFunc(f, func(name string) bool { return strings.HasPrefix(name, ".") }) {
+	if f := w.OwnFiles(); slices.ContainsFunc(f, func(name string) bool { return strings.HasPrefix(name, ".") }) {
 		w.t.Errorf("%s: files are left: %q", when, f)
 	}
 }
@@ -327,7 +327,7 @@ func (w *sweep) strike(kind string, b host.Blow, calls []string) {
 		w.t.Errorf("the same line again: %v\nafter %s", again, when)
 	}
 	w.clean(when)
-	// What is left over stays, so that there is no need to look each time.
+	// What has not been cleaned up stays, so that there is no need to look each time.
 	if w.since = append(w.since, when); len(w.since) == 4 {
 		w.settle()
 	}

@@ -215,14 +215,14 @@ func TestGateway(t *testing.T) {
 	old := way("203.0.113.1")
 	for _, gw := range []string{"192.168.1.1", "10.9.9.9"} {
 		e.quiet("brtest", "web", "192.168.1.2/24@"+gw)
-		e.says("the way out", way("203.0.113.1"), "via "+gw+" dev eth1")
+		e.says("the default route", way("203.0.113.1"), "via "+gw+" dev eth1")
 		e.says("the routes", g.Run("ip", "route").Stdout, "via 172.17.0.1 dev eth0")
 		if l := e.list("web"); len(l) != 1 || !slices.Equal(l[0].Interface.Gateway, []string{gw}) {
 			t.Errorf("list: %+v", l)
 		}
 		e.quiet("detach", "web")
 		if now := way("203.0.113.1"); now != old {
-			t.Errorf("the way out was %s, is %s", old, now)
+			t.Errorf("the default route was %s, is %s", old, now)
 		}
 		check("after detach")
 	}
@@ -230,7 +230,7 @@ func TestGateway(t *testing.T) {
 	e.quiet("brtest", "web", "192.168.1.2/24@192.168.1.1")
 	e.check(g.Run("ip", "link", "delete", "eth1").Err())
 	if now := way("203.0.113.1"); now != old {
-		t.Errorf("the way out was %s, is %s", old, now)
+		t.Errorf("the default route was %s, is %s", old, now)
 	}
 	e.quiet("brtest", "web", "192.168.1.2/24")
 	e.quiet("detach", "web")
@@ -246,12 +246,12 @@ func TestGatewayIPv6(t *testing.T) {
 		ip -6 route add default via fd05::2 metric 1024`).Err())
 	check := m.unchanged(g)
 	way := func() string { return g.Run("ip", "-o", "-6", "route", "get", "2001:db8::1").Stdout }
-	m.says("the way out", way(), "via fd05::2 dev old0")
+	m.says("the default route", way(), "via fd05::2 dev old0")
 	for _, gw := range []string{"fd00::1", "fd09::9"} {
 		m.quiet("br1", g.Word, "fd00::2/64@"+gw)
-		m.says("the way out", way(), "via "+gw+" dev eth1")
+		m.says("the default route", way(), "via "+gw+" dev eth1")
 		m.quiet("detach", g.Word)
-		m.says("the way out after detach", way(), "via fd05::2 dev old0")
+		m.says("the default route after detach", way(), "via fd05::2 dev old0")
 		check("after detach")
 	}
 	// Nothing is better than metric 1.

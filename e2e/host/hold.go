@@ -41,7 +41,7 @@ func Main() {
 }
 
 // hold sets the host up, keeps it until standard input closes (which it does
-// when the starter ends, in whatever way), and takes it away.
+// when the starter ends, in whatever way), and then undoes that.
 func hold(dir string) error {
 	undo, err := setUp()
 	defer undo()

@@ -36,7 +36,7 @@ func NewLXC() *LXC { return &LXC{place: Machine{}, dir: lxcDir, group: "gopipewo
 
 // Start makes a container and starts it, in a network namespace with nothing in
 // it. Never with "none", the host's own: the template's rcS runs a DHCP client,
-// which would take the host's addresses away.
+// which would delete the host's addresses.
 func (l *LXC) Start(name string) (pid int, err error) {
 	l.names = append(l.names, name)
 	if _, err := l.LXC("create", name, "-t", "busybox"); err != nil {

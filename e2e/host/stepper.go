@@ -301,8 +301,8 @@ func (p *stepper) memory(tid int, at uint64, n int) []byte {
 	return b
 }
 
-// Leftovers are files of gopipework's own on the host, in whatever state.
-func (h *Host) Leftovers() []string {
+// OwnFiles returns the names of files under /run/gopipework, in whatever state.
+func (h *Host) OwnFiles() []string {
 	dir := filepath.Join("/proc", fmt.Sprint(h.holder.Process.Pid), "root/run/gopipework")
 	entries, _ := os.ReadDir(dir)
 	names := []string{}
