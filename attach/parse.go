@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // Words are the words of an attach line, each as it was typed; "" where there
@@ -117,14 +119,12 @@ func (s *Spec) checkHostAccess() error {
 	return nil
 }
 
-// linkName is what we accept as the name of an interface. The kernel takes
-// more (escape sequences, "%d" templates, shell words); nobody needs it.
-var linkName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
-
 // maxLinkName is IFNAMSIZ without its terminating zero.
 const maxLinkName = 15
 
-// checkLinkName returns the reason why name cannot be that of an interface.
+// checkLinkName returns the reason why name cannot be that of an interface. The
+// kernel takes more than plain names (escape sequences, "%d" templates, shell
+// words); nobody needs it.
 func checkLinkName(name string) string {
 	switch {
 	case name == "":
@@ -133,7 +133,7 @@ func checkLinkName(name string) string {
 		return "it is longer than the kernel's " + strconv.Itoa(maxLinkName) + " bytes"
 	case name == "all" || name == "default":
 		return "it is a reserved word of the kernel's sysctls"
-	case !linkName.MatchString(name):
+	case !plainname.Is(name):
 		return "an interface name is made of letters, digits, '_', '.' and '-', and begins with a letter, a digit or '_'"
 	}
 	return ""
@@ -162,7 +162,7 @@ func parseAnyName(name string) (string, error) {
 // isAltName reports whether a name is too long for an interface's own, and can be
 // an alternative one.
 func isAltName(name string) bool {
-	return len(name) > maxLinkName && len(name) <= maxAltName && linkName.MatchString(name)
+	return len(name) > maxLinkName && len(name) <= maxAltName && plainname.Is(name)
 }
 
 var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB}
@@ -211,11 +211,11 @@ func kindWords() string {
 // vlanWord is what any kind's grammar of the word after @ is made of: tags,
 // ranges and "t" on Ethernet, a partition key in hex on IPoIB. Which it is,
 // and whether it makes sense, is known when the host interface is.
-var vlanWord = regexp.MustCompile(`^[0-9A-Fa-fx][0-9A-Fa-fxt,-]*$`)
+var vlanWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9A-Fa-fx][0-9A-Fa-fxt,-]*$`) })
 
 func parseMACVLAN(word string) (net.HardwareAddr, string, error) {
 	macWord, vlan, tagged := strings.Cut(word, "@")
-	if tagged && !vlanWord.MatchString(vlan) {
+	if tagged && !vlanWord().MatchString(vlan) {
 		return nil, "", fault.BadWord("read VLAN", vlan, "a VLAN is a number from 1 to 4094").
 			WithHint("@10 (untagged), @10,20-30 (and a trunk), @10t (tagged only)")
 	}

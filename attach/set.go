@@ -65,7 +65,7 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 				WithHint("leave it out, or detach and attach again")
 		}
 	}
-	if w.VLAN != "" && w.VLAN != none && !vlanWord.MatchString(w.VLAN) {
+	if w.VLAN != "" && w.VLAN != none && !vlanWord().MatchString(w.VLAN) {
 		return s, fault.BadWord("read VLAN", w.VLAN, "a VLAN is a number from 1 to 4094").
 			WithHint("10 (untagged), 10,20-30 (and a trunk), 10t (tagged only), none")
 	}

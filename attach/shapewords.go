@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -113,12 +114,14 @@ func parseWord[T any](word string, parse func(string) (T, error)) (*T, error) {
 }
 
 // measure is a number and its unit.
-var measure = regexp.MustCompile(`^([0-9]{1,15}(?:\.[0-9]{1,9})?)([a-z]*|%)$`)
+var measure = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([0-9]{1,15}(?:\.[0-9]{1,9})?)([a-z]*|%)$`)
+})
 
 // parseMeasure returns the number in the unit's measure, rounded; ok is false
 // for what is none.
 func parseMeasure(word string, units map[string]float64) (v float64, ok bool) {
-	m := measure.FindStringSubmatch(strings.ToLower(word))
+	m := measure().FindStringSubmatch(strings.ToLower(word))
 	if m == nil {
 		return 0, false
 	}

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -116,11 +115,6 @@ func (f Family) tool() string {
 	}
 	return "iptables"
 }
-
-// ruleName is a device name that may stand in a rule. What iptables reads as
-// something else is left out: "+" at the end is a wildcard, "-" at the
-// beginning an option.
-var ruleName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
 // Firewall is what this namespace's netfilter does to frames bridged within
 // one bridge. The zero value filters nothing.

@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // What the rules that stand in a chain do to a frame. Both backends' rules are
@@ -295,10 +298,10 @@ func judge(chain string, policy verdict, w walker, frames []bridgedFrame) (j jud
 // asksWayBack reports whether a rule checks the way back to the source. A rule
 // that asks fib for the type of the source does not.
 func asksWayBack(rule string) bool {
-	return wayBackRule.MatchString(rule) || strings.Contains(rule, "-m rpfilter")
+	return wayBackRule().MatchString(rule) || strings.Contains(rule, "-m rpfilter")
 }
 
-var wayBackRule = regexp.MustCompile(`fib saddr( \. \w+)* oif\b`)
+var wayBackRule = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`fib saddr( \. \w+)* oif\b`) })
 
 // block says what of a chain stops frames, if anything does, and what would open
 // it.
@@ -451,7 +454,7 @@ func (cr chainRule) ours(r Rule) (Rule, bool) {
 		return r, false
 	}
 	for _, w := range words[1:] {
-		if !ruleName.MatchString(w) {
+		if !plainname.Is(w) {
 			return r, false
 		}
 	}
@@ -475,13 +478,17 @@ func sortConditions(cs []condition) []condition {
 	})
 }
 
-var dockerName = regexp.MustCompile(`^(docker0|br-[0-9a-f]{12})$`)
+// dockerName reports whether the name is one that Docker itself gives a bridge.
+func dockerName(bridge string) bool {
+	id, ok := strings.CutPrefix(bridge, "br-")
+	return bridge == "docker0" || ok && len(id) == 12 && strings.Trim(id, "0123456789abcdef") == ""
+}
 
 // dockerOwns tells whether Docker's own rules speak of the bridge by name. It
 // sends what goes out by a bridge of its own to a chain of its own: in FORWARD
 // before version 28, in DOCKER-BRIDGE since.
 func (t filterTable) dockerOwns(bridge string) (bool, error) {
-	if dockerName.MatchString(bridge) {
+	if dockerName(bridge) {
 		return true, nil
 	}
 	for _, chain := range []string{forwardChain, "DOCKER-FORWARD", "DOCKER-BRIDGE"} {

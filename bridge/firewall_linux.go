@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
@@ -597,11 +598,11 @@ func (r Rule) there(ctx context.Context) (bool, error) {
 	return slices.Contains(fw.OursFor(r.Bridge, r.Port), r), nil
 }
 
-// check refuses names that iptables would read as more than one interface, or
-// as an option.
+// check refuses names that iptables would read as more than one interface ("+" at
+// the end is a wildcard), or as an option.
 func (r Rule) check() error {
 	for _, name := range []string{r.Bridge, r.Port} {
-		if name != "" && !ruleName.MatchString(name) {
+		if name != "" && !plainname.Is(name) {
 			return fault.New(fault.Unsupported, "write firewall rule", r.String(),
 				"iptables cannot name interface %q", name)
 		}

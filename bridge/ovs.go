@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
@@ -240,13 +240,10 @@ func ovsCommand(args []string) string { return shell.Line(append([]string{"ovs-v
 
 func ovsID(key, value string) string { return "external_ids:" + ovsQuote(key) + "=" + ovsQuote(value) }
 
-// ovsPlain is what ovs-vsctl reads as one string without quotes.
-var ovsPlain = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
-
 // ovsQuote writes a string as ovs-vsctl reads it: as JSON has it, where it is
 // not plain (ovs-vsctl(8), "Database Values").
 func ovsQuote(s string) string {
-	if ovsPlain.MatchString(s) {
+	if plainname.Is(s) {
 		return s
 	}
 	var b bytes.Buffer

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
@@ -255,7 +256,7 @@ func ovsDelete(ctx context.Context, op, object string, args []string, wait bool)
 // checkOVSName refuses what ovs-vsctl might read as something else.
 func checkOVSName(op, object string, names ...string) error {
 	for _, name := range names {
-		if !ruleName.MatchString(name) {
+		if !plainname.Is(name) {
 			return fault.New(fault.Unsupported, op, object, "ovs-vsctl cannot name interface %q", name)
 		}
 	}

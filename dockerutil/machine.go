@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/gopipework/gopipework/internal/fault"
 )
@@ -36,7 +37,7 @@ type machined struct {
 }
 
 // noBus is how systemd says that it has no bus to ask; since 257 it says which bus.
-var noBus = regexp.MustCompile(`Failed to connect to (.* )?bus\b`)
+var noBus = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`Failed to connect to (.* )?bus\b`) })
 
 // inspect is a source's.
 func (m machined) inspect(ctx context.Context, name string) (*found, error) {
@@ -50,7 +51,7 @@ func (m machined) inspect(ctx context.Context, name string) (*found, error) {
 	case errors.As(err, &refused) && strings.Contains(refused.text, "No machine '"):
 		return nil, m.ref.fault(fault.NotFound, "%w: machined knows no such machine", errNoContainer).
 			WithHint("machinectl list shows the machines that run; machinectl start %s", name)
-	case errors.As(err, &refused) && noBus.MatchString(refused.text):
+	case errors.As(err, &refused) && noBus().MatchString(refused.text):
 		return nil, m.ref.fault(fault.Runtime, "%w: no system bus", absence("systemd-machined is not here")).
 			WithHint("machines are systemd's: without systemd, name the process: pid:N")
 	case err != nil:

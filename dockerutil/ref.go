@@ -2,7 +2,6 @@ package dockerutil
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // The runtimes a Ref can name. A bare word names none of them.
@@ -39,15 +39,12 @@ const (
 	maxPID = 1 << 22
 	// maxPath is PATH_MAX without the terminating zero byte.
 	maxPath = 4095
+	// maxName is Docker's own limit, as its grammar is (isName).
+	maxName = 255
 )
 
-// nameGrammar is Docker's own, and maxName its length; one counted expression
-// for both takes a millisecond to compile.
-var nameGrammar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-
-const maxName = 255
-
-func isName(w string) bool { return len(w) <= maxName && nameGrammar.MatchString(w) }
+// isName reports whether w is a name of a container.
+func isName(w string) bool { return len(w) <= maxName && plainname.Is(w) && w[0] != '_' }
 
 // Parse reads a guest word: NAME, RUNTIME:NAME, containerd:NAMESPACE/NAME, pid:N
 // or an absolute path. It looks at nothing but the word, and an error is the
