@@ -245,7 +245,7 @@ func (s addAccess) clean(m *machine) error {
 	return ignoreAbsent("delete macvlan", s.name, err)
 }
 
-func (addAccess) shared() {}
+func (addAccess) nature() nature { return shared }
 
 func (s addAccess) String() string {
 	return "ip link add link " + s.parent + " name " + s.name + " group " + itoa(Group) + " type macvlan mode bridge\n" +

@@ -145,6 +145,8 @@ func (s delHostRoute) undo(_ context.Context, m *machine) error {
 	return explain("add route to", s.route.Dst.String(), m.sides[host].AddRoute(s.route, false))
 }
 
+func (delHostRoute) nature() nature { return undoable }
+
 func (s delHostRoute) String() string {
 	return "ip route del " + s.route.Dst.String() + " dev " + s.dev
 }

@@ -37,6 +37,8 @@ func (s announce) do(_ context.Context, m *machine) error {
 
 func (s announce) undo(context.Context, *machine) error { return nil }
 
+func (announce) nature() nature { return undoable }
+
 func (s announce) String() string {
 	what := joinAddrs(s.addrs)
 	if len(s.addrs) == 0 {

@@ -166,7 +166,7 @@ func (s filterVLANs) undo(_ context.Context, m *machine) error {
 	return s.unmark(m, l.Index)
 }
 
-func (filterVLANs) shared() {}
+func (filterVLANs) nature() nature { return shared }
 
 func (s filterVLANs) String() string {
 	w := "ip link set dev " + s.bridge + " type bridge vlan_filtering 1"
@@ -186,6 +186,8 @@ func (s unfilterVLANs) do(ctx context.Context, m *machine) error {
 func (s unfilterVLANs) undo(_ context.Context, m *machine) error {
 	return filterVLANs{s.bridge, true}.do(context.Background(), m)
 }
+
+func (unfilterVLANs) nature() nature { return undoable }
 
 func (s unfilterVLANs) String() string {
 	return "ip link set dev " + s.bridge + " type bridge vlan_filtering 0\n" +
@@ -225,6 +227,8 @@ func (s setPortVLAN) do(_ context.Context, m *machine) error {
 }
 
 func (s setPortVLAN) undo(context.Context, *machine) error { return nil }
+
+func (setPortVLAN) nature() nature { return undoable }
 
 func (s setPortVLAN) String() string {
 	var lines []string
@@ -281,6 +285,8 @@ func (s changePortVLANs) undo(_ context.Context, m *machine) error {
 	}
 	return ignoreAbsent("change the VLANs of", s.port, err)
 }
+
+func (changePortVLANs) nature() nature { return undoable }
 
 func (s changePortVLANs) String() string {
 	var lines []string

@@ -308,6 +308,8 @@ func (s addChild) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete", s.inner, deleteLink(m.sides[guest], m.index[end{guest, s.inner}]))
 }
 
+func (addChild) nature() nature { return undoable }
+
 func (s addChild) String() string {
 	w := "ip link add"
 	if s.parent != "" {

@@ -217,7 +217,7 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	if i := slices.IndexFunc(l.Routes, lease.Route.Default); i >= 0 && s.cutsOff != "" {
 		m.warn(repliesWarning(l.Routes[i].Gateway, s.cutsOff))
 	}
-	m.lease = &l
+	m.remember(leaseKey{}, &l)
 	return nil
 }
 
@@ -269,6 +269,8 @@ func (s getLease) left() string {
 	return w
 }
 
+func (getLease) nature() nature { return undoable }
+
 func (s getLease) String() string {
 	w := "# get an address for " + s.inner + " from a DHCP server, and keep its lease"
 	if o := s.options.String(); o != "" {
@@ -294,6 +296,15 @@ func (s getLease) String() string {
 		w += "\n# ask by ARP whether somebody has that address already, and decline it then"
 	}
 	return w
+}
+
+// leaseKey is that of the lease that the machine remembers.
+type leaseKey struct{}
+
+// gotLease returns the lease that an earlier step has got; nil: none.
+func (m *machine) gotLease() *lease.Lease {
+	l, _ := m.remembered(leaseKey{}).(*lease.Lease)
+	return l
 }
 
 // whileAlive returns a context that ends when there is no reason to go on.
@@ -339,6 +350,8 @@ func (s releaseLease) undo(context.Context, *machine) error { return nil }
 func (s releaseLease) left() string {
 	return "the lease of " + s.inner + ", which a DHCP server has given"
 }
+
+func (releaseLease) nature() nature { return final }
 
 func (s releaseLease) String() string {
 	return "# give the lease of " + s.inner + " back to its DHCP server"

@@ -51,6 +51,8 @@ func (s getLease6) undo(ctx context.Context, m *machine) error { return s.releas
 
 func (s getLease6) left() string { return releaseLease{inner: s.inner}.left() }
 
+func (getLease6) nature() nature { return undoable }
+
 func (s getLease6) String() string {
 	w := "# get an address for " + s.inner + " from a DHCPv6 server, and keep its lease"
 	if o := s.options.String(); o != "" {

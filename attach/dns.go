@@ -128,10 +128,11 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 	g := m.guests[s.side]
 	servers, search := s.dns.Servers, []string(nil)
 	if s.dns.FromDHCP {
-		if m.lease == nil || len(m.lease.DNS) == 0 {
+		got := m.gotLease()
+		if got == nil || len(got.DNS) == 0 {
 			return fault.New(fault.Failed, "write name servers of", g.Name, "the DHCP server gives none").WithHint("--dns ADDRESS, or leave --dns out")
 		}
-		servers, search = m.lease.DNS[:min(len(m.lease.DNS), maxServers)], searchOf(*m.lease)
+		servers, search = got.DNS[:min(len(got.DNS), maxServers)], searchOf(*got)
 	}
 	n := resolvNote{PID: g.PID, IfName: s.inner, Index: s.index(m, s.inner), Asked: s.dns.String()}
 	var err error
@@ -178,6 +179,8 @@ func (s writeDNS) undo(ctx context.Context, m *machine) error {
 }
 
 func (s writeDNS) left() string { return "the name servers in the guest's /etc/resolv.conf" }
+
+func (writeDNS) nature() nature { return undoable }
 
 func (s writeDNS) String() string {
 	if s.dns.FromDHCP {
@@ -233,6 +236,8 @@ func (s restoreDNS) left() string {
 }
 
 func (s restoreDNS) undo(context.Context, *machine) error { return nil }
+
+func (restoreDNS) nature() nature { return undoable }
 
 func (s restoreDNS) String() string {
 	return "# put back what was in the guest's /etc/resolv.conf before " + s.note.IfName

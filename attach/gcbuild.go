@@ -175,6 +175,8 @@ func (s delHalf) do(_ context.Context, _ *machine) error {
 
 func (s delHalf) undo(context.Context, *machine) error { return nil }
 
+func (delHalf) nature() nature { return final }
+
 func (s delHalf) String() string {
 	return "nsenter --net=" + shell.Quote(s.path) + " ip link del " + s.name
 }

@@ -46,12 +46,14 @@ func (s bringHome) do(_ context.Context, m *machine) error {
 	delete(m.index, end{host, s.loan.Card.Name})
 	missing, err := m.bringBack(from, s.loan)
 	if missing != nil {
-		m.missing = append(m.missing, missing)
+		m.fallShort(missing)
 	}
 	return err
 }
 
 func (s bringHome) undo(context.Context, *machine) error { return nil }
+
+func (bringHome) nature() nature { return final }
 
 func (s bringHome) String() string {
 	now := rtnl.Link{Name: s.loan.Card.Name}

@@ -138,6 +138,8 @@ func (s runClient) at(m *machine) int { return cmp.Or(s.known, s.index(m, s.inne
 
 func (s runClient) left() string { return endClient{client: s.ask.Client, inner: s.inner}.left() }
 
+func (runClient) nature() nature { return undoable }
+
 func (s runClient) String() string {
 	w := "# run " + s.ask.Client + " of the host for " + s.inner
 	if len(s.ask.Options) > 0 {
@@ -174,6 +176,8 @@ func (s endClient) end(m *machine) error {
 func (s endClient) undo(context.Context, *machine) error { return nil }
 
 func (s endClient) left() string { return s.client + ", which keeps the lease of " + s.inner }
+
+func (endClient) nature() nature { return final }
 
 func (s endClient) String() string {
 	return "# have " + s.client + " give the lease of " + s.inner + " back, and end it"

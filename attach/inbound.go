@@ -217,6 +217,8 @@ func (s addInbound) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete", s.ifb, deleteLink(k, l.Index))
 }
 
+func (addInbound) nature() nature { return undoable }
+
 func (s addInbound) String() string {
 	mtu := ""
 	if s.mtu != 0 {
@@ -259,6 +261,8 @@ func (s delInbound) redirect(m *machine) error {
 }
 
 func (s delInbound) undo(ctx context.Context, m *machine) error { return s.addInbound.do(ctx, m) }
+
+func (delInbound) nature() nature { return undoable }
 
 func (s delInbound) String() string {
 	return s.enter + "tc qdisc del dev " + s.inner + " ingress\n" + s.enter + "ip link del " + s.ifb

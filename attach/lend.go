@@ -167,6 +167,8 @@ func (m *machine) completeLoan(name string) error {
 	return loan.save()
 }
 
+func (lend) nature() nature { return undoable }
+
 func (s lend) String() string {
 	w := "# note in " + runDir + " what " + s.name + " is like: without it detach does not know the card\n"
 	if s.radio == nil {

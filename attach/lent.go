@@ -253,6 +253,8 @@ func (s forgetLoan) left() string {
 	return "the note in " + runDir + " of what " + s.loan.Card.Name + " was like"
 }
 
+func (forgetLoan) nature() nature { return undoable }
+
 func (s forgetLoan) String() string {
 	return "# there is no " + s.loan.Card.Name + " any more, as it was lent to " + s.loan.To.Name + ": forget what it was like"
 }

@@ -183,6 +183,8 @@ func (s addPair) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete veth", s.inner, deleteLink(s.kernel(m), s.index(m, s.inner)))
 }
 
+func (addPair) nature() nature { return undoable }
+
 func (s addPair) String() string {
 	return s.enter + fmt.Sprintf("ip link add name %s address %s mtu %d group %d type veth peer name %s address %s mtu %d group %d netns %s",
 		s.inner, s.mac, s.mtu, Group, s.far, s.farMAC, s.mtu, Group, s.netns)

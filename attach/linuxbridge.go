@@ -83,6 +83,8 @@ func (s plugIn) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("unplug", s.port, m.sides[host].SetLink(m.index[end{host, s.port}], rtnl.Change{NoMaster: true}))
 }
 
+func (plugIn) nature() nature { return undoable }
+
 func (s plugIn) String() string { return "ip link set dev " + s.port + " master " + s.bridge }
 
 func (linuxBridge) differ(j *job, differ differ) {
@@ -188,7 +190,7 @@ func (s addBridge) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete bridge", s.Name, deleteLink(m.sides[host], i))
 }
 
-func (addBridge) shared() {}
+func (addBridge) nature() nature { return shared }
 
 func (s addBridge) String() string { return strings.Join(s.Commands(), "\n") }
 
@@ -217,7 +219,7 @@ func (s addRule) undo(ctx context.Context, m *machine) error {
 	return m.sides[host].Run(func() error { return s.Delete(ctx) })
 }
 
-func (addRule) shared() {}
+func (addRule) nature() nature { return shared }
 
 func (s addRule) String() string { return s.InsertCommand() }
 
@@ -242,5 +244,7 @@ func (s delRule) do(ctx context.Context, m *machine) error {
 func (s delRule) undo(ctx context.Context, m *machine) error {
 	return m.sides[host].Run(func() error { return s.Insert(ctx) })
 }
+
+func (delRule) nature() nature { return undoable }
 
 func (s delRule) String() string { return s.DeleteCommand() }

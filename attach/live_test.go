@@ -353,6 +353,7 @@ type failStep struct{}
 
 func (failStep) do(context.Context, *machine) error   { return errPlanned }
 func (failStep) undo(context.Context, *machine) error { return nil }
+func (failStep) nature() nature                       { return undoable }
 func (failStep) String() string                       { return "fail" }
 
 // TestFailAtEveryStep: a plan that fails before its step n, for every n and

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -106,18 +105,17 @@ const (
 type machine struct {
 	sides    [3]kernel // nil: no such side
 	hostNS   *os.File
-	guests   [3]Guest       // by their side; none on the host's
-	index    map[end]int    // of the links that steps have made or found
-	lease    *lease.Lease   // that a step has got
-	isUp     map[end]bool   // links of guests that steps have set up
-	card     string         // that the guest is plugged into; "": a switch, or another guest
-	doing    Step           // what is carried out now
-	warnings []string       // of what a step has met
-	missing  []*fault.Error // what cards that are home have not got back
+	guests   [3]Guest     // by their side; none on the host's
+	index    map[end]int  // of the links that steps have made or found
+	isUp     map[end]bool // links of guests that steps have set up
+	card     string       // that the guest is plugged into; "": a switch, or another guest
+	doing    Step         // what is carried out now
+	warnings []string     // of what a step has met
 	hostLock *lock
-	locks    []*lock // of the guests
+	locks    []*lock     // of the guests
+	memory   map[any]any // see remember
 
-	usesBefore map[end]map[string]bool // of links that steps have set up
+	shortfalls []*fault.Error // what steps have not done wholly
 }
 
 // end names a link on a side.
@@ -131,7 +129,7 @@ type end struct {
 // waiting, and among two of them in the order of their inodes, so that no two
 // runs wait for each other.
 func open(ctx context.Context, hostNS *os.File, guests ...Guest) (*machine, error) {
-	m := &machine{hostNS: hostNS, index: map[end]int{}, isUp: map[end]bool{}, usesBefore: map[end]map[string]bool{}, hostLock: &lock{}}
+	m := &machine{hostNS: hostNS, index: map[end]int{}, isUp: map[end]bool{}, memory: map[any]any{}, hostLock: &lock{}}
 	for i, g := range guests {
 		g.GuestInfo = g.short()
 		m.guests[guest+side(i)] = g
@@ -230,6 +228,17 @@ func (m *machine) warn(text string) {
 	}
 }
 
+// fallShort notes that a step is done but for what e says. The plan goes on; if it
+// takes things away, its error at the end is e.
+func (m *machine) fallShort(e *fault.Error) { m.shortfalls = append(m.shortfalls, e) }
+
+// remember keeps a value for later steps, or for the undo of this one. As with
+// [context.WithValue], the key is of a type of whoever keeps it.
+func (m *machine) remember(key, value any) { m.memory[key] = value }
+
+// remembered returns the value that was kept under the key; nil: none.
+func (m *machine) remembered(key any) any { return m.memory[key] }
+
 // errTooLong says that a run has used up its time.
 var errTooLong = errors.New("it took longer than --timeout allows")
 
@@ -244,9 +253,6 @@ func (m *machine) lacks() string {
 	step, _, _ := strings.Cut(m.doing.String(), "\n")
 	return ", in this step: " + strings.TrimPrefix(step, "# ")
 }
-
-// asksOthers is a step that waits for somebody else on the network.
-type asksOthers interface{ whom() string }
 
 // remedy returns the hint for a run that takes too long.
 func (m *machine) remedy() string {

@@ -126,6 +126,8 @@ func whyDropped(br bridge.OVSBridge) string {
 
 func (s awaitOVS) undo(context.Context, *machine) error { return nil }
 
+func (awaitOVS) nature() nature { return passive }
+
 func (s awaitOVS) String() string { return "# wait until " + s.Bridge + " forwards on " + s.Name }
 
 // ovs plans for the bridge, and that nothing of what is to be made stands in
@@ -220,7 +222,7 @@ func (s addOVSBridge) undo(ctx context.Context, m *machine) error {
 	return m.sides[host].Run(func() error { return s.Delete(ctx) })
 }
 
-func (addOVSBridge) shared() {}
+func (addOVSBridge) nature() nature { return shared }
 
 func (s addOVSBridge) String() string { return s.AddCommand() }
 
@@ -249,6 +251,8 @@ func (s delOVSBridge) do(ctx context.Context, m *machine) error { return addOVSB
 
 func (s delOVSBridge) undo(ctx context.Context, m *machine) error { return addOVSBridge(s).do(ctx, m) }
 
+func (delOVSBridge) nature() nature { return undoable }
+
 func (s delOVSBridge) String() string { return s.DeleteCommand() }
 
 // addOVSPort makes the host's end of the pair a port.
@@ -262,6 +266,8 @@ func (s addOVSPort) undo(ctx context.Context, m *machine) error {
 	return m.sides[host].Run(func() error { return s.Delete(ctx) })
 }
 
+func (addOVSPort) nature() nature { return undoable }
+
 func (s addOVSPort) String() string { return s.AddCommand() }
 
 // delOVSPort takes a port of ours off its bridge. Open vSwitch keeps one whose
@@ -271,6 +277,8 @@ type delOVSPort struct{ bridge.OVSPort }
 func (s delOVSPort) do(ctx context.Context, m *machine) error { return addOVSPort(s).undo(ctx, m) }
 
 func (s delOVSPort) undo(ctx context.Context, m *machine) error { return addOVSPort(s).do(ctx, m) }
+
+func (delOVSPort) nature() nature { return undoable }
 
 func (s delOVSPort) String() string { return s.DeleteCommand() }
 
@@ -301,6 +309,8 @@ func (s checksums) do(_ context.Context, m *machine) error {
 
 func (s checksums) undo(context.Context, *machine) error { return nil }
 
+func (checksums) nature() nature { return undoable }
+
 func (s checksums) String() string { return s.enter + "ethtool -K " + s.inner + " tx off" }
 
 // changeOVSVLAN puts a port of ours into another VLAN.
@@ -323,5 +333,7 @@ func (s changeOVSVLAN) do(ctx context.Context, m *machine) error {
 func (s changeOVSVLAN) undo(ctx context.Context, m *machine) error {
 	return m.sides[host].Run(func() error { return s.SetVLAN(ctx, s.VLAN) })
 }
+
+func (changeOVSVLAN) nature() nature { return undoable }
 
 func (s changeOVSVLAN) String() string { return s.SetVLANCommand(s.want) }

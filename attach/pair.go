@@ -139,6 +139,8 @@ func (s addVeth) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete veth", s.port, deleteLink(m.sides[host], m.index[end{host, s.port}]))
 }
 
+func (addVeth) nature() nature { return undoable }
+
 func (s addVeth) String() string {
 	master := ""
 	if s.bridge != "" {
@@ -158,6 +160,8 @@ func (s addAltName) do(_ context.Context, m *machine) error {
 func (s addAltName) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("unname", s.port, m.sides[host].DelAltName(m.index[end{host, s.port}], s.alt))
 }
+
+func (addAltName) nature() nature { return undoable }
 
 func (s addAltName) String() string {
 	return "ip link property add dev " + s.port + " altname " + s.alt

@@ -12,17 +12,35 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// Step is one change, or one wait. It is plain data, made by Build; the set of
-// steps is closed (steps.go).
+// Step is one change, or one wait. It is plain data, made by Build. A step that
+// prints nothing but a comment, and changes something, is also [worded].
 type Step interface {
 	// do carries it out, wholly or not at all.
 	do(ctx context.Context, m *machine) error
 	// undo takes it back. What is gone already is taken back.
 	undo(ctx context.Context, m *machine) error
+	// nature says what taking it back means.
+	nature() nature
 	// String is the same as the command or commands, a line each, that a
 	// person would type in a root shell; a comment where there is none.
 	String() string
 }
+
+// nature is what a plan must know of a step before it takes it back.
+type nature int
+
+const (
+	// undoable: undo takes it back, or it goes with a link that an earlier step
+	// has made.
+	undoable nature = iota
+	// shared is undoable, but others may rely on it by then: undo needs the host's
+	// lock, and leaves alone what they use.
+	shared
+	// final: there is no way back.
+	final
+	// passive: it waits or looks, and changes nothing that stays.
+	passive
+)
 
 // Plan is what an attach or detach will do, in order.
 type Plan struct {
@@ -43,32 +61,40 @@ func (p Plan) Commands() []string {
 	return lines
 }
 
-// worded is a step that prints as a comment, because no command does the same. If
-// it could not be done, or undone, left says in words what is still there.
+// worded is a step that says in words what is still there if it could not be done,
+// or undone, because no command that it prints says so.
 type worded interface{ left() string }
 
-// remains says what is left of steps, in commands or else in words.
+// asksOthers is a step that waits for somebody else on the network; whom says what
+// to look for there.
+type asksOthers interface{ whom() string }
+
+// remains says what is left of steps: of each in its own words and in its commands,
+// or, if it has neither, in the comment that it prints.
 func remains(steps []Step) []string {
 	said := []string{}
 	for _, s := range steps {
+		words, comments := []string{}, []string{}
 		if w, ok := s.(worded); ok {
-			said = append(said, w.left())
+			words = append(words, w.left())
 		}
 		for line := range strings.SplitSeq(s.String(), "\n") {
-			if line != "" && !strings.HasPrefix(line, "#") {
-				said = append(said, line)
+			if comment, is := strings.CutPrefix(line, "#"); is {
+				comments = append(comments, strings.TrimSpace(comment))
+			} else if line != "" {
+				words = append(words, line)
 			}
 		}
+		if len(words) == 0 {
+			words = comments
+		}
+		said = append(said, words...)
 	}
 	return said
 }
 
 // undoTimeout bounds taking back; it is not ended by a signal.
 const undoTimeout = 10 * time.Second
-
-// shared is a step whose effect others may rely on by the time it is undone. Its
-// undo needs the host's lock.
-type shared interface{ shared() }
 
 // apply carries the plan out. On any error it takes back what it did, in
 // reverse; what could not be taken back is named in the error.
@@ -87,7 +113,7 @@ func (p Plan) apply(ctx context.Context, m *machine, tell func(string)) error {
 	if err := m.check(ctx); err != nil {
 		return m.takeBack(p.Steps, err)
 	}
-	for _, one := range m.missing { // and is lent anew: it is counted in then
+	for _, one := range m.shortfalls { // the plan has gone past it, and is whole
 		m.warn(one.Error())
 	}
 	return nil
@@ -133,7 +159,7 @@ func (m *machine) takeBack(done []Step, err error) error {
 	var causes []error
 	for i := len(done) - 1; i >= 0; i-- {
 		uerr := locking
-		if _, isShared := done[i].(shared); !isShared || locking == nil {
+		if done[i].nature() != shared || locking == nil {
 			uerr = done[i].undo(ctx, m)
 		}
 		if uerr != nil {
@@ -159,26 +185,17 @@ func withResidue(err, why error, left []Step) error {
 }
 
 // changes reports whether a step changes anything that stays.
-func changes(s Step) bool {
-	_, only := s.(verify)
-	return !only
-}
+func changes(s Step) bool { return s.nature() != passive }
 
-// deletes reports whether there is no way back from a step.
-func deletes(s Step) bool {
-	switch s.(type) {
-	case delLink, delInner, delHalf, bringHome, releaseLease, endClient:
-		return true
-	}
-	return false
-}
+// isFinal reports whether there is no way back from a step.
+func isFinal(s Step) bool { return s.nature() == final }
 
-// remove carries out a plan that takes things away. Until the first link is
-// deleted it can be undone, and is; from there on there is no way back, and it
+// remove carries out a plan that takes things away. Until the first final step
+// is done it can be undone, and is; from there on there is no way back, and it
 // goes on to its end. The same plan, made again, does what was not done.
 func (p Plan) remove(ctx context.Context, m *machine, tell func(string)) error {
 	for i, s := range p.Steps {
-		if deletes(s) {
+		if isFinal(s) {
 			ctx = context.WithoutCancel(ctx)
 		}
 		err := context.Cause(ctx)
@@ -190,31 +207,33 @@ func (p Plan) remove(ctx context.Context, m *machine, tell func(string)) error {
 		if err == nil {
 			continue
 		}
-		if !slices.ContainsFunc(p.Steps[:i], deletes) {
+		if !slices.ContainsFunc(p.Steps[:i], isFinal) {
 			return m.takeBack(p.Steps[:i], m.cause(ctx, err))
 		}
 		op, object := m.task()
 		e := &fault.Error{Code: fault.Residue, Op: op, Object: object, Err: err, Residue: remains(p.Steps[i:])}
 		return e.WithHint("not yet done: %s", strings.Join(e.Residue, "; "))
 	}
-	return m.incomplete()
+	return m.shortfall()
 }
 
-// incomplete returns the error for cards that are home and have not got back
-// everything; nil: there are none. No plan ends at one.
-func (m *machine) incomplete() error {
-	switch len(m.missing) {
+// shortfall returns the error for what steps have not done wholly; nil: there is
+// nothing.
+func (m *machine) shortfall() error {
+	switch len(m.shortfalls) {
 	case 0:
 		return nil
 	case 1:
-		return m.missing[0]
+		return m.shortfalls[0]
 	}
-	e := &fault.Error{Code: fault.Residue, Op: "put in order", Object: "lent cards"}
-	var hints []string
-	for _, one := range m.missing {
+	e := &fault.Error{Code: fault.Residue, Op: m.shortfalls[0].Op}
+	var objects, hints []string
+	for _, one := range m.shortfalls {
+		objects = append(objects, one.Object)
 		e.Err = errors.Join(e.Err, one)
 		e.Residue = append(e.Residue, one.Residue...)
 		hints = append(hints, one.Hint)
 	}
+	e.Object = strings.Join(objects, ", ")
 	return e.WithHint("%s", strings.Join(hints, "; "))
 }

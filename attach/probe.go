@@ -120,6 +120,8 @@ func (s probe) carrier(ctx context.Context, m *machine) error {
 
 func (s probe) undo(context.Context, *machine) error { return nil }
 
+func (probe) nature() nature { return passive }
+
 func (s probe) String() string {
 	return "# ask by ARP whether somebody has " + joinAddrs(s.addrs) + " already"
 }
@@ -143,5 +145,7 @@ func (s announceARP) do(_ context.Context, m *machine) error {
 }
 
 func (s announceARP) undo(context.Context, *machine) error { return nil }
+
+func (announceARP) nature() nature { return passive }
 
 func (s announceARP) String() string { return "# announce " + joinAddrs(s.addrs) + " by ARP" }

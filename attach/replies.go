@@ -265,6 +265,8 @@ func (s addIPRule) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete rule", ruleWords(s.rule), s.kernel(m).DelRule(s.rule))
 }
 
+func (addIPRule) nature() nature { return undoable }
+
 func (s addIPRule) String() string {
 	return s.enter + ipCommand(s.rule.From.Is6()) + "rule add " + ruleWords(s.rule)
 }
@@ -279,6 +281,8 @@ type delReplies struct {
 func (s delReplies) do(_ context.Context, m *machine) error { return s.remove(s.kernel(m)) }
 
 func (s delReplies) undo(context.Context, *machine) error { return nil }
+
+func (delReplies) nature() nature { return undoable }
 
 func (s delReplies) String() string { return s.leftover.String() }
 
@@ -304,5 +308,7 @@ func (s delRepliesIn) do(_ context.Context, _ *machine) error {
 }
 
 func (s delRepliesIn) undo(context.Context, *machine) error { return nil }
+
+func (delRepliesIn) nature() nature { return undoable }
 
 func (s delRepliesIn) String() string { return s.leftover.String() }

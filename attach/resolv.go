@@ -105,6 +105,7 @@ type dropNote struct{ note resolvNote }
 
 func (s dropNote) do(context.Context, *machine) error   { return s.note.forget() }
 func (s dropNote) undo(context.Context, *machine) error { return s.note.save() }
+func (dropNote) nature() nature                         { return undoable }
 func (s dropNote) String() string                       { return "rm " + runDir + "/" + s.note.file() }
 
 // torn are the names of files that a killed run was writing.
@@ -133,6 +134,7 @@ func (s dropTorn) do(context.Context, *machine) error {
 }
 
 func (s dropTorn) undo(context.Context, *machine) error { return nil }
+func (dropTorn) nature() nature                         { return undoable }
 func (s dropTorn) String() string                       { return "rm " + runDir + "/" + shell.Quote(s.name) }
 
 // alive reports whether the process whose file it was still has the namespace.

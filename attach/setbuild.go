@@ -421,6 +421,8 @@ func (s delAddr) undo(ctx context.Context, m *machine) error {
 	return nil
 }
 
+func (delAddr) nature() nature { return undoable }
+
 func (s delAddr) String() string {
 	return s.enter + "ip address del " + s.prefix.String() + " dev " + s.inner
 }
@@ -440,6 +442,8 @@ func (s changeMTU) undo(_ context.Context, m *machine) error {
 	err := setLink{place: s.place, name: s.link, set: rtnl.Change{MTU: s.was}}.do(context.Background(), m)
 	return ignoreAbsent("set", s.link, err)
 }
+
+func (changeMTU) nature() nature { return undoable }
 
 func (s changeMTU) String() string {
 	return s.enter + "ip link set " + s.link + " mtu " + itoa(s.mtu)

@@ -206,6 +206,8 @@ func (s shapeLink) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("shape", s.link, err)
 }
 
+func (shapeLink) nature() nature { return undoable }
+
 func (s shapeLink) String() string {
 	return strings.Join(s.want.commands(s.enter, shell.Quote(s.link), s.have), "\n")
 }

@@ -151,6 +151,8 @@ func (s awaitSLAAC) whom() string {
 
 func (s awaitSLAAC) undo(context.Context, *machine) error { return nil }
 
+func (awaitSLAAC) nature() nature { return passive }
+
 func (s awaitSLAAC) String() string {
 	return "# wait until a router has given " + s.inner + " an address"
 }
@@ -175,6 +177,8 @@ func (s ignoreRouters) do(_ context.Context, m *machine) error {
 
 // undo is left to the link, with which it goes.
 func (s ignoreRouters) undo(context.Context, *machine) error { return nil }
+
+func (ignoreRouters) nature() nature { return undoable }
 
 func (s ignoreRouters) String() string {
 	return "sysctl -eqw net/" + fmt.Sprintf(acceptRA, s.name) + "=0"

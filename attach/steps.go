@@ -64,6 +64,8 @@ func (s delLink) do(_ context.Context, m *machine) error {
 
 func (s delLink) undo(context.Context, *machine) error { return nil }
 
+func (delLink) nature() nature { return final }
+
 func (s delLink) String() string { return "ip link del dev " + s.name }
 
 // delInner deletes a link of ours in a guest that has no end on the host.
@@ -78,6 +80,8 @@ func (s delInner) do(_ context.Context, m *machine) error {
 }
 
 func (s delInner) undo(context.Context, *machine) error { return nil }
+
+func (delInner) nature() nature { return final }
 
 func (s delInner) String() string { return s.enter + "ip link del dev " + s.name }
 
@@ -113,6 +117,8 @@ func (s setLink) apply(m *machine, ch rtnl.Change) error {
 	}
 	return explain("set", s.words(), err)
 }
+
+func (setLink) nature() nature { return undoable }
 
 func (s setLink) String() string { return s.enter + "ip link set dev " + s.words() }
 
@@ -185,6 +191,8 @@ func (s setSysctl) undo(ctx context.Context, m *machine) error {
 	return setSysctl{place: s.place, path: s.path, value: s.was}.do(ctx, m)
 }
 
+func (setSysctl) nature() nature { return undoable }
+
 func (s setSysctl) String() string {
 	return s.enter + "sysctl -qw net/" + s.path + "=" + s.value
 }
@@ -206,6 +214,8 @@ func (s addAddr) undo(_ context.Context, m *machine) error {
 	return ignoreAbsent("delete address "+s.prefix.String()+" from", s.inner,
 		s.kernel(m).DelAddr(s.index(m, s.inner), s.prefix))
 }
+
+func (addAddr) nature() nature { return undoable }
 
 func (s addAddr) String() string {
 	w := s.enter + "ip address add " + s.prefix.String()
@@ -308,6 +318,8 @@ func (s addRoute) words() string {
 	return w
 }
 
+func (addRoute) nature() nature { return undoable }
+
 func (s addRoute) String() string {
 	verb := "add "
 	if s.prepend {
@@ -349,6 +361,8 @@ func (s mark) do(_ context.Context, m *machine) error {
 }
 
 func (s mark) undo(context.Context, *machine) error { return nil }
+
+func (mark) nature() nature { return undoable }
 
 func (s mark) String() string {
 	if s.port == "" {

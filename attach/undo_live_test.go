@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -125,6 +124,7 @@ type letGo struct{}
 
 func (letGo) do(_ context.Context, m *machine) error { m.hostLock.release(); return nil }
 func (letGo) undo(context.Context, *machine) error   { return nil }
+func (letGo) nature() nature                         { return undoable }
 func (letGo) String() string                         { return "let go" }
 
 // beside attaches another guest meanwhile.
@@ -189,53 +189,6 @@ func TestDetachAgain(t *testing.T) {
 				sameSoon(t, fmt.Sprintf("after %q and the same again", done), before, look)
 			}
 		})
-	}
-}
-
-// worded names the steps that no command stands for, and that leave something
-// behind; waits those that leave nothing.
-var (
-	wordedSteps = []worded{
-		getLease{}, getLease6{}, releaseLease{}, runClient{}, endClient{}, writeDNS{}, restoreDNS{}, forgetLoan{}, verify{probe: "gpv0"},
-	}
-	waits = []Step{awaitForwarding{}, awaitCarrier{}, awaitOVS{}, awaitDAD{}, awaitSLAAC{}, probe{}, announceARP{}, announce{}}
-)
-
-// Every step that prints itself as a comment has words for what it leaves: what
-// is not undone, or not done, is named, whatever it is.
-func TestResidueHasWords(t *testing.T) {
-	known := map[string]bool{}
-	for _, s := range wordedSteps {
-		known[fmt.Sprintf("%T", s)] = true
-		if left := remains([]Step{s.(Step)}); len(left) != 1 || strings.HasPrefix(left[0], "#") || strings.TrimSpace(left[0]) == "" {
-			t.Errorf("of %T remains %q", s, left)
-		}
-	}
-	for _, s := range waits {
-		known[fmt.Sprintf("%T", s)] = true
-	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	printer := regexp.MustCompile(`(?s)func \((?:\w+ )?(\w+)\) String\(\) string \{(.*?)\n\}`)
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		one := regexp.MustCompile(`func \((?:\w+ )?(\w+)\) String\(\) string +\{ return (.*) \}`)
-		for _, f := range append(printer.FindAllSubmatch(source, -1), one.FindAllSubmatch(source, -1)...) {
-			name := "attach." + string(f[1])
-			comment := bytes.Contains(f[2], []byte(`"# `))
-			command := regexp.MustCompile(`(?m)ip link|iw phy`).Match(f[2])
-			if comment && !command && !known[name] {
-				t.Errorf("%s prints itself as a comment, and has no words for what it leaves", name)
-			}
-		}
 	}
 }
 

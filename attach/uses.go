@@ -82,6 +82,9 @@ func (m *machine) usedBut(index int, use string) (bool, error) {
 	return len(uses) > 0, err
 }
 
+// usesBefore is the key of what used a link before it was raised.
+type usesBefore raiseLink
+
 // raiseLink sets up a link of the host that we did not make.
 type raiseLink struct{ name string }
 
@@ -96,7 +99,7 @@ func (s raiseLink) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return err
 	}
-	m.usesBefore[end{host, s.name}] = before
+	m.remember(usesBefore(s), before)
 	return s.set().do(ctx, m)
 }
 
@@ -111,14 +114,15 @@ func (s raiseLink) undo(_ context.Context, m *machine) error {
 	if err != nil {
 		return err
 	}
+	before, _ := m.remembered(usesBefore(s)).(map[string]bool)
 	for use := range now {
-		if !m.usesBefore[end{host, s.name}][use] {
+		if !before[use] {
 			return nil
 		}
 	}
 	return ignoreAbsent("set down", s.name, s.set().apply(m, rtnl.Change{Down: true}))
 }
 
-func (raiseLink) shared() {}
+func (raiseLink) nature() nature { return shared }
 
 func (s raiseLink) String() string { return s.set().String() }

@@ -362,6 +362,8 @@ func (s verify) left() string {
 	return "the interface " + s.probe + ", if it is there: ip link del " + s.probe
 }
 
+func (verify) nature() nature { return passive }
+
 func (s verify) String() string {
 	return "# send packets from " + s.inner + " over " + s.on + " to a probe port of our own, and back"
 }

@@ -202,7 +202,7 @@ func (s addTagged) clean(m *machine) error {
 	return ignoreAbsent("delete vlan", s.name, err)
 }
 
-func (addTagged) shared() {}
+func (addTagged) nature() nature { return shared }
 
 func (s addTagged) String() string {
 	return fmt.Sprintf("ip link add link %s name %s group %d type vlan id %d\nip link set dev %s alias %s up",

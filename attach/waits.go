@@ -60,6 +60,8 @@ func (s awaitForwarding) do(ctx context.Context, m *machine) error {
 
 func (s awaitForwarding) undo(context.Context, *machine) error { return nil }
 
+func (awaitForwarding) nature() nature { return passive }
+
 func (s awaitForwarding) String() string {
 	return "# wait until " + s.bridge + " forwards on " + s.port
 }
@@ -96,6 +98,8 @@ func (s awaitCarrier) do(ctx context.Context, m *machine) error {
 }
 
 func (s awaitCarrier) undo(context.Context, *machine) error { return nil }
+
+func (awaitCarrier) nature() nature { return passive }
 
 func (s awaitCarrier) String() string { return "# wait until " + s.card + " has a carrier" }
 
@@ -143,6 +147,8 @@ func (s awaitDAD) verdict(all []rtnl.Addr, index int) (bool, error) {
 }
 
 func (s awaitDAD) undo(context.Context, *machine) error { return nil }
+
+func (awaitDAD) nature() nature { return passive }
 
 func (s awaitDAD) String() string {
 	return "# wait until " + joinAddrs(s.addrs) + " is known to be nobody else's"

@@ -1,0 +1,88 @@
+package attach
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// oneOfEach has a step of each type; where the zero one would print nothing, one that
+// does something.
+var oneOfEach = []Step{
+	addAccess{}, addAddr{}, addAltName{}, addBridge{}, addChild{}, addIPRule{}, addInbound{}, addOVSBridge{}, addOVSPort{},
+	addPair{}, addRoute{}, addRule{}, addTagged{}, addVeth{}, announce{}, announceARP{}, awaitCarrier{}, awaitDAD{},
+	awaitForwarding{}, awaitOVS{}, awaitSLAAC{}, bringHome{}, changeMTU{}, changeOVSVLAN{},
+	changePortVLANs{want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, checksums{}, delAddr{}, delHalf{}, delHostRoute{}, delInbound{},
+	delInner{}, delLink{}, delOVSBridge{}, delOVSPort{}, delReplies{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRepliesIn{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRule{}, dropNote{}, dropTorn{}, endClient{},
+	filterVLANs{}, forgetLoan{}, getLease{}, getLease6{}, ignoreRouters{}, lend{}, mark{}, plugIn{}, probe{}, raiseLink{},
+	releaseLease{}, restoreDNS{}, runClient{}, setLink{}, setPortVLAN{vlan: bridge.VLAN{PVID: 9}}, setSysctl{},
+	shapeLink{want: egress{rate: 1}}, unfilterVLANs{}, verify{}, writeDNS{},
+}
+
+// stepTypes returns the names of the types of this package that have a nature.
+func stepTypes(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.Name == "nature" {
+				names = append(names, f.Recv.List[0].Type.(*ast.Ident).Name)
+			}
+		}
+	}
+	return names
+}
+
+// What is not undone, or not done, is named, whatever step it is; and not by the
+// comment that says what the step would have done.
+func TestResidueHasWords(t *testing.T) {
+	missing := stepTypes(t)
+	if len(missing) == 0 {
+		t.Fatal("no type has a nature")
+	}
+	for _, s := range oneOfEach {
+		name := reflect.TypeOf(s).Name()
+		missing = slices.DeleteFunc(missing, func(m string) bool { return m == name })
+		left := remains([]Step{s})
+		if len(left) == 0 {
+			t.Errorf("nothing remains of %T", s)
+		}
+		for _, words := range left {
+			if strings.TrimSpace(words) == "" || strings.HasPrefix(words, "#") {
+				t.Errorf("of %T remains %q", s, left)
+			}
+		}
+		_, hasWords := s.(worded)
+		if !hasCommand(s) && changes(s) && !hasWords {
+			t.Errorf("%T prints a comment alone and changes something: give it the method left", s)
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("oneOfEach lacks %q", missing)
+	}
+}
+
+// hasCommand reports whether a step prints a line that is not a comment.
+func hasCommand(s Step) bool {
+	return slices.ContainsFunc(strings.Split(s.String(), "\n"), func(line string) bool {
+		return line != "" && !strings.HasPrefix(line, "#")
+	})
+}
