@@ -105,11 +105,12 @@ func Build(s Spec, f Facts) (Plan, error) {
 // mark plans the last step.
 func (j *job) mark(d *draft) {
 	m := mark{place: j.place, inner: j.names.inner, Mark: j.f.Guest.mark(j.names.inner)}
-	if j.kind.pair() {
+	switch {
+	case j.kind.pair():
 		m.port = j.names.port
-	}
-	if j.kind == KindPhys {
-		m.card = j.HostIF.Name
+	case j.kind == KindPhys:
+		d.add(markLent{m, j.HostIF.Name})
+		return
 	}
 	d.add(m)
 }

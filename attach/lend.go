@@ -90,14 +90,9 @@ func (m *machine) takeOver(loan *Loan, index int) (*Loan, error) {
 	}
 	var owed *Loan
 	for _, l := range all {
-		home := l.home(m.sides[host], links)
-		switch {
-		case l.owed() && home != nil && home.Index == index:
+		if home := l.home(m.sides[host], links); l.owed() && home != nil && home.Index == index {
 			owed = &l
 			loan.Card = loan.Card.With(l.Missing)
-		case l.owed() && l.file() == loan.file():
-			return nil, fault.New(fault.Conflict, "lend", loan.Card.Name, "another card of that name came home without all that it had").
-				WithHint("gopipework gc says what; when that card is as it should be, remove %s/%s", runDir, l.file())
 		}
 	}
 	return owed, nil
@@ -157,16 +152,6 @@ func (m *machine) loanOf(name string) (*Loan, error) {
 	return nil, err
 }
 
-// completeLoan notes that the attach came to its end.
-func (m *machine) completeLoan(name string) error {
-	loan, err := m.loanOf(name)
-	if err != nil || loan == nil {
-		return err
-	}
-	loan.Complete = true
-	return loan.save()
-}
-
 func (lend) nature() nature { return undoable }
 
 func (s lend) String() string {
@@ -176,3 +161,28 @@ func (s lend) String() string {
 	}
 	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s", *s.radio, s.netns, s.enter, s.name, s.inner)
 }
+
+// markLent marks a card in the guest, and notes in its loan, where the guest cannot
+// change it, that the attach came to its end.
+type markLent struct {
+	mark
+	card string // its name on the host
+}
+
+func (s markLent) do(ctx context.Context, m *machine) error {
+	if err := s.mark.do(ctx, m); err != nil {
+		return err
+	}
+	loan, err := m.loanOf(s.card)
+	if err != nil || loan == nil {
+		return err
+	}
+	loan.Complete = true
+	return loan.save()
+}
+
+func (s markLent) undo(context.Context, *machine) error { return nil }
+
+func (markLent) nature() nature { return undoable }
+
+func (s markLent) String() string { return s.mark.String() }

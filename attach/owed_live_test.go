@@ -127,8 +127,10 @@ func TestLendMissingAgain(t *testing.T) {
 func TestLendMissingKeepsNobody(t *testing.T) {
 	st := owedStage(t)
 	in(t, st.hostNS, "sh", "-ec", "ip link set nic0 down; ip link set nic0 name lab0 up; ip link set nic1 down; ip link set nic1 name nic0 up")
-	if _, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict || !strings.Contains(hintOf(err), runDir) {
-		t.Errorf("attach of another nic0: %v; want a conflict, and how to end it", err)
+	for _, opt := range []Options{{DryRun: true}, {}} {
+		if _, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, opt); fault.CodeOf(err) != fault.Conflict || !strings.Contains(hintOf(err), runDir) {
+			t.Errorf("attach of another nic0, %+v: %v; want a conflict, and how to end it", opt, err)
+		}
 	}
 	torn := runDir + "/.17"
 	if err := os.WriteFile(torn, nil, 0o600); err != nil {

@@ -32,6 +32,8 @@ type Card struct {
 	Nexthops []rtnl.Nexthop // the host's
 	Qdiscs   []rtnl.Qdisc   // the host's
 
+	Namesake *Loan // of another card of that name, which came home without all that it had; nil: there is none
+
 	Unread string // what to say of a loan of the card whose file cannot be read; "": there is none
 	Radio  *int   // of a Wi-Fi card
 }
@@ -44,9 +46,12 @@ func (physPlug) settle(j *job, d *draft) error {
 		return j.refuse(fault.Usage, "a card that is lent has no mode")
 	}
 	loan := j.f.Card.Loan
-	switch {
+	switch other := j.f.Card.Namesake; {
 	case j.f.Card.Unread != "":
 		return j.refuse(fault.Failed, "%s", j.f.Card.Unread)
+	case other != nil:
+		return j.refuse(fault.Conflict, "another card that was called %s came home without all that it had", other.Card.Name).
+			WithHint("gopipework gc says what; when that card is as it should be, remove %s/%s", runDir, other.file())
 	case loan == nil, j.f.Card.Gone:
 		if err := j.checkCard(d); err != nil {
 			return err
@@ -229,6 +234,12 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 		for _, u := range unread {
 			if u.Card == name {
 				f.Card.Unread = u.String()
+			}
+		}
+		for _, l := range all {
+			home := l.home(o.host, links)
+			if f.Base != nil && l.owed() && l.Card.Name == name && (home == nil || home.Index != f.Base.Index) {
+				f.Card.Namesake = &l
 			}
 		}
 		i := slices.IndexFunc(all, func(l Loan) bool {

@@ -334,7 +334,6 @@ type mark struct {
 	place
 	inner string
 	port  string // "" where the host has no end
-	card  string // name of a card that is lent; "" for none
 	Mark
 }
 
@@ -347,14 +346,7 @@ func (s mark) do(_ context.Context, m *machine) error {
 		return fault.New(fault.Failed, "verify", s.inner, "somebody in the guest renamed it or set it down")
 	}
 	alias := rtnl.Change{Alias: s.Mark.String()}
-	switch {
-	case s.card != "":
-		err = s.kernel(m).SetLink(l.Index, alias)
-		if err == nil {
-			return m.completeLoan(s.card)
-		}
-		return explain("mark", s.inner, err)
-	case s.port == "":
+	if s.port == "" {
 		return explain("mark", s.inner, s.kernel(m).SetLink(l.Index, alias))
 	}
 	return explain("mark", s.port, m.sides[host].SetLink(m.index[end{host, s.port}], alias))

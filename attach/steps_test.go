@@ -22,7 +22,7 @@ var oneOfEach = []Step{
 	awaitForwarding{}, awaitOVS{}, awaitSLAAC{}, bringHome{}, changeMTU{}, changeOVSVLAN{},
 	changePortVLANs{want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, checksums{}, delAddr{}, delHalf{}, delHostRoute{}, delInbound{},
 	delInner{}, delLink{}, delOVSBridge{}, delOVSPort{}, delReplies{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRepliesIn{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRule{}, dropNote{}, dropTorn{}, endClient{},
-	filterVLANs{}, forgetLoan{}, getLease{}, getLease6{}, ignoreRouters{}, lend{}, mark{}, plugIn{}, probe{}, raiseLink{},
+	filterVLANs{}, forgetLoan{}, getLease{}, getLease6{}, ignoreRouters{}, lend{}, mark{}, markLent{}, plugIn{}, probe{}, raiseLink{},
 	releaseLease{}, restoreDNS{}, runClient{}, setLink{}, setPortVLAN{vlan: bridge.VLAN{PVID: 9}}, setSysctl{},
 	shapeLink{want: egress{rate: 1}}, unfilterVLANs{}, verify{}, writeDNS{},
 }
