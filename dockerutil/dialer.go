@@ -3,14 +3,10 @@ package dockerutil
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxAnswer is far above what Docker says of one container (some kilobytes, and
@@ -97,39 +93,6 @@ func (d *dialer) elsewhere(title string) []string {
 	}
 	return []string{title + " has another network than this process: HOSTIF is looked for and made here, where the machine of " +
 		title + " does not see it; run gopipework with the host's network (docker run --network host), where " + title + " runs"}
-}
-
-// apart reports whether the process at the other end of a unix socket is known to be
-// in another network namespace. One that we cannot see is outside the container that
-// we are in; we take its network to be the machine's first.
-func apart(conn net.Conn) bool {
-	peer, err := peerOf(conn)
-	if err != nil {
-		return false
-	}
-	own, err := os.Stat("/proc/thread-self/ns/net")
-	if err != nil {
-		return false
-	}
-	if peer.Pid > 0 {
-		theirs, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", peer.Pid))
-		return err == nil && !os.SameFile(own, theirs)
-	}
-	return !firstNetwork(conn.(*net.UnixConn))
-}
-
-// firstNetwork reports whether we are in the network namespace that the kernel started
-// with, whose cookie is 1. On a kernel before 5.14, which has no cookies, it returns
-// true.
-func firstNetwork(conn *net.UnixConn) bool {
-	first := true
-	if raw, err := conn.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			cookie, err := unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-			first = err != nil || cookie == 1
-		})
-	}
-	return first
 }
 
 // failure returns why there is no connection, nil if the last one was made and

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -422,7 +424,7 @@ func TestLiveCRI(t *testing.T) {
 		}
 		return answer
 	}
-	sub := func(id int, parts ...[]byte) []byte {
+	sub := func(id protowire.Number, parts ...[]byte) []byte {
 		return appendText(nil, id, string(slices.Concat(parts...)))
 	}
 	// PodSandboxConfig: 1 metadata{1 name, 2 uid, 3 namespace}, 8 linux{1 cgroup_parent,

@@ -1,0 +1,79 @@
+package dockerutil
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerOf returns who listens at the other end of a unix socket (unix(7)).
+func peerOf(conn net.Conn) (*unix.Ucred, error) {
+	if bounded, is := conn.(*boundedConn); is {
+		conn = bounded.Conn
+	}
+	socket, is := conn.(*net.UnixConn)
+	if !is {
+		return nil, errElsewhere
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var peer *unix.Ucred
+	var peerErr error
+	err = raw.Control(func(fd uintptr) {
+		peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	return peer, errors.Join(err, peerErr)
+}
+
+// sameProcesses says whether the process that listens is in our PID namespace,
+// so that the numbers it gives are ours. The kernel gives 0 for one that cannot
+// be seen from here; one in a namespace below ours can be.
+func sameProcesses(peer int) bool {
+	if peer <= 0 {
+		return false
+	}
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/ns/pid", peer))
+	if err != nil {
+		return false
+	}
+	own, err := os.Stat("/proc/self/ns/pid")
+	return err == nil && os.SameFile(own, theirs)
+}
+
+// apart reports whether the process at the other end of a unix socket is known to be
+// in another network namespace. One that we cannot see is outside the container that
+// we are in; we take its network to be the machine's first.
+func apart(conn net.Conn) bool {
+	peer, err := peerOf(conn)
+	if err != nil {
+		return false
+	}
+	own, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return false
+	}
+	if peer.Pid > 0 {
+		theirs, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", peer.Pid))
+		return err == nil && !os.SameFile(own, theirs)
+	}
+	return !firstNetwork(conn.(*net.UnixConn))
+}
+
+// firstNetwork reports whether we are in the network namespace that the kernel started
+// with, whose cookie is 1. On a kernel before 5.14, which has no cookies, it returns
+// true.
+func firstNetwork(conn *net.UnixConn) bool {
+	first := true
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			cookie, err := unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+			first = err != nil || cookie == 1
+		})
+	}
+	return first
+}
