@@ -79,23 +79,9 @@ func routesBy(k kernel, index int) ([]rtnl.Route, error) {
 	return slices.DeleteFunc(all, func(r rtnl.Route) bool { return r.Index != index || r.Protocol != Protocol }), err
 }
 
-// checkAccess refuses --host-access where it is not needed, or cannot be.
-func (j *job) checkAccess() error {
-	switch {
-	case !j.HostAccess:
-		return nil
-	case j.kind != KindMacvlan:
-		return j.refuse(fault.Usage, "--host-access is for a macvlan, and this is of the kind %s", j.kind).WithHint("leave --host-access out")
-	case j.Mode != "bridge":
-		return j.refuse(fault.Usage, "--host-access needs the mode bridge: in %s a macvlan hears no other on its parent", j.Mode).
-			WithHint("--mode bridge")
-	}
-	return nil
-}
-
 // parent is the name of what the guest's link is on.
 func (j *job) parent() string {
-	if j.onTagged() {
+	if j.subInterface {
 		return j.taggedName()
 	}
 	return j.HostIF.Name

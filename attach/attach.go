@@ -74,7 +74,7 @@ func Attach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) 
 		return p.result(), err
 	}
 	extend(p.Wait)
-	if k := Kind(p.Attachments[0].Host.Kind); !k.pair() {
+	if k := Kind(p.Attachments[0].Host.Kind); !traitsOf(k).pair {
 		m.card = p.Attachments[0].Host.Name
 	}
 	if err := p.apply(ctx, m, opt.tell); err != nil {

@@ -105,6 +105,37 @@ func vlanOf(vlans []rtnl.PortVLAN, br *rtnl.Link) string {
 	return v.String()
 }
 
+// setVLAN plans other VLANs for the port.
+func (linuxBridge) setVLAN(c change, d *draft, v bridge.VLAN) error {
+	br, port := c.f.OwnOn, c.f.Found.Port
+	if br == nil {
+		return c.refuse(fault.Conflict, "%s is in no bridge", port.Name)
+	}
+	switch {
+	case v.IsZero() && !br.VLANFiltering:
+		return nil
+	case !br.VLANFiltering && !isOurs(br) && !c.VLANFiltering:
+		return c.refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
+			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", br.DefaultPVID)
+	case !br.VLANFiltering:
+		d.add(filterVLANs{bridge: br.Name, foreign: !isOurs(br)})
+	}
+	want := portVLANs(v)
+	if v.IsZero() {
+		want = portVLANs(bridge.VLAN{PVID: br.DefaultPVID})
+	}
+	if !slices.Equal(want, c.f.PortVLANs) {
+		d.add(changePortVLANs{port: port.Name, want: want, have: c.f.PortVLANs})
+	}
+	others := slices.ContainsFunc(c.f.Switch.Ports, func(l *rtnl.Link) bool {
+		return isOurs(l) && l.Index != port.Index && c.f.Switch.VLANs[l.Index] != ""
+	})
+	if v.IsZero() && turnedOn(br) && !others {
+		d.add(unfilterVLANs{br.Name})
+	}
+	return nil
+}
+
 // portVLANs is what a port is to be in.
 func portVLANs(v bridge.VLAN) (out []rtnl.PortVLAN) {
 	if v.PVID != 0 {

@@ -23,11 +23,14 @@ type job struct {
 	place // the guest
 	names names
 	kind  Kind // what HOSTIF turned out to be
-	plug  plug
+	plug  kind
 	tag   int         // VLAN on a network card, or partition key; 0: none
 	vlan  bridge.VLAN // on a switch
 	mtu   int
-	op    string // what it is about, for errors; "": an attach or a link
+	card  string // a card whose carrier is waited for when the link is up; "": none
+
+	subInterface bool   // the link is on the card's sub-interface for its VLAN, not on the card itself
+	op           string // what it is about, for errors; "": an attach or a link
 }
 
 func newJob(s Spec, f Facts, at side) *job {
@@ -105,10 +108,10 @@ func Build(s Spec, f Facts) (Plan, error) {
 // mark plans the last step.
 func (j *job) mark(d *draft) {
 	m := mark{place: j.place, inner: j.names.inner, Mark: j.f.Guest.mark(j.names.inner)}
-	switch {
-	case j.kind.pair():
+	switch t := j.traits(); {
+	case t.pair:
 		m.port = j.names.port
-	case j.kind == KindPhys:
+	case t.lent:
 		d.add(markLent{m, j.HostIF.Name})
 		return
 	}
@@ -138,7 +141,7 @@ func (j *job) marked() *rtnl.Link {
 	if j.f.Card.Here {
 		return j.f.Inner
 	}
-	if inner := j.f.Inner; inner != nil && isOurs(inner) && (Kind(inner.Kind).child() || j.f.Joined || j.f.betweenGuests() || strayed(inner, j.f.Other)) {
+	if inner := j.f.Inner; inner != nil && isOurs(inner) && (traitsOf(Kind(inner.Kind)).child || j.f.Joined || j.f.betweenGuests() || strayed(inner, j.f.Other)) {
 		return inner
 	}
 	return nil
@@ -216,7 +219,7 @@ func (j *job) linkMTU() int {
 		return j.MTU
 	case j.f.Base != nil && !j.halfBridge():
 		return j.f.Base.MTU
-	case j.kind == KindPhys:
+	case j.traits().lent:
 		return j.f.Card.Loan.Card.MTU
 	}
 	return defaultMTU
@@ -224,15 +227,11 @@ func (j *job) linkMTU() int {
 
 // mac is that of the guest's end.
 func (j *job) mac() net.HardwareAddr {
-	switch {
-	case j.MAC != nil:
+	if j.MAC != nil {
 		return j.MAC
-	case j.kind == KindPhys:
-		return j.cardMAC()
-	case j.inherits() && j.f.Tagged != nil:
-		return j.f.Tagged.MAC
-	case j.inherits():
-		return j.f.Base.MAC
+	}
+	if mac, ok := j.plug.mac(j); ok {
+		return mac
 	}
 	return j.f.New.Inner
 }
@@ -253,7 +252,7 @@ func (j *job) attachment() Attachment {
 	if j.complete() {
 		a.Shaping = shapingOrNil(j.f.Shaped.shaping())
 	}
-	if j.kind.pair() {
+	if j.traits().pair {
 		a.Host.Port = j.names.port
 	} else {
 		a.Interface.Kind = string(j.kind)
@@ -288,7 +287,7 @@ func (j *job) warnings(d *draft) {
 		d.warn("%s shares the network of container %s: the interface is that one's too", j.f.Guest.Name, j.f.Guest.Shares)
 	}
 	j.warnReplies(d)
-	if j.f.Reaches && j.kind != KindPhys && j.kind != KindDummy {
+	if j.f.Reaches && j.traits().onHost {
 		d.warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", j.f.Guest.Name)
 	}
 }
@@ -296,7 +295,7 @@ func (j *job) warnings(d *draft) {
 // warnCarrier warns of a card that is up and has none. Of one that is set up, a
 // step tells (awaitCarrier).
 func (j *job) warnCarrier(d *draft, card *rtnl.Link) {
-	if card != nil && !j.kind.pair() && j.kind != KindPhys && card.Up && !card.Carrier {
+	if t := j.traits(); card != nil && t.child && t.onHost && card.Up && !card.Carrier {
 		d.warn("%s: nothing can be heard on it", noCarrier(j.HostIF.Name))
 	}
 }

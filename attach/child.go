@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,204 +13,145 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childPlug joins by a link that has no end on the host: it is made on a parent
-// there, or on nothing, and is in the guest alone. The mark is on it.
-type childPlug struct{}
-
-var _ plug = childPlug{}
-
-// childKinds are the kinds of such links.
-var childKinds = []Kind{KindMacvlan, KindIPvlan, KindVLAN, KindDummy, KindIPoIB}
-
-func (k Kind) child() bool { return slices.Contains(childKinds, k) }
-
-func (childPlug) settle(j *job, d *draft) error {
-	if j.kind != KindDummy {
-		return j.checkParent()
-	}
-	switch {
-	case j.VLAN != "":
-		return j.refuse(fault.Usage, "a dummy has no VLAN")
-	case j.Mode != "":
-		return j.refuse(fault.Usage, "a dummy has no mode")
-	}
-	return j.checkHeard()
+// childKind is a kind of link that has no end on the host: it is made on a parent there, or
+// on nothing, and is in the guest alone. The mark is on it.
+type childKind struct {
+	traits
+	modes    []string // the default first; nil: it has none
+	ethernet bool     // its parent has to be an Ethernet device
+	ports    bool     // its parent can be a port of something
 }
 
-// checkHeard refuses addresses from the network for a link that hears none of
-// what they come by: an ipvlan that routes has no broadcast or multicast
-// (Documentation/networking/ipvlan.rst), and a dummy has no network.
-func (j *job) checkHeard() error {
-	if j.From.Kind == FromLine {
-		return nil
-	}
-	from := cmp.Or(j.From.Ask.Client, string(j.From.Kind))
-	switch {
-	case j.kind == KindDummy:
-		return j.refuse(fault.Usage, "there is no network behind a dummy, from which %s could get an address", from).
-			WithHint("an address on the line: 192.168.1.2/32")
-	case j.kind == KindIPvlan && j.Mode != "l2":
-		return j.refuse(fault.Usage, "an ipvlan in mode %s hears no broadcast or multicast, and %s can get no address", j.Mode, from).
-			WithHint("--mode l2, or an address on the line")
-	}
-	return nil
-}
-
-func (childPlug) refuseConflicts(j *job) error {
-	if err := j.vlanFree(); err != nil {
-		return err
-	}
-	return j.accessFree()
-}
-
-func (childPlug) repair(j *job, d *draft) {
-	j.parentUp(d)
-	if t := j.f.Tagged; t != nil && j.onTagged() && !t.Up {
-		d.add(raiseLink{t.Name})
-	}
-	j.hostAccess(d)
-	j.parentCarrier(d)
-	j.warnCarrier(d, j.f.Base)
-}
-
-// parentUp plans for a parent that is up.
-func (j *job) parentUp(d *draft) {
-	if parent := j.f.Base; parent != nil && j.kind != KindDummy && !parent.Up {
-		d.add(raiseLink{parent.Name})
-	}
-}
-
-// parentCarrier plans to look whether a parent that was set up has a carrier.
-func (j *job) parentCarrier(d *draft) {
-	if parent := j.f.Base; parent != nil && j.kind != KindDummy && !parent.Up {
-		d.add(awaitCarrier{link: parent.Name, card: parent.Name})
-	}
-}
-
-// kindModes are the modes of the kinds that have any, the default first.
-var kindModes = map[Kind][]string{
-	KindMacvlan: {"bridge", "private", "vepa", "passthru"},
-	KindIPvlan:  {"l2", "l3", "l3s"},
-}
-
-// checkParent settles the mode and the tag, and that the parent can have the
-// kind of child.
-func (j *job) checkParent() error {
+// checkParent settles the tag and the mode, and refuses what cannot be the parent of
+// the kind. A VRF, which says that it is an Ethernet device, hands frames to nobody
+// (IFF_NO_RX_HANDLER).
+func (c childKind) checkParent(j *job, tag func(*job) error) error {
 	parent := j.f.Base
 	if parent == nil {
 		return j.noSuchInterface()
 	}
-	if err := j.settleTag(); err != nil {
+	if err := tag(j); err != nil {
 		return err
 	}
-	modes := kindModes[j.kind]
 	switch {
-	case j.Mode == "" && len(modes) > 0:
-		j.Mode = modes[0]
-	case j.Mode != "" && !slices.Contains(modes, j.Mode):
-		return j.refuse(fault.Usage, "%s has no mode %s", j.kind, j.Mode).WithHint("its modes: %s", strings.Join(modes, ", "))
+	case j.Mode == "" && len(c.modes) > 0:
+		j.Mode = c.modes[0]
+	case j.Mode != "" && !slices.Contains(c.modes, j.Mode):
+		return j.refuse(fault.Usage, "%s has no mode %s", c.word, j.Mode).WithHint("its modes: %s", strings.Join(c.modes, ", "))
 	}
 	switch {
 	case parent.Loopback:
-		return j.refuse(fault.Conflict, "%s is the loopback interface, and cannot be the parent of a %s", parent.Name, j.kind)
-	case j.onEthernet() && (parent.Type != unix.ARPHRD_ETHER || parent.Kind == "vrf"):
-		return j.refuse(fault.Conflict, "%s is %s, and no Ethernet device: it cannot be the parent of a %s", parent.Name, describeKind(parent), j.kind)
-	case parent.Slave != "" && j.kind != KindVLAN:
-		return j.refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, j.kind).
+		return j.refuse(fault.Conflict, "%s is the loopback interface, and cannot be the parent of a %s", parent.Name, c.word)
+	case c.ethernet && (parent.Type != unix.ARPHRD_ETHER || parent.Kind == "vrf"):
+		return j.refuse(fault.Conflict, "%s is %s, and no Ethernet device: it cannot be the parent of a %s", parent.Name, describeKind(parent), c.word)
+	case parent.Slave != "" && !c.ports:
+		return j.refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, c.word).
 			WithHint("attach to what it is a port of")
-	case j.MAC != nil && j.kind == KindIPoIB:
-		return j.refuse(fault.Usage, "the address of an IPoIB interface is made by its hardware")
-	case j.MAC != nil && j.inherits() && j.kind != KindVLAN:
-		return j.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(j.kind)+" "+j.Mode))
 	}
-	if err := j.checkMode(); err != nil {
-		return err
-	}
-	if err := j.checkHeard(); err != nil {
-		return err
-	}
-	return j.checkMTU(j.MTU, j.on())
+	return nil
 }
 
-// onEthernet reports whether the kind's parent has to be an Ethernet device. A
-// VRF, which says that it is one, hands frames to nobody (IFF_NO_RX_HANDLER).
-func (j *job) onEthernet() bool { return j.kind == KindMacvlan || j.kind == KindIPvlan }
-
-// inherits reports whether the link has its parent's MAC address: to give a
-// macvlan in passthru mode another changes the parent's.
-func (j *job) inherits() bool {
-	return j.kind == KindIPvlan || j.kind == KindVLAN || j.kind == KindIPoIB || j.Mode == "passthru"
+// refuseMAC refuses a MAC address for a link that has its parent's.
+func (c childKind) refuseMAC(j *job) error {
+	if j.MAC == nil {
+		return nil
+	}
+	return j.refuse(fault.Usage, "%s has the MAC address of its parent", strings.TrimSpace(string(c.word)+" "+j.Mode))
 }
 
-// upLate reports whether the link comes up with its addresses, and so announces
-// them. An ipvlan and an IPoIB link have no MAC address that could be set once
-// more to that end, and most drivers of cards set none while the card is up
-// (eth_prepare_mac_addr_change).
-func (j *job) upLate() bool {
-	return j.kind == KindIPvlan || j.kind == KindIPoIB || j.kind == KindPhys
+// refuseLongFrames refuses an MTU above that of the parent, as the kernel does.
+func (childKind) refuseLongFrames(j *job) error { return j.checkMTU(j.MTU, j.on()) }
+
+// parentMAC is the address of what the link is on.
+func (j *job) parentMAC() net.HardwareAddr {
+	if j.f.Tagged != nil {
+		return j.f.Tagged.MAC
+	}
+	return j.f.Base.MAC
 }
 
-func (childPlug) join(j *job, d *draft) {
+func (c childKind) repair(j *job, d *draft) { c.repairParent(j, d, func() {}) }
+
+// repairParent plans for what the link is on to be up. between is planned before the
+// wait for a carrier, while the host's lock is held.
+func (c childKind) repairParent(j *job, d *draft, between func()) {
+	c.raiseParent(j, d)
+	if t := j.f.Tagged; t != nil && j.subInterface && !t.Up {
+		d.add(raiseLink{t.Name})
+	}
+	between()
+	c.awaitParent(j, d)
+	j.warnCarrier(d, j.f.Base)
+}
+
+// raiseParent plans for a parent that is up.
+func (childKind) raiseParent(j *job, d *draft) {
+	if parent := j.f.Base; parent != nil && !parent.Up {
+		d.add(raiseLink{parent.Name})
+	}
+}
+
+// awaitParent plans to look whether a parent that was set up has a carrier.
+func (childKind) awaitParent(j *job, d *draft) {
+	if parent := j.f.Base; parent != nil && !parent.Up {
+		d.add(awaitCarrier{link: parent.Name, card: parent.Name})
+	}
+}
+
+// joinParent plans the link on its parent. between is planned before the link, while
+// the host's lock is held.
+func (c childKind) joinParent(j *job, d *draft, link addChild, between func()) {
 	j.clear(d)
-	c := addChild{inner: j.names.inner, netns: j.f.Guest.netns(), kind: string(j.kind), mode: j.Mode, mac: j.MAC, mtu: j.MTU}
-	switch j.kind {
-	case KindVLAN:
-		c.vlan = j.tag
-	case KindIPoIB:
-		c.pkey = j.tag
+	c.raiseParent(j, d)
+	link.parent = j.f.Base.Name
+	if j.subInterface {
+		link.parent = j.tagged(d)
 	}
-	if !j.inherits() {
-		c.mac = j.mac()
+	between()
+	c.make(j, d, link)
+	c.awaitParent(j, d)
+}
+
+// make plans the link itself.
+func (c childKind) make(j *job, d *draft, link addChild) {
+	link.inner, link.netns, link.kind = j.names.inner, j.f.Guest.netns(), string(c.word)
+	link.mode, link.mac, link.mtu = j.Mode, j.MAC, j.MTU
+	if _, inherits := j.plug.mac(j); !inherits {
+		link.mac = j.mac()
 	}
 	if j.f.Namesake != nil {
-		c.index = j.f.NewIndex
+		link.index = j.f.NewIndex
 	}
-	if parent := j.f.Base; parent != nil && j.kind != KindDummy {
-		c.parent = parent.Name
-		j.parentUp(d)
-		if j.onTagged() {
-			c.parent = j.tagged(d)
-		}
-	}
-	j.hostAccess(d) // while the host's lock is held
-	d.add(c)
+	d.add(link)
 	j.sysctls(d)
-	if !j.upLate() {
+	if !c.upLate {
 		j.up(d)
 	}
-	j.parentCarrier(d)
 }
 
-func (childPlug) differ(j *job, differ differ) {
+// differ compares the kind, the parent and the mode.
+func (c childKind) differ(j *job, differ differ) {
 	inner, parent := j.f.Inner, j.f.Base
-	if Kind(inner.Kind) != j.kind {
-		differ("kind", inner.Kind, j.kind)
+	if Kind(inner.Kind) != c.word {
+		differ("kind", inner.Kind, c.word)
 		return
 	}
-	if j.onTagged() {
+	if j.subInterface {
 		parent = j.f.Tagged
 	}
-	if j.kind != KindDummy && (parent == nil || inner.Peer != j.kind.lower(parent) || inner.PeerNS != j.f.HostNS) {
+	if parent == nil || inner.Peer != c.lower(parent) || inner.PeerNS != j.f.HostNS {
 		differ("parent", "another", j.HostIF.Name)
 	}
-	j.accessDiffers(differ)
 	if j.Mode != "" && inner.Mode != j.Mode {
 		differ("mode", inner.Mode, j.Mode)
-	}
-	if j.kind == KindVLAN && inner.VLAN != j.tag {
-		differ("VLAN", inner.VLAN, j.tag)
-	}
-	if j.kind == KindIPoIB && j.tag != 0 && int(inner.PKey) != j.tag {
-		differ("partition key", pkeyWord(int(inner.PKey)), pkeyWord(j.tag))
 	}
 }
 
 // lower is the index of the link that a child on parent really gets: of a macvlan
 // on another macvlan or a macvtap, and of an ipvlan on another ipvlan, the kernel
 // makes a sibling.
-func (k Kind) lower(parent *rtnl.Link) int {
-	sibling := parent.Kind == string(k) || k == KindMacvlan && parent.Kind == "macvtap"
-	if sibling && (k == KindMacvlan || k == KindIPvlan) {
+func (c childKind) lower(parent *rtnl.Link) int {
+	if c.modes != nil && (parent.Kind == string(c.word) || c.word == KindMacvlan && parent.Kind == "macvtap") {
 		return parent.Peer
 	}
 	return parent.Index

@@ -67,7 +67,7 @@ func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
 				continue // gone, or out of our reach
 			}
 		}
-		if Kind(l.Kind).child() || betweenGuests(l, c.other) || strayed(l, c.other) {
+		if traitsOf(Kind(l.Kind)).child || betweenGuests(l, c.other) || strayed(l, c.other) {
 			out = append(out, c)
 		}
 	}

@@ -109,9 +109,9 @@ func (j *job) dhcp(d *draft) error {
 		}
 	}
 	j.keepReplies(d, false) // before our default route: no answer is to miss its way
-	d.add(getLease{place: j.place, inner: j.names.inner, options: j.From.DHCP, broadcast: j.kind == KindIPvlan, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: j.defaultMetric(), table: j.leaseTable(d), access: j.leaseAccess(), cutsOff: j.cutsOff(false)})
+	d.add(getLease{place: j.place, inner: j.names.inner, options: j.From.DHCP, broadcast: j.traits().sharedMAC, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: j.defaultMetric(), table: j.leaseTable(d), access: j.leaseAccess(), cutsOff: j.cutsOff(false)})
 	j.routes(d, false)
-	if !j.upLate() {
+	if !j.traits().upLate {
 		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac()})
 	}
 	return nil

@@ -59,7 +59,7 @@ func (j *job) client(d *draft) error {
 	if !j.From.Ask.Stays {
 		d.warn("%s is stopped once it has a lease, which nobody then renews: %s-f or dhcp keeps it", j.From.Ask.Client, j.From.Ask.Client)
 	}
-	if !j.upLate() && run.known == 0 {
+	if !j.traits().upLate && run.known == 0 {
 		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac()})
 	}
 	return nil

@@ -96,7 +96,7 @@ func findInbounds(k reader, links []*rtnl.Link) (inbounds, error) {
 
 // checkInbound refuses a name that something else in the guest has.
 func (j *job) checkInbound(rate Rate) error {
-	if rate == 0 || j.shapesPort() {
+	if rate == 0 || j.traits().shapesPort {
 		return nil
 	}
 	for _, l := range j.f.Links {

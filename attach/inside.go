@@ -14,12 +14,10 @@ func (j *job) up(d *draft) {
 	d.add(setLink{place: j.place, name: j.names.inner, set: rtnl.Change{Up: true}})
 }
 
-// carrier plans to look whether a card that was set up has one. A Wi-Fi card
-// has none before somebody in the guest logs it in.
+// carrier plans to look whether a card that was set up has one.
 func (j *job) carrier(d *draft) {
-	loan := j.f.Card.Loan
-	if j.kind == KindPhys && j.f.Card.Radio == nil && (loan == nil || loan.Hardware.Radio == nil) {
-		d.add(awaitCarrier{place: j.place, link: j.names.inner, card: j.HostIF.Name})
+	if j.card != "" {
+		d.add(awaitCarrier{place: j.place, link: j.names.inner, card: j.card})
 	}
 }
 
@@ -57,7 +55,7 @@ func (j *job) sysctls(d *draft) {
 func (j *job) inet(d *draft) error {
 	j.probe(d)
 	j.addresses(d, false)
-	if j.upLate() && !j.probes() {
+	if j.traits().upLate && !j.probes() {
 		j.up(d)
 		j.carrier(d)
 	}
@@ -104,7 +102,7 @@ func (j *job) settled(d *draft, ipv6 bool) error {
 	j.routes(d, ipv6)
 	j.ownReplies(d, ipv6)
 	switch {
-	case !j.upLate():
+	case !j.traits().upLate:
 		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac(), addrs: addrs})
 	case !ipv6 && j.probes():
 		d.add(announceARP{place: j.place, inner: j.names.inner, addrs: addrs})

@@ -20,7 +20,7 @@ func BuildLink(s LinkSpec, f LinkFacts) (Plan, error) {
 	var ends [2]*job
 	for i, at := range linkSides {
 		j := newJob(s.Ends[i], Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at)
-		j.kind, j.plug = KindVeth, linkPlug{}
+		j.kind, j.plug = KindVeth, guestPair
 		j.mtu = j.linkMTU()
 		if err := j.checkShape(j.shape()); err != nil {
 			return Plan{}, err
@@ -130,16 +130,15 @@ func linkAttachments(ends [2]*job) []Attachment {
 	return all
 }
 
-// linkPlug is the plug of one end: the host has nothing to do with it.
-type linkPlug struct{}
+// guestPairKind is one end of a link between two guests: the host has nothing to do
+// with it.
+type guestPairKind struct{ traits }
 
-var _ plug = linkPlug{}
+var guestPair = guestPairKind{traits{word: KindVeth}}
 
-func (linkPlug) settle(*job, *draft) error  { return nil }
-func (linkPlug) refuseConflicts(*job) error { return nil }
-func (linkPlug) join(*job, *draft)          {}
-func (linkPlug) repair(*job, *draft)        {}
-func (linkPlug) differ(*job, differ)        {}
+func (guestPairKind) settle(*job, *draft) error { return nil }
+func (guestPairKind) join(*job, *draft)         {}
+func (guestPairKind) differ(*job, differ)       {}
 
 // addPair makes a veth pair with an end in either guest, under their final
 // names.

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,9 +14,16 @@ import (
 )
 
 // linuxBridge plugs a guest into a bridge of the kernel's.
-type linuxBridge struct{}
+type linuxBridge struct{ traits }
 
-var _ plug = linuxBridge{}
+var linux = linuxBridge{traits{
+	word: KindBridge, pair: true, onHost: true, switches: true, longFrames: true,
+	filters: true, firewalled: true, shapesPort: true,
+}}
+
+func (linuxBridge) claims(name string, f Facts) bool {
+	return f.Base != nil && f.Base.Kind == "bridge" || strings.HasPrefix(name, "br")
+}
 
 func (linuxBridge) settle(j *job, d *draft) error {
 	h, found := j.HostIF, j.f.Base
@@ -248,3 +256,48 @@ func (s delRule) undo(ctx context.Context, m *machine) error {
 func (delRule) nature() nature { return undoable }
 
 func (s delRule) String() string { return s.DeleteCommand() }
+
+func (linuxBridge) prober(j *job) (prober, string) {
+	p := bridgeProbe{vlan: j.vlan, not: 1}
+	if j.f.Base != nil {
+		p.not = j.f.Base.DefaultPVID
+	}
+	return p, onlyTagged(j)
+}
+
+// onlyTagged says why nothing can be proven of a port whose frames all have tags; "":
+// not all have.
+func onlyTagged(j *job) string {
+	if j.vlan.PVID == 0 && len(j.vlan.Tagged) > 0 {
+		return "the guest's frames are tagged by interfaces that are made later, and the bridge drops what is not tagged"
+	}
+	return ""
+}
+
+// bridgeProbe is one more port of a bridge.
+type bridgeProbe struct {
+	vlan bridge.VLAN
+	not  int // the VLAN that a port is in by default; 0: none
+}
+
+func (p bridgeProbe) join(ctx context.Context, m *machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+	master, err := m.find(end{host, s.on})
+	if err != nil {
+		return explain("find", s.on, err)
+	}
+	port, err := s.pair(m, inner, ns, master)
+	if err != nil {
+		return err
+	}
+	if !p.vlan.IsZero() {
+		if err := (setPortVLAN{port: s.probe, not: p.not, vlan: p.vlan}).do(ctx, m); err != nil {
+			return err
+		}
+	}
+	if err := s.raise(m, port, k); err != nil {
+		return err
+	}
+	return awaitForwarding{port: s.probe, bridge: s.on}.do(ctx, m)
+}
+
+func (bridgeProbe) leave(context.Context, *machine, verify) error { return nil }

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -65,10 +66,8 @@ func namesFor(s Spec, g GuestInfo, base *rtnl.Link) names {
 	n := names{inner: s.IfName, port: s.HostName}
 	switch {
 	case n.inner != "":
-	case settleKind(s.HostIF, Facts{Base: base}) == KindIPoIB:
-		n.inner = "ib0"
 	default:
-		n.inner = "eth1"
+		n.inner = cmp.Or(traitsOf(settleKind(s.HostIF, Facts{Base: base})).ifName, "eth1")
 	}
 	if n.port == "" {
 		n.port = portName(n.inner, g)

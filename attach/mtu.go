@@ -11,7 +11,7 @@ import (
 
 // on is what the guest's link is to be on, if that is there.
 func (j *job) on() *rtnl.Link {
-	if j.onTagged() && j.f.Tagged != nil {
+	if j.subInterface && j.f.Tagged != nil {
 		return j.f.Tagged
 	}
 	return j.f.Base
@@ -19,7 +19,7 @@ func (j *job) on() *rtnl.Link {
 
 // checkMTU refuses an MTU that a link of the kind cannot have there.
 func (j *job) checkMTU(mtu int, on *rtnl.Link) error {
-	if on == nil || mtu <= on.MTU || j.kind != KindMacvlan && j.kind != KindVLAN {
+	if on == nil || mtu <= on.MTU || !j.traits().child || j.traits().longFrames {
 		return nil
 	}
 	return j.refuse(fault.Conflict, "an MTU of %d is more than %s's %d", mtu, on.Name, on.MTU).
@@ -29,11 +29,11 @@ func (j *job) checkMTU(mtu int, on *rtnl.Link) error {
 // warnMTU warns of an MTU that does not go together with that of the switch or
 // card.
 func (j *job) warnMTU(d *draft, mtu int, on *rtnl.Link) {
-	switch {
-	case on == nil || mtu == 0 || !j.kind.pair() && j.kind != KindIPvlan:
+	switch t := j.traits(); {
+	case on == nil || mtu == 0 || !t.longFrames:
 	case mtu > on.MTU:
 		d.warn("an MTU of %d is more than %s's %d: longer packets may vanish there", mtu, on.Name, on.MTU)
-	case mtu < on.MTU && j.kind.pair():
+	case mtu < on.MTU && t.switches:
 		d.warn("the MTU of %s may follow its lowest port: %d is below its %d", on.Name, mtu, on.MTU)
 	}
 }

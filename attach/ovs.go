@@ -5,19 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
-// ovsBridge plugs a guest into a bridge of Open vSwitch.
-type ovsBridge struct{}
+// openVSwitchKind plugs a guest into a bridge of Open vSwitch.
+type openVSwitchKind struct{ traits }
 
-var _ plug = ovsBridge{}
+var openVSwitch = openVSwitchKind{traits{word: KindOVS, pair: true, onHost: true, switches: true, longFrames: true}}
 
-func (ovsBridge) settle(j *job, d *draft) error {
+func (openVSwitchKind) claims(name string, f Facts) bool {
+	_, is := f.OVS.Bridge(name)
+	return is || toMake("ovs", name, f)
+}
+
+func (openVSwitchKind) settle(j *job, d *draft) error {
 	name := j.HostIF.Name
 	if err := j.f.OVS.Require("attach to", name); err != nil {
 		return err
@@ -33,7 +40,7 @@ func (ovsBridge) settle(j *job, d *draft) error {
 	return j.settleVLAN()
 }
 
-func (ovsBridge) refuseConflicts(j *job) error {
+func (openVSwitchKind) refuseConflicts(j *job) error {
 	if p, ok := j.f.OVS.Port(j.names.port); ok && p.Mark == "" {
 		return j.refuse(fault.Conflict, "%s is a port of the Open vSwitch bridge %s already", p.Name, p.Bridge).
 			WithHint("choose another name for the host's end with -l")
@@ -41,7 +48,7 @@ func (ovsBridge) refuseConflicts(j *job) error {
 	return j.checkPort()
 }
 
-func (ovsBridge) join(j *job, d *draft) {
+func (openVSwitchKind) join(j *job, d *draft) {
 	br := j.ovs(d)
 	j.pair(d, "")
 	if br.Userspace() {
@@ -60,7 +67,7 @@ func (ovsBridge) join(j *job, d *draft) {
 	d.add(awaitOVS{j.ovsPort(), j.mac()})
 }
 
-func (ovsBridge) repair(j *job, d *draft) {
+func (openVSwitchKind) repair(j *job, d *draft) {
 	br, _ := j.f.OVS.Bridge(j.HostIF.Name)
 	if p, ok := j.f.OVS.Port(j.f.Own.Name); ok && !br.Forwards(p) {
 		d.warn("%s does not forward on %s now: its spanning tree protocol has it in state %q", br.Name, p.Name, p.State)
@@ -176,7 +183,7 @@ func (j *job) ovsPort() bridge.OVSPort {
 	}
 }
 
-func (ovsBridge) differ(j *job, differ differ) {
+func (openVSwitchKind) differ(j *job, differ differ) {
 	own := j.f.Own
 	if own == nil {
 		differ("kind", j.f.Inner.Kind, KindOVS)
@@ -313,6 +320,18 @@ func (checksums) nature() nature { return undoable }
 
 func (s checksums) String() string { return s.enter + "ethtool -K " + s.inner + " tx off" }
 
+// setVLAN plans another VLAN for the port.
+func (openVSwitchKind) setVLAN(c change, d *draft, v bridge.VLAN) error {
+	p, ok := c.f.Detach.OVS.Port(c.f.Found.Port.Name)
+	switch {
+	case !ok || p.Mark == "":
+		return c.refuse(fault.Conflict, "%s is no port of ours in Open vSwitch", c.f.Found.Port.Name)
+	case !p.Carries(v):
+		d.add(changeOVSVLAN{p, v})
+	}
+	return nil
+}
+
 // changeOVSVLAN puts a port of ours into another VLAN.
 type changeOVSVLAN struct {
 	bridge.OVSPort
@@ -337,3 +356,43 @@ func (s changeOVSVLAN) undo(ctx context.Context, m *machine) error {
 func (changeOVSVLAN) nature() nature { return undoable }
 
 func (s changeOVSVLAN) String() string { return s.SetVLANCommand(s.want) }
+
+func (openVSwitchKind) prober(j *job) (prober, string) {
+	return ovsProbe{vlan: j.vlan, hostID: j.f.HostID}, onlyTagged(j)
+}
+
+// ovsProbe is one more port of a bridge of Open vSwitch.
+type ovsProbe struct {
+	vlan   bridge.VLAN
+	hostID string
+}
+
+func (p ovsProbe) join(ctx context.Context, m *machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+	link, err := s.pair(m, inner, ns, 0)
+	if err != nil {
+		return err
+	}
+	port := p.port(s)
+	if err := m.sides[host].Run(func() error { return errors.Join(port.Delete(ctx), port.Add(ctx)) }); err != nil {
+		return err
+	}
+	if err := s.raise(m, link, k); err != nil {
+		return err
+	}
+	_, _, err = awaitOVS{OVSPort: port}.forwarding(ctx, m)
+	return err
+}
+
+func (p ovsProbe) leave(ctx context.Context, m *machine, s verify) error {
+	return m.sides[host].Run(func() error { return p.port(s).Delete(ctx) })
+}
+
+// port is the probe port. gc removes one that a killed run has left there, as it does
+// with every port of ours whose link has gone.
+func (p ovsProbe) port(s verify) bridge.OVSPort {
+	port := bridge.OVSPort{Bridge: s.on, Name: s.probe, VLAN: p.vlan, Mark: markWord + " verify"}
+	if p.hostID != "" {
+		port.IDs = map[string]string{hostKey: p.hostID}
+	}
+	return port
+}

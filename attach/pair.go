@@ -14,9 +14,6 @@ import (
 // A veth pair: one end on the host, to be plugged into a switch, the other in
 // the guest.
 
-// pair reports whether a kind plugs such a pair in.
-func (k Kind) pair() bool { return k == KindBridge || k == KindOVS }
-
 // pair plans the pair under both names; master is the Linux bridge that the
 // host's end is born into, "" for none.
 func (j *job) pair(d *draft, master string) {

@@ -12,11 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// physPlug lends the guest a network card itself. It comes home on detach, as
+// physKind lends the guest a network card itself. It comes home on detach, as
 // it was.
-type physPlug struct{}
+type physKind struct{ traits }
 
-var _ plug = physPlug{}
+var phys = physKind{traits{word: KindPhys, lent: true, upLate: true}}
+
+// claims a Wi-Fi card, which cannot have macvlans: one address, one station.
+func (physKind) claims(_ string, f Facts) bool {
+	return f.Card.Radio != nil || f.Card.Loan != nil && f.Card.Loan.Hardware.Radio != nil
+}
 
 // Card is what is known of a card that is asked for.
 type Card struct {
@@ -38,7 +43,7 @@ type Card struct {
 	Radio  *int   // of a Wi-Fi card
 }
 
-func (physPlug) settle(j *job, d *draft) error {
+func (physKind) settle(j *job, d *draft) error {
 	switch {
 	case j.VLAN != "":
 		return j.refuse(fault.Usage, "a card that is lent takes no VLAN").WithHint("vlan:%s lends one VLAN of it", j.HostIF.Name)
@@ -58,6 +63,7 @@ func (physPlug) settle(j *job, d *draft) error {
 		}
 		j.warnQueues(d, j.f.Base.Index, j.f.Base.Name)
 		j.warnPrograms(d, j.f.Base.Name, j.f.Base.XDP)
+		awaitCard(j)
 		return nil
 	}
 	j.HostIF.Name = loan.Card.Name
@@ -70,7 +76,16 @@ func (physPlug) settle(j *job, d *draft) error {
 	if !j.f.Card.Here && j.f.Card.Home == nil {
 		return j.isLent(loan)
 	}
+	awaitCard(j)
 	return nil
+}
+
+// awaitCard has the carrier of the card waited for. A Wi-Fi card has none before
+// somebody in the guest logs it in.
+func awaitCard(j *job) {
+	if loan := j.f.Card.Loan; j.f.Card.Radio == nil && (loan == nil || loan.Hardware.Radio == nil) {
+		j.card = j.HostIF.Name
+	}
 }
 
 // isLent is the error for a card that is away, with the way to get it home.
@@ -155,9 +170,7 @@ func (j *job) cardUse(card *rtnl.Link) string {
 	return ""
 }
 
-func (physPlug) refuseConflicts(j *job) error { return nil }
-
-func (physPlug) join(j *job, d *draft) {
+func (physKind) join(j *job, d *draft) {
 	j.clear(d)
 	if j.f.Card.Gone {
 		d.add(forgetLoan{*j.f.Card.Loan})
@@ -169,13 +182,13 @@ func (physPlug) join(j *job, d *draft) {
 	j.sysctls(d)
 }
 
-func (physPlug) repair(j *job, d *draft) {
+func (physKind) repair(j *job, d *draft) {
 	if in := j.f.Inner; in.Up && !in.Carrier && j.f.Card.Radio == nil && j.f.Card.Loan.Hardware.Radio == nil {
 		d.warn("%s: nothing can be heard on it", noCarrier(j.HostIF.Name))
 	}
 }
 
-func (physPlug) differ(j *job, differ differ) {
+func (physKind) differ(j *job, differ differ) {
 	switch loan := j.f.Card.Loan; {
 	case j.f.Card.Here && loan != nil:
 	case j.f.Own != nil:
@@ -185,13 +198,13 @@ func (physPlug) differ(j *job, differ differ) {
 	}
 }
 
-// cardMAC is the address that the card has, or had at home.
-func (j *job) cardMAC() net.HardwareAddr {
+// mac is the address that the card has, or had at home.
+func (physKind) mac(j *job) (net.HardwareAddr, bool) {
 	if j.f.Base != nil {
-		return j.f.Base.MAC
+		return j.f.Base.MAC, true
 	}
 	mac, _ := net.ParseMAC(j.f.Card.Loan.Card.MAC)
-	return mac
+	return mac, true
 }
 
 // mayBeCard reports whether a whole card may be asked for: it is said; or a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 
 	"github.com/gopipework/gopipework/internal/acd"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -17,18 +18,8 @@ func (j *job) checkACD() error {
 	if !j.ACD {
 		return nil
 	}
-	no := func(format string, args ...any) error {
-		return j.refuse(fault.Usage, "--acd: "+format, args...).WithHint("leave --acd out")
-	}
-	switch j.kind {
-	case KindIPvlan:
-		// ipvlan_addr_lookup: to which of them a reply belongs is told by the
-		// address that it is for, and a reply to a probe is for none.
-		return no("an ipvlan has its parent's MAC address, and the parent alone hears the answers to a probe")
-	case KindIPoIB:
-		return no("it is for Ethernet, and %s is an InfiniBand device", j.HostIF.Name)
-	case KindDummy:
-		return no("there is nobody on a dummy who could have the address")
+	if why := j.traits().noProbe; why != "" {
+		return j.refuse(fault.Usage, "--acd: %s", strings.ReplaceAll(why, "HOSTIF", j.HostIF.Name)).WithHint("leave --acd out")
 	}
 	return nil
 }
@@ -42,7 +33,7 @@ func (j *job) probe(d *draft) {
 	if !j.probes() {
 		return
 	}
-	if j.upLate() {
+	if j.traits().upLate {
 		j.up(d)
 	}
 	d.add(probe{place: j.place, inner: j.names.inner, addrs: j.given(false)})

@@ -46,6 +46,7 @@ func newChange(s SetSpec, f SetFacts) change {
 	facts := Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
 	j := newJob(spec, facts, guest)
 	j.op, j.kind, j.mtu = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
+	j.plug = kindOf(j.kind)
 	if s.MTU != 0 {
 		j.mtu = s.MTU
 	}
@@ -133,10 +134,10 @@ func (c change) setRateIn(d *draft, want, have egress) error {
 	ifb := c.f.Shaped.Inbound
 	switch {
 	case want == have || !want.shapes() && !have.shapes() && ifb == nil:
-	case c.job.shapesPort() && c.f.OwnOn == nil:
+	case c.job.traits().shapesPort && c.f.OwnOn == nil:
 		return c.refuse(fault.Conflict, "%s is in no bridge", c.f.Found.Port.Name).
 			WithHint("if it is one of Open vSwitch, start that")
-	case c.job.shapesPort():
+	case c.job.traits().shapesPort:
 		if err := c.job.checkRoot("", c.f.Found.Port.Name, c.f.Shaped.In); err != nil {
 			return err
 		}
@@ -175,54 +176,11 @@ func (c change) setVLAN(d *draft) error {
 	if c.VLAN == "" {
 		return nil
 	}
-	if !c.job.kind.pair() {
-		return c.refuse(fault.Usage, "the VLAN of a %s cannot be changed", c.job.kind).WithHint("detach it, and attach it again")
-	}
 	v, err := c.vlan()
 	if err != nil {
 		return err
 	}
-	if c.job.kind == KindOVS {
-		p, ok := c.f.Detach.OVS.Port(c.f.Found.Port.Name)
-		switch {
-		case !ok || p.Mark == "":
-			return c.refuse(fault.Conflict, "%s is no port of ours in Open vSwitch", c.f.Found.Port.Name)
-		case !p.Carries(v):
-			d.add(changeOVSVLAN{p, v})
-		}
-		return nil
-	}
-	return c.setBridgeVLAN(d, v)
-}
-
-func (c change) setBridgeVLAN(d *draft, v bridge.VLAN) error {
-	br, port := c.f.OwnOn, c.f.Found.Port
-	if br == nil {
-		return c.refuse(fault.Conflict, "%s is in no bridge", port.Name)
-	}
-	switch {
-	case v.IsZero() && !br.VLANFiltering:
-		return nil
-	case !br.VLANFiltering && !isOurs(br) && !c.VLANFiltering:
-		return c.refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
-			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", br.DefaultPVID)
-	case !br.VLANFiltering:
-		d.add(filterVLANs{bridge: br.Name, foreign: !isOurs(br)})
-	}
-	want := portVLANs(v)
-	if v.IsZero() {
-		want = portVLANs(bridge.VLAN{PVID: br.DefaultPVID})
-	}
-	if !slices.Equal(want, c.f.PortVLANs) {
-		d.add(changePortVLANs{port: port.Name, want: want, have: c.f.PortVLANs})
-	}
-	others := slices.ContainsFunc(c.f.Switch.Ports, func(l *rtnl.Link) bool {
-		return isOurs(l) && l.Index != port.Index && c.f.Switch.VLANs[l.Index] != ""
-	})
-	if v.IsZero() && turnedOn(br) && !others {
-		d.add(unfilterVLANs{br.Name})
-	}
-	return nil
+	return c.job.plug.setVLAN(c, d, v)
 }
 
 // setAddrs plans for the list of addresses to be another: the new ones are

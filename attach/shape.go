@@ -301,7 +301,7 @@ func (j *job) checkShape(want Shaping) error {
 		return j.refuse(fault.Usage, "--jitter varies a --delay, and none is given")
 	case want.Jitter > want.Delay:
 		return j.refuse(fault.Usage, "the jitter, %s, is more than the delay, %s", want.Jitter, want.Delay)
-	case j.kind == KindPhys && want != Shaping{}:
+	case j.traits().lent && want != Shaping{}:
 		return j.refuse(fault.Unsupported, "a card that is lent whole keeps its own queues").
 			WithHint("a macvlan on it can be shaped: macvlan:%s", j.HostIF.Name)
 	}
@@ -321,16 +321,13 @@ func (j *job) shapeInner(d *draft) {
 	if e := want.out(j.mtu); e.shapes() {
 		d.add(shapeLink{place: j.place, link: j.names.inner, want: e})
 	}
-	if e := want.in(j.mtu); e.shapes() && !j.shapesPort() {
+	if e := want.in(j.mtu); e.shapes() && !j.traits().shapesPort {
 		d.add(j.inbound(e))
 	}
 }
 
 // shape is what is asked of a new link.
 func (j *job) shape() Shaping { return j.Spec.Shape.on(Shaping{}) }
-
-// shapesPort reports whether what the guest gets is shaped at the host's end.
-func (j *job) shapesPort() bool { return j.kind == KindBridge }
 
 // shapeDiffers holds what shapes a link that is there against what is asked
 // for. It returns the flags with which set would change it.

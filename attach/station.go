@@ -202,18 +202,6 @@ func (j *job) checkMAC() error {
 	return nil
 }
 
-// checkMode refuses another mode than the ipvlans have that are there: it belongs
-// to the card, and all of them would change.
-func (j *job) checkMode() error {
-	for _, st := range j.f.Stations {
-		if j.kind == KindIPvlan && st.Mode != "" && st.Mode != j.Mode {
-			return j.refuse(fault.Conflict, "%s is in mode %s, and all ipvlans of a card have one mode", st.Who, st.Mode).
-				WithHint("--mode %s", st.Mode)
-		}
-	}
-	return nil
-}
-
 // warnStations warns of addresses that somebody has who is on the same wire.
 func (j *job) warnStations(d *draft) {
 	for _, st := range j.f.Stations {

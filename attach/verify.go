@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -32,41 +31,38 @@ func (j *job) checkVerify() error {
 	if !j.Verify {
 		return nil
 	}
-	no := func(format string, args ...any) error {
-		return j.refuse(fault.Usage, "--verify: "+format, args...).WithHint("leave --verify out")
+	if _, why := j.plug.prober(j); why != "" {
+		return j.refuse(fault.Usage, "--verify: %s", why).WithHint("leave --verify out")
 	}
-	switch {
-	case j.kind.pair() && j.vlan.PVID == 0 && len(j.vlan.Tagged) > 0:
-		return no("the guest's frames are tagged by interfaces that are made later, and the bridge drops what is not tagged")
-	case j.kind.pair(), j.kind == KindMacvlan && j.Mode == "bridge":
-		return nil
-	case j.kind == KindMacvlan:
-		return no("a macvlan of mode %s does not hear others on its card, and what is beyond the card cannot be tried from here", j.Mode)
-	case j.kind == KindDummy:
-		return no("nothing is sent from a dummy to anywhere")
-	}
-	return no("of the kind %s nothing on this host is at the other end; what is beyond the card cannot be tried from here", j.kind)
+	return nil
 }
+
+// A prober joins the switch or card as the guest did.
+type prober interface {
+	// join makes the link and waits until frames pass. Its far end, in the namespace
+	// ns, is to be called s.probe and to be up; inner is the guest's link.
+	join(ctx context.Context, m *machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error
+	// leave undoes what the end of the link does not.
+	leave(ctx context.Context, m *machine, s verify) error
+}
+
+// quietly is how a link of a probe is set up: it is to say nothing by itself.
+var quietly = rtnl.Change{AddrGenNone: true, Up: true}
 
 // verify plans the proof.
 func (j *job) verify(d *draft) {
 	if !j.Verify {
 		return
 	}
-	s := verify{place: j.place, inner: j.names.inner, kind: j.kind, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.f.New.ProbePort, j.f.New.Probe}, vlan: j.vlan, hostID: j.f.HostID, drops: d.drops}
+	s := verify{place: j.place, inner: j.names.inner, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.f.New.ProbePort, j.f.New.Probe}, drops: d.drops}
 	sum := sha256.Sum256([]byte(j.f.Guest.mark(j.names.inner).String()))
 	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
-	switch {
-	case j.kind == KindBridge:
-		s.not = 1
-		if j.f.Base != nil {
-			s.not = j.f.Base.DefaultPVID
-		}
-	case j.kind == KindMacvlan:
-		if j.onTagged() {
-			s.on = j.tagged(d)
-		}
-		d.warn("--verify tries the way to another macvlan on %s; what is beyond the card was not tried", s.on)
+	s.prober, _ = j.plug.prober(j)
+	if j.subInterface {
+		s.on = j.tagged(d)
+	}
+	if j.traits().child {
+		d.warn("--verify tries the way to another %s on %s; what is beyond the card was not tried", j.kind, s.on)
 	}
 	d.add(s)
 }
@@ -75,15 +71,12 @@ func (j *job) verify(d *draft) {
 // back.
 type verify struct {
 	place
-	inner  string
-	kind   Kind
-	on     string              // the bridge or card
-	probe  string              // name of the probe port
-	mac    [2]net.HardwareAddr // of its two ends
-	vlan   bridge.VLAN
-	not    int // the VLAN that a port is in by default; 0: none
-	hostID string
-	drops  []string // what is known of the host's firewall, which is the first suspect
+	prober
+	inner string
+	on    string              // the bridge or card
+	probe string              // name of the probe port
+	mac   [2]net.HardwareAddr // of its two ends
+	drops []string            // what is known of the host's firewall, which is the first suspect
 }
 
 func (s verify) do(ctx context.Context, m *machine) (err error) {
@@ -104,7 +97,7 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 			err = half(errors.Join(err, errProbeLeft), left, s)
 		}
 	}()
-	if err := s.join(ctx, m, k, ns); err != nil {
+	if err := s.plugIn(ctx, m, k, ns); err != nil {
 		return err
 	}
 	from, to, addrs, err := s.ends(m, k)
@@ -229,8 +222,8 @@ func freePeer(k kernel, index int, own netip.Prefix) (netip.Addr, error) {
 
 var errProbeLeft = errors.New("the link that --verify made could not be deleted")
 
-// join makes the link, plugs it in as the guest is, and waits until frames pass.
-func (s verify) join(ctx context.Context, m *machine, k *rtnl.Conn, ns *os.File) error {
+// plugIn makes the probe port.
+func (s verify) plugIn(ctx context.Context, m *machine, k *rtnl.Conn, ns *os.File) error {
 	for _, which := range []string{"all", "default"} {
 		_ = k.SetSysctl("ipv6/conf/"+which+"/disable_ipv6", "1") // it is to say nothing by itself
 	}
@@ -238,46 +231,29 @@ func (s verify) join(ctx context.Context, m *machine, k *rtnl.Conn, ns *os.File)
 	if err != nil {
 		return err
 	}
-	on := 0
-	if s.kind != KindOVS {
-		if on, err = m.find(end{host, s.on}); err != nil {
-			return explain("find", s.on, err)
-		}
-	}
-	quiet := rtnl.Change{AddrGenNone: true, Up: true}
-	if s.kind == KindMacvlan {
-		err = m.sides[host].AddChild(rtnl.Child{Name: s.probe, Kind: string(KindMacvlan), Mode: "bridge", Parent: on, NS: ns, MAC: s.mac[1], Group: Group})
-		return explain("make macvlan", s.probe, errors.Join(err, s.up(k, s.probe, quiet)))
-	}
-	err = m.sides[host].AddVeth(rtnl.Veth{
-		Name: s.probe, MAC: s.mac[0], PeerName: s.probe, PeerNS: ns, PeerMAC: s.mac[1], MTU: inner.MTU, Group: Group, Master: on,
+	return s.join(ctx, m, s, inner, k, ns)
+}
+
+// pair makes a veth pair as the probe port, whose end on the host is born into the
+// bridge master; 0: none.
+func (s verify) pair(m *machine, inner *rtnl.Link, ns *os.File, master int) (*rtnl.Link, error) {
+	err := m.sides[host].AddVeth(rtnl.Veth{
+		Name: s.probe, MAC: s.mac[0], PeerName: s.probe, PeerNS: ns, PeerMAC: s.mac[1], MTU: inner.MTU, Group: Group, Master: master,
 	})
 	if err != nil {
-		return explain("make veth", s.probe, err)
+		return nil, explain("make veth", s.probe, err)
 	}
 	l, err := m.sides[host].LinkByName(s.probe)
 	if err != nil {
-		return explain("find", s.probe, err)
+		return nil, explain("find", s.probe, err)
 	}
 	m.index[end{host, s.probe}] = l.Index
-	if s.kind == KindBridge && !s.vlan.IsZero() {
-		if err := (setPortVLAN{port: s.probe, not: s.not, vlan: s.vlan}).do(ctx, m); err != nil {
-			return err
-		}
-	}
-	if s.kind == KindOVS {
-		if err := m.sides[host].Run(func() error { return errors.Join(s.ovs().Delete(ctx), s.ovs().Add(ctx)) }); err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(m.sides[host].SetLink(l.Index, quiet), s.up(k, s.probe, quiet)); err != nil {
-		return explain("set up", s.probe, err)
-	}
-	if s.kind == KindOVS {
-		_, _, err := awaitOVS{OVSPort: s.ovs()}.forwarding(ctx, m)
-		return err
-	}
-	return awaitForwarding{port: s.probe, bridge: s.on}.do(ctx, m)
+	return l, nil
+}
+
+// raise sets both ends of such a pair up.
+func (s verify) raise(m *machine, port *rtnl.Link, k *rtnl.Conn) error {
+	return explain("set up", s.probe, errors.Join(m.sides[host].SetLink(port.Index, quietly), s.up(k, s.probe, quietly)))
 }
 
 // up sets a link up by its name.
@@ -290,16 +266,6 @@ func (s verify) up(k *rtnl.Conn, name string, ch rtnl.Change) error {
 		}
 	}
 	return err
-}
-
-// ovs is the probe port as a port of Open vSwitch. gc removes one that a killed run
-// has left there, as it does with every port of ours whose link has gone.
-func (s verify) ovs() bridge.OVSPort {
-	p := bridge.OVSPort{Bridge: s.on, Name: s.probe, VLAN: s.vlan, Mark: markWord + " verify"}
-	if s.hostID != "" {
-		p.IDs = map[string]string{hostKey: s.hostID}
-	}
-	return p
 }
 
 // link returns the guest's link.
@@ -344,16 +310,13 @@ func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []n
 
 // clean deletes the probe port.
 func (s verify) clean(ctx context.Context, m *machine, k *rtnl.Conn) error {
-	var ovs error
-	if s.kind == KindOVS {
-		ovs = m.sides[host].Run(func() error { return s.ovs().Delete(ctx) })
-	}
+	left := s.leave(ctx, m, s)
 	delete(m.index, end{host, s.probe})
 	l, err := k.LinkByName(s.probe)
 	if err == nil {
 		err = deleteLink(k, l.Index) // and its other end
 	}
-	return errors.Join(ovs, ignoreAbsent("delete", s.probe, err))
+	return errors.Join(left, ignoreAbsent("delete", s.probe, err))
 }
 
 func (s verify) undo(context.Context, *machine) error { return nil }

@@ -17,25 +17,27 @@ import (
 // guest: made on demand, shared by all who are on that VLAN, and gone with the
 // last.
 
-// settleTag reads the word after @: a network card takes one tag.
-func (j *job) settleTag() error {
-	switch {
-	case j.VLAN == "" && j.kind == KindVLAN:
-		return j.refuse(fault.Usage, "vlan: needs a tag").WithHint("gopipework vlan:%s %s ADDRESS @10", j.HostIF.Name, j.Spec.Guest)
-	case j.VLAN == "":
-		return nil
-	case j.kind == KindIPoIB:
-		return j.settlePKey()
-	}
+// parseTag reads the word after @: a network card takes one tag.
+func parseTag(j *job) error {
 	v, err := bridge.ParseVLAN(j.VLAN)
 	if err != nil || v.PVID == 0 || len(v.Tagged) > 0 {
 		return fault.BadWord("read VLAN", j.VLAN, "on a network card a VLAN is one number from 1 to 4094").WithHint("@10")
 	}
-	tag := v.PVID
-	j.tag = tag
-	if !j.onTagged() {
+	j.tag = v.PVID
+	return nil
+}
+
+// settleTag reads the tag, if there is one, and refuses what keeps the link from being
+// on the sub-interface for it.
+func settleTag(j *job) error {
+	if j.VLAN == "" {
 		return nil
 	}
+	if err := parseTag(j); err != nil {
+		return err
+	}
+	tag := j.tag
+	j.subInterface = true
 	if t := j.f.Tagged; isTagged(t, j.f.Base, tag) {
 		if t.Slave != "" {
 			return j.refuse(fault.Conflict, "%s, which is VLAN %d of %s, is a port of a %s", t.Name, tag, j.f.Base.Name, t.Slave).
@@ -53,10 +55,6 @@ func (j *job) settleTag() error {
 	}
 	return nil
 }
-
-// onTagged reports whether the link is on a sub-interface of the card for its
-// VLAN, and not on the card itself.
-func (j *job) onTagged() bool { return j.tag != 0 && j.kind != KindVLAN && j.kind != KindIPoIB }
 
 // isTagged reports whether a link of the host is the card's sub-interface for the
 // VLAN, whatever it is called: there can be one alone.
@@ -89,16 +87,6 @@ func (j *job) taggedName() string {
 		return t.Name
 	}
 	return taggedName(j.kind, j.f.Base, j.VLAN)
-}
-
-// vlanFree refuses a VLAN that the host has: its card can have one link for it.
-func (j *job) vlanFree() error {
-	t := j.f.Tagged
-	if j.kind != KindVLAN || !isTagged(t, j.f.Base, j.tag) {
-		return nil
-	}
-	return j.refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have only one", j.tag, j.f.Base.Name, t.Name).
-		WithHint("phys:%s lends it, macvlan:%s makes a macvlan on it", t.Name, t.Name)
 }
 
 // vlanTaken explains EEXIST of a link for a VLAN, whose name is free: some guest

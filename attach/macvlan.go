@@ -1,0 +1,87 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// macvlanKind is a link with a MAC address of its own on a card of the host.
+type macvlanKind struct{ childKind }
+
+var macvlan = macvlanKind{childKind{
+	traits:   traits{word: KindMacvlan, child: true, onHost: true, hostAccess: true},
+	modes:    []string{"bridge", "private", "vepa", "passthru"},
+	ethernet: true,
+}}
+
+// claims whatever is on the host and of no other kind.
+func (macvlanKind) claims(_ string, f Facts) bool { return f.Base != nil }
+
+func (k macvlanKind) settle(j *job, d *draft) error {
+	if err := k.checkParent(j, settleTag); err != nil {
+		return err
+	}
+	if j.Mode == "passthru" {
+		if err := k.refuseMAC(j); err != nil {
+			return err
+		}
+	}
+	if err := k.refuseLongFrames(j); err != nil {
+		return err
+	}
+	if j.HostAccess && j.Mode != "bridge" {
+		return j.refuse(fault.Usage, "--host-access needs the mode bridge: in %s a macvlan hears no other on its parent", j.Mode).
+			WithHint("--mode bridge")
+	}
+	return nil
+}
+
+// macvlanProbe is one more macvlan on the card.
+type macvlanProbe struct{}
+
+func (macvlanKind) prober(j *job) (prober, string) {
+	if j.Mode != "bridge" {
+		return nil, fmt.Sprintf("a macvlan of mode %s does not hear others on its card, and what is beyond the card cannot be tried from here", j.Mode)
+	}
+	return macvlanProbe{}, ""
+}
+
+func (macvlanProbe) join(_ context.Context, m *machine, s verify, _ *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+	on, err := m.find(end{host, s.on})
+	if err != nil {
+		return explain("find", s.on, err)
+	}
+	err = m.sides[host].AddChild(rtnl.Child{Name: s.probe, Kind: string(KindMacvlan), Mode: "bridge", Parent: on, NS: ns, MAC: s.mac[1], Group: Group})
+	return explain("make macvlan", s.probe, errors.Join(err, s.up(k, s.probe, quietly)))
+}
+
+func (macvlanProbe) leave(context.Context, *machine, verify) error { return nil }
+
+// mac is the parent's in passthru mode, where another would change the parent's.
+func (macvlanKind) mac(j *job) (net.HardwareAddr, bool) {
+	if j.Mode != "passthru" {
+		return nil, false
+	}
+	return j.parentMAC(), true
+}
+
+func (macvlanKind) refuseConflicts(j *job) error { return j.accessFree() }
+
+func (k macvlanKind) join(j *job, d *draft) {
+	k.joinParent(j, d, addChild{}, func() { j.hostAccess(d) })
+}
+
+func (k macvlanKind) repair(j *job, d *draft) {
+	k.repairParent(j, d, func() { j.hostAccess(d) })
+}
+
+func (k macvlanKind) differ(j *job, differ differ) {
+	k.childKind.differ(j, differ)
+	j.accessDiffers(differ)
+}
