@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build test kernels live e2e engines soak fuzz bench lint demo man install clean
+.PHONY: help build test kernels live e2e engines soak fuzz bench lint map demo man install clean
 
 help: ## print this
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -93,6 +93,10 @@ lint: ## vet, staticcheck, a tidy go.mod, known vulnerabilities
 	$(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(GOVULNCHECK) ./...
+
+map: ## draw the picture of the packages in README.md again, and print measures of the code
+	$(GO) run ./e2e/house -write
+	$(GO) run ./e2e/house -measure
 
 demo: ## play the whole talk, for real, on a machine of its own; STEP=docker plays one section (root)
 	./e2e/demo.sh $(STEP)

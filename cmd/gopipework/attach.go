@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// attachCommand plugs a guest into a host interface.
 func (o *output) attachCommand(c *cli.Context) error {
 	w, err := attachWords(c)
 	if err != nil {

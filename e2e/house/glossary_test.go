@@ -1,5 +1,3 @@
-// Package main holds the rules of the house: one word for one thing, as the glossary
-// of attach/doc.go has it.
 package main
 
 import (

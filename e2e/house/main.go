@@ -1,0 +1,82 @@
+// Command house draws the picture of the packages that is in README, measures the
+// code, and has the tests that keep the rules of the house:
+//
+//	layers.go          which package stands above which, and who may import what
+//	way.go             the way of one command line through the files
+//	measure.go         how big things are
+//	code.go            the packages, read and type-checked
+//	glossary_test.go   one word for one thing, as the glossary of package attach has it
+//
+// make map runs it.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The picture stands in README between these.
+const (
+	begin = "<!-- Made by \"make map\". -->\n"
+	end   = "<!-- End of what \"make map\" makes. -->\n"
+)
+
+func main() {
+	root := flag.String("C", ".", "the `directory` of the repository")
+	write := flag.Bool("write", false, "write the picture into README.md instead of printing it")
+	measured := flag.Bool("measure", false, "print measures of the code")
+	flag.Parse()
+	if err := run(*root, *write, *measured); err != nil {
+		fmt.Fprintln(os.Stderr, "house:", err)
+		os.Exit(1)
+	}
+}
+
+func run(root string, write, measured bool) error {
+	c, err := load(root)
+	if err != nil {
+		return err
+	}
+	if measured {
+		fmt.Print(c.measures())
+		return nil
+	}
+	picture, err := c.picture()
+	if err != nil || !write {
+		fmt.Print(picture)
+		return err
+	}
+	name := filepath.Join(root, "README.md")
+	readme, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	drawn, err := draw(string(readme), picture)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return os.WriteFile(name, []byte(drawn), 0o644)
+}
+
+// picture is what README shows: the packages, and the way of a command line.
+func (c *code) picture() (string, error) {
+	packages, err := c.packages()
+	if err != nil {
+		return "", err
+	}
+	way, err := c.way()
+	return "```text\n" + packages + "```\n\nThe way of `" + line + "` through the files:\n\n```text\n" + way + "```\n", err
+}
+
+// draw puts the picture into the text of README.
+func draw(readme, picture string) (string, error) {
+	before, rest, ok := strings.Cut(readme, begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		return "", fmt.Errorf("it has no lines %q and %q to put the picture between", strings.TrimSpace(begin), strings.TrimSpace(end))
+	}
+	return before + begin + "\n" + picture + "\n" + end + after, nil
+}
