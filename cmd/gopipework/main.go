@@ -14,6 +14,7 @@
 //	commands.go the table of commands and flags, from which help is made
 //	args.go     which command it is; flags told from words, wherever they stand
 //	attach.go, set.go, link.go, detach.go, list.go, gc.go, exec.go, wait.go, help.go   a command each
+//	shape.go    the flags that attach, set and link have for how a link carries
 //	output.go   everything that is printed
 package main
 

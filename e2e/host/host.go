@@ -11,9 +11,12 @@
 //	place.go   what all other runtimes need; each has a file of its own:
 //	           podman.go, lxc.go, containerd.go, machined.go
 //	dnsmasq.go a real DHCP server in a guest; dhcpd.go, one that answers what a test likes
+//	dhcp6d.go  a DHCPv6 server that answers what a test likes
 //	radvd.go   a real router in a guest, that advertises itself
 //	state.go   what the host's network looks like, as text that can be compared
 //	stepper.go a command stopped at its n-th system call, and killed or refused there
+//	need.go    what a test cannot run without
+//	peak.go    the most memory that a process has had
 //	build.go   the program itself, built as it is shipped
 //
 // A Host leaves nothing behind, however the program that made it ends: the

@@ -14,7 +14,8 @@
 //	apply.go     what a lease does to an interface
 //	clock.go     time
 //	keeper.go    the process that keeps all leases of a guest
-//	guest.go, watch.go   the guest, and how its end is seen
+//	guest.go, watch.go, outlive.go   the guest, and how its end is seen
+//	said.go      what another DHCP client tells of its lease
 //	store.go     the keepers' files
 //	control.go, spawn.go, sweep.go   how others reach, start and look after keepers
 //

@@ -9,15 +9,22 @@
 //	namespace.go  ids of other namespaces, and the links there
 //	move.go       moving a link to another namespace
 //	keep.go       what a link's configuration was, and making it so again
-//	keepaddr.go   of that, the addresses
-//	keeproute.go  of that, the routes
-//	keepsysctl.go of that, the sysctls
+//	keptpart.go   the parts of that which are restored one by one, and what is missing:
+//	              keepaddr.go, keeproute.go, keepneigh.go, keepport.go, keepsysctl.go,
+//	              keepoffload.go, keepxdp.go
 //	routetext.go  a route as an ip command
 //	attrs.go      messages that are kept and sent again
 //	vlan.go       VLANs of bridge ports
 //	inet.go       addresses and routes
+//	addrsin.go    the addresses of a link in another namespace
+//	neigh.go      entries for neighbours
+//	nexthop.go    nexthop objects
+//	lookup.go     which way a packet would go
 //	rule.go       rules, and routes of every table
 //	event.go      waiting for the kernel to say that something changed
+//	unsure.go     whether a request was carried out whose answer did not arrive
+//	node.go       a link's directory in sysfs, by which it is known again
+//	unixsocket.go abstract unix sockets
 //	sysctl.go     net.* sysctls of the namespace
 //	ethtool.go    checksum offload
 //	qdisc.go      queueing disciplines, and what comes in sent by another link
