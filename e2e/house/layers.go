@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"bridge", "internal/hostclient"},
 	{"internal/lease", "internal/rtnl"},
 	{"internal/acd", "internal/nsfs", "internal/rundir", "internal/witness"},
-	{"internal/fault", "internal/plainfile", "internal/shell"},
+	{"internal/fault", "internal/plainfile", "internal/plainname", "internal/shell"},
 }
 
 // imports hold who may import what, and say why.
