@@ -151,8 +151,9 @@ func (s delHostRoute) String() string {
 	return "ip route del " + s.route.Dst.String() + " dev " + s.dev
 }
 
-// access plans for the host's ways to what goes, before the parents do.
-func (d *detacher) access() {
+// detachWays plans for the host's ways to what goes. It returns the parents that its
+// own macvlans go from.
+func (d departure) detachWays(r *removal) (left []int) {
 	for _, w := range d.f.Ways {
 		var going []netip.Addr
 		concerned := false
@@ -170,13 +171,11 @@ func (d *detacher) access() {
 			continue
 		}
 		steps, last := w.end(going)
-		d.plan.Steps = append(d.plan.Steps, steps...)
+		r.steps = append(r.steps, steps...)
 		if last != nil {
-			d.links = append(d.links, *last)
-			if parent, ok := d.f.Parents[w.Peer]; ok {
-				parent.Users--
-				d.f.Parents[w.Peer] = parent
-			}
+			r.links = append(r.links, *last)
+			left = append(left, w.Peer)
 		}
 	}
+	return left
 }

@@ -2,171 +2,143 @@ package attach
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
-	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// BuildDetach decides what goes. Leases are given back while packets still get
-// through. Then rules and records go: should one of them not, what was done can
-// be undone, and the pair still shows what there is to do.
+// removal is a plan that takes things away, while it is written.
+type removal struct {
+	warnings []string
+	first    []Step // what needs the network
+	steps    []Step // what can be undone
+	links    []Step // what deletes links
+	last     []Step // what goes when the links have gone
+}
+
+func (r *removal) warn(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
+}
+
+// plan returns the steps in their order. Leases are released while packets still get
+// through. Then rules and records go: should one of them not, what was done can be
+// undone, and the pair still shows what there is to do.
+func (r *removal) plan(of []Attachment) Plan {
+	return Plan{Attachments: of, Warnings: r.warnings, Steps: slices.Concat(r.first, r.steps, r.links, r.last)}
+}
+
+// departure is what goes in a detach.
+type departure struct {
+	f      DetachFacts
+	place  // the guest
+	chosen []Pair
+	ports  map[int]bool // the ends on the host that go, by index
+	inners map[int]bool // the guest's links that go, by index
+}
+
+func newDeparture(f DetachFacts, chosen []Pair) departure {
+	d := departure{f: f, place: place{guest, f.Guest.enter()}, chosen: chosen, ports: map[int]bool{}, inners: map[int]bool{}}
+	for _, c := range chosen {
+		switch {
+		case c.Lent != nil && c.Lent.Link != nil:
+			d.inners[c.Lent.Link.Index] = true
+		case c.Child != nil:
+			d.inners[c.Child.Index] = true
+		case c.Port != nil:
+			d.ports[c.Port.Index] = true
+			if c.Port.PeerNS == f.GuestNS {
+				d.inners[c.Port.Peer] = true
+			}
+		}
+	}
+	return d
+}
+
+// BuildDetach decides what goes.
 func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	chosen, err := sel.choose(f)
 	if err != nil {
 		return Plan{}, err
 	}
-	d := detacher{f: f, going: map[int]bool{}, inners: map[int]bool{}}
-	d.plan.Attachments, d.plan.Warnings = []Attachment{}, f.Warnings
+	d, r := newDeparture(f, chosen), &removal{warnings: f.Warnings}
+	going := []Attachment{}
 	for _, c := range chosen {
 		if c.Lent != nil {
 			if err := c.Lent.checkHome(); err != nil {
 				return Plan{}, err
 			}
 		}
-		d.plan.Attachments = append(d.plan.Attachments, c.Attachment)
-		d.take(c)
+		going = append(going, c.Attachment)
+		d.sources(c, r)
+		if c.Inbound != nil {
+			d.inbounds(r, c.Inbound)
+		}
+		d.link(c, r)
 	}
 	if sel.All || len(chosen) == 0 {
-		d.inbounds(f.Left...)
+		d.inbounds(r, f.Left...)
 	}
-	d.access()
-	d.parents()
-	d.switches()
-	d.ovs()
-	if l := f.Routing.leftover(f.Guest.enter(), func(index int) bool { return d.inners[index] }); !l.empty() {
-		d.last = append(d.last, delReplies{place{guest, f.Guest.enter()}, l})
+	for _, k := range registry {
+		k.detached(d, r)
 	}
-	d.remaining(chosen)
-	d.restoreDNS()
-	d.emptied()
-	d.plan.Steps = slices.Concat(d.first, d.plan.Steps, d.links, d.last)
-	return d.plan, nil
+	d.replies(r)
+	d.remaining(r)
+	d.restoreDNS(r)
+	d.emptied(r)
+	return r.plan(going), nil
 }
 
-// remaining warns of links that the guest itself has made on what goes: a
-// macvlan on our macvlan is one on the host's card, and stays there.
-func (d *detacher) remaining(chosen []Pair) {
-	for _, l := range d.f.Foreign {
-		for _, c := range chosen {
-			on := c.Child != nil && l.Peer == c.Child.Peer && l.PeerNS >= 0 && l.PeerNS == d.f.HostNS ||
-				c.Lent != nil && c.Lent.Link != nil && l.Peer == c.Lent.Link.Index && l.PeerNS < 0
-			if on && !paired(l.Kind) {
-				d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("%s has made %s on %s of the host, which stays: %sip link del dev %s",
-					d.f.Guest.Name, l.Name, c.Host.Name, d.f.Guest.enter(), l.Name))
-				break
-			}
-		}
-	}
-}
-
-// detacher is one BuildDetach on its way.
-type detacher struct {
-	f     DetachFacts
-	plan  Plan
-	first []Step       // what packets have to get out for
-	links []Step       // that delete links: after all that can be undone
-	last  []Step       // what goes when the links have gone
-	going map[int]bool // ports, by index
-
-	inners map[int]bool // the guest's links that go, by index
-}
-
-// take plans for one attachment to go, and notes what it leaves behind.
-func (d *detacher) take(c Pair) {
-	if r := clientOf(d.f.Clients, c.index()); r != nil {
-		d.links = append(d.links, endClient{place{guest, d.f.Guest.enter()}, c.Interface.Name, r.Ask.Client, r.Index})
+// sources plans for what gives an interface its addresses to end.
+func (d departure) sources(c Pair, r *removal) {
+	if run := clientOf(d.f.Clients, c.index()); run != nil {
+		r.links = append(r.links, endClient{d.place, c.Interface.Name, run.Ask.Client, run.Index})
 	}
 	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
-		d.first = append(d.first, releaseLease{place{guest, d.f.Guest.enter()}, c.Interface.Name, kept.Ask.Index})
+		r.first = append(r.first, releaseLease{d.place, c.Interface.Name, kept.Ask.Index})
 	}
-	if c.Inbound != nil {
-		d.inbounds(c.Inbound)
-	}
-	if c.Lent != nil {
-		if c.Lent.Link != nil {
-			d.inners[c.Lent.Link.Index] = true
-		}
-		d.links = append(d.links, c.Lent.home(place{guest, d.f.Guest.enter()}))
-		return
-	}
-	if c.Child != nil {
-		d.inners[c.Child.Index] = true
-		d.links = append(d.links, delInner{place{guest, d.f.Guest.enter()}, c.Child.Name, c.Child.Index})
-		if parent, ok := d.f.Parents[c.Child.Peer]; ok {
-			parent.Users--
-			d.f.Parents[c.Child.Peer] = parent
-		}
-		return
-	}
-	if p, ok := d.f.OVS.Port(c.Port.Name); ok && p.Mark != "" {
-		d.plan.Steps = append(d.plan.Steps, delOVSPort{p})
-	}
-	d.links = append(d.links, delLink{c.Port.Name, c.Port.Index})
-	d.going[c.Port.Index] = true
-	if c.Port.PeerNS == d.f.GuestNS {
-		d.inners[c.Port.Peer] = true
+}
+
+// link plans for the link of an attachment to go.
+func (d departure) link(c Pair, r *removal) {
+	switch {
+	case c.Lent != nil:
+		r.links = append(r.links, c.Lent.home(d.place))
+	case c.Child != nil:
+		r.links = append(r.links, delInner{d.place, c.Child.Name, c.Child.Index})
+	default:
+		r.links = append(r.links, delLink{c.Port.Name, c.Port.Index})
 	}
 }
 
 // inbounds plans for ifbs in the guest to go: after the link, which without it
 // would lose all that comes in.
-func (d *detacher) inbounds(links ...*rtnl.Link) {
+func (d departure) inbounds(r *removal, links ...*rtnl.Link) {
 	for _, l := range links {
-		d.last = append(d.last, delInner{place{guest, d.f.Guest.enter()}, l.Name, l.Index})
+		r.last = append(r.last, delInner{d.place, l.Name, l.Index})
 	}
 }
 
-// parents plans for VLAN sub-interfaces of ours that nothing is on any more.
-func (d *detacher) parents() {
-	for _, index := range slices.Sorted(maps.Keys(d.f.Parents)) {
-		if parent := d.f.Parents[index]; parent.Users == 0 {
-			d.links = append(d.links, delLink{parent.Name, parent.Index})
-		}
+// replies plans for the source routing to go that then stands for nothing.
+func (d departure) replies(r *removal) {
+	if l := d.f.Routing.leftover(d.enter, func(index int) bool { return d.inners[index] }); !l.empty() {
+		r.last = append(r.last, delReplies{d.place, l})
 	}
 }
 
-// switches plans for what stood for ports that go: rules, VLAN filtering, and
-// the bridge itself.
-func (d *detacher) switches() {
-	for _, index := range slices.Sorted(maps.Keys(d.f.Bridges)) {
-		s := d.f.Bridges[index]
-		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return d.going[l.Index] })
-		if len(rest) == len(s.Ports) {
-			continue // nothing of this bridge goes
-		}
-		ours := func(has func(*rtnl.Link) bool) bool {
-			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return isOurs(l) && has(l) })
-		}
-		for _, r := range s.Firewall.OursFor(s.Name, "") {
-			if !ours(func(l *rtnl.Link) bool { return r.Port == "" || l.Name == r.Port }) {
-				d.plan.Steps = append(d.plan.Steps, delRule{r})
+// remaining warns of links that the guest itself has made on what goes: a
+// macvlan on our macvlan is one on the host's card, and stays there.
+func (d departure) remaining(r *removal) {
+	for _, l := range d.f.Foreign {
+		for _, c := range d.chosen {
+			on := c.Child != nil && l.Peer == c.Child.Peer && l.PeerNS >= 0 && l.PeerNS == d.f.HostNS ||
+				c.Lent != nil && c.Lent.Link != nil && l.Peer == c.Lent.Link.Index && l.PeerNS < 0
+			if on && !paired(l.Kind) {
+				r.warn("%s has made %s on %s of the host, which stays: %sip link del dev %s",
+					d.f.Guest.Name, l.Name, c.Host.Name, d.enter, l.Name)
+				break
 			}
-		}
-		if turnedOn(s.Link) && !ours(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
-			d.last = append(d.last, unfilterVLANs{s.Name})
-		}
-		if isOurs(s.Link) && len(rest) == 0 && !s.InUse {
-			d.links = append(d.links, delLink{s.Name, s.Index})
-		}
-	}
-}
-
-// ovs plans for the bridges of Open vSwitch that we made and that have no port
-// any more.
-func (d *detacher) ovs() {
-	for _, br := range d.f.OVS.Bridges {
-		rest := slices.DeleteFunc(slices.Clone(br.Ports), func(p bridge.OVSPort) bool {
-			return slices.ContainsFunc(d.plan.Steps, func(s Step) bool {
-				del, ok := s.(delOVSPort)
-				return ok && del.Name == p.Name
-			})
-		})
-		if br.Ours && len(rest) == 0 && len(br.Ports) > 0 && !d.f.InUse[br.Name] {
-			d.last = append(d.last, delOVSBridge{br})
 		}
 	}
 }

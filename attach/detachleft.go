@@ -96,7 +96,7 @@ func (m *machine) emptiedLinks(f *DetachFacts, all bool) error {
 }
 
 // emptied plans to delete those things, unless that is planned already.
-func (d *detacher) emptied() {
+func (d departure) emptied(r *removal) {
 	add := func(to *[]Step, s Step) {
 		if !slices.ContainsFunc(*to, func(have Step) bool { return have.String() == s.String() }) {
 			*to = append(*to, s)
@@ -105,19 +105,19 @@ func (d *detacher) emptied() {
 	for _, w := range d.f.Emptied.Ways {
 		steps, last := w.end(nil)
 		for _, s := range steps {
-			add(&d.plan.Steps, s)
+			add(&r.steps, s)
 		}
 		if last != nil {
-			add(&d.links, *last)
+			add(&r.links, *last)
 		}
 	}
 	for _, l := range d.f.Emptied.Links {
-		add(&d.links, delLink{l.Name, l.Index})
+		add(&r.links, delLink{l.Name, l.Index})
 	}
 	for _, br := range d.f.Emptied.OVS {
-		add(&d.last, delOVSBridge{br})
+		add(&r.last, delOVSBridge{br})
 	}
 	for _, name := range d.f.Emptied.Unfiltered {
-		add(&d.last, unfilterVLANs{name})
+		add(&r.last, unfilterVLANs{name})
 	}
 }

@@ -245,15 +245,15 @@ func (s restoreDNS) String() string {
 
 // restoreDNS plans for a detach that what was written for an interface that
 // goes, or is gone, is put back.
-func (d *detacher) restoreDNS() {
+func (d departure) restoreDNS(r *removal) {
 	n := d.f.Resolv
 	if n == nil || !d.inners[n.Index] && (n.stands(d.f.Foreign) || slices.ContainsFunc(d.f.Ours, func(p Pair) bool { return p.index() == n.Index })) {
 		return
 	}
 	if d.f.ResolvChanged {
-		d.plan.Warnings = append(d.plan.Warnings, fmt.Sprintf("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.f.Guest.Name))
+		r.warn("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.f.Guest.Name)
 	}
-	d.last = append(d.last, restoreDNS{place: place{guest, d.f.Guest.enter()}, note: *n})
+	r.last = append(r.last, restoreDNS{place: d.place, note: *n})
 }
 
 // observeResolv looks at what was written into the guest's file.

@@ -39,6 +39,10 @@ type kind interface {
 	// prober plans how --verify joins what the guest has joined, or says why nothing
 	// can be proven there.
 	prober(*job) (prober, string)
+	// detached plans for what stood on the host for attachments that go.
+	detached(departure, *removal)
+	// gc plans for what of the kind nobody uses.
+	gc(GCFacts, *removal)
 	// setVLAN plans another VLAN for an attachment that is there; the zero VLAN: none.
 	setVLAN(change, *draft, bridge.VLAN) error
 }
@@ -76,6 +80,8 @@ type traits struct {
 func (t traits) features() traits                { return t }
 func (traits) claims(string, Facts) bool         { return false }
 func (traits) refuseConflicts(*job) error        { return nil }
+func (traits) detached(departure, *removal)      {}
+func (traits) gc(GCFacts, *removal)              {}
 func (traits) repair(*job, *draft)               {}
 func (traits) mac(*job) (net.HardwareAddr, bool) { return nil, false }
 

@@ -3,6 +3,7 @@ package attach
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -301,3 +302,66 @@ func (p bridgeProbe) join(ctx context.Context, m *machine, s verify, inner *rtnl
 }
 
 func (bridgeProbe) leave(context.Context, *machine, verify) error { return nil }
+
+// detached plans for what stood for ports that go: rules, VLAN filtering, and the
+// bridge itself.
+func (linuxBridge) detached(d departure, r *removal) {
+	for _, index := range slices.Sorted(maps.Keys(d.f.Bridges)) {
+		s := d.f.Bridges[index]
+		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return d.ports[l.Index] })
+		if len(rest) == len(s.Ports) {
+			continue // nothing of this bridge goes
+		}
+		ours := func(has func(*rtnl.Link) bool) bool {
+			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return isOurs(l) && has(l) })
+		}
+		for _, rule := range s.Firewall.OursFor(s.Name, "") {
+			if !ours(func(l *rtnl.Link) bool { return rule.Port == "" || l.Name == rule.Port }) {
+				r.steps = append(r.steps, delRule{rule})
+			}
+		}
+		if turnedOn(s.Link) && !ours(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
+			r.last = append(r.last, unfilterVLANs{s.Name})
+		}
+		if isOurs(s.Link) && len(rest) == 0 && !s.InUse {
+			r.links = append(r.links, delLink{s.Name, s.Index})
+		}
+	}
+}
+
+// gc plans for rules that stand for no port, and for bridges of ours that nobody uses.
+func (linuxBridge) gc(f GCFacts, r *removal) {
+	for _, rule := range f.Rules {
+		if br := f.named(rule.Bridge); br == nil || !f.hasPort(br, true, rule.Port) {
+			r.steps = append(r.steps, delRule{rule})
+		}
+	}
+	for _, l := range f.Links {
+		if l.Kind != "bridge" {
+			continue
+		}
+		if turnedOn(l) && !f.filtered(l) {
+			r.links = append(r.links, unfilterVLANs{l.Name})
+		}
+		if isOurs(l) && !f.hasPort(l, false, "") && !inUse(l.Index, f.Addrs) {
+			r.links = append(r.links, delLink{l.Name, l.Index})
+		}
+	}
+}
+
+// hasPort reports whether a link stays plugged into a bridge; of ours alone, and
+// of one name, if so asked.
+func (f GCFacts) hasPort(bridge *rtnl.Link, ours bool, name string) bool {
+	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
+		_, goes := f.Abandoned[l.Index]
+		return l.Master == bridge.Index && !goes && (isOurs(l) || !ours) && (name == "" || l.Name == name)
+	})
+}
+
+// filtered reports whether a port of ours that stays has a VLAN on the bridge.
+func (f GCFacts) filtered(br *rtnl.Link) bool {
+	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
+		_, goes := f.Abandoned[l.Index]
+		return l.Master == br.Index && isOurs(l) && !goes && vlanOf(f.VLANs[l.Index], br) != ""
+	})
+}

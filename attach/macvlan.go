@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -84,4 +86,48 @@ func (k macvlanKind) repair(j *job, d *draft) {
 func (k macvlanKind) differ(j *job, differ differ) {
 	k.childKind.differ(j, differ)
 	j.accessDiffers(differ)
+}
+
+// detached plans for the host's ways to what goes, and then for the sub-interfaces of
+// cards that nothing is on any more.
+func (macvlanKind) detached(d departure, r *removal) {
+	left := d.detachWays(r)
+	for _, index := range slices.Sorted(maps.Keys(d.f.Parents)) {
+		parent := d.f.Parents[index]
+		users := parent.Users
+		for _, c := range d.chosen {
+			if c.Child != nil && c.Child.Peer == index {
+				users--
+			}
+		}
+		for _, p := range left {
+			if p == index {
+				users--
+			}
+		}
+		if users == 0 {
+			r.links = append(r.links, delLink{parent.Name, parent.Index})
+		}
+	}
+}
+
+// gc plans for the host's ways to nobody, and for sub-interfaces that nothing is on.
+func (macvlanKind) gc(f GCFacts, r *removal) {
+	ends := map[int]bool{} // the host's own macvlans that go, by index
+	for _, w := range f.Ways {
+		steps, last := w.end(nil)
+		r.steps = append(r.steps, steps...)
+		if last != nil {
+			r.links = append(r.links, *last)
+			ends[w.Index] = true
+		}
+	}
+	for _, l := range f.Links {
+		stays := func(u user) bool {
+			return !f.going(u) && !(u.netns == 0 && ends[u.Index] && u.PeerNS < 0)
+		}
+		if isOurs(l) && l.Kind == "vlan" && !slices.ContainsFunc(f.Users[l.Index], stays) && !inUse(l.Index, f.Addrs) {
+			r.links = append(r.links, delLink{l.Name, l.Index})
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/gopipework/gopipework/bridge"
@@ -395,4 +396,54 @@ func (p ovsProbe) port(s verify) bridge.OVSPort {
 		port.IDs = map[string]string{hostKey: p.hostID}
 	}
 	return port
+}
+
+// detached plans for the records of ports that go, and for bridges that we made and
+// that have no port any more.
+func (openVSwitchKind) detached(d departure, r *removal) {
+	going := map[string]bool{}
+	for _, c := range d.chosen {
+		if c.Port == nil {
+			continue
+		}
+		if p, ok := d.f.OVS.Port(c.Port.Name); ok && p.Mark != "" {
+			r.steps = append(r.steps, delOVSPort{p})
+			going[p.Name] = true
+		}
+	}
+	for _, br := range d.f.OVS.Bridges {
+		stays := func(p bridge.OVSPort) bool { return !going[p.Name] }
+		if br.Ours && len(br.Ports) > 0 && !slices.ContainsFunc(br.Ports, stays) && !d.f.InUse[br.Name] {
+			r.last = append(r.last, delOVSBridge{br})
+		}
+	}
+}
+
+// gc plans for ports whose link has gone, or goes, and for bridges that we made, that
+// keep no port, and that nobody has given an address.
+func (openVSwitchKind) gc(f GCFacts, r *removal) {
+	for _, p := range f.OVS.OurPorts() {
+		if !f.stays(p) {
+			r.steps = append(r.steps, delOVSPort{p})
+		}
+	}
+	for _, br := range f.OVS.Bridges {
+		l := f.named(br.Name)
+		if br.Ours && !slices.ContainsFunc(br.Ports, f.stays) && l != nil && !inUse(l.Index, f.Addrs) {
+			r.last = append(r.last, delOVSBridge{br})
+		}
+	}
+}
+
+// stays reports whether a port has a use. Open vSwitch may serve several
+// network namespaces of a machine, each a host of its own; one whose link is not
+// here is ours to judge only if we have made it here.
+func (f GCFacts) stays(p bridge.OVSPort) bool {
+	l := f.named(p.Name)
+	if l != nil {
+		_, goes := f.Abandoned[l.Index]
+		return !goes
+	}
+	host, known := p.IDs[hostKey]
+	return p.Mark == "" || known && host != f.HostID || !known && p.Number > 0
 }

@@ -309,3 +309,14 @@ func (o *observer) whereIs(m *machine, hosts []*rtnl.Link, f *Facts) error {
 	}
 	return nil
 }
+
+// gc plans for cards to come home that are lent to nobody any more.
+func (physKind) gc(f GCFacts, r *removal) {
+	for _, s := range f.Strays { // last: they are not the kernel's alone to give back
+		if err := s.checkHome(); err != nil {
+			r.warn("%v", err)
+			continue
+		}
+		r.last = append(r.last, s.end())
+	}
+}
