@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -129,8 +130,8 @@ func (j *job) hostAccess(d *draft) {
 		}
 		d.add(addRoute{inner: name, dst: netip.PrefixFrom(a, a.BitLen()), source: source, protocol: Protocol, known: known})
 	}
-	if len(j.of(true)) > 0 {
-		d.warn("--host-access is for IPv4: the host does not reach %s", join(j.of(true)))
+	if len(j.AddrsOf(true)) > 0 {
+		d.warn("--host-access is for IPv4: the host does not reach %s", spec.Join(j.AddrsOf(true)))
 	}
 }
 

@@ -27,7 +27,7 @@ echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter; echo 1 >/proc/sys/net/ipv4/conf/d
 
 func (h *testHost) attach(t *testing.T, g Guest, line string) Result {
 	t.Helper()
-	r, err := Attach(context.Background(), spec(t, line), g, h.host, Options{})
+	r, err := Attach(context.Background(), parsed(t, line), g, h.host, Options{})
 	if err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
@@ -47,7 +47,7 @@ func TestHostAccess(t *testing.T) {
 	before := inventory(t, h.host)
 	for n, g := range guests {
 		line := fmt.Sprintf("nic0 web 10.0.0.%d/24,10.7.0.%d/24 --host-access", n+1, n+1)
-		attachKind(t, "macvlan", spec(t, line), g, h.host, "macvlan")
+		attachKind(t, "macvlan", parsed(t, line), g, h.host, "macvlan")
 	}
 	for n, g := range guests {
 		own := fmt.Sprint("10.0.0.", n+1)
@@ -69,7 +69,7 @@ func TestHostAccess(t *testing.T) {
 	if out := in(t, h.network, "sh", "-c", "busybox arping -c 1 -w 2 -I wire 10.0.0.254; true"); strings.Count(out, "eply from") != 1 || !strings.Contains(strings.ToLower(out), "02:00:00:00:00:09") {
 		t.Errorf("who has the host's address, by ARP:\n%s", out)
 	}
-	if _, err := Attach(context.Background(), spec(t, "nic0 web 10.0.0.1/24,10.7.0.1/24"), guests[0], h.host, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := Attach(context.Background(), parsed(t, "nic0 web 10.0.0.1/24,10.7.0.1/24"), guests[0], h.host, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("without --host-access: %v; want a conflict", err)
 	}
 	detachKind(t, guests[0], h.host)
@@ -85,12 +85,12 @@ func TestHostAccess(t *testing.T) {
 func TestHostAccessVLAN(t *testing.T) {
 	h, guests := accessHost(t)
 	before := inventory(t, h.host)
-	attachKind(t, "macvlan on a VLAN", spec(t, "nic0 web 10.0.9.1/24 @10 --host-access"), guests[0], h.host, "8021q")
+	attachKind(t, "macvlan on a VLAN", parsed(t, "nic0 web 10.0.9.1/24 @10 --host-access"), guests[0], h.host, "8021q")
 	in(t, guests[0].Namespace, "ip", "route", "add", "10.0.0.254", "dev", "eth1")
 	if !hears(h.host, "10.0.9.1") || !hears(guests[0].Namespace, "10.0.0.254") {
 		t.Error("the host and the guest do not hear each other")
 	}
-	attachKind(t, "macvlan on a VLAN", spec(t, "nic0 web 10.0.9.2/24 @10 --host-access"), guests[1], h.host, "8021q")
+	attachKind(t, "macvlan on a VLAN", parsed(t, "nic0 web 10.0.9.2/24 @10 --host-access"), guests[1], h.host, "8021q")
 	detachKind(t, guests[0], h.host)
 	detachKind(t, guests[1], h.host)
 	sameSoon(t, "host", before, func() string { return inventory(t, h.host) })
@@ -127,7 +127,7 @@ func TestHostAccessKilled(t *testing.T) {
 	for how, f := range mend {
 		for n, last := 1, false; !last; n++ {
 			links := 0
-			err := attempt(t, spec(t, line), g, h.host, asItIs, func(p *Plan) {
+			err := attempt(t, parsed(t, line), g, h.host, asItIs, func(p *Plan) {
 				for _, s := range p.Steps[:min(n, len(p.Steps))] {
 					if _, ok := s.(addChild); ok {
 						links++
@@ -193,7 +193,7 @@ func TestHostAccessTogether(t *testing.T) {
 		}
 	}
 	both(func(n int, g Guest, hostNS *os.File) error {
-		_, err := Attach(context.Background(), spec(t, fmt.Sprintf("nic0 web 10.0.0.%d/24 --acd --host-access", n+1)), g, hostNS, Options{})
+		_, err := Attach(context.Background(), parsed(t, fmt.Sprintf("nic0 web 10.0.0.%d/24 --acd --host-access", n+1)), g, hostNS, Options{})
 		return err
 	})
 	if strings.Count(h.own(t), "\n") != 1 || !hears(h.host, "10.0.0.1") || !hears(h.host, "10.0.0.2") {

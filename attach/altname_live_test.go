@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // TestAltNames: an alternative name is a name, on the host and in a guest, and
 // twice is once by it too.
 func TestAltNames(t *testing.T) {
 	needRoot(t)
-	long := "enp-" + strings.Repeat("x", maxAltName-4)
+	long := "enp-" + strings.Repeat("x", spec.MaxAltName-4)
 	hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 	inhabit(t, g.Namespace)
 	in(t, hostNS, "sh", "-ec", quiet+`ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up
@@ -20,7 +21,7 @@ ip link property add dev nic0 altname enp7s6 altname `+long)
 	carriers(t, hostNS, "nic0")
 	for _, line := range []string{"phys:enp7s6 -i x0", "phys:" + long + " -i x0", "enp7s6 -i x0", long + " -i x0"} {
 		for i, changed := range []bool{true, false} {
-			r, err := Attach(context.Background(), spec(t, line+" web 10.0.0.2/24"), g, hostNS, Options{})
+			r, err := Attach(context.Background(), parsed(t, line+" web 10.0.0.2/24"), g, hostNS, Options{})
 			if err != nil || r.Changed != changed {
 				t.Fatalf("%s, %d: changed = %v, %v; want %v", line, i+1, r.Changed, err, changed)
 			}
@@ -28,13 +29,13 @@ ip link property add dev nic0 altname enp7s6 altname `+long)
 		detachKind(t, g, hostNS)
 	}
 	for _, line := range []string{"br" + strings.Repeat("x", 20) + " web 10.0.0.2/24", "phys:ens" + strings.Repeat("x", 20) + " web 10.0.0.2/24"} {
-		if _, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{}); fault.CodeOf(err) != fault.NotFound {
+		if _, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{}); fault.CodeOf(err) != fault.NotFound {
 			t.Errorf("%s: %v; want that it is not there", line, err)
 		}
 	}
 
 	attached := func(line string) (Result, error) {
-		return Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+		return Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
 	}
 	if _, err := attached("brtest -i e1 web 10.0.0.2/24"); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,15 +78,8 @@ func (j *job) portVLAN(d *draft) {
 func (j *job) vlanDiffers(differ differ) {
 	is := vlanOf(j.f.PortVLANs, j.f.OwnOn)
 	if asked := j.vlan.String(); is != asked {
-		differ("VLAN", orNoWord(is), orNoWord(asked))
+		differ("VLAN", spec.OrNone(is), spec.OrNone(asked))
 	}
-}
-
-func orNoWord(word string) string {
-	if word == "" {
-		return "none"
-	}
-	return word
 }
 
 // vlanOf is the word after @ for a port's VLANs; "" for a port that has the

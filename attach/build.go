@@ -9,6 +9,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,8 +66,8 @@ func Build(s Spec, f Facts) (Plan, error) {
 		return Plan{}, err
 	}
 	j.mtu = j.linkMTU()
-	if j.Has(true) && j.mtu < minMTU6 {
-		return Plan{}, j.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", j.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
+	if j.Has(true) && j.mtu < spec.MinMTU6 {
+		return Plan{}, j.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", j.mtu, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	if err := j.checkShape(j.shape()); err != nil {
 		return Plan{}, err

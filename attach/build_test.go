@@ -17,6 +17,7 @@ import (
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -147,7 +148,7 @@ func stock() Facts {
 				{Index: 1, Prefix: netip.MustParsePrefix("127.0.0.1/8"), Flags: unix.IFA_F_PERMANENT},
 				{Index: eth0Index, Prefix: netip.MustParsePrefix("172.17.0.2/16"), Flags: unix.IFA_F_PERMANENT},
 			},
-			Routes:  []rtnl.Route{{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index}},
+			Routes:  []rtnl.Route{{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index}},
 			IPv6Off: true,
 		},
 		New: NewMACs{
@@ -226,10 +227,10 @@ var factChanges = map[string]func(*Facts){
 		f.Stations = []Station{{Who: "db, behind veth1pl99,", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 5}, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}}
 	},
 	"default6": func(f *Facts) {
-		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fe80::9"), Index: eth0Index, Metric: 1024})
+		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(true), Gateway: netip.MustParseAddr("fe80::9"), Index: eth0Index, Metric: 1024})
 	},
 	"default6-first": func(f *Facts) {
-		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fe80::9"), Index: eth0Index, Metric: 1})
+		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(true), Gateway: netip.MustParseAddr("fe80::9"), Index: eth0Index, Metric: 1})
 	},
 	"default-metric": func(f *Facts) { f.Routes[0].Metric = 100 },
 	"no-default":     func(f *Facts) { f.Routes = nil },
@@ -274,7 +275,7 @@ var factChanges = map[string]func(*Facts){
 	"nic-address": func(f *Facts) {
 		f.Card.Addrs = []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.0.2.7/24")}}
 	},
-	"nic-default": func(f *Facts) { f.Card.Route = []rtnl.Route{{Dst: defaultRoute(false), Index: 20}} },
+	"nic-default": func(f *Facts) { f.Card.Route = []rtnl.Route{{Dst: spec.DefaultRoute(false), Index: 20}} },
 	"port-of-db": func(f *Facts) {
 		f.Port = &rtnl.Link{Index: 77, Name: "tap0", Kind: "veth", Group: Group, PeerNS: 9, Alias: "gopipework docker:0123456789ab lan0 db"}
 	},
@@ -337,7 +338,7 @@ var factChanges = map[string]func(*Facts){
 	},
 	"macvlan-half": func(f *Facts) { f.Inner.Alias, f.Inner.Up = "", false },
 	"our-gateway": func(f *Facts) {
-		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Set: true})
+		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Set: true})
 	},
 	"ipv6-on":    func(f *Facts) { f.IPv6Off = false },
 	"ovs":        func(f *Facts) { f.OVS = bridge.OVS{Running: true} },
@@ -366,12 +367,12 @@ var factChanges = map[string]func(*Facts){
 	// lease-table has a lease's source routing, lease-routed what it has set as well,
 	// and lease-none no lease for the moment.
 	"lease-table": func(f *Facts) {
-		f.Lease.Ask.Table = firstTable
+		f.Lease.Ask.Table = spec.FirstTable
 		f.Lease.Lease = &lease.Lease{Address: netip.MustParsePrefix("192.168.1.2/24"), Routes: []lease.Route{
-			{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1")}, {Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.2")}}}
-		f.LeaseTables = map[int]int{innerIndex: firstTable}
+			{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1")}, {Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.2")}}}
+		f.LeaseTables = map[int]int{innerIndex: spec.FirstTable}
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Protocol: unix.RTPROT_KERNEL},
-			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Protocol: unix.RTPROT_DHCP})
+			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Protocol: unix.RTPROT_DHCP})
 	},
 	// lease-access has a lease that the host's way follows.
 	"lease-access": func(f *Facts) {
@@ -379,10 +380,10 @@ var factChanges = map[string]func(*Facts){
 		f.Lease.Lease = &lease.Lease{Address: netip.MustParsePrefix("192.168.1.2/24")}
 	},
 	"lease-routed": func(f *Facts) {
-		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: firstTable, Priority: ownPriority, Protocol: Protocol})
+		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: spec.FirstTable, Priority: ownPriority, Protocol: Protocol})
 		for _, r := range f.Routes {
 			if r.Index == innerIndex {
-				r.Table, r.Protocol = firstTable, Protocol
+				r.Table, r.Protocol = spec.FirstTable, Protocol
 				f.Tables = append(f.Tables, r)
 			}
 		}
@@ -424,7 +425,7 @@ var factChanges = map[string]func(*Facts){
 	"hears-always": func(f *Facts) { f.NewLinks = map[string]string{"accept_ra": "2"} },
 	// advertised is what a router on the network gives a guest that does not ask.
 	"advertised": func(f *Facts) {
-		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fe80::1"), Index: innerIndex, Metric: 1024, Protocol: unix.RTPROT_RA})
+		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(true), Gateway: netip.MustParseAddr("fe80::1"), Index: innerIndex, Metric: 1024, Protocol: unix.RTPROT_RA})
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("fd00:9::7/64")})
 	},
 	"no-ipv6":   func(f *Facts) { f.NoIPv6 = true },
@@ -433,28 +434,28 @@ var factChanges = map[string]func(*Facts){
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("172.17.0.0/16"), Index: eth0Index, Protocol: unix.RTPROT_KERNEL},
 			rtnl.Route{Dst: netip.MustParsePrefix("fd00:17::/64"), Index: eth0Index, Metric: 256, Protocol: unix.RTPROT_KERNEL},
 			rtnl.Route{Dst: netip.MustParsePrefix("fe80::/64"), Index: eth0Index, Metric: 256, Protocol: unix.RTPROT_KERNEL},
-			rtnl.Route{Dst: defaultRoute(true), Gateway: netip.MustParseAddr("fd00:17::1"), Index: eth0Index, Metric: 1024})
+			rtnl.Route{Dst: spec.DefaultRoute(true), Gateway: netip.MustParseAddr("fd00:17::1"), Index: eth0Index, Metric: 1024})
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: eth0Index, Prefix: netip.MustParsePrefix("fd00:17::2/64")},
 			rtnl.Addr{Index: eth0Index, Prefix: netip.MustParsePrefix("fe80::2/64"), Scope: unix.RT_SCOPE_LINK})
 	},
 	"table-taken": func(f *Facts) {
-		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("10.0.0.1"), Table: firstTable, Priority: 5})
+		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("10.0.0.1"), Table: spec.FirstTable, Priority: 5})
 	},
 	"our-route": func(f *Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.3"),
 			Index: innerIndex, Protocol: Protocol})
 	},
 	"our-default-kept": func(f *Facts) {
-		f.Routes = append(f.Routes, rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Metric: 1, Protocol: Protocol})
+		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Metric: 1, Protocol: Protocol})
 	},
 	"replies": func(f *Facts) {
 		f.Rules = append(f.Rules,
-			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: firstTable, Priority: othersPriority, Protocol: Protocol},
-			rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: firstTable + 1, Priority: ownPriority, Protocol: Protocol})
+			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: spec.FirstTable, Priority: othersPriority, Protocol: Protocol},
+			rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: spec.FirstTable + 1, Priority: ownPriority, Protocol: Protocol})
 		f.Tables = append(f.Tables,
-			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: firstTable, Protocol: Protocol},
-			rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Table: firstTable + 1, Protocol: Protocol},
-			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Table: firstTable + 1, Protocol: Protocol})
+			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: spec.FirstTable, Protocol: Protocol},
+			rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Table: spec.FirstTable + 1, Protocol: Protocol},
+			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Table: spec.FirstTable + 1, Protocol: Protocol})
 	},
 	"half-table": func(f *Facts) { f.Tables = f.Tables[:len(f.Tables)-1] },
 	"other-replies": func(f *Facts) { // of another attachment, eth2
@@ -462,11 +463,11 @@ var factChanges = map[string]func(*Facts){
 		f.Links = append(f.Links, &rtnl.Link{Index: eth2, Name: "eth2", Kind: "veth", Group: Group})
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: eth2, Prefix: netip.MustParsePrefix("10.2.0.2/16")})
 		f.Rules = append(f.Rules,
-			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: firstTable, Priority: othersPriority, Protocol: Protocol},
-			rtnl.Rule{From: netip.MustParseAddr("10.2.0.2"), Table: firstTable + 1, Priority: ownPriority, Protocol: Protocol})
+			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: spec.FirstTable, Priority: othersPriority, Protocol: Protocol},
+			rtnl.Rule{From: netip.MustParseAddr("10.2.0.2"), Table: spec.FirstTable + 1, Priority: ownPriority, Protocol: Protocol})
 		f.Tables = append(f.Tables,
-			rtnl.Route{Dst: defaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: firstTable, Protocol: Protocol},
-			rtnl.Route{Dst: netip.MustParsePrefix("10.2.0.0/16"), Index: eth2, Table: firstTable + 1, Protocol: Protocol})
+			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: spec.FirstTable, Protocol: Protocol},
+			rtnl.Route{Dst: netip.MustParsePrefix("10.2.0.0/16"), Index: eth2, Table: spec.FirstTable + 1, Protocol: Protocol})
 	},
 	"reaches": func(f *Facts) { f.Reaches = true },
 }

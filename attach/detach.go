@@ -7,27 +7,10 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
-	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
-
-// Selection is which of a guest's attachments to take back.
-type Selection struct {
-	IfName string // "" for the only one
-	All    bool
-}
-
-// ParseSelection reads the words of a detach after its guest.
-func ParseSelection(ifName string, all bool) (Selection, error) {
-	if ifName != "" && all {
-		return Selection{}, fault.BadWord("read interface name", ifName, "--all means every interface, not just this one").
-			WithHint("leave out one of the two")
-	}
-	name, err := parseAnyName(ifName)
-	return Selection{IfName: name, All: all}, err
-}
 
 // DetachFacts are what planning a detach must know.
 type DetachFacts struct {

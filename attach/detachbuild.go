@@ -58,7 +58,7 @@ func newDeparture(f DetachFacts, chosen []Pair) departure {
 
 // BuildDetach decides what goes.
 func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
-	chosen, err := sel.choose(f)
+	chosen, err := choose(sel, f)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -150,7 +150,7 @@ func inUse(index int, addrs []rtnl.Addr) bool {
 }
 
 // choose returns the pairs that are meant. None is fine: it is detached.
-func (sel Selection) choose(f DetachFacts) ([]Pair, error) {
+func choose(sel Selection, f DetachFacts) ([]Pair, error) {
 	refuse := func(code fault.Code, format string, args ...any) *fault.Error {
 		return fault.New(code, "detach", f.Guest.Name, format, args...)
 	}

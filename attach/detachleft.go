@@ -26,7 +26,7 @@ type Emptied struct {
 // observeEmptied looks for such things if a detach has nothing else to do, or takes
 // everything of the guest.
 func observeEmptied(ctx context.Context, m *machine, sel Selection, f *DetachFacts) error {
-	if chosen, err := sel.choose(*f); err != nil || len(chosen) > 0 && !sel.All {
+	if chosen, err := choose(sel, *f); err != nil || len(chosen) > 0 && !sel.All {
 		return nil // an error is for BuildDetach to tell
 	}
 	var o looker

@@ -15,6 +15,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -104,7 +105,7 @@ func (j *job) dhcp(d *draft) error {
 		return nil
 	}
 	if !j.From.DHCP.NoDefaultRoute {
-		if err := j.rank(d, &addRoute{dst: defaultRoute(false)}); err != nil {
+		if err := j.rank(d, &addRoute{dst: spec.DefaultRoute(false)}); err != nil {
 			return err
 		}
 	}
@@ -127,12 +128,12 @@ func (j *job) defaultMetric() int {
 
 // dhcpDiffers holds the lease that is kept against what is asked for.
 func (j *job) dhcpDiffers(differ differ) {
-	kept, asked := j.f.Lease, j.From.leased()
+	kept, asked := j.f.Lease, j.From.Leased()
 	switch {
 	case kept != nil && (!asked || j.From.Kind != sourceOf(kept.Ask)):
-		differ("address", "by "+string(sourceOf(kept.Ask)), j.addressWord())
+		differ("address", "by "+string(sourceOf(kept.Ask)), j.AddressWord())
 	case asked && kept == nil:
-		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs)), j.addressWord())
+		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs)), j.AddressWord())
 	case j.From.Kind == FromDHCP:
 		again := dhcpAsk(j.From.DHCP, j.f.Guest, kept.Ask.IfName, kept.Ask.Index, j.MAC)
 		if j.From.DHCP.ClientID == nil && j.MAC == nil {
@@ -148,7 +149,7 @@ func (j *job) dhcpDiffers(differ differ) {
 		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
 		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // repliesDiffer and accessDiffers tell
 		if !reflect.DeepEqual(again, kept.Ask) {
-			differ("DHCP options", "others", j.addressWord())
+			differ("DHCP options", "others", j.AddressWord())
 		}
 	}
 }
@@ -488,7 +489,7 @@ func ensureRoute(k kernel, r rtnl.Route) error {
 	}
 	all, lookErr := k.AllRoutes()
 	if slices.ContainsFunc(all, func(o rtnl.Route) bool {
-		return o.Index == r.Index && o.Dst == r.Dst && o.Gateway == r.Gateway && o.Metric == usualMetric(r.Dst, r.Metric) && o.Table == r.Table && o.Protocol == r.Protocol
+		return o.Index == r.Index && o.Dst == r.Dst && o.Gateway == r.Gateway && o.Metric == spec.UsualMetric(r.Dst, r.Metric) && o.Table == r.Table && o.Protocol == r.Protocol
 	}) {
 		return nil
 	}

@@ -4,72 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // --dns: name servers for the guest, in its /etc/resolv.conf (resolv.go), where
 // nothing is written without being asked for.
-
-// DNS is what the guest's resolver is to be told. The zero DNS is nothing.
-type DNS struct {
-	Servers  []netip.Addr
-	FromDHCP bool // what the DHCP server says, when the lease is got
-}
-
-// fromDHCP is the word for it.
-const fromDHCP = "dhcp"
-
-// maxServers is how many name servers a resolver asks (resolv.conf(5), MAXNS).
-const maxServers = 3
-
-// IsZero reports whether nothing is asked for.
-func (d DNS) IsZero() bool { return len(d.Servers) == 0 && !d.FromDHCP }
-
-// String returns the word that parses to d.
-func (d DNS) String() string {
-	if d.FromDHCP {
-		return fromDHCP
-	}
-	return join(d.Servers)
-}
-
-// parseDNS reads dhcp, or ADDRESS[,ADDRESS...]; "" is nothing.
-func parseDNS(word string, from Source) (DNS, error) {
-	const op = "read name servers"
-	switch {
-	case word == "":
-		return DNS{}, nil
-	case word == fromDHCP && from.Kind != FromDHCP:
-		return DNS{}, fault.BadWord(op, word, "the address does not come from a DHCP server").
-			WithHint("--dns 192.168.1.1, or the address dhcp")
-	case word == fromDHCP:
-		return DNS{FromDHCP: true}, nil
-	}
-	var d DNS
-	for w := range strings.SplitSeq(word, ",") {
-		a, err := netip.ParseAddr(w)
-		switch {
-		case err != nil || a.Zone() != "":
-			return DNS{}, fault.BadWord(op, word, "%q is not an IP address", w).WithHint("--dns 192.168.1.1,2001:db8::1 or --dns dhcp")
-		case a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || slices.Contains(d.Servers, a):
-			return DNS{}, fault.BadWord(op, word, "%s cannot be a name server, or is there twice", a)
-		}
-		d.Servers = append(d.Servers, a)
-	}
-	if len(d.Servers) > maxServers {
-		return DNS{}, fault.BadWord(op, word, "a resolver asks %d name servers at most", maxServers)
-	}
-	return d, nil
-}
 
 // checkDNS refuses a guest that has no file of its own, or one that another
 // interface of ours has written to.
@@ -113,7 +60,7 @@ func (j *job) dnsDiffers(differ differ) {
 		there = n.Asked
 	}
 	if asked := j.DNS.String(); asked != there {
-		differ("name servers", orNoWord(there), orNoWord(asked))
+		differ("name servers", spec.OrNone(there), spec.OrNone(asked))
 	}
 }
 
@@ -132,7 +79,7 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 		if got == nil || len(got.DNS) == 0 {
 			return fault.New(fault.Failed, "write name servers of", g.Name, "the DHCP server gives none").WithHint("--dns ADDRESS, or leave --dns out")
 		}
-		servers, search = got.DNS[:min(len(got.DNS), maxServers)], searchOf(*got)
+		servers, search = got.DNS[:min(len(got.DNS), spec.MaxServers)], searchOf(*got)
 	}
 	n := resolvNote{PID: g.PID, IfName: s.inner, Index: s.index(m, s.inner), Asked: s.dns.String()}
 	var err error

@@ -67,7 +67,7 @@ func TestDNSUndone(t *testing.T) {
 			t.Errorf("%s a note is left: %v", when, err)
 		}
 	}
-	s := spec(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53")
+	s := parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53")
 	seen := ""
 	fails := func(p *Plan) { // after the file, before the mark
 		last := len(p.Steps) - 1

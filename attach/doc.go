@@ -9,7 +9,7 @@
 //
 // In the files:
 //
-//	spec.go, parse.go, address.go, source.go   the words of a line, and what they ask for
+//	words.go                                   the words of a line, and what they ask for: internal/spec
 //	facts.go, observe.go                       what planning must know about this machine
 //	build.go, same.go, mark.go                 every decision, refusal and name
 //	station.go, mtu.go                         who else is on the bridge or card, and how long its frames are
@@ -38,7 +38,7 @@
 //	verify.go                                  trying whether packets flow
 //	probe.go                                   asking who has an IPv4 address before it is taken
 //	dns.go, resolv.go                          the guest's name servers
-//	shape.go, inbound.go, shapewords.go        how fast and how well a link carries
+//	shape.go, inbound.go                       how fast and how well a link carries
 //
 // And what a caller can do:
 //

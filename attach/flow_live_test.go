@@ -64,7 +64,7 @@ func TestObstacles(t *testing.T) {
 			t.Parallel()
 			hostNS, web, db := newNamespace(t), docker(newNamespace(t), 0), docker(newNamespace(t), 0)
 			db.Name, db.ID = "db", "fedcba9876543210"
-			s := spec(t, "brtest web "+both+" --nodad -l web0")
+			s := parsed(t, "brtest web "+both+" --nodad -l web0")
 			again := func() (string, []string) {
 				t.Helper()
 				r, err := Attach(context.Background(), s, web, hostNS, Options{})
@@ -80,7 +80,7 @@ func TestObstacles(t *testing.T) {
 			if said, cut := again(); said != "" || cut != nil {
 				t.Fatalf("at first: %q, cut %q", said, cut)
 			}
-			if _, err := Attach(context.Background(), spec(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad -l db0"), db, hostNS, Options{}); err != nil {
+			if _, err := Attach(context.Background(), parsed(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad -l db0"), db, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			sh := func(script string) {
@@ -162,7 +162,7 @@ func TestGuestFirewall(t *testing.T) {
 			t.Parallel()
 			hostNS, web, db := newNamespace(t), docker(newNamespace(t), 0), docker(newNamespace(t), 0)
 			db.Name, db.ID = "db", "fedcba9876543210"
-			s := spec(t, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad")
+			s := parsed(t, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad")
 			if strings.Contains(c.do, "device eth1") {
 				if _, err := Attach(context.Background(), s, web, hostNS, Options{}); err != nil {
 					t.Fatal(err)
@@ -183,7 +183,7 @@ func TestGuestFirewall(t *testing.T) {
 			if err != nil || len(list) != 1 || strings.Contains(strings.Join(list[0].Cut, "\n"), c.warned) != c.cut && c.warned != "" || c.warned == "" && list[0].Cut != nil {
 				t.Errorf("list tells %+v, %v; want %q: %v", list, err, c.warned, c.cut)
 			}
-			if _, err := Attach(context.Background(), spec(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad"), db, hostNS, Options{}); err != nil {
+			if _, err := Attach(context.Background(), parsed(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad"), db, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if got := pings(t, db.Namespace, "10.0.0.2"); got != c.in {

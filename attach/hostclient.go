@@ -71,13 +71,13 @@ func (j *job) clientDiffers(differ differ) {
 	there, asked := j.f.Client, j.From.Kind == FromClient
 	switch {
 	case there != nil && (!asked || !there.Ask.Equal(j.From.Ask)):
-		differ("address", "by "+there.Ask.String(), j.addressWord())
+		differ("address", "by "+there.Ask.String(), j.AddressWord())
 	case there == nil && asked && j.f.Unminded:
 		// clientAgain runs it
 	case there == nil && asked && j.From.Ask.Stays && j.f.Lease == nil:
-		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs))+" that no "+j.From.Ask.Client+" keeps", j.addressWord())
+		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs))+" that no "+j.From.Ask.Client+" keeps", j.AddressWord())
 	case there == nil && asked && (j.From.Ask.Stays || j.f.Lease != nil || !slices.ContainsFunc(j.f.Addrs, j.ownIPv4)):
-		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs)), j.addressWord())
+		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs)), j.AddressWord())
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,12 +23,12 @@ import (
 // inboundName is the name of that ifb.
 func inboundName(inner string) string {
 	const tail = "-in"
-	if len(inner)+len(tail) <= maxLinkName {
+	if len(inner)+len(tail) <= spec.MaxLinkName {
 		return inner + tail
 	}
 	const hashLength = 6
 	sum := sha256.Sum256([]byte(inner))
-	return inner[:maxLinkName-len(tail)-hashLength] + tail + hex.EncodeToString(sum[:])[:hashLength]
+	return inner[:spec.MaxLinkName-len(tail)-hashLength] + tail + hex.EncodeToString(sum[:])[:hashLength]
 }
 
 func isInbound(l *rtnl.Link) bool { return l.Kind == "ifb" && isOurs(l) }

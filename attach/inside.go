@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // What is planned inside a guest, whatever kind of link leads there.
@@ -39,7 +40,7 @@ func (j *job) sysctls(d *draft) {
 		set("ipv6/conf/%s/disable_ipv6", "0")
 	}
 	set(notify6, "1")
-	if j.From.hearsRouters() {
+	if j.From.HearsRouters() {
 		set(acceptRA, "2")
 	}
 	if j.From.Kind == FromDHCP6 {
@@ -79,14 +80,14 @@ func (j *job) inet(d *draft) error {
 
 // addresses plans those of a family.
 func (j *job) addresses(d *draft, ipv6 bool) {
-	for _, p := range j.of(ipv6) {
+	for _, p := range j.AddrsOf(ipv6) {
 		d.add(addAddr{place: j.place, inner: j.names.inner, prefix: p, nodad: ipv6 && j.NoDAD})
 	}
 }
 
 // settled plans what follows when the addresses of a family are there.
 func (j *job) settled(d *draft, ipv6 bool) error {
-	if len(j.of(ipv6)) == 0 {
+	if len(j.AddrsOf(ipv6)) == 0 {
 		return nil
 	}
 	addrs := j.given(ipv6)
@@ -113,22 +114,15 @@ func (j *job) settled(d *draft, ipv6 bool) error {
 // gateway plans the default route, and the route to a gateway that no subnet of
 // ours holds.
 func (j *job) gateway(d *draft, gw netip.Addr) error {
-	if !j.onLink(gw) {
+	if !j.OnLink(gw) {
 		d.add(addRoute{place: j.place, inner: j.names.inner, dst: netip.PrefixFrom(gw, gw.BitLen())})
 	}
-	r := addRoute{place: j.place, inner: j.names.inner, dst: defaultRoute(gw.Is6()), gateway: gw}
+	r := addRoute{place: j.place, inner: j.names.inner, dst: spec.DefaultRoute(gw.Is6()), gateway: gw}
 	if err := j.rank(d, &r); err != nil {
 		return err
 	}
 	d.add(r)
 	return nil
-}
-
-func defaultRoute(ipv6 bool) netip.Prefix {
-	if ipv6 {
-		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
 // bestDefault returns the guest's default route that wins now.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // A kind is all that is known of one kind of host interface. Each has a file of its
@@ -142,9 +143,9 @@ func toMake(prefix, name string, f Facts) bool {
 
 // settle finds the kind, and lets it settle the rest.
 func (j *job) settle(d *draft) error {
-	if j.f.Base == nil && j.f.Card.Loan == nil && len(j.HostIF.Name) > maxLinkName && !strings.HasPrefix(j.HostIF.Name, macWord) {
+	if j.f.Base == nil && j.f.Card.Loan == nil && len(j.HostIF.Name) > spec.MaxLinkName && !strings.HasPrefix(j.HostIF.Name, spec.MACWord) {
 		return j.refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", j.HostIF.Name).
-			WithHint("an interface's own name has no more than the kernel's %d bytes", maxLinkName)
+			WithHint("an interface's own name has no more than the kernel's %d bytes", spec.MaxLinkName)
 	}
 	j.kind = settleKind(j.HostIF, j.f)
 	if j.kind == KindAny {
@@ -184,7 +185,7 @@ func (j *job) idle(d *draft) {
 }
 
 func (j *job) noSuchInterface() error {
-	if mac, ok := strings.CutPrefix(j.HostIF.Name, macWord); ok {
+	if mac, ok := strings.CutPrefix(j.HostIF.Name, spec.MACWord); ok {
 		return j.refuse(fault.NotFound, "there is no network card with the address %s on this host", mac).WithHint("ip link")
 	}
 	if loan := j.f.Card.Loan; loan != nil && !j.f.Card.Gone {

@@ -56,7 +56,7 @@ func TestKinds(t *testing.T) {
 			for n := 1; n <= 2; n++ {
 				g := docker(newNamespace(t), 0)
 				g.Name, g.ID = fmt.Sprint("g", n), fmt.Sprint("00000000000", n)
-				s := spec(t, strings.Replace(st.line, "%", fmt.Sprint(n), 1))
+				s := parsed(t, strings.Replace(st.line, "%", fmt.Sprint(n), 1))
 				attachKind(t, st.name, s, g, hostNS, st.needs)
 				guests = append(guests, g)
 			}
@@ -126,7 +126,7 @@ func TestBridgeVLANs(t *testing.T) {
 			g.Name, g.ID = name, strings.Repeat(name[:1], 12)
 			guests[name] = g
 		}
-		_, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+		_, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
 		return err
 	}
 	err := join("a", "brx web 10.0.0.1/24 @10")
@@ -190,7 +190,7 @@ func TestVLANLink(t *testing.T) {
 	carriers(t, hostNS, "nic0")
 	before := inventory(t, hostNS)
 	g := docker(newNamespace(t), 0)
-	attachKind(t, "vlan", spec(t, "vlan:nic0 web 10.0.0.1/24 @10"), g, hostNS, "8021q")
+	attachKind(t, "vlan", parsed(t, "vlan:nic0 web 10.0.0.1/24 @10"), g, hostNS, "8021q")
 	in(t, network, "sh", "-ec", `ip address flush dev wire
 ip link add link wire name wire.10 type vlan id 10; ip address add 10.0.0.9/24 dev wire.10; ip link set wire.10 up`)
 	if !hears(g.Namespace, "10.0.0.9") || !hears(network, "10.0.0.1") {
@@ -326,7 +326,7 @@ func TestMacvlanOnMacvlan(t *testing.T) {
 	hostNS, guestNS := newNamespace(t), newNamespace(t)
 	in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up; ip link add br0 link nic0 type macvlan mode bridge; ip link set br0 up")
 	for i, line := range []string{"macvlan:br0 web 10.0.0.2/24", "macvlan:br0 web 10.0.0.2/24", "nic0 web 10.0.0.2/24"} {
-		r, err := Attach(context.Background(), spec(t, line), docker(guestNS, 0), hostNS, Options{})
+		r, err := Attach(context.Background(), parsed(t, line), docker(guestNS, 0), hostNS, Options{})
 		if err != nil || r.Changed != (i == 0) {
 			t.Errorf("line %d, %s: changed %v, %v", i, line, r.Changed, err)
 		}
@@ -342,7 +342,7 @@ func TestIPvlanMode(t *testing.T) {
 	web, db := docker(newNamespace(t), 0), docker(newNamespace(t), 0)
 	db.Name, db.ID = "db", strings.Repeat("d", 64)
 	attached := func(g Guest, line string) (Result, error) {
-		return Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+		return Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
 	}
 	if _, err := attached(web, "ipvlan:nic0 web 10.0.0.2/24"); fault.CodeOf(err) == fault.Unsupported && !testhost.Required("ipvlan") {
 		testhost.Lacking(t, "ipvlan", err.Error())

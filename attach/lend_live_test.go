@@ -57,7 +57,7 @@ func lendHostWith(t *testing.T, needs, make string) cardStage {
 	t.Helper()
 	needRoot(t)
 	notesHere(t)
-	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: spec(t, "phys:card0 -i lan0 web 0/0 --force-phys")}
+	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: parsed(t, "phys:card0 -i lan0 web 0/0 --force-phys")}
 	in(t, st.hostNS, "sh", "-ec", quiet+"sysctl -qw net.ipv6.conf.default.addr_gen_mode=1; ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up")
 	carriers(t, st.hostNS, "nic0", "wire")
 	if out, err := tryIn(st.hostNS, "sh", "-ec", make); err != nil {
@@ -388,7 +388,7 @@ func TestLendUnreadNote(t *testing.T) {
 		if r, err := GC(context.Background(), st.hostNS, Options{}); err != nil || r.Changed || len(r.Warnings) != 1 {
 			t.Errorf("gc, note %s: %q, %v; want one warning", what, r.Warnings, err)
 		}
-		if _, err := Attach(context.Background(), spec(t, "phys:eth7 web 0/0"), st.guest, st.hostNS, Options{}); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := Attach(context.Background(), parsed(t, "phys:eth7 web 0/0"), st.guest, st.hostNS, Options{}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("attach of its card, note %s: %v; want the file named", what, err)
 		}
 		r, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{})
@@ -409,7 +409,7 @@ func TestLendByAnotherName(t *testing.T) {
 	long := "enp" + strings.Repeat("x", 60)
 	st := lendHostWith(t, "veth", "ip link add card0 type veth peer name wire0; ip link set wire0 up; ip link set card0 up; ip link property add dev card0 altname enp7s6 altname "+long)
 	before := st.look(t)
-	st.spec = spec(t, "phys:enp7s6 -i lan0 web 0/0")
+	st.spec = parsed(t, "phys:enp7s6 -i lan0 web 0/0")
 	st.attach(t, true)
 	st.attach(t, false)
 	st.detach(t)

@@ -168,7 +168,7 @@ func TestLinkRefused(t *testing.T) {
 			t.Errorf("%s: %v; want a conflict", what, err)
 		}
 	}
-	other := spec(t, "brtest web 10.0.0.1/30")
+	other := parsed(t, "brtest web 10.0.0.1/30")
 	if _, err := Attach(context.Background(), other, st.guests[0], st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("attach under the name of a link's end: %v; want a conflict", err)
 	}
@@ -182,7 +182,7 @@ func TestLinkNotPort(t *testing.T) {
 	hostNS, other := newNamespace(t), newNamespace(t)
 	inhabit(t, other)
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), spec(t, "br0 web 10.0.0.2/24"), g, other, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "br0 web 10.0.0.2/24"), g, other, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, change := range []string{"true", "ip link set $(ip -o link show master br0 | sed 's/.*: \\(.*\\)@.*/\\1/') alias ''"} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -109,7 +110,7 @@ func (j *job) warnSubnet(d *draft, other *job) {
 			return
 		}
 	}
-	d.warn("%s does not reach %s by the link: its own subnet is %s", j.f.Guest.Name, other.f.Guest.Name+" ("+join(other.Addrs)+")", join(subnets(j.Addrs)))
+	d.warn("%s does not reach %s by the link: its own subnet is %s", j.f.Guest.Name, other.f.Guest.Name+" ("+spec.Join(other.Addrs)+")", spec.Join(subnets(j.Addrs)))
 }
 
 func subnets(all []netip.Prefix) (out []netip.Prefix) {

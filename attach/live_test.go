@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -153,7 +154,14 @@ func docker(ns *os.File, pid int) Guest {
 	}
 }
 
-func spec(t *testing.T, line string) Spec {
+// sameAddrs compares addresses by their values; none and an empty list are the same.
+var sameAddrs = cmp.Options{
+	cmpopts.EquateEmpty(),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+}
+
+func parsed(t *testing.T, line string) Spec {
 	t.Helper()
 	s, err := Parse(typed(t, line))
 	if err != nil {
@@ -257,7 +265,7 @@ func TestAttachListDetach(t *testing.T) {
 	for _, st := range stages {
 		t.Run(st.name, func(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
-			s, g := spec(t, st.line), docker(guestNS, 0)
+			s, g := parsed(t, st.line), docker(guestNS, 0)
 			hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for i, changed := range []bool{true, false} {
 				r, err := Attach(context.Background(), s, g, hostNS, Options{})
@@ -269,7 +277,7 @@ func TestAttachListDetach(t *testing.T) {
 			if err != nil || len(all) != 1 || all[0].State != Complete {
 				t.Fatalf("list: %+v, %v; want one, complete", all, err)
 			}
-			if diff := cmp.Diff(s.Addrs, all[0].Interface.Addresses, compareSpecs); diff != "" {
+			if diff := cmp.Diff(s.Addrs, all[0].Interface.Addresses, sameAddrs); diff != "" {
 				t.Errorf("addresses (-asked +listed):\n%s", diff)
 			}
 			for i, changed := range []bool{true, false} {
@@ -365,7 +373,7 @@ func TestFailAtEveryStep(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
 			hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for n, last := 0, false; !last; n++ {
-				err := attempt(t, spec(t, st.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
+				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
 					last = n == len(p.Steps)
 					p.Steps = append(p.Steps[:n:n], append([]Step{failStep{}}, p.Steps[n:]...)...)
 				}, untold)
@@ -500,7 +508,7 @@ func TestErrnoAtEveryRequest(t *testing.T) {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			for n := 0; ; n++ {
 				left := n
-				err := attempt(t, spec(t, st.line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
+				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
 					return refusing{kernel: k, left: &left, errno: errno}
 				}, unedited, untold)
 				if left >= 0 { // nothing was refused: the attach is complete
@@ -540,10 +548,10 @@ func TestUndoLeavesOthersAlone(t *testing.T) {
 			other := docker(second, 0)
 			other.Name, other.ID = "db", "ba9876543210"
 			ctx, cancel := context.WithCancelCause(context.Background())
-			_, err := Attach(ctx, spec(t, tt.bridge+" web 2001:db8::2/64"), docker(first, 0), hostNS, Options{Step: func(s string) {
+			_, err := Attach(ctx, parsed(t, tt.bridge+" web 2001:db8::2/64"), docker(first, 0), hostNS, Options{Step: func(s string) {
 				if strings.HasPrefix(s, "# wait until 2001:db8::2") {
 					go func() {
-						_, err := Attach(context.Background(), spec(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{})
+						_, err := Attach(context.Background(), parsed(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{})
 						if err != nil {
 							t.Error(err)
 						}
@@ -554,7 +562,7 @@ func TestUndoLeavesOthersAlone(t *testing.T) {
 			if !errors.Is(err, errPlanned) {
 				t.Fatalf("attach: %v; want it interrupted", err)
 			}
-			if r, err := Attach(context.Background(), spec(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{}); err != nil || r.Changed {
+			if r, err := Attach(context.Background(), parsed(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{}); err != nil || r.Changed {
 				t.Errorf("the other, after the undo: %v, steps %q; want nothing to do", err, r.Steps)
 			}
 		})
@@ -568,11 +576,11 @@ func TestMovedAway(t *testing.T) {
 	hostNS, guestNS, nested := newNamespace(t), newNamespace(t), newNamespace(t)
 	before := snapshot(t, hostNS)
 	g := docker(guestNS, 0)
-	if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	moveLink(t, guestNS, "eth1", nested)
-	if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("the same line: %v; want a conflict", err)
 	}
 	if r, err := Detach(context.Background(), Selection{IfName: "eth1"}, g, hostNS, Options{}); err != nil || !r.Changed {
@@ -595,7 +603,7 @@ func TestGC(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { p.Process.Kill(); p.Wait() }()
-			s, g := spec(t, st.line), docker(guestNS, 0)
+			s, g := parsed(t, st.line), docker(guestNS, 0)
 			before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for n, last := 1, false; !last; n++ {
 				attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
@@ -639,7 +647,7 @@ func TestGC(t *testing.T) {
 func TestUndoThatFails(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := stages[0].ready(t)
-	err := attempt(t, spec(t, stages[0].line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
+	err := attempt(t, parsed(t, stages[0].line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
 		return stubborn{k}
 	}, func(p *Plan) { p.Steps[len(p.Steps)-1] = failStep{} }, untold)
 	var f *fault.Error
@@ -647,7 +655,7 @@ func TestUndoThatFails(t *testing.T) {
 		t.Fatalf("error %v, residue %q; want the veth in it", err, f.Residue)
 	}
 	// The same line again deletes what was left and completes.
-	if _, err := Attach(context.Background(), spec(t, stages[0].line), docker(guestNS, 0), hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, stages[0].line), docker(guestNS, 0), hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -714,7 +722,7 @@ func dieAtStep(t *testing.T, hostNS *os.File, n int) int {
 		return fault.New(fault.Gone, "reach guest", "web", "it ended")
 	}
 	begun := 0
-	_, err = Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Step: func(string) {
+	_, err = Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Step: func(string) {
 		if begun++; begun == n {
 			kill()
 		}
@@ -742,7 +750,7 @@ func TestHalfMade(t *testing.T) {
 		t.Run(st.name, func(t *testing.T) {
 			for n, done := 1, false; !done; n++ {
 				hostNS, guestNS := st.ready(t)
-				s, g := spec(t, st.line), docker(guestNS, 0)
+				s, g := parsed(t, st.line), docker(guestNS, 0)
 				// The undo is cut off too: as if the process were gone.
 				attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
 					done = n == len(p.Steps)
@@ -776,7 +784,7 @@ func (noUndo) undo(context.Context, *machine) error { return nil }
 func TestDuplicate(t *testing.T) {
 	needRoot(t)
 	hostNS, first, second := newNamespace(t), newNamespace(t), newNamespace(t)
-	s := spec(t, "brtest web 2001:db8::2/64")
+	s := parsed(t, "brtest web 2001:db8::2/64")
 	other := docker(second, 0)
 	other.Name, other.ID = "db", "ba9876543210"
 	if _, err := Attach(context.Background(), s, docker(first, 0), hostNS, Options{}); err != nil {
@@ -819,7 +827,7 @@ ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev
 	g := docker(guestNS, 0)
 	rounds, won := 0, 0
 	for ; ctx.Err() == nil; rounds++ {
-		if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Timeout: 2 * time.Second}); err == nil {
+		if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Timeout: 2 * time.Second}); err == nil {
 			won++
 		} else if fault.CodeOf(err) == fault.Residue {
 			t.Errorf("attach: %v", err)
@@ -831,7 +839,7 @@ ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev
 		in(t, ns, "sh", "-c", "ip link del eth1; ip link del eth9; true")
 	}
 	// The bridge and its rule go with the last detach; put one there for it.
-	if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
@@ -845,7 +853,7 @@ func TestObserveWritesNothing(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := stages[5].ready(t)
 	before := snapshot(t, hostNS) + snapshot(t, guestNS)
-	r, err := Attach(context.Background(), spec(t, stages[5].line), docker(guestNS, 0), hostNS, Options{DryRun: true})
+	r, err := Attach(context.Background(), parsed(t, stages[5].line), docker(guestNS, 0), hostNS, Options{DryRun: true})
 	if err != nil || len(r.Steps) == 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -865,7 +873,7 @@ func TestNoLeaks(t *testing.T) {
 		if i == 10 { // the runtime has what it needs
 			fds, threads = count("/proc/self/fd"), count("/proc/self/task")
 		}
-		if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), docker(guestNS, 0), hostNS, Options{}); err != nil {
+		if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), docker(guestNS, 0), hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Detach(context.Background(), Selection{}, docker(guestNS, 0), hostNS, Options{}); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/rundir"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -160,7 +161,7 @@ func (l Loan) ownMAC() bool {
 
 // answers reports whether HOSTIF, which is not there, means the card.
 func (l Loan) answers(name string) bool {
-	mac, byMAC := strings.CutPrefix(name, macWord)
+	mac, byMAC := strings.CutPrefix(name, spec.MACWord)
 	return l.Card.Name == name || slices.Contains(l.Card.AltNames, name) || byMAC && l.Card.MAC == mac
 }
 

@@ -33,12 +33,12 @@ func TestLock(t *testing.T) {
 	}
 	waiting := make(chan error)
 	go func() {
-		_, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{Timeout: 2 * time.Second})
+		_, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{Timeout: 2 * time.Second})
 		waiting <- err
 	}()
 	g := docker(fair, 0)
 	g.Name, g.ID = "db", "ba9876543210"
-	if _, err := Attach(context.Background(), spec(t, "brtest db 10.0.0.3/24"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "brtest db 10.0.0.3/24"), g, hostNS, Options{}); err != nil {
 		t.Errorf("another guest: %v", err)
 	}
 	err = <-waiting
@@ -53,7 +53,7 @@ func TestLock(t *testing.T) {
 		}
 	}
 	held.release()
-	if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{}); err != nil {
 		t.Errorf("once the lock is free: %v", err)
 	}
 }
@@ -85,7 +85,7 @@ func TestLockOfItself(t *testing.T) {
 	}
 	g := docker(guestNS, 0)
 	before := snapshot(t, hostNS)
-	if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
 		t.Errorf("attach: %v", err)
 	}
 	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
@@ -232,7 +232,7 @@ func TestGCWaitsForALook(t *testing.T) {
 	}
 	t.Cleanup(func() { p.Process.Kill(); p.Wait() })
 	before := snapshot(t, hostNS)
-	s, g := spec(t, "brtest web 10.0.0.2/24"), docker(guestNS, 0)
+	s, g := parsed(t, "brtest web 10.0.0.2/24"), docker(guestNS, 0)
 	attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
 		n := len(p.Steps) - 1 // all but the mark
 		p.Steps = append(p.Steps[:n:n], failStep{})
@@ -310,7 +310,7 @@ func TestLockSquatted(t *testing.T) {
 			before := snapshot(t, hostNS)
 			squatter := squat(t, hostNS, as, "", hostNS, guestNS)
 			g := docker(guestNS, 0)
-			if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+			if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
 				t.Fatalf("attach: %v", err)
 			}
 			if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {

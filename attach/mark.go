@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Group is the device group that every link of ours is made with, on both
@@ -41,7 +42,7 @@ func ParseMark(alias string) (Mark, bool) {
 		return Mark{}, false
 	}
 	runtime, id, ok := strings.Cut(f[1], ":")
-	if !ok || runtime == "" || checkLinkName(f[2]) != "" {
+	if !ok || runtime == "" || spec.CheckName(f[2]) != "" {
 		return Mark{}, false
 	}
 	return Mark{Runtime: runtime, ID: id, IfName: f[2], Name: f[3]}, true
@@ -58,9 +59,6 @@ type names struct {
 	inbound string // of the ifb in the guest, where one is needed
 }
 
-// maxAltName is ALTIFNAMSIZ without its terminating zero.
-const maxAltName = 127
-
 // namesFor makes the names; base is what HOSTIF names, nil: nothing.
 func namesFor(s Spec, g GuestInfo, base *rtnl.Link) names {
 	n := names{inner: s.IfName, port: s.HostName}
@@ -73,7 +71,7 @@ func namesFor(s Spec, g GuestInfo, base *rtnl.Link) names {
 		n.port = portName(n.inner, g)
 	}
 	n.inbound = inboundName(n.inner)
-	if alt := markWord + "." + g.Name + "." + n.inner; len(alt) <= maxAltName && !strings.ContainsAny(alt, "/: ") {
+	if alt := markWord + "." + g.Name + "." + n.inner; len(alt) <= spec.MaxAltName && !strings.ContainsAny(alt, "/: ") {
 		n.alt = alt
 	}
 	return n
@@ -83,14 +81,14 @@ func namesFor(s Spec, g GuestInfo, base *rtnl.Link) names {
 // otherwise v<IFNAME>, cut short, and a hash of the guest and the name.
 func portName(inner string, g GuestInfo) string {
 	if g.PID != 0 {
-		if name := "v" + inner + "pl" + itoa(g.PID); len(name) <= maxLinkName {
+		if name := "v" + inner + "pl" + itoa(g.PID); len(name) <= spec.MaxLinkName {
 			return name
 		}
 	}
 	const hashLength = 7
 	sum := sha256.Sum256([]byte(g.mark(inner).String()))
 	head := "v" + inner
-	head = head[:min(len(head), maxLinkName-hashLength)]
+	head = head[:min(len(head), spec.MaxLinkName-hashLength)]
 	return head + hex.EncodeToString(sum[:])[:hashLength]
 }
 

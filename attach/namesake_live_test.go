@@ -38,7 +38,7 @@ ip link add eth1 type veth peer name eth0; ip link property add dev wire altname
 for l in nic0 wire eth1 eth0; do ip link set $l addrgenmode none; done`)
 			carriers(t, hostNS, "nic0")
 			before := inventory(t, hostNS)
-			s := spec(t, c.line)
+			s := parsed(t, c.line)
 			if c.inner == "lan0" && c.kind == "macvlan" {
 				attachKind(t, c.kind, s, g, hostNS, c.needs) // fails at every step too
 			}
@@ -72,7 +72,7 @@ func TestNamesakePasted(t *testing.T) {
 			g.Path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), g.Namespace.Fd())
 			in(t, hostNS, "sh", "-ec", quiet+`ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up
 ip link add eth1 type veth peer name eth0; ip link property add dev wire altname lan0`)
-			s := spec(t, line)
+			s := parsed(t, line)
 			r, err := Attach(context.Background(), s, g, hostNS, Options{DryRun: true})
 			if err != nil {
 				t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // looker reads one thing after the other; the first error sticks.
@@ -191,7 +192,7 @@ func withHint(err error, hint string) error {
 
 // base finds what HOSTIF names, by its name or by its MAC address.
 func (o *observer) base(h HostIF) *rtnl.Link {
-	mac, byMAC := strings.CutPrefix(h.Name, macWord)
+	mac, byMAC := strings.CutPrefix(h.Name, spec.MACWord)
 	if !byMAC {
 		return o.byName(o.host, h.Name)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -199,7 +200,7 @@ func (openVSwitchKind) differ(j *job, differ differ) {
 	case !ok:
 		differ("bridge", "none", j.HostIF.Name)
 	case !p.Carries(j.vlan):
-		differ("VLAN", orNoWord(p.VLAN.String()), orNoWord(j.vlan.String()))
+		differ("VLAN", spec.OrNone(p.VLAN.String()), spec.OrNone(j.vlan.String()))
 	}
 	j.portDiffers(differ)
 }

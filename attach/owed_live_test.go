@@ -16,7 +16,7 @@ func owedStage(t *testing.T) cardStage {
 	t.Helper()
 	needRoot(t)
 	notesHere(t)
-	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: spec(t, "phys:nic0 -i lan0 web 0/0 --force-phys")}
+	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: parsed(t, "phys:nic0 -i lan0 web 0/0 --force-phys")}
 	in(t, st.hostNS, "sh", "-ec", quiet+`for n in 0 1; do ip link add nic$n type veth peer name wire$n; ip link set nic$n up; ip link set wire$n up; done
 ip address add 192.0.0.1/24 dev nic0; ip address add 192.0.1.1/24 dev nic1
 ip route add 10.76.0.0/16 dev nic0; ip route add 10.77.0.0/16 via 192.0.0.9 dev nic0 src 192.0.1.1 metric 5`)
@@ -158,7 +158,7 @@ func TestLendMaster(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			st := lendHostWith(t, kind, make)
-			st.spec = spec(t, "phys:nic0 -i lan0 web 0/0 --force-phys")
+			st.spec = parsed(t, "phys:nic0 -i lan0 web 0/0 --force-phys")
 			in(t, st.hostNS, "sh", "-ec", `ip link set sw0 up; ip link set nic0 down; ip link set nic0 master sw0; ip link set nic0 up
 ip address add 192.0.2.1/24 dev nic0; ip address add 2001:db8::1/64 dev nic0 nodad
 ip route add 10.77.0.0/16 via 192.0.2.9 table 7; ip -6 route add 2001:db8:77::/48 via 2001:db8::9 dev nic0 table 7
@@ -185,7 +185,7 @@ ip neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev nic0`)
 // kernel gives every card is not worth a word.
 func TestLendQueues(t *testing.T) {
 	st := lendHostWith(t, "veth", "true")
-	st.spec = spec(t, "phys:nic0 -i lan0 web 0/0")
+	st.spec = parsed(t, "phys:nic0 -i lan0 web 0/0")
 	for script, want := range map[string]string{"true": "", "tc qdisc replace dev nic0 root handle 7: tbf rate 10mbit burst 10k limit 20k": "tbf"} {
 		in(t, st.hostNS, "sh", "-ec", script)
 		r, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})

@@ -59,7 +59,7 @@ func TestParents(t *testing.T) {
 				}
 			}
 			before := inventory(t, g.Namespace)
-			holds(Attach(context.Background(), spec(t, c.line), g, hostNS, Options{}))
+			holds(Attach(context.Background(), parsed(t, c.line), g, hostNS, Options{}))
 			if c.code != "" {
 				sameSoon(t, "guest", before, func() string { return inventory(t, g.Namespace) })
 			}
@@ -73,7 +73,7 @@ func TestParents(t *testing.T) {
 				}
 			}
 			detachIfThere()
-			if _, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{}); err != nil {
+			if _, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
 				if fault.CodeOf(err) == fault.Unsupported {
 					testhost.Lacking(t, c.needs, err.Error())
 				}
@@ -103,7 +103,7 @@ func TestDetachUnderOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			inhabit(t, g.Namespace)
-			if _, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+			if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			add, away := strings.CutSuffix(c.add, "; ip link set on0 netns web")

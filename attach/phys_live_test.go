@@ -30,7 +30,7 @@ func newCardStage(t *testing.T) cardStage {
 	t.Helper()
 	needRoot(t)
 	notesHere(t)
-	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: spec(t, cardLine)}
+	st := cardStage{hostNS: newNamespace(t), guest: docker(newNamespace(t), 0), spec: parsed(t, cardLine)}
 	inhabit(t, st.guest.Namespace)
 	in(t, st.hostNS, "sh", "-ec", quiet+`
 ip link add nic0 type veth peer name wire; ip link set wire up; ip address add 10.0.0.9/24 dev wire
@@ -173,7 +173,7 @@ func TestCardRefused(t *testing.T) {
 		"not there":  "phys:nic7 web 0/0",
 		"with a tag": "phys:nic0 web 0/0 @10 --force-phys",
 	} {
-		if _, err := Attach(context.Background(), spec(t, line), st.guest, st.hostNS, Options{}); err == nil {
+		if _, err := Attach(context.Background(), parsed(t, line), st.guest, st.hostNS, Options{}); err == nil {
 			t.Errorf("a card %s was lent", what)
 		}
 	}
@@ -236,7 +236,7 @@ func TestCardHidden(t *testing.T) {
 	in(t, hostNS, "sh", "-ec", "ip link add nic0 type veth peer name wire")
 	before := inventory(t, hostNS)
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), spec(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := GC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
@@ -258,7 +258,7 @@ func TestCardWithoutItsRoute(t *testing.T) {
 ip address add 192.0.$n.1/24 dev nic$n; done
 ip route add 10.77.0.0/16 nexthop via 192.0.0.254 dev nic0 nexthop via 192.0.1.254 dev nic1`)
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), spec(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	in(t, hostNS, "ip", "link", "del", "nic1")
@@ -281,7 +281,7 @@ func TestCardGoesWithGuest(t *testing.T) {
 	hostNS := newNamespace(t)
 	in(t, hostNS, "sh", "-ec", "ip link add nic0 type veth peer name wire")
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), spec(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	g.Namespace.Close()
@@ -321,7 +321,7 @@ func TestHardware(t *testing.T) {
 	hostNS := ownNS
 	in(t, hostNS, "sh", "-ec", `ip link set `+nic+` address 02:00:00:00:00:77 mtu 1400 alias "to the lab" up
 ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.55.0.253 dev `+nic+` table 77`)
-	st := cardStage{hostNS: hostNS, spec: spec(t, "phys:"+nic+" -i lan0 web 10.55.0.3/24 --force-phys")}
+	st := cardStage{hostNS: hostNS, spec: parsed(t, "phys:"+nic+" -i lan0 web 10.55.0.3/24 --force-phys")}
 	before := inventory(t, hostNS)
 	for round, mend := range map[string]func(){
 		"gc": func() {

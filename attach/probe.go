@@ -26,7 +26,7 @@ func (j *job) checkACD() error {
 
 // probes reports whether given addresses are asked about. The client for DHCP
 // asks about its own.
-func (j *job) probes() bool { return j.ACD && len(j.of(false)) > 0 }
+func (j *job) probes() bool { return j.ACD && len(j.AddrsOf(false)) > 0 }
 
 // probe plans the question, on a link that is up by then.
 func (j *job) probe(d *draft) {
@@ -41,7 +41,7 @@ func (j *job) probe(d *draft) {
 
 // given returns the addresses of a family, without their prefix lengths.
 func (j *job) given(ipv6 bool) (out []netip.Addr) {
-	for _, p := range j.of(ipv6) {
+	for _, p := range j.AddrsOf(ipv6) {
 		out = append(out, p.Addr())
 	}
 	return out

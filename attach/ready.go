@@ -11,23 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ready is an interface that somebody waits for, and what it has to have
-// beyond being up with a carrier.
-type Ready struct {
-	IfName string
-	Addr   bool // a usable address of its own
-	Route  bool // a route by it that leads beyond the link
-}
-
-// ParseReady checks the interface's name; "" is eth1, as in an attach.
-func ParseReady(ifName string, addr, route bool) (Ready, error) {
-	name, err := parseIfName("interface name", ifName)
-	if name == "" {
-		name = "eth1"
-	}
-	return Ready{IfName: name, Addr: addr, Route: route}, err
-}
-
 // relook is how long a wait sleeps when nothing happens. The kernel tells of
 // every change, so this only bounds what an untold one could cost.
 const relook = time.Second
@@ -52,12 +35,12 @@ func Await(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (Inter
 	if g != nil && g.Alive != nil {
 		sleep = glance // the kernel does not tell of a death
 	}
-	return r.await(ctx, k, g, sleep)
+	return awaitReady(ctx, r, k, g, sleep)
 }
 
-// await looks when something has changed, or after sleep, until the interface
+// awaitReady looks when something has changed, or after sleep, until the interface
 // is ready or ctx has ended.
-func (r Ready) await(ctx context.Context, k *rtnl.Conn, g *Guest, sleep time.Duration) (Interface, error) {
+func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *Guest, sleep time.Duration) (Interface, error) {
 	events, err := k.WatchAll() // before the first look, so that nothing falls between
 	if err != nil {
 		return Interface{}, explain("watch", r.IfName, err)
@@ -65,19 +48,19 @@ func (r Ready) await(ctx context.Context, k *rtnl.Conn, g *Guest, sleep time.Dur
 	defer events.Close()
 	defer context.AfterFunc(ctx, events.Close)() // the end of ctx ends a sleep
 	for {
-		seen, err := r.look(k)
+		seen, err := sightOf(r, k)
 		if err != nil {
 			return Interface{}, err
 		}
 		if err := g.alive(); err != nil {
 			return Interface{}, err
 		}
-		missing := r.missing(seen)
+		missing := seen.missing(r)
 		if missing == "" {
 			return seen.describe(), nil
 		}
 		if cause := context.Cause(ctx); cause != nil {
-			return Interface{}, r.gaveUp(cause, g, missing)
+			return Interface{}, gaveUp(r, cause, g, missing)
 		}
 		if err := events.Wait(sleep); err != nil && ctx.Err() == nil {
 			return Interface{}, explain("watch", r.IfName, err)
@@ -104,7 +87,7 @@ func (g *Guest) alive() error {
 }
 
 // gaveUp is the error for a wait that ended before the interface was ready.
-func (r Ready) gaveUp(cause error, g *Guest, missing string) error {
+func gaveUp(r Ready, cause error, g *Guest, missing string) error {
 	if !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
 	}
@@ -122,9 +105,9 @@ type sight struct {
 	routes []rtnl.Route
 }
 
-// look finds the interface by its name each time: it may be deleted and made
+// sightOf finds the interface by its name each time: it may be deleted and made
 // again while somebody waits for it.
-func (r Ready) look(k *rtnl.Conn) (s sight, err error) {
+func sightOf(r Ready, k *rtnl.Conn) (s sight, err error) {
 	s.link, err = k.LinkByName(r.IfName)
 	if errors.Is(err, rtnl.ErrNotFound) {
 		return sight{}, nil
@@ -143,7 +126,7 @@ func (r Ready) look(k *rtnl.Conn) (s sight, err error) {
 
 // missing returns what the interface does not have yet, to be said after its
 // name; "" if it is ready.
-func (r Ready) missing(s sight) string {
+func (s sight) missing(r Ready) string {
 	switch {
 	case s.link == nil:
 		return "is not there"

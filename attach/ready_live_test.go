@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // never is longer than any test: a wait that sleeps so long between two looks
@@ -39,7 +40,7 @@ func waitIn(t *testing.T, ns *os.File, r Ready) (answered chan answer, stop cont
 	go func() {
 		defer close(done)
 		defer k.Close()
-		i, err := r.await(ctx, k, nil, never)
+		i, err := awaitReady(ctx, r, k, nil, never)
 		answered <- answer{i, err}
 	}()
 	t.Cleanup(func() { stop(nil); end(); <-done })
@@ -57,11 +58,11 @@ func lacks(t *testing.T, ns *os.File, r Ready, missing string, answered chan ans
 	defer k.Close()
 	got := ""
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		s, err := r.look(k)
+		s, err := sightOf(r, k)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got = r.missing(s); strings.HasPrefix(got, missing) && got != "" {
+		if got = s.missing(r); strings.HasPrefix(got, missing) && got != "" {
 			break
 		}
 	}
@@ -101,10 +102,10 @@ func TestAwait(t *testing.T) {
 	if a.err != nil {
 		t.Fatal(a.err)
 	}
-	if got := join(a.Addresses); got != "2001:db8::2/64" {
+	if got := spec.Join(a.Addresses); got != "2001:db8::2/64" {
 		t.Errorf("addresses %s, want the one that is nobody else's", got)
 	}
-	if got := join(a.Gateway); got != "2001:db8::1" {
+	if got := spec.Join(a.Gateway); got != "2001:db8::1" {
 		t.Errorf("gateway %s", got)
 	}
 }

@@ -66,7 +66,7 @@ func TestMissing(t *testing.T) {
 			rtnl.Hop{Gateway: gw, Index: other}, rtnl.Hop{Gateway: gw, Index: other})}, noRoute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.want.missing(tt.sight); got != tt.missing {
+			if got := tt.sight.missing(tt.want); got != tt.missing {
 				t.Errorf("eth1 %q, want %q", got, tt.missing)
 			}
 		})

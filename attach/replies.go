@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +45,7 @@ func (j *job) table(d *draft, index int) int {
 	if t := d.tables[j.side][index]; t != 0 {
 		return t
 	}
-	t := firstTable
+	t := spec.FirstTable
 	for j.takes(d, t) {
 		t++
 	}
@@ -112,7 +113,7 @@ func (j *job) routesBy(l *rtnl.Link, ipv6 bool) (out []addRoute) {
 	metrics := map[netip.Prefix]int{}
 	for _, r := range j.f.Routes {
 		gw, leads := hop(r, l.Index)
-		if !leads || r.Dst.Addr().Is6() != ipv6 || !r.Default() && !routable(r.Dst.Addr()) {
+		if !leads || r.Dst.Addr().Is6() != ipv6 || !r.Default() && !spec.Routable(r.Dst.Addr()) {
 			continue
 		}
 		if best, ok := metrics[r.Dst]; ok && best <= r.Metric {
@@ -156,8 +157,8 @@ func (j *job) ownReplies(d *draft, ipv6 bool) {
 		}
 	}
 	var addrs []netip.Addr
-	for _, p := range j.of(ipv6) {
-		if routable(p.Addr()) {
+	for _, p := range j.AddrsOf(ipv6) {
+		if spec.Routable(p.Addr()) {
 			addrs = append(addrs, p.Addr())
 			if p.Bits() < p.Addr().BitLen() {
 				add(p.Masked(), netip.Addr{})
@@ -165,7 +166,7 @@ func (j *job) ownReplies(d *draft, ipv6 bool) {
 		}
 	}
 	gw := j.Gateway(ipv6)
-	if gw.IsValid() && !j.onLink(gw) {
+	if gw.IsValid() && !j.OnLink(gw) {
 		add(netip.PrefixFrom(gw, gw.BitLen()), netip.Addr{})
 	}
 	for _, onLink := range []bool{true, false} {
@@ -176,7 +177,7 @@ func (j *job) ownReplies(d *draft, ipv6 bool) {
 		}
 	}
 	if gw.IsValid() {
-		add(defaultRoute(ipv6), gw)
+		add(spec.DefaultRoute(ipv6), gw)
 	}
 	j.reply(d, addrs, j.table(d, index), ownPriority, routes)
 }

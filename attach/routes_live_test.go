@@ -37,7 +37,7 @@ func TestKilledReplies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { p.Process.Kill(); p.Wait() }()
-	s, g := spec(t, st.line), docker(guestNS, 0)
+	s, g := parsed(t, st.line), docker(guestNS, 0)
 	detach := func() error {
 		_, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{})
 		return err
@@ -55,7 +55,7 @@ func TestKilledReplies(t *testing.T) {
 			return detach()
 		},
 		"another line": func() error {
-			if _, err := Attach(context.Background(), spec(t, "brtest web 0/0"), g, hostNS, Options{}); err != nil {
+			if _, err := Attach(context.Background(), parsed(t, "brtest web 0/0"), g, hostNS, Options{}); err != nil {
 				return err
 			}
 			return detach()
@@ -117,7 +117,7 @@ func TestSharedReplies(t *testing.T) {
 	attach := func(line string) {
 		t.Helper()
 		for i, changed := range []bool{true, false} {
-			r, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+			r, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
 			if err != nil || r.Changed != changed {
 				t.Fatalf("%s, time %d: changed = %v, %v", line, i+1, r.Changed, err)
 			}
@@ -142,10 +142,10 @@ func TestSharedReplies(t *testing.T) {
 	attach(first)
 	attach("brtest -i eth2 web 192.168.2.2/24@192.168.2.1")
 	attach("brtest -i eth3 web 192.168.3.2/24@192.168.3.1 --source-routing")
-	if r, err := Attach(context.Background(), spec(t, first), g, hostNS, Options{}); err != nil || r.Changed {
+	if r, err := Attach(context.Background(), parsed(t, first), g, hostNS, Options{}); err != nil || r.Changed {
 		t.Errorf("the first line, after others: %q, %v; want nothing to do", r.Steps, err)
 	}
-	if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("the first line without source routing: %v; want a conflict", err)
 	}
 	for from, dev := range map[string]string{"172.17.0.2": "old", "192.168.1.2": "eth1", "192.168.2.2": "eth2", "192.168.3.2": "eth3"} {
@@ -183,7 +183,7 @@ func TestRoutesInTheWay(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			in(t, g.Namespace, "sh", "-ec", `ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up
 ip address add 172.31.0.1/24 dev d0; ip route add `+tt.route+` dev d0`)
-			s := spec(t, "brtest web "+tt.address+" --nodad")
+			s := parsed(t, "brtest web "+tt.address+" --nodad")
 			r, err := Attach(context.Background(), s, g, hostNS, Options{})
 			if err != nil {
 				t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +58,7 @@ func (j *job) differences() (all []difference, flags []string) {
 	}
 	if there := addressesOf(inner, j.f.Addrs); j.From.Kind == FromLine && j.f.Lease == nil && j.f.Client == nil && !sameSet(there, j.Addrs) {
 		differ("address", orNone(there), orNone(j.Addrs))
-		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.addressWord())
+		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.AddressWord())
 	}
 	j.dhcpDiffers(differ)
 	j.clientDiffers(differ)
@@ -146,5 +147,5 @@ func orNone[T interface{ String() string }](list []T) string {
 	if len(list) == 0 {
 		return "none"
 	}
-	return join(list)
+	return spec.Join(list)
 }

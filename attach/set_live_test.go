@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // typedSet reads the flags of a set line.
@@ -135,7 +136,7 @@ func (st setStage) test(t *testing.T) {
 			testhost.Lacking(t, st.needs, err.Error())
 		}
 	}
-	if _, err := Attach(context.Background(), spec(t, st.line), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, st.line), g, hostNS, Options{}); err != nil {
 		lacks(err)
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func (st setStage) test(t *testing.T) {
 			t.Fatalf("set %d: changed = %v, %v, steps %q; want %v", i+1, r.Changed, err, r.Steps, changed)
 		}
 		a := listed(t, hostNS, g)
-		if diff := cmp.Diff(r.Attachments[0].Interface, a.Interface, compareSpecs); diff != "" {
+		if diff := cmp.Diff(r.Attachments[0].Interface, a.Interface, sameAddrs); diff != "" {
 			t.Errorf("said and listed (-said +listed):\n%s", diff)
 		}
 		if got := orNothing(a.Shaping); got != st.want || orNothing(r.Attachments[0].Shaping) != got {
@@ -170,7 +171,7 @@ func (st setStage) test(t *testing.T) {
 		if got := orNone(a.Interface.Addresses); st.addrs != "" && got != st.addrs {
 			t.Errorf("addresses %s, want %s", got, st.addrs)
 		}
-		if v := a.Host.VLAN; s.VLAN != "" && orNoWord(v) != s.VLAN {
+		if v := a.Host.VLAN; s.VLAN != "" && spec.OrNone(v) != s.VLAN {
 			t.Errorf("VLAN %q, want %q", v, s.VLAN)
 		}
 		if s.MTU != 0 && a.Interface.MTU != s.MTU {
@@ -195,7 +196,7 @@ func TestSetRefuses(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := stage{host: nicHost, guest: "ip link add dev0 type veth peer name dev1; ip address add 10.1.1.1/24 dev dev0"}.ready(t)
 	g := docker(guestNS, 0)
-	if _, err := Attach(context.Background(), spec(t, "nic0 web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "nic0 web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	was := snapshot(t, guestNS)

@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,10 +77,10 @@ func (c change) setMTU(d *draft) error {
 	if c.MTU == 0 || c.MTU == c.f.Inner.MTU {
 		return nil
 	}
-	if c.MTU < minMTU6 {
+	if c.MTU < spec.MinMTU6 {
 		for _, p := range addressesOf(c.f.Inner, c.f.Addrs) {
 			if p.Addr().Is6() && !c.HasAddrs {
-				return c.refuse(fault.Conflict, "it has the address %s, and IPv6 needs an MTU of %d", p, minMTU6)
+				return c.refuse(fault.Conflict, "it has the address %s, and IPv6 needs an MTU of %d", p, spec.MinMTU6)
 			}
 		}
 	}
@@ -103,7 +104,7 @@ func (c change) setMTU(d *draft) error {
 
 // shape is how the link is to be shaped.
 func (c change) shape() Shaping {
-	want := c.Shape.on(c.f.Shaped.shaping())
+	want := c.Shape.Apply(c.f.Shaped.shaping())
 	if want.Delay == 0 && c.Shape.Jitter == nil {
 		want.Jitter = 0 // it goes with the delay
 	}
@@ -119,14 +120,14 @@ func (c change) setShape(d *draft) error {
 	if err := c.job.checkShape(want); err != nil {
 		return err
 	}
-	out, was := want.out(c.job.mtu), have.out(c.f.Inner.MTU)
+	out, was := sent(want, c.job.mtu), sent(have, c.f.Inner.MTU)
 	if out != was && (out.shapes() || was.shapes()) {
 		if err := c.job.checkRoot(c.job.enter, c.f.Inner.Name, c.f.Shaped.Out); err != nil {
 			return err
 		}
 		d.add(shapeLink{place: c.job.place, link: c.f.Inner.Name, want: out, have: was})
 	}
-	return c.setRateIn(d, want.in(c.job.mtu), have.in(c.f.Inner.MTU))
+	return c.setRateIn(d, received(want, c.job.mtu), received(have, c.f.Inner.MTU))
 }
 
 // setRateIn plans for another rate of what comes in.
@@ -165,7 +166,7 @@ func (c change) setRateIn(d *draft, want, have egress) error {
 
 // vlan is the one that is asked for.
 func (c change) vlan() (bridge.VLAN, error) {
-	if c.VLAN == "" || c.VLAN == none {
+	if c.VLAN == "" || c.VLAN == spec.None {
 		return bridge.VLAN{}, nil
 	}
 	return bridge.ParseVLAN(c.VLAN)
@@ -243,8 +244,8 @@ func (c change) checkAddrs(added []netip.Prefix) error {
 	switch {
 	case ipv6 && c.f.NoIPv6:
 		return c.refuse(fault.Unsupported, "the kernel has no IPv6")
-	case ipv6 && c.job.mtu < minMTU6:
-		return c.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.job.mtu, minMTU6).WithHint("--mtu %d", minMTU6)
+	case ipv6 && c.job.mtu < spec.MinMTU6:
+		return c.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.job.mtu, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	for _, p := range added {
 		for _, a := range c.f.Addrs {
@@ -276,10 +277,10 @@ func (c change) addrSysctls(d *draft, added, gone []netip.Prefix) {
 	if len(gone) > 0 {
 		set(paths[0], "1")
 	}
-	if has(added, false) {
+	if spec.HasFamily(added, false) {
 		set(paths[1], "1")
 	}
-	if has(added, true) {
+	if spec.HasFamily(added, true) {
 		set(paths[2], "0")
 		set(paths[3], "1")
 		set(paths[5], "0")

@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,8 +38,8 @@ type egress struct {
 	mtu           int // of the link; bytes
 }
 
-func (s Shaping) out(mtu int) egress { return egress{s.RateOut, s.Loss, s.Delay, s.Jitter, mtu} }
-func (s Shaping) in(mtu int) egress  { return egress{rate: s.RateIn, mtu: mtu} }
+func sent(s Shaping, mtu int) egress     { return egress{s.RateOut, s.Loss, s.Delay, s.Jitter, mtu} }
+func received(s Shaping, mtu int) egress { return egress{rate: s.RateIn, mtu: mtu} }
 
 func (e egress) worse() bool  { return e.loss != 0 || e.delay != 0 }
 func (e egress) shapes() bool { return e.worse() || e.rate != 0 }
@@ -50,7 +51,7 @@ func (e egress) root() rtnl.Qdisc {
 	}
 	return rtnl.Qdisc{Kind: "netem", Handle: rtnl.QdiscHandle(shapeMajor, 0), Parent: rtnl.QdiscRoot, Netem: &rtnl.Netem{
 		Limit:  netemLimit,
-		Loss:   uint32(math.Round(float64(e.loss) / million * math.MaxUint32)),
+		Loss:   uint32(math.Round(float64(e.loss) / spec.AllLost * math.MaxUint32)),
 		Delay:  time.Duration(e.delay),
 		Jitter: time.Duration(e.jitter),
 	}}
@@ -178,7 +179,9 @@ func describeQdisc(q rtnl.Qdisc) string {
 	return w
 }
 
-func lossOf(n *rtnl.Netem) Loss { return Loss(math.Round(float64(n.Loss) / math.MaxUint32 * million)) }
+func lossOf(n *rtnl.Netem) Loss {
+	return Loss(math.Round(float64(n.Loss) / math.MaxUint32 * spec.AllLost))
+}
 
 // shapeLink changes what shapes a link.
 type shapeLink struct {
@@ -310,7 +313,7 @@ func (j *job) checkShape(want Shaping) error {
 
 // shapePort plans what shapes the host's end of a new pair.
 func (j *job) shapePort(d *draft) {
-	if e := j.shape().in(j.mtu); e.shapes() {
+	if e := received(j.shape(), j.mtu); e.shapes() {
 		d.add(shapeLink{link: j.names.port, want: e})
 	}
 }
@@ -318,25 +321,25 @@ func (j *job) shapePort(d *draft) {
 // shapeInner plans what shapes a new link inside the guest.
 func (j *job) shapeInner(d *draft) {
 	want := j.shape()
-	if e := want.out(j.mtu); e.shapes() {
+	if e := sent(want, j.mtu); e.shapes() {
 		d.add(shapeLink{place: j.place, link: j.names.inner, want: e})
 	}
-	if e := want.in(j.mtu); e.shapes() && !j.traits().shapesPort {
+	if e := received(want, j.mtu); e.shapes() && !j.traits().shapesPort {
 		d.add(j.inbound(e))
 	}
 }
 
 // shape is what is asked of a new link.
-func (j *job) shape() Shaping { return j.Spec.Shape.on(Shaping{}) }
+func (j *job) shape() Shaping { return j.Spec.Shape.Apply(Shaping{}) }
 
 // shapeDiffers holds what shapes a link that is there against what is asked
 // for. It returns the flags with which set would change it.
 func (j *job) shapeDiffers(differ differ) (flags []string) {
-	there, asked := j.f.Shaped.shaping().fields(), j.Spec.Shape.words().fields()
+	there, asked := j.f.Shaped.shaping().Fields(), j.Spec.Shape.Words().Fields()
 	for i, a := range asked {
-		if is := orNoWord(there[i].word); a.word != "" && a.word != is {
-			differ(a.name, is, a.word)
-			flags = append(flags, "--"+a.name, a.word)
+		if is := spec.OrNone(there[i].Word); a.Word != "" && a.Word != is {
+			differ(a.Name, is, a.Word)
+			flags = append(flags, "--"+a.Name, a.Word)
 		}
 	}
 	return flags

@@ -31,7 +31,7 @@ func TestShape(t *testing.T) {
 			before := inventory(t, hostNS) + queues(t, hostNS)
 			guestBefore := inventory(t, guestNS) + queues(t, guestNS)
 			for i, changed := range []bool{true, false} {
-				r, err := Attach(context.Background(), spec(t, st.line), g, hostNS, Options{})
+				r, err := Attach(context.Background(), parsed(t, st.line), g, hostNS, Options{})
 				if err != nil || r.Changed != changed {
 					t.Fatalf("attach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 				}
@@ -41,7 +41,7 @@ func TestShape(t *testing.T) {
 				t.Errorf("listed: %v, want %v", got, want)
 			}
 			other := strings.Replace(st.line, "10mbit", "20mbit", 1)
-			_, err := Attach(context.Background(), spec(t, other), g, hostNS, Options{})
+			_, err := Attach(context.Background(), parsed(t, other), g, hostNS, Options{})
 			if text := errorText(err); fault.CodeOf(err) != fault.Conflict || !strings.Contains(text, "rate-in 10mbit") ||
 				!strings.Contains(text, "gopipework set web eth1 --rate-in 20mbit") {
 				t.Errorf("another rate: %s", text)
@@ -87,7 +87,7 @@ func TestShapeErrno(t *testing.T) {
 	for errno, code := range map[unix.Errno]fault.Code{unix.EPERM: fault.Permission, unix.EEXIST: fault.Conflict, unix.ENOMEM: fault.Failed} {
 		for n, left := 0, -1; left < 0; n++ {
 			left = n
-			err := attempt(t, spec(t, st.line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
+			err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
 				return refusing{kernel: k, left: &left, errno: errno}
 			}, unedited, untold)
 			if left >= 0 {
@@ -147,7 +147,7 @@ func TestShapeKilled(t *testing.T) {
 		t.Run(clean, func(t *testing.T) {
 			hostNS, guestNS := shapeStages()[1].ready(t)
 			inhabit(t, guestNS)
-			g, s := docker(guestNS, 0), spec(t, shapeStages()[1].line)
+			g, s := docker(guestNS, 0), parsed(t, shapeStages()[1].line)
 			before := inventory(t, guestNS)
 			if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
 				t.Fatal(err)
@@ -177,7 +177,7 @@ func TestShapeUnsupported(t *testing.T) {
 	hostNS, guestNS := st.ready(t)
 	g := docker(guestNS, 0)
 	before := inventory(t, hostNS) + inventory(t, guestNS)
-	_, err := Attach(context.Background(), spec(t, st.line), g, hostNS, Options{})
+	_, err := Attach(context.Background(), parsed(t, st.line), g, hostNS, Options{})
 	if fault.CodeOf(err) == fault.Unsupported {
 		if text := errorText(err); !strings.Contains(text, "sch_netem (CONFIG_NET_SCH_NETEM)") {
 			t.Errorf("it does not say what is missing: %s", text)

@@ -64,7 +64,7 @@ func (j *job) routerSysctls(d *draft) {
 		}
 	}
 	switch {
-	case j.From.hearsRouters():
+	case j.From.HearsRouters():
 		for _, n := range routerNeeds {
 			if is := j.f.NewLinks[n.name]; n.but == "" || is == n.but {
 				set(n.name, n.value)
@@ -76,7 +76,7 @@ func (j *job) routerSysctls(d *draft) {
 	case j.Gateway(true).IsValid():
 		set("accept_ra", "0")
 	default:
-		if len(j.of(true)) > 0 {
+		if len(j.AddrsOf(true)) > 0 {
 			set("autoconf", "0")
 		}
 		if j.f.NewLinks["accept_ra"] == "2" {
@@ -111,9 +111,9 @@ func (j *job) slaacDiffers(differ differ) {
 	if j.From.Kind == FromDHCP6 || j.f.Lease != nil && sourceOf(j.f.Lease.Ask) == FromDHCP6 {
 		return // what dhcpDiffers says is enough
 	}
-	if asked := j.From.hearsRouters(); asked != j.f.RA {
+	if asked := j.From.HearsRouters(); asked != j.f.RA {
 		words := map[bool]string{true: "from router advertisements", false: "without router advertisements"}
-		differ("address", words[j.f.RA], j.addressWord())
+		differ("address", words[j.f.RA], j.AddressWord())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Source routing has a reply leave by the interface whose address it carries,
@@ -25,11 +26,9 @@ import (
 const (
 	ownPriority    = 26480 // 0x6770, as the group: before the main table's 32766
 	othersPriority = ownPriority + 1
-
-	firstTable, lastTable = 264801, 265800 // the tables that we take
 )
 
-func sourceTable(table int) bool { return table >= firstTable && table <= lastTable }
+func sourceTable(table int) bool { return table >= spec.FirstTable && table <= spec.LastTable }
 
 // routing is what source routing there is in a guest, and what tells whom it
 // is for.

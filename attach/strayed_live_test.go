@@ -39,7 +39,7 @@ func TestPortMoved(t *testing.T) {
 				db.Name, db.ID = "db", "fedcba9876543210"
 				for _, line := range []string{"brtest web 10.0.0.2/24 -l web0", "brtest db 10.0.0.3/24 -l db0"} {
 					g := map[bool]Guest{true: web, false: db}[strings.Contains(line, " web ")]
-					if _, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{}); err != nil {
+					if _, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -56,7 +56,7 @@ func TestPortMoved(t *testing.T) {
 				}
 				switch cure {
 				case "the same line":
-					_, err := Attach(context.Background(), spec(t, "brtest web 10.0.0.2/24 -l web0"), web, hostNS, Options{})
+					_, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24 -l web0"), web, hostNS, Options{})
 					if c.again != "" {
 						if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), c.again) || !strings.Contains(hintOf(err), c.hint) {
 							t.Errorf("%v (%s); want %q, %q", err, hintOf(err), c.again, c.hint)

@@ -91,7 +91,7 @@ func TestUndoSparesOthers(t *testing.T) {
 					}
 				}
 				// The host's lock is let go, so that the other can come to its end.
-				err := attempt(t, spec(t, tt.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
+				err := attempt(t, parsed(t, tt.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
 					last := len(p.Steps) - 1
 					p.Steps = append(p.Steps[:last:last], letGo{}, failStep{})
 				}, comes)
@@ -131,7 +131,7 @@ func (letGo) String() string                         { return "let go" }
 func beside(t *testing.T, hostNS, guestNS *os.File, line string) error {
 	g := docker(guestNS, 0)
 	g.ID, g.Name = "fedcba9876543210", "other"
-	_, err := Attach(context.Background(), spec(t, line), g, hostNS, Options{})
+	_, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
 	return err
 }
 
@@ -153,7 +153,7 @@ func TestDetachAgain(t *testing.T) {
 			before := look()
 			last := false
 			for n := 1; !last; n++ {
-				if _, err := Attach(ctx, spec(t, st.line), g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported {
+				if _, err := Attach(ctx, parsed(t, st.line), g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported {
 					testhost.Lacking(t, "8021q", err.Error())
 				} else if err != nil {
 					t.Fatal(err)
@@ -243,7 +243,7 @@ func TestDNSInterrupted(t *testing.T) {
 	notesHere(t)
 	hostNS, guestNS := stages[0].ready(t)
 	g, file := rooted(t, guestNS)
-	s := spec(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53")
+	s := parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53")
 	stop := errors.New("stop")
 	undone := 0
 	for i := range 40 {
@@ -282,7 +282,7 @@ func TestDNSPseudoFile(t *testing.T) {
 		hostNS, guestNS := stages[0].ready(t)
 		g := mounted(t, guestNS, "mount --bind "+made+" $root/etc/resolv.conf")
 		before := inventory(t, hostNS)
-		_, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{})
+		_, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{})
 		if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "the kernel makes up") {
 			t.Errorf("%s: %v", made, err)
 		}
@@ -307,7 +307,7 @@ func TestDNSUnwritable(t *testing.T) {
 		}
 	}
 	before := inventory(t, hostNS)
-	if _, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{}); err != nil {
+	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	mount("ro")
@@ -322,7 +322,7 @@ func TestDNSUnwritable(t *testing.T) {
 		sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
 	}
 	// An attach that has nothing to do with it says so, and goes on.
-	r, err := Attach(context.Background(), spec(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{})
+	r, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{})
 	if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "resolv.conf") {
 		t.Errorf("%+v, %v", r.Warnings, err)
 	}
@@ -384,7 +384,7 @@ func TestSetSparesQueues(t *testing.T) {
 			hostNS, guestNS := newNamespace(t), newNamespace(t)
 			in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up")
 			g := docker(guestNS, 0)
-			r, err := Attach(context.Background(), spec(t, tt.attach), g, hostNS, Options{})
+			r, err := Attach(context.Background(), parsed(t, tt.attach), g, hostNS, Options{})
 			if fault.CodeOf(err) == fault.Unsupported {
 				testhost.Lacking(t, "ifb", err.Error())
 			} else if err != nil {

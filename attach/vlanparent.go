@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +47,7 @@ func settleTag(j *job) error {
 		return nil
 	}
 	name := j.f.Base.Name + "." + j.VLAN
-	if why := checkLinkName(name); why != "" {
+	if why := spec.CheckName(name); why != "" {
 		return j.refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
 			WithHint("make one under a shorter name and attach to that")
 	}
@@ -118,7 +119,7 @@ func taggedName(kind Kind, base *rtnl.Link, vlan string) string {
 		return ""
 	}
 	name := base.Name + "." + vlan
-	if checkLinkName(name) != "" {
+	if spec.CheckName(name) != "" {
 		return ""
 	}
 	return name

@@ -1,4 +1,4 @@
-package attach
+package spec
 
 import (
 	"crypto/md5"
@@ -91,7 +91,7 @@ func Parse(w Words) (Spec, error) {
 	if s.Mode, err = parseMode(w.Mode); err != nil {
 		return Spec{}, err
 	}
-	if s.Shape, err = w.Shape.parse(); err != nil {
+	if s.Shape, err = w.Shape.Parse(); err != nil {
 		return Spec{}, err
 	}
 	if s.DNS, err = parseDNS(w.DNS, s.From); err != nil {
@@ -113,24 +113,24 @@ func (s *Spec) checkHostAccess() error {
 	case s.From.Kind == FromClient:
 		return fault.BadWord("read flag", flag, "%s changes the address without us, and the host's route would not follow it", s.From.Ask.Client).
 			WithHint("dhcp in its place keeps the route with the address")
-	case len(s.of(false)) == 0:
+	case len(s.AddrsOf(false)) == 0:
 		return fault.BadWord("read flag", flag, "it needs an IPv4 address on the line, or dhcp, for the host's route")
 	}
 	return nil
 }
 
-// maxLinkName is IFNAMSIZ without its terminating zero.
-const maxLinkName = 15
+// MaxLinkName is IFNAMSIZ without its terminating zero.
+const MaxLinkName = 15
 
-// checkLinkName returns the reason why name cannot be that of an interface. The
+// CheckName returns the reason why name cannot be that of an interface. The
 // kernel takes more than plain names (escape sequences, "%d" templates, shell
 // words); nobody needs it.
-func checkLinkName(name string) string {
+func CheckName(name string) string {
 	switch {
 	case name == "":
 		return "it is empty"
-	case len(name) > maxLinkName:
-		return "it is longer than the kernel's " + strconv.Itoa(maxLinkName) + " bytes"
+	case len(name) > MaxLinkName:
+		return "it is longer than the kernel's " + strconv.Itoa(MaxLinkName) + " bytes"
 	case name == "all" || name == "default":
 		return "it is a reserved word of the kernel's sysctls"
 	case !plainname.Is(name):
@@ -144,7 +144,7 @@ func parseIfName(what, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	if why := checkLinkName(name); why != "" {
+	if why := CheckName(name); why != "" {
 		return "", fault.BadWord("read "+what, name, "%s", why)
 	}
 	return name, nil
@@ -162,7 +162,7 @@ func parseAnyName(name string) (string, error) {
 // isAltName reports whether a name is too long for an interface's own, and can be
 // an alternative one.
 func isAltName(name string) bool {
-	return len(name) > maxLinkName && len(name) <= maxAltName && plainname.Is(name)
+	return len(name) > MaxLinkName && len(name) <= MaxAltName && plainname.Is(name)
 }
 
 var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB}
@@ -170,7 +170,7 @@ var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindP
 func parseHostIF(word string, phys bool) (HostIF, error) {
 	const op = "read host interface"
 	h := HostIF{Name: word}
-	if prefix, name, ok := strings.Cut(word, ":"); ok && !strings.HasPrefix(word, macWord) {
+	if prefix, name, ok := strings.Cut(word, ":"); ok && !strings.HasPrefix(word, MACWord) {
 		if !slices.Contains(kinds, Kind(prefix)) {
 			return HostIF{}, fault.BadWord(op, word, "there is no kind %q", prefix).
 				WithHint("the kinds are %s", kindWords())
@@ -183,18 +183,18 @@ func parseHostIF(word string, phys bool) (HostIF, error) {
 		}
 		h.Kind = KindPhys
 	}
-	if word, ok := strings.CutPrefix(h.Name, macWord); ok {
+	if word, ok := strings.CutPrefix(h.Name, MACWord); ok {
 		mac, err := parseMAC(word)
 		if err != nil {
 			return HostIF{}, err
 		}
-		h.Name = macWord + mac.String()
+		h.Name = MACWord + mac.String()
 		return h, nil
 	}
 	if isAltName(h.Name) {
 		return h, nil
 	}
-	if why := checkLinkName(h.Name); why != "" {
+	if why := CheckName(h.Name); why != "" {
 		return HostIF{}, fault.BadWord(op, word, "%s", why)
 	}
 	return h, nil
@@ -205,7 +205,7 @@ func kindWords() string {
 	for i, k := range kinds {
 		words[i] = string(k) + ":"
 	}
-	return strings.Join(append(words, macWord), " ")
+	return strings.Join(append(words, MACWord), " ")
 }
 
 // vlanWord is what any kind's grammar of the word after @ is made of: tags,
@@ -244,7 +244,7 @@ func (s Spec) belongs(w Words, err error) error {
 		}
 		return e.WithHint("several addresses are one word: %s,%s%s", strings.TrimSuffix(addrs, ","), word, gateways)
 	}
-	if name, options, _ := strings.Cut(w.Address, ":"); s.From.leased() && strings.Contains(word, "=") {
+	if name, options, _ := strings.Cut(w.Address, ":"); s.From.Leased() && strings.Contains(word, "=") {
 		return e.WithHint("options are a part of the word: %s:%s", name, strings.TrimPrefix(options+","+word, ","))
 	}
 	return err
@@ -276,12 +276,12 @@ func parseMAC(word string) (net.HardwareAddr, error) {
 	return mac, nil
 }
 
-// minMTU is the least an IPv4 link may have (RFC 791), minMTU6 the least an
-// IPv6 link may have (RFC 8200): below it the kernel turns IPv6 off.
+// MinMTU is the least an IPv4 link may have (RFC 791), MinMTU6 the least an
+// IPv6 link may have (RFC 8200): below it the kernel turns IPv6 off. MaxMTU is the most that any may have.
 const (
-	minMTU  = 68
-	minMTU6 = 1280
-	maxMTU  = 65535
+	MinMTU  = 68
+	MinMTU6 = 1280
+	MaxMTU  = 65535
 )
 
 func parseMTU(word string, ipv6 bool) (int, error) {
@@ -289,11 +289,11 @@ func parseMTU(word string, ipv6 bool) (int, error) {
 		return 0, nil
 	}
 	mtu, err := strconv.Atoi(word)
-	if err != nil || mtu < minMTU || mtu > maxMTU {
-		return 0, fault.BadWord("read MTU", word, "it is not a number from %d to %d", minMTU, maxMTU)
+	if err != nil || mtu < MinMTU || mtu > MaxMTU {
+		return 0, fault.BadWord("read MTU", word, "it is not a number from %d to %d", MinMTU, MaxMTU)
 	}
-	if ipv6 && mtu < minMTU6 {
-		return 0, fault.BadWord("read MTU", word, "IPv6 needs at least %d", minMTU6)
+	if ipv6 && mtu < MinMTU6 {
+		return 0, fault.BadWord("read MTU", word, "IPv6 needs at least %d", MinMTU6)
 	}
 	return mtu, nil
 }
@@ -328,3 +328,6 @@ func checkFamily(word string, s Spec) error {
 	}
 	return nil
 }
+
+// MaxAltName is ALTIFNAMSIZ without its terminating zero.
+const MaxAltName = 127

@@ -1,4 +1,7 @@
-package attach
+// Package spec holds what can be asked for, as data, and reads the words of the
+// command line into it. Nothing here looks at the machine: the same words give the same
+// Spec everywhere, and every error is the user's to mend.
+package spec
 
 import (
 	"net"
@@ -28,11 +31,11 @@ const (
 // HostIF is the host's side of an attachment, as asked for.
 type HostIF struct {
 	Kind Kind
-	Name string // of the interface, or macWord and the MAC address that it has
+	Name string // of the interface, or MACWord and the MAC address that it has
 }
 
-// macWord begins a name that is an address.
-const macWord = "mac:"
+// MACWord begins a name that is an address.
+const MACWord = "mac:"
 
 // String returns the word that parses to h.
 func (h HostIF) String() string {
@@ -73,8 +76,8 @@ type Spec struct {
 	NoFirewall    bool // leave the host's firewall alone, and say what it needs
 }
 
-// of returns the addresses of a family that are asked for.
-func (s Spec) of(ipv6 bool) (out []netip.Prefix) {
+// AddrsOf returns the addresses of a family that are asked for.
+func (s Spec) AddrsOf(ipv6 bool) (out []netip.Prefix) {
 	for _, p := range s.Addrs {
 		if p.Addr().Is6() == ipv6 {
 			out = append(out, p)
@@ -83,13 +86,13 @@ func (s Spec) of(ipv6 bool) (out []netip.Prefix) {
 	return out
 }
 
-// has reports whether there is an address of the family.
-func has(addrs []netip.Prefix, ipv6 bool) bool {
+// HasFamily reports whether there is an address of the family.
+func HasFamily(addrs []netip.Prefix, ipv6 bool) bool {
 	return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr().Is6() == ipv6 })
 }
 
 // Has reports whether an address of the family is asked for, given or not.
-func (s Spec) Has(ipv6 bool) bool { return len(s.of(ipv6)) > 0 || s.From.gives(ipv6) }
+func (s Spec) Has(ipv6 bool) bool { return len(s.AddrsOf(ipv6)) > 0 || s.From.Gives(ipv6) }
 
 // Gateway returns the gateway of the family, or the zero Addr.
 func (s Spec) Gateway(ipv6 bool) netip.Addr {
@@ -106,7 +109,7 @@ func (s Spec) Words() Words {
 	w := Words{
 		HostIF:        s.HostIF.String(),
 		Guest:         s.Guest,
-		Address:       s.addressWord(),
+		Address:       s.AddressWord(),
 		IfName:        s.IfName,
 		HostName:      s.HostName,
 		Mode:          s.Mode,
@@ -116,7 +119,7 @@ func (s Spec) Words() Words {
 		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
-		Shape:         s.Shape.words(),
+		Shape:         s.Shape.Words(),
 		SourceRouting: s.SourceRouting,
 		DNS:           s.DNS.String(),
 	}
@@ -141,22 +144,23 @@ func (s Spec) Words() Words {
 	return w
 }
 
-func (s Spec) addressWord() string {
+// AddressWord returns the word for the addresses, and the gateways.
+func (s Spec) AddressWord() string {
 	if s.From.Kind != FromLine {
 		return s.From.String()
 	}
 	if len(s.Addrs) == 0 {
 		return "0/0"
 	}
-	word := join(s.Addrs)
+	word := Join(s.Addrs)
 	if len(s.Gateways) > 0 {
-		word += "@" + join(s.Gateways)
+		word += "@" + Join(s.Gateways)
 	}
 	return word
 }
 
-// join writes a list as the command line does: with commas.
-func join[T interface{ String() string }](list []T) string {
+// Join writes a list as the command line does: with commas.
+func Join[T interface{ String() string }](list []T) string {
 	words := make([]string, len(list))
 	for i, v := range list {
 		words[i] = v.String()

@@ -1,14 +1,15 @@
-package attach
+package spec
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
+	"net/netip"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/gopipework/gopipework/internal/fault"
-	"net/netip"
 )
 
 // good is a line that parses; a test replaces one word of it.
@@ -199,27 +200,13 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzParseMark: a guest cannot write it, but an administrator can.
-func FuzzParseMark(f *testing.F) {
-	f.Add("gopipework docker:0123456789ab eth1 web")
-	f.Fuzz(func(t *testing.T, alias string) {
-		m, ok := ParseMark(alias)
-		if !ok || len(alias) > maxAlias {
-			return
-		}
-		if again, ok := ParseMark(m.String()); !ok || again != m {
-			t.Errorf("%q parses to %+v, which prints to %q", alias, m, m)
-		}
-	})
-}
-
 // Pipework's users write several words for an interface without an address.
 func TestParseNoAddress(t *testing.T) {
 	for _, word := range []string{"0/0", "0/24", "0.0.0.0/0", "0.0.0.0/24", "0.0.0.0/32", "::/0", "::/64"} {
 		w := good()
 		w.Address = word
 		s, err := Parse(w)
-		if err != nil || len(s.Addrs) != 0 || s.addressWord() != "0/0" {
+		if err != nil || len(s.Addrs) != 0 || s.AddressWord() != "0/0" {
 			t.Errorf("%s: %v, %v; want no address", word, s.Addrs, err)
 		}
 	}

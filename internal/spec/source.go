@@ -1,4 +1,4 @@
-package attach
+package spec
 
 import (
 	"slices"
@@ -29,16 +29,16 @@ const (
 	FromClient SourceKind = "client" // DHCPv4, by a client of the host
 )
 
-// gives reports whether addresses of the family come from it.
-func (s Source) gives(ipv6 bool) bool {
-	return (s.Kind == FromDHCP || s.Kind == FromClient) && !ipv6 || s.hearsRouters() && ipv6
+// Gives reports whether addresses of the family come from it.
+func (s Source) Gives(ipv6 bool) bool {
+	return (s.Kind == FromDHCP || s.Kind == FromClient) && !ipv6 || s.HearsRouters() && ipv6
 }
 
-// leased reports whether a server gives the address, and a keeper of ours keeps it.
-func (s Source) leased() bool { return s.Kind == FromDHCP || s.Kind == FromDHCP6 }
+// Leased reports whether a server gives the address, and a keeper of ours keeps it.
+func (s Source) Leased() bool { return s.Kind == FromDHCP || s.Kind == FromDHCP6 }
 
-// hearsRouters reports whether router advertisements are taken.
-func (s Source) hearsRouters() bool { return s.Kind == FromSLAAC || s.Kind == FromDHCP6 }
+// HearsRouters reports whether router advertisements are taken.
+func (s Source) HearsRouters() bool { return s.Kind == FromSLAAC || s.Kind == FromDHCP6 }
 
 // String returns the word that parses to s.
 func (s Source) String() string {

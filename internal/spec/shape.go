@@ -1,4 +1,4 @@
-package attach
+package spec
 
 import (
 	"encoding"
@@ -47,8 +47,8 @@ type Reshape struct {
 	Delay, Jitter   *Delay
 }
 
-// parse turns the words into a Reshape.
-func (w ShapeWords) parse() (r Reshape, err error) {
+// Parse turns the words into a Reshape.
+func (w ShapeWords) Parse() (r Reshape, err error) {
 	if r.RateIn, err = parseWord(w.RateIn, parseRate); err != nil {
 		return Reshape{}, err
 	}
@@ -65,15 +65,15 @@ func (w ShapeWords) parse() (r Reshape, err error) {
 	return r, err
 }
 
-// words returns the words that parse to r.
-func (r Reshape) words() ShapeWords {
+// Words returns the words that parse to r.
+func (r Reshape) Words() ShapeWords {
 	return ShapeWords{
 		RateIn: said(r.RateIn), RateOut: said(r.RateOut), Loss: said(r.Loss), Delay: said(r.Delay), Jitter: said(r.Jitter),
 	}
 }
 
-// on is what becomes of a shaping.
-func (r Reshape) on(s Shaping) Shaping {
+// Apply returns what becomes of a shaping.
+func (r Reshape) Apply(s Shaping) Shaping {
 	take(&s.RateIn, r.RateIn)
 	take(&s.RateOut, r.RateOut)
 	take(&s.Loss, r.Loss)
@@ -88,14 +88,14 @@ func take[T any](to, from *T) {
 	}
 }
 
-// none is the word that takes a shaping away; 0 does too.
-const none = "none"
+// None is the word that takes a shaping away; 0 does too.
+const None = "none"
 
 func said[T fmt.Stringer](v *T) string {
 	if v == nil {
 		return ""
 	}
-	return orNoWord((*v).String())
+	return OrNone((*v).String())
 }
 
 func parseWord[T any](word string, parse func(string) (T, error)) (*T, error) {
@@ -103,7 +103,7 @@ func parseWord[T any](word string, parse func(string) (T, error)) (*T, error) {
 		return nil, nil
 	}
 	var v T
-	if word == none || word == "0" {
+	if word == None || word == "0" {
 		return &v, nil
 	}
 	v, err := parse(word)
@@ -137,10 +137,10 @@ var rateUnits = map[string]float64{
 	"kibit": 1 << 10, "mibit": 1 << 20, "gibit": 1 << 30, "tibit": 1 << 40,
 }
 
-// A frame in eight kilobits per second takes a second and a half.
+// MinRate and MaxRate bound a rate. At the lowest a frame takes a second and a half.
 const (
-	minRate Rate = 8e3
-	maxRate Rate = 1e12
+	MinRate Rate = 8e3
+	MaxRate Rate = 1e12
 )
 
 func parseRate(word string) (Rate, error) {
@@ -155,8 +155,8 @@ func parseRate(word string) (Rate, error) {
 		return 0, fault.BadWord(op, word, "it is not a number and a unit of bits per second").WithHint(hint)
 	case v == 0:
 		return 0, nil
-	case r < minRate || v > float64(maxRate):
-		return 0, fault.BadWord(op, word, "it is not from %s to %s", minRate, maxRate).WithHint(hint)
+	case r < MinRate || v > float64(MaxRate):
+		return 0, fault.BadWord(op, word, "it is not from %s to %s", MinRate, MaxRate).WithHint(hint)
 	}
 	return r, nil
 }
@@ -173,12 +173,13 @@ func (r Rate) String() string {
 	return strconv.FormatUint(uint64(r), 10) + units[0]
 }
 
-const million = 1e6
+// AllLost is the Loss of every packet.
+const AllLost = 1e6
 
 func parseLoss(word string) (Loss, error) {
-	v, ok := parseMeasure(word, map[string]float64{"": million / 100, "%": million / 100})
+	v, ok := parseMeasure(word, map[string]float64{"": AllLost / 100, "%": AllLost / 100})
 	switch zero := strings.Trim(word, "0.%") == ""; {
-	case !ok || v > million:
+	case !ok || v > AllLost:
 		return 0, fault.BadWord("read loss", word, "it is not a percentage").WithHint("1%%, 0.1%%; none takes it away")
 	case v == 0 && !zero:
 		return 0, fault.BadWord("read loss", word, "it is less than the least, 0.0001%%")
@@ -191,7 +192,7 @@ func (l Loss) String() string {
 	if l == 0 {
 		return ""
 	}
-	return strconv.FormatFloat(float64(l)/(million/100), 'f', -1, 64) + "%"
+	return strconv.FormatFloat(float64(l)/(AllLost/100), 'f', -1, 64) + "%"
 }
 
 // delayUnits are in microseconds.
@@ -249,26 +250,36 @@ var (
 // delay 100ms"; "" for nothing.
 func (s Shaping) String() string {
 	var list []string
-	for _, f := range s.fields() {
-		if f.word != "" {
-			list = append(list, f.name+" "+f.word)
+	for _, f := range s.Fields() {
+		if f.Word != "" {
+			list = append(list, f.Name+" "+f.Word)
 		}
 	}
 	return strings.Join(list, ", ")
 }
 
-// field is one of a Shaping: the name of its flag, and its word.
-type field struct{ name, word string }
+// ShapeField is one of a Shaping: the name of its flag, and its word.
+type ShapeField struct{ Name, Word string }
 
-func (s Shaping) fields() []field {
-	return []field{
+// Fields returns what there is, in the order of the flags.
+func (s Shaping) Fields() []ShapeField {
+	return []ShapeField{
 		{"rate-in", s.RateIn.String()}, {"rate-out", s.RateOut.String()},
 		{"loss", s.Loss.String()}, {"delay", s.Delay.String()}, {"jitter", s.Jitter.String()},
 	}
 }
 
-func (w ShapeWords) fields() []field {
-	return []field{
+// Fields returns the words, in the same order.
+func (w ShapeWords) Fields() []ShapeField {
+	return []ShapeField{
 		{"rate-in", w.RateIn}, {"rate-out", w.RateOut}, {"loss", w.Loss}, {"delay", w.Delay}, {"jitter", w.Jitter},
 	}
+}
+
+// OrNone returns a word, or None for "".
+func OrNone(word string) string {
+	if word == "" {
+		return "none"
+	}
+	return word
 }

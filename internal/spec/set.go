@@ -1,0 +1,71 @@
+package spec
+
+import (
+	"net/netip"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// SetWords are the words of a set line after its guest, each as it was typed;
+// "" where there was none.
+type SetWords struct {
+	IfName  string
+	Shape   ShapeWords
+	MTU     string // --mtu
+	VLAN    string // --vlan; "none": none
+	Address string // --addr: the whole list; "0/0": none
+
+	NoDAD         bool // --nodad
+	VLANFiltering bool // --vlan-filtering
+}
+
+// SetSpec is what is asked of an attachment that is there. What nothing is said
+// of stays.
+type SetSpec struct {
+	Guest    string // the word that names the guest
+	IfName   string
+	Shape    Reshape
+	MTU      int            // 0: nothing is said
+	VLAN     string         // "": nothing is said; "none": none
+	HasAddrs bool           // Addrs are asked for
+	Addrs    []netip.Prefix // all that there are to be
+
+	NoDAD         bool // do not wait for duplicate address detection
+	VLANFiltering bool // may be turned on on somebody else's bridge
+}
+
+// ParseSet turns the words into a SetSpec, as Parse does.
+func ParseSet(guest string, w SetWords) (SetSpec, error) {
+	s := SetSpec{Guest: guest, HasAddrs: w.Address != "", NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}
+	if w == (SetWords{IfName: w.IfName, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}) {
+		return s, fault.BadWord("read words", w.IfName, "there is nothing to set").WithHint("gopipework help set lists what can be set")
+	}
+	var err error
+	if s.IfName, err = parseAnyName(w.IfName); err != nil {
+		return s, err
+	}
+	if s.Shape, err = w.Shape.Parse(); err != nil {
+		return s, err
+	}
+	if s.HasAddrs {
+		if _, isSource, _ := parseSource(w.Address); isSource {
+			return s, fault.BadWord("read address", w.Address, "set takes no addresses from the network").
+				WithHint("detach it, and attach it with %s", w.Address)
+		}
+		var gateways []netip.Addr
+		if s.Addrs, gateways, err = parseAddress(w.Address); err != nil {
+			return s, err
+		}
+		if len(gateways) > 0 {
+			return s, fault.BadWord("read address", w.Address, "set changes no gateway").
+				WithHint("leave it out, or detach and attach again")
+		}
+	}
+	if w.VLAN != "" && w.VLAN != None && !vlanWord().MatchString(w.VLAN) {
+		return s, fault.BadWord("read VLAN", w.VLAN, "a VLAN is a number from 1 to 4094").
+			WithHint("10 (untagged), 10,20-30 (and a trunk), 10t (tagged only), none")
+	}
+	s.VLAN = w.VLAN
+	s.MTU, err = parseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
+	return s, err
+}
