@@ -165,8 +165,8 @@ func meantCommand(word string) string {
 // splitCommand finds the command in a line: the first word, if it is one, or
 // --wait before any word.
 // Without one the line is an attach, whose first word is the host interface.
-func splitCommand(args []string) (name string, rest []string) {
-	attach := findCommand(attachName)
+func splitCommand(table []*cli.Command, args []string) (name string, rest []string) {
+	attach := findCommand(table, attachName)
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		arg := args[i]
 		if strings.HasPrefix(arg, "-") && arg != hereName {
@@ -175,7 +175,7 @@ func splitCommand(args []string) (name string, rest []string) {
 			}
 			continue
 		}
-		if c := findCommand(arg); c != nil || slices.Contains(later, arg) {
+		if c := findCommand(table, arg); c != nil || slices.Contains(later, arg) {
 			if c != nil {
 				arg = c.Name
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/urfave/cli/v2"
@@ -149,8 +150,9 @@ func commands(out *output) []*cli.Command {
 	return all
 }
 
-func findCommand(name string) *cli.Command {
-	for _, c := range commands(nil) {
+// findCommand finds a command of the table by its name or alias, nil if there is none.
+func findCommand(table []*cli.Command, name string) *cli.Command {
+	for _, c := range table {
 		if c.HasName(name) {
 			return c
 		}
@@ -171,7 +173,8 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	case "-h", "--help":
 		args = []string{"help"}
 	}
-	name, rest := splitCommand(args)
+	table := commands(out)
+	name, rest := splitCommand(table, args)
 	if slices.Contains(later, name) {
 		return fault.New(fault.Unsupported, "run", name, "this version does not have it").
 			WithHint("gopipework attach %s ... reaches a device of that name", name)
@@ -182,16 +185,21 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	if name == "help" && slices.Equal(rest, []string{hereName}) {
 		return out.help(hereName) // a command that looks like a flag
 	}
-	a, err := arrange(findCommand(name), rest)
+	cmd := findCommand(table, name)
+	a, err := arrange(cmd, rest)
 	if err != nil {
 		return err
 	}
 	if a.help {
 		return out.help(name)
 	}
+	if name != "help" && name != "version" { // they have nothing to undo
+		ctx = withSignals(ctx)
+	}
 	app := &cli.App{
-		Name: "gopipework", Commands: commands(out), HideHelp: true, HideVersion: true,
-		DisableSliceFlagSeparator: true, // a route has commas of its own
+		Name: "gopipework", Commands: []*cli.Command{cmd}, HideHelp: true, HideVersion: true,
+		Compiled:                  time.Unix(0, 0), // else the library looks at the program's file
+		DisableSliceFlagSeparator: true,            // a route has commas of its own
 		Writer:                    io.Discard, ErrWriter: io.Discard,
 		ExitErrHandler: func(*cli.Context, error) {}, // run exits
 	}

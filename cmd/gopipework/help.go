@@ -64,17 +64,18 @@ func (o *output) usage() {
 // help explains one command, or all of it for "".
 func (o *output) help(name string) error {
 	if name != "" {
-		printCommand(o.stdout, findCommand(name))
+		printCommand(o.stdout, findCommand(commands(nil), name))
 		return nil
 	}
 	fmt.Fprint(o.stdout, overview+wordsHelp+"\nCommands:\n")
 	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
-	for _, c := range commands(nil) {
+	table := commands(nil)
+	for _, c := range table {
 		fmt.Fprintf(w, "  %s\t%s\n", strings.Join(c.Names(), ", "), c.Usage)
 	}
 	w.Flush()
 	fmt.Fprint(o.stdout, "\nFlags of attach (those of another command: gopipework help COMMAND):\n")
-	printFlags(o.stdout, findCommand(attachName))
+	printFlags(o.stdout, findCommand(table, attachName))
 	fmt.Fprint(o.stdout, exits)
 	return nil
 }
@@ -113,7 +114,7 @@ func (o *output) helpCommand(c *cli.Context) error {
 		}
 		return err
 	}
-	if findCommand(w[0]) == nil {
+	if findCommand(commands(nil), w[0]) == nil {
 		e := fault.BadWord("explain", w[0], "there is no such command")
 		if best := meantCommand(w[0]); best != "" {
 			return e.WithHint("gopipework help %s", best)

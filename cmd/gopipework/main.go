@@ -53,7 +53,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	results := &keenWriter{Writer: stdout}
 	out := &output{stdout: results, stderr: stderr}
-	err := dispatch(withSignals(context.Background()), args, out)
+	err := dispatch(context.Background(), args, out)
 	if err == nil && results.err != nil {
 		err = fault.New(fault.Failed, "write", "the result", "%w", results.err)
 	}
