@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
@@ -14,6 +12,37 @@ import (
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/urfave/cli/v2"
 )
+
+func (o *output) attachEntry() *cli.Command {
+	return &cli.Command{
+		Name:      attachName,
+		Usage:     "plug one more interface into a running guest (the word attach may be left out)",
+		ArgsUsage: "HOSTIF [-i IFNAME] [-l HOSTNAME] [-a FAMILY] GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]",
+		Flags: append(shapeFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "i", Usage: "the guest's end is called `IFNAME`", DefaultText: "eth1"},
+			&cli.StringFlag{Name: "l", Usage: "the host's end is called `HOSTNAME`", DefaultText: "v<IFNAME>pl<PID>"},
+			&cli.StringFlag{Name: "a", Usage: "address `FAMILY` (4, 6, inet, inet6), checked against the address"},
+			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`; of a bridge that is made, too", DefaultText: "that of the bridge"},
+			&cli.BoolFlag{Name: "host-access", Usage: "of a macvlan: the host and the guest reach each other by IPv4 too"},
+			&cli.BoolFlag{Name: "acd", Usage: "before an IPv4 address is taken, ask the network for a second whether somebody has it already"},
+			&cli.BoolFlag{Name: "verify", Usage: "before reporting success, send packets over the bridge or card and back; undo if one is lost"},
+			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
+			&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and say what it would need"},
+			&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},
+			&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "the first"},
+			&cli.StringFlag{Name: "default", Usage: "`PLACE` of the default route by GATEWAY, or with dhcp: front of the guest's own, or keep that in front of it", DefaultText: "front"},
+			&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of the --route that have none", DefaultText: "what puts it in its place"},
+			&cli.StringSliceFlag{Name: "route", Usage: "one more `ROUTE` by the interface, 'DST[,via GW][,metric N][,table T]'; may be repeated"},
+			&cli.BoolFlag{Name: "source-routing", Usage: "replies leave by the interface whose address they carry, so that published ports go on working"},
+			&cli.StringFlag{Name: "dns", Usage: "write name `SERVERS` into the guest's /etc/resolv.conf until detach: addresses with commas, or dhcp"},
+			&cli.BoolFlag{Name: "direct-phys", Usage: "the same as phys:HOSTIF: the card itself goes into the guest"},
+			&cli.BoolFlag{Name: "force-phys", Usage: "lend also a card that has an address, a default route or a master"},
+			dryRunFlag, jsonFlag, vFlag,
+			timeoutFlag("give up, and undo, after `DURATION`"),
+		}...),
+		Action: o.attachCommand,
+	}
+}
 
 // attachCommand plugs a guest into a host interface.
 func (o *output) attachCommand(c *cli.Context) error {
@@ -98,100 +127,4 @@ func misspelt(line []string, err error) error {
 		return err
 	}
 	return e.WithHint("gopipework %s", shell.Line(append([]string{best}, line[1:]...)))
-}
-
-// withGuest is withGuests for one.
-func (o *output) withGuest(c *cli.Context, word string, do func(context.Context, attach.Guest, *os.File, attach.Options) error) error {
-	return o.withGuests(c, []string{word}, func(ctx context.Context, g []attach.Guest, hostNS *os.File, opt attach.Options) error {
-		return do(ctx, g[0], hostNS, opt)
-	})
-}
-
-// withGuests finds the guests and calls do with all that a command which
-// changes them needs.
-func (o *output) withGuests(c *cli.Context, words []string, do func(context.Context, []attach.Guest, *os.File, attach.Options) error) error {
-	opt, err := o.options(c)
-	if err != nil {
-		return err
-	}
-	ctx, start := c.Context, time.Now()
-	if opt.Timeout > 0 {
-		var cancel func()
-		ctx, cancel = context.WithTimeout(ctx, opt.Timeout)
-		defer cancel()
-	}
-	var guests []attach.Guest
-	for _, word := range words {
-		ref, err := dockerutil.Parse(word)
-		if err != nil {
-			return err
-		}
-		found, err := dockerutil.Find(ctx, ref)
-		if err != nil {
-			return stopped(c.Context, err)
-		}
-		defer found.Close()
-		o.doubt(found)
-		guests = append(guests, guestOf(found))
-	}
-	if opt.Timeout > 0 {
-		opt.Timeout = max(opt.Timeout-time.Since(start), time.Millisecond)
-	}
-	return withHost(func(hostNS *os.File) error {
-		if name := c.Command.Name; name != "list" && name != "wait" && !opt.DryRun {
-			o.warnings = attach.WakeKeepers(ctx)
-		}
-		return stopped(c.Context, do(c.Context, guests, hostNS, opt))
-	})
-}
-
-// withHost calls do with the network namespace that this process is in.
-func withHost(do func(*os.File) error) error {
-	hostNS, err := os.Open("/proc/self/ns/net")
-	if err != nil {
-		return fault.New(fault.Failed, "open", "this process's network namespace", "%w", err)
-	}
-	defer hostNS.Close()
-	return do(hostNS)
-}
-
-// options reads the flags that say how a run is carried out.
-func (o *output) options(c *cli.Context) (attach.Options, error) {
-	opt := attach.Options{DryRun: c.Bool("dry-run"), Timeout: c.Duration("timeout")}
-	if c.IsSet("timeout") && opt.Timeout <= 0 {
-		return opt, fault.BadWord("read flag", "--timeout", "it must be longer than 0s").WithHint("--timeout 30s")
-	}
-	if c.Bool("v") {
-		opt.Step = o.step
-	}
-	return opt, nil
-}
-
-// stopped prefers the signal that ended the context to what came of it, unless
-// that is more than nothing.
-func stopped(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); err != nil && cause != nil && fault.CodeOf(err) != fault.Residue {
-		return cause
-	}
-	return err
-}
-
-// step prints a step for -v, as the shell's -x does.
-func (o *output) step(s string) {
-	for line := range strings.Lines(s) {
-		fmt.Fprintln(o.stderr, "+ "+clean(strings.TrimSuffix(line, "\n")))
-	}
-}
-
-// guestOf is where the two halves of the program meet: whose namespace it is,
-// and what is done in it.
-func guestOf(g *dockerutil.Guest) attach.Guest {
-	return attach.Guest{
-		GuestInfo: attach.GuestInfo{
-			Runtime: g.Runtime, ID: g.ID, Name: g.Name, PID: g.PID, NetNS: g.Inode(), Path: g.Path, Shares: g.Shares,
-			Published: g.Published, Joined: g.Joined,
-		},
-		Namespace: g.NetNS,
-		Alive:     g.Alive,
-	}
 }

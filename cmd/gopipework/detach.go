@@ -10,6 +10,21 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+func (o *output) detachEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "detach",
+		Aliases:   []string{"rm"},
+		Usage:     "take back one attachment of a guest, or all of them",
+		ArgsUsage: "GUEST [IFNAME]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Usage: "every attachment of the guest"},
+			dryRunFlag, jsonFlag, vFlag,
+			timeoutFlag("give up after `DURATION`"),
+		},
+		Action: o.detachCommand,
+	}
+}
+
 func (o *output) detachCommand(c *cli.Context) error {
 	w, err := words(c, 1, 2)
 	if err != nil {

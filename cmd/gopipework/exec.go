@@ -17,6 +17,13 @@ import (
 // raw are the commands whose words after GUEST belong to another program.
 var raw = []string{"exec", "route", "rule", "tc"}
 
+func (o *output) execEntry() *cli.Command {
+	return &cli.Command{
+		Name: "exec", Usage: "run a command of the host in a guest's network namespace", ArgsUsage: "GUEST -- COMMAND...",
+		Action: o.execCommand,
+	}
+}
+
 // execCommand runs any command of the host in the guest's network namespace.
 func (o *output) execCommand(c *cli.Context) error {
 	w := c.Args().Slice()
@@ -28,24 +35,6 @@ func (o *output) execCommand(c *cli.Context) error {
 			WithHint("gopipework exec web -- ip address")
 	}
 	return o.become(c, w[0], w[1:], true)
-}
-
-// iproute2 returns the action of a command that runs iproute2's own. Options
-// of the program, such as -6, go before what it acts on.
-func (o *output) iproute2(program string, object ...string) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		w := c.Args().Slice()
-		if len(w) == 0 {
-			return fault.BadWord("read words", "", "%s takes %s", c.Command.Name, c.Command.ArgsUsage).
-				WithHint("gopipework help %s", c.Command.Name)
-		}
-		args := []string{program}
-		rest := w[1:]
-		for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
-			args, rest = append(args, rest[0]), rest[1:]
-		}
-		return o.become(c, w[0], append(append(args, object...), rest...), false)
-	}
 }
 
 // become turns this process into the command, in the guest's network namespace

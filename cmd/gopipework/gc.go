@@ -7,6 +7,18 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+func (o *output) gcEntry() *cli.Command {
+	return &cli.Command{
+		Name:  "gc",
+		Usage: "take away what a killed run or a dead guest has left: half-made links, and whatever of ours nothing uses any more; bring lent cards home",
+		Flags: []cli.Flag{
+			dryRunFlag, jsonFlag, vFlag,
+			timeoutFlag("give up after `DURATION`"),
+		},
+		Action: o.gcCommand,
+	}
+}
+
 func (o *output) gcCommand(c *cli.Context) error {
 	if _, err := words(c, 0, 0); err != nil {
 		return err

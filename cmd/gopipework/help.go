@@ -106,6 +106,10 @@ func printFlags(out io.Writer, c *cli.Command) {
 	w.Flush()
 }
 
+func (o *output) helpEntry() *cli.Command {
+	return &cli.Command{Name: "help", Usage: "explain gopipework, or one command", ArgsUsage: "[COMMAND]", Action: o.helpCommand}
+}
+
 func (o *output) helpCommand(c *cli.Context) error {
 	w, err := words(c, 0, 1)
 	if err != nil || len(w) == 0 {
@@ -129,6 +133,10 @@ func commandNames() (names []string) {
 		names = append(names, c.Name)
 	}
 	return names
+}
+
+func (o *output) versionEntry() *cli.Command {
+	return &cli.Command{Name: "version", Usage: "print the version", Action: o.versionCommand}
 }
 
 func (o *output) versionCommand(c *cli.Context) error {

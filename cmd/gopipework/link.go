@@ -11,6 +11,21 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+func (o *output) linkEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "link",
+		Usage:     "join two guests by a veth pair, with nothing between them",
+		ArgsUsage: "GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS",
+		Flags: append(shapeFlags()[1:], []cli.Flag{
+			&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends in `BYTES`", DefaultText: "1500"},
+			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
+			dryRunFlag, jsonFlag, vFlag,
+			timeoutFlag("give up, and undo, after `DURATION`"),
+		}...),
+		Action: o.linkCommand,
+	}
+}
+
 func (o *output) linkCommand(c *cli.Context) error {
 	w := c.Args().Slice()
 	if len(w) != 4 {

@@ -2,11 +2,26 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/urfave/cli/v2"
 )
+
+func (o *output) listEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "list",
+		Aliases:   []string{"ls"},
+		Usage:     "list the attachments of this host, or of one guest",
+		ArgsUsage: "[GUEST]",
+		Flags:     []cli.Flag{jsonFlag},
+		Action:    o.listCommand,
+	}
+}
 
 func (o *output) listCommand(c *cli.Context) error {
 	w, err := words(c, 0, 1)
@@ -32,4 +47,87 @@ func (o *output) listOf(ctx context.Context, hostNS *os.File, g *attach.Guest) e
 		return err
 	}
 	return o.list(all, attach.UnreadLoans(hostNS))
+}
+
+// list prints attachments as a table, or nothing if there are none.
+func (o *output) list(all []attach.Attachment, warnings []string) error {
+	if o.json {
+		doc := map[string]any{"attachments": orEmpty(all)}
+		if len(warnings) > 0 {
+			doc["warnings"] = warnings
+		}
+		return o.document(doc)
+	}
+	o.warn(warnings)
+	if len(all) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
+	shaped := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Shaping != nil })
+	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
+	if shaped {
+		head += "\tSHAPING"
+	}
+	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
+	if noted {
+		head += "\tNOTE"
+	}
+	fmt.Fprintln(w, head)
+	for _, a := range all {
+		row := []string{
+			a.Guest.Word(), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
+			hostWord(a.Host), a.Host.Port, string(a.State),
+		}
+		if a.Hidden {
+			row[len(row)-1] = "not visible from here"
+		}
+		switch {
+		case a.Shaping != nil:
+			row = append(row, a.Shaping.String())
+		case shaped:
+			row = append(row, "")
+		}
+		if noted {
+			row = append(row, note(a))
+		}
+		for i, cell := range row {
+			if row[i] = clean(cell); cell == "" {
+				row[i] = "-"
+			}
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, a := range all {
+		for _, why := range a.Cut {
+			o.say("warning: %s of %s is cut off: %s", a.Interface.Name, a.Guest.Word(), why)
+		}
+	}
+	return nil
+}
+
+// note is what is wrong with an attachment that is complete; "": nothing.
+func note(a attach.Attachment) string {
+	if a.Lease == nil || a.Lease.Trouble == "" {
+		return ""
+	}
+	return "lease: " + a.Lease.Trouble
+}
+
+// hostWord is the host's side as a line has it: HOSTIF@VLAN.
+func hostWord(h attach.Host) string {
+	if h.VLAN == "" {
+		return h.Name
+	}
+	return h.Name + "@" + h.VLAN
+}
+
+func join[T fmt.Stringer](list []T) string {
+	words := make([]string, len(list))
+	for i, v := range list {
+		words[i] = v.String()
+	}
+	return strings.Join(words, ",")
 }

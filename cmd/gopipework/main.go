@@ -10,17 +10,25 @@
 // This folder is where argv comes in and the exit code goes out, and the only
 // place that prints or exits:
 //
-//	main.go     run: one command line, from argv to exit code
-//	commands.go the table of commands and flags, from which help is made
-//	args.go     which command it is; flags told from words, wherever they stand
-//	attach.go, set.go, link.go, detach.go, list.go, gc.go, exec.go, wait.go, help.go   a command each
-//	shape.go    the flags that attach, set and link have for how a link carries
-//	output.go   everything that is printed
+//	main.go       run: one command line, from argv to exit code
+//	commands.go   the table of commands, and how a line finds its command
+//	args.go       flags told from words, wherever they stand; misspelt words
+//	flags.go      the flags that several commands share
+//	guests.go     finding the guests of a command, and what an attach.Options needs
+//	output.go     everything that is printed, except
+//	errors.go     errors: what is printed of them, and their exit codes
+//
+// Every command is a file: its entry in the table, and its action, which reads the
+// words, finds the guests, calls package attach and prints what comes back.
+//
+//	attach.go set.go link.go detach.go list.go gc.go        a function of package attach each
+//	exec.go iproute2.go                                     the host's programs, in a guest
+//	wait.go here.go                                         wait, and --wait inside a container
+//	help.go                                                 help and version
 package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log"
 	"os"
@@ -73,11 +81,6 @@ func mindClient(args []string) int {
 	return exitCode(attach.MindClient(withSignals(context.Background()), args, os.Stdout))
 }
 
-// interrupted is why a context ended: a signal, whose exit code is the shell's.
-type interrupted struct{ signal syscall.Signal }
-
-func (i interrupted) Error() string { return i.signal.String() }
-
 // withSignals returns a context that a signal ends, with the signal as its
 // cause. What is under way is undone before the program ends; a second signal
 // changes nothing about that. Signals stay caught until the process has gone: one
@@ -96,28 +99,4 @@ func withSignals(parent context.Context) context.Context {
 		}
 	}()
 	return ctx
-}
-
-// exitCodes is the contract's table; what is not in it is 1.
-var exitCodes = map[fault.Code]int{
-	fault.Usage:       2,
-	fault.NotFound:    3,
-	fault.Gone:        3,
-	fault.Permission:  4,
-	fault.Residue:     5,
-	fault.Unsupported: 6,
-}
-
-func exitCode(err error) int {
-	var i interrupted
-	switch {
-	case err == nil:
-		return 0
-	case fault.CodeOf(err) != fault.Residue && errors.As(err, &i):
-		return 128 + int(i.signal)
-	}
-	if code, ok := exitCodes[fault.CodeOf(err)]; ok {
-		return code
-	}
-	return 1
 }

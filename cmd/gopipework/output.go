@@ -12,13 +12,9 @@ package main
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 
 	"github.com/gopipework/gopipework/attach"
@@ -47,9 +43,6 @@ func (w *keenWriter) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// errShown is a usage error for which the usage text was printed already.
-var errShown = fault.New(fault.Usage, "read", "command line", "it is empty")
-
 // clean escapes what could steer a terminal or forge a line: control and
 // format characters, and bytes that are not UTF-8.
 func clean(s string) string {
@@ -71,6 +64,13 @@ func (o *output) say(format string, args ...any) {
 	fmt.Fprintln(o.stderr, "gopipework: "+clean(fmt.Sprintf(format, args...)))
 }
 
+// step prints a step for -v, as the shell's -x does.
+func (o *output) step(s string) {
+	for line := range strings.Lines(s) {
+		fmt.Fprintln(o.stderr, "+ "+clean(strings.TrimSuffix(line, "\n")))
+	}
+}
+
 // doubt says what is doubtful about a guest; a document has it as well.
 func (o *output) doubt(g *dockerutil.Guest) {
 	for _, d := range g.Doubts {
@@ -85,44 +85,6 @@ func (o *output) document(v any) error {
 	e := json.NewEncoder(o.stdout)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-// fail prints an error; nil is none.
-func (o *output) fail(err error) {
-	if err == nil || errors.Is(err, errShown) && !o.json {
-		return
-	}
-	f := describe(err)
-	if o.json {
-		o.document(map[string]any{"error": f})
-	}
-	o.say("%s", err)
-	if f.Hint != "" {
-		o.say("hint: %s", f.Hint)
-	}
-}
-
-// failure is an error as the JSON output has it.
-type failure struct {
-	Code    fault.Code `json:"code"`
-	Op      string     `json:"op"`
-	Object  string     `json:"object"`
-	Message string     `json:"message"`
-	Hint    string     `json:"hint"`
-	Residue []string   `json:"residue"`
-}
-
-func describe(err error) failure {
-	out := failure{Code: fault.Failed, Message: err.Error(), Residue: []string{}}
-	var f *fault.Error
-	if errors.As(err, &f) {
-		out.Code, out.Op, out.Object, out.Hint = f.Code, f.Op, f.Object, f.Hint
-		if word, err := strconv.Unquote(f.Object); err == nil {
-			out.Object = word // as it was given
-		}
-		out.Residue = append(out.Residue, f.Residue...)
-	}
-	return out
 }
 
 // result prints what an attach or a detach did, or with dryRun would do. one
@@ -159,86 +121,3 @@ func (o *output) warn(warnings []string) {
 
 // orEmpty makes an empty list of none: in JSON that is [], not null.
 func orEmpty[T any](list []T) []T { return append([]T{}, list...) }
-
-// list prints attachments as a table, or nothing if there are none.
-func (o *output) list(all []attach.Attachment, warnings []string) error {
-	if o.json {
-		doc := map[string]any{"attachments": orEmpty(all)}
-		if len(warnings) > 0 {
-			doc["warnings"] = warnings
-		}
-		return o.document(doc)
-	}
-	o.warn(warnings)
-	if len(all) == 0 {
-		return nil
-	}
-	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
-	shaped := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Shaping != nil })
-	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
-	if shaped {
-		head += "\tSHAPING"
-	}
-	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
-	if noted {
-		head += "\tNOTE"
-	}
-	fmt.Fprintln(w, head)
-	for _, a := range all {
-		row := []string{
-			a.Guest.Word(), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
-			hostWord(a.Host), a.Host.Port, string(a.State),
-		}
-		if a.Hidden {
-			row[len(row)-1] = "not visible from here"
-		}
-		switch {
-		case a.Shaping != nil:
-			row = append(row, a.Shaping.String())
-		case shaped:
-			row = append(row, "")
-		}
-		if noted {
-			row = append(row, note(a))
-		}
-		for i, cell := range row {
-			if row[i] = clean(cell); cell == "" {
-				row[i] = "-"
-			}
-		}
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, a := range all {
-		for _, why := range a.Cut {
-			o.say("warning: %s of %s is cut off: %s", a.Interface.Name, a.Guest.Word(), why)
-		}
-	}
-	return nil
-}
-
-// note is what is wrong with an attachment that is complete; "": nothing.
-func note(a attach.Attachment) string {
-	if a.Lease == nil || a.Lease.Trouble == "" {
-		return ""
-	}
-	return "lease: " + a.Lease.Trouble
-}
-
-// hostWord is the host's side as a line has it: HOSTIF@VLAN.
-func hostWord(h attach.Host) string {
-	if h.VLAN == "" {
-		return h.Name
-	}
-	return h.Name + "@" + h.VLAN
-}
-
-func join[T fmt.Stringer](list []T) string {
-	words := make([]string, len(list))
-	for i, v := range list {
-		words[i] = v.String()
-	}
-	return strings.Join(words, ",")
-}

@@ -8,8 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// setTable is the entry of set in the table of commands.
-func setTable(out *output) *cli.Command {
+func (o *output) setEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "set",
 		Usage:     "change an attachment while it is in use",
@@ -23,7 +22,7 @@ func setTable(out *output) *cli.Command {
 			dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up, and undo, after `DURATION`"),
 		}...),
-		Action: out.setCommand,
+		Action: o.setCommand,
 	}
 }
 

@@ -2,56 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
-	"os/exec"
-	"os/signal"
-	"syscall"
 
 	"github.com/gopipework/gopipework/attach"
-	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 )
 
-// hereName is the command for the inside of a container; pipework calls it so.
-const hereName = "--wait"
-
-// hereCommand waits for an interface of the namespace that this process is in,
-// and then turns into the command, if there is one.
-func (o *output) hereCommand(c *cli.Context) error {
-	opt, err := o.options(c)
-	if err != nil {
-		return err
+func (o *output) waitEntry() *cli.Command {
+	return &cli.Command{
+		Name: "wait", Usage: "wait until an interface (eth1) of a guest is up and has a carrier", ArgsUsage: "GUEST [IFNAME]",
+		Flags:  waitFlags(timeoutFlag("give up after `DURATION`")),
+		Action: o.waitCommand,
 	}
-	if c.IsSet("i") && c.String("i") == "" {
-		return fault.BadWord("read flag", "-i", "its value is empty")
-	}
-	want, err := attach.ParseReady(c.String("i"), c.Bool("addr"), c.Bool("route"))
-	if err != nil {
-		return err
-	}
-	command := c.Args().Slice()
-	path := ""
-	if len(command) > 0 { // better known now than after the wait
-		if path, err = exec.LookPath(command[0]); err != nil {
-			return fault.New(fault.NotFound, "run", command[0], "%w", errors.Unwrap(err)).
-				WithHint("an interface is named by -i: gopipework --wait -i IFNAME [-- COMMAND...]")
-		}
-	}
-	seen, err := attach.Await(c.Context, want, nil, opt.Timeout)
-	if err != nil {
-		return stopped(c.Context, err)
-	}
-	if path == "" {
-		return o.ready(seen)
-	}
-	// From here on a signal is the command's. One that came before is not.
-	signal.Reset(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	if err := context.Cause(c.Context); err != nil {
-		return err
-	}
-	return cannot("run", path, unix.Exec(path, command, os.Environ()))
 }
 
 // waitCommand waits for an interface of a guest, from the host.
@@ -82,4 +44,13 @@ func (o *output) ready(i attach.Interface) error {
 		return nil
 	}
 	return o.document(map[string]any{"interface": i})
+}
+
+// waitFlags are those of both forms of wait.
+func waitFlags(timeout cli.Flag) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "addr", Usage: "also for a usable address: neither tentative nor link-local IPv6"},
+		&cli.BoolFlag{Name: "route", Usage: "also for a route that leads beyond the link: a default route by it, or any route by a gateway on it"},
+		jsonFlag, timeout,
+	}
 }

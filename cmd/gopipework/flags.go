@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/urfave/cli/v2"
+)
+
+var (
+	jsonFlag   = &cli.BoolFlag{Name: "json", Usage: "print one JSON document on stdout, also on failure"}
+	dryRunFlag = &cli.BoolFlag{Name: "dry-run", Usage: "change nothing; print the commands that would do the same"}
+	vFlag      = &cli.BoolFlag{Name: "v", Usage: "print each step on stderr as it runs"}
+)
+
+func timeoutFlag(usage string) cli.Flag {
+	return &cli.DurationFlag{Name: "timeout", Usage: usage, DefaultText: "30s"}
+}
+
+// shapeNames are the flags that say how fast and how well a link carries.
+var shapeNames = []string{"rate-in", "rate-out", "loss", "delay", "jitter"}
+
+func shapeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "rate-in", Usage: "let in no more than `RATE`: 10mbit, 512kbit; none: no limit"},
+		&cli.StringFlag{Name: "rate-out", Usage: "let out no more than `RATE`"},
+		&cli.StringFlag{Name: "loss", Usage: "lose that `PERCENT` of what goes out: 1%, 0.1%; none: no loss"},
+		&cli.StringFlag{Name: "delay", Usage: "hold back what goes out by `TIME`: 100ms, 1.5ms; none: no delay"},
+		&cli.StringFlag{Name: "jitter", Usage: "vary the delay by `TIME`, either way"},
+	}
+}
+
+func shapeWords(c *cli.Context) (attach.ShapeWords, error) {
+	w := attach.ShapeWords{
+		RateIn: c.String("rate-in"), RateOut: c.String("rate-out"),
+		Loss: c.String("loss"), Delay: c.String("delay"), Jitter: c.String("jitter"),
+	}
+	return w, noneEmpty(c, shapeNames...)
+}
+
+// noneEmpty refuses a flag that is given without a value.
+func noneEmpty(c *cli.Context, names ...string) error {
+	for _, name := range names {
+		if c.IsSet(name) && c.String(name) == "" {
+			return fault.BadWord("read flag", dashed(name), "its value is empty")
+		}
+	}
+	return nil
+}
+
+// words checks the number of a command's words.
+func words(c *cli.Context, least, most int) ([]string, error) {
+	w := c.Args().Slice()
+	if i := slices.Index(w, ""); i >= 0 {
+		return nil, fault.BadWord("read words", "", "word %d of %d is empty", i+1, len(w))
+	}
+	if len(w) < least || len(w) > most {
+		takes := c.Command.ArgsUsage
+		if takes == "" {
+			takes = "no words"
+		}
+		return nil, fault.BadWord("read words", strings.Join(w, " "), "%s takes %s", c.Command.Name, takes).
+			WithHint("gopipework help %s", c.Command.Name)
+	}
+	return w, nil
+}
+
+// badFlag is for a value that the flag library refuses.
+func badFlag(c *cli.Context, err error, _ bool) error {
+	var value string
+	if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -timeout", &value); other == nil {
+		return fault.BadWord("read flag", "--timeout", "%q is not a duration", value).WithHint("--timeout 30s, 1m30s, 500ms")
+	}
+	return fault.BadWord("read flags of", c.Command.Name, "%w", err).WithHint("gopipework help %s", c.Command.Name)
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+)
+
+// hereName is the command for the inside of a container; pipework calls it so.
+const hereName = "--wait"
+
+func (o *output) hereEntry() *cli.Command {
+	return &cli.Command{
+		Name: hereName, Usage: "inside a container: wait for an interface of its own, and then become COMMAND; needs no privileges and no other program", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
+		Flags: append(waitFlags(&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", DefaultText: "never"}),
+			&cli.StringFlag{Name: "i", Usage: "wait for `IFNAME`", DefaultText: "eth1"}),
+		Action: o.hereCommand,
+	}
+}
+
+// hereCommand waits for an interface of the namespace that this process is in,
+// and then turns into the command, if there is one.
+func (o *output) hereCommand(c *cli.Context) error {
+	opt, err := o.options(c)
+	if err != nil {
+		return err
+	}
+	if c.IsSet("i") && c.String("i") == "" {
+		return fault.BadWord("read flag", "-i", "its value is empty")
+	}
+	want, err := attach.ParseReady(c.String("i"), c.Bool("addr"), c.Bool("route"))
+	if err != nil {
+		return err
+	}
+	command := c.Args().Slice()
+	path := ""
+	if len(command) > 0 { // better known now than after the wait
+		if path, err = exec.LookPath(command[0]); err != nil {
+			return fault.New(fault.NotFound, "run", command[0], "%w", errors.Unwrap(err)).
+				WithHint("an interface is named by -i: gopipework --wait -i IFNAME [-- COMMAND...]")
+		}
+	}
+	seen, err := attach.Await(c.Context, want, nil, opt.Timeout)
+	if err != nil {
+		return stopped(c.Context, err)
+	}
+	if path == "" {
+		return o.ready(seen)
+	}
+	// From here on a signal is the command's. One that came before is not.
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	if err := context.Cause(c.Context); err != nil {
+		return err
+	}
+	return cannot("run", path, unix.Exec(path, command, os.Environ()))
+}
