@@ -78,12 +78,13 @@ func Build(s Spec, f Facts) (Plan, error) {
 		}
 		j.plug.repair(j, d)
 		j.repair(d)
-		if err := j.clientAgain(d); err != nil {
-			return Plan{}, err
-		}
 		j.ownReplies(d, false)
 		j.ownReplies(d, true)
-		j.repairLeaseReplies(d)
+		for _, s := range addressSources {
+			if err := s.repair(j, d); err != nil {
+				return Plan{}, err
+			}
+		}
 		j.verify(d)
 		j.warnings(d)
 		d.Attachments = []Attachment{j.attachment()}
@@ -151,11 +152,8 @@ func (j *job) marked() *rtnl.Link {
 // clear plans for what a killed run has left under the name to go.
 func (j *job) clear(d *draft) {
 	defer j.clearReplies(d) // when the links have gone
-	if c := j.f.Client; c != nil {
-		d.add(endClient{j.place, j.names.inner, c.Ask.Client, c.Index})
-	}
-	if l := j.f.Lease; l != nil {
-		d.add(releaseLease{j.place, j.names.inner, l.Ask.Index})
+	for _, s := range addressSources {
+		s.clear(j, d)
 	}
 	port := j.names.port
 	if j.f.Own != nil {

@@ -71,7 +71,9 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 			}
 		}
 		going = append(going, c.Attachment)
-		d.sources(c, r)
+		for _, s := range addressSources {
+			s.detach(d, c, r)
+		}
 		if c.Inbound != nil {
 			d.inbounds(r, c.Inbound)
 		}
@@ -88,16 +90,6 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	d.restoreDNS(r)
 	d.emptied(r)
 	return r.plan(going), nil
-}
-
-// sources plans for what gives an interface its addresses to end.
-func (d departure) sources(c Pair, r *removal) {
-	if run := clientOf(d.f.Clients, c.index()); run != nil {
-		r.links = append(r.links, endClient{d.place, c.Interface.Name, run.Ask.Client, run.Index})
-	}
-	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
-		r.first = append(r.first, releaseLease{d.place, c.Interface.Name, kept.Ask.Index})
-	}
 }
 
 // link plans for the link of an attachment to go.

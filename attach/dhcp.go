@@ -98,12 +98,37 @@ func (g GuestInfo) who() lease.Identity {
 	return lease.Identity{Runtime: g.Runtime, ID: g.ID, Name: g.Name}
 }
 
-// dhcp plans for the address to come from a server. Where its default route goes
-// is decided when it is known; that it can go there is looked at now.
-func (j *job) dhcp(d *draft) error {
-	if j.From.Kind != FromDHCP {
-		return nil
+// leased is a source whose leases a keeper of ours keeps.
+type leased struct{}
+
+func (leased) keeps(in Inside) string {
+	if in.Lease == nil {
+		return ""
 	}
+	return "its address is leased by DHCP"
+}
+
+func (leased) clear(j *job, d *draft) {
+	if l := j.f.Lease; l != nil {
+		d.add(releaseLease{j.place, j.names.inner, l.Ask.Index})
+	}
+}
+
+func (leased) detach(d departure, c Pair, r *removal) {
+	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
+		r.first = append(r.first, releaseLease{d.place, c.Interface.Name, kept.Ask.Index})
+	}
+}
+
+// dhcp is a server that gives an IPv4 address.
+type dhcp struct{ leased }
+
+func (dhcp) kind() SourceKind  { return FromDHCP }
+func (dhcp) sysctls() []needed { return nil }
+
+// get plans for the address. Where its default route goes is decided when it is known;
+// that it can go there is looked at now.
+func (dhcp) get(j *job, d *draft) error {
 	if !j.From.DHCP.NoDefaultRoute {
 		if err := j.rank(d, &addRoute{dst: spec.DefaultRoute(false)}); err != nil {
 			return err
@@ -126,8 +151,14 @@ func (j *job) defaultMetric() int {
 	return j.Metric
 }
 
-// dhcpDiffers holds the lease that is kept against what is asked for.
-func (j *job) dhcpDiffers(differ differ) {
+// repair plans the source routing of the address again, if somebody has taken it away.
+func (dhcp) repair(j *job, d *draft) error {
+	j.repairLeaseReplies(d)
+	return nil
+}
+
+// differ compares the lease that is kept, by either protocol, with what is asked for.
+func (dhcp) differ(j *job, differ differ) {
 	kept, asked := j.f.Lease, j.From.Leased()
 	switch {
 	case kept != nil && (!asked || j.From.Kind != sourceOf(kept.Ask)):

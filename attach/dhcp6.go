@@ -14,12 +14,20 @@ import (
 // noAutoconf keeps advertisements from giving an address beside the server's.
 const noAutoconf = "ipv6/conf/%s/autoconf"
 
-// dhcp6 plans for the address to come from a server.
-func (j *job) dhcp6(d *draft) {
-	if j.From.Kind == FromDHCP6 {
-		d.add(getLease6{place: j.place, inner: j.names.inner, options: j.From.DHCP, mac: j.MAC})
-		j.routes(d, true)
-	}
+// dhcp6 is a server that gives an IPv6 address. The leases of either protocol are kept
+// in one way, and what is to be done about one that is there is dhcp's.
+type dhcp6 struct{ passively }
+
+func (dhcp6) kind() SourceKind    { return FromDHCP6 }
+func (dhcp6) keeps(Inside) string { return "" }
+func (dhcp6) differ(*job, differ) {}
+
+func (dhcp6) sysctls() []needed { return []needed{{acceptRA, "2"}, {noAutoconf, "0"}} }
+
+func (dhcp6) get(j *job, d *draft) error {
+	d.add(getLease6{place: j.place, inner: j.names.inner, options: j.From.DHCP, mac: j.MAC})
+	j.routes(d, true)
+	return nil
 }
 
 // getLease6 is getLease by DHCPv6.

@@ -43,11 +43,33 @@ func clientOf(all []hostclient.Running, index int) *hostclient.Running {
 	return nil
 }
 
-// client plans for a client of the host to get the address.
-func (j *job) client(d *draft) error {
-	if j.From.Kind != FromClient {
-		return nil
+// hostClient is a DHCP client of the host.
+type hostClient struct{}
+
+func (hostClient) kind() SourceKind  { return FromClient }
+func (hostClient) sysctls() []needed { return nil }
+
+func (hostClient) keeps(in Inside) string {
+	if in.Client == nil {
+		return ""
 	}
+	return in.Client.Ask.Client + " keeps its address"
+}
+
+func (hostClient) clear(j *job, d *draft) {
+	if c := j.f.Client; c != nil {
+		d.add(endClient{j.place, j.names.inner, c.Ask.Client, c.Index})
+	}
+}
+
+func (hostClient) detach(d departure, c Pair, r *removal) {
+	if run := clientOf(d.f.Clients, c.index()); run != nil {
+		r.links = append(r.links, endClient{d.place, c.Interface.Name, run.Ask.Client, run.Index})
+	}
+}
+
+// get plans for the client to get the address.
+func (hostClient) get(j *job, d *draft) error {
 	if j.f.NoClient != nil {
 		return j.f.NoClient
 	}
@@ -65,15 +87,15 @@ func (j *job) client(d *draft) error {
 	return nil
 }
 
-// clientDiffers holds the client that runs against what is asked for. Of one
-// that was stopped only the address is left.
-func (j *job) clientDiffers(differ differ) {
+// differ compares the client that runs with what is asked for. Of one that was stopped
+// only the address is left.
+func (hostClient) differ(j *job, differ differ) {
 	there, asked := j.f.Client, j.From.Kind == FromClient
 	switch {
 	case there != nil && (!asked || !there.Ask.Equal(j.From.Ask)):
 		differ("address", "by "+there.Ask.String(), j.AddressWord())
 	case there == nil && asked && j.f.Unminded:
-		// clientAgain runs it
+		// repair runs it
 	case there == nil && asked && j.From.Ask.Stays && j.f.Lease == nil:
 		differ("address", orNone(addressesOf(j.f.Inner, j.f.Addrs))+" that no "+j.From.Ask.Client+" keeps", j.AddressWord())
 	case there == nil && asked && (j.From.Ask.Stays || j.f.Lease != nil || !slices.ContainsFunc(j.f.Addrs, j.ownIPv4)):
@@ -81,11 +103,11 @@ func (j *job) clientDiffers(differ differ) {
 	}
 }
 
-// clientAgain plans to run a client once more that ended with the process that
-// looked after it.
-func (j *job) clientAgain(d *draft) error {
+// repair plans to run a client once more that ended with the process that looked after
+// it.
+func (h hostClient) repair(j *job, d *draft) error {
 	if j.f.Client == nil && j.f.Unminded {
-		return j.client(d)
+		return h.get(j, d)
 	}
 	return nil
 }

@@ -40,11 +40,10 @@ func (j *job) sysctls(d *draft) {
 		set("ipv6/conf/%s/disable_ipv6", "0")
 	}
 	set(notify6, "1")
-	if j.From.HearsRouters() {
-		set(acceptRA, "2")
-	}
-	if j.From.Kind == FromDHCP6 {
-		set(noAutoconf, "0")
+	if s := j.source(); s != nil {
+		for _, n := range s.sysctls() {
+			set(n.path, n.value)
+		}
 	}
 	if !j.NoDAD {
 		set("ipv6/conf/%s/router_solicitation_delay", "0")
@@ -63,18 +62,13 @@ func (j *job) inet(d *draft) error {
 	if err := j.settled(d, false); err != nil {
 		return err
 	}
-	if err := j.dhcp(d); err != nil {
-		return err
-	}
-	if err := j.client(d); err != nil {
-		return err
-	}
 	j.addresses(d, true)
 	if err := j.settled(d, true); err != nil {
 		return err
 	}
-	j.dhcp6(d)
-	j.slaac(d)
+	if s := j.source(); s != nil {
+		return s.get(j, d)
+	}
 	return nil
 }
 

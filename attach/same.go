@@ -56,15 +56,16 @@ func (j *job) differences() (all []difference, flags []string) {
 		differ("MTU", inner.MTU, j.MTU)
 		flags = append(flags, "--mtu", itoa(j.MTU))
 	}
-	if there := addressesOf(inner, j.f.Addrs); j.From.Kind == FromLine && j.f.Lease == nil && j.f.Client == nil && !sameSet(there, j.Addrs) {
+	line := j.From.Kind == FromLine && j.f.Lease == nil && j.f.Client == nil
+	if there := addressesOf(inner, j.f.Addrs); line && !sameSet(there, j.Addrs) {
 		differ("address", orNone(there), orNone(j.Addrs))
 		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.AddressWord())
 	}
-	j.dhcpDiffers(differ)
-	j.clientDiffers(differ)
-	j.slaacDiffers(differ)
+	for _, s := range addressSources {
+		s.differ(j, differ)
+	}
 	j.dnsDiffers(differ)
-	if there := gatewaysOf(inner.Index, j.f.Routes); j.From.Kind == FromLine && j.f.Lease == nil && j.f.Client == nil && !sameSet(there, j.Gateways) {
+	if there := gatewaysOf(inner.Index, j.f.Routes); line && !sameSet(there, j.Gateways) {
 		differ("gateway", orNone(there), orNone(j.Gateways))
 	}
 	j.routesDiffer(differ)

@@ -220,15 +220,8 @@ func (c change) setAddrs(d *draft) error {
 // checkSource refuses to change addresses that something else keeps, or has made
 // rules for.
 func (c change) checkSource() error {
-	why := ""
-	switch {
-	case c.f.Lease != nil:
-		why = "its address is leased by DHCP"
-	case c.f.Client != nil:
-		why = c.f.Client.Ask.Client + " keeps its address"
-	case c.f.RA:
-		why = "its addresses come from a router"
-	case c.job.repliesOwn(c.f.Inner.Index):
+	why := c.f.kept()
+	if why == "" && c.job.repliesOwn(c.f.Inner.Index) {
 		why = "it has source routing, by the addresses that it has"
 	}
 	if why == "" {

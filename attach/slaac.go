@@ -85,12 +85,24 @@ func (j *job) routerSysctls(d *draft) {
 	}
 }
 
-// slaac plans to wait for an address.
-func (j *job) slaac(d *draft) {
-	if j.From.Kind == FromSLAAC {
-		d.add(awaitSLAAC{place: j.place, inner: j.names.inner})
-		j.routes(d, true)
+// slaac is the routers on the network.
+type slaac struct{ passively }
+
+func (slaac) kind() SourceKind  { return FromSLAAC }
+func (slaac) sysctls() []needed { return []needed{{acceptRA, "2"}} }
+
+func (slaac) keeps(in Inside) string {
+	if !in.RA {
+		return ""
 	}
+	return "its addresses come from a router"
+}
+
+// get plans to wait for an address.
+func (slaac) get(j *job, d *draft) error {
+	d.add(awaitSLAAC{place: j.place, inner: j.names.inner})
+	j.routes(d, true)
+	return nil
 }
 
 // acceptsRA reports whether an interface was told to take advertisements
@@ -107,9 +119,9 @@ func (o *looker) acceptsRA(k kernel, name string) (yes bool) {
 	return yes
 }
 
-func (j *job) slaacDiffers(differ differ) {
+func (slaac) differ(j *job, differ differ) {
 	if j.From.Kind == FromDHCP6 || j.f.Lease != nil && sourceOf(j.f.Lease.Ask) == FromDHCP6 {
-		return // what dhcpDiffers says is enough
+		return // what is said of the lease is enough
 	}
 	if asked := j.From.HearsRouters(); asked != j.f.RA {
 		words := map[bool]string{true: "from router advertisements", false: "without router advertisements"}
