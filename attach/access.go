@@ -218,7 +218,7 @@ func (s addAccess) undo(_ context.Context, m *machine) error {
 	if err != nil || len(routes) > 0 {
 		return explain("look at routes by", s.name, err)
 	}
-	if used, err := m.used(m.index[end{host, s.name}]); err != nil || used {
+	if used, err := isUsed(m, m.index[end{host, s.name}]); err != nil || used {
 		return err
 	}
 	return s.clean(m)

@@ -80,7 +80,7 @@ func Attach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) 
 	if err := p.apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
-	m.warnObstacles(ctx, guest, p.Attachments[0], p.routed)
+	warnObstacles(ctx, m, guest, p.Attachments[0], p.routed)
 	if s.From.Kind != FromLine {
 		p.Attachments[0].given(m.sides[guest])
 	}

@@ -362,7 +362,7 @@ var factChanges = map[string]func(*Facts){
 	"in-vlan-10":   func(f *Facts) { f.PortVLANs = []rtnl.PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}} },
 	"leased": func(f *Facts) {
 		f.Addrs[len(f.Addrs)-1].Flags = 0 // it has an end
-		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, f.Guest.who(), "eth1", innerIndex)}
+		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, identityOf(f.Guest), "eth1", innerIndex)}
 	},
 	// lease-table has a lease's source routing, lease-routed what it has set as well,
 	// and lease-none no lease for the moment.
@@ -395,7 +395,7 @@ var factChanges = map[string]func(*Facts){
 	},
 	"leased6": func(f *Facts) {
 		f.Addrs[len(f.Addrs)-1] = rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("2001:db8::77/128")}
-		f.Lease = &lease.Kept{Ask: lease.NewAsk6(f.Guest.who(), "eth1", innerIndex)}
+		f.Lease = &lease.Kept{Ask: lease.NewAsk6(identityOf(f.Guest), "eth1", innerIndex)}
 		f.RA = true
 	},
 	// dns has the attachment's name servers written, dns-other those of another

@@ -181,20 +181,20 @@ func (s addChild) do(_ context.Context, m *machine) error {
 		}
 		c.Parent = i
 	}
-	if err := m.own(guest); err != nil {
+	if err := giveID(m, guest); err != nil {
 		return err
 	}
 	err := m.sides[host].AddChild(c)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return m.lacksKind(s.kind, s.inner, s.parent, err)
+		return lacksKind(m, s.kind, s.inner, s.parent, err)
 	case errors.Is(err, unix.EINVAL) && s.kind == string(KindIPoIB):
 		return fault.New(fault.Conflict, "make ipoib on", s.parent, "it is not an IPoIB device, or has no such partition").
 			WithHint("ip -d link show %s", s.parent)
 	case errors.Is(err, unix.EINVAL) && s.kind == string(KindMacvlan):
 		return s.why(m, c.Parent, err)
 	case errors.Is(err, unix.EEXIST) && s.kind == string(KindVLAN):
-		return m.vlanTaken(c.Parent, s.parent, s.vlan, err)
+		return vlanTaken(m, c.Parent, s.parent, s.vlan, err)
 	case errors.Is(err, unix.EBUSY):
 		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
 			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)
@@ -206,7 +206,7 @@ func (s addChild) do(_ context.Context, m *machine) error {
 		err = unix.ENODEV
 	}
 	if err != nil {
-		return half(explain("find", s.inner, err), m.dropHalf(guest, s.kind, c.Parent), s)
+		return half(explain("find", s.inner, err), dropHalf(m, guest, s.kind, c.Parent), s)
 	}
 	m.index[end{guest, s.inner}] = l.Index
 	return nil
@@ -235,7 +235,7 @@ func (s addChild) why(m *machine, parent int, err error) error {
 // lacksKind explains EOPNOTSUPP: the kernel has no links of the kind, or the
 // parent can have none. A request that names no parent is refused by a kernel
 // that knows the kind, and makes nothing.
-func (m *machine) lacksKind(kind, name, parent string, err error) error {
+func lacksKind(m *machine, kind, name, parent string, err error) error {
 	e := fault.New(fault.Unsupported, "make "+kind, name, "%w", err)
 	if parent != "" && errors.Is(m.sides[host].AddChild(rtnl.Child{Name: name, Kind: kind, Group: Group}), unix.EINVAL) {
 		e.Op, e.Object = "make "+kind+" on", parent

@@ -20,11 +20,11 @@ type child struct {
 // onHost reports whether the child's parent is a link of the host.
 func (c child) onHost() bool { return c.PeerNS >= 0 && c.PeerNS == c.hostNS }
 
-// own gives a guest's namespace an id on the host. By it the host can look into
+// giveID gives a guest's namespace an id on the host. By it the host can look into
 // the guest also when that has neither process nor name any more; and what of
 // ours is in a guest alone is told by it from what another host of this machine,
 // in a namespace of its own, has put there.
-func (m *machine) own(at side) error {
+func giveID(m *machine, at side) error {
 	_, err := m.sides[host].GiveNamespaceID(m.guests[at].Namespace)
 	return explain("give an id to", "the namespace of "+m.guests[at].Name, err)
 }

@@ -30,7 +30,7 @@ func observeEmptied(ctx context.Context, m *machine, sel Selection, f *DetachFac
 		return nil // an error is for BuildDetach to tell
 	}
 	var o looker
-	o.look("the host's links", func() error { return m.emptiedLinks(f, sel.All) })
+	o.look("the host's links", func() error { return emptiedLinks(m, f, sel.All) })
 	ovs := o.ovs(ctx, m.sides[host])
 	for _, br := range ovs.Bridges {
 		if !br.Ours || len(br.Ports) > 0 {
@@ -39,7 +39,7 @@ func observeEmptied(ctx context.Context, m *machine, sel Selection, f *DetachFac
 		used := false
 		if l := o.byName(m.sides[host], br.Name); l != nil {
 			o.look("the users of "+br.Name, func() (err error) {
-				used, err = m.usedBut(l.Index, fmt.Sprint("master ", l.Master))
+				used, err = isUsedBut(m, l.Index, fmt.Sprint("master ", l.Master))
 				return err
 			})
 		}
@@ -50,7 +50,7 @@ func observeEmptied(ctx context.Context, m *machine, sel Selection, f *DetachFac
 	return o.err
 }
 
-func (m *machine) emptiedLinks(f *DetachFacts, all bool) error {
+func emptiedLinks(m *machine, f *DetachFacts, all bool) error {
 	links, err := m.sides[host].Links()
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (m *machine) emptiedLinks(f *DetachFacts, all bool) error {
 		if !all {
 			w.need(f.Ours, f.Leases, nil)
 		}
-		used, err := m.used(w.Index)
+		used, err := isUsed(m, w.Index)
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (m *machine) emptiedLinks(f *DetachFacts, all bool) error {
 		if !isOurs(l) || l.Kind != "bridge" && l.Kind != "vlan" {
 			continue
 		}
-		used, err := m.usedBut(l.Index, going[l.Index])
+		used, err := isUsedBut(m, l.Index, going[l.Index])
 		if err != nil {
 			return err
 		}

@@ -43,14 +43,14 @@ func KeepLeases(ctx context.Context, args []string, ready *os.File) error {
 	return lease.Serve(ctx, args, ready, openLinks(hostNS))
 }
 
-// lease is the guest as a keeper knows it.
-func (g Guest) lease() lease.Guest {
+// leaseGuest is the guest as a keeper knows it.
+func leaseGuest(g Guest) lease.Guest {
 	return lease.Guest{Namespace: g.Namespace, PID: g.PID, Path: g.Path}
 }
 
 // keptLeases returns what is kept for a guest.
 func keptLeases(g Guest) ([]lease.Kept, error) {
-	return keepers().List(g.lease())
+	return keepers().List(leaseGuest(g))
 }
 
 // leaseState is how the lease of an interface stands, for telling alone: what
@@ -93,8 +93,8 @@ func keptFor(all []lease.Kept, index int) *lease.Kept {
 	return nil
 }
 
-// who is the guest as a DHCP server knows it.
-func (g GuestInfo) who() lease.Identity {
+// identityOf is the guest as a DHCP server knows it.
+func identityOf(g GuestInfo) lease.Identity {
 	return lease.Identity{Runtime: g.Runtime, ID: g.ID, Name: g.Name}
 }
 
@@ -212,7 +212,7 @@ type getLease struct {
 // dhcpAsk is what a server is told. A client identifier on the line goes before
 // a MAC address there, and that before the guest's identity.
 func dhcpAsk(o lease.Options, g GuestInfo, inner string, index int, mac net.HardwareAddr) lease.Ask {
-	ask := lease.NewAsk(o, g.who(), inner, index)
+	ask := lease.NewAsk(o, identityOf(g), inner, index)
 	if o.ClientID == nil && mac != nil {
 		return ask.ByMAC(mac)
 	}
@@ -242,7 +242,7 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	if err := s.keep(ctx, m, ask, &l, s.access, s); err != nil {
+	if err := keepLease(ctx, s.place, m, ask, &l, s.access, s); err != nil {
 		return err
 	}
 	m.warn(l.Warning())
@@ -254,25 +254,25 @@ func (s getLease) do(ctx context.Context, m *machine) error {
 }
 
 func (s getLease) undo(ctx context.Context, m *machine) error {
-	err := s.release(ctx, m, s.inner)
+	err := releaseOf(ctx, s.place, m, s.inner)
 	if s.access != nil {
 		err = errors.Join(err, s.access.unset(ctx, m))
 	}
 	return err
 }
 
-// keep configures the interface as a lease says, and has a keeper keep it. If that
+// keepLease configures the interface as a lease says, and has a keeper keep it. If that
 // fails it releases the lease, while the interface still has the address to send the
 // release from. A server that cannot be told finds out when the lease ends; nothing
 // is left here.
-func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l *lease.Lease, access *leaseAccess, s Step) error {
+func keepLease(ctx context.Context, p place, m *machine, ask lease.Ask, l *lease.Lease, access *leaseAccess, s Step) error {
 	g, link := m.guests[p.side], leaseLink{p.kernel(m), ask, m.sides[host], nil}
 	err := l.Apply(link, nil, lease.Now())
 	if err == nil && access != nil {
 		err = access.set(ctx, m, link, *l)
 	}
 	if err == nil {
-		err = m.fromHost(func() error { return keepers().Keep(ctx, g.lease(), ask, *l) })
+		err = fromHost(m, func() error { return keepers().Keep(ctx, leaseGuest(g), ask, *l) })
 	}
 	if err == nil {
 		return nil
@@ -286,10 +286,10 @@ func (p place) keep(ctx context.Context, m *machine, ask lease.Ask, l *lease.Lea
 }
 
 // fromHost calls do in the host's namespace, where the keepers live that it starts.
-func (m *machine) fromHost(do func() error) error { return m.sides[host].Run(do) }
+func fromHost(m *machine, do func() error) error { return m.sides[host].Run(do) }
 
-// release gives back the lease of an interface that an earlier step has made.
-func (p place) release(ctx context.Context, m *machine, inner string) error {
+// releaseOf gives back the lease of an interface that an earlier step has made.
+func releaseOf(ctx context.Context, p place, m *machine, inner string) error {
 	return releaseLease{p, inner, p.index(m, inner)}.do(ctx, m)
 }
 
@@ -334,7 +334,7 @@ func (s getLease) String() string {
 type leaseKey struct{}
 
 // gotLease returns the lease that an earlier step has got; nil: none.
-func (m *machine) gotLease() *lease.Lease {
+func gotLease(m *machine) *lease.Lease {
 	l, _ := m.remembered(leaseKey{}).(*lease.Lease)
 	return l
 }
@@ -370,8 +370,8 @@ type releaseLease struct {
 }
 
 func (s releaseLease) do(ctx context.Context, m *machine) error {
-	err := m.fromHost(func() error {
-		_, err := keepers().Release(ctx, m.guests[s.side].lease(), s.index)
+	err := fromHost(m, func() error {
+		_, err := keepers().Release(ctx, leaseGuest(m.guests[s.side]), s.index)
 		return err
 	})
 	return ignoreAbsent("give back lease of", s.inner, err)

@@ -41,7 +41,7 @@ type getLease6 struct {
 func (s getLease6) do(ctx context.Context, m *machine) error {
 	m.hostLock.release() // everything of the host's is in place: see await
 	g := m.guests[s.side]
-	ask := lease.NewAsk6(g.who(), s.inner, s.index(m, s.inner))
+	ask := lease.NewAsk6(identityOf(g.GuestInfo), s.inner, s.index(m, s.inner))
 	if s.mac != nil {
 		ask = ask.ByMAC(s.mac)
 	}
@@ -52,10 +52,12 @@ func (s getLease6) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return m.cause(ctx, err)
 	}
-	return s.keep(ctx, m, ask, &l, nil, s)
+	return keepLease(ctx, s.place, m, ask, &l, nil, s)
 }
 
-func (s getLease6) undo(ctx context.Context, m *machine) error { return s.release(ctx, m, s.inner) }
+func (s getLease6) undo(ctx context.Context, m *machine) error {
+	return releaseOf(ctx, s.place, m, s.inner)
+}
 
 func (s getLease6) left() string { return releaseLease{inner: s.inner}.left() }
 

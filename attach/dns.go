@@ -75,7 +75,7 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 	g := m.guests[s.side]
 	servers, search := s.dns.Servers, []string(nil)
 	if s.dns.FromDHCP {
-		got := m.gotLease()
+		got := gotLease(m)
 		if got == nil || len(got.DNS) == 0 {
 			return fault.New(fault.Failed, "write name servers of", g.Name, "the DHCP server gives none").WithHint("--dns ADDRESS, or leave --dns out")
 		}
@@ -86,7 +86,7 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 	if n.GuestNS, err = s.kernel(m).Cookie(); err != nil {
 		return explain("read the namespace of", g.Name, err)
 	}
-	return m.within(ctx, s, func(begin func() error) error {
+	return within(ctx, m, s, func(begin func() error) error {
 		f, err := openResolv(g, true)
 		if err != nil {
 			return err
@@ -153,7 +153,7 @@ type restoreDNS struct {
 }
 
 func (s restoreDNS) do(ctx context.Context, m *machine) error {
-	err := m.within(ctx, s, func(begin func() error) error {
+	err := within(ctx, m, s, func(begin func() error) error {
 		f, err := s.note.written(m.guests[s.side], true)
 		if err != nil {
 			return err
@@ -213,7 +213,7 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 		return err
 	}
 	// That it cannot be read is for the step to say.
-	_ = m.within(ctx, nil, func(begin func() error) error {
+	_ = within(ctx, m, nil, func(begin func() error) error {
 		same, err := f.Resolv.written(m.guests[guest], false)
 		if same != nil {
 			same.Close()
@@ -231,7 +231,7 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 // first change, and gives up if that refuses; once it has begun it is waited for,
 // so that nothing is written behind the back of who takes it back. s is what to
 // name if even that takes too long.
-func (m *machine) within(ctx context.Context, s Step, do func(begin func() error) error) error {
+func within(ctx context.Context, m *machine, s Step, do func(begin func() error) error) error {
 	unanswered := fault.New(fault.Timeout, "open", "/etc/resolv.conf of "+m.guests[guest].Name, "its file system does not answer")
 	var mu sync.Mutex
 	begun, over := false, false

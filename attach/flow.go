@@ -60,7 +60,7 @@ func (p passage) obstacles(ctx context.Context) []obstacle {
 
 // warnObstacles warns of what is in the way of an attachment that a plan has made, or
 // that was there.
-func (m *machine) warnObstacles(ctx context.Context, at side, a Attachment, told []netip.Prefix) {
+func warnObstacles(ctx context.Context, m *machine, at side, a Attachment, told []netip.Prefix) {
 	p := passage{guest: m.sides[at], of: m.guests[at].GuestInfo, host: m.sides[host], told: told, patience: time.Second}
 	var err error
 	if p.inner, err = p.guest.LinkByName(a.Interface.Name); err != nil {

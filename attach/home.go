@@ -44,7 +44,7 @@ func (s bringHome) do(_ context.Context, m *machine) error {
 		}
 	}
 	delete(m.index, end{host, s.loan.Card.Name})
-	missing, err := m.bringBack(from, s.loan)
+	missing, err := bringBack(m, from, s.loan)
 	if missing != nil {
 		m.fallShort(missing)
 	}
@@ -89,12 +89,12 @@ type away struct {
 	ns *os.File
 }
 
-func (m *machine) awayAt(at side) away { return away{m.sides[at], m.guests[at].Namespace} }
+func awayAt(m *machine, at side) away { return away{m.sides[at], m.guests[at].Namespace} }
 
 // giveBack is bringBack for a caller that cannot go on with a card that has not got
 // back everything.
-func (m *machine) giveBack(from away, loan Loan) error {
-	missing, err := m.bringBack(from, loan)
+func giveBack(m *machine, from away, loan Loan) error {
+	missing, err := bringBack(m, from, loan)
 	if err == nil && missing != nil {
 		return missing
 	}
@@ -105,8 +105,8 @@ func (m *machine) giveBack(from away, loan Loan) error {
 // loan is over once the card is home and equal, or no longer exists. While parts
 // are missing that may still come back, it stays, for these parts alone. The first
 // error lists what is missing, whether it may come back or not.
-func (m *machine) bringBack(from away, loan Loan) (missing *fault.Error, err error) {
-	l, err := m.fetch(from, loan)
+func bringBack(m *machine, from away, loan Loan) (missing *fault.Error, err error) {
+	l, err := fetchCard(m, from, loan)
 	switch {
 	case err != nil:
 		return nil, err
@@ -115,27 +115,27 @@ func (m *machine) bringBack(from away, loan Loan) (missing *fault.Error, err err
 	case l == nil:
 		return nil, loan.forget()
 	}
-	parts, err := m.restore(l, loan)
+	parts, err := restoreCard(m, l, loan)
 	if err != nil {
 		e := fault.New(fault.Residue, "put in order", loan.Card.Name, "it is on the host, as %s: %w", l.Name, err)
 		e.Residue = []string{l.Name}
 		return nil, e.WithHint("gopipework gc tries again")
 	}
-	return m.settle(loan, parts)
+	return settleLoan(m, loan, parts)
 }
 
-// restore gives back to a card that is home what it has not got. Of one that came
+// restoreCard gives back to a card that is home what it has not got. Of one that came
 // home earlier it touches nothing else.
-func (m *machine) restore(l *rtnl.Link, loan Loan) ([]rtnl.Part, error) {
+func restoreCard(m *machine, l *rtnl.Link, loan Loan) ([]rtnl.Part, error) {
 	if loan.owed() {
 		return m.sides[host].RestoreParts(l.Index, loan.Card, loan.Missing), nil
 	}
 	return m.sides[host].Restore(l.Index, loan.Card)
 }
 
-// settle ends the loan of a card that is home, or notes which parts are to be tried
+// settleLoan ends the loan of a card that is home, or notes which parts are to be tried
 // again.
-func (m *machine) settle(loan Loan, parts []rtnl.Part) (missing *fault.Error, err error) {
+func settleLoan(m *machine, loan Loan, parts []rtnl.Part) (missing *fault.Error, err error) {
 	name := loan.Card.Name
 	loan.Missing = nil
 	for _, p := range parts {
@@ -179,10 +179,10 @@ const (
 	fetchPause = time.Millisecond
 )
 
-// fetch moves the card home if it is away, and returns it; nil if it no longer
+// fetchCard moves the card home if it is away, and returns it; nil if it no longer
 // exists. One that has been home is only looked for there: if it is away again,
 // gopipework did not lend it.
-func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
+func fetchCard(m *machine, from away, loan Loan) (*rtnl.Link, error) {
 	name := loan.Card.Name
 	if loan.owed() {
 		links, err := m.sides[host].Links()
@@ -194,7 +194,7 @@ func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
 	var last error
 	deadline := time.Now().Add(fetchTimeout)
 	for try := 1; ; try++ {
-		l, err := m.look(from, loan)
+		l, err := lookForCard(m, from, loan)
 		if l != nil || err != nil && !guestsDoing(err) {
 			return l, explain("move home", name, err)
 		}
@@ -209,7 +209,7 @@ func (m *machine) fetch(from away, loan Loan) (*rtnl.Link, error) {
 			case t.at == nil:
 				return nil, loan.lost(t)
 			}
-			err = m.moveHome(away{t.at.links, t.at.file}, t.link, loan)
+			err = moveHome(m, away{t.at.links, t.at.file}, t.link, loan)
 			t.close()
 		}
 		if err != nil {
@@ -239,9 +239,9 @@ func (l Loan) lost(t traced) error {
 		WithHint("when it is back on the host, gopipework gc puts it in order")
 }
 
-// look returns the card if it is home, and moves it there if it is in the guest that
+// lookForCard returns the card if it is home, and moves it there if it is in the guest that
 // it was lent to; nil if it is in neither place.
-func (m *machine) look(from away, loan Loan) (*rtnl.Link, error) {
+func lookForCard(m *machine, from away, loan Loan) (*rtnl.Link, error) {
 	if from.kernel != nil {
 		links, err := from.Links()
 		if err != nil {
@@ -250,7 +250,7 @@ func (m *machine) look(from away, loan Loan) (*rtnl.Link, error) {
 		if l := loan.away(from, links); l != nil {
 			is, err := genuine(m.sides[host], from, l, m.hostNS, loan)
 			if err == nil && is {
-				err = m.moveHome(from, l, loan)
+				err = moveHome(m, from, l, loan)
 			}
 			if err != nil {
 				return nil, err
@@ -266,7 +266,7 @@ func (m *machine) look(from away, loan Loan) (*rtnl.Link, error) {
 
 // moveHome moves the card. It first drops the alternative names that the guest has
 // given it, because one that the host uses too would make the move fail.
-func (m *machine) moveHome(from away, l *rtnl.Link, loan Loan) error {
+func moveHome(m *machine, from away, l *rtnl.Link, loan Loan) error {
 	for _, name := range l.AltNames {
 		if err := from.DelAltName(l.Index, name); err != nil && !absent(err) {
 			return err

@@ -31,8 +31,8 @@ func MindClient(ctx context.Context, args []string, ready *os.File) error {
 func TellClient(args, env []string) error { return hostclient.Tell(args, env) }
 
 // clientRun is a client for an interface of the guest.
-func (g GuestInfo) clientRun(a hostclient.Ask, inner string, index int) hostclient.Run {
-	return hostclient.Run{Ask: a, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: g.who().Hostname(), IfName: inner, Index: index}
+func clientRun(g GuestInfo, a hostclient.Ask, inner string, index int) hostclient.Run {
+	return hostclient.Run{Ask: a, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: identityOf(g).Hostname(), IfName: inner, Index: index}
 }
 
 // clientOf returns the client that runs for an interface; nil: none.
@@ -132,7 +132,7 @@ func (s runClient) do(ctx context.Context, m *machine) error {
 	}
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
-	warning, err := hostclient.Start(ctx, "/proc/self/exe", g.clientRun(s.ask, s.inner, s.at(m)), g.Namespace)
+	warning, err := hostclient.Start(ctx, "/proc/self/exe", clientRun(g.GuestInfo, s.ask, s.inner, s.at(m)), g.Namespace)
 	if err != nil {
 		return explain("run "+s.ask.Client+" for", s.inner, m.cause(ctx, err))
 	}

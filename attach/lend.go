@@ -24,11 +24,11 @@ func (s lend) do(_ context.Context, m *machine) error {
 	if err != nil {
 		return explain("find", s.name, err)
 	}
-	loan, err := m.newLoan(i, s)
+	loan, err := newLoan(m, i, s)
 	if err != nil {
 		return err
 	}
-	owed, err := m.takeOver(&loan, i)
+	owed, err := takeOver(m, &loan, i)
 	if err == nil {
 		err = loan.save()
 	}
@@ -39,7 +39,7 @@ func (s lend) do(_ context.Context, m *machine) error {
 		return err
 	}
 	if err = s.move(m, i); err == nil {
-		loan.Index, err = m.arrived(loan, s)
+		loan.Index, err = arrived(m, loan, s)
 	}
 	if err == nil {
 		delete(m.index, end{host, s.name})
@@ -47,17 +47,17 @@ func (s lend) do(_ context.Context, m *machine) error {
 		err = loan.save()
 	}
 	if err != nil {
-		return half(err, m.giveBack(m.awayAt(guest), loan), s)
+		return half(err, giveBack(m, awayAt(m, guest), loan), s)
 	}
 	return nil
 }
 
 // newLoan looks at the card as it is now.
-func (m *machine) newLoan(index int, s lend) (Loan, error) {
+func newLoan(m *machine, index int, s lend) (Loan, error) {
 	loan := Loan{To: m.guests[guest].GuestInfo, IfName: s.inner}
 	l, err := m.sides[host].LinkByIndex(index)
 	if err == nil {
-		err = m.own(guest)
+		err = giveID(m, guest)
 	}
 	if err == nil {
 		loan.Hardware = hardwareOf(l)
@@ -79,7 +79,7 @@ func (m *machine) newLoan(index int, s lend) (Loan, error) {
 
 // takeOver counts in what the card had not got back from the loan before, and
 // returns that loan; nil: it had got back everything.
-func (m *machine) takeOver(loan *Loan, index int) (*Loan, error) {
+func takeOver(m *machine, loan *Loan, index int) (*Loan, error) {
 	all, _, err := loans(m.sides[host])
 	if err != nil || len(all) == 0 {
 		return nil, err
@@ -120,7 +120,7 @@ func (s lend) move(m *machine, index int) error {
 
 // arrived returns the index that the card has in the guest. A radio's
 // interfaces keep their names when they move.
-func (m *machine) arrived(loan Loan, s lend) (int, error) {
+func arrived(m *machine, loan Loan, s lend) (int, error) {
 	links, err := m.sides[guest].Links()
 	if err != nil {
 		return 0, explain("list links of", m.guests[guest].Name, err)
@@ -136,15 +136,15 @@ func (m *machine) arrived(loan Loan, s lend) (int, error) {
 }
 
 func (s lend) undo(_ context.Context, m *machine) error {
-	loan, err := m.loanOf(s.name)
+	loan, err := loanOf(m, s.name)
 	if loan == nil {
 		return err
 	}
-	return m.giveBack(m.awayAt(guest), *loan)
+	return giveBack(m, awayAt(m, guest), *loan)
 }
 
 // loanOf returns the loan of a card; nil: there is none.
-func (m *machine) loanOf(name string) (*Loan, error) {
+func loanOf(m *machine, name string) (*Loan, error) {
 	all, _, err := loans(m.sides[host])
 	if i := slices.IndexFunc(all, func(l Loan) bool { return l.Card.Name == name }); i >= 0 {
 		return &all[i], err
@@ -173,7 +173,7 @@ func (s markLent) do(ctx context.Context, m *machine) error {
 	if err := s.mark.do(ctx, m); err != nil {
 		return err
 	}
-	loan, err := m.loanOf(s.card)
+	loan, err := loanOf(m, s.card)
 	if err != nil || loan == nil {
 		return err
 	}

@@ -212,12 +212,12 @@ func (o *gcObserver) stray(m *machine, l Lent, ns *namespace, f *GCFacts) {
 			ns, l.Link = t.at, t.link
 		}
 		switch {
-		case l.Complete && ns.pid == 0 && l.To.left(ns) && !l.Moved, !l.Complete:
+		case l.Complete && ns.pid == 0 && hasLeft(l.To, ns) && !l.Moved, !l.Complete:
 			if o.idle(ns) {
 				f.Strays = append(f.Strays, Stray{Lent: l, path: ns.path, inode: ns.inode})
 				o.goes(ns, l.Link.Index)
 			}
-		case l.Moved, l.To.left(ns):
+		case l.Moved, hasLeft(l.To, ns):
 			f.Warnings = append(f.Warnings, fmt.Sprintf("%s, which was lent to %s, is in the namespace of %s, as %s: gopipework detach %s %s brings it home",
 				l.Card.Name, l.To.Name, ns.holder(), shell.Quote(l.Link.Name), ns.word(), l.IfName))
 		}
@@ -225,9 +225,9 @@ func (o *gcObserver) stray(m *machine, l Lent, ns *namespace, f *GCFacts) {
 	})
 }
 
-// left reports whether the guest's own process has ended, or left the namespace,
+// hasLeft reports whether the guest's own process has ended, or left the namespace,
 // while others keep it. That is unknown for a guest without a process.
-func (g GuestInfo) left(ns *namespace) bool {
+func hasLeft(g GuestInfo, ns *namespace) bool {
 	if g.PID == 0 {
 		return false
 	}
@@ -274,7 +274,7 @@ func WhereLent(hostNS *os.File, word string) string {
 	}
 	var lines []string
 	for _, l := range all {
-		if !l.To.answers(word) || l.Home != nil {
+		if !answersTo(l.To, word) || l.Home != nil {
 			continue
 		}
 		if t, err := trace(k, hostNS, l.Loan); err == nil && t.at != nil {
@@ -285,8 +285,8 @@ func WhereLent(hostNS *os.File, word string) string {
 	return strings.Join(lines, "; ")
 }
 
-// answers reports whether a word of the command line means the guest.
-func (g GuestInfo) answers(word string) bool {
+// answersTo reports whether a word of the command line means the guest.
+func answersTo(g GuestInfo, word string) bool {
 	_, bare, ok := strings.Cut(word, ":")
 	if !ok {
 		bare = word

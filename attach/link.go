@@ -49,7 +49,7 @@ func Link(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, opt
 		return Result{}, err
 	}
 	for i, a := range p.Attachments {
-		m.warnObstacles(ctx, linkSides[i], a, p.routed)
+		warnObstacles(ctx, m, linkSides[i], a, p.routed)
 	}
 	return p.result(m.warnings...), nil
 }

@@ -155,7 +155,7 @@ type addPair struct {
 
 func (s addPair) do(_ context.Context, m *machine) error {
 	for _, at := range linkSides {
-		if err := m.own(at); err != nil {
+		if err := giveID(m, at); err != nil {
 			return err
 		}
 	}
@@ -172,7 +172,7 @@ func (s addPair) do(_ context.Context, m *machine) error {
 	// Both indexes come from the first end: the other may be renamed already.
 	l, err := s.kernel(m).LinkByName(s.inner)
 	if err != nil {
-		return half(explain("find veth", s.inner, err), m.dropHalf(s.side, "veth", 0), s)
+		return half(explain("find veth", s.inner, err), dropHalf(m, s.side, "veth", 0), s)
 	}
 	m.index[end{s.side, s.inner}] = l.Index
 	m.index[end{far, s.far}] = l.Peer

@@ -193,7 +193,7 @@ func (s addBridge) do(_ context.Context, m *machine) error {
 // undo leaves the bridge to whoever has come to use it meanwhile.
 func (s addBridge) undo(_ context.Context, m *machine) error {
 	i := m.index[end{host, s.Name}]
-	if used, err := m.used(i); err != nil || used {
+	if used, err := isUsed(m, i); err != nil || used {
 		return err
 	}
 	return ignoreAbsent("delete bridge", s.Name, deleteLink(m.sides[host], i))
@@ -221,7 +221,7 @@ func (s addRule) do(ctx context.Context, m *machine) error {
 // meanwhile.
 func (s addRule) undo(ctx context.Context, m *machine) error {
 	if s.Port == "" {
-		if others, err := m.othersOn(s.Bridge); others || err != nil {
+		if others, err := othersOn(m, s.Bridge); others || err != nil {
 			return err
 		}
 	}
@@ -234,7 +234,7 @@ func (s addRule) String() string { return s.InsertCommand() }
 
 // othersOn reports whether a bridge has a port of ours. Ports that a plan has
 // made are gone when it takes back what it did before them.
-func (m *machine) othersOn(name string) (bool, error) {
+func othersOn(m *machine, name string) (bool, error) {
 	l, err := m.sides[host].LinkByName(name)
 	if err != nil {
 		return false, unlessNotFound(err)

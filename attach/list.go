@@ -144,12 +144,12 @@ func ourEnds(k kernel, g *Guest) ([]*rtnl.Link, error) {
 		return nil, explain("list", "links", err)
 	}
 	return slices.DeleteFunc(all, func(l *rtnl.Link) bool {
-		return !isOurs(l) || l.Kind != "veth" || l.PeerNS < 0 || g != nil && l.PeerNS != nsid && !g.marked(l)
+		return !isOurs(l) || l.Kind != "veth" || l.PeerNS < 0 || g != nil && l.PeerNS != nsid && !bearsMarkOf(g, l)
 	}), nil
 }
 
-// marked reports whether the mark of a link of ours says that it is g's.
-func (g *Guest) marked(l *rtnl.Link) bool {
+// bearsMarkOf reports whether the mark of a link of ours says that it is g's.
+func bearsMarkOf(g *Guest, l *rtnl.Link) bool {
 	m, ok := ParseMark(l.Alias)
 	return ok && m == g.mark(m.IfName)
 }

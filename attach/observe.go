@@ -76,7 +76,7 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 		o.look("the DHCP clients of the guest", func() error {
 			all, err := hostclient.Find(m.guests[at].Namespace)
 			in.Client = clientOf(all, in.Inner.Index)
-			in.Unminded = s.From.Kind == FromClient && m.guests[at].clientRun(s.From.Ask, in.Inner.Name, in.Inner.Index).Left()
+			in.Unminded = s.From.Kind == FromClient && clientRun(m.guests[at].GuestInfo, s.From.Ask, in.Inner.Name, in.Inner.Index).Left()
 			return err
 		})
 		in.RA = o.acceptsRA(k, in.Inner.Name)

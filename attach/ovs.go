@@ -221,7 +221,7 @@ func (s addOVSBridge) undo(ctx context.Context, m *machine) error {
 	}
 	if l := o.byName(m.sides[host], s.Name); l != nil {
 		// Its own port, a link of the kernel's, is a port of the datapath.
-		if used, err := m.usedBut(l.Index, fmt.Sprint("master ", l.Master)); err != nil || used {
+		if used, err := isUsedBut(m, l.Index, fmt.Sprint("master ", l.Master)); err != nil || used {
 			return err
 		}
 	}

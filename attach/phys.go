@@ -303,7 +303,7 @@ func (o *observer) whereIs(m *machine, hosts []*rtnl.Link, f *Facts) error {
 		f.Card.Gone = true
 	case t.at == nil:
 		f.Card.Where = loan.lost(t).Error()
-	case t.link.Name != loan.IfName || loan.To.left(t.at):
+	case t.link.Name != loan.IfName || hasLeft(loan.To, t.at):
 		f.Card.Where = fmt.Sprintf("in the namespace of %s, as %s: gopipework detach %s %s",
 			t.at.holder(), shell.Quote(t.link.Name), t.at.word(), loan.IfName)
 	}

@@ -47,8 +47,8 @@ func (j *job) given(ipv6 bool) (out []netip.Addr) {
 	return out
 }
 
-// arp opens a socket for ARP on a guest's interface.
-func (p place) arp(m *machine, inner string) (s *acd.Socket, err error) {
+// arpSocket opens a socket for ARP on a guest's interface.
+func arpSocket(p place, m *machine, inner string) (s *acd.Socket, err error) {
 	err = p.kernel(m).Run(func() (err error) {
 		s, err = acd.Open(p.index(m, inner))
 		return err
@@ -81,7 +81,7 @@ func (s probe) do(ctx context.Context, m *machine) error {
 	if err := s.carrier(ctx, m); err != nil {
 		return err
 	}
-	socket, err := s.arp(m, s.inner)
+	socket, err := arpSocket(s.place, m, s.inner)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ type announceARP struct {
 }
 
 func (s announceARP) do(_ context.Context, m *machine) error {
-	socket, err := s.arp(m, s.inner)
+	socket, err := arpSocket(s.place, m, s.inner)
 	if err != nil {
 		return err
 	}

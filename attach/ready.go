@@ -52,7 +52,7 @@ func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *Guest, sleep time
 		if err != nil {
 			return Interface{}, err
 		}
-		if err := g.alive(); err != nil {
+		if err := stillAlive(g); err != nil {
 			return Interface{}, err
 		}
 		missing := seen.missing(r)
@@ -77,9 +77,9 @@ func openFor(g *Guest) (*rtnl.Conn, error) {
 	return c, explain("enter", "guest "+g.Name, err)
 }
 
-// alive reports whether the guest has died; the namespace of this process has
+// stillAlive reports whether the guest has died; the namespace of this process has
 // not.
-func (g *Guest) alive() error {
+func stillAlive(g *Guest) error {
 	if g == nil || g.Alive == nil {
 		return nil
 	}

@@ -54,7 +54,7 @@ func (s delLink) do(_ context.Context, m *machine) error {
 		return fault.New(fault.Conflict, "delete", s.name, "somebody has renamed it or taken it over")
 	}
 	if l.Kind != "veth" { // made for others, some of whom may not be ours
-		if used, err := m.used(l.Index); err != nil || used {
+		if used, err := isUsed(m, l.Index); err != nil || used {
 			return err
 		}
 	}
@@ -374,7 +374,7 @@ func half(err, cleaning error, s Step) error {
 
 // dropHalf deletes what was made in a guest but is not there under its name:
 // the guest has renamed it in the instant since.
-func (m *machine) dropHalf(at side, kind string, parent int) error {
+func dropHalf(m *machine, at side, kind string, parent int) error {
 	links, err := m.sides[at].Links()
 	if err != nil {
 		return err

@@ -209,7 +209,7 @@ func TestWithin(t *testing.T) {
 	for _, begun := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(context.Background())
 		changed, ended := false, make(chan struct{})
-		err := m.within(ctx, nil, func(begin func() error) error {
+		err := within(ctx, m, nil, func(begin func() error) error {
 			defer close(ended)
 			if begun {
 				if err := begin(); err != nil {

@@ -12,10 +12,10 @@ import (
 // By the time we undo what we did to a link of the host, others may use it. It is
 // not deleted or set down while they do.
 
-// uses returns a key for each thing that uses a link of the host: what it is a port
+// usesOf returns a key for each thing that uses a link of the host: what it is a port
 // of, its own ports, links on it in any namespace, and addresses and routes that
 // somebody has given it. Nothing uses a link that has gone.
-func (m *machine) uses(index int) (map[string]bool, error) {
+func usesOf(m *machine, index int) (map[string]bool, error) {
 	k, found := m.sides[host], map[string]bool{}
 	l, err := k.LinkByIndex(index)
 	if err != nil {
@@ -72,12 +72,12 @@ func routesOver(r rtnl.Route, index int) bool {
 // useBy is the key of a link that is on another.
 func useBy(u user) string { return fmt.Sprint("link ", u.netns, " ", u.PeerNS, " ", u.Index) }
 
-// used reports whether anything makes use of a link of the host.
-func (m *machine) used(index int) (bool, error) { return m.usedBut(index, "") }
+// isUsed reports whether anything makes use of a link of the host.
+func isUsed(m *machine, index int) (bool, error) { return isUsedBut(m, index, "") }
 
-// usedBut is used, except that it disregards one use.
-func (m *machine) usedBut(index int, use string) (bool, error) {
-	uses, err := m.uses(index)
+// isUsedBut is isUsed, except that it disregards one use.
+func isUsedBut(m *machine, index int, use string) (bool, error) {
+	uses, err := usesOf(m, index)
 	delete(uses, use)
 	return len(uses) > 0, err
 }
@@ -95,7 +95,7 @@ func (s raiseLink) do(ctx context.Context, m *machine) error {
 	if err != nil {
 		return explain("find", s.name, err)
 	}
-	before, err := m.uses(i)
+	before, err := usesOf(m, i)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (s raiseLink) undo(_ context.Context, m *machine) error {
 	if err != nil {
 		return ignoreAbsent("find", s.name, err)
 	}
-	now, err := m.uses(i)
+	now, err := usesOf(m, i)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (j *job) taggedName() string {
 
 // vlanTaken explains EEXIST of a link for a VLAN, whose name is free: some guest
 // has the card's one link for it.
-func (m *machine) vlanTaken(parent int, parentName string, tag int, err error) error {
+func vlanTaken(m *machine, parent int, parentName string, tag int, err error) error {
 	e := fault.New(fault.Conflict, "make vlan on", parentName, "%w", err)
 	users, lookErr := childrenOf(m.sides[host], parent, m.hostNS, nil)
 	if lookErr != nil {
@@ -156,10 +156,10 @@ func (s addTagged) do(_ context.Context, m *machine) error {
 	}
 	err = m.sides[host].AddChild(rtnl.Child{Name: s.name, Kind: "vlan", Parent: i, Group: Group, VLAN: s.tag})
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return m.lacksKind("vlan", s.name, s.parent, err)
+		return lacksKind(m, "vlan", s.name, s.parent, err)
 	}
 	if errors.Is(err, unix.EEXIST) {
-		return m.vlanTaken(i, s.parent, s.tag, err)
+		return vlanTaken(m, i, s.parent, s.tag, err)
 	}
 	if err != nil {
 		return explain("make vlan", s.name, err)
@@ -177,7 +177,7 @@ func (s addTagged) do(_ context.Context, m *machine) error {
 
 // undo leaves it to others who have come to use it meanwhile.
 func (s addTagged) undo(_ context.Context, m *machine) error {
-	if used, err := m.used(m.index[end{host, s.name}]); err != nil || used {
+	if used, err := isUsed(m, m.index[end{host, s.name}]); err != nil || used {
 		return err
 	}
 	return s.clean(m)
