@@ -52,6 +52,28 @@
 // the kernel's network configuration, and
 // [github.com/gopipework/gopipework/bridge] knows switches and the firewall.
 //
+// # What belongs to us
+//
+// The kernel is the database. Every link that is made here carries the device
+// group [Group] from the message that creates it, so it is ours from its first
+// instant. Its alias, a [Mark], is set by the very last step of an attach: a
+// link of our group without one is half made, whatever else is there. The same
+// line again deletes such a link and starts afresh, so a run may be killed at
+// any instant.
+//
+// A lent card was not made here, and does not get the group. But its guest may set
+// that group on it, so every deletion goes through deleteLink, which knows the loans.
+//
+// # Locks
+//
+// A run holds the lock of the guest's namespace, and the host's while it changes
+// anything there. It takes the guest's first, so that a run which waits for one guest
+// does not make other guests wait. A lock is an address in the host's namespace, where
+// no guest can take it (lock.go). The host's lock is let go as soon as the host's part
+// is done, so that the second that IPv6 takes to look for a duplicate address does not
+// add up over many guests. An undo takes it again, which keeps the order.
+package attach
+
 // # Terms
 //
 // One word for one thing: in code, errors, help, README and the manual page. What
@@ -66,6 +88,10 @@
 //	port             the host's end of a pair, in a bridge
 //	card             a network card of the host; the parent of a macvlan, ipvlan or VLAN
 //	                 not: NIC, network adapter, physical interface
+//	Linux bridge     one of the kernel's own
+//	                 not: bridge of the kernel
+//	Open vSwitch bridge   a switch of ovs-vswitchd's, in the kernel or not
+//	                 not: bridge of Open vSwitch, OVS bridge
 //	sub-interface    of a card, for the frames of one VLAN
 //	                 not: VLAN device, VLAN interface
 //	lend, return     a guest is lent a card, which is returned by detach; in between there is a loan
@@ -95,25 +121,3 @@
 //	maintain         to follow what changes, such as a lease or a router's advertisements
 //	                 not: keep ... true
 //	probe port       the link of our own that --verify sends packets to
-//
-// # What belongs to us
-//
-// The kernel is the database. Every link that is made here carries the device
-// group [Group] from the message that creates it, so it is ours from its first
-// instant. Its alias, a [Mark], is set by the very last step of an attach: a
-// link of our group without one is half made, whatever else is there. The same
-// line again deletes such a link and starts afresh, so a run may be killed at
-// any instant.
-//
-// A lent card was not made here, and does not get the group. But its guest may set
-// that group on it, so every deletion goes through deleteLink, which knows the loans.
-//
-// # Locks
-//
-// A run holds the lock of the guest's namespace, and the host's while it changes
-// anything there. It takes the guest's first, so that a run which waits for one guest
-// does not make other guests wait. A lock is an address in the host's namespace, where
-// no guest can take it (lock.go). The host's lock is let go as soon as the host's part
-// is done, so that the second that IPv6 takes to look for a duplicate address does not
-// add up over many guests. An undo takes it again, which keeps the order.
-package attach

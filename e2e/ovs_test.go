@@ -27,7 +27,7 @@ func withOVS(t *testing.T, m *machine) *host.OVS {
 	return o
 }
 
-// Three containers on a bridge of Open vSwitch: those with one tag talk, also by
+// Three containers on an Open vSwitch bridge: those with one tag talk, also by
 // TCP, which needs checksums that no card will compute; one with another tag
 // hears nothing. When one dies, gc deletes its port.
 func TestOVS(t *testing.T) {

@@ -80,8 +80,12 @@ func glossary(t *testing.T) (bans []ban) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(f.Doc.Text(), "\n# Terms\n")
-	section, _, _ = strings.Cut(section, "\n# ")
+	var section string
+	for _, c := range f.Comments {
+		if text := c.Text(); strings.HasPrefix(text, "# Terms\n") {
+			section = text
+		}
+	}
 	term := ""
 	for l := range strings.Lines(section) {
 		if m := entry.FindStringSubmatch(l); m != nil {
@@ -132,7 +136,7 @@ var forms = map[string]string{
 func parseBan(text string) ban {
 	const space = "[-\\s*`]+"
 	var pattern string
-	for i, w := range strings.Fields(text) {
+	for i, w := range strings.Fields(hump.ReplaceAllString(text, "$1 $2")) {
 		if i > 0 && w != "..." {
 			pattern += space
 		}
