@@ -13,12 +13,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/plainfile"
+	"golang.org/x/sys/unix"
 )
 
 // lxcDir returns where LXC keeps its containers: lxc.lxcpath of lxc.system.conf(5),
@@ -170,28 +168,6 @@ func (l lxc) ask(ctx context.Context, name string, command int32, c *found) (int
 		return int64(int32(binary.NativeEndian.Uint32(answer[8:]))), nil
 	}
 	return int64(binary.NativeEndian.Uint64(answer[8:])), nil
-}
-
-// passCredentials makes the kernel say of each message who sent it (unix(7)).
-func passCredentials(_, _ string, c syscall.RawConn) error {
-	var err error
-	controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
-	return errors.Join(controlErr, err)
-}
-
-// senderOf returns the process that sent a message, 0 if it cannot be seen from
-// our PID namespace.
-func senderOf(control []byte) int {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return 0
-	}
-	for _, m := range messages {
-		if who, err := unix.ParseUnixCredentials(&m); err == nil {
-			return int(who.Pid)
-		}
-	}
-	return 0
 }
 
 // lxcSocket returns the abstract name of a container's command socket. One that

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,4 +77,26 @@ func firstNetwork(conn *net.UnixConn) bool {
 		})
 	}
 	return first
+}
+
+// passCredentials makes the kernel say of each message who sent it (unix(7)).
+func passCredentials(_, _ string, c syscall.RawConn) error {
+	var err error
+	controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+	return errors.Join(controlErr, err)
+}
+
+// senderOf returns the process that sent a message, 0 if it cannot be seen from
+// our PID namespace.
+func senderOf(control []byte) int {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return 0
+	}
+	for _, m := range messages {
+		if who, err := unix.ParseUnixCredentials(&m); err == nil {
+			return int(who.Pid)
+		}
+	}
+	return 0
 }

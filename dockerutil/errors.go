@@ -1,0 +1,121 @@
+package dockerutil
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"golang.org/x/sys/unix"
+)
+
+func (r Ref) fault(code fault.Code, format string, args ...any) *fault.Error {
+	return fault.New(code, "find guest", `"`+r.String()+`"`, format, args...)
+}
+
+// explain gives what the kernel said of a process or a namespace its code.
+func (r Ref) explain(err error) error {
+	switch {
+	case errors.Is(err, errEnded):
+		return r.fault(fault.Gone, "%w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return r.fault(fault.Permission, "%w", err).WithHint("root is needed, and for a process CAP_SYS_PTRACE")
+	case errors.Is(err, unix.ENOSYS):
+		return r.fault(fault.Unsupported, "%w", err).WithHint("pidfd_open(2) needs kernel 5.3")
+	}
+	return r.fault(fault.Failed, "%w", err)
+}
+
+// wrap explains err unless that has been done.
+func (r Ref) wrap(err error) error {
+	var done *fault.Error
+	if errors.As(err, &done) {
+		return err
+	}
+	return r.explain(err)
+}
+
+// stopped returns the error of a question to whom that ran out of time or was
+// called off, nil if neither happened.
+func (r Ref) stopped(ctx context.Context, whom, hint string) error {
+	switch {
+	case ctx.Err() == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return r.fault(fault.Interrupted, "%w", context.Cause(ctx))
+	}
+	return r.fault(fault.Timeout, "%s: %w", whom, context.Cause(ctx)).WithHint("%s", hint)
+}
+
+// unreachable tells a runtime that is not there, which is no obstacle for a bare
+// word, from one that is and cannot be reached.
+func (r Ref) unreachable(err error, title, address string, none error, start, instead string) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		err = errno // without the address, which is printed already
+	}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return r.fault(fault.Permission, "%s at %s: %w", title, address, err).WithHint("run it as root")
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTDIR):
+		return r.fault(fault.Runtime, "%w at %s: %w", none, address, err).WithHint("%s", start)
+	}
+	return r.fault(fault.Runtime, "%s at %s: %w", title, address, err).WithHint("%s", instead)
+}
+
+func (r Ref) refuseHost() error {
+	return r.fault(fault.Conflict, "it shares the host's network namespace").
+		WithHint("a guest without a namespace of its own (in Docker: --network host) already has every interface of the host")
+}
+
+// hintPID adds what a bare number was probably meant to be. A number is never
+// taken for a PID: it is a valid name, and a valid prefix of a container's ID.
+func (r Ref) hintPID(err *fault.Error) *fault.Error {
+	if n, e := strconv.Atoi(r.Name); e == nil && n > 0 && n <= maxPID {
+		return err.WithHint("a process is written pid:%d", n)
+	}
+	switch r.Runtime {
+	case RuntimeDocker, RuntimePodman:
+		return err.WithHint("%s ps lists the running containers", r.Runtime)
+	case RuntimeContainerd:
+		return err.WithHint("ctr -n NAMESPACE tasks ls lists the running containers")
+	case RuntimeIncus:
+		return err.WithHint("incus list lists the instances")
+	case RuntimeCRI:
+		return err.WithHint("crictl ps lists the running containers, crictl pods the pods")
+	}
+	return err.WithHint("docker ps lists the running containers, ip netns list the namespaces")
+}
+
+func (r Ref) refuseAmbiguous() error {
+	return r.fault(fault.Conflict, "several containers have an ID that starts like that").
+		WithHint("write more of the ID, or the name")
+}
+
+// ambiguous recognizes an ID prefix that fits several containers. There is no
+// code of its own for it: Docker 20.10 sends 500, newer ones 400, podman 404,
+// and only the text tells it from other failures.
+func ambiguous(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "multiple ids found with provided prefix") ||
+		strings.Contains(text, "more than one result for container")
+}
+
+// clipped is a daemon's error, cut to what a person will read.
+type clipped struct{ error }
+
+func (c clipped) Error() string {
+	const most = 300
+	s := strings.TrimPrefix(c.error.Error(), "Error response from daemon: ")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+func (c clipped) Unwrap() error { return c.error }

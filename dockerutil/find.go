@@ -1,0 +1,188 @@
+package dockerutil
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
+	"golang.org/x/sys/unix"
+)
+
+// Find looks a guest up and opens its namespace. It changes nothing.
+//
+// The error is a *fault.Error: NotFound for no such guest, Gone for one that is
+// not running, Conflict for an ambiguous ID, for a bare word that two runtimes
+// besides Docker know (one of them that fails keeps nobody from being found: see
+// Doubts), or for a guest that has the host's own namespace, Timeout
+// and Runtime for a runtime that does not answer, answers nonsense or is not
+// there, Permission, Unsupported for a kernel before 5.3.
+func Find(ctx context.Context, r Ref) (*Guest, error) {
+	f := finder{
+		bound:    5 * time.Second,
+		patience: 3 * time.Second,
+		pause:    250 * time.Millisecond,
+		settle:   300 * time.Millisecond,
+		proc:     "/proc",
+		// The second is the first on every current system, by a symbolic link.
+		named:  []string{"/run/netns", "/var/run/netns"},
+		places: findPlaces(),
+	}
+	return f.find(ctx, r)
+}
+
+// finder holds what Find takes from its surroundings.
+type finder struct {
+	bound    time.Duration // for everything that is asked of one runtime, together
+	patience time.Duration // how long a container may take to come up
+	pause    time.Duration // between two looks at a container that comes up
+	settle   time.Duration // how long a runtime may take to notice a death
+	proc     string        // procfs
+	named    []string      // directories of named namespaces, by precedence
+	places
+}
+
+func (f *finder) find(ctx context.Context, r Ref) (*Guest, error) {
+	switch r.Runtime {
+	case "":
+		return f.findBare(ctx, r)
+	case RuntimeDocker:
+		return f.findContainer(ctx, r)
+	case RuntimePodman:
+		return f.findPodman(ctx, r)
+	case RuntimeContainerd:
+		return f.findContainerd(ctx, r)
+	case RuntimeLXC:
+		return f.findLXC(ctx, r)
+	case RuntimeMachine:
+		return f.findMachine(ctx, r)
+	case RuntimeCRI:
+		return f.findCRI(ctx, r)
+	case RuntimeIncus:
+		return f.findIncus(ctx, r)
+	case RuntimePID:
+		return f.findProcess(r)
+	case RuntimeNetNS:
+		return f.findNamed(r)
+	case RuntimePath:
+		return f.findPath(r)
+	}
+	return nil, r.fault(fault.Usage, "%q is no runtime", r.Runtime)
+}
+
+// findBare asks Docker first, and the others and the named namespaces only when
+// it is certain that Docker has no such container: a Docker that hangs might have.
+func (f *finder) findBare(ctx context.Context, r Ref) (*Guest, error) {
+	g, dockerErr := f.findContainer(ctx, r)
+	if dockerErr == nil || !unknown(dockerErr) {
+		return g, dockerErr
+	}
+	g, asked, failed, err := f.askOthers(ctx, r)
+	if err != nil && unknown(err) && ctx.Err() == nil {
+		g, err = f.findNamed(r)
+	}
+	switch {
+	case err == nil && failed != nil:
+		g.Doubts = append(g.Doubts, fmt.Sprintf("%s is what %q was found to be, but not all could be asked: %v", g.word(), r.Name, failed))
+		return g, nil
+	case failed != nil && (unknown(err) || errors.Is(err, errNoName)):
+		return nil, outright(failed, r.Name)
+	case !errors.Is(err, errNoName):
+		return g, err
+	}
+	among := ""
+	if len(asked) > 0 {
+		among = " of " + strings.Join(asked, ", ")
+	}
+	if errors.Is(dockerErr, errNoContainer) {
+		if among != "" {
+			among = " of Docker, " + strings.TrimPrefix(among, " of ")
+		}
+		return nil, r.hintPID(r.fault(fault.NotFound, "%w%s, and %w in %s", errNoContainer, among, errNoName, f.named[0]))
+	}
+	if among != "" {
+		among = ", " + errNoContainer.Error() + among
+	}
+	return nil, r.fault(fault.NotFound, "%w in %s%s, and %w", errNoName, f.named[0], among, errors.Unwrap(dockerErr)).
+		WithHint("start Docker, or set DOCKER_HOST to where it listens; ip netns list shows the namespaces")
+}
+
+func (f *finder) findProcess(r Ref) (*Guest, error) {
+	p, err := openProcess(r.PID)
+	switch {
+	case errors.Is(err, errNoProcess), errors.Is(err, errThread):
+		return nil, r.fault(fault.NotFound, "%w", err)
+	case err != nil:
+		return nil, r.explain(err)
+	}
+	return r.hold(p, Guest{Runtime: RuntimePID, ID: strconv.Itoa(r.PID), Name: r.String()})
+}
+
+func (f *finder) findNamed(r Ref) (*Guest, error) {
+	var firstErr error
+	for _, dir := range f.named {
+		path := dir + "/" + r.Name
+		// A name is what "ip netns add" made, so a link there is not followed:
+		// whoever wants what it points to can give the path.
+		ns, err := nsfs.Open(path, unix.O_NOFOLLOW)
+		if err == nil {
+			return r.admit(&Guest{Runtime: RuntimeNetNS, ID: r.Name, Name: r.Name, Path: path, NetNS: ns})
+		}
+		if firstErr == nil || errors.Is(firstErr, fs.ErrNotExist) {
+			firstErr = err
+		}
+	}
+	switch {
+	case errors.Is(firstErr, errNoNamespace):
+		return nil, r.fault(fault.NotFound, "%w", firstErr).
+			WithHint("nothing is mounted there: a namespace that was deleted, or a link, which only a path follows")
+	case errors.Is(firstErr, fs.ErrNotExist):
+		return nil, r.fault(fault.NotFound, "%w in %s", errNoName, f.named[0]).
+			WithHint("ip netns list shows the names")
+	}
+	return nil, r.explain(firstErr)
+}
+
+func (f *finder) findPath(r Ref) (*Guest, error) {
+	ns, err := nsfs.Open(r.Name, 0)
+	switch {
+	case errors.Is(err, errNoNamespace), errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return nil, r.fault(fault.NotFound, "%w", err).
+			WithHint("a namespace is a file like /proc/PID/ns/net, or one that is mounted from it")
+	case err != nil:
+		return nil, r.explain(err)
+	}
+	sum := sha256.Sum256([]byte(r.Name))
+	return r.admit(&Guest{Runtime: RuntimePath, ID: hex.EncodeToString(sum[:6]), Name: r.Name, Path: r.Name, NetNS: ns})
+}
+
+// hold completes g with p and p's namespace. It owns p.
+func (r Ref) hold(p *process, g Guest) (*Guest, error) {
+	ns, err := p.netns()
+	if err != nil {
+		p.close()
+		return nil, r.explain(err)
+	}
+	g.PID, g.owner, g.NetNS = p.pid, p, ns
+	return r.admit(&g)
+}
+
+// admit returns g unless its namespace is the host's. It closes what it refuses.
+func (r Ref) admit(g *Guest) (*Guest, error) {
+	shared, err := isHost(g.NetNS)
+	if err == nil && !shared {
+		return g, nil
+	}
+	g.Close()
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	return nil, r.refuseHost()
+}
