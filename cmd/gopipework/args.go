@@ -97,9 +97,9 @@ func unknownFlag(cmd *cli.Command, name string, args []string) error {
 	e := fault.BadWord("read flag", name, "gopipework %s has no such flag", cmd.Name)
 	switch {
 	case slices.Contains(raw, cmd.Name):
-		return e.WithHint("what is meant for another program comes after the guest: gopipework %s %s", cmd.Name, cmd.ArgsUsage)
+		return e.WithHint("put the flags of the other program after the guest: gopipework %s %s", cmd.Name, cmd.ArgsUsage)
 	case name == "-i" && strings.Contains(cmd.ArgsUsage, "IFNAME"):
-		return e.WithHint("it belongs to gopipework attach; here it is gopipework %s %s", cmd.Name, cmd.ArgsUsage)
+		return e.WithHint("it belongs to gopipework attach; here, write gopipework %s %s", cmd.Name, cmd.ArgsUsage)
 	}
 	for _, other := range commands(nil) {
 		if findFlag(other, name) != nil {

@@ -16,29 +16,29 @@ import (
 func (o *output) attachEntry() *cli.Command {
 	return &cli.Command{
 		Name:      attachName,
-		Usage:     "plug one more interface into a running guest (the word attach may be left out)",
+		Usage:     "plug one more interface into a running guest (the word attach is optional)",
 		ArgsUsage: "HOSTIF [-i IFNAME] [-l HOSTNAME] [-a FAMILY] GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]",
 		Flags: append(shapeFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "i", Usage: "the guest's end is called `IFNAME`", DefaultText: "eth1"},
-			&cli.StringFlag{Name: "l", Usage: "the host's end is called `HOSTNAME`", DefaultText: "v<IFNAME>pl<PID>"},
-			&cli.StringFlag{Name: "a", Usage: "address `FAMILY` (4, 6, inet, inet6), checked against the address"},
-			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`; of a bridge that is made, too", DefaultText: "that of the bridge"},
-			&cli.BoolFlag{Name: "host-access", Usage: "of a macvlan: the host and the guest reach each other by IPv4 too"},
-			&cli.BoolFlag{Name: "acd", Usage: "before an IPv4 address is taken, ask the network for a second whether somebody has it already"},
-			&cli.BoolFlag{Name: "verify", Usage: "before reporting success, send packets over the bridge or card and back; undo if one is lost"},
+			&cli.StringFlag{Name: "i", Usage: "name the interface `IFNAME` inside the guest", DefaultText: "eth1"},
+			&cli.StringFlag{Name: "l", Usage: "name the host's end of the pair `HOSTNAME`", DefaultText: "v<IFNAME>pl<PID>"},
+			&cli.StringFlag{Name: "a", Usage: "check that the address is of this `FAMILY`: 4, 6, inet or inet6"},
+			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, also of a bridge that is created", DefaultText: "that of the bridge or card"},
+			&cli.BoolFlag{Name: "host-access", Usage: "let the host and a guest with a macvlan reach each other, by IPv4"},
+			&cli.BoolFlag{Name: "acd", Usage: "before using an IPv4 address, ask the network for a second whether it is taken"},
+			&cli.BoolFlag{Name: "verify", Usage: "before reporting success, send packets over the bridge or card and back; undo the attach if one is lost"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
-			&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and say what it would need"},
-			&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},
-			&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "the first"},
-			&cli.StringFlag{Name: "default", Usage: "`PLACE` of the default route by GATEWAY, or with dhcp: front of the guest's own, or keep that in front of it", DefaultText: "front"},
-			&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of the --route that have none", DefaultText: "what puts it in its place"},
-			&cli.StringSliceFlag{Name: "route", Usage: "one more `ROUTE` by the interface, 'DST[,via GW][,metric N][,table T]'; may be repeated"},
-			&cli.BoolFlag{Name: "source-routing", Usage: "replies leave by the interface whose address they carry, so that published ports go on working"},
-			&cli.StringFlag{Name: "dns", Usage: "write name `SERVERS` into the guest's /etc/resolv.conf until detach: addresses with commas, or dhcp"},
-			&cli.BoolFlag{Name: "direct-phys", Usage: "the same as phys:HOSTIF: the card itself goes into the guest"},
-			&cli.BoolFlag{Name: "force-phys", Usage: "lend also a card that has an address, a default route or a master"},
+			&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and print the rules it needs as a warning"},
+			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
+			&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "bridge or l2"},
+			&cli.StringFlag{Name: "default", Usage: "`PLACE` the new default route in front of the guest's own (front), or behind it (keep)", DefaultText: "front"},
+			&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of each --route without one of its own", DefaultText: "what --default needs"},
+			&cli.StringSliceFlag{Name: "route", Usage: "add `ROUTE` through the interface: 'DST[,via GW][,metric N][,table T]'; may be repeated"},
+			&cli.BoolFlag{Name: "source-routing", Usage: "send each reply out by the interface whose address it carries, so that published ports keep working"},
+			&cli.StringFlag{Name: "dns", Usage: "put name `SERVERS` into the guest's /etc/resolv.conf until detach: addresses separated by commas, or dhcp"},
+			&cli.BoolFlag{Name: "direct-phys", Usage: "same as phys:HOSTIF: lend the card itself to the guest"},
+			&cli.BoolFlag{Name: "force-phys", Usage: "lend the card even if it has an address, a default route or a master"},
 			dryRunFlag, jsonFlag, vFlag,
-			timeoutFlag("give up, and undo, after `DURATION`"),
+			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
 		Action: o.attachCommand,
 	}
@@ -60,7 +60,7 @@ func (o *output) attachCommand(c *cli.Context) error {
 			return err
 		}
 		if name := r.Attachments[0].Interface.Name; c.Bool("v") && g.Joined && g.Runtime == dockerutil.RuntimeDocker && strings.HasPrefix(name, "eth") {
-			o.say("hint: docker network connect takes the first ethN that Docker has not used itself, and fails while that is our %s: another name, such as -i lan0, keeps out of its way", name)
+			o.say("hint: docker network connect picks the first ethN that Docker itself does not use, and fails if that is our %s; a name such as -i lan0 avoids this", name)
 		}
 		return o.result(r, opt.DryRun, true)
 	})
@@ -111,7 +111,7 @@ func miscounted(line, routes []string) error {
 	}
 	switch {
 	case len(line) == 2 && strings.Contains(line[1], "/") && !strings.HasPrefix(line[1], "/"):
-		return e.WithHint("gopipework brtest %s, on a bridge brtest", shell.Line(line))
+		return e.WithHint("gopipework brtest %s, for a bridge called brtest", shell.Line(line))
 	case len(line) == 2:
 		return e.WithHint("gopipework %s 192.168.1.2/24", shell.Line(line))
 	}

@@ -30,9 +30,9 @@ func commands(out *output) []*cli.Command {
 		out.setEntry(),
 		out.gcEntry(),
 		out.execEntry(),
-		out.iproute2Entry("ip route, in a guest's network namespace; options such as -6 come first in ARGS", "ip", "route"),
-		out.iproute2Entry("ip rule, in a guest's network namespace; options such as -6 come first in ARGS", "ip", "rule"),
-		out.iproute2Entry("tc, in a guest's network namespace", "tc"),
+		out.iproute2Entry("run ip route in a guest's network namespace; options such as -6 come first", "ip", "route"),
+		out.iproute2Entry("run ip rule in a guest's network namespace; options such as -6 come first", "ip", "rule"),
+		out.iproute2Entry("run tc in a guest's network namespace", "tc"),
 		out.waitEntry(),
 		out.hereEntry(),
 		out.helpEntry(),
@@ -72,7 +72,7 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	name, rest := splitCommand(table, args)
 	if slices.Contains(later, name) {
 		return fault.New(fault.Unsupported, "run", name, "this version does not have it").
-			WithHint("gopipework attach %s ... reaches a device of that name", name)
+			WithHint("for an interface of that name: gopipework attach %s ...", name)
 	}
 	if slices.Contains(raw, name) && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
 		rest = append([]string{"--"}, rest...) // what follows GUEST is another program's

@@ -14,10 +14,10 @@ func (o *output) detachEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "detach",
 		Aliases:   []string{"rm"},
-		Usage:     "take back one attachment of a guest, or all of them",
+		Usage:     "remove one attachment of a guest, or all of them",
 		ArgsUsage: "GUEST [IFNAME]",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Usage: "every attachment of the guest"},
+			&cli.BoolFlag{Name: "all", Usage: "remove every attachment of the guest"},
 			dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`"),
 		},
@@ -42,7 +42,7 @@ func (o *output) detachCommand(c *cli.Context) error {
 		return o.result(r, opt.DryRun, false)
 	})
 	if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Code == fault.Gone || f.Code == fault.NotFound) {
-		f.Hint = "its interfaces went with it; gopipework gc takes away what may be left on the host"
+		f.Hint = "its interfaces went with it; gopipework gc cleans up what may remain on the host"
 		_ = withHost(func(hostNS *os.File) error {
 			if where := attach.WhereLent(hostNS, w[0]); where != "" {
 				f.Hint = where

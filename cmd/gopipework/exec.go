@@ -19,7 +19,7 @@ var raw = []string{"exec", "route", "rule", "tc"}
 
 func (o *output) execEntry() *cli.Command {
 	return &cli.Command{
-		Name: "exec", Usage: "run a command of the host in a guest's network namespace", ArgsUsage: "GUEST -- COMMAND...",
+		Name: "exec", Usage: "run a program of the host in a guest's network namespace", ArgsUsage: "GUEST -- COMMAND...",
 		Action: o.execCommand,
 	}
 }

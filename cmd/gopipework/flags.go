@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	jsonFlag   = &cli.BoolFlag{Name: "json", Usage: "print one JSON document on stdout, also on failure"}
+	jsonFlag   = &cli.BoolFlag{Name: "json", Usage: "print one JSON document on stdout, on success or failure"}
 	dryRunFlag = &cli.BoolFlag{Name: "dry-run", Usage: "change nothing; print the commands that would do the same"}
 	vFlag      = &cli.BoolFlag{Name: "v", Usage: "print each step on stderr as it runs"}
 )
@@ -25,11 +25,11 @@ var shapeNames = []string{"rate-in", "rate-out", "loss", "delay", "jitter"}
 
 func shapeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "rate-in", Usage: "let in no more than `RATE`: 10mbit, 512kbit; none: no limit"},
-		&cli.StringFlag{Name: "rate-out", Usage: "let out no more than `RATE`"},
-		&cli.StringFlag{Name: "loss", Usage: "lose that `PERCENT` of what goes out: 1%, 0.1%; none: no loss"},
-		&cli.StringFlag{Name: "delay", Usage: "hold back what goes out by `TIME`: 100ms, 1.5ms; none: no delay"},
-		&cli.StringFlag{Name: "jitter", Usage: "vary the delay by `TIME`, either way"},
+		&cli.StringFlag{Name: "rate-in", Usage: "limit what the guest receives to `RATE`: 10mbit, 512kbit; none for no limit"},
+		&cli.StringFlag{Name: "rate-out", Usage: "limit what the guest sends to `RATE`"},
+		&cli.StringFlag{Name: "loss", Usage: "drop `PERCENT` of what the guest sends: 1%, 0.1%; none for no loss"},
+		&cli.StringFlag{Name: "delay", Usage: "delay what the guest sends by `TIME`: 100ms, 1.5ms; none for no delay"},
+		&cli.StringFlag{Name: "jitter", Usage: "vary the delay by up to `TIME` either way"},
 	}
 }
 
@@ -72,7 +72,7 @@ func words(c *cli.Context, least, most int) ([]string, error) {
 func badFlag(c *cli.Context, err error, _ bool) error {
 	var value string
 	if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -timeout", &value); other == nil {
-		return fault.BadWord("read flag", "--timeout", "%q is not a duration", value).WithHint("--timeout 30s, 1m30s, 500ms")
+		return fault.BadWord("read flag", "--timeout", "%q is not a duration", value).WithHint("write it as in --timeout 30s, 1m30s or 500ms")
 	}
 	return fault.BadWord("read flags of", c.Command.Name, "%w", err).WithHint("gopipework help %s", c.Command.Name)
 }

@@ -10,7 +10,7 @@ import (
 func (o *output) gcEntry() *cli.Command {
 	return &cli.Command{
 		Name:  "gc",
-		Usage: "take away what a killed run or a dead guest has left: half-made links, and whatever of ours nothing uses any more; bring lent cards home",
+		Usage: "clean up after killed runs and dead guests: delete half-made links and what is no longer used, and return lent cards",
 		Flags: []cli.Flag{
 			dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`"),

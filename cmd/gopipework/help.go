@@ -13,7 +13,7 @@ import (
 const synopsis = `gopipework [flags] HOSTIF [-i IFNAME] [-l HOSTNAME] [-a FAMILY] GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]`
 
 const overview = `gopipework plugs one more network interface into a container that is already
-running, and returns when packets can flow.
+running, and returns once packets can flow.
 
   ` + synopsis + `
 
@@ -24,33 +24,35 @@ running, and returns when packets can flow.
 `
 
 const wordsHelp = `
-HOSTIF   a bridge, of the kernel or of Open vSwitch; br* and ovs* are made if they
-         are not there, bridge:NAME and ovs:NAME of any name. A network card: a
-         macvlan on it; outright macvlan:NAME, ipvlan:NAME, vlan:NAME, or
-         phys:NAME for the card itself. An IPoIB device, or ipoib:NAME: a child
-         of it. dummy: a dummy. mac:ADDRESS: the card that has it
-GUEST    a Docker container's name, ID or ID prefix, a guest of another engine
-         that is there, or a name under /run/netns; outright: docker:NAME,
-         podman:NAME, containerd:ID, lxc:NAME, incus:NAME, machine:NAME, cri:ID,
-         pid:N, netns:NAME, or the path of a network namespace
-ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none; dhcp,
-         dhcp:OPTION=VALUE,..., dhcp6 or slaac for one from the network. The options:
-         hostname, client-id, request, vendor-class, timeout, default-route=no,
-         lease and prefix for servers that say neither
-         udhcpc[-f], dhclient[-f], dhcpcd: the host's client, of which -f and
-         dhcpcd keep the lease, with :OPTIONS
-GATEWAY  the new default route, of either family or, with a comma, of both
-MAC      26:2e:71:98:60:8f, or U:TEXT for one that is made from the text
-VLAN     on a bridge @10 (untagged), @10,20-30 (and a trunk), @10t (tagged only);
-         on a network card one tag; on an IPoIB device the partition key in hex
+HOSTIF   What to plug the guest into. A Linux bridge (br* is created if it does not
+         exist; bridge:NAME creates one of any name), an Open vSwitch bridge (ovs*,
+         ovs:NAME), or a network card, on which the guest gets a macvlan. To choose
+         the kind: macvlan:NAME, ipvlan:NAME, vlan:NAME, ipoib:NAME, or phys:NAME
+         for the card itself. dummy: an interface that leads nowhere. mac:ADDRESS:
+         the card that has this MAC address.
+GUEST    The name, ID or ID prefix of a Docker container, else a guest of another
+         engine on this machine, else a name under /run/netns. To say which:
+         docker:NAME, podman:NAME, containerd:ID, lxc:NAME, incus:NAME,
+         machine:NAME, cri:ID, pid:N, netns:NAME, or the path of a network namespace.
+ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several separated by commas; 0/0 for none.
+         From the network: dhcp, dhcp:OPTION=VALUE,..., dhcp6 or slaac. The options
+         are hostname, client-id, request, vendor-class, timeout, default-route=no,
+         and lease and prefix for servers that send neither. udhcpc, dhclient and
+         dhcpcd run the host's client of that name, with :OPTIONS for its command
+         line. dhcpcd, udhcpc-f and dhclient-f keep renewing the lease.
+GATEWAY  The new default route: IPv4, IPv6, or both separated by a comma.
+MAC      26:2e:71:98:60:8f, or U:TEXT to derive one from the text.
+VLAN     On a bridge @10 (untagged), @10,20-30 (untagged 10, tagged 20 to 30) or
+         @10t (tagged only). On a network card one tag. On an IPoIB device the
+         partition key, in hex.
 `
 
 const exits = `
-Exit codes: 0 done, or already so; 1 refused, or it contradicts what is there,
-nothing changed; 2 the words make no sense; 3 no such guest or interface, or it
-is not running; 4 root is needed; 5 failed, and something could not be undone:
-it is listed; 6 this kernel or host lacks the feature; 129, 130, 143
-interrupted, and undone first.
+Exit codes: 0 done, or nothing to do; 1 refused, or in conflict with what is there,
+and nothing was changed; 2 the command line makes no sense; 3 the guest or interface
+does not exist or is not running; 4 root is needed; 5 failed, and what could not be
+undone is listed; 6 this kernel or host lacks the feature; 129, 130, 143 interrupted,
+and undone first.
 `
 
 // usage is what gopipework alone answers, on stderr.
@@ -101,13 +103,13 @@ func printCommand(w io.Writer, c *cli.Command) {
 func printFlags(out io.Writer, c *cli.Command) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, f := range c.VisibleFlags() {
-		fmt.Fprintf(w, "  %s\n", f)
+		fmt.Fprintf(w, "  %s\n", strings.TrimSuffix(f.String(), " (default: false)"))
 	}
 	w.Flush()
 }
 
 func (o *output) helpEntry() *cli.Command {
-	return &cli.Command{Name: "help", Usage: "explain gopipework, or one command", ArgsUsage: "[COMMAND]", Action: o.helpCommand}
+	return &cli.Command{Name: "help", Usage: "explain gopipework or one command", ArgsUsage: "[COMMAND]", Action: o.helpCommand}
 }
 
 func (o *output) helpCommand(c *cli.Context) error {

@@ -19,7 +19,7 @@ const hereName = "--wait"
 
 func (o *output) hereEntry() *cli.Command {
 	return &cli.Command{
-		Name: hereName, Usage: "inside a container: wait for an interface of its own, and then become COMMAND; needs no privileges and no other program", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
+		Name: hereName, Usage: "inside a container: wait for its own interface, then turn into COMMAND; needs no privileges and no other program", ArgsUsage: "[-i IFNAME] [-- COMMAND...]",
 		Flags: append(waitFlags(&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", DefaultText: "never"}),
 			&cli.StringFlag{Name: "i", Usage: "wait for `IFNAME`", DefaultText: "eth1"}),
 		Action: o.hereCommand,
@@ -45,7 +45,7 @@ func (o *output) hereCommand(c *cli.Context) error {
 	if len(command) > 0 { // better known now than after the wait
 		if path, err = exec.LookPath(command[0]); err != nil {
 			return fault.New(fault.NotFound, "run", command[0], "%w", errors.Unwrap(err)).
-				WithHint("an interface is named by -i: gopipework --wait -i IFNAME [-- COMMAND...]")
+				WithHint("use -i to name the interface: gopipework --wait -i IFNAME [-- COMMAND...]")
 		}
 	}
 	seen, err := attach.Await(c.Context, want, nil, opt.Timeout)

@@ -14,13 +14,13 @@ import (
 func (o *output) linkEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "link",
-		Usage:     "join two guests by a veth pair, with nothing between them",
+		Usage:     "join two guests with a veth pair, with nothing in between",
 		ArgsUsage: "GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS",
 		Flags: append(shapeFlags()[1:], []cli.Flag{
-			&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends in `BYTES`", DefaultText: "1500"},
+			&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends, in `BYTES`", DefaultText: "1500"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 			dryRunFlag, jsonFlag, vFlag,
-			timeoutFlag("give up, and undo, after `DURATION`"),
+			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
 		Action: o.linkCommand,
 	}

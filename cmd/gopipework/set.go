@@ -14,13 +14,13 @@ func (o *output) setEntry() *cli.Command {
 		Usage:     "change an attachment while it is in use",
 		ArgsUsage: "GUEST IFNAME",
 		Flags: append(shapeFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, of both ends; between two guests, of this end alone"},
-			&cli.StringFlag{Name: "vlan", Usage: "`VLAN` of the port of a bridge: 10; 10,20-30; 10t; none"},
-			&cli.StringFlag{Name: "addr", Usage: "all `ADDRESSES` that it is to have, with commas; 0/0 for none"},
+			&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends, in `BYTES`; on a link between two guests, of this end only"},
+			&cli.StringFlag{Name: "vlan", Usage: "`VLAN` of the bridge's port: 10, or 10,20-30, or 10t, or none"},
+			&cli.StringFlag{Name: "addr", Usage: "replace all addresses with `ADDRESSES`, separated by commas; 0/0 for none"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
-			&cli.BoolFlag{Name: "vlan-filtering", Usage: "for a VLAN on a bridge that is not ours: have it filter VLANs"},
+			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
 			dryRunFlag, jsonFlag, vFlag,
-			timeoutFlag("give up, and undo, after `DURATION`"),
+			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
 		Action: o.setCommand,
 	}

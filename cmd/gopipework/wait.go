@@ -10,7 +10,7 @@ import (
 
 func (o *output) waitEntry() *cli.Command {
 	return &cli.Command{
-		Name: "wait", Usage: "wait until an interface (eth1) of a guest is up and has a carrier", ArgsUsage: "GUEST [IFNAME]",
+		Name: "wait", Usage: "wait until an interface of a guest (eth1) is up and has a carrier", ArgsUsage: "GUEST [IFNAME]",
 		Flags:  waitFlags(timeoutFlag("give up after `DURATION`")),
 		Action: o.waitCommand,
 	}
@@ -49,8 +49,8 @@ func (o *output) ready(i attach.Interface) error {
 // waitFlags are those of both forms of wait.
 func waitFlags(timeout cli.Flag) []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "addr", Usage: "also for a usable address: neither tentative nor link-local IPv6"},
-		&cli.BoolFlag{Name: "route", Usage: "also for a route that leads beyond the link: a default route by it, or any route by a gateway on it"},
+		&cli.BoolFlag{Name: "addr", Usage: "also wait for a usable address: not tentative, and not an IPv6 link-local one"},
+		&cli.BoolFlag{Name: "route", Usage: "also wait for a route beyond the link: a default route through the interface, or any route through a gateway on it"},
 		jsonFlag, timeout,
 	}
 }
