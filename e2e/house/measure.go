@@ -60,6 +60,12 @@ func (c *code) measures() string {
 			row("exported names of attach", names, fmt.Sprintf("and %d fields and methods", members))
 		}
 	}
+	switch n, err := c.climbs(); {
+	case err != nil:
+		row("climbs on the way of a line", "?", err.Error())
+	default:
+		row("climbs on the way of a line", n, line)
+	}
 	w.Flush()
 	return b.String()
 }

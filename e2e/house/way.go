@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/types"
@@ -139,8 +140,15 @@ func is(f *types.Func, name string) bool {
 	return strings.EqualFold(full, name)
 }
 
-// way draws the way of the line: a file, a function and its purpose for each stop.
-func (c *code) way() (string, error) {
+// stop is a function on the way, which another leads to.
+type stop struct {
+	function
+	depth int
+	from  *types.Func // nil: it is the first
+}
+
+// stops finds them in the code.
+func (c *code) stops() (all []stop, err error) {
 	declared := map[types.Object]function{}
 	var start *types.Func
 	for _, f := range c.functions() {
@@ -150,25 +158,57 @@ func (c *code) way() (string, error) {
 		}
 	}
 	g := c.graph()
-	var b strings.Builder
-	leads := []*types.Func{start}
+	leads := []*types.Func{nil}
 	for l := range strings.Lines(strings.TrimSpace(stops)) {
 		name := strings.TrimSpace(l)
 		depth := (len(l) - len(strings.TrimLeft(l, " "))) / 2
-		at := start
-		if depth > 0 {
-			if at = g.find(leads[depth-1], name); at == nil {
-				return "", fmt.Errorf("the way of %q: %s does not lead to %s within %d calls any more: give the way anew in e2e/house/way.go",
-					line, leads[depth-1].Name(), name, reach)
+		from, at := leads[depth], start
+		if from != nil {
+			if at = g.find(from, name); at == nil {
+				return nil, fmt.Errorf("the way of %q: %s does not lead to %s within %d calls any more: give the way anew in e2e/house/way.go",
+					line, from.Name(), name, reach)
 			}
 		}
-		leads = append(leads[:depth], at)
-		f := declared[at]
-		if f.decl == nil {
-			return "", fmt.Errorf("the way of %q: %s is a method of an interface: name the type", line, name)
+		f, ok := declared[at]
+		if !ok {
+			return nil, fmt.Errorf("the way of %q: %s is a method of an interface: name the type", line, name)
 		}
+		leads = append(leads[:depth+1], at)
+		all = append(all, stop{f, depth, from})
+	}
+	return all, nil
+}
+
+// way draws the way of the line: a file, a function and its purpose for each stop.
+func (c *code) way() (string, error) {
+	all, err := c.stops()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, s := range all {
 		const file, function = 26, 24
-		row(&b, fmt.Sprintf("%-*s %-*s", file, c.file(f.decl.Pos()), function, strings.Repeat(" ", depth)+f.name()), file+function+2, f.purpose)
+		row(&b, fmt.Sprintf("%-*s %-*s", file, c.file(s.decl.Pos()), function, strings.Repeat(" ", s.depth)+s.name()), file+function+2, s.purpose)
 	}
 	return b.String(), nil
+}
+
+// climbs counts the calls on the way that go to a package of a layer above, by an
+// interface or a function that was handed down.
+func (c *code) climbs() (n int, err error) {
+	all, err := c.stops()
+	for _, s := range all {
+		if s.from == nil {
+			continue
+		}
+		above, err := layer(s.from.Pkg().Path())
+		below, err2 := layer(s.Pkg().Path())
+		if err != nil || err2 != nil {
+			return 0, errors.Join(err, err2)
+		}
+		if below < above {
+			n++
+		}
+	}
+	return n, err
 }
