@@ -121,3 +121,9 @@ package attach
 //	maintain         to follow what changes, such as a lease or a router's advertisements
 //	                 not: keep ... true
 //	probe port       the link of our own that --verify sends packets to
+//	about            what is said is said about something
+//	                 not: say of, tell of
+//	the process that   or the one who: a relative clause needs a noun
+//	                 not: by who, for who, from who, of who, than who, to who, with who
+//	without success  when all tries failed
+//	                 not: in vain

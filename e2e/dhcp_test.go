@@ -197,7 +197,7 @@ func (e *engine) dhcp(hostIF string) {
 	untouched("after the guests")
 }
 
-// listsAddress checks what list says of the address of a guest's only attachment.
+// listsAddress checks what list says about the address of a guest's only attachment.
 func (m *machine) listsAddress(guest, addr string) {
 	m.t.Helper()
 	if l := m.list(guest); len(l) != 1 || !slices.Equal(l[0].Interface.Addresses, []string{addr}) {

@@ -31,7 +31,7 @@ if [[ -n $links ]]; then
 		program=${line#* }
 		[[ $program == /* ]] || ! there "$program" || ln -sf "$(type -P "$program")" "$links/$program"
 	done
-	# dash cannot be told what to say of a program that is not there (only.sh).
+	# dash cannot be told what to say about a program that is not there (only.sh).
 	ln -sf "$(type -P bash)" "$links/sh"
 	exit
 fi

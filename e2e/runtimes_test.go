@@ -117,7 +117,7 @@ func TestEveryRuntime(t *testing.T) {
 	}
 }
 
-// listed checks what list says of a guest.
+// listed checks what list says about a guest.
 func (m *machine) listed(r resident, word, address string) {
 	m.t.Helper()
 	l := m.list(word)

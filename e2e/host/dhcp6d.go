@@ -19,7 +19,7 @@ type DHCP6Server struct {
 }
 
 // ServeDHCP6 starts one. answer is called with each message, from one goroutine,
-// and returns what to send to who has asked.
+// and returns the answer to it.
 func (g *Guest) ServeDHCP6(ifName string, answer func(*dhcpv6.Message) []byte) (*DHCP6Server, error) {
 	conn, err := g.listen("udp6", "[::]:547", func(fd int) error {
 		link, err := net.InterfaceByName(ifName)

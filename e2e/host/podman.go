@@ -22,7 +22,7 @@ type Podman struct {
 
 // StartPodman starts podman on the host, for everything that runs there.
 func (h *Host) StartPodman() (*Podman, error) {
-	// It wants the file that DOCKER_CONFIG tells of.
+	// It wants the file that DOCKER_CONFIG names.
 	if err := writeFiles(h.Dir, map[string]string{"config.json": "{}\n"}); err != nil {
 		return nil, err
 	}

@@ -326,7 +326,7 @@ func changes(a, b string) string {
 	return text + "\n"
 }
 
-// A Link is what "ip -d -j link" says of one.
+// A Link is what "ip -d -j link" says about one.
 type Link struct {
 	Name     string   `json:"ifname"`
 	Index    int      `json:"ifindex"`
@@ -344,7 +344,7 @@ type Link struct {
 	Addrs []Addr `json:"addr_info"`
 }
 
-// An Addr is what "ip -j addr" says of one.
+// An Addr is what "ip -j addr" says about one.
 type Addr struct {
 	Family    string `json:"family"`
 	Local     string `json:"local"`

@@ -86,7 +86,7 @@ func sentence(g *ast.CommentGroup) string {
 type function struct {
 	*types.Func
 	decl    *ast.FuncDecl
-	purpose string // what its comment says of it or, if it has none, that of its receiver
+	purpose string // what its comment says about it or, if it has none, that of its receiver
 }
 
 // name is Receiver.Method, or the function's own.

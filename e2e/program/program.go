@@ -115,7 +115,7 @@ func link() (string, error) {
 	for _, name := range listed() {
 		file := name
 		if name == "sh" {
-			file = "bash" // dash cannot be told what to say of a program that is not there
+			file = "bash" // dash cannot be told what to say about a program that is not there
 		}
 		for dir := range strings.SplitSeq(search, ":") {
 			target := filepath.Join(dir, file)
