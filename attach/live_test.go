@@ -32,27 +32,9 @@ var needRoot = testhost.NeedRoot
 // file is open. Its lo is up.
 func newNamespace(t testing.TB) *os.File {
 	t.Helper()
-	type result struct {
-		f   *os.File
-		err error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		var f *os.File
-		if err == nil {
-			f, err = os.Open("/proc/thread-self/ns/net")
-		}
-		made <- result{f, err}
-	}()
-	r := <-made
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	t.Cleanup(func() { r.f.Close() })
-	in(t, r.f, "ip", "link", "set", "lo", "up")
-	return r.f
+	ns := testhost.NewNamespace(t)
+	in(t, ns, "ip", "link", "set", "lo", "up")
+	return ns
 }
 
 // in runs a command in the namespace and returns its output.

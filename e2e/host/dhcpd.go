@@ -44,19 +44,19 @@ func (g *Guest) listen(network, address string, set func(fd int) error) (conn ne
 		return nil, err
 	}
 	defer ns.Close()
-	done := make(chan struct{})
-	nsfs.Go(func() {
-		defer close(done)
-		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return
-		}
+	in, err := nsfs.Enter(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer in.End()
+	err = in.Run(func() (err error) {
 		c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 			failed := raw.Control(func(fd uintptr) { err = set(int(fd)) })
 			return errors.Join(failed, err)
 		}}
 		conn, err = c.ListenPacket(context.Background(), network, address)
+		return err
 	})
-	<-done
 	return conn, err
 }
 

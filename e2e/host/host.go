@@ -15,6 +15,7 @@
 //	radvd.go   a real router in a guest, that advertises itself
 //	state.go   what the host's network looks like, as text that can be compared
 //	stepper.go a command stopped at its n-th system call, and killed or refused there
+//	namespace.go a network namespace alone, for a test that needs no host
 //	need.go    what a test cannot run without
 //	peak.go    the most memory that a process has had
 //	build.go   the program itself, built as it is shipped

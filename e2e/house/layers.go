@@ -19,8 +19,8 @@ var layers = [][]string{
 	{"internal/spec"},
 	{"bridge", "internal/hostclient"},
 	{"internal/lease", "internal/rtnl"},
-	{"internal/acd", "internal/nsfs", "internal/rundir", "internal/witness"},
-	{"internal/fault", "internal/plainfile", "internal/plainname", "internal/shell"},
+	{"internal/acd", "internal/rundir", "internal/witness"},
+	{"internal/fault", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/shell"},
 }
 
 // imports hold who may import what, and say why.

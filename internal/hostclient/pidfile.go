@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/plainfile"
 	"golang.org/x/sys/unix"
 )
@@ -223,9 +224,7 @@ func Find(ns *os.File) ([]Running, error) {
 // read is none of ours.
 func running(path string, ns *os.File) (r Running, ok bool) {
 	pid, held := readHeld(path)
-	var here, there unix.Stat_t
-	if !held || unix.Fstat(int(ns.Fd()), &here) != nil ||
-		unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &there) != nil || here.Ino != there.Ino || here.Dev != there.Dev {
+	if !held || !nsfs.Is(ns, nsfs.OfProcess(pid)) {
 		return r, false
 	}
 	r.minder = parent(pid)

@@ -79,7 +79,7 @@ type minder struct {
 	pid    *os.File // the pid file; nil: it does not stay
 	cmd    *exec.Cmd
 	output tail
-	inside chan func()   // run on the thread whose files and network are the client's
+	thread *nsfs.Thread  // whose files and network are the client's
 	ended  chan struct{} // closed when the client has ended
 	first  chan struct{} // closed when there is a lease
 
@@ -139,34 +139,26 @@ func (m *minder) start() (net.Listener, error) {
 	if m.config != nil {
 		config = m.config(m.Run)
 	}
+	if m.thread, err = nsfs.Enter(m.ns); err != nil {
+		return nil, err
+	}
 	var listener net.Listener
-	result := make(chan error)
-	m.inside = make(chan func())
-	nsfs.Go(func() {
-		err := os.NewSyscallError("setns", unix.Setns(int(m.ns.Fd()), unix.CLONE_NEWNET))
-		if err == nil {
-			err = hideHost(self, config)
+	err = m.thread.Run(func() error {
+		if err := hideHost(self, config); err != nil {
+			return err
 		}
-		if err == nil {
-			listener, err = net.Listen("unix", socketPath)
+		if listener, err = net.Listen("unix", socketPath); err != nil {
+			return err
 		}
-		if err == nil {
-			m.cmd = m.program(m.command(m.Run))
-			m.cmd.Stdout, m.cmd.Stderr = &m.output, &m.output
-			err = m.cmd.Start()
-		}
-		if err == nil && m.pid != nil {
+		m.cmd = m.program(m.command(m.Run))
+		m.cmd.Stdout, m.cmd.Stderr = &m.output, &m.output
+		if err = m.cmd.Start(); err == nil && m.pid != nil {
 			err = writePID(m.pid, m.cmd.Process.Pid)
 		}
-		result <- err
-		if err != nil {
-			return
-		}
-		for f := range m.inside {
-			f()
-		}
+		return err
 	})
-	if err := <-result; err != nil {
+	if err != nil {
+		m.thread.End()
 		return nil, err
 	}
 	go m.reap()
@@ -325,16 +317,14 @@ func (m *minder) kill() {
 // awaitWritten waits until dhclient has written its lease into the file from which
 // another dhclient gives it back. It does so some time after its script has run.
 func (m *minder) awaitWritten() {
-	written := make(chan struct{})
-	m.inside <- func() {
-		defer close(written)
+	_ = m.thread.Run(func() error {
 		for end := time.Now().Add(endTime); time.Now().Before(end) && !closed(m.ended); time.Sleep(10 * time.Millisecond) {
 			if text, _ := os.ReadFile(leasesPath); bytes.HasSuffix(text, []byte("}\n")) {
-				return
+				break
 			}
 		}
-	}
-	<-written
+		return nil
+	})
 }
 
 // end has the client give its lease back, and ends it.
@@ -355,18 +345,15 @@ func (m *minder) end() {
 	}
 	m.kill()
 	if m.release != nil && closed(m.first) {
-		finished := make(chan struct{})
-		m.inside <- func() {
-			defer close(finished)
+		_ = m.thread.Run(func() error {
 			cmd := m.program(m.release(m.Run))
-			if cmd.Start() != nil {
-				return
+			if err := cmd.Start(); err != nil {
+				return err
 			}
 			timer := time.AfterFunc(endTime, func() { _ = cmd.Process.Kill() })
 			defer timer.Stop()
-			_ = cmd.Wait()
-		}
-		<-finished
+			return cmd.Wait()
+		})
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

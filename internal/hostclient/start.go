@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +57,7 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) (warning string
 	if err != nil {
 		return "", err
 	}
-	if ns, err = lease.Reopen(ns); err != nil {
+	if ns, err = nsfs.Reopen(ns); err != nil {
 		return "", err
 	}
 	defer ns.Close()

@@ -42,7 +42,7 @@ func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Le
 	if err != nil {
 		return Lease{}, a.fail(err)
 	}
-	defer in.leave()
+	defer in.End()
 	l, err := newClient(in, a, bootClock{}).acquire(ctx)
 	if err != nil {
 		return Lease{}, a.fail(err)
@@ -56,7 +56,7 @@ func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Le
 func Release(ns *os.File, a Ask, l Lease) error {
 	in, err := enter(ns)
 	if err == nil {
-		defer in.leave()
+		defer in.End()
 		err = newAsker(in, a, nil, bootClock{}).release(l)
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func Release(ns *os.File, a Ask, l Lease) error {
 	return nil
 }
 
-func newClient(in *namespace, a Ask, clock Clock) *client {
+func newClient(in namespace, a Ask, clock Clock) *client {
 	return &client{
 		ask: a, clock: clock,
 		open:  func() (wire, error) { return openWire(in, a.Index) },
@@ -74,9 +74,9 @@ func newClient(in *namespace, a Ask, clock Clock) *client {
 }
 
 // probe asks the network whether somebody has an address.
-func probe(ctx context.Context, in *namespace, index int, addr netip.Addr) error {
+func probe(ctx context.Context, in namespace, index int, addr netip.Addr) error {
 	var s *acd.Socket
-	err := in.run(func() (err error) { s, err = acd.Open(index); return err })
+	err := in.Run(func() (err error) { s, err = acd.Open(index); return err })
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type client6 struct {
 var _ asker = (*client6)(nil)
 
 // newAsker is the client for a lease of either kind.
-func newAsker(in *namespace, a Ask, link Link, clock Clock) asker {
+func newAsker(in namespace, a Ask, link Link, clock Clock) asker {
 	if a.Kind != DHCPv6 {
 		return newClient(in, a, clock)
 	}
@@ -46,7 +46,7 @@ func Acquire6(ctx context.Context, ns *os.File, a Ask, link Link, timeout time.D
 	if err != nil {
 		return Lease{}, a.fail6(err)
 	}
-	defer in.leave()
+	defer in.End()
 	l, err := newAsker(in, a, link, bootClock{}).acquire(ctx)
 	if err != nil {
 		return Lease{}, a.fail6(err)

@@ -36,7 +36,7 @@ func (g Guest) identity() (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	defer in.leave()
+	defer in.End()
 	id := identity{PID: g.PID, Path: g.Path}
 	id.Cookie, err = in.cookie()
 	if errors.Is(err, unix.ENOPROTOOPT) {
@@ -55,7 +55,7 @@ func (id identity) find() (Guest, error) {
 	g := Guest{PID: id.PID, Path: id.Path}
 	path := id.Path
 	if id.PID != 0 {
-		path = fmt.Sprintf("/proc/%d/ns/net", id.PID)
+		path = nsfs.OfProcess(id.PID)
 	}
 	var err error
 	g.Namespace, err = openNamespace(path)
@@ -96,8 +96,5 @@ func started(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
-// same says whether the file at path is still the guest's namespace.
-func (g Guest) same(path string) bool {
-	var a, b unix.Stat_t
-	return unix.Fstat(int(g.Namespace.Fd()), &a) == nil && unix.Stat(path, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
-}
+// isAt reports whether the file at path is still the guest's namespace.
+func (g Guest) isAt(path string) bool { return nsfs.Is(g.Namespace, path) }

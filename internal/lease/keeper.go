@@ -26,7 +26,7 @@ type keeper struct {
 	id     identity
 	store  *store
 	lock   *os.File
-	in     *namespace
+	in     namespace
 	watch  *watch
 	links  Links
 	socket *net.UnixListener
@@ -130,8 +130,8 @@ func (k *keeper) close() {
 	if k.watch != nil {
 		k.watch.close()
 	}
-	if k.in != nil && quiet {
-		k.in.leave()
+	if k.in.Thread != nil && quiet {
+		k.in.End()
 	}
 	if k.lock != nil {
 		k.lock.Close()

@@ -49,21 +49,14 @@ var (
 )
 
 func openTestLinks(ns *os.File) (Links, error) {
-	type result struct {
-		h   *netlink.Handle
-		err error
+	in, err := nsfs.Enter(ns)
+	if err != nil {
+		return nil, err
 	}
-	made := make(chan result)
-	nsfs.Go(func() {
-		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-		var h *netlink.Handle
-		if err == nil {
-			h, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-		}
-		made <- result{h, err}
-	})
-	r := <-made
-	return testLinks{r.h}, r.err
+	defer in.End()
+	var h *netlink.Handle
+	err = in.Run(func() (err error) { h, err = netlink.NewHandle(unix.NETLINK_ROUTE); return err })
+	return testLinks{h}, err
 }
 
 func (l testLinks) Close()          { l.h.Close() }

@@ -11,7 +11,7 @@ func AwaitEnd(ctx context.Context, g Guest, index int) error {
 	if err != nil {
 		return err
 	}
-	defer in.leave()
+	defer in.End()
 	w, err := newWatch(in, g)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +29,7 @@ const readyLine = "ready"
 // one does. It outlives us, in a session of its own; but without a lease to keep
 // it ends when starter is closed, as it is when we are killed.
 func (k Keepers) start(ctx context.Context, g Guest) (starter io.Closer, err error) {
-	ns, err := Reopen(g.Namespace)
+	ns, err := nsfs.Reopen(g.Namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/e2e/program"
+	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // keeperOf starts a keeper of the guest that has nothing to keep, as a run does
@@ -19,7 +20,7 @@ func (n *net2) keeperOf() (cmd *exec.Cmd, read *os.File) {
 	n.t.Helper()
 	read, write, err := os.Pipe()
 	check(n.t, err)
-	ns := must(Reopen(n.g.Namespace))(n.t)
+	ns := must(nsfs.Reopen(n.g.Namespace))(n.t)
 	defer ns.Close()
 	cmd = program.Command(n.keepers.Command[0], append(n.keepers.Command[1:], n.keepers.Dir, strconv.Itoa(n.g.PID), "")...)
 	cmd.ExtraFiles = []*os.File{ns}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // Sweep takes away the files of guests that have ended, whose keepers were
@@ -50,7 +51,7 @@ func (id identity) word() string {
 // abroad reports whether a keeper has to live in another namespace than ours: that
 // of the host which reaches the leased address. A run there looks after the record.
 func (r record) abroad() bool {
-	here, err := cookieHere()
+	here, err := nsfs.Cookie()
 	for _, i := range r.Interfaces {
 		if a := i.Ask.Access; a != nil && err == nil && a.Host != here {
 			return true

@@ -3,10 +3,10 @@ package lease
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,11 +27,11 @@ const look = 500 * time.Millisecond
 
 // newWatch begins to watch. A process that is not (any more) in the namespace
 // is errGone.
-func newWatch(in *namespace, g Guest) (*watch, error) {
+func newWatch(in namespace, g Guest) (*watch, error) {
 	w := &watch{gone: make(chan struct{}), links: make(chan struct{}, 1), guest: g, process: -1}
 	if g.PID != 0 {
 		fd, err := unix.PidfdOpen(g.PID, 0)
-		if errors.Is(err, unix.ESRCH) || err == nil && !g.same(fmt.Sprintf("/proc/%d/ns/net", g.PID)) {
+		if errors.Is(err, unix.ESRCH) || err == nil && !g.isAt(nsfs.OfProcess(g.PID)) {
 			err = errGone
 		}
 		if err != nil {
@@ -41,10 +41,10 @@ func newWatch(in *namespace, g Guest) (*watch, error) {
 			return nil, err
 		}
 		w.process = fd
-	} else if !g.same(g.Path) {
+	} else if !g.isAt(g.Path) {
 		return nil, errGone
 	}
-	err := in.run(w.subscribe)
+	err := in.Run(w.subscribe)
 	if err == nil {
 		err = os.NewSyscallError("pipe2", unix.Pipe2(w.stop[:], unix.O_CLOEXEC))
 	}
@@ -98,7 +98,7 @@ func (w *watch) run() {
 			continue
 		case err != nil, fds[0].Revents != 0:
 			return
-		case fds[2].Revents != 0, n == 0 && !w.guest.same(w.guest.Path):
+		case fds[2].Revents != 0, n == 0 && !w.guest.isAt(w.guest.Path):
 			close(w.gone)
 			return
 		case fds[1].Revents != 0:
@@ -109,7 +109,7 @@ func (w *watch) run() {
 				}
 			}
 			time.Sleep(calm)
-			if w.process < 0 && !w.guest.same(w.guest.Path) {
+			if w.process < 0 && !w.guest.isAt(w.guest.Path) {
 				close(w.gone)
 				return
 			}
@@ -136,27 +136,4 @@ func (w *watch) deleted() (yes bool) {
 			yes = true
 		}
 	}
-}
-
-// hasLink says whether there is an interface of that number. Where it cannot be
-// found out there is.
-//
-//	ip link show
-func (n *namespace) hasLink(index int) (yes bool) {
-	yes = true
-	_ = n.run(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		r, err := unix.NewIfreq("")
-		if err != nil {
-			return err
-		}
-		r.SetUint32(uint32(index)) // ifr_ifindex, netdevice(7)
-		yes = !errors.Is(unix.IoctlIfreq(fd, unix.SIOCGIFNAME, r), unix.ENODEV)
-		return nil
-	})
-	return yes
 }

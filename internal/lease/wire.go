@@ -40,7 +40,7 @@ var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // It speaks through that socket as long as there is no address; with one it
 // speaks like any program, so that the kernel finds the neighbour or router.
 type socket struct {
-	in    *namespace
+	in    namespace
 	link  *net.Interface
 	file  *os.File
 	raw   syscall.RawConn
@@ -51,7 +51,7 @@ type socket struct {
 var _ wire = (*socket)(nil)
 
 // openWire opens the wire of interface number index.
-func openWire(in *namespace, index int) (wire, error) {
+func openWire(in namespace, index int) (wire, error) {
 	link, err := in.link(index)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func openWire(in *namespace, index int) (wire, error) {
 		return nil, fmt.Errorf("it has no Ethernet address: %w", errors.ErrUnsupported)
 	}
 	s := &socket{in: in, link: link, buf: make([]byte, 1<<14), plain: -1}
-	if err := in.run(s.open); err != nil {
+	if err := in.Run(s.open); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -164,7 +164,7 @@ func (s *socket) read() (n int, forUs bool, err error) {
 
 func (s *socket) send(message []byte, from, to netip.Addr) error {
 	if s.plain < 0 {
-		err := s.in.run(func() error { return s.openPlain(from) })
+		err := s.in.Run(func() error { return s.openPlain(from) })
 		if err != nil {
 			return err
 		}

@@ -48,14 +48,14 @@ func (e noLinkLocal) Unwrap() error { return e.cause }
 // openWire6 opens the wire of interface number index. The kernel lets nobody send
 // from an address before duplicate address detection is done with it: until then
 // it waits.
-func openWire6(ctx context.Context, in *namespace, index int) (wire6, error) {
+func openWire6(ctx context.Context, in namespace, index int) (wire6, error) {
 	for {
 		link, err := in.link(index)
 		if err != nil {
 			return nil, err
 		}
 		s := &socket6{index: index, buf: make([]byte, 1<<16)}
-		err = in.run(func() error { return s.open(link) })
+		err = in.Run(func() error { return s.open(link) })
 		if err == nil {
 			return s, nil
 		}

@@ -1,4 +1,4 @@
-// Package nsfs opens network namespaces by their paths.
+// Package nsfs opens network namespaces by their paths, and runs code in them.
 package nsfs
 
 import (

@@ -1,10 +1,50 @@
 package nsfs
 
 import (
+	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 )
+
+// Thread is a thread of this process that stays in one network namespace. It is
+// never returned to the Go scheduler, so no other goroutine can find itself in the
+// wrong namespace, whatever fails.
+type Thread struct{ work chan func() }
+
+// Enter starts a thread in the network namespace ns, whose file stays the caller's.
+func Enter(ns *os.File) (*Thread, error) {
+	t := Stay()
+	err := t.Run(func() error { return os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)) })
+	if err != nil {
+		t.End()
+		return nil, fmt.Errorf("enter namespace: %w", err)
+	}
+	return t, nil
+}
+
+// Stay starts a thread in the network namespace that this process is in. That needs
+// no privilege and no /proc.
+func Stay() *Thread {
+	t := &Thread{work: make(chan func())}
+	Go(func() {
+		for f := range t.work {
+			f()
+		}
+	})
+	return t
+}
+
+// Run calls f on the thread and waits for it. Two calls do not overlap.
+func (t *Thread) Run(f func() error) error {
+	done := make(chan error)
+	t.work <- func() { done <- f() }
+	return <-done
+}
+
+// End ends the thread, as soon as it has nothing to run.
+func (t *Thread) End() { close(t.work) }
 
 // Go runs f in a goroutine of its own, on a thread that ends with it, so f may leave
 // the thread in another namespace. The first thread of a process never ends: the Go

@@ -23,7 +23,7 @@ type Conn struct {
 	sockets map[int]*nl.SocketHandle
 	dumps   map[int]*nl.SocketHandle // without the kernel's words for an error: see dump
 	inet    *netlink.Handle
-	run     chan func()
+	thread  *nsfs.Thread
 
 	strictOnce sync.Once // for the two below: few need them
 	strict     map[int]*nl.SocketHandle
@@ -31,13 +31,13 @@ type Conn struct {
 }
 
 // Open returns a Conn in the network namespace ns, which stays the caller's to
-// close. It enters the namespace with a thread of its own. That thread is
-// never given back to the Go scheduler, so no other goroutine can find itself
-// in the wrong namespace, whatever fails.
+// close. It has a thread of its own there.
 func Open(ns *os.File) (*Conn, error) {
-	c, err := open(func() error {
-		return os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET))
-	})
+	t, err := nsfs.Enter(ns)
+	if err != nil {
+		return nil, err
+	}
+	c, err := open(t)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket in namespace: %w", err)
 	}
@@ -48,31 +48,21 @@ func Open(ns *os.File) (*Conn, error) {
 // and so needs no privilege and no /proc: whoever is in a namespace may read
 // its links, addresses and routes, and be told of changes.
 func OpenOwn() (*Conn, error) {
-	c, err := open(func() error { return nil })
+	c, err := open(nsfs.Stay())
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
 	return c, nil
 }
 
-// open returns a Conn whose thread has called enter.
-func open(enter func() error) (*Conn, error) {
-	c := &Conn{run: make(chan func())}
-	ready := make(chan error)
-	nsfs.Go(func() {
-		err := enter()
-		if err == nil {
-			err = c.connect()
-		}
-		ready <- err
-		if err != nil {
-			return
-		}
-		for f := range c.run {
-			f()
-		}
-	})
-	return c, <-ready
+// open returns a Conn on the thread, or ends the thread.
+func open(t *nsfs.Thread) (*Conn, error) {
+	c := &Conn{thread: t}
+	if err := t.Run(c.connect); err != nil {
+		t.End()
+		return nil, err
+	}
+	return c, nil
 }
 
 // connect opens the sockets in the namespace that the calling thread is in.
@@ -118,18 +108,14 @@ func (c *Conn) closeSockets() {
 
 // Close closes the sockets and ends the thread. The Conn is of no use then.
 func (c *Conn) Close() {
-	close(c.run)
+	c.thread.End()
 	c.closeSockets()
 	c.inet.Close()
 }
 
 // Run calls f on the thread that is inside the namespace, and waits for it:
 // for what netlink cannot do (sysctls, packet sockets, child processes).
-func (c *Conn) Run(f func() error) error {
-	done := make(chan error)
-	c.run <- func() { done <- f() }
-	return <-done
-}
+func (c *Conn) Run(f func() error) error { return c.thread.Run(f) }
 
 // request returns an rtnetlink request that is sent on the Conn's own socket.
 func (c *Conn) request(typ, flags int) *nl.NetlinkRequest {

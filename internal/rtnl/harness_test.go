@@ -3,7 +3,6 @@ package rtnl
 import (
 	"errors"
 	"os"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -36,20 +35,7 @@ type space struct {
 // newSpace makes one, with lo up. It goes with the test.
 func newSpace(t testing.TB) space {
 	t.Helper()
-	var ns *os.File
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			ns, err = os.Open("/proc/thread-self/ns/net")
-		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
+	ns := host.NewNamespace(t)
 	c, err := Open(ns)
 	if err != nil {
 		t.Fatal(err)
