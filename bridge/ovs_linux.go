@@ -11,12 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hosttool"
 	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // ObserveOVS returns what Open vSwitch has. Where none runs it starts no
@@ -205,7 +205,7 @@ func (p OVSPort) Drops(ctx context.Context, from net.HardwareAddr) (bool, error)
 	if err != nil {
 		bin = "/usr/bin/ovs-appctl"
 	}
-	text, err := runTool(ctx, bin, append([]string{"--timeout=5"}, p.traceArgs(from)...)...)
+	text, err := hosttool.Run(ctx, bin, append([]string{"--timeout=5"}, p.traceArgs(from)...)...)
 	if err != nil {
 		return false, ovsFault("trace a frame from", p.Name, err)
 	}
@@ -273,11 +273,11 @@ func vsctl(ctx context.Context, args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return runTool(ctx, bin, append([]string{vsctlTimeout}, args...)...)
+	return hosttool.Run(ctx, bin, append([]string{vsctlTimeout}, args...)...)
 }
 
 // vsctlTimeout ends an ovs-vsctl that outlives us, in seconds; one that does
-// not is ended by runTool, earlier.
+// not is ended by hosttool.Run, earlier.
 const vsctlTimeout = "--timeout=10"
 
 // missingOVSError says why there is no Open vSwitch here.
@@ -291,7 +291,7 @@ func dialOVS(ctx context.Context) error {
 		dir = "/var/run/openvswitch"
 	}
 	socket := filepath.Join(dir, "db.sock")
-	c, err := (&net.Dialer{Timeout: toolTimeout}).DialContext(ctx, "unix", socket)
+	c, err := (&net.Dialer{Timeout: hosttool.Timeout}).DialContext(ctx, "unix", socket)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ECONNREFUSED):
 		return &missingOVSError{"no ovsdb-server answers at " + socket}

@@ -18,8 +18,9 @@ var layers = [][]string{
 	{"internal/plan"},
 	{"internal/spec"},
 	{"bridge", "internal/hostclient"},
+	{"bridge/firewall"},
 	{"internal/lease", "internal/rtnl"},
-	{"internal/acd", "internal/rundir", "internal/witness"},
+	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/witness"},
 	{"internal/fault", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/shell"},
 }
 
@@ -29,9 +30,9 @@ var imports = []struct {
 	allowed []string
 	why     string
 }{
-	{"github.com/vishvananda/", []string{"internal/rtnl", "bridge", "e2e/bench"}, "one door to the kernel's links, addresses and routes, and one to its packet filter"},
+	{"github.com/vishvananda/", []string{"internal/rtnl", "bridge", "bridge/firewall", "e2e/bench"}, "one door to the kernel's links, addresses and routes, and one to its packet filter"},
 	{module + "internal/rtnl", []string{"attach", "internal/kind", "internal/source", "internal/guestnet", "internal/plan", "bridge"}, "only the product and its switch change the network"},
-	{"github.com/google/nftables", []string{"bridge"}, "the firewall path belongs to the switch"},
+	{"github.com/google/nftables", []string{"bridge/firewall"}, "one package reads the packet filter"},
 	{"github.com/moby/", []string{"dockerutil"}, "one place speaks to Docker"},
 	{"google.golang.org/protobuf/encoding/protowire", []string{"dockerutil"}, "only containerd and the CRI speak gRPC"},
 	{"google.golang.org/protobuf/proto", nil, "its registry of types would be filled at the start of every run"},

@@ -1,6 +1,6 @@
 //go:build linux
 
-package bridge
+package firewall
 
 import (
 	"context"
@@ -242,7 +242,7 @@ func TestFirewallLivePaths(t *testing.T) {
 				h.forget(family, g)
 			}
 			tt.load(h)
-			fw, err := ObserveFirewall(context.Background(), guestQuery("brtest"))
+			fw, err := Observe(context.Background(), guestQuery("brtest"))
 			h.check(err)
 			h.insert(fw.Needed("brtest", ""))
 			warnings := strings.Join(fw.Warnings("brtest"), "\n")
@@ -323,7 +323,7 @@ func TestFirewallLiveFirewalld(t *testing.T) {
 			if !tt.addresses {
 				q.Addresses = nil
 			}
-			fw, err := ObserveFirewall(context.Background(), q)
+			fw, err := Observe(context.Background(), q)
 			h.check(err)
 			h.wantReach(IPv4, g[0], g[1], tt.four, "through firewalld")
 			h.wantReach(IPv6, g[0], g[1], tt.six, "through firewalld")
@@ -387,7 +387,7 @@ func BenchmarkFirewallMany(b *testing.B) {
 			}
 			h.nft(text + "}\n}\n")
 			for b.Loop() {
-				fw, err := ObserveFirewall(context.Background(), guestQuery("brtest"))
+				fw, err := Observe(context.Background(), guestQuery("brtest"))
 				h.check(err)
 				if said := fw.Warnings("brtest"); said != nil {
 					b.Fatalf("said of others' addresses: %q", said)
@@ -446,7 +446,7 @@ var remedy = regexp.MustCompile(`(?m)to let them pass: (.*)$`)
 
 func (h *fwHost) mustObserve(q Query) Firewall {
 	h.Helper()
-	fw, err := ObserveFirewall(context.Background(), q)
+	fw, err := Observe(context.Background(), q)
 	h.check(err)
 	return fw
 }
@@ -464,7 +464,7 @@ func TestFirewallLiveNoAddress(t *testing.T) {
 		if c.rule != "" {
 			h.tool("", "iptables-nft", strings.Fields(c.rule)...)
 		}
-		fw, err := ObserveFirewall(context.Background(), Query{Bridge: "brtest", Port: "brtest0"})
+		fw, err := Observe(context.Background(), Query{Bridge: "brtest", Port: "brtest0"})
 		h.check(err)
 		said := strings.Join(fw.Warnings("brtest"), "\n")
 		if (said == "") != (c.want == "") || !strings.Contains(said, c.want) {

@@ -1,4 +1,4 @@
-package bridge
+package firewall
 
 import (
 	"bytes"
@@ -15,12 +15,12 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hosttool"
 	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Query says which frames a firewall is asked about: those that a guest sends
@@ -36,27 +36,27 @@ type Query struct {
 	CallsIPv4, CallsIPv6 bool
 }
 
-// ObserveFirewall returns what netfilter does to the frames, in the network
+// Observe returns what netfilter does to the frames, in the network
 // namespace of the calling thread. It writes nothing, and starts a process only
 // where a legacy iptables table is in use, which no other interface shows.
-func ObserveFirewall(ctx context.Context, q Query) (Firewall, error) {
-	all, err := ObserveFirewalls(ctx, []Query{q})
+func Observe(ctx context.Context, q Query) (Firewall, error) {
+	all, err := ObserveAll(ctx, []Query{q})
 	if err != nil {
 		return Firewall{}, err
 	}
 	return all[0], nil
 }
 
-// ObserveFirewalls answers several queries by one look.
-func ObserveFirewalls(ctx context.Context, queries []Query) ([]Firewall, error) {
+// ObserveAll answers several queries by one look.
+func ObserveAll(ctx context.Context, queries []Query) ([]Firewall, error) {
 	all := make([]Firewall, len(queries))
-	if err := observeFirewalls(ctx, queries, all); err != nil {
+	if err := observeAll(ctx, queries, all); err != nil {
 		return nil, readFault(queries[0].Bridge, err)
 	}
 	return all, nil
 }
 
-func observeFirewalls(ctx context.Context, queries []Query, all []Firewall) error {
+func observeAll(ctx context.Context, queries []Query, all []Firewall) error {
 	calls := map[Family]bool{}
 	for _, family := range families {
 		var err error
@@ -441,7 +441,7 @@ func readLegacy(ctx context.Context, family Family) ([]*savedTable, string, erro
 	if err != nil {
 		return nil, err.Error(), nil
 	}
-	text, err := runTool(ctx, bin+"-save")
+	text, err := hosttool.Run(ctx, bin+"-save")
 	if err != nil {
 		return nil, "", toolFault("list rules with", filepath.Base(bin)+"-save", err)
 	}
@@ -613,7 +613,7 @@ func (r Rule) check() error {
 func (r Rule) run(ctx context.Context, op string, args []string) error {
 	bin, err := findTool(r.Family, r.Backend)
 	if err == nil {
-		_, err = runTool(ctx, bin, args...)
+		_, err = hosttool.Run(ctx, bin, args...)
 	}
 	if err != nil {
 		return toolFault(op, r.String(), err)
@@ -668,6 +668,11 @@ func servesBackend(program string, backend Backend) bool {
 	return !isNFT
 }
 
+// missingToolError says that the host has no such program.
+type missingToolError struct{ name string }
+
+func (e *missingToolError) Error() string { return "no program " + e.name + " on this host" }
+
 // toolFault says what kind of error a run of iptables ended in.
 func toolFault(op, object string, err error) error {
 	out := &fault.Error{Code: fault.Failed, Op: op, Object: object, Err: err}
@@ -682,12 +687,12 @@ func toolFault(op, object string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		out.Code = fault.Interrupted
 	}
-	if t := (*toolError)(nil); errors.As(err, &t) {
+	if t := (*hosttool.Error)(nil); errors.As(err, &t) {
 		switch {
 		// Nothing but text tells these from other refusals.
-		case strings.Contains(t.text, "Permission denied"), strings.Contains(t.text, "Operation not permitted"):
+		case strings.Contains(t.Text, "Permission denied"), strings.Contains(t.Text, "Operation not permitted"):
 			out.Code = fault.Permission
-		case strings.Contains(t.text, "physdev"), !strings.Contains(t.text, "Bad rule") && lacksPhysdev():
+		case strings.Contains(t.Text, "physdev"), !strings.Contains(t.Text, "Bad rule") && lacksPhysdev():
 			out.Code = fault.Unsupported
 			out.Err = fmt.Errorf("this kernel has no match physdev (module xt_physdev, option NETFILTER_XT_MATCH_PHYSDEV): %w", err)
 		}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package bridge
+package firewall
 
 import (
 	"context"
@@ -30,6 +30,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hosttool"
 )
 
 // fwHost plays the host: a network namespace that the test's thread is in, and
@@ -267,7 +268,7 @@ func (h *fwHost) wantReach(family Family, from, to fwGuest, want bool, when stri
 
 func (h *fwHost) observe(bridge string) Firewall {
 	h.Helper()
-	fw, err := ObserveFirewall(context.Background(), Query{Bridge: bridge})
+	fw, err := Observe(context.Background(), Query{Bridge: bridge})
 	h.check(err)
 	return fw
 }
@@ -610,7 +611,7 @@ func TestFirewallLiveErrors(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		wantCode(t, rule.Insert(ctx), fault.Interrupted)
-		_, err := ObserveFirewall(ctx, Query{Bridge: "brtest"})
+		_, err := Observe(ctx, Query{Bridge: "brtest"})
 		wantCode(t, err, fault.Interrupted)
 	})
 	t.Run("permission", func(t *testing.T) {
@@ -620,7 +621,7 @@ func TestFirewallLiveErrors(t *testing.T) {
 		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
 		h.check(unix.Capset(&hdr, &none[0]))
-		_, err := ObserveFirewall(context.Background(), Query{Bridge: "brtest"})
+		_, err := Observe(context.Background(), Query{Bridge: "brtest"})
 		wantCode(t, err, fault.Permission)
 	})
 }
@@ -664,10 +665,10 @@ func TestFirewallToolFault(t *testing.T) {
 		text string // in the message
 	}{
 		{&missingToolError{"iptables-nft"}, fault.Unsupported, "no program iptables-nft"},
-		{&toolError{4, "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)"}, fault.Permission, "root"},
-		{&toolError{1, "Warning: Extension physdev revision 0 not supported, missing kernel module? iptables: No chain/target/match by that name."}, fault.Unsupported, "xt_physdev"},
-		{&toolError{1, "iptables: Bad rule (does a matching rule exist in that chain?)."}, fault.Failed, "Bad rule"},
-		{&toolError{exit: 3}, fault.Failed, "exit status 3"},
+		{&hosttool.Error{Exit: 4, Text: "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)"}, fault.Permission, "root"},
+		{&hosttool.Error{Exit: 1, Text: "Warning: Extension physdev revision 0 not supported, missing kernel module? iptables: No chain/target/match by that name."}, fault.Unsupported, "xt_physdev"},
+		{&hosttool.Error{Exit: 1, Text: "iptables: Bad rule (does a matching rule exist in that chain?)."}, fault.Failed, "Bad rule"},
+		{&hosttool.Error{Exit: 3}, fault.Failed, "exit status 3"},
 		{fmt.Errorf("wait: %w", context.DeadlineExceeded), fault.Timeout, "lock"},
 		{context.Canceled, fault.Interrupted, "canceled"},
 	} {

@@ -1,0 +1,328 @@
+package firewall
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/shell"
+)
+
+// The firewall path as data: what a rule of ours looks like, and which are
+// needed. firewall_eval.go asks rules that stand what they do to a frame, and
+// firewall_linux.go reads and writes them.
+//
+// With net.bridge.bridge-nf-call-iptables=1 the kernel hands a frame bridged
+// between two ports to iptables' FORWARD, as an IP packet whose input and
+// output interface are both the bridge (br_netfilter_hooks.c, br_nf_forward).
+// Docker sets that chain's policy to DROP, so that no bridge but its own
+// passes packets.
+
+// Family is an address family; netfilter keeps a set of rules for each.
+type Family int
+
+// The families that br_netfilter hands to iptables and ip6tables.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// String returns "IPv4" or "IPv6".
+func (f Family) String() string { return fmt.Sprintf("IPv%d", int(f)) }
+
+// Backend is which of the two iptables of a kernel a chain stands in. Both are
+// asked for each packet, so either can drop it.
+type Backend string
+
+// NFT is iptables on nf_tables (iptables-nft), Legacy the old x_tables.
+const (
+	NFT    Backend = "nft"
+	Legacy Backend = "legacy"
+)
+
+// The chains that rules of ours go into. Docker calls DOCKER-USER first, and
+// leaves what is in it alone when its daemon restarts.
+const (
+	forwardChain    = "FORWARD"
+	dockerUserChain = "DOCKER-USER"
+)
+
+// commentPrefix begins the comment of each rule of ours. The comment is the
+// mark: the kernel is where it is remembered what is ours.
+const commentPrefix = "gopipework "
+
+// Rule is one iptables rule of ours: an accept of frames bridged within one
+// bridge. It is compared with ==.
+type Rule struct {
+	Family  Family
+	Backend Backend
+	Chain   string // DOCKER-USER or FORWARD
+	Bridge  string
+	Port    string // "" for all ports of a bridge that we made
+	Out     bool   // with Port: frames to the port, otherwise from it
+	Tool    string // the program that writes it on this host, for printing: iptables, iptables-legacy, ...
+}
+
+// InsertCommand returns what a person types to put the rule first in its chain.
+func (r Rule) InsertCommand() string {
+	return r.command(append([]string{"-I", r.Chain, "1"}, r.match()...))
+}
+
+// DeleteCommand returns what a person types to take the rule away.
+func (r Rule) DeleteCommand() string {
+	return r.command(append([]string{"-D", r.Chain}, r.match()...))
+}
+
+// String names the rule as messages do: IPv4 DOCKER-USER "gopipework brtest".
+func (r Rule) String() string {
+	return fmt.Sprintf("%s %s %q", r.Family, r.Chain, r.comment())
+}
+
+func (r Rule) comment() string {
+	return commentPrefix + strings.TrimSpace(r.Bridge+" "+r.Port)
+}
+
+// match returns the rule's matches and its target, as iptables -S shows them.
+func (r Rule) match() []string {
+	args := []string{"-i", r.Bridge, "-o", r.Bridge, "-m", "physdev"}
+	switch {
+	case r.Port != "" && r.Out:
+		args = append(args, "--physdev-out", r.Port)
+	case r.Port != "":
+		args = append(args, "--physdev-in", r.Port)
+	}
+	return append(args, "--physdev-is-bridged", "-m", "comment", "--comment", r.comment(), "-j", "ACCEPT")
+}
+
+func (r Rule) command(args []string) string {
+	tool := r.Tool
+	switch {
+	case tool == "" && r.Backend == Legacy:
+		tool = r.Family.tool() + "-legacy"
+	case tool == "":
+		tool = r.Family.tool()
+	}
+	words := []string{tool}
+	for _, a := range args {
+		words = append(words, shell.Quote(a))
+	}
+	return strings.Join(words, " ")
+}
+
+func (f Family) tool() string {
+	if f == IPv6 {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
+// Firewall is what this namespace's netfilter does to frames bridged within
+// one bridge. The zero value filters nothing.
+type Firewall struct {
+	// Paths has one entry for each family on nf_tables, whether it has rules
+	// or not, and one more for each family whose legacy table is in use.
+	Paths []Path
+	// DockerOwned is true for a bridge that Docker made. Its own rules say
+	// which containers may speak, and are not overruled.
+	DockerOwned bool
+	// Restless is true where the rules never stood still while they were read.
+	Restless bool
+	// Unseen names filters of bridged frames that are in use, and whose rules
+	// cannot be read.
+	Unseen []string
+}
+
+// Path is the way of one family's frames through one backend.
+type Path struct {
+	Family   Family
+	Backend  Backend
+	Asked    bool   // the family is one that matters to the guest
+	Filtered bool   // br_netfilter hands them to iptables: the namespace's sysctl says so, or the bridge
+	Drops    bool   // FORWARD would drop, our own rules left aside
+	By       string // the rule that would
+	Chain    string // where an accept belongs
+	Tool     string // the program that writes there: iptables, ip6tables-legacy, ...; "" if there is none
+	Ours     []Rule // rules of ours in Chain's table, for any bridge and port
+	Late     []Rule // those for the bridge that are of no use, as a drop stands in front of them
+
+	// Blocks are chains that stop frames, or may, and that no accept of ours
+	// opens. Accepting in one chain does not keep the next one from dropping
+	// (nft(8), "VERDICT STATEMENT").
+	Blocks []Block
+
+	// Unread says why the rules could not be read: there is a legacy table,
+	// and no program to list it. Empty when they were.
+	Unread string
+}
+
+// Block is a chain that stops frames.
+type Block struct {
+	Chain   string // as "nft inet firewalld filter_FORWARD"
+	Rule    string // the rule that does, as a person reads it
+	Diverts bool   // it does not drop them, but changes their addresses, or sends them elsewhere
+	Sure    bool   // it stops all of them; otherwise some, or it cannot be told
+	More    int    // how many rules of the chain besides Rule may stop some
+	Remedy  string // what opens it; "" if that is not known
+}
+
+func (b Block) does() string {
+	if b.Diverts {
+		return "diverts"
+	}
+	return "drops"
+}
+
+// Needed returns the rules that are missing for frames to pass between all
+// ports of the bridge, or, with a port, between that port and the others. It
+// returns none where nothing drops, and none for a bridge that is Docker's. In
+// DOCKER-USER a rule is needed even if nothing drops yet: Docker may set the policy
+// of FORWARD to DROP later. For IPv6 it does so with its first IPv6 network.
+func (f Firewall) Needed(bridge, port string) []Rule {
+	if f.DockerOwned {
+		return nil
+	}
+	var rules []Rule
+	for _, p := range f.Paths {
+		if p.Filtered {
+			rules = append(rules, p.missing(bridge, port)...)
+		}
+	}
+	return rules
+}
+
+func (p Path) missing(bridge, port string) []Rule {
+	if !p.Drops && p.Chain != dockerUserChain {
+		return nil
+	}
+	all := Rule{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: bridge, Tool: p.Tool}
+	if p.works(all) {
+		return nil
+	}
+	return slices.DeleteFunc(all.narrow(port), p.works)
+}
+
+// Drops reports whether frames are dropped now for want of a rule.
+func (f Firewall) Drops(r Rule) bool {
+	return slices.ContainsFunc(f.Paths, func(p Path) bool {
+		return p.Family == r.Family && p.Backend == r.Backend && p.Filtered && p.Drops
+	})
+}
+
+// works tells whether a rule stands, and frames come to it.
+func (p Path) works(r Rule) bool { return slices.Contains(p.Ours, r) && !slices.Contains(p.Late, r) }
+
+// Cut returns what stops frames between the ports of the bridge now, or that
+// port and the others, a sentence each. What may stop some of them is left out.
+func (f Firewall) Cut(bridge, port string) []string {
+	var out []string
+	for _, p := range f.Paths {
+		if p.Asked && p.Filtered && p.Drops && (f.DockerOwned || len(p.missing(bridge, port)) > 0) {
+			out = append(out, fmt.Sprintf("%s drops %s frames (%s)", chainName(p.Family, p.Backend, "filter", forwardChain), p.Family, p.By))
+		}
+		for _, b := range p.Blocks {
+			if b.Sure {
+				out = append(out, fmt.Sprintf("%s %s %s frames (%s)", b.Chain, b.does(), p.Family, b.Rule))
+			}
+		}
+	}
+	return out
+}
+
+// narrow returns the rules that do for one port what r does for all of them.
+func (r Rule) narrow(port string) []Rule {
+	if port == "" {
+		return []Rule{r}
+	}
+	in, out := r, r
+	in.Port, out.Port, out.Out = port, port, true
+	return []Rule{in, out}
+}
+
+// OursFor returns the rules of ours that stand for the bridge and its ports,
+// or, with a port, for that port alone. A rule that stands twice is there
+// twice, as it takes two calls of Delete.
+func (f Firewall) OursFor(bridge, port string) []Rule {
+	var rules []Rule
+	for _, p := range f.Paths {
+		for _, r := range p.Ours {
+			if r.Bridge == bridge && (port == "" || r.Port == port) {
+				rules = append(rules, r)
+			}
+		}
+	}
+	return rules
+}
+
+// Warnings returns what a user must know about frames within the bridge that
+// no rule of ours can change, a sentence each.
+func (f Firewall) Warnings(bridge string) []string {
+	var out []string
+	if f.DockerOwned && slices.ContainsFunc(f.Paths, func(p Path) bool { return p.Filtered }) {
+		out = append(out, fmt.Sprintf("%s is Docker's own bridge: Docker's rules decide which frames pass between its ports, and %s",
+			bridge, f.dockerState()))
+	}
+	var blocks []Block
+	families := map[Block][]string{}
+	for _, p := range f.Paths {
+		for _, b := range p.Blocks {
+			if families[b] == nil {
+				blocks = append(blocks, b)
+			}
+			families[b] = append(families[b], p.Family.String())
+		}
+	}
+	for _, b := range blocks {
+		out = append(out, b.warning(bridge, strings.Join(families[b], " and ")))
+	}
+	for _, p := range f.Paths {
+		if p.Filtered && p.Unread != "" {
+			out = append(out, fmt.Sprintf("the %s rules of %s could not be read, and may drop frames bridged within %s: %s",
+				p.Backend, p.Family.tool(), bridge, p.Unread))
+		}
+	}
+	if f.Restless {
+		out = append(out, "the host's firewall kept changing while it was read: what is said of it may be out of date")
+	}
+	for _, name := range f.Unseen {
+		out = append(out, fmt.Sprintf("%s is in use, and its rules cannot be read: they may drop frames bridged within %s", name, bridge))
+	}
+	return out
+}
+
+func (b Block) warning(bridge, families string) string {
+	does := b.does()
+	if !b.Sure {
+		does = "may " + strings.TrimSuffix(does, "s") + " some"
+	}
+	text := fmt.Sprintf("%s %s %s frames bridged within %s", b.Chain, does, families, bridge)
+	if b.Rule != "" {
+		text += fmt.Sprintf(" (%s", b.Rule)
+		if b.More > 0 {
+			text += fmt.Sprintf("; and %d more rules", b.More)
+		}
+		text += ")"
+	}
+	switch {
+	case b.Diverts:
+		text += ": with another address, or on another way, they or the answers may not arrive"
+	case b.Sure:
+		text += ", and an accept elsewhere cannot undo that"
+	}
+	if b.Remedy != "" {
+		text += "; to let them pass: " + b.Remedy
+	}
+	return text
+}
+
+func (f Firewall) dockerState() string {
+	var drops []string
+	for _, p := range f.Paths {
+		if p.Filtered && p.Drops && !slices.Contains(drops, p.Family.String()) {
+			drops = append(drops, p.Family.String())
+		}
+	}
+	if drops == nil {
+		return "they let new connections pass now"
+	}
+	return "they drop " + strings.Join(drops, " and ") + " now"
+}
