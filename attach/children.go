@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"context"
 	"errors"
 	"os"
 	"slices"
@@ -30,15 +29,14 @@ func giveID(m *machine, at side) error {
 }
 
 // owned returns those of the links in a guest that are this host's: on a parent
-// here or, where there is none, in a guest that has an id here.
-func owned(k kernel, ns *namespace, all []child) ([]child, error) {
-	id, err := k.NamespaceID(ns.file)
+// here or, where there is none, in a guest that has an id here. id is that; -1: none.
+func owned(id int, all []child) []child {
 	return slices.DeleteFunc(all, func(c child) bool {
 		if c.PeerNS >= 0 && c.other == nil {
 			return !c.onHost()
 		}
 		return id < 0
-	}), err
+	})
 }
 
 // childrenIn returns the links of ours in a namespace that have no end on the
@@ -256,49 +254,15 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 	return a, ns.read(&a, c.Index)
 }
 
-// insideLister collects what of ours is in guests alone: children, and cards
-// that are lent.
-type insideLister struct {
-	ctx    context.Context
-	host   kernel
-	hostNS *os.File
-	lent   []Lent
-	found  map[string]bool // loans whose guest was met, by their file
-	all    bool            // every guest is looked at, and only what is this host's counts
-	list   []Attachment
-}
-
-// listInside describes it for every namespace but the host's, or for one.
-func listInside(ctx context.Context, k kernel, hostNS *os.File, g *Guest) ([]Attachment, error) {
-	lent, _, err := lentBy(k)
-	if err != nil {
-		return nil, err
-	}
-	o := &insideLister{ctx: ctx, host: k, hostNS: hostNS, lent: lent, found: map[string]bool{}, all: g == nil}
-	if g != nil {
-		err = inside(g, o.guest)
-	} else if err = eachNamespace(hostNS, o.guest); err == nil {
-		err = o.strays()
-	}
-	return o.list, err
-}
-
-// add takes what a description came to.
-func (o *insideLister) add(a Attachment, err error) error {
-	if errors.Is(err, rtnl.ErrNotFound) {
-		return nil // detached while we looked
-	}
-	o.list = append(o.list, a)
-	return err
-}
-
-func (o *insideLister) guest(ns *namespace, guest kernel) error {
-	children, err := childrenIn(guest, o.hostNS)
-	if err == nil && o.all {
-		children, err = owned(o.host, ns, children)
-	}
+// inside describes what of ours is in a guest alone: children, and cards that are
+// lent. id is that of the guest's namespace on the host; -1: none.
+func (o *lister) inside(ns *namespace, id int) error {
+	children, err := childrenIn(ns.links, o.hostNS)
 	if err != nil {
 		return explain("list links in", "a guest", err)
+	}
+	if o.every {
+		children = owned(id, children)
 	}
 	for _, c := range children {
 		a, err := describeChild(o.host, c, ns)
@@ -309,9 +273,11 @@ func (o *insideLister) guest(ns *namespace, guest kernel) error {
 			return err
 		}
 	}
-	here, err := lentTo(guest, o.lent)
+	here, err := lentTo(ns.links, o.lent)
 	for _, l := range here {
-		o.found[l.file()] = true
+		o.mu.Lock()
+		o.met[l.file()] = true
+		o.mu.Unlock()
 		a, err := l.describe(ns)
 		if err == nil && l.Link != nil {
 			err = ns.cut(o.ctx, &a, l.Link.Index, passage{})
@@ -321,27 +287,4 @@ func (o *insideLister) guest(ns *namespace, guest kernel) error {
 		}
 	}
 	return err
-}
-
-// strays are the cards whose guest was not met.
-func (o *insideLister) strays() error {
-	for _, l := range o.lent {
-		if o.found[l.file()] {
-			continue
-		}
-		if err := o.add(l.describe(nil)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// inside calls f for one guest, with a connection that is inside it.
-func inside(g *Guest, f func(*namespace, kernel) error) error {
-	c, err := rtnl.Open(g.Namespace)
-	if err != nil {
-		return explain("enter", "guest "+g.Name, err)
-	}
-	defer c.Close()
-	return f(&namespace{file: g.Namespace, pid: g.PID, inode: g.NetNS, links: c}, c)
 }

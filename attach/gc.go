@@ -246,13 +246,14 @@ func (o *gcObserver) insides(m *machine, f *GCFacts) error {
 // children finds those of a guest that are half made.
 func (o *gcObserver) children(m *machine, ns *namespace, guest kernel, f *GCFacts) error {
 	all, err := childrenIn(guest, m.hostNS)
-	if err == nil {
-		all, err = owned(m.sides[host], ns, all)
-	}
 	if err != nil {
 		return err
 	}
-	for _, c := range all {
+	id, err := m.sides[host].NamespaceID(ns.file)
+	if err != nil {
+		return err
+	}
+	for _, c := range owned(id, all) {
 		a, err := describeChild(m.sides[host], c, ns)
 		if err == nil && a.State == Half && o.idle(ns) && o.idleOther(guest, c) {
 			f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})

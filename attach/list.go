@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
 )
 
 // List returns the attachments that the host's links say there are, in the
@@ -22,38 +24,137 @@ func List(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) 
 		return nil, explain("enter", "host", err)
 	}
 	defer k.Close()
-	ends, err := ourEnds(k, g)
-	if err != nil {
+	o := newLister(ctx, k, hostNS)
+	if err := o.look(g); err != nil {
 		return nil, err
 	}
-	found := findNamespaces(k, ends, g)
-	defer found.close()
-	d := describer{ctx: ctx, host: k}
-	list := []Attachment{}
-	for _, l := range ends {
-		a, err := d.describe(l, found[l.PeerNS])
-		if errors.Is(err, rtnl.ErrNotFound) {
-			continue // detached while we looked
-		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, a)
-	}
-	if err := markCut(ctx, k, list); err != nil {
+	list := o.list
+	if err := markCut(ctx, o.host, list); err != nil {
 		return nil, err
 	}
-	inside, err := listInside(ctx, k, hostNS, g)
-	if err != nil {
-		return nil, err
-	}
-	list = append(list, inside...)
 	hide(list)
 	slices.SortFunc(list, func(a, b Attachment) int {
 		return cmp.Or(cmp.Compare(a.Host.Name, b.Host.Name), cmp.Compare(a.Host.Port, b.Host.Port),
 			cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.Interface.Name, b.Interface.Name))
 	})
 	return list, nil
+}
+
+// lister collects what there is of our attachments. It visits each namespace once.
+type lister struct {
+	describer
+	hostNS *os.File
+	every  bool // namespace is visited, and not one guest's alone
+
+	mu   sync.Mutex           // for what is below
+	ends map[int][]*rtnl.Link // of pairs whose other end was not met yet, by the id of its namespace
+	lent []Lent
+	met  map[string]bool // loans whose guest was met, by their file
+	list []Attachment
+}
+
+func newLister(ctx context.Context, k kernel, hostNS *os.File) *lister {
+	return &lister{
+		describer: describer{ctx: ctx, host: freeze(k)},
+		hostNS:    hostNS,
+		ends:      map[int][]*rtnl.Link{},
+		met:       map[string]bool{},
+		list:      []Attachment{},
+	}
+}
+
+// look visits the namespace of g, or, if that is nil, every one that can be found.
+func (o *lister) look(g *Guest) error {
+	ends, err := ourEnds(o.host, g)
+	if err != nil {
+		return err
+	}
+	for _, l := range ends {
+		o.ends[l.PeerNS] = append(o.ends[l.PeerNS], l)
+	}
+	if o.lent, _, err = lentBy(o.host); err != nil {
+		return err
+	}
+	if o.every = g == nil; o.every {
+		err = visitAll(o.hostNS, namedByPath(ends), func(ns *namespace) error { return o.visit(ns, true) })
+	} else {
+		err = o.only(g, namedByPath(ends))
+	}
+	if err != nil {
+		return err
+	}
+	for _, ends := range o.ends { // what has them in it could not be found
+		for _, l := range ends {
+			if err := o.add(o.describe(l, nil)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, l := range o.lent {
+		if !o.every || o.met[l.file()] {
+			continue
+		}
+		if err := o.add(l.describe(nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// only visits g, and others only if g has moved ends of its pairs there.
+func (o *lister) only(g *Guest, paths []string) error {
+	var its unix.Stat_t
+	if err := unix.Fstat(int(g.Namespace.Fd()), &its); err != nil {
+		return explain("look at", "the namespace of "+g.Name, err)
+	}
+	var err error
+	walkNamespaces(g, paths, func(ns *namespace) (keep, more bool) {
+		if is := ns.inode == its.Ino; is || o.awaits(ns) {
+			err = visit(ns, func(ns *namespace) error { return o.visit(ns, is) })
+		}
+		return false, err == nil && len(o.ends) > 0
+	})
+	return err
+}
+
+// awaits reports whether there are ends whose other ends are in the namespace.
+func (o *lister) awaits(ns *namespace) bool {
+	id, err := o.host.NamespaceID(ns.file)
+	return err == nil && o.ends[id] != nil
+}
+
+// visit describes what of ours is in a namespace: the pairs whose other end is on the
+// host and, if all is set, also what has no end there. It may be called for several
+// namespaces at the same time.
+func (o *lister) visit(ns *namespace, all bool) error {
+	id, err := o.host.NamespaceID(ns.file)
+	if err != nil {
+		return explain("find", "the namespace "+ns.path, err)
+	}
+	o.mu.Lock()
+	ends := o.ends[id]
+	delete(o.ends, id)
+	o.mu.Unlock()
+	for _, l := range ends {
+		if err := o.add(o.describe(l, ns)); err != nil {
+			return err
+		}
+	}
+	if !all {
+		return nil
+	}
+	return o.inside(ns, id)
+}
+
+// add takes what a description came to.
+func (o *lister) add(a Attachment, err error) error {
+	if errors.Is(err, rtnl.ErrNotFound) {
+		return nil // detached while we looked
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.list = append(o.list, a)
+	return err
 }
 
 // hide tells what is an orphan from what only cannot be seen from here: a guest
@@ -157,8 +258,10 @@ func bearsMarkOf(g *Guest, l *rtnl.Link) bool {
 // describer tells what the host's ends of our pairs are ends of. What all of
 // them have in common it looks at once, and only if it has to.
 type describer struct {
-	ctx   context.Context
-	host  kernel
+	ctx  context.Context
+	host kernel
+
+	mu    sync.Mutex              // for what is below
 	vlans map[int][]rtnl.PortVLAN // nil: not looked at
 	ovs   *bridge.OVS             // nil: not looked at
 	queue []rtnl.Qdisc            // nil: not looked at
@@ -199,7 +302,7 @@ func (d *describer) describe(l *rtnl.Link, ns *namespace) (Attachment, error) {
 	if errors.Is(err, rtnl.ErrNotFound) {
 		// The guest has deleted or moved its end. If deleted, ours is gone
 		// too; if moved, the mark says what there is to say.
-		_, err = d.host.LinkByIndex(l.Index)
+		_, err = now(d.host).LinkByIndex(l.Index)
 	}
 	return a, err
 }
@@ -220,6 +323,8 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 	if !master.VLANFiltering {
 		return nil
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.vlans == nil {
 		var err error
 		if d.vlans, err = d.host.PortVLANs(); err != nil {
@@ -232,6 +337,8 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 
 // pluggedOVS asks Open vSwitch for an end that is in no bridge of the kernel's.
 func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.ovs == nil {
 		var o looker
 		ovs := o.ovs(d.ctx, d.host)
@@ -248,6 +355,8 @@ func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 
 // shapedIn adds what the host's end does to what the guest gets.
 func (d *describer) shapedIn(l *rtnl.Link, a *Attachment) (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.queue == nil {
 		if d.queue, err = d.host.Qdiscs(); err != nil {
 			return explain("read", "the host's queues", err)

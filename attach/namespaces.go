@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -62,17 +64,20 @@ func findNamespaces(k kernel, links []*rtnl.Link, g *Guest) namespaces {
 		}
 		return keep, len(found) < len(wanted)
 	}
-	if len(wanted) == 0 {
-		return found
+	if len(wanted) > 0 {
+		walkNamespaces(g, namedByPath(links), look)
 	}
-	var paths []string // of guests that were named by one
+	return found
+}
+
+// namedByPath returns the paths by which the guests of links were named.
+func namedByPath(links []*rtnl.Link) (paths []string) {
 	for _, l := range links {
 		if m, ok := ParseMark(l.Alias); ok && m.Runtime == "path" {
 			paths = append(paths, m.Name)
 		}
 	}
-	walkNamespaces(g, paths, look)
-	return found
+	return paths
 }
 
 // eachNamespace calls f for every namespace that can be found, but for the
@@ -97,6 +102,57 @@ func eachNamespace(hostNS *os.File, f func(*namespace, kernel) error) (err error
 		return false, err == nil
 	})
 	return err
+}
+
+// visitAll calls f for every namespace that can be found, but for the host's, and for
+// those at more paths. It does so for some of them at the same time.
+func visitAll(hostNS *os.File, more []string, f func(*namespace) error) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(hostNS.Fd()), &st); err != nil {
+		return explain("look at", "the host's namespace", err)
+	}
+	var visits sync.WaitGroup
+	var failed atomic.Pointer[error]
+	met := make(chan *namespace)
+	for range visitors {
+		visits.Go(func() {
+			for ns := range met {
+				if failed.Load() == nil {
+					if err := visit(ns, f); err != nil {
+						failed.CompareAndSwap(nil, &err)
+					}
+				}
+				ns.file.Close()
+			}
+		})
+	}
+	walkNamespaces(nil, more, func(ns *namespace) (keep, goOn bool) {
+		if keep = ns.inode != st.Ino; keep {
+			met <- ns
+		}
+		return keep, failed.Load() == nil
+	})
+	close(met)
+	visits.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// visitors bounds how many namespaces are visited at the same time: more do not go
+// faster, because the kernel reads links and queues under one lock.
+const visitors = 4
+
+// visit calls f for a namespace, and gives it the frozen kernel of it.
+func visit(ns *namespace, f func(*namespace) error) error {
+	c, err := rtnl.Open(ns.file)
+	if err != nil {
+		return explain("enter", "a namespace", err)
+	}
+	defer c.Close()
+	ns.links = freeze(c)
+	return f(ns)
 }
 
 // walkNamespaces calls look with each namespace that processes are in, and then
