@@ -64,14 +64,24 @@ func observeAll(ctx context.Context, queries []Query, all []Firewall) error {
 			return err
 		}
 	}
+	subjects := make([][]subject, len(queries))
+	indexes := map[string]int{}
+	for i, q := range queries {
+		if _, ok := indexes[q.Bridge]; !ok {
+			indexes[q.Bridge] = bridgeIndex(q.Bridge)
+		}
+		for _, family := range families {
+			subjects[i] = append(subjects[i], newSubject(q, family, indexes[q.Bridge], calls[family]))
+		}
+	}
 	present, still, err := readNFT(ctx, func(r *nftReader) error {
 		if err := r.open(); err != nil {
 			return err
 		}
-		for i, q := range queries {
+		for i := range queries {
 			all[i] = Firewall{}
-			for _, family := range families {
-				if err := r.observe(newSubject(q, family, calls[family]), &all[i]); err != nil {
+			for _, s := range subjects[i] {
+				if err := r.observe(s, &all[i]); err != nil {
 					return err
 				}
 			}
@@ -83,17 +93,15 @@ func observeAll(ctx context.Context, queries []Query, all []Firewall) error {
 	}
 	var legacy legacyReader
 	named := tools{}
-	for i, q := range queries {
+	for i := range queries {
 		fw := &all[i]
 		fw.Restless = !still
-		for _, family := range families {
-			s := newSubject(q, family, calls[family])
+		for _, s := range subjects[i] {
 			if !present {
-				fw.Paths = append(fw.Paths, Path{Family: family, Backend: NFT, Chain: forwardChain, Filtered: s.filtered, Asked: s.asked})
+				fw.Paths = append(fw.Paths, Path{Family: s.family, Backend: NFT, Chain: forwardChain, Filtered: s.filtered, Asked: s.asked})
 			}
 		}
-		for _, family := range families {
-			s := newSubject(q, family, calls[family])
+		for _, s := range subjects[i] {
 			if err := legacy.observe(ctx, s, fw); err != nil {
 				return err
 			}
@@ -177,9 +185,10 @@ type subject struct {
 	asked    bool // the family matters
 }
 
-func newSubject(q Query, family Family, called bool) subject {
+// newSubject returns it. index is that of the bridge; 0: it is not there.
+func newSubject(q Query, family Family, index int, called bool) subject {
 	return subject{
-		Query: q, family: family, bridge: q.Bridge, index: bridgeIndex(q.Bridge),
+		Query: q, family: family, bridge: q.Bridge, index: index,
 		filtered: called || family == IPv4 && q.CallsIPv4 || family == IPv6 && q.CallsIPv6,
 		asked:    q.Families == nil || slices.Contains(q.Families, family),
 	}
