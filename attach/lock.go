@@ -143,13 +143,15 @@ func (l *lock) tryPatiently(ctx context.Context) error {
 }
 
 // address is the abstract name.
-func (l *lock) address() string {
-	return "@gopipework/lock/" + strconv.FormatUint(l.inode(), 10)
+func (l *lock) address() string { return lockAddress(l.ns) }
+
+func lockAddress(ns *os.File) string {
+	return "@gopipework/lock/" + strconv.FormatUint(inode(ns), 10)
 }
 
-func (l *lock) inode() uint64 {
+func inode(ns *os.File) uint64 {
 	var st unix.Stat_t
-	_ = unix.Fstat(int(l.ns.Fd()), &st)
+	_ = unix.Fstat(int(ns.Fd()), &st)
 	return st.Ino
 }
 
@@ -211,7 +213,7 @@ func (l *lock) lockPlace(flag int) error {
 	if err != nil {
 		return err
 	}
-	place := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(l.inode()), Len: 1}
+	place := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(inode(l.ns)), Len: 1}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &place); err != nil {
 		f.Close()
 		return err

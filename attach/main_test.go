@@ -13,8 +13,8 @@ var ownNS *os.File
 
 func TestMain(m *testing.M) {
 	testhost.Main() // the holder of a test host is this program
-	if as := os.Getenv("GOPIPEWORK_TEST_HOLD"); as != "" {
-		hold(as)
+	if os.Getenv("GOPIPEWORK_TEST_LOCK") != "" {
+		holdLock()
 		return
 	}
 	var err error

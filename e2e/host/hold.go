@@ -23,9 +23,13 @@ import (
 const holdVariable = "GOPIPEWORK_HOLD"
 
 // Main has to come first in every program that starts hosts: the holder is
-// the same program, started again in namespaces of its own. So is what
-// measures memory.
+// the same program, started again in namespaces of its own. So are a [Squatter] and
+// what measures memory.
 func Main() {
+	if words := os.Getenv(squatVariable); words != "" {
+		fmt.Fprintln(os.Stderr, squat(words))
+		os.Exit(1)
+	}
 	if len(os.Args) > 2 && os.Args[1] == peakArgument {
 		os.Exit(peak(os.Args[2:]))
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -29,4 +30,15 @@ func NewNamespace(t testing.TB) *os.File {
 	}
 	t.Cleanup(func() { ns.Close() })
 	return ns
+}
+
+// Reopened is a namespace again, as another process would have it.
+func Reopened(t testing.TB, ns *os.File) *os.File {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
 }

@@ -1,0 +1,177 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
+)
+
+func connect(t *testing.T, ns *os.File) *rtnl.Conn {
+	t.Helper()
+	c, err := rtnl.Open(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// lockFileHere has the test's locks pass by squatters in a file of its own.
+func lockFileHere(t *testing.T) {
+	t.Helper()
+	was := lockFile
+	lockFile = filepath.Join(t.TempDir(), "lock")
+	t.Cleanup(func() { lockFile = was })
+}
+
+// TestLockElsewhere: two that see different file systems, and one that works from
+// another host's namespace, exclude each other all the same; and a lock ends with
+// the process that holds it.
+func TestLockElsewhere(t *testing.T) {
+	testhost.NeedRoot(t)
+	hostNS, otherNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t), testhost.NewNamespace(t)
+	take := &lock{host: connect(t, hostNS), ns: testhost.Reopened(t, guestNS)}
+	for name, from := range map[string]*os.File{"another mount namespace": hostNS, "another host": otherNS} {
+		cmd := program.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run && exec "+os.Args[0])
+		cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_LOCK=1")
+		cmd.ExtraFiles = []*os.File{guestNS, from}
+		testhost.StartHolder(t, cmd)
+		if err := take.try(); !errors.Is(err, unix.EWOULDBLOCK) {
+			t.Errorf("%s: %v; want the lock to be held", name, err)
+			take.release()
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if err := take.try(); err != nil {
+			t.Errorf("%s: after its holder was killed: %v", name, err)
+		}
+		take.release()
+	}
+}
+
+// try takes the lock, or says EWOULDBLOCK at once.
+func (l *lock) try() error {
+	err := l.bind()
+	if err == nil {
+		if err = l.flock(); err != nil {
+			l.release()
+		}
+	}
+	return err
+}
+
+// holdLock is a process that has the lock of a guest, as a run has, until it is killed.
+func holdLock() {
+	c, err := rtnl.Open(os.NewFile(4, "host"))
+	if err == nil {
+		var ns *os.File
+		if ns, err = os.Open("/proc/self/fd/3"); err == nil {
+			var l *lock
+			l, err = acquire(context.Background(), c, ns, "guest")
+			defer runtime.KeepAlive(l)
+		}
+	}
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString("held\n")
+	time.Sleep(time.Hour)
+}
+
+// TestLockSquatted: runs exclude each other although somebody on the host has taken
+// the address of their lock, also when the squatter goes meanwhile.
+func TestLockSquatted(t *testing.T) {
+	testhost.NeedRoot(t)
+	for _, as := range []string{"user", "root"} {
+		t.Run(as, func(t *testing.T) {
+			lockFileHere(t)
+			hostNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t)
+			squatter := testhost.Squatter{NS: hostNS, Addresses: []string{lockAddress(guestNS)}, Root: as == "root"}.Start(t)
+			host := connect(t, hostNS)
+			held, err := acquire(context.Background(), host, guestNS, "guest")
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := &lock{host: host, ns: testhost.Reopened(t, guestNS)}
+			if err := other.tryPatiently(context.Background()); !errors.Is(err, unix.EWOULDBLOCK) {
+				t.Errorf("two have passed by the squatter: %v", err)
+			}
+			_ = squatter.Process.Kill()
+			_ = squatter.Wait()
+			if err := other.tryPatiently(context.Background()); !errors.Is(err, unix.EWOULDBLOCK) {
+				t.Errorf("one has passed by, another has the address: %v", err)
+			}
+			held.release()
+			if err := other.tryPatiently(context.Background()); err != nil {
+				t.Errorf("once it is free: %v", err)
+			}
+			other.release()
+		})
+	}
+}
+
+// TestLockSquatterFlaps: with a squatter that comes and goes at every moment, no two
+// runs have a lock at once.
+func TestLockSquatterFlaps(t *testing.T) {
+	testhost.NeedRoot(t)
+	lockFileHere(t)
+	hostNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t)
+	testhost.Squatter{NS: hostNS, Addresses: []string{lockAddress(guestNS)}, Flaps: true}.Start(t)
+	host := connect(t, hostNS)
+	var inside, passed atomic.Int32
+	var all sync.WaitGroup
+	for range 4 {
+		ns := testhost.Reopened(t, guestNS)
+		all.Go(func() {
+			for range 15 {
+				// Without the flock, which would hide it.
+				l := &lock{host: host, ns: ns}
+				for l.bind() != nil && l.passBy() != nil {
+					time.Sleep(time.Millisecond)
+				}
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d runs have the lock", n)
+				}
+				if !l.bound {
+					passed.Add(1)
+				}
+				time.Sleep(2 * time.Millisecond)
+				inside.Add(-1)
+				l.release()
+			}
+		})
+	}
+	all.Wait()
+	if passed.Load() == 0 {
+		t.Error("nobody passed by a squatter: this proves nothing")
+	}
+}
+
+// TestLockOfARun: a run that works for long is no squatter.
+func TestLockOfARun(t *testing.T) {
+	testhost.NeedRoot(t)
+	lockFileHere(t)
+	hostNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t)
+	cmd := program.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_LOCK=1")
+	cmd.ExtraFiles = []*os.File{guestNS, hostNS}
+	testhost.StartHolder(t, cmd)
+	l := &lock{host: connect(t, hostNS), ns: guestNS}
+	if err := l.passBy(); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("it was passed by: %v", err)
+	}
+	if _, err := os.Stat(lockFile); err == nil {
+		t.Error("there is a file")
+	}
+}
