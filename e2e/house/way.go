@@ -20,6 +20,7 @@ main
       attachCommand
         attachWords
         Parse
+          Parse
         Find
         Attach
           open
