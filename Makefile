@@ -6,7 +6,7 @@ DEST     ?= gopipework
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What tests must not be skipped for.
-ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,ovs,clients
+ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,ovs,clients,strace
 
 GO         ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -82,7 +82,7 @@ fuzz: ## run each fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
-bench: ## time attach and detach against ip, iptables, docker network and the bare kernel (root)
+bench: ## time start, attach, detach and list against the alternatives; BENCH_OLD=PATH shows an older gopipework beside them (root)
 	./e2e/install.sh
 	$(GO) run ./e2e/bench
 

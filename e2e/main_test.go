@@ -4,7 +4,7 @@
 // with a Docker Engine that the tests start.
 //
 // GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6, ovs,
-// podman, lxc, containerd, machine, clients), with commas: a test that would be skipped for
+// podman, lxc, containerd, machine, clients, strace), with commas: a test that would be skipped for
 // want of it then fails.
 package e2e
 
@@ -64,6 +64,7 @@ var requirements = map[string][]string{
 	"docker":     {"dockerd", "containerd", "runc", "docker"},
 	"ovs":        {"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"},
 	"iperf3":     {"iperf3", "tc", "ss"},
+	"strace":     {"strace"},
 	"clients":    {"dnsmasq", "udhcpc", "dhclient", "dhcpcd"},
 	"podman":     {"podman", "conmon"},
 	"lxc":        {"lxc-create", "lxc-start", "lxc-info"},

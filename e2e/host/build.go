@@ -37,16 +37,24 @@ func Scratch() (dir string, remove func(), err error) {
 
 // Build builds the program into dir, as make build does: one static file.
 func Build(dir string) (binary string, err error) {
+	if binary, err = BuildPackage(dir, "gopipework", "./cmd/gopipework"); err != nil {
+		return "", err
+	}
+	return binary, os.Symlink("gopipework", filepath.Join(dir, "pipework"))
+}
+
+// BuildPackage builds a package of the module into dir, in the same way.
+func BuildPackage(dir, name, pkg string) (binary string, err error) {
 	root, err := program.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
-	binary = filepath.Join(dir, "gopipework")
-	cmd := program.Command("go", "build", "-tags", "urfave_cli_no_docs", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/gopipework")
+	binary = filepath.Join(dir, name)
+	cmd := program.Command("go", "build", "-tags", "urfave_cli_no_docs", "-trimpath", "-ldflags", "-s -w", "-o", binary, pkg)
 	cmd.Dir = strings.TrimSpace(string(root))
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build gopipework: %w\n%s", err, out)
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
-	return binary, os.Symlink("gopipework", filepath.Join(dir, "pipework"))
+	return binary, nil
 }

@@ -33,7 +33,7 @@ var imports = []struct {
 	{"github.com/vishvananda/", []string{"internal/rtnl", "bridge", "bridge/firewall", "e2e/bench"}, "one door to the kernel's links, addresses and routes, and one to its packet filter"},
 	{module + "internal/rtnl", []string{"attach", "internal/kind", "internal/source", "internal/guestnet", "internal/plan", "bridge"}, "only the product and its switch change the network"},
 	{"github.com/google/nftables", []string{"bridge/firewall"}, "one package reads the packet filter"},
-	{"github.com/moby/", []string{"dockerutil"}, "one place speaks to Docker"},
+	{"github.com/moby/", []string{"dockerutil", "e2e/bench/start/client"}, "one place speaks to Docker"},
 	{"google.golang.org/protobuf/encoding/protowire", []string{"dockerutil"}, "only containerd and the CRI speak gRPC"},
 	{"google.golang.org/protobuf/proto", nil, "its registry of types would be filled at the start of every run"},
 	{"google.golang.org/protobuf/reflect", nil, "its registry of types would be filled at the start of every run"},

@@ -1,0 +1,45 @@
+//go:build linux
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestRequests: a plain attach, where the bridge and the rule are there, asks no
+// more than this. Whoever makes it ask less lowers the number; one that grows means
+// that something is read twice, or that every attach pays for what few need.
+func TestRequests(t *testing.T) {
+	need(t, "strace")
+	e := withDocker(t)
+	e.container("web")
+	e.container("keeper")
+	e.ok("br1", "keeper", "10.0.0.1/24")
+	r, err := e.Requests("gopipework", "br1", "web", "10.0.0.2/24")
+	e.check(err)
+	for _, most := range []struct {
+		what string
+		have int
+		most int
+	}{
+		{"requests of Docker", r.Count("socket"), 1},
+		{"requests of rtnetlink", r.Count("route"), 36},
+		{"dumps of rtnetlink", r.Dumps("route"), 10},
+		{"requests of netfilter", r.Count("netfilter"), 13},
+		{"dumps of netfilter", r.Dumps("netfilter"), 9},
+		{"programs started", r.Count("exec"), 0},
+	} {
+		if most.have > most.most {
+			t.Errorf("%s: %d, at most %d", most.what, most.have, most.most)
+		}
+	}
+	if r.Count("route NEWLINK") == 0 || r.Count("route NEWADDR") == 0 || r.Count("socket GET") == 0 {
+		t.Errorf("an attach without its own requests: this test is blind")
+	}
+	if t.Failed() {
+		t.Logf("in order:\n%s", strings.Join(r, "\n"))
+	}
+	e.ok("detach", "keeper")
+	e.ok("detach", "web")
+}
