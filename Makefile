@@ -15,7 +15,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 .DEFAULT_GOAL := build
 .PHONY: help build test kernels live e2e engines soak fuzz bench lint map demo man install clean
 
-help: ## print this
+help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 build: ## build ./gopipework, one static binary
@@ -30,7 +30,7 @@ build: ## build ./gopipework, one static binary
 #
 # The packages run under the race detector; the built program and the tests of
 # memory, which it would spoil, without.
-test: ## run every test (as root: installs what is missing, Debian)
+test: ## run every test; as root, install the missing Debian packages first
 	@test -z "$$(gofmt -l .)" || { echo "gofmt is needed on:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	@export GOPIPEWORK_TABLE=$$(mktemp) GOPIPEWORK_LEFT_OUT=$$(mktemp); \
@@ -57,20 +57,20 @@ test: ## run every test (as root: installs what is missing, Debian)
 	fi; \
 	exit $$status
 
-kernels: ## run what this kernel may lack on one that has it, in a process (root)
+kernels: ## run what this kernel may lack on user-mode-linux, a kernel that has it (root)
 	./e2e/kernels.sh
 
-live: ## run the tests of the packages on a real kernel (root)
+live: ## run the packages' tests on this machine's kernel (root)
 	GOPIPEWORK_REQUIRE=root $(GO) test -count=1 $$($(GO) list ./... | grep -v /e2e)
 
-e2e: ## run the built binary against real engines (root)
+e2e: ## test the built binary with real engines (root)
 	./e2e/install.sh engines
 	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 20m -v ./e2e
 
-engines: ## try the installed engines and the newest Docker Engine, which is built (root)
+engines: ## test with the installed engines, and with the newest Docker Engine, which is built first (root)
 	./e2e/engines.sh
 
-soak: ## the same tests where more is better: blows at every system call, 1,000 kills, 1,000 cycles (root)
+soak: ## run longer: kill and interrupt at every system call, 1,000 random kills, 1,000 cycles (root)
 	./e2e/install.sh engines
 	GOPIPEWORK_REQUIRE=root,docker,ipv6,ovs,clients GOPIPEWORK_KILLS=1000 GOPIPEWORK_CYCLES=1000 GOPIPEWORK_BLOWS=0 \
 		$(GO) test -count=1 -timeout 120m -v -run 'Kill|Leak|Sweep' ./e2e
@@ -82,33 +82,33 @@ fuzz: ## run each fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
-bench: ## time start, attach, detach and list against the alternatives; BENCH_OLD=PATH shows an older gopipework beside them (root)
+bench: ## compare start, attach, detach and list with the alternatives; BENCH_OLD=PATH adds an older gopipework (root)
 	./e2e/install.sh
 	$(GO) run ./e2e/bench
 
 # govulncheck asks the Go vulnerability database over the network; where that
 # cannot be reached, it fails and says so.
-lint: ## vet, staticcheck, a tidy go.mod, known vulnerabilities
+lint: ## run vet and staticcheck; look for an untidy go.mod and known vulnerabilities
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(GOVULNCHECK) ./...
 
-map: ## draw the picture of the packages in README.md again, and print measures of the code
+map: ## redraw the picture of the packages in README.md, and print measurements of the code
 	$(GO) run ./e2e/house -write
 	$(GO) run ./e2e/house -measure
 
-demo: ## play the whole talk, for real, on a machine of its own; STEP=docker plays one section (root)
+demo: ## play the demo on a network of its own; STEP=docker plays one section (root)
 	./e2e/demo.sh $(STEP)
 
-man: ## show the manual page
+man: ## show the man page
 	man -l cmd/gopipework/gopipework.8
 
-install: build ## install binary, pipework link and manual page under PREFIX (/usr/local)
+install: build ## install the binary, a link called pipework, and the man page under PREFIX (/usr/local)
 	install -D -m 755 gopipework $(DESTDIR)$(PREFIX)/bin/gopipework
 	ln -sf gopipework $(DESTDIR)$(PREFIX)/bin/pipework
 	install -D -m 644 cmd/gopipework/gopipework.8 $(DESTDIR)$(PREFIX)/share/man/man8/gopipework.8
 
-clean: ## remove what build made
+clean: ## delete what the build made
 	rm -f gopipework
 	$(GO) clean ./...

@@ -17,12 +17,12 @@ sections=(names new move cable unshare lxc docker)
 if [[ ${1:-} != inside ]]; then
 	for step in "$@"; do
 		if [[ " ${sections[*]} " != *" $step "* ]]; then
-			echo "there is no section $step: write one of ${sections[*]}" >&2
+			echo "there is no section $step; choose from ${sections[*]}" >&2
 			exit 2
 		fi
 	done
 	if [[ $(id -u) != 0 ]]; then
-		echo "make demo needs root: it makes network namespaces" >&2
+		echo "make demo needs root, because it creates network namespaces" >&2
 		exit 4
 	fi
 	./e2e/install.sh
@@ -82,7 +82,7 @@ sees() {
 	'') [[ -z $output ]] ;;
 	!*) [[ $output != *"${1:1}"* ]] ;;
 	*) [[ $output == *"$1"* ]] ;;
-	esac || { printf 'this should have said: %s\n' "${1:-nothing}" >&2; exit 1; }
+	esac || { printf 'this should have printed: %s\n' "${1:-nothing}" >&2; exit 1; }
 }
 
 # until_ok waits for what takes a moment, ten seconds at most.
@@ -106,7 +106,7 @@ watches() { [[ $(readlink /proc/"$1"/fd/*) == *inotify* ]]; }
 
 names() {
 	title "Network namespaces with a name"
-	say "A name is a file in /run/netns; whoever watches is told of each that comes and goes."
+	say "Each name is a file in /run/netns. ip netns monitor reports names as they come and go."
 	show 'stdbuf -oL ip netns monitor >monitor & monitor=$!'
 	until_ok watches "$monitor"
 	show 'ip netns add blue'
@@ -124,7 +124,7 @@ names() {
 
 new() {
 	title "A new network namespace"
-	say "It has an lo that is down, no address, no route and no socket."
+	say "It contains lo, which is down, and no address, route or socket."
 	show 'ip netns add blue'
 	sees 'DOWN' 'ip -n blue link'
 	sees '' 'ip -n blue address show up'
@@ -135,7 +135,7 @@ new() {
 
 move() {
 	title "Moving an interface into a namespace"
-	say "An interface is in one namespace at a time: on the host it does not exist while it is away."
+	say "An interface is in exactly one namespace. While it is in blue, the host does not have it."
 	show 'ip netns add blue'
 	show 'ip link add left type veth peer name right'
 	show 'ip link set left netns blue'
@@ -149,7 +149,7 @@ move() {
 
 cable() {
 	title "Two network namespaces talk"
-	say "A veth pair is a cable, with one end in each; a line of text crosses it."
+	say "A veth pair is a cable between them. We send a line of text across it."
 	show 'ip netns add blue'
 	show 'ip netns add red'
 	show 'ip link add b0 netns blue type veth peer name r0 netns red'
@@ -169,7 +169,7 @@ cable() {
 
 unshare_net() {
 	title "A network namespace without a name: unshare --net"
-	say "Nothing of it is in /run/netns, gopipework finds it by its process, and it goes with that."
+	say "It is not listed in /run/netns. gopipework finds it by its process, and it ends with that process."
 	show 'unshare --net sleep 1000 & guest=$!'
 	until_ok left_the_host "$guest"
 	sees '' 'ls /run/netns 2>/dev/null'
@@ -188,22 +188,22 @@ port_is_gone() { [[ -z $(ip -br link show master brtest) ]]; }
 
 lxc() {
 	title "LXC: five types of network"
-	say "Each lxc.net.0.type is a line of gopipework; nic0 and nic1 are veth pairs that play network cards."
+	say "Each lxc.net.0.type corresponds to one command line. nic0 and nic1 are veth pairs that play network cards."
 	show 'ip link add nic0 type veth peer name wire0'
 	show 'ip link add nic1 type veth peer name wire1'
 	show 'ip link set wire0 up && ip link set wire1 up'
 	for type in empty veth vlan macvlan phys; do ip netns add "$type"; done
-	echo '-- empty: lo alone, which is what a guest has before a line is run'
+	echo '-- empty: only lo, which every guest has from the start'
 	sees 'lo ' 'gopipework exec netns:empty -- ip -br link'
-	echo '-- veth: one end in the guest, the other a port of a bridge'
+	echo '-- veth: one end in the guest, the other in a bridge'
 	show 'gopipework brtest netns:veth 10.1.0.2/24'
 	sees '10.1.0.2/24' 'gopipework list veth'
 	echo '-- vlan: an 802.1Q sub-interface of a card'
 	vlan
-	echo '-- macvlan: an interface with a MAC address of its own on a card'
+	echo '-- macvlan: an interface on a card, with a MAC address of its own'
 	show 'gopipework nic0 netns:macvlan 10.3.0.2/24'
 	sees 'macvlan' 'gopipework list macvlan'
-	echo '-- phys: the card itself, until it is detached'
+	echo '-- phys: the card itself, until the detach'
 	show 'gopipework phys:nic1 netns:phys 10.4.0.2/24'
 	sees 'does not exist' 'ip link show nic1'
 	show 'gopipework detach phys'
@@ -224,22 +224,22 @@ vlan() {
 	$line 2>&1 || code=$?
 	case $code in
 	0) sees '10.2.0.2/24' 'gopipework list vlan' ;;
-	6) echo '(left out: the kernel of this machine has no 802.1Q)' ;;
+	6) echo '(left out: this kernel has no 802.1Q)' ;;
 	*) exit 1 ;;
 	esac
 }
 
 docker_bridge() {
-	title "Docker: a published port, a link, and a bridge of our own"
+	title "Docker: a published port, a link, and our own bridge"
 	start_docker
-	say "Docker's own two ways go on working beside an interface of ours: a published port, and a link."
+	say "Docker's published ports and links keep working after we add an interface."
 	show 'docker run -d --name web -p 8080:80 busybox httpd -f -h /www'
 	show 'gopipework brtest web 192.168.1.4/24'
 	until_ok listens 80 docker exec web
 	sees 'hello from web' 'busybox wget -q -O - http://127.0.0.1:8080/'
 	sees 'hello from web' 'docker run --rm --link web busybox wget -q -O - http://web/'
 
-	say "Two containers, found by the short ID that docker run has printed, talk over brtest, both ways."
+	say "Two containers talk over brtest, in both directions. We name them by the short IDs that docker run printed."
 	container mynetcat
 	local one=$short
 	container mynetcat2
@@ -302,4 +302,4 @@ for section in "$@"; do
 	*) "$section" ;;
 	esac
 done
-printf '\nAll of it was seen.\n'
+printf '\nEverything worked as announced.\n'

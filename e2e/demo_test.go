@@ -26,7 +26,7 @@ func TestDemo(t *testing.T) {
 	at := 0
 	for _, title := range []string{
 		"Network namespaces with a name", "A new network namespace", "Moving an interface", "Two network namespaces",
-		"unshare --net", "LXC: five types", "Docker: a published port, a link", "All of it was seen",
+		"unshare --net", "LXC: five types", "Docker: a published port, a link", "Everything worked as announced",
 	} {
 		i := strings.Index(out[at:], title)
 		if i < 0 {

@@ -100,7 +100,7 @@ func (o *output) result(r attach.Result, dryRun, one bool) error {
 		}
 		err := o.document(doc)
 		if err != nil && r.Changed && !dryRun { // code 1 would say that it is undone
-			return &fault.Error{Code: fault.Residue, Op: "write", Object: "the result", Err: fmt.Errorf("%w; what it tells of is done", err), Residue: r.Steps}
+			return &fault.Error{Code: fault.Residue, Op: "write", Object: "the result", Err: fmt.Errorf("%w; what it reports is done", err), Residue: r.Steps}
 		}
 		return err
 	}

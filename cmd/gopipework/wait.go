@@ -38,7 +38,7 @@ func (o *output) waitCommand(c *cli.Context) error {
 	})
 }
 
-// ready says which interface is ready, to who wants to know.
+// ready prints the interface that is ready, with --json.
 func (o *output) ready(i attach.Interface) error {
 	if !o.json {
 		return nil
