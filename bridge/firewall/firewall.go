@@ -4,117 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/gopipework/gopipework/internal/shell"
 )
-
-// The firewall path as data: what a rule of ours looks like, and which are
-// needed. firewall_eval.go asks rules that stand what they do to a frame, and
-// firewall_linux.go reads and writes them.
-//
-// With net.bridge.bridge-nf-call-iptables=1 the kernel hands a frame bridged
-// between two ports to iptables' FORWARD, as an IP packet whose input and
-// output interface are both the bridge (br_netfilter_hooks.c, br_nf_forward).
-// Docker sets that chain's policy to DROP, so that no bridge but its own
-// passes packets.
-
-// Family is an address family; netfilter keeps a set of rules for each.
-type Family int
-
-// The families that br_netfilter hands to iptables and ip6tables.
-const (
-	IPv4 Family = 4
-	IPv6 Family = 6
-)
-
-// String returns "IPv4" or "IPv6".
-func (f Family) String() string { return fmt.Sprintf("IPv%d", int(f)) }
-
-// Backend is which of the two iptables of a kernel a chain stands in. Both are
-// asked for each packet, so either can drop it.
-type Backend string
-
-// NFT is iptables on nf_tables (iptables-nft), Legacy the old x_tables.
-const (
-	NFT    Backend = "nft"
-	Legacy Backend = "legacy"
-)
-
-// The chains that rules of ours go into. Docker calls DOCKER-USER first, and
-// leaves what is in it alone when its daemon restarts.
-const (
-	forwardChain    = "FORWARD"
-	dockerUserChain = "DOCKER-USER"
-)
-
-// commentPrefix begins the comment of each rule of ours. The comment is the
-// mark: the kernel is where it is remembered what is ours.
-const commentPrefix = "gopipework "
-
-// Rule is one iptables rule of ours: an accept of frames bridged within one
-// bridge. It is compared with ==.
-type Rule struct {
-	Family  Family
-	Backend Backend
-	Chain   string // DOCKER-USER or FORWARD
-	Bridge  string
-	Port    string // "" for all ports of a bridge that we made
-	Out     bool   // with Port: frames to the port, otherwise from it
-	Tool    string // the program that writes it on this host, for printing: iptables, iptables-legacy, ...
-}
-
-// InsertCommand returns what a person types to put the rule first in its chain.
-func (r Rule) InsertCommand() string {
-	return r.command(append([]string{"-I", r.Chain, "1"}, r.match()...))
-}
-
-// DeleteCommand returns what a person types to take the rule away.
-func (r Rule) DeleteCommand() string {
-	return r.command(append([]string{"-D", r.Chain}, r.match()...))
-}
-
-// String names the rule as messages do: IPv4 DOCKER-USER "gopipework brtest".
-func (r Rule) String() string {
-	return fmt.Sprintf("%s %s %q", r.Family, r.Chain, r.comment())
-}
-
-func (r Rule) comment() string {
-	return commentPrefix + strings.TrimSpace(r.Bridge+" "+r.Port)
-}
-
-// match returns the rule's matches and its target, as iptables -S shows them.
-func (r Rule) match() []string {
-	args := []string{"-i", r.Bridge, "-o", r.Bridge, "-m", "physdev"}
-	switch {
-	case r.Port != "" && r.Out:
-		args = append(args, "--physdev-out", r.Port)
-	case r.Port != "":
-		args = append(args, "--physdev-in", r.Port)
-	}
-	return append(args, "--physdev-is-bridged", "-m", "comment", "--comment", r.comment(), "-j", "ACCEPT")
-}
-
-func (r Rule) command(args []string) string {
-	tool := r.Tool
-	switch {
-	case tool == "" && r.Backend == Legacy:
-		tool = r.Family.tool() + "-legacy"
-	case tool == "":
-		tool = r.Family.tool()
-	}
-	words := []string{tool}
-	for _, a := range args {
-		words = append(words, shell.Quote(a))
-	}
-	return strings.Join(words, " ")
-}
-
-func (f Family) tool() string {
-	if f == IPv6 {
-		return "ip6tables"
-	}
-	return "iptables"
-}
 
 // Firewall is what this namespace's netfilter does to frames bridged within
 // one bridge. The zero value filters nothing.
@@ -226,16 +116,6 @@ func (f Firewall) Cut(bridge, port string) []string {
 		}
 	}
 	return out
-}
-
-// narrow returns the rules that do for one port what r does for all of them.
-func (r Rule) narrow(port string) []Rule {
-	if port == "" {
-		return []Rule{r}
-	}
-	in, out := r, r
-	in.Port, out.Port, out.Out = port, port, true
-	return []Rule{in, out}
 }
 
 // OursFor returns the rules of ours that stand for the bridge and its ports,

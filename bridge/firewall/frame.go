@@ -7,30 +7,9 @@ import (
 	"slices"
 )
 
-// The frames that rules are asked about, and what a rule can ask of one. A rule
-// compares bytes: a name, a field of a header, a mark. Of each the frame knows
-// the very bytes, or between which two they lie, or that they differ from packet
-// to packet, or nothing.
-
-// answer is what is known of a condition before there is a packet.
-type answer int
-
-const (
-	no      answer = iota
-	unclear        // it asks for something that is not known here
-	partly         // it holds for some of these frames, and not for others
-	yes
-)
-
-func (a answer) inverted() answer {
-	switch a {
-	case yes:
-		return no
-	case no:
-		return yes
-	}
-	return a
-}
+// The frames that rules are asked about. A rule compares bytes: an interface's name, a
+// field of a header, a mark. Of each of them the frame knows the exact bytes, or two
+// bounds between which they lie, or that they differ from packet to packet, or nothing.
 
 // field is what a condition looks at.
 type field int
@@ -184,26 +163,11 @@ func (f bridgedFrame) value(of field, offset, n int) value {
 		}
 		return value{answer: no}
 	case inIndex, outIndex:
-		d := f.device(inName + of - inIndex)
-		switch {
-		case d.answer != yes || f.ports:
-			return value{answer: unclear}
-		case d.lo[0] == 0:
-			return exactly(native32(0))
-		case f.index == 0: // it will get one that nothing has now
-			return value{answer: unclear, never: func([]byte) bool { return true }}
-		}
-		return exactly(native32(uint32(f.index)))
+		return f.deviceIndex(of)
 	case deviceType:
 		return exactly(binary.NativeEndian.AppendUint16(nil, arphrdEther))
 	case network:
-		switch {
-		case f.ports:
-			return exactly([]byte{protoBridge})
-		case f.family == IPv6:
-			return exactly([]byte{protoIPv6})
-		}
-		return exactly([]byte{protoIPv4})
+		return exactly([]byte{f.protocolFamily()})
 	case etherType:
 		return exactly(f.etherType())
 	case linkHeader:
@@ -226,13 +190,7 @@ func (f bridgedFrame) value(of field, offset, n int) value {
 	case ctState:
 		return f.state()
 	case ctStatus:
-		switch {
-		case f.written != nil && f.written.tracking:
-			return value{answer: unclear}
-		case f.what == reply:
-			return exactly(native32(statusSeenReply))
-		}
-		return exactly(native32(0))
+		return f.status()
 	case mark, ctMark:
 		if f.written != nil && f.written.marks {
 			return value{answer: unclear}
@@ -243,19 +201,60 @@ func (f bridgedFrame) value(of field, offset, n int) value {
 	case reversePath, reverseAny:
 		return f.back(of)
 	case sourceType, targetType:
-		switch {
-		case f.what == solicit && of == targetType:
-			return exactly(native32(rtnMulticast))
-		case f.family == IPv4: // another guest's, or one that the host has no route to
-			return exactly(native32(rtnUnicast))
-		}
-		return value{answer: unclear, never: func(b []byte) bool { // IPv6 has no broadcast
-			return bytes.Equal(b, native32(rtnBroadcast)) || bytes.Equal(b, native32(rtnLocal))
-		}}
+		return f.addressType(of)
 	default:
 		return value{answer: unclear}
 	}
 	return value{answer: partly}
+}
+
+// deviceIndex returns the index of an interface.
+func (f bridgedFrame) deviceIndex(of field) value {
+	d := f.device(inName + of - inIndex)
+	switch {
+	case d.answer != yes || f.ports:
+		return value{answer: unclear}
+	case d.lo[0] == 0:
+		return exactly(native32(0))
+	case f.index == 0: // it will get one that nothing has now
+		return value{answer: unclear, never: func([]byte) bool { return true }}
+	}
+	return exactly(native32(uint32(f.index)))
+}
+
+// protocolFamily returns the family of the table that is asked.
+func (f bridgedFrame) protocolFamily() byte {
+	switch {
+	case f.ports:
+		return protoBridge
+	case f.family == IPv6:
+		return protoIPv6
+	}
+	return protoIPv4
+}
+
+// status returns conntrack's bits for the frame.
+func (f bridgedFrame) status() value {
+	switch {
+	case f.written != nil && f.written.tracking:
+		return value{answer: unclear}
+	case f.what == reply:
+		return exactly(native32(statusSeenReply))
+	}
+	return exactly(native32(0))
+}
+
+// addressType returns the RTN_* type of the source or the destination.
+func (f bridgedFrame) addressType(of field) value {
+	switch {
+	case f.what == solicit && of == targetType:
+		return exactly(native32(rtnMulticast))
+	case f.family == IPv4: // another guest's, or one that the host has no route to
+		return exactly(native32(rtnUnicast))
+	}
+	return value{answer: unclear, never: func(b []byte) bool { // IPv6 has no broadcast
+		return bytes.Equal(b, native32(rtnBroadcast)) || bytes.Equal(b, native32(rtnLocal))
+	}}
 }
 
 func (f bridgedFrame) etherType() []byte {
@@ -376,163 +375,4 @@ func (f bridgedFrame) back(of field) value {
 		index = 0
 	}
 	return exactly(native32(uint32(index)))
-}
-
-// interval is what a value is looked for in, both ends included.
-type interval struct{ lo, hi []byte }
-
-func only(b []byte) interval { return interval{b, b} }
-
-// in tells whether the value lies in the interval. It is compared over the
-// interval's length, so that a name can be asked for by its beginning.
-func (v value) in(i interval) answer {
-	if v.answer != yes {
-		if v.never != nil && bytes.Equal(i.lo, i.hi) && v.never(i.lo) {
-			return no
-		}
-		return v.answer
-	}
-	if len(v.lo) < len(i.lo) {
-		return unclear
-	}
-	lo, hi := v.lo[:len(i.lo)], v.hi[:len(i.lo)]
-	switch {
-	case bytes.Compare(hi, i.lo) < 0 || bytes.Compare(lo, i.hi) > 0:
-		return no
-	case bytes.Compare(lo, i.lo) >= 0 && bytes.Compare(hi, i.hi) <= 0:
-		return yes
-	}
-	return partly
-}
-
-// masked is the value after "& mask ^ xor". Bounds stay bounds if the mask keeps
-// the leading bits, as a prefix does.
-func (v value) masked(mask, xor []byte) value {
-	if mask == nil || v.answer != yes {
-		v.never = nil
-		return v
-	}
-	if len(mask) != len(v.lo) || len(xor) != len(mask) {
-		return value{answer: unclear}
-	}
-	if !bytes.Equal(v.lo, v.hi) && !isPrefix(mask, xor) {
-		return value{answer: partly}
-	}
-	lo, hi := slices.Clone(v.lo), slices.Clone(v.hi)
-	for i := range mask {
-		lo[i] = lo[i]&mask[i] ^ xor[i]
-		hi[i] = hi[i]&mask[i] ^ xor[i]
-	}
-	v.lo, v.hi = lo, hi
-	return v
-}
-
-func isPrefix(mask, xor []byte) bool {
-	over := false
-	for i, m := range mask {
-		if xor[i] != 0 {
-			return false
-		}
-		for bit := byte(0x80); bit != 0; bit >>= 1 {
-			if m&bit == 0 {
-				over = true
-			} else if over {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// load is what a rule takes of a packet before it compares.
-type load struct {
-	field     field
-	offset, n int
-	mask, xor []byte
-	swapped   bool // from the host's order of bytes to the network's, or back
-	exists    bool // only whether it is 0
-}
-
-func (l load) of(f bridgedFrame) value {
-	v := f.value(l.field, l.offset, l.n)
-	if l.exists && v.answer == yes {
-		v = exactly(native32(uint32(min(1, binary.NativeEndian.Uint32(v.lo)))))
-	}
-	if l.swapped && v.answer == yes {
-		v.lo, v.hi = slices.Clone(v.lo), slices.Clone(v.hi)
-		slices.Reverse(v.lo)
-		slices.Reverse(v.hi)
-	}
-	if l.mask == nil {
-		return v
-	}
-	return v.masked(l.mask, l.xor)
-}
-
-// test is a comparison.
-type test interface {
-	meets(f bridgedFrame) (answer, error)
-}
-
-// check is whether what was loaded is in one of some intervals.
-type check struct {
-	load
-	within []interval
-}
-
-func (c *check) meets(f bridgedFrame) (answer, error) {
-	v := c.of(f)
-	a := no
-	for _, i := range c.within {
-		a = max(a, v.in(i))
-	}
-	return a, nil
-}
-
-// condition is one match of a rule. It is compared with ==.
-type condition struct {
-	key    field
-	name   string // for names
-	prefix bool   // name is only the beginning of what is looked for: "br+"
-	test   test   // for all else
-	few    bool   // it holds for few packets of a connection, or of few connections
-	not    bool
-}
-
-func (f bridgedFrame) meets(c condition) (a answer, err error) {
-	switch {
-	case c.test != nil:
-		if a, err = c.test.meets(f); err != nil {
-			return unclear, err
-		}
-	case c.key == isBridged && f.guest != nil:
-		a = no
-	case c.key == isBridged:
-		a = yes
-	case c.key == anything:
-		a = unclear
-	case c.key == varied:
-		a = partly
-	default:
-		want := append([]byte(c.name), 0)
-		if c.prefix || len(want) > 16 {
-			want = want[:len(c.name)]
-		}
-		a = f.value(c.key, 0, 0).in(only(want))
-	}
-	if c.not {
-		a = a.inverted()
-	}
-	return a, nil
-}
-
-func (f bridgedFrame) meetsAll(cs []condition) (answer, error) {
-	all := yes
-	for _, c := range cs {
-		a, err := f.meets(c)
-		if all = min(all, a); err != nil || all == no {
-			return all, err
-		}
-	}
-	return all, nil
 }
