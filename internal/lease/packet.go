@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/net/bpf"
 )
 
@@ -26,35 +27,20 @@ func wrap(message []byte) []byte {
 	b[8] = 64 // time to live
 	b[9] = protoUDP
 	copy(b[16:20], []byte{255, 255, 255, 255})
-	binary.BigEndian.PutUint16(b[10:], ^sum(b[:ipHeader], 0))
+	binary.BigEndian.PutUint16(b[10:], rawsocket.Checksum(b[:ipHeader]))
 
 	udp := b[ipHeader:]
 	binary.BigEndian.PutUint16(udp[0:], clientPort)
 	binary.BigEndian.PutUint16(udp[2:], serverPort)
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
 	// The pseudo header: both addresses, the protocol, the length (RFC 768).
-	pseudo := sum(b[12:20], protoUDP+uint32(len(udp)))
-	if c := ^sum(udp, uint32(pseudo)); c != 0 {
+	protocol := binary.BigEndian.AppendUint16([]byte{0, protoUDP}, uint16(len(udp)))
+	if c := rawsocket.Checksum(b[12:20], protocol, udp); c != 0 {
 		binary.BigEndian.PutUint16(udp[6:], c)
 	} else {
 		binary.BigEndian.PutUint16(udp[6:], 0xffff)
 	}
 	return b
-}
-
-// sum is the Internet checksum's sum (RFC 1071), before it is inverted.
-func sum(b []byte, start uint32) uint16 {
-	s := start
-	for ; len(b) >= 2; b = b[2:] {
-		s += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		s += uint32(b[0]) << 8
-	}
-	for s>>16 != 0 {
-		s = s&0xffff + s>>16
-	}
-	return uint16(s)
 }
 
 // unwrap returns the message in an IPv4 packet from a server's port to a

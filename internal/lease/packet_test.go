@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/net/bpf"
 )
 
@@ -20,11 +21,11 @@ func reply(message []byte) []byte {
 func TestWrapHasRightSums(t *testing.T) {
 	for _, message := range []string{"", "odd", "even"} {
 		b := wrap([]byte(message))
-		if s := sum(b[:20], 0); s != 0xffff {
+		if s := rawsocket.Checksum(b[:20]); s != 0 {
 			t.Errorf("%q: the IPv4 header sums up to %#x", message, s)
 		}
-		pseudo := sum(b[12:20], protoUDP+uint32(len(b)-20))
-		if s := sum(b[20:], uint32(pseudo)); s != 0xffff {
+		pseudo := []byte{0, protoUDP, byte((len(b) - 20) >> 8), byte(len(b) - 20)}
+		if s := rawsocket.Checksum(b[12:20], pseudo, b[20:]); s != 0 {
 			t.Errorf("%q: the UDP packet sums up to %#x", message, s)
 		}
 	}

@@ -2,16 +2,14 @@ package lease
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
-	"golang.org/x/net/bpf"
+	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,12 +38,12 @@ var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // It speaks through that socket as long as there is no address; with one it
 // speaks like any program, so that the kernel finds the neighbour or router.
 type socket struct {
-	in    namespace
-	link  *net.Interface
-	file  *os.File
-	raw   syscall.RawConn
-	buf   []byte
-	plain int // the UDP socket, -1 before it is needed
+	in        namespace
+	link      *net.Interface
+	packets   *rawsocket.Socket
+	everybody unix.Sockaddr // on the link
+	buf       []byte
+	plain     int // the UDP socket, -1 before it is needed
 }
 
 var _ wire = (*socket)(nil)
@@ -66,100 +64,30 @@ func openWire(in namespace, index int) (wire, error) {
 	return s, nil
 }
 
-func (s *socket) open() error {
-	// No protocol yet: it hears nothing before it has its filter.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	s.file = os.NewFile(uintptr(fd), "packet:"+s.link.Name)
-	if err := s.listen(fd); err != nil {
-		s.file.Close()
-		return err
-	}
-	s.raw, err = s.file.SyscallConn()
+func (s *socket) open() (err error) {
+	p := rawsocket.Packet{Name: "packet:" + s.link.Name, Index: s.link.Index, Protocol: unix.ETH_P_IP, Filter: toClient}
+	s.everybody = p.Everybody()
+	s.packets, err = p.Open()
 	return err
-}
-
-func (s *socket) listen(fd int) error {
-	raw, err := bpf.Assemble(toClient)
-	if err != nil {
-		return err
-	}
-	filter := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
-		return os.NewSyscallError("setsockopt", err)
-	}
-	return os.NewSyscallError("bind", unix.Bind(fd, s.address()))
-}
-
-// address is everybody on the link.
-func (s *socket) address() *unix.SockaddrLinklayer {
-	return &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: s.link.Index,
-		Halen: 6, Addr: [8]byte{255, 255, 255, 255, 255, 255}}
-}
-
-// bigEndian is htons.
-func bigEndian(v uint16) uint16 {
-	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
 func (s *socket) mac() net.HardwareAddr { return s.link.HardwareAddr }
 
-func (s *socket) shout(message []byte) error {
-	packet := wrap(message)
-	var sent error
-	err := s.raw.Write(func(fd uintptr) bool {
-		sent = unix.Sendto(int(fd), packet, 0, s.address())
-		return true
-	})
-	return errors.Join(err, os.NewSyscallError("sendto", sent))
-}
+func (s *socket) shout(message []byte) error { return s.packets.Send(wrap(message), s.everybody) }
 
 func (s *socket) receive(ctx context.Context, wait time.Duration) ([]byte, error) {
-	if err := s.file.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	for {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		n, forUs, err := s.read()
+	for until := time.Now().Add(wait); ; {
+		n, from, err := s.packets.Receive(ctx, until, s.buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
-			}
 			return nil, errQuiet
 		}
 		if err != nil {
 			return nil, err
 		}
-		if m, _, ok := unwrap(s.buf[:n]); ok && forUs {
+		if m, _, ok := unwrap(s.buf[:n]); ok && rawsocket.ForUs(from) {
 			return m, nil
 		}
 	}
-}
-
-// read reads one packet. It is for us if the kernel would have it handed up:
-// not what passes by on a promiscuous link, or on a VLAN that is not ours.
-func (s *socket) read() (n int, forUs bool, err error) {
-	var from unix.Sockaddr
-	var failed error
-	err = s.raw.Read(func(fd uintptr) bool {
-		n, from, failed = unix.Recvfrom(int(fd), s.buf, 0)
-		return !errors.Is(failed, unix.EAGAIN) && !errors.Is(failed, unix.EINTR)
-	})
-	if err != nil || failed != nil {
-		return 0, false, errors.Join(err, os.NewSyscallError("recvfrom", failed))
-	}
-	ll, ok := from.(*unix.SockaddrLinklayer)
-	return n, ok && ll.Pkttype <= unix.PACKET_MULTICAST, nil
 }
 
 func (s *socket) send(message []byte, from, to netip.Addr) error {
@@ -215,7 +143,7 @@ func (s *socket) flush() {
 }
 
 func (s *socket) close() {
-	s.file.Close()
+	s.packets.Close()
 	if s.plain >= 0 {
 		unix.Close(s.plain)
 	}

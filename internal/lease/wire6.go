@@ -7,9 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,8 +32,7 @@ var allServers = netip.MustParseAddr("ff02::1:2")
 // an interface has before it has any other.
 type socket6 struct {
 	index int
-	file  *os.File
-	raw   syscall.RawConn
+	udp   *rawsocket.Socket
 	buf   []byte
 }
 
@@ -102,8 +101,7 @@ func (s *socket6) bind(name string, from netip.Addr) error {
 		unix.Close(fd)
 		return fmt.Errorf("send from %s: %w", from, err)
 	}
-	s.file = os.NewFile(uintptr(fd), "dhcp6:"+name)
-	s.raw, err = s.file.SyscallConn()
+	s.udp, err = rawsocket.New(fd, "dhcp6:"+name)
 	return err
 }
 
@@ -112,37 +110,16 @@ func (s *socket6) address(a netip.Addr, port int) *unix.SockaddrInet6 {
 }
 
 func (s *socket6) send(message []byte) error {
-	var sent error
-	err := s.raw.Write(func(fd uintptr) bool {
-		sent = unix.Sendto(int(fd), message, 0, s.address(allServers, serverPort6))
-		return !errors.Is(sent, unix.EAGAIN)
-	})
-	return errors.Join(err, os.NewSyscallError("sendto", sent))
+	return s.udp.Send(message, s.address(allServers, serverPort6))
 }
 
 func (s *socket6) receive(ctx context.Context, wait time.Duration) ([]byte, netip.Addr, error) {
-	if err := s.file.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return nil, netip.Addr{}, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if ctx.Err() != nil {
-		return nil, netip.Addr{}, context.Cause(ctx)
-	}
-	var n int
-	var from unix.Sockaddr
-	var failed error
-	err := s.raw.Read(func(fd uintptr) bool {
-		n, from, failed = unix.Recvfrom(int(fd), s.buf, 0)
-		return !errors.Is(failed, unix.EAGAIN) && !errors.Is(failed, unix.EINTR)
-	})
-	switch {
-	case ctx.Err() != nil:
-		return nil, netip.Addr{}, context.Cause(ctx)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	n, from, err := s.udp.Receive(ctx, time.Now().Add(wait), s.buf)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, netip.Addr{}, errQuiet
-	case err != nil || failed != nil:
-		return nil, netip.Addr{}, errors.Join(err, os.NewSyscallError("recvfrom", failed))
+	}
+	if err != nil {
+		return nil, netip.Addr{}, err
 	}
 	sender, ok := from.(*unix.SockaddrInet6)
 	if !ok {
@@ -151,4 +128,4 @@ func (s *socket6) receive(ctx context.Context, wait time.Duration) ([]byte, neti
 	return s.buf[:n], netip.AddrFrom16(sender.Addr), nil
 }
 
-func (s *socket6) close() { s.file.Close() }
+func (s *socket6) close() { s.udp.Close() }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,10 +62,10 @@ func echo4(mac, other net.HardwareAddr, own netip.Prefix) trip {
 	id := token()
 	packet := func(kind byte, from, to netip.Addr) []byte {
 		icmp := slices.Concat([]byte{kind, 0, 0, 0}, id)
-		binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
+		binary.BigEndian.PutUint16(icmp[2:], rawsocket.Checksum(icmp))
 		head := []byte{0x45, 0, 0, byte(20 + len(icmp)), id[0], id[1], 0, 0, 64, unix.IPPROTO_ICMP, 0, 0}
 		head = slices.Concat(head, from.AsSlice(), to.AsSlice())
-		binary.BigEndian.PutUint16(head[10:], checksum(head))
+		binary.BigEndian.PutUint16(head[10:], rawsocket.Checksum(head))
 		return append(head, icmp...)
 	}
 	return trip{
@@ -87,7 +88,7 @@ func echo6(mac, other net.HardwareAddr, own netip.Prefix) trip {
 // ipv6 puts a header in front of an ICMPv6 message, and its checksum into it.
 func ipv6(from, to netip.Addr, hops byte, icmp []byte) []byte {
 	pseudo := slices.Concat(from.AsSlice(), to.AsSlice(), []byte{0, 0, 0, byte(len(icmp)), 0, 0, 0, unix.IPPROTO_ICMPV6}, icmp)
-	binary.BigEndian.PutUint16(icmp[2:], checksum(pseudo))
+	binary.BigEndian.PutUint16(icmp[2:], rawsocket.Checksum(pseudo))
 	return slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(icmp)), unix.IPPROTO_ICMPV6, hops}, from.AsSlice(), to.AsSlice(), icmp)
 }
 
@@ -110,19 +111,4 @@ func token() []byte {
 	id := make([]byte, 4)
 	rand.Read(id)
 	return append(id, "gopipework --verify"...)
-}
-
-// checksum is that of RFC 1071.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for i := 0; i+1 < len(b); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	if len(b)%2 == 1 {
-		sum += uint32(b[len(b)-1]) << 8
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,7 +125,7 @@ func (n *neighbourHost) isSpokenTo(ctx context.Context) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if _, err := n.end.file.Write(back); tolerable(err) != nil {
+		if _, err := n.end.socket.Write(back); tolerable(err) != nil {
 			return fmt.Errorf("send: %w", err)
 		}
 		if err := socket.SetReadDeadline(time.Now().Add(pause)); err != nil {
@@ -147,7 +148,7 @@ func (n *neighbourHost) isGreeted(ctx context.Context) (bool, error) {
 	if n.Own.Is6() {
 		protocol = unix.IPPROTO_ICMPV6
 	} else {
-		binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
+		binary.BigEndian.PutUint16(icmp[2:], rawsocket.Checksum(icmp))
 	}
 	syn := make([]byte, 20)
 	copy(syn, id[:2]) // the source port
@@ -190,7 +191,7 @@ func (n *neighbourHost) dial() (*os.File, error) {
 func (n *neighbourHost) exchange(ctx context.Context, frames [][]byte, wanted func([]byte) bool) (bool, error) {
 	return n.hear(ctx, func() error {
 		for _, f := range frames {
-			if _, err := n.end.file.Write(f); tolerable(err) != nil {
+			if _, err := n.end.socket.Write(f); tolerable(err) != nil {
 				return fmt.Errorf("send: %w", err)
 			}
 		}
@@ -201,7 +202,6 @@ func (n *neighbourHost) exchange(ctx context.Context, frames [][]byte, wanted fu
 // hear listens to the guest, and answers when it asks for the MAC address of its
 // neighbour, until a frame is wanted. It does again each pause what makes it come.
 func (n *neighbourHost) hear(ctx context.Context, again func() error, wanted func([]byte) bool) (bool, error) {
-	buf := make([]byte, 2048)
 	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if err := context.Cause(ctx); err != nil {
 			return false, err
@@ -209,27 +209,17 @@ func (n *neighbourHost) hear(ctx context.Context, again func() error, wanted fun
 		if err := again(); err != nil {
 			return false, err
 		}
-		if err := n.end.file.SetReadDeadline(time.Now().Add(pause)); err != nil {
-			return false, err
-		}
-		for {
-			k, err := n.end.file.Read(buf)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				break
-			}
-			if err != nil {
-				return false, fmt.Errorf("listen: %w", err)
-			}
-			f := buf[:k]
+		heard, err := n.end.hear(ctx, func(f []byte) (bool, error) {
 			if len(f) < 14+20 || !bytes.Equal(f[6:12], n.MAC) {
-				continue
+				return false, nil
 			}
 			if wanted(f) {
 				return true, nil
 			}
-			if err := n.answer(f); err != nil {
-				return false, err
-			}
+			return false, n.answer(f)
+		})
+		if heard || err != nil {
+			return heard, err
 		}
 	}
 	return false, nil
@@ -250,7 +240,7 @@ func (n *neighbourHost) answer(f []byte) error {
 	default:
 		return nil
 	}
-	_, err := n.end.file.Write(back)
+	_, err := n.end.socket.Write(back)
 	return tolerable(err)
 }
 
@@ -270,7 +260,7 @@ func (n *neighbourHost) packet(protocol byte, body []byte) []byte {
 	pseudo := slices.Concat(from, to, []byte{0, 0, byte(len(body) >> 8), byte(len(body)), 0, 0, 0, protocol}, body)
 	at := map[byte]int{unix.IPPROTO_UDP: 6, unix.IPPROTO_TCP: 16, unix.IPPROTO_ICMPV6: 2}[protocol]
 	if at != 0 {
-		sum := checksum(pseudo)
+		sum := rawsocket.Checksum(pseudo)
 		if protocol == unix.IPPROTO_UDP && sum == 0 {
 			sum = 0xffff // 0 says that there is none
 		}
@@ -281,7 +271,7 @@ func (n *neighbourHost) packet(protocol byte, body []byte) []byte {
 		return append(ethernet(n.MAC, n.end.mac, unix.ETH_P_IPV6), append(head, body...)...)
 	}
 	head := slices.Concat([]byte{0x45, 0, 0, byte(20 + len(body)), 0, 1, 0, 0, 64, protocol, 0, 0}, from, to)
-	binary.BigEndian.PutUint16(head[10:], checksum(head))
+	binary.BigEndian.PutUint16(head[10:], rawsocket.Checksum(head))
 	return append(ethernet(n.MAC, n.end.mac, unix.ETH_P_IP), append(head, body...)...)
 }
 

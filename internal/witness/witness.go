@@ -12,7 +12,6 @@ package witness
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -20,36 +19,29 @@ import (
 	"os"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/sys/unix"
 )
 
 // End is one of the two interfaces.
 type End struct {
-	file *os.File
-	mac  net.HardwareAddr
+	socket *rawsocket.Socket
+	mac    net.HardwareAddr
 }
 
 // Open opens the interface with the index, which has to be up. It is to be
 // called on a thread that is in the interface's namespace; all else can be
 // called from any.
 func Open(index int, mac net.HardwareAddr) (*End, error) {
-	// No protocol yet: nothing is heard before the socket is bound to the one
-	// interface.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	s, err := rawsocket.Packet{Name: "witness", Index: index, Protocol: unix.ETH_P_ALL, Headers: true}.Open()
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, err
 	}
-	e := &End{os.NewFile(uintptr(fd), "witness"), mac}
-	all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL)) // htons
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index}); err != nil {
-		e.Close()
-		return nil, os.NewSyscallError("bind", err)
-	}
-	return e, nil
+	return &End{s, mac}, nil
 }
 
 // Close closes it.
-func (e *End) Close() { e.file.Close() }
+func (e *End) Close() { e.socket.Close() }
 
 // Broken is the error for a packet that did not arrive.
 type Broken struct {
@@ -115,31 +107,38 @@ func exchange(ctx context.Context, from, to *End, t trip) error {
 
 // carry returns nil when a frame has come from a to b.
 func carry(ctx context.Context, a, b *End, frame []byte) error {
-	end := time.Now().Add(patience)
-	buf := make([]byte, 2048)
-	for time.Now().Before(end) {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		// A link whose queue is full or stopped is no reason to give up.
-		if _, err := a.file.Write(frame); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) {
+		if _, err := a.socket.Write(frame); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) {
 			return fmt.Errorf("send: %w", err)
 		}
-		if err := b.file.SetReadDeadline(time.Now().Add(pause)); err != nil {
+		arrived, err := b.hear(ctx, func(f []byte) (bool, error) { return bytes.HasPrefix(f, frame), nil }) // short ones are padded
+		if arrived || err != nil {
 			return err
-		}
-		for {
-			n, err := b.file.Read(buf)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("listen: %w", err)
-			}
-			if bytes.HasPrefix(buf[:n], frame) { // short ones are padded
-				return nil
-			}
 		}
 	}
 	return os.ErrDeadlineExceeded
+}
+
+// hear hands each frame that comes within a pause to judge, until that has what it
+// wants or fails.
+func (e *End) hear(ctx context.Context, judge func(frame []byte) (bool, error)) (bool, error) {
+	buf := make([]byte, 2048)
+	for until := time.Now().Add(pause); ; {
+		n, _, err := e.socket.Receive(ctx, until, buf)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return false, nil
+		case ctx.Err() != nil:
+			return false, context.Cause(ctx)
+		case err != nil:
+			return false, fmt.Errorf("listen: %w", err)
+		}
+		if wanted, err := judge(buf[:n]); wanted || err != nil {
+			return wanted, err
+		}
+	}
 }

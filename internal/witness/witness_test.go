@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"github.com/gopipework/gopipework/internal/rawsocket"
 )
 
 // TestFrames: checksums hold, and the other address of a ping is another one of
@@ -25,13 +27,13 @@ func TestFrames(t *testing.T) {
 		for _, frame := range [][]byte{trip.out, trip.back} {
 			packet := frame[14:]
 			if size == 4 {
-				if checksum(packet[:20]) != 0 || checksum(packet[20:]) != 0 {
+				if rawsocket.Checksum(packet[:20]) != 0 || rawsocket.Checksum(packet[20:]) != 0 {
 					t.Errorf("checksums of %x", packet)
 				}
 				continue
 			}
 			pseudo := append(append([]byte{}, packet[8:40]...), 0, 0, 0, byte(len(packet)-40), 0, 0, 0, 58)
-			if checksum(append(pseudo, packet[40:]...)) != 0 {
+			if rawsocket.Checksum(append(pseudo, packet[40:]...)) != 0 {
 				t.Errorf("checksum of %x", packet)
 			}
 		}
