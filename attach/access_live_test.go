@@ -27,7 +27,7 @@ echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter; echo 1 >/proc/sys/net/ipv4/conf/d
 
 func (h *testHost) attach(t *testing.T, g Guest, line string) Result {
 	t.Helper()
-	r, err := Attach(context.Background(), parsed(t, line), g, h.host, Options{})
+	r, err := runAttach(context.Background(), parsed(t, line), g, h.host, Options{})
 	if err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
@@ -69,7 +69,7 @@ func TestHostAccess(t *testing.T) {
 	if out := in(t, h.network, "sh", "-c", "busybox arping -c 1 -w 2 -I wire 10.0.0.254; true"); strings.Count(out, "eply from") != 1 || !strings.Contains(strings.ToLower(out), "02:00:00:00:00:09") {
 		t.Errorf("who has the host's address, by ARP:\n%s", out)
 	}
-	if _, err := Attach(context.Background(), parsed(t, "nic0 web 10.0.0.1/24,10.7.0.1/24"), guests[0], h.host, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := runAttach(context.Background(), parsed(t, "nic0 web 10.0.0.1/24,10.7.0.1/24"), guests[0], h.host, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("without --host-access: %v; want a conflict", err)
 	}
 	detachKind(t, guests[0], h.host)
@@ -114,12 +114,12 @@ func TestHostAccessKilled(t *testing.T) {
 			detachKind(t, g, h.host)
 		},
 		"gc": func() {
-			if _, err := GC(context.Background(), h.host, Options{}); err != nil {
+			if _, err := runGC(context.Background(), h.host, Options{}); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"detach": func() {
-			if _, err := Detach(context.Background(), Selection{All: true}, g, h.host, Options{}); err != nil {
+			if _, err := runDetach(context.Background(), Selection{All: true}, g, h.host, Options{}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -164,7 +164,7 @@ func TestHostAccessDead(t *testing.T) {
 		if n > 0 {
 			in(t, guests[n-1].Namespace, "ip", "link", "del", "eth1") // as with its namespace
 		}
-		if _, err := GC(context.Background(), h.host, Options{}); err != nil {
+		if _, err := runGC(context.Background(), h.host, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Join(strings.Fields(in(t, h.host, "sh", "-c", "ip route show proto 103 | cut -d' ' -f1")), " "); got != left {
@@ -193,14 +193,14 @@ func TestHostAccessTogether(t *testing.T) {
 		}
 	}
 	both(func(n int, g Guest, hostNS *os.File) error {
-		_, err := Attach(context.Background(), parsed(t, fmt.Sprintf("nic0 web 10.0.0.%d/24 --acd --host-access", n+1)), g, hostNS, Options{})
+		_, err := runAttach(context.Background(), parsed(t, fmt.Sprintf("nic0 web 10.0.0.%d/24 --acd --host-access", n+1)), g, hostNS, Options{})
 		return err
 	})
 	if strings.Count(h.own(t), "\n") != 1 || !hears(h.host, "10.0.0.1") || !hears(h.host, "10.0.0.2") {
 		t.Errorf("the host does not hear both, by one macvlan:\n%s", h.own(t))
 	}
 	both(func(_ int, g Guest, hostNS *os.File) error {
-		_, err := Detach(context.Background(), Selection{}, g, hostNS, Options{})
+		_, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{})
 		return err
 	})
 	sameSoon(t, "host", before, func() string { return inventory(t, h.host) })

@@ -21,7 +21,7 @@ ip link property add dev nic0 altname enp7s6 altname `+long)
 	carriers(t, hostNS, "nic0")
 	for _, line := range []string{"phys:enp7s6 -i x0", "phys:" + long + " -i x0", "enp7s6 -i x0", long + " -i x0"} {
 		for i, changed := range []bool{true, false} {
-			r, err := Attach(context.Background(), parsed(t, line+" web 10.0.0.2/24"), g, hostNS, Options{})
+			r, err := runAttach(context.Background(), parsed(t, line+" web 10.0.0.2/24"), g, hostNS, Options{})
 			if err != nil || r.Changed != changed {
 				t.Fatalf("%s, %d: changed = %v, %v; want %v", line, i+1, r.Changed, err, changed)
 			}
@@ -29,13 +29,13 @@ ip link property add dev nic0 altname enp7s6 altname `+long)
 		detachKind(t, g, hostNS)
 	}
 	for _, line := range []string{"br" + strings.Repeat("x", 20) + " web 10.0.0.2/24", "phys:ens" + strings.Repeat("x", 20) + " web 10.0.0.2/24"} {
-		if _, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{}); fault.CodeOf(err) != fault.NotFound {
+		if _, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); fault.CodeOf(err) != fault.NotFound {
 			t.Errorf("%s: %v; want that it is not there", line, err)
 		}
 	}
 
 	attached := func(line string) (Result, error) {
-		return Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
+		return runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
 	}
 	if _, err := attached("brtest -i e1 web 10.0.0.2/24"); err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ ip link property add dev nic0 altname enp7s6 altname `+long)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Set(context.Background(), s, g, hostNS, Options{}); err != nil {
+		if _, err := runSet(context.Background(), s, g, hostNS, Options{}); err != nil {
 			t.Errorf("set %s: %v", name, err)
 		}
 	}
@@ -60,7 +60,7 @@ ip link property add dev nic0 altname enp7s6 altname `+long)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := Detach(context.Background(), sel, g, hostNS, Options{}); err != nil || !r.Changed {
+	if r, err := runDetach(context.Background(), sel, g, hostNS, Options{}); err != nil || !r.Changed {
 		t.Errorf("detach by an alternative name: changed = %v, %v", r.Changed, err)
 	}
 }

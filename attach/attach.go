@@ -7,13 +7,6 @@ import (
 	"time"
 )
 
-// Options are how a run is carried out, not what it does.
-type Options struct {
-	DryRun  bool          // plan, and change nothing
-	Timeout time.Duration // of the whole run; 0: DefaultTimeout, longer if the bridge makes ports wait
-	Step    func(string)  // told of each step before it runs; nil: nobody
-}
-
 // DefaultTimeout bounds a run that gives no other bound.
 const DefaultTimeout = 30 * time.Second
 
@@ -40,24 +33,13 @@ func (o Options) tell(step string) {
 	}
 }
 
-// Result is what a run did, or with DryRun would do.
-type Result struct {
-	Attachments []Attachment
-	Changed     bool
-	Steps       []string
-	Warnings    []string
-}
-
 // result is what the plan came to; more are warnings of its steps.
 func (p Plan) result(more ...string) Result {
 	return Result{Attachments: p.Attachments, Changed: slices.ContainsFunc(p.Steps, changes), Steps: p.Commands(), Warnings: append(slices.Clip(p.Warnings), more...)}
 }
 
-// Attach gives the guest one more interface, as s asks. hostNS is the
-// namespace that has, or gets, the bridge. On any error nothing has changed,
-// unless its code is fault.Residue. ctx bounds the whole of it; when it is
-// cancelled, what was done is undone first and its cause is returned.
-func Attach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) (Result, error) {
+// runAttach carries out Attach; hostNS is the namespace that has, or gets, the bridge.
+func runAttach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, extend, cancel := opt.bound(ctx)
 	defer cancel()
 	m, err := open(ctx, hostNS, g)
@@ -65,6 +47,7 @@ func Attach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) 
 		return Result{}, err
 	}
 	defer m.close()
+	m.keeper = opt.Keeper
 	f, err := observe(ctx, m, s)
 	if err != nil {
 		return Result{}, m.cause(ctx, err)

@@ -2,67 +2,19 @@ package attach
 
 import (
 	"net/netip"
-	"os"
 	"strconv"
 
-	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
-// GuestInfo is what is known of a guest. Its JSON names are part of the
-// command's contract.
-type GuestInfo struct {
-	Runtime string `json:"runtime"`
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	PID     int    `json:"pid"`   // 0 if it has no process that we can see
-	NetNS   uint64 `json:"netns"` // inode number of its network namespace
+// GuestInfo is what is known of a guest: its Runtime, ID and Name, its PID if it has
+// one, and NetNS, the inode number of its network namespace.
+type GuestInfo = guests.GuestInfo
 
-	Path   string `json:"-"` // names the namespace of a guest without a PID
-	Shares string `json:"-"` // the container whose namespace it is, if that is another
-
-	Published bool `json:"-"` // its engine sends it what comes to ports of the host, from anywhere
-	Joined    bool `json:"-"` // its engine may give it further interfaces, under the first ethN that it has not used itself
-}
-
-// command returns the line that runs a command in the guest's network.
-func (g GuestInfo) command(words string) string {
-	return "gopipework exec " + shell.Quote(g.Word()) + " -- " + words
-}
-
-// Word is a word of the command line that names the guest outright.
-func (g GuestInfo) Word() string {
-	switch g.Runtime {
-	case "", "path":
-		return g.Name
-	case "pid":
-		return "pid:" + g.ID
-	}
-	return g.Runtime + ":" + g.Name
-}
-
-// Guest is a network namespace, held open. From here on the descriptor is the
-// guest: a PID that is used again redirects nothing.
-type Guest struct {
-	GuestInfo
-	Namespace *os.File
-	Alive     func() error // nil while the guest lives; asked before each step
-}
-
-// enter is the command prefix that runs a command in the guest's namespace.
-func (g GuestInfo) enter() string {
-	if g.PID != 0 {
-		return "nsenter -t " + itoa(g.PID) + " -n "
-	}
-	return "nsenter --net=" + shell.Quote(g.Path) + " "
-}
-
-// netns is the guest as "ip link add ... netns" takes it.
-func (g GuestInfo) netns() string {
-	if g.PID != 0 {
-		return itoa(g.PID)
-	}
-	return shell.Quote(g.Path)
-}
+// Guest is a network namespace, held open: its GuestInfo, the open Namespace, and
+// Doubts, which are warnings. It is Alive, or returns an error of the code "gone". Close
+// it when done. dockerutil.Find returns one, and so does OpenGuest.
+type Guest = guests.Guest
 
 // State says how far an attachment has come.
 type State string

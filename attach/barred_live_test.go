@@ -23,7 +23,7 @@ func TestBarredRoutes(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			in(t, g.Namespace, "sh", "-ec", "ip link set lo up; "+c.barred)
 			before := snapshot(t, hostNS) + snapshot(t, g.Namespace)
-			_, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24@10.0.0.1"), g, hostNS, Options{})
+			_, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24@10.0.0.1"), g, hostNS, Options{})
 			if c.want == "" {
 				if err != nil {
 					t.Error(err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ type job struct {
 }
 
 func newJob(s Spec, f Facts, at side) *job {
-	j := &job{Spec: s, f: f, place: place{at, f.Guest.enter()}, names: namesFor(s, f.Guest, f.Base)}
+	j := &job{Spec: s, f: f, place: place{at, guests.Enter(f.Guest)}, names: namesFor(s, f.Guest, f.Base)}
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
@@ -109,7 +110,7 @@ func Build(s Spec, f Facts) (Plan, error) {
 
 // mark plans the last step.
 func (j *job) mark(d *draft) {
-	m := mark{place: j.place, inner: j.names.inner, Mark: j.f.Guest.mark(j.names.inner)}
+	m := mark{place: j.place, inner: j.names.inner, Mark: markOf(j.f.Guest, j.names.inner)}
 	switch t := j.traits(); {
 	case t.pair:
 		m.port = j.names.port

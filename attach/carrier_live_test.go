@@ -28,12 +28,12 @@ func TestNoCarrier(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			in(t, hostNS, "sh", "-ec", noWire)
 			for _, when := range []string{"first", "again"} {
-				r, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
+				r, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
 				if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), want) {
 					t.Errorf("%s: %v, warnings %q; want %q", when, err, r.Warnings, want)
 				}
 			}
-			if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+			if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -47,7 +47,7 @@ func TestNoCarrier(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			in(t, hostNS, "sh", "-ec", noWire)
 			before := inventory(t, hostNS)
-			_, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{Timeout: reachesTheWait})
+			_, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{Timeout: reachesTheWait})
 			if fault.CodeOf(err) != fault.Timeout || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v; want a timeout that says %q", err, want)
 			}
@@ -86,7 +86,7 @@ func TestNobodyAnswers(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			in(t, hostNS, "sh", "-ec", noWire+"ip link set nic0 up\nip link set wire "+c.wire)
 			before := inventory(t, hostNS)
-			_, err := Attach(context.Background(), parsed(t, c.line), g, hostNS, Options{Timeout: c.timeout})
+			_, err := runAttach(context.Background(), parsed(t, c.line), g, hostNS, Options{Timeout: c.timeout})
 			if code := fault.CodeOf(err); code != c.code {
 				t.Fatalf("%v: %s; want %s", err, code, c.code)
 			}
@@ -118,7 +118,7 @@ func TestLateCarrier(t *testing.T) {
 			in(t, hostNS, "sh", "-ec", noWire)
 			attachLate := func() {
 				t.Helper()
-				r, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{Step: func(step string) {
+				r, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{Step: func(step string) {
 					if strings.HasPrefix(step, "# wait until nic0") {
 						later(t, 50*time.Millisecond, func() { _, _ = tryIn(hostNS, "ip", "link", "set", "wire", "up") })
 					}
@@ -159,7 +159,7 @@ func TestWaitIsDisturbed(t *testing.T) {
 			in(t, hostNS, "sh", "-ec", quiet+"ip link add brx address 02:00:00:00:00:09 type bridge stp_state 1 forward_delay 1500; ip link set brx addrgenmode none up")
 			on := map[string]*os.File{"host": hostNS, "guest": g.Namespace}[c.where]
 			began := time.Now()
-			_, err := Attach(context.Background(), parsed(t, "brx -l tap0 web 10.0.0.2/24"), g, hostNS, Options{Step: func(step string) {
+			_, err := runAttach(context.Background(), parsed(t, "brx -l tap0 web 10.0.0.2/24"), g, hostNS, Options{Step: func(step string) {
 				if strings.HasPrefix(step, "# wait until brx forwards") {
 					later(t, 20*time.Millisecond, func() {
 						if out, err := tryIn(on, "sh", "-ec", c.command); err != nil {

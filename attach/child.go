@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -114,7 +115,7 @@ func (c childKind) joinParent(j *job, d *draft, link addChild, between func()) {
 
 // make plans the link itself.
 func (c childKind) make(j *job, d *draft, link addChild) {
-	link.inner, link.netns, link.kind = j.names.inner, j.f.Guest.netns(), string(c.word)
+	link.inner, link.netns, link.kind = j.names.inner, guests.NetNSWord(j.f.Guest), string(c.word)
 	link.mode, link.mac, link.mtu = j.Mode, j.MAC, j.MTU
 	if _, inherits := j.plug.mac(j); !inherits {
 		link.mac = j.mac()

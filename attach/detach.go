@@ -75,10 +75,8 @@ type Switch struct {
 	VLANs    map[int]string // of its ports that have any but the default, by index
 }
 
-// Detach takes attachments of the guest back: the pair, the firewall rules
-// that stood for it, and the bridge if it is ours and of no use to anybody
-// now. What is not there any more is taken back already.
-func Detach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Options) (Result, error) {
+// runDetach carries out Detach.
+func runDetach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
 	m, err := open(ctx, hostNS, g)
@@ -86,6 +84,7 @@ func Detach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Op
 		return Result{}, err
 	}
 	defer m.close()
+	m.keeper = opt.Keeper
 	if sel.IfName, err = m.ownName(guest, sel.IfName); err != nil {
 		return Result{}, err
 	}

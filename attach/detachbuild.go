@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -39,7 +40,7 @@ type departure struct {
 }
 
 func newDeparture(f DetachFacts, chosen []Pair) departure {
-	d := departure{f: f, place: place{guest, f.Guest.enter()}, chosen: chosen, ports: map[int]bool{}, inners: map[int]bool{}}
+	d := departure{f: f, place: place{guest, guests.Enter(f.Guest)}, chosen: chosen, ports: map[int]bool{}, inners: map[int]bool{}}
 	for _, c := range chosen {
 		switch {
 		case c.Lent != nil && c.Lent.Link != nil:

@@ -22,19 +22,9 @@ import (
 // An address from a DHCP server, whose lease a process of ours keeps as long as
 // the guest lives (internal/lease).
 
-// KeeperWord is what starts such a process, as the first argument of this
-// program.
-const KeeperWord = "--keep-leases"
-
-// keepers are those of this machine. /proc/self/exe is this program, whatever
-// has happened to its file.
-func keepers() lease.Keepers {
-	return lease.Keepers{Dir: runDir, Command: []string{"/proc/self/exe", KeeperWord}}
-}
-
-// KeepLeases is that process. Its arguments are those after KeeperWord; ready
+// keepLeases is that process. Its arguments are those after keeperWord; ready
 // tells who started it that it runs.
-func KeepLeases(ctx context.Context, args []string, ready *os.File) error {
+func keepLeases(ctx context.Context, args []string, ready *os.File) error {
 	hostNS, err := os.Open("/proc/thread-self/ns/net") // before any thread of ours enters the guest's
 	if err != nil {
 		return fault.New(fault.Failed, "open", "this process's network namespace", "%w", err)
@@ -272,7 +262,7 @@ func keepLease(ctx context.Context, p place, m *machine, ask lease.Ask, l *lease
 		err = access.set(ctx, m, link, *l)
 	}
 	if err == nil {
-		err = fromHost(m, func() error { return keepers().Keep(ctx, leaseGuest(g), ask, *l) })
+		err = fromHost(m, func() error { return keepersBy(m.keeper).Keep(ctx, leaseGuest(g), ask, *l) })
 	}
 	if err == nil {
 		return nil
@@ -371,7 +361,7 @@ type releaseLease struct {
 
 func (s releaseLease) do(ctx context.Context, m *machine) error {
 	err := fromHost(m, func() error {
-		_, err := keepers().Release(ctx, leaseGuest(m.guests[s.side]), s.index)
+		_, err := keepersBy(m.keeper).Release(ctx, leaseGuest(m.guests[s.side]), s.index)
 		return err
 	})
 	return ignoreAbsent("give back lease of", s.inner, err)
@@ -559,15 +549,15 @@ func (l leaseLink) DAD(p netip.Prefix) (lease.DAD, error) {
 	return lease.Taken, nil
 }
 
-// WakeKeepers starts the keepers again that were killed while their guests
+// wakeKeepers starts the keepers again that were killed while their guests
 // live, and removes what those of dead guests have left. That one of them cannot
 // be started is a warning: the run that notices may have to do with another
 // guest.
-func WakeKeepers(ctx context.Context) (warnings []string) {
+func wakeKeepers(ctx context.Context, program string) (warnings []string) {
 	if _, err := os.Stat(runDir); err != nil {
 		return nil // nothing was ever kept
 	}
-	if _, err := keepers().Sweep(ctx, false); err != nil && ctx.Err() == nil {
+	if _, err := keepersBy(program).Sweep(ctx, false); err != nil && ctx.Err() == nil {
 		warnings = append(warnings, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return warnings

@@ -89,15 +89,15 @@ func TestDNSUndone(t *testing.T) {
 		}
 	}
 	kill()
-	if r, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil || !r.Changed || content() != "nameserver 10.0.0.53\n" {
+	if r, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil || !r.Changed || content() != "nameserver 10.0.0.53\n" {
 		t.Fatalf("the same line after a killed run: %+v, %v, %q", r, err, content())
 	}
-	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	untouched("after detach")
 	kill()
-	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	untouched("after detach of what a killed run left")

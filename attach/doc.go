@@ -42,6 +42,7 @@
 //
 // And what a caller can do:
 //
+//	api.go, errors.go, helper.go               what is exported, and the processes that outlive a run
 //	attach.go, set.go, setbuild.go             plug in; change what is there
 //	detach.go, detachbuild.go, detachleft.go   take back
 //	gc.go, gcbuild.go                          clean up

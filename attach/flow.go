@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -156,7 +157,7 @@ func (p passage) atPort() (out []obstacle, err error) {
 func (p passage) atLink() (out []obstacle, err error) {
 	l := p.inner
 	if l.Flags&unix.IFF_NOARP != 0 && l.Type == unix.ARPHRD_ETHER && l.Kind != string(KindIPvlan) {
-		out = append(out, surely("%s of %s does no ARP (%s)", l.Name, p.of.Name, p.of.command("ip link set "+l.Name+" arp on")))
+		out = append(out, surely("%s of %s does no ARP (%s)", l.Name, p.of.Name, guests.Command(p.of, "ip link set "+l.Name+" arp on")))
 	}
 	if l.Master == 0 || l.Slave == "vrf" {
 		return out, nil
@@ -301,7 +302,7 @@ func (p passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		vrf = p.inner.Master
 	}
 	out, err := p.guest.Way(rtnl.Lookup{From: own.Addr(), To: neighbour, Out: vrf})
-	ask := p.of.command(fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
+	ask := guests.Command(p.of, fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
 	switch {
 	case noWay(err):
 		o := surely("%s has no way to %s: a rule or a route of its own goes before that of %s (%s)", p.of.Name, neighbour, p.inner.Name, ask)
@@ -325,7 +326,7 @@ func (p passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		return nil, err
 	case err != nil || !in.Local:
 		o := surely("%s drops what comes in by %s from %s: a rule of its own, or its rp_filter, does (%s)",
-			p.of.Name, p.inner.Name, neighbour, p.of.command(fmt.Sprintf("ip route get %s from %s iif %s", own.Addr(), neighbour, p.inner.Name)))
+			p.of.Name, p.inner.Name, neighbour, guests.Command(p.of, fmt.Sprintf("ip route get %s from %s iif %s", own.Addr(), neighbour, p.inner.Name)))
 		return &o, nil
 	}
 	return nil, nil

@@ -67,11 +67,11 @@ func TestObstacles(t *testing.T) {
 			s := parsed(t, "brtest web "+both+" --nodad -l web0")
 			again := func() (string, []string) {
 				t.Helper()
-				r, err := Attach(context.Background(), s, web, hostNS, Options{})
+				r, err := runAttach(context.Background(), s, web, hostNS, Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				list, err := List(context.Background(), hostNS, &web)
+				list, err := runList(context.Background(), hostNS, &web)
 				if err != nil || len(list) != 1 {
 					t.Fatalf("%+v, %v; want one attachment", list, err)
 				}
@@ -80,7 +80,7 @@ func TestObstacles(t *testing.T) {
 			if said, cut := again(); said != "" || cut != nil {
 				t.Fatalf("at first: %q, cut %q", said, cut)
 			}
-			if _, err := Attach(context.Background(), parsed(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad -l db0"), db, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), parsed(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad -l db0"), db, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			sh := func(script string) {
@@ -164,13 +164,13 @@ func TestGuestFirewall(t *testing.T) {
 			db.Name, db.ID = "db", "fedcba9876543210"
 			s := parsed(t, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad")
 			if strings.Contains(c.do, "device eth1") {
-				if _, err := Attach(context.Background(), s, web, hostNS, Options{}); err != nil {
+				if _, err := runAttach(context.Background(), s, web, hostNS, Options{}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			in(t, web.Namespace, "sh", "-ec", c.do)
 			for range 2 {
-				r, err := Attach(context.Background(), s, web, hostNS, Options{})
+				r, err := runAttach(context.Background(), s, web, hostNS, Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -179,11 +179,11 @@ func TestGuestFirewall(t *testing.T) {
 					t.Errorf("warned of %q; want %q", said, c.warned)
 				}
 			}
-			list, err := List(context.Background(), hostNS, &web)
+			list, err := runList(context.Background(), hostNS, &web)
 			if err != nil || len(list) != 1 || strings.Contains(strings.Join(list[0].Cut, "\n"), c.warned) != c.cut && c.warned != "" || c.warned == "" && list[0].Cut != nil {
 				t.Errorf("list tells %+v, %v; want %q: %v", list, err, c.warned, c.cut)
 			}
-			if _, err := Attach(context.Background(), parsed(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad"), db, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), parsed(t, "brtest db 10.0.0.3/24,2001:db8::3/64 --nodad"), db, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if got := pings(t, db.Namespace, "10.0.0.2"); got != c.in {

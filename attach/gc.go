@@ -50,11 +50,8 @@ type HalfInside struct {
 	index int
 }
 
-// GC takes away what a killed run or a dead guest has left of ours: half-made
-// links, firewall rules and OVS ports that stand for no port, and bridges and VLAN
-// sub-interfaces that we made, that nothing is on, and that nobody has given an
-// address; and puts lent cards in order that have come home. What is under way is left alone, as is everything without our mark.
-func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
+// runGC carries out GC.
+func runGC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
 	m, err := open(ctx, hostNS)
@@ -75,7 +72,7 @@ func GC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	if err := p.remove(ctx, m, opt.tell); err != nil {
 		return p.result(m.warnings...), err
 	}
-	return p.result(append(m.warnings, WakeKeepers(ctx)...)...), explain("remove", "pid files of DHCP clients", hostclient.Sweep())
+	return p.result(append(m.warnings, wakeKeepers(ctx, opt.Keeper)...)...), explain("remove", "pid files of DHCP clients", hostclient.Sweep())
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links

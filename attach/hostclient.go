@@ -14,22 +14,6 @@ import (
 
 // An address by a DHCP client of the host (internal/hostclient).
 
-// ClientWord is what makes this program the process that looks after such a
-// client, as its first argument; ClientScript is the name by which the client
-// calls this program.
-const (
-	ClientWord   = hostclient.Word
-	ClientScript = hostclient.ScriptName
-)
-
-// MindClient is that process; its arguments are those after ClientWord.
-func MindClient(ctx context.Context, args []string, ready *os.File) error {
-	return hostclient.Serve(ctx, args, ready, openLinks(nil))
-}
-
-// TellClient is what runs under the name ClientScript.
-func TellClient(args, env []string) error { return hostclient.Tell(args, env) }
-
 // clientRun is a client for an interface of the guest.
 func clientRun(g GuestInfo, a hostclient.Ask, inner string, index int) hostclient.Run {
 	return hostclient.Run{Ask: a, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: identityOf(g).Hostname(), IfName: inner, Index: index}
@@ -132,7 +116,7 @@ func (s runClient) do(ctx context.Context, m *machine) error {
 	}
 	ctx, stop := m.whileAlive(ctx)
 	defer stop()
-	warning, err := hostclient.Start(ctx, "/proc/self/exe", clientRun(g.GuestInfo, s.ask, s.inner, s.at(m)), g.Namespace)
+	warning, err := hostclient.Start(ctx, m.keeper, clientRun(g.GuestInfo, s.ask, s.inner, s.at(m)), g.Namespace)
 	if err != nil {
 		return explain("run "+s.ask.Client+" for", s.inner, m.cause(ctx, err))
 	}

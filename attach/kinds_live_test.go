@@ -126,7 +126,7 @@ func TestBridgeVLANs(t *testing.T) {
 			g.Name, g.ID = name, strings.Repeat(name[:1], 12)
 			guests[name] = g
 		}
-		_, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
+		_, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
 		return err
 	}
 	err := join("a", "brx web 10.0.0.1/24 @10")
@@ -155,7 +155,7 @@ ip address add 10.0.0.20/32 dev eth1.20; ip route add 10.0.0.3 dev eth1.20 src 1
 		}
 	}
 	g := guests["trunk"]
-	all, err := List(context.Background(), hostNS, &g)
+	all, err := runList(context.Background(), hostNS, &g)
 	if err != nil || len(all) != 1 || all[0].Host.VLAN != "10t,20-30" {
 		t.Errorf("list: %+v, %v", all, err)
 	}
@@ -166,14 +166,14 @@ ip address add 10.0.0.20/32 dev eth1.20; ip route add 10.0.0.3 dev eth1.20 src 1
 		if !strings.Contains(in(t, hostNS, "ip", "-d", "link", "show", "brx"), "vlan_filtering 1") {
 			t.Errorf("the bridge filters no more, and %s needs it", name)
 		}
-		if _, err := Detach(context.Background(), Selection{}, guests[name], hostNS, Options{}); err != nil {
+		if _, err := runDetach(context.Background(), Selection{}, guests[name], hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if !strings.Contains(in(t, hostNS, "ip", "-d", "link", "show", "brx"), "vlan_filtering 0") {
 		t.Error("the bridge goes on filtering, and nobody needs it")
 	}
-	if _, err := Detach(context.Background(), Selection{}, guests["plain"], hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, guests["plain"], hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	sameSoon(t, "host", before, func() string { return inventory(t, hostNS) })
@@ -234,13 +234,13 @@ func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, nee
 	}
 	table.Proven(t, kind, table.Undone)
 	for i, changed := range []bool{true, false} {
-		r, err := Attach(context.Background(), s, g, hostNS, Options{})
+		r, err := runAttach(context.Background(), s, g, hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Fatalf("attach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 		}
 	}
 	table.Proven(t, kind, table.Attach, table.Twice)
-	all, err := List(context.Background(), hostNS, &g)
+	all, err := runList(context.Background(), hostNS, &g)
 	if err != nil || len(all) != 1 || all[0].State != Complete || all[0].Guest.Name != g.Name {
 		t.Fatalf("list: %+v, %v; want one, complete", all, err)
 	}
@@ -250,7 +250,7 @@ func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, nee
 func detachKind(t *testing.T, g Guest, hostNS *os.File) {
 	t.Helper()
 	for i, changed := range []bool{true, false} {
-		r, err := Detach(context.Background(), Selection{}, g, hostNS, Options{})
+		r, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Fatalf("detach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 		}
@@ -326,7 +326,7 @@ func TestMacvlanOnMacvlan(t *testing.T) {
 	hostNS, guestNS := newNamespace(t), newNamespace(t)
 	in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up; ip link add br0 link nic0 type macvlan mode bridge; ip link set br0 up")
 	for i, line := range []string{"macvlan:br0 web 10.0.0.2/24", "macvlan:br0 web 10.0.0.2/24", "nic0 web 10.0.0.2/24"} {
-		r, err := Attach(context.Background(), parsed(t, line), docker(guestNS, 0), hostNS, Options{})
+		r, err := runAttach(context.Background(), parsed(t, line), docker(guestNS, 0), hostNS, Options{})
 		if err != nil || r.Changed != (i == 0) {
 			t.Errorf("line %d, %s: changed %v, %v", i, line, r.Changed, err)
 		}
@@ -342,7 +342,7 @@ func TestIPvlanMode(t *testing.T) {
 	web, db := docker(newNamespace(t), 0), docker(newNamespace(t), 0)
 	db.Name, db.ID = "db", strings.Repeat("d", 64)
 	attached := func(g Guest, line string) (Result, error) {
-		return Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
+		return runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
 	}
 	if _, err := attached(web, "ipvlan:nic0 web 10.0.0.2/24"); fault.CodeOf(err) == fault.Unsupported && !testhost.Required("ipvlan") {
 		testhost.Lacking(t, "ipvlan", err.Error())

@@ -68,7 +68,7 @@ func lendHostWith(t *testing.T, needs, make string) cardStage {
 
 func (st cardStage) detach(t *testing.T) {
 	t.Helper()
-	if _, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{}); err != nil {
 		t.Errorf("detach: %v", err)
 	}
 }
@@ -99,7 +99,7 @@ func TestLendKinds(t *testing.T) {
 			tryIn(st.hostNS, "ip", "address", "add", "192.0.2.1/24", "dev", "card0")
 			before := st.look(t)
 			index := linkIn(t, st.hostNS, "card0").Index
-			if _, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, Options{}); err != nil {
 				if fault.CodeOf(err) != fault.Unsupported {
 					t.Errorf("attach: %v", err)
 				}
@@ -110,7 +110,7 @@ func TestLendKinds(t *testing.T) {
 				t.Error("what is lent looks as if it were made here")
 			}
 			st.one(t)
-			if r, err := GC(context.Background(), st.hostNS, Options{}); err != nil || r.Changed {
+			if r, err := runGC(context.Background(), st.hostNS, Options{}); err != nil || r.Changed {
 				t.Errorf("gc while it is lent: %q, %v", r.Steps, err)
 			}
 			st.detach(t)
@@ -129,18 +129,18 @@ func TestLendNotOurs(t *testing.T) {
 		for what, clean := range map[string]func(*testing.T, cardStage){
 			"detach": func(t *testing.T, st cardStage) { st.detach(t) },
 			"all": func(t *testing.T, st cardStage) {
-				if _, err := Detach(context.Background(), Selection{All: true}, st.guest, st.hostNS, Options{}); err != nil {
+				if _, err := runDetach(context.Background(), Selection{All: true}, st.guest, st.hostNS, Options{}); err != nil {
 					t.Error(err)
 				}
 			},
 			"gc": func(t *testing.T, st cardStage) {
-				if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
+				if _, err := runGC(context.Background(), st.hostNS, Options{}); err != nil {
 					t.Error(err)
 				}
 				st.detach(t)
 			},
 			"another host": func(t *testing.T, st cardStage) {
-				if _, err := Detach(context.Background(), Selection{All: true}, st.guest, newNamespace(t), Options{}); err != nil {
+				if _, err := runDetach(context.Background(), Selection{All: true}, st.guest, newNamespace(t), Options{}); err != nil {
 					t.Error(err)
 				}
 				st.detach(t)
@@ -246,11 +246,11 @@ func TestLendMovedOn(t *testing.T) {
 			st.attach(t, true)
 			pid := nested(t)
 			in(t, st.guest.Namespace, "ip", "link", "set", "lan0", "name", "hidden", "netns", fmt.Sprint(pid))
-			r, err := GC(context.Background(), st.hostNS, Options{})
+			r, err := runGC(context.Background(), st.hostNS, Options{})
 			if err != nil || r.Changed || !strings.Contains(strings.Join(r.Warnings, "\n"), fmt.Sprintf("detach pid:%d", pid)) {
 				t.Errorf("gc: changed = %v, %q, %v; want to be told of pid:%d", r.Changed, r.Warnings, err, pid)
 			}
-			if _, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+			if _, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 				t.Errorf("the same line: %v; want a conflict", err)
 			}
 			st.detach(t)
@@ -289,7 +289,7 @@ func TestLendDeleted(t *testing.T) {
 				eventually(t, "the card can be made again", remake)
 				// The kernel may still be at work on the end of the namespace.
 				eventually(t, "the card can be lent again", func() bool {
-					_, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+					_, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
 					return err == nil
 				})
 				st.detach(t)
@@ -298,7 +298,7 @@ func TestLendDeleted(t *testing.T) {
 				st.attach(t, true)
 				end(t, &st)
 				eventually(t, "gc forgets what was "+what, func() bool {
-					if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
+					if _, err := runGC(context.Background(), st.hostNS, Options{}); err != nil {
 						t.Fatal(err)
 					}
 					notes, _ := os.ReadDir(runDir)
@@ -336,10 +336,10 @@ func TestLendKept(t *testing.T) {
 	st.attach(t, true)
 	first.Process.Kill()
 	first.Wait()
-	if where := WhereLent(st.hostNS, "web"); !strings.Contains(where, fmt.Sprintf("gopipework detach pid:%d lan0", second)) {
+	if where := whereLent(st.hostNS, "web"); !strings.Contains(where, fmt.Sprintf("gopipework detach pid:%d lan0", second)) {
 		t.Errorf("who holds it: %q; want pid:%d", where, second)
 	}
-	r, err := GC(context.Background(), st.hostNS, Options{})
+	r, err := runGC(context.Background(), st.hostNS, Options{})
 	if err != nil || r.Changed || !strings.Contains(strings.Join(r.Warnings, "\n"), fmt.Sprintf("gopipework detach pid:%d lan0", second)) {
 		t.Errorf("gc: changed = %v, %q, %v; want pid:%d named", r.Changed, r.Warnings, err, second)
 	}
@@ -347,7 +347,7 @@ func TestLendKept(t *testing.T) {
 		p.Kill()
 	}
 	eventually(t, "gc brings it home when nobody is there", func() bool {
-		if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
+		if _, err := runGC(context.Background(), st.hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		_, err := tryIn(st.hostNS, "ip", "link", "show", "card0")
@@ -381,17 +381,17 @@ func TestLendUnreadNote(t *testing.T) {
 		if err := bad(path); err != nil {
 			t.Fatal(err)
 		}
-		if w := strings.Join(UnreadLoans(st.hostNS), "\n"); !strings.Contains(w, "eth7") {
+		if w := strings.Join(unreadLoans(st.hostNS), "\n"); !strings.Contains(w, "eth7") {
 			t.Errorf("%s: %q; want eth7 named", what, w)
 		}
 		st.one(t)
-		if r, err := GC(context.Background(), st.hostNS, Options{}); err != nil || r.Changed || len(r.Warnings) != 1 {
+		if r, err := runGC(context.Background(), st.hostNS, Options{}); err != nil || r.Changed || len(r.Warnings) != 1 {
 			t.Errorf("gc, note %s: %q, %v; want one warning", what, r.Warnings, err)
 		}
-		if _, err := Attach(context.Background(), parsed(t, "phys:eth7 web 0/0"), st.guest, st.hostNS, Options{}); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := runAttach(context.Background(), parsed(t, "phys:eth7 web 0/0"), st.guest, st.hostNS, Options{}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("attach of its card, note %s: %v; want the file named", what, err)
 		}
-		r, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{})
+		r, err := runDetach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{})
 		if err != nil || !r.Changed || len(r.Warnings) != 1 {
 			t.Errorf("detach, note %s: %q, %v; want one warning", what, r.Warnings, err)
 		}
@@ -437,7 +437,7 @@ func TestLendHostileLoop(t *testing.T) {
 					if err := hostile.Start(); err != nil {
 						t.Fatal(err)
 					}
-					_, err := Detach(context.Background(), Selection{All: true}, st.guest, st.hostNS, Options{})
+					_, err := runDetach(context.Background(), Selection{All: true}, st.guest, st.hostNS, Options{})
 					hostile.Process.Kill()
 					hostile.Wait()
 					if err != nil { // it is held up by force: then the loan stands, and the next one does it
@@ -447,7 +447,7 @@ func TestLendHostileLoop(t *testing.T) {
 						}
 						t.Logf("round %d: %v", round, err)
 					}
-					if _, err := Detach(context.Background(), Selection{All: true}, st.guest, st.hostNS, Options{}); err != nil {
+					if _, err := runDetach(context.Background(), Selection{All: true}, st.guest, st.hostNS, Options{}); err != nil {
 						t.Errorf("round %d, when it is quiet: %v", round, err)
 					}
 					sameSoon(t, "all", before, func() string { return st.look(t) })

@@ -262,7 +262,15 @@ func (s forgetLoan) String() string {
 // WhereLent tells what has become of the cards that were lent to a guest which is
 // not there any more, by a word of the command line that named it: "" if there
 // is nothing to tell. It is advice for somebody who wanted one back.
-func WhereLent(hostNS *os.File, word string) string {
+func WhereLent(word string, opt Options) (where string) {
+	_, _ = opt.in(func(hostNS *os.File) (Result, error) {
+		where = whereLent(hostNS, word)
+		return Result{}, nil
+	})
+	return where
+}
+
+func whereLent(hostNS *os.File, word string) string {
 	k, err := rtnl.Open(hostNS)
 	if err != nil {
 		return ""
@@ -294,8 +302,8 @@ func answersTo(g GuestInfo, word string) bool {
 	return word == g.Word() || word == g.Name || bare == g.Name || g.ID != "" && strings.HasPrefix(bare, g.ID)
 }
 
-// UnreadLoans returns a warning for each note about a lent card that cannot be read.
-func UnreadLoans(hostNS *os.File) []string {
+// unreadLoans returns a warning for each note about a lent card that cannot be read.
+func unreadLoans(hostNS *os.File) []string {
 	k, err := rtnl.Open(hostNS)
 	if err != nil {
 		return nil

@@ -22,10 +22,8 @@ type LinkEnd struct {
 	New     NewMACs
 }
 
-// Link joins two guests by a veth pair, as s asks: s.Ends[i] is about
-// guests[i]. On any error nothing has changed, unless its code is
-// fault.Residue.
-func Link(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, opt Options) (Result, error) {
+// runLink carries out Link: s.Ends[i] is about guests[i].
+func runLink(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
 	if guests[0].NetNS == guests[1].NetNS {
@@ -37,6 +35,7 @@ func Link(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, opt
 		return Result{}, err
 	}
 	defer m.close()
+	m.keeper = opt.Keeper
 	f, err := observeLink(m, s)
 	if err != nil {
 		return Result{}, m.cause(ctx, err)

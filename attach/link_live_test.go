@@ -72,11 +72,11 @@ func (st linkStage) attempt(t *testing.T, edit func(*Plan)) error {
 
 func (st linkStage) link(t *testing.T, changed bool) {
 	t.Helper()
-	r, err := Link(context.Background(), st.spec, st.guests, st.hostNS, Options{})
+	r, err := runLink(context.Background(), st.spec, st.guests, st.hostNS, Options{})
 	if err != nil || r.Changed != changed {
 		t.Fatalf("link: changed = %v, %v; want %v", r.Changed, err, changed)
 	}
-	all, err := List(context.Background(), st.hostNS, nil)
+	all, err := runList(context.Background(), st.hostNS, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestLink(t *testing.T) {
 		in(t, st.guests[0].Namespace, "busybox", "ping", "-c", "1", "-W", "3", "10.0.0.2")
 		in(t, st.guests[1].Namespace, "busybox", "ping", "-6", "-c", "1", "-W", "3", "2001:db8::1")
 		table.Proven(t, linkRow, table.Traffic)
-		if r, err := Detach(context.Background(), Selection{}, g, st.hostNS, Options{}); err != nil || !r.Changed {
+		if r, err := runDetach(context.Background(), Selection{}, g, st.hostNS, Options{}); err != nil || !r.Changed {
 			t.Fatalf("detach of end %d: changed = %v, %v", i, r.Changed, err)
 		}
 		sameSoon(t, fmt.Sprintf("all after detach of end %d", i), before, func() string { return st.inventory(t) })
@@ -135,14 +135,14 @@ func TestLinkFails(t *testing.T) {
 		}
 		st.attempt(t, killed)
 		if !last {
-			if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
+			if _, err := runGC(context.Background(), st.hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			sameSoon(t, fmt.Sprintf("all after gc, killed at step %d", n), before, func() string { return st.inventory(t) })
 			st.attempt(t, killed)
 		}
 		st.link(t, !last)
-		if _, err := Detach(context.Background(), Selection{}, st.guests[n%2], st.hostNS, Options{}); err != nil {
+		if _, err := runDetach(context.Background(), Selection{}, st.guests[n%2], st.hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		sameSoon(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, func() string { return st.inventory(t) })
@@ -164,12 +164,12 @@ func TestLinkRefused(t *testing.T) {
 		"an end that is linked elsewhere": {st.guests[0], third},
 		"one guest at both ends":          {third, third},
 	} {
-		if _, err := Link(context.Background(), st.spec, guests, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+		if _, err := runLink(context.Background(), st.spec, guests, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 			t.Errorf("%s: %v; want a conflict", what, err)
 		}
 	}
 	other := parsed(t, "brtest web 10.0.0.1/30")
-	if _, err := Attach(context.Background(), other, st.guests[0], st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := runAttach(context.Background(), other, st.guests[0], st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("attach under the name of a link's end: %v; want a conflict", err)
 	}
 	same(t, "all", before, st.inventory(t)+inventory(t, third.Namespace))
@@ -182,12 +182,12 @@ func TestLinkNotPort(t *testing.T) {
 	hostNS, other := newNamespace(t), newNamespace(t)
 	inhabit(t, other)
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), parsed(t, "br0 web 10.0.0.2/24"), g, other, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "br0 web 10.0.0.2/24"), g, other, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, change := range []string{"true", "ip link set $(ip -o link show master br0 | sed 's/.*: \\(.*\\)@.*/\\1/') alias ''"} {
 		in(t, other, "sh", "-ec", change)
-		all, err := List(context.Background(), hostNS, nil)
+		all, err := runList(context.Background(), hostNS, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func TestSetLinkMTU(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Set(context.Background(), s, st.guests[i], st.hostNS, Options{})
+		r, err := runSet(context.Background(), s, st.guests[i], st.hostNS, Options{})
 		if err != nil || !r.Changed {
 			t.Fatalf("set %s: changed = %v, %v", ifName, r.Changed, err)
 		}

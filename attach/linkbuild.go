@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -74,7 +75,7 @@ func newLink(d *draft, ends [2]*job, half bool) error {
 	}
 	d.add(addPair{
 		place: a.place, inner: a.names.inner, mac: a.mac(),
-		far: b.names.inner, farMAC: b.mac(), netns: b.f.Guest.netns(), mtu: a.mtu,
+		far: b.names.inner, farMAC: b.mac(), netns: guests.NetNSWord(b.f.Guest), mtu: a.mtu,
 	})
 	for _, e := range ends {
 		e.sysctls(d)

@@ -9,15 +9,15 @@ import (
 	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
-// List returns the attachments that the host's links say there are, in the
-// order of their hosts' and ports' names; those of g alone, if it is not nil.
-func List(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) {
+// runList carries out List.
+func runList(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) {
 	if g != nil {
-		g = &Guest{GuestInfo: g.short(), Namespace: g.Namespace}
+		g = &Guest{GuestInfo: guests.Short(g.GuestInfo), Namespace: g.Namespace}
 	}
 	k, err := rtnl.Open(hostNS)
 	if err != nil {
@@ -252,7 +252,7 @@ func ourEnds(k kernel, g *Guest) ([]*rtnl.Link, error) {
 // bearsMarkOf reports whether the mark of a link of ours says that it is g's.
 func bearsMarkOf(g *Guest, l *rtnl.Link) bool {
 	m, ok := ParseMark(l.Alias)
-	return ok && m == g.mark(m.IfName)
+	return ok && m == markOf(g.GuestInfo, m.IfName)
 }
 
 // describer tells what the host's ends of our pairs are ends of. What all of

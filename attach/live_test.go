@@ -20,6 +20,7 @@ import (
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -136,6 +137,17 @@ func docker(ns *os.File, pid int) Guest {
 	}
 }
 
+// mortal is a guest's process that ends when a test says so.
+type mortal func() error
+
+func (m mortal) Alive() error { return m() }
+func (mortal) Close() error   { return nil }
+
+// mortalGuest returns g with a process that is asked whether it lives.
+func mortalGuest(g Guest, alive func() error) Guest {
+	return *guests.New(g.GuestInfo, g.Namespace, mortal(alive))
+}
+
 // sameAddrs compares addresses by their values; none and an empty list are the same.
 var sameAddrs = cmp.Options{
 	cmpopts.EquateEmpty(),
@@ -250,12 +262,12 @@ func TestAttachListDetach(t *testing.T) {
 			s, g := parsed(t, st.line), docker(guestNS, 0)
 			hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for i, changed := range []bool{true, false} {
-				r, err := Attach(context.Background(), s, g, hostNS, Options{})
+				r, err := runAttach(context.Background(), s, g, hostNS, Options{})
 				if err != nil || r.Changed != changed {
 					t.Fatalf("attach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 				}
 			}
-			all, err := List(context.Background(), hostNS, &g)
+			all, err := runList(context.Background(), hostNS, &g)
 			if err != nil || len(all) != 1 || all[0].State != Complete {
 				t.Fatalf("list: %+v, %v; want one, complete", all, err)
 			}
@@ -263,7 +275,7 @@ func TestAttachListDetach(t *testing.T) {
 				t.Errorf("addresses (-asked +listed):\n%s", diff)
 			}
 			for i, changed := range []bool{true, false} {
-				r, err := Detach(context.Background(), Selection{}, g, hostNS, Options{})
+				r, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{})
 				if err != nil || r.Changed != changed {
 					t.Fatalf("detach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 				}
@@ -497,7 +509,7 @@ func TestErrnoAtEveryRequest(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if _, err := Detach(context.Background(), Selection{}, docker(guestNS, 0), hostNS, Options{}); err != nil {
+					if _, err := runDetach(context.Background(), Selection{}, docker(guestNS, 0), hostNS, Options{}); err != nil {
 						t.Fatal(err)
 					}
 					return
@@ -530,10 +542,10 @@ func TestUndoLeavesOthersAlone(t *testing.T) {
 			other := docker(second, 0)
 			other.Name, other.ID = "db", "ba9876543210"
 			ctx, cancel := context.WithCancelCause(context.Background())
-			_, err := Attach(ctx, parsed(t, tt.bridge+" web 2001:db8::2/64"), docker(first, 0), hostNS, Options{Step: func(s string) {
+			_, err := runAttach(ctx, parsed(t, tt.bridge+" web 2001:db8::2/64"), docker(first, 0), hostNS, Options{Step: func(s string) {
 				if strings.HasPrefix(s, "# wait until 2001:db8::2") {
 					go func() {
-						_, err := Attach(context.Background(), parsed(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{})
+						_, err := runAttach(context.Background(), parsed(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{})
 						if err != nil {
 							t.Error(err)
 						}
@@ -544,7 +556,7 @@ func TestUndoLeavesOthersAlone(t *testing.T) {
 			if !errors.Is(err, errPlanned) {
 				t.Fatalf("attach: %v; want it interrupted", err)
 			}
-			if r, err := Attach(context.Background(), parsed(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{}); err != nil || r.Changed {
+			if r, err := runAttach(context.Background(), parsed(t, tt.bridge+" db 192.168.1.3/24"), other, hostNS, Options{}); err != nil || r.Changed {
 				t.Errorf("the other, after the undo: %v, steps %q; want nothing to do", err, r.Steps)
 			}
 		})
@@ -558,14 +570,14 @@ func TestMovedAway(t *testing.T) {
 	hostNS, guestNS, nested := newNamespace(t), newNamespace(t), newNamespace(t)
 	before := snapshot(t, hostNS)
 	g := docker(guestNS, 0)
-	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	moveLink(t, guestNS, "eth1", nested)
-	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("the same line: %v; want a conflict", err)
 	}
-	if r, err := Detach(context.Background(), Selection{IfName: "eth1"}, g, hostNS, Options{}); err != nil || !r.Changed {
+	if r, err := runDetach(context.Background(), Selection{IfName: "eth1"}, g, hostNS, Options{}); err != nil || !r.Changed {
 		t.Errorf("detach: changed = %v, %v", r.Changed, err)
 	}
 	same(t, "host", before, snapshot(t, hostNS))
@@ -595,7 +607,7 @@ func TestGC(t *testing.T) {
 						p.Steps[i] = noUndo{p.Steps[i]}
 					}
 				}, untold)
-				if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+				if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 					t.Fatal(err)
 				}
 				same(t, fmt.Sprintf("host after gc of what %d steps left", n), before, snapshot(t, hostNS))
@@ -604,17 +616,17 @@ func TestGC(t *testing.T) {
 					return
 				}
 			}
-			if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
-			if r, err := GC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
+			if r, err := runGC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
 				t.Errorf("gc beside a complete attachment: %q, %v; want nothing done", r.Steps, err)
 			}
-			Detach(context.Background(), Selection{}, g, hostNS, Options{})
+			runDetach(context.Background(), Selection{}, g, hostNS, Options{})
 			var beside sync.WaitGroup
-			_, err := Attach(context.Background(), s, g, hostNS, Options{Step: func(step string) {
+			_, err := runAttach(context.Background(), s, g, hostNS, Options{Step: func(step string) {
 				if strings.HasPrefix(step, "# wait until br") {
-					beside.Go(func() { GC(context.Background(), hostNS, Options{Timeout: time.Second}) })
+					beside.Go(func() { runGC(context.Background(), hostNS, Options{Timeout: time.Second}) })
 				}
 			}})
 			beside.Wait()
@@ -637,7 +649,7 @@ func TestUndoThatFails(t *testing.T) {
 		t.Fatalf("error %v, residue %q; want the veth in it", err, f.Residue)
 	}
 	// The same line again deletes what was left and completes.
-	if _, err := Attach(context.Background(), parsed(t, stages[0].line), docker(guestNS, 0), hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, stages[0].line), docker(guestNS, 0), hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -697,14 +709,14 @@ func dieAtStep(t *testing.T, hostNS *os.File, n int) int {
 	}
 	defer ns.Close()
 	g := docker(ns, p.Process.Pid)
-	g.Alive = func() error {
+	g = mortalGuest(g, func() error {
 		if alive {
 			return nil
 		}
 		return fault.New(fault.Gone, "reach guest", "web", "it ended")
-	}
+	})
 	begun := 0
-	_, err = Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Step: func(string) {
+	_, err = runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Step: func(string) {
 		if begun++; begun == n {
 			kill()
 		}
@@ -713,7 +725,7 @@ func dieAtStep(t *testing.T, hostNS *os.File, n int) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+		if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		return begun
@@ -741,14 +753,14 @@ func TestHalfMade(t *testing.T) {
 						p.Steps[i] = noUndo{p.Steps[i]}
 					}
 				}, untold)
-				all, err := List(context.Background(), hostNS, &g)
+				all, err := runList(context.Background(), hostNS, &g)
 				if err != nil || len(all) == 1 && all[0].State != Half && !done {
 					t.Fatalf("list after step %d: %+v, %v", n, all, err)
 				}
-				if r, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+				if r, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil {
 					t.Fatalf("the same line after step %d: %+v, %v", n, r, err)
 				}
-				all, err = List(context.Background(), hostNS, &g)
+				all, err = runList(context.Background(), hostNS, &g)
 				if err != nil || len(all) != 1 || all[0].State != Complete {
 					t.Fatalf("list after the same line: %+v, %v", all, err)
 				}
@@ -769,17 +781,17 @@ func TestDuplicate(t *testing.T) {
 	s := parsed(t, "brtest web 2001:db8::2/64")
 	other := docker(second, 0)
 	other.Name, other.ID = "db", "ba9876543210"
-	if _, err := Attach(context.Background(), s, docker(first, 0), hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), s, docker(first, 0), hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, second)
-	if _, err := Attach(context.Background(), s, other, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := runAttach(context.Background(), s, other, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Fatalf("a second holder: %v; want a conflict", err)
 	}
 	same(t, "host", hostBefore, snapshot(t, hostNS))
 	same(t, "guest", guestBefore, snapshot(t, second))
 	s.NoDAD = true
-	if _, err := Attach(context.Background(), s, other, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), s, other, hostNS, Options{}); err != nil {
 		t.Errorf("unchecked: %v", err)
 	}
 }
@@ -809,7 +821,7 @@ ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev
 	g := docker(guestNS, 0)
 	rounds, won := 0, 0
 	for ; ctx.Err() == nil; rounds++ {
-		if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Timeout: 2 * time.Second}); err == nil {
+		if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{Timeout: 2 * time.Second}); err == nil {
 			won++
 		} else if fault.CodeOf(err) == fault.Residue {
 			t.Errorf("attach: %v", err)
@@ -821,10 +833,10 @@ ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev
 		in(t, ns, "sh", "-c", "ip link del eth1; ip link del eth9; true")
 	}
 	// The bridge and its rule go with the last detach; put one there for it.
-	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "host", before, snapshot(t, hostNS))
@@ -835,7 +847,7 @@ func TestObserveWritesNothing(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := stages[5].ready(t)
 	before := snapshot(t, hostNS) + snapshot(t, guestNS)
-	r, err := Attach(context.Background(), parsed(t, stages[5].line), docker(guestNS, 0), hostNS, Options{DryRun: true})
+	r, err := runAttach(context.Background(), parsed(t, stages[5].line), docker(guestNS, 0), hostNS, Options{DryRun: true})
 	if err != nil || len(r.Steps) == 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -855,10 +867,10 @@ func TestNoLeaks(t *testing.T) {
 		if i == 10 { // the runtime has what it needs
 			fds, threads = count("/proc/self/fd"), count("/proc/self/task")
 		}
-		if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), docker(guestNS, 0), hostNS, Options{}); err != nil {
+		if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), docker(guestNS, 0), hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Detach(context.Background(), Selection{}, docker(guestNS, 0), hostNS, Options{}); err != nil {
+		if _, err := runDetach(context.Background(), Selection{}, docker(guestNS, 0), hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}

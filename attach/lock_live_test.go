@@ -32,12 +32,12 @@ func TestLock(t *testing.T) {
 	}
 	waiting := make(chan error)
 	go func() {
-		_, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{Timeout: 2 * time.Second})
+		_, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{Timeout: 2 * time.Second})
 		waiting <- err
 	}()
 	g := docker(fair, 0)
 	g.Name, g.ID = "db", "ba9876543210"
-	if _, err := Attach(context.Background(), parsed(t, "brtest db 10.0.0.3/24"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest db 10.0.0.3/24"), g, hostNS, Options{}); err != nil {
 		t.Errorf("another guest: %v", err)
 	}
 	err = <-waiting
@@ -52,7 +52,7 @@ func TestLock(t *testing.T) {
 		}
 	}
 	held.release()
-	if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{}); err != nil {
 		t.Errorf("once the lock is free: %v", err)
 	}
 }
@@ -70,13 +70,13 @@ func TestLockOfItself(t *testing.T) {
 	}
 	g := docker(guestNS, 0)
 	before := snapshot(t, hostNS)
-	if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
 		t.Errorf("attach: %v", err)
 	}
-	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 		t.Errorf("detach: %v", err)
 	}
-	if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+	if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 		t.Errorf("gc: %v", err)
 	}
 	same(t, "host", before, snapshot(t, hostNS))
@@ -113,7 +113,7 @@ func TestGCWaitsForALook(t *testing.T) {
 		unix.Flock(int(other.Fd()), unix.LOCK_UN)
 	}()
 	defer func() { <-done }()
-	if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+	if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	sameSoon(t, "host after gc", before, func() string { return snapshot(t, hostNS) })
@@ -132,13 +132,13 @@ func TestRunsWithSquatter(t *testing.T) {
 			before := snapshot(t, hostNS)
 			testhost.Squatter{NS: hostNS, Addresses: []string{lockAddress(hostNS), lockAddress(guestNS)}, Root: as == "root"}.Start(t)
 			g := docker(guestNS, 0)
-			if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
 				t.Fatalf("attach: %v", err)
 			}
-			if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+			if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 				t.Errorf("detach: %v", err)
 			}
-			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+			if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 				t.Errorf("gc: %v", err)
 			}
 			same(t, "host", before, snapshot(t, hostNS))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -109,6 +110,7 @@ type machine struct {
 	index    map[end]int  // of the links that steps have made or found
 	isUp     map[end]bool // links of guests that steps have set up
 	card     string       // that the guest is plugged into; "": a switch, or another guest
+	keeper   string       // Options.Keeper
 	doing    Step         // what is carried out now
 	warnings []string     // of what a step has met
 	hostLock *lock
@@ -128,13 +130,13 @@ type end struct {
 // guests' first, so that a guest that holds its own lock keeps nobody else
 // waiting, and among two of them in the order of their inodes, so that no two
 // runs wait for each other.
-func open(ctx context.Context, hostNS *os.File, guests ...Guest) (*machine, error) {
+func open(ctx context.Context, hostNS *os.File, of ...Guest) (*machine, error) {
 	m := &machine{hostNS: hostNS, index: map[end]int{}, isUp: map[end]bool{}, memory: map[any]any{}, hostLock: &lock{}}
-	for i, g := range guests {
-		g.GuestInfo = g.short()
+	for i, g := range of {
+		g.GuestInfo = guests.Short(g.GuestInfo)
 		m.guests[guest+side(i)] = g
 	}
-	if err := m.enter(ctx, guests); err != nil {
+	if err := m.enter(ctx, of); err != nil {
 		m.close()
 		return nil, err
 	}
@@ -211,9 +213,6 @@ func (m *machine) check(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	for _, g := range m.guests {
-		if g.Alive == nil {
-			continue
-		}
 		if err := g.Alive(); err != nil {
 			return err
 		}

@@ -26,7 +26,6 @@ type Mark struct {
 const (
 	markWord = "gopipework"
 	maxAlias = 255 // IFALIASZ without its terminating zero
-	idLength = 12  // as "docker ps" shows it
 )
 
 // String returns the alias, at most 255 bytes.
@@ -86,18 +85,12 @@ func portName(inner string, g GuestInfo) string {
 		}
 	}
 	const hashLength = 7
-	sum := sha256.Sum256([]byte(g.mark(inner).String()))
+	sum := sha256.Sum256([]byte(markOf(g, inner).String()))
 	head := "v" + inner
 	head = head[:min(len(head), spec.MaxLinkName-hashLength)]
 	return head + hex.EncodeToString(sum[:])[:hashLength]
 }
 
-// short is g with its ID as the mark has it.
-func (g GuestInfo) short() GuestInfo {
-	g.ID = g.ID[:min(len(g.ID), idLength)]
-	return g
-}
-
-func (g GuestInfo) mark(inner string) Mark {
+func markOf(g GuestInfo, inner string) Mark {
 	return Mark{Runtime: g.Runtime, ID: g.ID, IfName: inner, Name: g.Name}
 }

@@ -43,7 +43,7 @@ for l in nic0 wire eth1 eth0; do ip link set $l addrgenmode none; done`)
 				attachKind(t, c.kind, s, g, hostNS, c.needs) // fails at every step too
 			}
 			for i := range 2 {
-				r, err := Attach(context.Background(), s, g, hostNS, Options{})
+				r, err := runAttach(context.Background(), s, g, hostNS, Options{})
 				if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(c.needs) {
 					testhost.Lacking(t, c.needs, err.Error())
 				}
@@ -73,12 +73,12 @@ func TestNamesakePasted(t *testing.T) {
 			in(t, hostNS, "sh", "-ec", quiet+`ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up
 ip link add eth1 type veth peer name eth0; ip link property add dev wire altname lan0`)
 			s := parsed(t, line)
-			r, err := Attach(context.Background(), s, g, hostNS, Options{DryRun: true})
+			r, err := runAttach(context.Background(), s, g, hostNS, Options{DryRun: true})
 			if err != nil {
 				t.Fatal(err)
 			}
 			in(t, hostNS, "sh", "-ec", strings.Join(r.Steps, "\n"))
-			if r, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil || r.Changed {
+			if r, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil || r.Changed {
 				t.Errorf("the same line after its own commands: changed = %v, %v", r.Changed, err)
 			}
 			detachKind(t, g, hostNS)

@@ -18,12 +18,12 @@ func TestCardNexthops(t *testing.T) {
 ip nexthop add id 7 dev nic0; ip nexthop add id 8 dev nic1; ip nexthop add id 9 group 7/8
 ip route add 10.9.0.0/16 nhid 7`)
 	carriers(t, hostNS, "nic0", "wire0")
-	_, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{})
+	_, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{})
 	if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "nexthop object 7") {
 		t.Errorf("attach: %v; want a conflict that names nexthop object 7", err)
 	}
 	in(t, hostNS, "sh", "-ec", "ip nexthop show | grep -q '^id 7 '")
-	r, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{})
+	r, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ ip route add 10.9.0.0/16 nhid 7`)
 	if strings.Contains(said, "object 8") {
 		t.Errorf("warnings %q: nexthop object 8 is by another card", said)
 	}
-	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
 	in(t, hostNS, "sh", "-ec", `ip nexthop show | grep -q '^id 8 '; ip route show 10.9.0.0/16 | grep -q "dev nic0"; ! ip nexthop show | grep -q '^id 7 '`)
@@ -55,10 +55,10 @@ ip nexthop add id 7 via 10.0.0.9 dev nic0; ip nexthop add id 8 via 10.0.1.9 dev 
 ip nexthop add id 17 via 2001:db8:0::9 dev nic0; ip nexthop add id 18 via 2001:db8:1::9 dev nic1; ip nexthop add id 19 group 17/18
 ip route add 10.9.0.0/16 nhid 9; ip route add 10.10.0.0/16 nhid 10; ip -6 route add 2001:db8:9::/48 nhid 19`)
 	carriers(t, hostNS, "nic0", "wire0", "nic1", "wire1")
-	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
 	in(t, hostNS, "sh", "-ec", `ip route; ip -6 route; ip nexthop

@@ -181,7 +181,7 @@ func (j *job) ovsPort() bridge.OVSPort {
 		}
 	}
 	return bridge.OVSPort{
-		Bridge: j.HostIF.Name, Name: j.names.port, VLAN: j.vlan, IDs: ids, Mark: g.mark(j.names.inner).String(),
+		Bridge: j.HostIF.Name, Name: j.names.port, VLAN: j.vlan, IDs: ids, Mark: markOf(g, j.names.inner).String(),
 	}
 }
 

@@ -33,7 +33,7 @@ func TestOVSForwards(t *testing.T) {
 			for _, n := range []string{"1", "2"} {
 				g := docker(newNamespace(t), 0)
 				g.Name, g.ID = "g"+n, "00000000000"+n
-				r, err := Attach(context.Background(), parsed(t, "ovs-f -i o0 web 10.7.0."+n+"/24"), g, hostNS, Options{})
+				r, err := runAttach(context.Background(), parsed(t, "ovs-f -i o0 web 10.7.0."+n+"/24"), g, hostNS, Options{})
 				if said := strings.Join(r.Warnings, "\n"); err != nil || !strings.Contains(said, c.warning) || c.warning == "" && said != "" {
 					t.Fatalf("%v, warnings %q; want %q", err, said, c.warning)
 				}
@@ -66,7 +66,7 @@ func TestOVSStopped(t *testing.T) {
 	if err := o.SignalSwitch(9); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Attach(context.Background(), parsed(t, "ovs-f -i o0 web 10.7.0.2/24"), docker(newNamespace(t), 0), hostNS, Options{Timeout: reachesTheWait})
+	_, err = runAttach(context.Background(), parsed(t, "ovs-f -i o0 web 10.7.0.2/24"), docker(newNamespace(t), 0), hostNS, Options{Timeout: reachesTheWait})
 	if fault.CodeOf(err) != fault.Timeout || !strings.Contains(err.Error(), "ovs-vswitchd did not answer") {
 		t.Errorf("%v; want a timeout that names ovs-vswitchd", err)
 	}

@@ -23,7 +23,7 @@ ip route add 10.76.0.0/16 dev nic0; ip route add 10.77.0.0/16 via 192.0.0.9 dev 
 	carriers(t, st.hostNS, "nic0", "wire0", "nic1", "wire1")
 	st.attach(t, true)
 	in(t, st.hostNS, "ip", "address", "del", "192.0.1.1/24", "dev", "nic1")
-	_, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
+	_, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
 	checkOwed(t, "detach", err)
 	if !strings.Contains(hintOf(err), "gopipework gc") || !strings.Contains(hintOf(err), runDir) {
 		t.Errorf("the hint %q does not say how the loan ends", hintOf(err))
@@ -56,7 +56,7 @@ func checkOwed(t *testing.T, what string, err error) {
 
 func (st cardStage) gc(t *testing.T) Result {
 	t.Helper()
-	r, err := GC(context.Background(), st.hostNS, Options{})
+	r, err := runGC(context.Background(), st.hostNS, Options{})
 	if err != nil {
 		t.Errorf("gc: %v", err)
 	}
@@ -82,11 +82,11 @@ func TestLendMissing(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			st := owedStage(t)
-			_, err := GC(context.Background(), st.hostNS, Options{})
+			_, err := runGC(context.Background(), st.hostNS, Options{})
 			checkOwed(t, "gc", err)
 			in(t, st.hostNS, "sh", "-ec", c.meanwhile)
 			if c.warns == "-" { // the source address is all that is missing
-				_, err := GC(context.Background(), st.hostNS, Options{})
+				_, err := runGC(context.Background(), st.hostNS, Options{})
 				checkOwed(t, "gc", err)
 				return
 			}
@@ -107,9 +107,9 @@ func TestLendMissing(t *testing.T) {
 // the next time that it comes home it gets all of it; detach tries again too.
 func TestLendMissingAgain(t *testing.T) {
 	st := owedStage(t)
-	_, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
+	_, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
 	checkOwed(t, "detach again", err)
-	r, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+	r, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
 	if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "10.77.0.0/16") {
 		t.Fatalf("attach: %q, %v; want a warning that names the route", r.Warnings, err)
 	}
@@ -128,7 +128,7 @@ func TestLendMissingKeepsNobody(t *testing.T) {
 	st := owedStage(t)
 	in(t, st.hostNS, "sh", "-ec", "ip link set nic0 down; ip link set nic0 name lab0 up; ip link set nic1 down; ip link set nic1 name nic0 up")
 	for _, opt := range []Options{{DryRun: true}, {}} {
-		if _, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, opt); fault.CodeOf(err) != fault.Conflict || !strings.Contains(hintOf(err), runDir) {
+		if _, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, opt); fault.CodeOf(err) != fault.Conflict || !strings.Contains(hintOf(err), runDir) {
 			t.Errorf("attach of another nic0, %+v: %v; want a conflict, and how to end it", opt, err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestLendMissingKeepsNobody(t *testing.T) {
 	if err := os.WriteFile(torn, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := GC(context.Background(), st.hostNS, Options{})
+	_, err := runGC(context.Background(), st.hostNS, Options{})
 	checkOwed(t, "gc", err)
 	if _, err := os.Stat(torn); err == nil {
 		t.Error("gc has not gone on")
@@ -172,7 +172,7 @@ ip neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 nud permanent dev nic0`)
 
 			st.attach(t, true)
 			in(t, st.hostNS, "ip", "link", "del", "sw0")
-			if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Residue || !strings.Contains(err.Error(), "there is no sw0 any more") {
+			if _, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Residue || !strings.Contains(err.Error(), "there is no sw0 any more") {
 				t.Errorf("detach without its %s: %v", kind, err)
 			}
 			in(t, st.hostNS, "sh", "-ec", "ip address show dev nic0 | grep 2001:db8::1/64")
@@ -188,7 +188,7 @@ func TestLendQueues(t *testing.T) {
 	st.spec = parsed(t, "phys:nic0 -i lan0 web 0/0")
 	for script, want := range map[string]string{"true": "", "tc qdisc replace dev nic0 root handle 7: tbf rate 10mbit burst 10k limit 20k": "tbf"} {
 		in(t, st.hostNS, "sh", "-ec", script)
-		r, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+		r, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,7 @@ func (j *job) pair(d *draft, master string) {
 	j.clear(d)
 	d.add(addVeth{
 		port: n.port, portMAC: j.f.New.Port, bridge: master,
-		inner: n.inner, netns: j.f.Guest.netns(), mac: j.mac(), mtu: j.mtu,
+		inner: n.inner, netns: guests.NetNSWord(j.f.Guest), mac: j.mac(), mtu: j.mtu,
 	})
 	if master != "" {
 		j.portVLAN(d)

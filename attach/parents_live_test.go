@@ -59,7 +59,7 @@ func TestParents(t *testing.T) {
 				}
 			}
 			before := inventory(t, g.Namespace)
-			holds(Attach(context.Background(), parsed(t, c.line), g, hostNS, Options{}))
+			holds(runAttach(context.Background(), parsed(t, c.line), g, hostNS, Options{}))
 			if c.code != "" {
 				sameSoon(t, "guest", before, func() string { return inventory(t, g.Namespace) })
 			}
@@ -68,12 +68,12 @@ func TestParents(t *testing.T) {
 			}
 			line, mtu, _ := strings.Cut(c.line, " --mtu ")
 			detachIfThere := func() {
-				if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+				if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			detachIfThere()
-			if _, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
 				if fault.CodeOf(err) == fault.Unsupported {
 					testhost.Lacking(t, c.needs, err.Error())
 				}
@@ -83,7 +83,7 @@ func TestParents(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			holds(Set(context.Background(), s, g, hostNS, Options{}))
+			holds(runSet(context.Background(), s, g, hostNS, Options{}))
 			detachIfThere()
 		})
 	}
@@ -103,7 +103,7 @@ func TestDetachUnderOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			inhabit(t, g.Namespace)
-			if _, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			add, away := strings.CutSuffix(c.add, "; ip link set on0 netns web")
@@ -115,10 +115,10 @@ func TestDetachUnderOthers(t *testing.T) {
 				moveLink(t, hostNS, "on0", g.Namespace)
 				where = g.Namespace
 			}
-			if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
+			if _, err := runDetach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+			if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if c.needs == "" {
@@ -126,7 +126,7 @@ func TestDetachUnderOthers(t *testing.T) {
 			} else {
 				in(t, where, "ip", "link", "del", "dev", "on0")
 			}
-			if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+			if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if out, err := tryIn(hostNS, "ip", "link", "show", "dev", "brtest"); err == nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -175,7 +176,7 @@ func (physKind) join(j *job, d *draft) {
 	if j.f.Card.Gone {
 		d.add(forgetLoan{*j.f.Card.Loan})
 	}
-	d.add(lend{place: j.place, name: j.HostIF.Name, inner: j.names.inner, netns: j.f.Guest.netns(), radio: j.f.Card.Radio})
+	d.add(lend{place: j.place, name: j.HostIF.Name, inner: j.names.inner, netns: guests.NetNSWord(j.f.Guest), radio: j.f.Card.Radio})
 	if j.MAC != nil || j.MTU != 0 {
 		d.add(setLink{place: j.place, name: j.names.inner, set: rtnl.Change{MAC: j.MAC, MTU: j.MTU}})
 	}

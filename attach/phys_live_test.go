@@ -73,7 +73,7 @@ func (st cardStage) look(t *testing.T) string {
 
 func (st cardStage) attach(t *testing.T, changed bool) {
 	t.Helper()
-	r, err := Attach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
+	r, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, Options{})
 	if err != nil || r.Changed != changed {
 		t.Fatalf("attach: changed = %v, %v; want %v", r.Changed, err, changed)
 	}
@@ -82,7 +82,7 @@ func (st cardStage) attach(t *testing.T, changed bool) {
 // one is the one attachment that there is.
 func (st cardStage) one(t *testing.T) Attachment {
 	t.Helper()
-	all, err := List(context.Background(), st.hostNS, &st.guest)
+	all, err := runList(context.Background(), st.hostNS, &st.guest)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("list: %+v, %v; want one", all, err)
 	}
@@ -111,7 +111,7 @@ ip link property add dev lost altname liar; ip link set lost up; ip address add 
 	}
 	table.Proven(t, "phys", table.List)
 	for i, changed := range []bool{true, false} {
-		r, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{})
+		r, err := runDetach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Fatalf("detach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 		}
@@ -144,14 +144,14 @@ func TestCardFails(t *testing.T) {
 		}
 		kill()
 		if !last {
-			if _, err := GC(context.Background(), st.hostNS, Options{}); err != nil {
+			if _, err := runGC(context.Background(), st.hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			sameSoon(t, fmt.Sprintf("all after gc, killed at step %d", n), before, func() string { return st.look(t) })
 			kill()
 		}
 		st.attach(t, !last)
-		if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
+		if _, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		sameSoon(t, fmt.Sprintf("all after the same line and detach, killed at step %d", n), before, func() string { return st.look(t) })
@@ -173,18 +173,18 @@ func TestCardRefused(t *testing.T) {
 		"not there":  "phys:nic7 web 0/0",
 		"with a tag": "phys:nic0 web 0/0 @10 --force-phys",
 	} {
-		if _, err := Attach(context.Background(), parsed(t, line), st.guest, st.hostNS, Options{}); err == nil {
+		if _, err := runAttach(context.Background(), parsed(t, line), st.guest, st.hostNS, Options{}); err == nil {
 			t.Errorf("a card %s was lent", what)
 		}
 	}
 	sameSoon(t, "all", before, func() string { return st.look(t) })
 	st.attach(t, true)
 	in(t, st.hostNS, "ip", "link", "add", "nic0", "type", "bridge")
-	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("detach: %v; want a conflict", err)
 	}
 	in(t, st.hostNS, "ip", "link", "del", "nic0")
-	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
 	sameSoon(t, "all after detach", before, func() string { return st.look(t) })
@@ -197,7 +197,7 @@ func TestCardHostile(t *testing.T) {
 	before := st.look(t)
 	st.attach(t, true)
 	in(t, st.guest.Namespace, "ip", "link", "property", "add", "dev", "lan0", "altname", "nic0", "altname", "wire")
-	if _, err := Detach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	sameSoon(t, "all after detach of a card with names of the host", before, func() string { return st.look(t) })
@@ -206,7 +206,7 @@ func TestCardHostile(t *testing.T) {
 	l := linkIn(t, st.guest.Namespace, "lan0")
 	in(t, st.guest.Namespace, "sh", "-ec", fmt.Sprintf(
 		"ip link del lan0; ip link add evil index %d type veth peer name trap index %d", l.Index, l.Peer))
-	if _, err := Detach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{IfName: "lan0"}, st.guest, st.hostNS, Options{}); err != nil {
 		t.Errorf("detach of a card that the guest has deleted: %v", err)
 	}
 	linkIn(t, st.guest.Namespace, "evil")
@@ -236,13 +236,13 @@ func TestCardHidden(t *testing.T) {
 	in(t, hostNS, "sh", "-ec", "ip link add nic0 type veth peer name wire")
 	before := inventory(t, hostNS)
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := GC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
+	if r, err := runGC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
 		t.Errorf("gc: %q, %v; want nothing done", r.Steps, err)
 	}
-	if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
@@ -258,17 +258,17 @@ func TestCardWithoutItsRoute(t *testing.T) {
 ip address add 192.0.$n.1/24 dev nic$n; done
 ip route add 10.77.0.0/16 nexthop via 192.0.0.254 dev nic0 nexthop via 192.0.1.254 dev nic1`)
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 0/0 --force-phys"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	in(t, hostNS, "ip", "link", "del", "nic1")
 	var f *fault.Error
-	_, err := Detach(context.Background(), Selection{}, g, hostNS, Options{})
+	_, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{})
 	if !errors.As(err, &f) || f.Code != fault.Residue || !strings.Contains(strings.Join(f.Residue, "\n"), "10.77.0.0/16") {
 		t.Errorf("detach: %v; want the route named as residue", err)
 	}
 	in(t, hostNS, "sh", "-ec", "ip address show dev nic0 | grep -q 192.0.0.1/24")
-	if r, err := GC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
+	if r, err := runGC(context.Background(), hostNS, Options{}); err != nil || r.Changed {
 		t.Errorf("gc: %q, %v; want nothing done", r.Steps, err)
 	}
 }
@@ -281,7 +281,7 @@ func TestCardGoesWithGuest(t *testing.T) {
 	hostNS := newNamespace(t)
 	in(t, hostNS, "sh", "-ec", "ip link add nic0 type veth peer name wire")
 	g := docker(newNamespace(t), 0)
-	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 0/0"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	g.Namespace.Close()
@@ -297,7 +297,7 @@ func TestCardGoesWithGuest(t *testing.T) {
 		t.Fatal("the namespace does not end")
 	}
 	for i, changed := range []bool{true, false} {
-		r, err := GC(context.Background(), hostNS, Options{})
+		r, err := runGC(context.Background(), hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Errorf("gc %d: changed = %v, %v, want %v: %q", i+1, r.Changed, err, changed, r.Steps)
 		}
@@ -325,14 +325,14 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 	before := inventory(t, hostNS)
 	for round, mend := range map[string]func(){
 		"gc": func() {
-			if r, err := GC(context.Background(), hostNS, Options{}); err != nil || !r.Changed {
+			if r, err := runGC(context.Background(), hostNS, Options{}); err != nil || !r.Changed {
 				t.Fatalf("gc: changed = %v, %v", r.Changed, err)
 			}
 		},
 		"the same line": func() {
 			st.guest = docker(newNamespace(t), 0)
 			st.attach(t, true)
-			if _, err := Detach(context.Background(), Selection{}, st.guest, hostNS, Options{}); err != nil {
+			if _, err := runDetach(context.Background(), Selection{}, st.guest, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -363,7 +363,7 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 			t.Fatalf("the card is back as %q", home)
 		}
 		in(t, hostNS, "ip", "link", "del", "gone0")
-		all, err := List(context.Background(), hostNS, nil)
+		all, err := runList(context.Background(), hostNS, nil)
 		if err != nil || len(all) != 1 || all[0].State != Half || all[0].Host.Name != nic {
 			t.Errorf("list while it is %s: %+v, %v", home, all, err)
 		}

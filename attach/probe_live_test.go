@@ -58,7 +58,7 @@ func TestACD(t *testing.T) {
 			h, guests := neighbours(t, st.needs, 2)
 			s := parsed(t, st.line)
 			s.Addrs = append(s.Addrs, parsed(t, "br web 10.0.1.1/24").Addrs...)
-			first, err := Attach(context.Background(), s, guests[0], h.host, Options{})
+			first, err := runAttach(context.Background(), s, guests[0], h.host, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestACD(t *testing.T) {
 			for _, addr := range s.Addrs {
 				again := parsed(t, st.line)
 				again.Addrs = append(parsed(t, "br web 10.0.0.7/24").Addrs, addr)
-				_, err = Attach(context.Background(), again, guests[1], h.host, Options{})
+				_, err = runAttach(context.Background(), again, guests[1], h.host, Options{})
 				if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), addr.Addr().String()) ||
 					!strings.Contains(err.Error(), first.Attachments[0].Interface.MAC) {
 					t.Fatalf("%s is another's: %v; want a conflict with the MAC address %s", addr, err, first.Attachments[0].Interface.MAC)
@@ -75,7 +75,7 @@ func TestACD(t *testing.T) {
 				sameSoon(t, "guest after the conflict", guestBefore, func() string { return inventory(t, guests[1].Namespace) })
 			}
 			free := parsed(t, strings.Replace(st.line, "0.1/24", "0.2/24", 1))
-			if _, err := Attach(context.Background(), free, guests[1], h.host, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), free, guests[1], h.host, Options{}); err != nil {
 				t.Fatalf("nobody has 10.0.0.2: %v", err)
 			}
 			if !hears(guests[0].Namespace, "10.0.0.2") {
@@ -95,7 +95,7 @@ func TestACDTogether(t *testing.T) {
 	for _, g := range guests {
 		hostNS := again(t, h.host)
 		go func() {
-			_, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.1/24 --acd"), g, hostNS, Options{})
+			_, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.1/24 --acd"), g, hostNS, Options{})
 			results <- err
 		}()
 	}
@@ -118,13 +118,13 @@ func TestACDEnds(t *testing.T) {
 	before := inventory(t, h.host)
 	died := errors.New("died")
 	g, asked := guests[0], false
-	g.Alive = func() error {
+	g = mortalGuest(g, func() error {
 		if asked {
 			return died
 		}
 		return nil
-	}
-	_, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.1/24 --acd"), g, h.host,
+	})
+	_, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.1/24 --acd"), g, h.host,
 		Options{Step: func(s string) { asked = asked || strings.Contains(s, "by ARP") }})
 	if !errors.Is(err, died) {
 		t.Errorf("the guest died: %v", err)
@@ -133,7 +133,7 @@ func TestACDEnds(t *testing.T) {
 
 	in(t, h.network, "ip", "link", "set", "wire", "down")
 	before = inventory(t, h.host)
-	_, err = Attach(context.Background(), parsed(t, "nic0 web 10.0.0.1/24 --acd"), guests[0], h.host, Options{Timeout: 1e9})
+	_, err = runAttach(context.Background(), parsed(t, "nic0 web 10.0.0.1/24 --acd"), guests[0], h.host, Options{Timeout: 1e9})
 	if fault.CodeOf(err) != fault.Timeout {
 		t.Errorf("no carrier: %v; want a timeout", err)
 	}
@@ -147,13 +147,13 @@ func TestACDCard(t *testing.T) {
 	h, guests := neighbours(t, "", 1)
 	in(t, h.network, "ip", "address", "add", "10.0.0.9/24", "dev", "wire")
 	mac := strings.TrimSpace(in(t, h.network, "sh", "-c", "ip -o link show wire | sed 's/.*ether //;s/ .*//'"))
-	_, err := Attach(context.Background(), parsed(t, "phys:nic0 web 10.0.0.9/24 --acd"), guests[0], h.host, Options{})
+	_, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 10.0.0.9/24 --acd"), guests[0], h.host, Options{})
 	if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), mac) {
 		t.Fatalf("10.0.0.9 is that of %s: %v", mac, err)
 	}
 	in(t, h.host, "ip", "link", "show", "nic0")
 	in(t, h.network, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/wire/arp_accept")
-	if _, err := Attach(context.Background(), parsed(t, "phys:nic0 web 10.0.0.2/24 --acd"), guests[0], h.host, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 10.0.0.2/24 --acd"), guests[0], h.host, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if out := in(t, h.network, "ip", "neigh", "show", "10.0.0.2"); !strings.Contains(out, "02:00:00:00:00:09") {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -15,12 +16,8 @@ import (
 // every change, so this only bounds what an untold one could cost.
 const relook = time.Second
 
-// Await returns the interface as soon as it has what r asks for: in the guest,
-// or with nil in the namespace of this process, for which it needs neither
-// privileges nor /proc. A timeout of 0 is none. The error's code is
-// fault.Timeout, and says what is missing; fault.Gone if the guest dies
-// meanwhile; or it is the cause of ctx's end.
-func Await(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (Interface, error) {
+// runAwait carries out Await. A timeout of 0 is none.
+func runAwait(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (Interface, error) {
 	if timeout > 0 {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -32,7 +29,7 @@ func Await(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (Inter
 	}
 	defer k.Close()
 	sleep := relook
-	if g != nil && g.Alive != nil {
+	if g != nil && guests.OwnerOf(g) != nil {
 		sleep = glance // the kernel does not tell of a death
 	}
 	return awaitReady(ctx, r, k, g, sleep)
@@ -80,7 +77,7 @@ func openFor(g *Guest) (*rtnl.Conn, error) {
 // stillAlive reports whether the guest has died; the namespace of this process has
 // not.
 func stillAlive(g *Guest) error {
-	if g == nil || g.Alive == nil {
+	if g == nil {
 		return nil
 	}
 	return g.Alive()

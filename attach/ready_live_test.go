@@ -184,18 +184,18 @@ func TestAwaitEnds(t *testing.T) {
 		t.Errorf("%v, want the cause of the context's end", a.err)
 	}
 	g := docker(ns, 0)
-	_, err := Await(context.Background(), Ready{IfName: "lo", Route: true}, &g, time.Millisecond)
+	_, err := runAwait(context.Background(), Ready{IfName: "lo", Route: true}, &g, time.Millisecond)
 	if fault.CodeOf(err) != fault.Timeout || !strings.Contains(err.Error(), "lo has no route") {
 		t.Errorf("%v, want a timeout that says what is missing", err)
 	}
 	dead := fault.New(fault.Gone, "reach", "guest", "it has ended")
 	answers := []error{nil, nil, dead}
-	g.Alive = func() error {
+	g = mortalGuest(g, func() error {
 		err := answers[0]
 		answers = slices.Delete(answers, 0, 1)
 		return err
-	}
-	if _, err := Await(context.Background(), Ready{IfName: "eth1"}, &g, patience); !errors.Is(err, dead) {
+	})
+	if _, err := runAwait(context.Background(), Ready{IfName: "eth1"}, &g, patience); !errors.Is(err, dead) {
 		t.Errorf("%v, want that the guest is gone", err)
 	}
 }

@@ -39,30 +39,30 @@ func TestKilledReplies(t *testing.T) {
 	defer func() { p.Process.Kill(); p.Wait() }()
 	s, g := parsed(t, st.line), docker(guestNS, 0)
 	detach := func() error {
-		_, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{})
+		_, err := runDetach(context.Background(), Selection{All: true}, g, hostNS, Options{})
 		return err
 	}
 	cures := map[string]func() error{
 		"detach": detach,
 		"gc": func() error {
-			_, err := GC(context.Background(), hostNS, Options{})
+			_, err := runGC(context.Background(), hostNS, Options{})
 			return err
 		},
 		"the same line": func() error {
-			if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil {
 				return err
 			}
 			return detach()
 		},
 		"another line": func() error {
-			if _, err := Attach(context.Background(), parsed(t, "brtest web 0/0"), g, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), parsed(t, "brtest web 0/0"), g, hostNS, Options{}); err != nil {
 				return err
 			}
 			return detach()
 		},
 		"the link gone, and gc": func() error {
 			tryIn(guestNS, "ip", "link", "del", "eth1")
-			_, err := GC(context.Background(), hostNS, Options{})
+			_, err := runGC(context.Background(), hostNS, Options{})
 			return err
 		},
 		"the link gone, and detach": func() error {
@@ -70,7 +70,7 @@ func TestKilledReplies(t *testing.T) {
 			if err := detach(); err != nil {
 				return err
 			}
-			_, err := GC(context.Background(), hostNS, Options{}) // the bridge
+			_, err := runGC(context.Background(), hostNS, Options{}) // the bridge
 			return err
 		},
 	}
@@ -94,14 +94,14 @@ func TestKilledReplies(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	rules := func() string {
 		return in(t, guestNS, "sh", "-c", "ip rule; ip -6 rule; ip route show table all proto 103")
 	}
 	complete := rules()
-	if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+	if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "guest after gc of nothing", complete, rules())
@@ -117,7 +117,7 @@ func TestSharedReplies(t *testing.T) {
 	attach := func(line string) {
 		t.Helper()
 		for i, changed := range []bool{true, false} {
-			r, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
+			r, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
 			if err != nil || r.Changed != changed {
 				t.Fatalf("%s, time %d: changed = %v, %v", line, i+1, r.Changed, err)
 			}
@@ -125,7 +125,7 @@ func TestSharedReplies(t *testing.T) {
 	}
 	detach := func(name string) {
 		t.Helper()
-		if _, err := Detach(context.Background(), Selection{IfName: name}, g, hostNS, Options{}); err != nil {
+		if _, err := runDetach(context.Background(), Selection{IfName: name}, g, hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,10 +142,10 @@ func TestSharedReplies(t *testing.T) {
 	attach(first)
 	attach("brtest -i eth2 web 192.168.2.2/24@192.168.2.1")
 	attach("brtest -i eth3 web 192.168.3.2/24@192.168.3.1 --source-routing")
-	if r, err := Attach(context.Background(), parsed(t, first), g, hostNS, Options{}); err != nil || r.Changed {
+	if r, err := runAttach(context.Background(), parsed(t, first), g, hostNS, Options{}); err != nil || r.Changed {
 		t.Errorf("the first line, after others: %q, %v; want nothing to do", r.Steps, err)
 	}
-	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("the first line without source routing: %v; want a conflict", err)
 	}
 	for from, dev := range map[string]string{"172.17.0.2": "old", "192.168.1.2": "eth1", "192.168.2.2": "eth2", "192.168.3.2": "eth3"} {
@@ -184,7 +184,7 @@ func TestRoutesInTheWay(t *testing.T) {
 			in(t, g.Namespace, "sh", "-ec", `ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up
 ip address add 172.31.0.1/24 dev d0; ip route add `+tt.route+` dev d0`)
 			s := parsed(t, "brtest web "+tt.address+" --nodad")
-			r, err := Attach(context.Background(), s, g, hostNS, Options{})
+			r, err := runAttach(context.Background(), s, g, hostNS, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,9 +23,8 @@ type SetFacts struct {
 	Detach    DetachFacts
 }
 
-// Set changes an attachment that is there, without taking it away. On any error
-// it is as before, unless its code is fault.Residue.
-func Set(ctx context.Context, s SetSpec, g Guest, hostNS *os.File, opt Options) (Result, error) {
+// runSet carries out Set.
+func runSet(ctx context.Context, s SetSpec, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
 	m, err := open(ctx, hostNS, g)
@@ -33,6 +32,7 @@ func Set(ctx context.Context, s SetSpec, g Guest, hostNS *os.File, opt Options) 
 		return Result{}, err
 	}
 	defer m.close()
+	m.keeper = opt.Keeper
 	f, err := observeSet(ctx, m, s)
 	if err != nil {
 		return Result{}, m.cause(ctx, err)

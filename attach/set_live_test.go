@@ -136,7 +136,7 @@ func (st setStage) test(t *testing.T) {
 			testhost.Lacking(t, st.needs, err.Error())
 		}
 	}
-	if _, err := Attach(context.Background(), parsed(t, st.line), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, st.line), g, hostNS, Options{}); err != nil {
 		lacks(err)
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func (st setStage) test(t *testing.T) {
 		}
 	}
 	for i, changed := range []bool{true, false} {
-		r, err := Set(context.Background(), s, g, hostNS, Options{})
+		r, err := runSet(context.Background(), s, g, hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Fatalf("set %d: changed = %v, %v, steps %q; want %v", i+1, r.Changed, err, r.Steps, changed)
 		}
@@ -196,7 +196,7 @@ func TestSetRefuses(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := stage{host: nicHost, guest: "ip link add dev0 type veth peer name dev1; ip address add 10.1.1.1/24 dev dev0"}.ready(t)
 	g := docker(guestNS, 0)
-	if _, err := Attach(context.Background(), parsed(t, "nic0 web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "nic0 web 192.168.1.2/24@192.168.1.1"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	was := snapshot(t, guestNS)
@@ -215,14 +215,14 @@ func TestSetRefuses(t *testing.T) {
 	} {
 		s := typedSet(t, tt.line)
 		s.IfName = tt.ifName
-		_, err := Set(context.Background(), s, g, hostNS, Options{})
+		_, err := runSet(context.Background(), s, g, hostNS, Options{})
 		if fault.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("set %s %s: %s: %v; want %s, %q", tt.ifName, tt.line, fault.CodeOf(err), err, tt.code, tt.says)
 		}
 		sameSoon(t, "guest after "+tt.line, was, func() string { return snapshot(t, guestNS) })
 	}
 	in(t, guestNS, "tc", "qdisc", "add", "dev", "eth1", "root", "handle", "1:", "htb")
-	_, err := Set(context.Background(), typedSet(t, "--rate-out 1mbit"), g, hostNS, Options{})
+	_, err := runSet(context.Background(), typedSet(t, "--rate-out 1mbit"), g, hostNS, Options{})
 	if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "htb") {
 		t.Errorf("over somebody's htb: %v", err)
 	}

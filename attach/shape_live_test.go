@@ -31,7 +31,7 @@ func TestShape(t *testing.T) {
 			before := inventory(t, hostNS) + queues(t, hostNS)
 			guestBefore := inventory(t, guestNS) + queues(t, guestNS)
 			for i, changed := range []bool{true, false} {
-				r, err := Attach(context.Background(), parsed(t, st.line), g, hostNS, Options{})
+				r, err := runAttach(context.Background(), parsed(t, st.line), g, hostNS, Options{})
 				if err != nil || r.Changed != changed {
 					t.Fatalf("attach %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 				}
@@ -41,7 +41,7 @@ func TestShape(t *testing.T) {
 				t.Errorf("listed: %v, want %v", got, want)
 			}
 			other := strings.Replace(st.line, "10mbit", "20mbit", 1)
-			_, err := Attach(context.Background(), parsed(t, other), g, hostNS, Options{})
+			_, err := runAttach(context.Background(), parsed(t, other), g, hostNS, Options{})
 			if text := errorText(err); fault.CodeOf(err) != fault.Conflict || !strings.Contains(text, "rate-in 10mbit") ||
 				!strings.Contains(text, "gopipework set web eth1 --rate-in 20mbit") {
 				t.Errorf("another rate: %s", text)
@@ -56,7 +56,7 @@ func TestShape(t *testing.T) {
 // listed returns the guest's only attachment.
 func listed(t *testing.T, hostNS *os.File, g Guest) Attachment {
 	t.Helper()
-	all, err := List(context.Background(), hostNS, &g)
+	all, err := runList(context.Background(), hostNS, &g)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("list: %+v, %v; want one", all, err)
 	}
@@ -121,7 +121,7 @@ func TestShapeLink(t *testing.T) {
 	}
 	before := inventory(t, web.Namespace) + inventory(t, db.Namespace)
 	for i, changed := range []bool{true, false} {
-		r, err := Link(context.Background(), s, [2]Guest{web, db}, hostNS, Options{})
+		r, err := runLink(context.Background(), s, [2]Guest{web, db}, hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Fatalf("link %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 		}
@@ -133,7 +133,7 @@ func TestShapeLink(t *testing.T) {
 		}
 	}
 	in(t, web.Namespace, "busybox", "ping", "-c", "1", "-W", "5", "10.0.0.2")
-	if _, err := Detach(context.Background(), Selection{}, web, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{}, web, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	sameSoon(t, "guests after detach", before, func() string { return inventory(t, web.Namespace) + inventory(t, db.Namespace) })
@@ -149,7 +149,7 @@ func TestShapeKilled(t *testing.T) {
 			inhabit(t, guestNS)
 			g, s := docker(guestNS, 0), parsed(t, shapeStages()[1].line)
 			before := inventory(t, guestNS)
-			if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+			if _, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			in(t, guestNS, "ip", "link", "del", "eth1")
@@ -157,11 +157,11 @@ func TestShapeKilled(t *testing.T) {
 				t.Fatal("there is nothing to clean up")
 			}
 			if clean == "again" {
-				if _, err := Attach(context.Background(), s, g, hostNS, Options{}); err != nil {
+				if _, err := runAttach(context.Background(), s, g, hostNS, Options{}); err != nil {
 					t.Fatal(err)
 				}
 				detachKind(t, g, hostNS)
-			} else if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+			} else if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			sameSoon(t, "guest", before, func() string { return inventory(t, guestNS) })
@@ -177,7 +177,7 @@ func TestShapeUnsupported(t *testing.T) {
 	hostNS, guestNS := st.ready(t)
 	g := docker(guestNS, 0)
 	before := inventory(t, hostNS) + inventory(t, guestNS)
-	_, err := Attach(context.Background(), parsed(t, st.line), g, hostNS, Options{})
+	_, err := runAttach(context.Background(), parsed(t, st.line), g, hostNS, Options{})
 	if fault.CodeOf(err) == fault.Unsupported {
 		if text := errorText(err); !strings.Contains(text, "sch_netem (CONFIG_NET_SCH_NETEM)") {
 			t.Errorf("it does not say what is missing: %s", text)

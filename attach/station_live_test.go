@@ -48,7 +48,7 @@ func TestStations(t *testing.T) {
 			}
 			attached := func(name, line string) Result {
 				t.Helper()
-				r, err := Attach(context.Background(), parsed(t, c.hostif+" "+line), guests[name], hostNS, Options{})
+				r, err := runAttach(context.Background(), parsed(t, c.hostif+" "+line), guests[name], hostNS, Options{})
 				if err != nil {
 					t.Fatalf("%s: %v", line, err)
 				}
@@ -59,7 +59,7 @@ func TestStations(t *testing.T) {
 			}
 			before := inventory(t, guests["web"].Namespace)
 			for mac, who := range c.macs {
-				_, err := Attach(context.Background(), parsed(t, c.hostif+" web 10.0.0.2/24 "+mac), guests["web"], hostNS, Options{})
+				_, err := runAttach(context.Background(), parsed(t, c.hostif+" web 10.0.0.2/24 "+mac), guests["web"], hostNS, Options{})
 				if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), who) || !strings.Contains(err.Error(), mac) {
 					t.Errorf("the MAC address %s: %v; want a conflict with %q", mac, err, who)
 				}
@@ -101,7 +101,7 @@ func TestStationsLate(t *testing.T) {
 	}
 	in(t, other, "ip", "link", "set", "mv0", "up")
 	before := inventory(t, hostNS)
-	_, err = Attach(context.Background(), parsed(t, "nic0 web 10.0.0.2/24 "+mac), g, hostNS, Options{})
+	_, err = runAttach(context.Background(), parsed(t, "nic0 web 10.0.0.2/24 "+mac), g, hostNS, Options{})
 	if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "MAC address") {
 		t.Errorf("%v; want a conflict about the MAC address", err)
 	}
@@ -129,7 +129,7 @@ func TestLinkSubnets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Link(context.Background(), st.spec, st.guests, st.hostNS, Options{})
+		r, err := runLink(context.Background(), st.spec, st.guests, st.hostNS, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,14 +39,14 @@ func TestPortMoved(t *testing.T) {
 				db.Name, db.ID = "db", "fedcba9876543210"
 				for _, line := range []string{"brtest web 10.0.0.2/24 -l web0", "brtest db 10.0.0.3/24 -l db0"} {
 					g := map[bool]Guest{true: web, false: db}[strings.Contains(line, " web ")]
-					if _, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
+					if _, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
 						t.Fatal(err)
 					}
 				}
 				if out, err := runWith([]*os.File{hostNS, other}, "nsenter", "--net=/proc/self/fd/3", "sh", "-ec", c.do); err != nil {
 					t.Fatal(err, out)
 				}
-				list, err := List(context.Background(), hostNS, &web)
+				list, err := runList(context.Background(), hostNS, &web)
 				if c.state == "" {
 					if err != nil || len(list) != 0 {
 						t.Errorf("list: %+v, %v; want nothing", list, err)
@@ -56,7 +56,7 @@ func TestPortMoved(t *testing.T) {
 				}
 				switch cure {
 				case "the same line":
-					_, err := Attach(context.Background(), parsed(t, "brtest web 10.0.0.2/24 -l web0"), web, hostNS, Options{})
+					_, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24 -l web0"), web, hostNS, Options{})
 					if c.again != "" {
 						if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), c.again) || !strings.Contains(hintOf(err), c.hint) {
 							t.Errorf("%v (%s); want %q, %q", err, hintOf(err), c.again, c.hint)
@@ -69,16 +69,16 @@ func TestPortMoved(t *testing.T) {
 					if !testhost.Poll(10*time.Second, func() bool { return pings(t, db.Namespace, "10.0.0.2") }) {
 						t.Error("packets do not flow")
 					}
-					if list, err := List(context.Background(), hostNS, &web); err != nil || len(list) != 1 || list[0].State != Complete || list[0].Cut != nil {
+					if list, err := runList(context.Background(), hostNS, &web); err != nil || len(list) != 1 || list[0].State != Complete || list[0].Cut != nil {
 						t.Errorf("mended: %+v, %v", list, err)
 					}
 				case "gc":
-					if _, err := GC(context.Background(), hostNS, Options{}); err != nil {
+					if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 						t.Error(err)
 					}
 					fallthrough
 				case "detach":
-					if _, err := Detach(context.Background(), Selection{}, web, hostNS, Options{}); err != nil {
+					if _, err := runDetach(context.Background(), Selection{}, web, hostNS, Options{}); err != nil {
 						t.Error(err)
 					}
 					links := strings.Fields(in(t, web.Namespace, "ip", "-br", "link"))

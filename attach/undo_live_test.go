@@ -131,7 +131,7 @@ func (letGo) String() string                         { return "let go" }
 func beside(t *testing.T, hostNS, guestNS *os.File, line string) error {
 	g := docker(guestNS, 0)
 	g.ID, g.Name = "fedcba9876543210", "other"
-	_, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{})
+	_, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
 	return err
 }
 
@@ -153,7 +153,7 @@ func TestDetachAgain(t *testing.T) {
 			before := look()
 			last := false
 			for n := 1; !last; n++ {
-				if _, err := Attach(ctx, parsed(t, st.line), g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported {
+				if _, err := runAttach(ctx, parsed(t, st.line), g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported {
 					testhost.Lacking(t, "8021q", err.Error())
 				} else if err != nil {
 					t.Fatal(err)
@@ -180,7 +180,7 @@ func TestDetachAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				m.close()
-				if _, err := Detach(ctx, Selection{}, g, hostNS, Options{}); err != nil {
+				if _, err := runDetach(ctx, Selection{}, g, hostNS, Options{}); err != nil {
 					t.Fatal(err)
 				}
 				if before == "" {
@@ -249,7 +249,7 @@ func TestDNSInterrupted(t *testing.T) {
 	for i := range 40 {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		// The moments lie around that of the write.
-		_, err := Attach(ctx, s, g, hostNS, Options{Step: func(step string) {
+		_, err := runAttach(ctx, s, g, hostNS, Options{Step: func(step string) {
 			if strings.Contains(step, "name servers") {
 				time.AfterFunc(time.Duration(i)*20*time.Microsecond, func() { cancel(stop) })
 			}
@@ -266,7 +266,7 @@ func TestDNSInterrupted(t *testing.T) {
 		if b, rerr := os.ReadFile(file); rerr != nil || string(b) != want {
 			t.Fatalf("after %v it is %q, %v", err, b, rerr)
 		}
-		if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+		if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		cancel(nil)
@@ -282,7 +282,7 @@ func TestDNSPseudoFile(t *testing.T) {
 		hostNS, guestNS := stages[0].ready(t)
 		g := mounted(t, guestNS, "mount --bind "+made+" $root/etc/resolv.conf")
 		before := inventory(t, hostNS)
-		_, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{})
+		_, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{})
 		if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "the kernel makes up") {
 			t.Errorf("%s: %v", made, err)
 		}
@@ -307,12 +307,12 @@ func TestDNSUnwritable(t *testing.T) {
 		}
 	}
 	before := inventory(t, hostNS)
-	if _, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	mount("ro")
 	for _, code := range []fault.Code{fault.Residue, fault.Failed} { // the second has changed nothing
-		_, err := Detach(context.Background(), Selection{}, g, hostNS, Options{})
+		_, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{})
 		e := (*fault.Error)(nil)
 		if !errors.As(err, &e) || e.Code != code || !strings.Contains(e.Error(), "resolv.conf") {
 			t.Errorf("%+v", err)
@@ -322,12 +322,12 @@ func TestDNSUnwritable(t *testing.T) {
 		sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
 	}
 	// An attach that has nothing to do with it says so, and goes on.
-	r, err := Attach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{})
+	r, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24"), g, hostNS, Options{})
 	if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "resolv.conf") {
 		t.Errorf("%+v, %v", r.Warnings, err)
 	}
 	mount("rw")
-	if _, err := Detach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
+	if _, err := runDetach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
 	if b, err := os.ReadFile(filepath.Join("/proc", itoa(g.PID), "root", "etc", "resolv.conf")); err != nil || string(b) != "nameserver 10.0.0.1\n" {
@@ -384,7 +384,7 @@ func TestSetSparesQueues(t *testing.T) {
 			hostNS, guestNS := newNamespace(t), newNamespace(t)
 			in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up")
 			g := docker(guestNS, 0)
-			r, err := Attach(context.Background(), parsed(t, tt.attach), g, hostNS, Options{})
+			r, err := runAttach(context.Background(), parsed(t, tt.attach), g, hostNS, Options{})
 			if fault.CodeOf(err) == fault.Unsupported {
 				testhost.Lacking(t, "ifb", err.Error())
 			} else if err != nil {
@@ -397,7 +397,7 @@ func TestSetSparesQueues(t *testing.T) {
 				return in(t, ns, "sh", "-c", "(tc qdisc show; tc filter show dev eth1 ingress 2>/dev/null) | sed 's/direct_packets_stat [0-9]*//'")
 			}
 			before := look()
-			_, err = Set(context.Background(), typedSet(t, tt.set), g, hostNS, Options{})
+			_, err = runSet(context.Background(), typedSet(t, tt.set), g, hostNS, Options{})
 			if tt.fine {
 				if err != nil {
 					t.Error(err)
@@ -435,7 +435,7 @@ func TestGCTorn(t *testing.T) {
 	if err := unix.Flock(int(writing.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := GC(context.Background(), newNamespace(t), Options{}); err != nil {
+	if _, err := runGC(context.Background(), newNamespace(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, stays := range map[string]bool{".1.dns.json": false, ".2.json": true, "3.note": true} {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/witness"
@@ -55,7 +56,7 @@ func (j *job) verify(d *draft) {
 		return
 	}
 	s := verify{place: j.place, inner: j.names.inner, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.f.New.ProbePort, j.f.New.Probe}, drops: d.drops}
-	sum := sha256.Sum256([]byte(j.f.Guest.mark(j.names.inner).String()))
+	sum := sha256.Sum256([]byte(markOf(j.f.Guest, j.names.inner).String()))
 	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
 	s.prober, _ = j.plug.prober(j)
 	if j.subInterface {
@@ -177,7 +178,7 @@ func (s verify) talk(ctx context.Context, m *machine, probe *witness.End, own ne
 	if errors.As(err, &mute) {
 		return fault.New(fault.Failed, "verify", s.inner+" of "+guest.Name, "frames pass, but %w", mute).
 			WithHint("something in the guest drops it: %s; %s",
-				guest.command(fmt.Sprintf("ip route get %s from %s", peer, own.Addr())), guest.command("nft list ruleset"))
+				guests.Command(guest.GuestInfo, fmt.Sprintf("ip route get %s from %s", peer, own.Addr())), guests.Command(guest.GuestInfo, "nft list ruleset"))
 	}
 	if err == nil && !greeted {
 		m.warn(guest.Name + " answers neither a ping to " + own.Addr().String() + " nor a new TCP connection; what it begins itself is answered")

@@ -47,7 +47,7 @@ func TestVerify(t *testing.T) {
 			in(t, hostNS, "sh", "-c", "iptables-save; ip6tables-save; iptables -t raw -S; ip6tables -t mangle -S")
 			in(t, hostNS, "sh", "-ec", c.host)
 			before, guest := inventory(t, hostNS), neighboursOf(t, g.Namespace)
-			r, err := Attach(context.Background(), parsed(t, c.line), g, hostNS, Options{})
+			r, err := runAttach(context.Background(), parsed(t, c.line), g, hostNS, Options{})
 			if c.lost == "" && err != nil || c.lost != "" && (err == nil || !strings.Contains(err.Error(), c.lost) || fault.CodeOf(err) != fault.Failed) {
 				t.Errorf("%v; want %q", err, c.lost)
 			}
@@ -67,10 +67,10 @@ func TestVerify(t *testing.T) {
 				t.Errorf("neighbours of the guest: %s", now)
 			}
 			if err == nil {
-				if r, err := Attach(context.Background(), parsed(t, c.line), g, hostNS, Options{}); err != nil || r.Changed {
+				if r, err := runAttach(context.Background(), parsed(t, c.line), g, hostNS, Options{}); err != nil || r.Changed {
 					t.Errorf("the same line again: changed %v, %v", r.Changed, err)
 				}
-				if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+				if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -93,7 +93,7 @@ func TestVerifyRefused(t *testing.T) {
 	} {
 		hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 		in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire")
-		if r, err := Attach(context.Background(), parsed(t, line), g, hostNS, Options{}); fault.CodeOf(err) != fault.Usage || !strings.Contains(err.Error(), "--verify") {
+		if r, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); fault.CodeOf(err) != fault.Usage || !strings.Contains(err.Error(), "--verify") {
 			t.Errorf("%s: %v, %v; want a usage error", line, r.Changed, err)
 		}
 	}
@@ -111,14 +111,14 @@ func TestVerifyVLAN(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			hostNS, g := newHostFor(t, c.needs), docker(newNamespace(t), 0)
-			_, err := Attach(context.Background(), parsed(t, c.line), g, hostNS, Options{})
+			_, err := runAttach(context.Background(), parsed(t, c.line), g, hostNS, Options{})
 			if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(c.needs) {
 				testhost.Lacking(t, c.needs, err.Error())
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+			if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -126,7 +126,7 @@ func TestVerifyVLAN(t *testing.T) {
 	t.Run("Open vSwitch drops", func(t *testing.T) {
 		hostNS, g := newHostFor(t, "ovs"), docker(newNamespace(t), 0)
 		in(t, hostNS, "sh", "-ec", "ovs-vsctl --timeout=10 add-br ovs-f -- set bridge ovs-f datapath_type=netdev -- set-fail-mode ovs-f secure")
-		_, err := Attach(context.Background(), parsed(t, "ovs-f web 10.0.0.2/24 --verify"), g, hostNS, Options{})
+		_, err := runAttach(context.Background(), parsed(t, "ovs-f web 10.0.0.2/24 --verify"), g, hostNS, Options{})
 		if fault.CodeOf(err) != fault.Failed || !strings.Contains(fmt.Sprint(err), "an ARP packet did not arrive") {
 			t.Errorf("%v; want a packet that did not arrive", err)
 		}
@@ -165,7 +165,7 @@ func TestVerifyGuest(t *testing.T) {
 			in(t, g.Namespace, "sh", "-ec", c.do)
 			before, guest := inventory(t, hostNS), snapshot(t, g.Namespace)
 			s := parsed(t, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad --verify")
-			r, err := Attach(context.Background(), s, g, hostNS, Options{})
+			r, err := runAttach(context.Background(), s, g, hostNS, Options{})
 			if c.lost == "" && err != nil || c.lost != "" && (err == nil || !strings.Contains(err.Error(), c.lost) || fault.CodeOf(err) != fault.Failed) {
 				t.Errorf("%v; want %q", err, c.lost)
 			}
@@ -176,7 +176,7 @@ func TestVerifyGuest(t *testing.T) {
 				t.Errorf("neighbours of the guest: %s", now)
 			}
 			if err == nil {
-				if _, err := Detach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+				if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
 					t.Error(err)
 				}
 			}

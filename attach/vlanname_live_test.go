@@ -29,7 +29,7 @@ func TestVLANName(t *testing.T) {
 	before := inventory(t, hostNS)
 	for _, line := range []string{"nic0 web 10.0.0.2/24 @10", "nic0 web 10.0.0.2/24 @10 --host-access", "ipvlan:nic0 web 10.0.0.2/24 @10"} {
 		for i, changed := range []bool{true, false} {
-			r, err := Attach(context.Background(), parsed(t, line), guests["web"], hostNS, Options{})
+			r, err := runAttach(context.Background(), parsed(t, line), guests["web"], hostNS, Options{})
 			if err != nil || r.Changed != changed {
 				t.Fatalf("%s, %d: changed = %v, %v", line, i+1, r.Changed, err)
 			}
@@ -39,7 +39,7 @@ func TestVLANName(t *testing.T) {
 	}
 	refused := func(guest, line string, says ...string) {
 		t.Helper()
-		_, err := Attach(context.Background(), parsed(t, line), guests[guest], hostNS, Options{})
+		_, err := runAttach(context.Background(), parsed(t, line), guests[guest], hostNS, Options{})
 		for _, word := range says {
 			if fault.CodeOf(err) != fault.Conflict || !strings.Contains(errorText(err), word) {
 				t.Errorf("%s: %v; want a conflict that says %q", line, err, word)
@@ -48,7 +48,7 @@ func TestVLANName(t *testing.T) {
 	}
 	refused("web", "vlan:nic0 web 10.0.0.2/24 @10", "vlan10", "macvlan:vlan10")
 	refused("web", "nic0 web 10.0.0.2/24 @30", "nic0.30")
-	if _, err := Attach(context.Background(), parsed(t, "vlan:nic0 db 10.0.0.3/24 @20"), guests["db"], hostNS, Options{}); err != nil {
+	if _, err := runAttach(context.Background(), parsed(t, "vlan:nic0 db 10.0.0.3/24 @20"), guests["db"], hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	refused("web", "vlan:nic0 web 10.0.0.2/24 @20", "eth1 of db", "detach docker:db eth1")

@@ -36,8 +36,8 @@ func TestContainer(t *testing.T) {
 			if g.Runtime != "docker" || g.ID != webID || g.Name != "web" || g.PID != child || g.Path != "" {
 				t.Errorf("got %+v", g)
 			}
-			if g.Inode() != inodeOf(t, child) {
-				t.Errorf("got inode %d, want %d", g.Inode(), inodeOf(t, child))
+			if inode(g) != inodeOf(t, child) {
+				t.Errorf("got inode %d, want %d", inode(g), inodeOf(t, child))
 			}
 			if err := g.Alive(); err != nil {
 				t.Error(err)
@@ -392,7 +392,7 @@ func TestPIDOfAnother(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer g.Close()
-			if g.PID != child || g.Inode() != inodeOf(t, child) {
+			if g.PID != child || inode(g) != inodeOf(t, child) {
 				t.Errorf("got %+v", g)
 			}
 		})

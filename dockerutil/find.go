@@ -7,16 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
 
-// Find looks a guest up and opens its namespace. It changes nothing.
+// Find looks up the guest that a word of the command line names, and opens its
+// namespace. It changes nothing.
 //
 // The error is a *fault.Error: NotFound for no such guest, Gone for one that is
 // not running, Conflict for an ambiguous ID, for a bare word that two runtimes
@@ -24,7 +27,11 @@ import (
 // Doubts), or for a guest that has the host's own namespace, Timeout
 // and Runtime for a runtime that does not answer, answers nonsense or is not
 // there, Permission, Unsupported for a kernel before 5.3.
-func Find(ctx context.Context, r Ref) (*Guest, error) {
+func Find(ctx context.Context, word string) (*Guest, error) {
+	r, err := Parse(word)
+	if err != nil {
+		return nil, err
+	}
 	f := finder{
 		bound:    5 * time.Second,
 		patience: 3 * time.Second,
@@ -90,7 +97,7 @@ func (f *finder) findBare(ctx context.Context, r Ref) (*Guest, error) {
 	}
 	switch {
 	case err == nil && failed != nil:
-		g.Doubts = append(g.Doubts, fmt.Sprintf("%s is what %q was found to be, but not all could be asked: %v", g.word(), r.Name, failed))
+		g.Doubts = append(g.Doubts, fmt.Sprintf("%s is what %q was found to be, but not all could be asked: %v", g.Word(), r.Name, failed))
 		return g, nil
 	case failed != nil && (unknown(err) || errors.Is(err, errNoName)):
 		return nil, outright(failed, r.Name)
@@ -122,7 +129,7 @@ func (f *finder) findProcess(r Ref) (*Guest, error) {
 	case err != nil:
 		return nil, r.explain(err)
 	}
-	return r.hold(p, Guest{Runtime: RuntimePID, ID: strconv.Itoa(r.PID), Name: r.String()})
+	return r.hold(p, guests.GuestInfo{Runtime: RuntimePID, ID: strconv.Itoa(r.PID), Name: r.String()})
 }
 
 func (f *finder) findNamed(r Ref) (*Guest, error) {
@@ -133,7 +140,7 @@ func (f *finder) findNamed(r Ref) (*Guest, error) {
 		// whoever wants what it points to can give the path.
 		ns, err := nsfs.Open(path, unix.O_NOFOLLOW)
 		if err == nil {
-			return r.admit(&Guest{Runtime: RuntimeNetNS, ID: r.Name, Name: r.Name, Path: path, NetNS: ns})
+			return r.admit(guests.GuestInfo{Runtime: RuntimeNetNS, ID: r.Name, Name: r.Name, Path: path}, ns, nil)
 		}
 		if firstErr == nil || errors.Is(firstErr, fs.ErrNotExist) {
 			firstErr = err
@@ -160,27 +167,31 @@ func (f *finder) findPath(r Ref) (*Guest, error) {
 		return nil, r.explain(err)
 	}
 	sum := sha256.Sum256([]byte(r.Name))
-	return r.admit(&Guest{Runtime: RuntimePath, ID: hex.EncodeToString(sum[:6]), Name: r.Name, Path: r.Name, NetNS: ns})
+	return r.admit(guests.GuestInfo{Runtime: RuntimePath, ID: hex.EncodeToString(sum[:6]), Name: r.Name, Path: r.Name}, ns, nil)
 }
 
 // hold completes g with p and p's namespace. It owns p.
-func (r Ref) hold(p *process, g Guest) (*Guest, error) {
+func (r Ref) hold(p *process, g guests.GuestInfo) (*Guest, error) {
 	ns, err := p.netns()
 	if err != nil {
 		p.close()
 		return nil, r.explain(err)
 	}
-	g.PID, g.owner, g.NetNS = p.pid, p, ns
-	return r.admit(&g)
+	g.PID = p.pid
+	return r.admit(g, ns, owner{p, g.Name})
 }
 
-// admit returns g unless its namespace is the host's. It closes what it refuses.
-func (r Ref) admit(g *Guest) (*Guest, error) {
-	shared, err := isHost(g.NetNS)
+// admit returns the guest that has the namespace, unless that is the host's. It closes
+// what it refuses.
+func (r Ref) admit(info guests.GuestInfo, ns *os.File, of guests.Owner) (*Guest, error) {
+	shared, err := isHost(ns)
 	if err == nil && !shared {
-		return g, nil
+		return guests.New(info, ns, of), nil
 	}
-	g.Close()
+	ns.Close()
+	if of != nil {
+		of.Close()
+	}
 	if err != nil {
 		return nil, r.explain(err)
 	}

@@ -15,12 +15,13 @@ import (
 
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 func TestProcess(t *testing.T) {
 	child := startGuest(t)
 	pid := child.Process.Pid
-	g, err := Find(context.Background(), processRef(pid))
+	g, err := Find(context.Background(), processRef(pid).String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,10 +30,10 @@ func TestProcess(t *testing.T) {
 	if g.Runtime != "pid" || g.ID != fmt.Sprint(pid) || g.Name != word || g.PID != pid || g.Path != "" {
 		t.Errorf("got %+v", g)
 	}
-	if g.Inode() != inodeOf(t, pid) {
-		t.Errorf("got inode %d, want %d", g.Inode(), inodeOf(t, pid))
+	if inode(g) != inodeOf(t, pid) {
+		t.Errorf("got inode %d, want %d", inode(g), inodeOf(t, pid))
 	}
-	for _, f := range []*os.File{g.NetNS, g.owner.fd} {
+	for _, f := range []*os.File{g.Namespace, processOf(g).fd} {
 		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
 		if err != nil || flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("%s: descriptor flags %#x, %v; want close-on-exec", f.Name(), flags, err)
@@ -40,12 +41,12 @@ func TestProcess(t *testing.T) {
 	}
 
 	// Before kernel 6.11 the namespace is opened by its path.
-	ns, err := g.owner.netnsByPath()
+	ns, err := processOf(g).netnsByPath()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	if a, b := stat(t, ns), stat(t, g.NetNS); !os.SameFile(a, b) {
+	if a, b := stat(t, ns), stat(t, g.Namespace); !os.SameFile(a, b) {
 		t.Error("the two ways to open a namespace find different ones")
 	}
 
@@ -55,19 +56,19 @@ func TestProcess(t *testing.T) {
 	child.Process.Kill()
 	waitEnded(t, g) // not reaped yet: a zombie has ended
 	wantFault(t, g.Alive(), fault.Gone)
-	if _, err := g.owner.netns(); !errors.Is(err, errEnded) {
+	if _, err := processOf(g).netns(); !errors.Is(err, errEnded) {
 		t.Errorf("the namespace of a zombie: %v", err)
 	}
-	if _, err := g.owner.netnsByPath(); !errors.Is(err, errEnded) {
+	if _, err := processOf(g).netnsByPath(); !errors.Is(err, errEnded) {
 		t.Errorf("the namespace of a zombie, by path: %v", err)
 	}
-	_, err = Find(context.Background(), processRef(pid))
+	_, err = Find(context.Background(), processRef(pid).String())
 	wantFault(t, err, fault.Gone)
 	child.Wait()
 	wantFault(t, g.Alive(), fault.Gone)
-	_, err = Find(context.Background(), processRef(pid))
+	_, err = Find(context.Background(), processRef(pid).String())
 	wantFault(t, err, fault.NotFound)
-	if g.Inode() == 0 {
+	if inode(g) == 0 {
 		t.Error("the descriptor does not hold the namespace")
 	}
 }
@@ -118,7 +119,7 @@ func TestThread(t *testing.T) {
 	for _, task := range tasks {
 		var tid int
 		fmt.Sscan(task.Name(), &tid)
-		_, err := Find(context.Background(), processRef(tid))
+		_, err := Find(context.Background(), processRef(tid).String())
 		if tid == os.Getpid() {
 			wantFault(t, err, fault.Conflict)
 		} else {
@@ -137,7 +138,7 @@ func TestHostIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Find(context.Background(), r)
+		_, err = Find(context.Background(), r.String())
 		wantFault(t, err, fault.Conflict)
 	}
 }
@@ -150,14 +151,14 @@ func TestPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{path, link} {
-		g, err := Find(context.Background(), Ref{Runtime: RuntimePath, Name: p})
+		g, err := Find(context.Background(), Ref{Runtime: RuntimePath, Name: p}.String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g.Runtime != "path" || len(g.ID) != 12 || g.Name != p || g.Path != p || g.PID != 0 || g.Inode() != inodeOf(t, pid) || g.Alive() != nil {
+		if g.Runtime != "path" || len(g.ID) != 12 || g.Name != p || g.Path != p || g.PID != 0 || inode(g) != inodeOf(t, pid) || g.Alive() != nil {
 			t.Errorf("got %+v", g)
 		}
-		flags, err := unix.FcntlInt(g.NetNS.Fd(), unix.F_GETFD, 0)
+		flags, err := unix.FcntlInt(g.Namespace.Fd(), unix.F_GETFD, 0)
 		if err != nil || flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("descriptor flags %#x, %v; want close-on-exec", flags, err)
 		}
@@ -173,7 +174,7 @@ func TestPathIsNoNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/", dir, file, fifo, file + "/x", dir + "/none", "/dev/null", "/proc/self/ns/mnt", "/proc/self/ns/user"} {
-		_, err := Find(context.Background(), Ref{Runtime: RuntimePath, Name: path})
+		_, err := Find(context.Background(), Ref{Runtime: RuntimePath, Name: path}.String())
 		wantFault(t, err, fault.NotFound)
 	}
 }
@@ -202,7 +203,7 @@ func TestNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g.Runtime != "netns" || g.ID != "blue" || g.Name != "blue" || g.Path != path || g.PID != 0 || g.Inode() != inodeOf(t, pid) {
+		if g.Runtime != "netns" || g.ID != "blue" || g.Name != "blue" || g.Path != path || g.PID != 0 || inode(g) != inodeOf(t, pid) {
 			t.Errorf("got %+v", g)
 		}
 		g.Close()
@@ -298,4 +299,16 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(fds)
+}
+
+// processOf returns the process that the guest's namespace belongs to.
+func processOf(g *Guest) *process { return guests.OwnerOf(g).(owner).process }
+
+// inode returns that of the guest's namespace, or 0 once the guest is closed.
+func inode(g *Guest) uint64 {
+	var st unix.Stat_t
+	if unix.Fstat(int(g.Namespace.Fd()), &st) != nil {
+		return 0
+	}
+	return st.Ino
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // What Incus answers, as version 6.0 of Debian 13 does; a real one is in
@@ -78,7 +79,7 @@ func TestIncusFake(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if g.Runtime != "incus" || g.ID != "web" || g.Name != "web" || g.PID != child || g.Inode() != inodeOf(t, child) {
+					if g.Runtime != "incus" || g.ID != "web" || g.Name != "web" || g.PID != child || inode(g) != inodeOf(t, child) {
 						t.Errorf("got %+v", g)
 					}
 					g.Close()
@@ -149,7 +150,7 @@ tar -C i -cf i.tar metadata.yaml rootfs`, dir))
 	if len(g.Doubts) != 1 { // its daemon has a network of its own
 		t.Errorf("doubts %q", g.Doubts)
 	}
-	guest := Guest{Runtime: "incus", ID: "web", Name: "web", PID: pid}
+	guest := Guest{GuestInfo: guests.GuestInfo{Runtime: "incus", ID: "web", Name: "web", PID: pid}}
 	checkWords(t, f, []wordCase{
 		{word: "incus:web", want: guest},
 		{word: "web", want: guest},

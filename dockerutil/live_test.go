@@ -19,6 +19,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // The tests in the live files ask real runtimes, which they start themselves.
@@ -176,8 +177,8 @@ func checkWords(t *testing.T, f *finder, cases []wordCase) {
 		if g.Runtime != w.Runtime || g.ID != w.ID || g.Name != w.Name || g.PID != w.PID || g.Shares != w.Shares {
 			t.Errorf("%s: got %+v, want %+v", tt.word, g, &w)
 		}
-		if g.Inode() != inodeOf(t, w.PID) || g.Alive() != nil {
-			t.Errorf("%s: namespace %d, alive: %v", tt.word, g.Inode(), g.Alive())
+		if inode(g) != inodeOf(t, w.PID) || g.Alive() != nil {
+			t.Errorf("%s: namespace %d, alive: %v", tt.word, inode(g), g.Alive())
 		}
 		t.Logf("%s: %v", tt.word, took.Round(10*time.Microsecond))
 		g.Close()
@@ -243,7 +244,7 @@ func TestLivePodman(t *testing.T) {
 	}
 
 	cases := func(guest Guest) []wordCase {
-		shares := Guest{Runtime: "podman", ID: joined, Name: "joined", PID: joinedPID, Shares: web[:12]}
+		shares := Guest{GuestInfo: guests.GuestInfo{Runtime: "podman", ID: joined, Name: "joined", PID: joinedPID, Shares: web[:12]}}
 		return []wordCase{
 			{word: "podman:web", want: guest},
 			{word: "web", want: guest},
@@ -260,7 +261,7 @@ func TestLivePodman(t *testing.T) {
 			{word: "docker:web", code: fault.Runtime},
 		}
 	}
-	guest := Guest{Runtime: "podman", ID: web, Name: "web", PID: pid}
+	guest := Guest{GuestInfo: guests.GuestInfo{Runtime: "podman", ID: web, Name: "web", PID: pid}}
 	t.Run("command", func(t *testing.T) {
 		f := liveFinder(t)
 		f.podmanOwn = dir + "/nosuch.sock"
@@ -313,7 +314,7 @@ func TestLiveLXC(t *testing.T) {
 		}
 	})
 	pid := counted(t)(l.Start(name))
-	guest := Guest{Runtime: "lxc", ID: name, Name: name, PID: pid}
+	guest := Guest{GuestInfo: guests.GuestInfo{Runtime: "lxc", ID: name, Name: name, PID: pid}}
 	checkWords(t, f, []wordCase{
 		{word: "lxc:" + name, want: guest},
 		{word: name, want: guest},
@@ -369,7 +370,7 @@ func TestLiveContainerd(t *testing.T) {
 		return counted(t)(c.Run(namespace, id, args...))
 	}
 	guest := func(id, name string, pid int) Guest {
-		return Guest{Runtime: "containerd", ID: id, Name: name, PID: pid}
+		return Guest{GuestInfo: guests.GuestInfo{Runtime: "containerd", ID: id, Name: name, PID: pid}}
 	}
 	web := guest("web", "web", run("default", "web"))
 	blue := guest(webID, "blue", run("default", webID, "--label", "nerdctl/name=blue"))
@@ -458,15 +459,15 @@ func TestLiveCRI(t *testing.T) {
 	}
 	f := liveFinder(t)
 	f.places = places{cri: []string{"/nonexistent/sock", daemon.Socket}, containerd: daemon.Socket}
-	inPod := Guest{Runtime: "cri", ID: web, Name: "web", PID: taskPID(web), Shares: podID[:12]}
-	ofPod := Guest{Runtime: "cri", ID: podID, Name: "pod", PID: taskPID(podID)}
+	inPod := Guest{GuestInfo: guests.GuestInfo{Runtime: "cri", ID: web, Name: "web", PID: taskPID(web), Shares: podID[:12]}}
+	ofPod := Guest{GuestInfo: guests.GuestInfo{Runtime: "cri", ID: podID, Name: "pod", PID: taskPID(podID)}}
 	cases := []wordCase{
 		{word: "cri:" + web, want: inPod},
 		{word: "cri:" + web[:13], want: inPod},
 		{word: web[:13], want: inPod},
 		{word: "cri:" + podID, want: ofPod},
 		{word: podID[:12], want: ofPod},
-		{word: "containerd:k8s.io/" + web, want: Guest{Runtime: "containerd", ID: web, Name: web[:12], PID: inPod.PID}},
+		{word: "containerd:k8s.io/" + web, want: Guest{GuestInfo: guests.GuestInfo{Runtime: "containerd", ID: web, Name: web[:12], PID: inPod.PID}}},
 		{word: "cri:" + hostID, code: fault.Conflict, text: "host's network namespace"},
 		{word: "cri:" + fresh, code: fault.Gone, text: "not started yet"},
 		{word: "cri:" + otherID, code: fault.NotFound, text: "no such pod"},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // A real systemd-nspawn, registered with a real systemd-machined on a host of the
@@ -37,7 +38,7 @@ func TestLiveMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := counted(t)(m.PID("web"))
-	guest := Guest{Runtime: "machine", ID: "web", Name: "web", PID: pid}
+	guest := Guest{GuestInfo: guests.GuestInfo{Runtime: "machine", ID: "web", Name: "web", PID: pid}}
 	checkWords(t, f, []wordCase{
 		{word: "machine:web", want: guest},
 		{word: "web", want: guest},

@@ -157,8 +157,8 @@ func (a *reply) sameAs(b *reply) bool {
 	if a.guest == nil || b.guest == nil {
 		return false
 	}
-	x, errX := a.guest.NetNS.Stat()
-	y, errY := b.guest.NetNS.Stat()
+	x, errX := a.guest.Namespace.Stat()
+	y, errY := b.guest.Namespace.Stat()
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 

@@ -33,7 +33,7 @@ func TestDecide(t *testing.T) {
 		if pid == 0 {
 			return &reply{ref: ref, err: ref.fault(fault.NotFound, "%w", errNoContainer)}
 		}
-		g, err := Find(context.Background(), processRef(pid))
+		g, err := Find(context.Background(), processRef(pid).String())
 		return &reply{ref, g, err}
 	}
 	fails := func(runtime string, code fault.Code, err error) *reply {
@@ -256,7 +256,7 @@ func TestPodWithoutProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	if g.Runtime != "cri" || g.ID != webID || g.PID != 0 || g.Path != path || g.Inode() != inodeOf(t, child) {
+	if g.Runtime != "cri" || g.ID != webID || g.PID != 0 || g.Path != path || inode(g) != inodeOf(t, child) {
 		t.Errorf("got %+v", g)
 	}
 }
@@ -385,7 +385,7 @@ func TestLXCSquatter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	if g.PID != child || g.Inode() != inodeOf(t, child) {
+	if g.PID != child || inode(g) != inodeOf(t, child) {
 		t.Errorf("got %+v", g)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
@@ -92,7 +93,7 @@ func (f *finder) running(ctx context.Context, r Ref, s source) (*found, error) {
 // it does not, the container may have ended meanwhile, the engine may use no
 // cgroups, or the daemon counts processes elsewhere.
 func (f *finder) pin(ctx context.Context, r Ref, s source, c *found, runtime string) (*Guest, error) {
-	guest := Guest{Runtime: runtime, ID: c.id, Name: c.name, Shares: c.shares, Published: c.public, Joined: c.joined}
+	guest := guests.GuestInfo{Runtime: runtime, ID: c.id, Name: c.name, Shares: c.shares, Published: c.public, Joined: c.joined}
 	if c.pid == 0 { // a pod that is a namespace and no process
 		return f.findSandbox(r, c, guest)
 	}
@@ -144,12 +145,12 @@ func (f *finder) unchanged(ctx context.Context, r Ref, s source, c *found, kin k
 // findSandbox takes the namespace by the path where the runtime mounts it. That is
 // the way in where the daemon's processes cannot be seen, as from a container
 // that has only Docker's socket and /run/docker/netns.
-func (f *finder) findSandbox(r Ref, c *found, g Guest) (*Guest, error) {
+func (f *finder) findSandbox(r Ref, c *found, g guests.GuestInfo) (*Guest, error) {
 	ref, err := Parse(c.sandbox)
 	if err == nil && ref.Runtime == RuntimePath {
 		g.Path = ref.Name
-		if g.NetNS, err = nsfs.Open(g.Path, 0); err == nil {
-			return r.admit(&g)
+		if ns, err := nsfs.Open(g.Path, 0); err == nil {
+			return r.admit(g, ns, nil)
 		}
 	}
 	if c.pid == 0 {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -54,8 +53,8 @@ func (o *output) attachCommand(c *cli.Context) error {
 	if err != nil {
 		return misspelt(c.Args().Slice(), err)
 	}
-	return o.withGuest(c, spec.Guest, func(ctx context.Context, g attach.Guest, hostNS *os.File, opt attach.Options) error {
-		r, err := attach.Attach(ctx, spec, g, hostNS, opt)
+	return o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+		r, err := attach.Attach(ctx, spec, g, opt)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -34,8 +33,8 @@ func (o *output) detachCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	err = o.withGuest(c, w[0], func(ctx context.Context, g attach.Guest, hostNS *os.File, opt attach.Options) error {
-		r, err := attach.Detach(ctx, sel, g, hostNS, opt)
+	err = o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+		r, err := attach.Detach(ctx, sel, g, opt)
 		if err != nil {
 			return err
 		}
@@ -43,12 +42,9 @@ func (o *output) detachCommand(c *cli.Context) error {
 	})
 	if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Code == fault.Gone || f.Code == fault.NotFound) {
 		f.Hint = "its interfaces went with it; gopipework gc cleans up what may remain on the host"
-		_ = withHost(func(hostNS *os.File) error {
-			if where := attach.WhereLent(hostNS, w[0]); where != "" {
-				f.Hint = where
-			}
-			return nil
-		})
+		if where := attach.WhereLent(w[0], attach.Options{}); where != "" {
+			f.Hint = where
+		}
 	}
 	return err
 }

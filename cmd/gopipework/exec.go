@@ -46,18 +46,14 @@ func (o *output) become(c *cli.Context, guest string, command []string, withSys 
 	if err != nil {
 		return notFound(command[0], err)
 	}
-	ref, err := dockerutil.Parse(guest)
-	if err != nil {
-		return err
-	}
-	g, err := dockerutil.Find(c.Context, ref)
+	g, err := dockerutil.Find(c.Context, guest)
 	if err != nil {
 		return stopped(c.Context, err)
 	}
 	defer g.Close()
 	o.doubt(g)
 	runtime.LockOSThread() // and never unlock: on an error the process ends
-	if err := unix.Setns(int(g.NetNS.Fd()), unix.CLONE_NEWNET); err != nil {
+	if err := unix.Setns(int(g.Namespace.Fd()), unix.CLONE_NEWNET); err != nil {
 		return cannot("enter the namespace of", guest, err)
 	}
 	if withSys {

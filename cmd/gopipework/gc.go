@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-
 	"github.com/gopipework/gopipework/attach"
 	"github.com/urfave/cli/v2"
 )
@@ -27,11 +25,9 @@ func (o *output) gcCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withHost(func(hostNS *os.File) error {
-		r, err := attach.GC(c.Context, hostNS, opt)
-		if err != nil {
-			return stopped(c.Context, err)
-		}
-		return o.result(r, opt.DryRun, false)
-	})
+	r, err := attach.GC(c.Context, opt)
+	if err != nil {
+		return stopped(c.Context, err)
+	}
+	return o.result(r, opt.DryRun, false)
 }

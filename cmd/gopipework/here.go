@@ -48,7 +48,13 @@ func (o *output) hereCommand(c *cli.Context) error {
 				WithHint("use -i to name the interface: gopipework --wait -i IFNAME [-- COMMAND...]")
 		}
 	}
-	seen, err := attach.Await(c.Context, want, nil, opt.Timeout)
+	ctx := c.Context
+	if opt.Timeout > 0 {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, opt.Timeout)
+		defer cancel()
+	}
+	seen, err := attach.Await(ctx, want, nil)
 	if err != nil {
 		return stopped(c.Context, err)
 	}

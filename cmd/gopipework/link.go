@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -54,8 +53,8 @@ func (o *output) linkCommand(c *cli.Context) error {
 		return err
 	}
 	guests := []string{spec.Ends[0].Guest, spec.Ends[1].Guest}
-	return o.withGuests(c, guests, func(ctx context.Context, g []attach.Guest, hostNS *os.File, opt attach.Options) error {
-		r, err := attach.Link(ctx, spec, [2]attach.Guest(g), hostNS, opt)
+	return o.withGuests(c, guests, func(ctx context.Context, g []*attach.Guest, opt attach.Options) error {
+		r, err := attach.Link(ctx, spec, g[0], g[1], opt)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -29,24 +28,22 @@ func (o *output) listCommand(c *cli.Context) error {
 		return err
 	}
 	if len(w) == 1 {
-		return o.withGuest(c, w[0], func(ctx context.Context, g attach.Guest, hostNS *os.File, _ attach.Options) error {
-			return o.listOf(ctx, hostNS, &g)
+		return o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+			return o.listOf(ctx, g, opt)
 		})
 	}
-	return withHost(func(hostNS *os.File) error {
-		return o.listOf(c.Context, hostNS, nil)
-	})
+	return o.listOf(c.Context, nil, attach.Options{})
 }
 
-func (o *output) listOf(ctx context.Context, hostNS *os.File, g *attach.Guest) error {
-	all, err := attach.List(ctx, hostNS, g)
+func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+	r, err := attach.List(ctx, g, opt)
 	if err = stopped(ctx, err); err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	return o.list(all, attach.UnreadLoans(hostNS))
+	return o.list(r.Attachments, r.Warnings)
 }
 
 // list prints attachments as a table, or nothing if there are none.

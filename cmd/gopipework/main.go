@@ -33,7 +33,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/gopipework/gopipework/attach"
@@ -45,14 +44,8 @@ var version = "devel"
 
 func main() {
 	log.SetOutput(io.Discard) // net/http speaks of broken daemons there; only output.go speaks here
-	if len(os.Args) > 1 && os.Args[1] == attach.KeeperWord {
-		os.Exit(keepLeases(os.Args[2:]))
-	}
-	if len(os.Args) > 1 && os.Args[1] == attach.ClientWord {
-		os.Exit(mindClient(os.Args[2:]))
-	}
-	if filepath.Base(os.Args[0]) == attach.ClientScript {
-		os.Exit(exitCode(attach.TellClient(os.Args[1:], os.Environ())))
+	if work := attach.Helper(os.Args); work != nil {
+		os.Exit(exitCode(work(withSignals(context.Background()), os.Stdout)))
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -67,18 +60,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	out.fail(err)
 	return exitCode(err)
-}
-
-// keepLeases is the process that keeps the leases of a guest (internal/lease).
-// Who started it reads its standard output until it runs.
-func keepLeases(args []string) int {
-	return exitCode(attach.KeepLeases(withSignals(context.Background()), args, os.Stdout))
-}
-
-// mindClient is the process that looks after a DHCP client of the host
-// (internal/hostclient).
-func mindClient(args []string) int {
-	return exitCode(attach.MindClient(withSignals(context.Background()), args, os.Stdout))
 }
 
 // withSignals returns a context that a signal ends, with the signal as its

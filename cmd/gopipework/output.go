@@ -27,7 +27,6 @@ type output struct {
 	stdout, stderr io.Writer
 	json           bool
 	doubts         []string // warnings about guests
-	warnings       []string // of what was met before the command's own work
 }
 
 // keenWriter remembers the first error of a writer: a result that is cut short must
@@ -90,7 +89,6 @@ func (o *output) document(v any) error {
 // result prints what an attach or a detach did, or with dryRun would do. one
 // is whether the document is about one attachment or several.
 func (o *output) result(r attach.Result, dryRun, one bool) error {
-	r.Warnings = append(o.warnings, r.Warnings...)
 	if o.json {
 		doc := map[string]any{"changed": r.Changed, "steps": orEmpty(r.Steps), "warnings": orEmpty(append(o.doubts, r.Warnings...))}
 		if one {

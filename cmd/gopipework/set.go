@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/urfave/cli/v2"
@@ -45,8 +44,8 @@ func (o *output) setCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.withGuest(c, spec.Guest, func(ctx context.Context, g attach.Guest, hostNS *os.File, opt attach.Options) error {
-		r, err := attach.Set(ctx, spec, g, hostNS, opt)
+	return o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+		r, err := attach.Set(ctx, spec, g, opt)
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/urfave/cli/v2"
@@ -26,11 +25,13 @@ func (o *output) waitCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.withGuest(c, w[0], func(ctx context.Context, g attach.Guest, _ *os.File, opt attach.Options) error {
+	return o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 		if opt.Timeout == 0 {
 			opt.Timeout = attach.DefaultTimeout
 		}
-		seen, err := attach.Await(ctx, want, &g, opt.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+		defer cancel()
+		seen, err := attach.Await(ctx, want, g)
 		if err != nil {
 			return err
 		}

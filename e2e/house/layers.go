@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"internal/guestnet"},
 	{"internal/plan"},
 	{"internal/spec"},
-	{"bridge", "internal/hostclient"},
+	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall"},
 	{"internal/lease", "internal/rtnl"},
 	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/witness"},

@@ -29,6 +29,9 @@ const readyLine = "ready"
 // one does. It outlives us, in a session of its own; but without a lease to keep
 // it ends when starter is closed, as it is when we are killed.
 func (k Keepers) start(ctx context.Context, g Guest) (starter io.Closer, err error) {
+	if len(k.Command) == 0 {
+		return nil, errors.New("no program is named that could keep them")
+	}
 	ns, err := nsfs.Reopen(g.Namespace)
 	if err != nil {
 		return nil, err

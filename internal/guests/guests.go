@@ -1,0 +1,141 @@
+// Package guests holds what is known of a guest: whose network namespace it is, and
+// the open descriptor that stands for it.
+package guests
+
+import (
+	"errors"
+	"os"
+	"strconv"
+
+	"github.com/gopipework/gopipework/internal/shell"
+	"golang.org/x/sys/unix"
+)
+
+// GuestInfo is what is known of a guest. Its JSON names are part of the
+// command's contract.
+type GuestInfo struct {
+	Runtime string `json:"runtime"` // "docker", "pid", "path" and so on
+
+	// ID is what the runtime itself calls the guest: the 64 hex digits of
+	// Docker, podman and the CRI, what containerd was told, the name of an LXC
+	// container, an instance of Incus or a machine, the PID, the name of the namespace,
+	// or for a path the first 12 hex digits of its SHA-256.
+	ID string `json:"id"`
+
+	Name string `json:"name"` // for people: the container's name, "pid:N", the name, the path
+
+	// PID is a process in the namespace, as this PID namespace counts. It is
+	// for printing only: the process may be gone, and the number used again.
+	// 0 where none is known; Path is set then.
+	PID int `json:"pid"`
+
+	NetNS uint64 `json:"netns"` // inode number of its network namespace
+
+	// Path names the namespace where no PID does ("nsenter --net=PATH").
+	// Empty while PID is set.
+	Path string `json:"-"`
+
+	// Shares is the container whose namespace this is, when the guest was
+	// started with it ("--network container:X"), as Docker calls it.
+	Shares string `json:"-"`
+
+	// Published: its engine sends it what comes to ports of the host, on an
+	// address that is not loopback alone.
+	Published bool `json:"-"`
+
+	// Joined: its engine may give it further interfaces ("docker network
+	// connect"), under the first ethN that it has not used itself.
+	Joined bool `json:"-"`
+}
+
+// Word is a word of the command line that names the guest outright.
+func (g GuestInfo) Word() string {
+	switch g.Runtime {
+	case "", "path":
+		return g.Name
+	case "pid":
+		return "pid:" + g.ID
+	}
+	return g.Runtime + ":" + g.Name
+}
+
+// idLength is how much of an ID "docker ps" shows.
+const idLength = 12
+
+// Short is g with its ID as a mark has it.
+func Short(g GuestInfo) GuestInfo {
+	g.ID = g.ID[:min(len(g.ID), idLength)]
+	return g
+}
+
+// Command returns the line that runs a command in the guest's network.
+func Command(g GuestInfo, words string) string {
+	return "gopipework exec " + shell.Quote(g.Word()) + " -- " + words
+}
+
+// Enter is the command prefix that runs a command in the guest's namespace.
+func Enter(g GuestInfo) string {
+	if g.PID != 0 {
+		return "nsenter -t " + strconv.Itoa(g.PID) + " -n "
+	}
+	return "nsenter --net=" + shell.Quote(g.Path) + " "
+}
+
+// NetNSWord is the guest as "ip link add ... netns" takes it.
+func NetNSWord(g GuestInfo) string {
+	if g.PID != 0 {
+		return strconv.Itoa(g.PID)
+	}
+	return shell.Quote(g.Path)
+}
+
+// Owner is the process whose namespace it is.
+type Owner interface {
+	Alive() error // nil while it lives
+	Close() error
+}
+
+// Guest is a network namespace, held open. From here on the descriptor is the
+// guest: a PID that is used again redirects nothing. Close it when done.
+type Guest struct {
+	GuestInfo
+	Namespace *os.File
+
+	// Doubts are warnings: what about the guest could not be found out, or is
+	// not as it should be.
+	Doubts []string
+
+	owner Owner // nil: none is known
+}
+
+// New returns the guest that has the namespace. It owns ns and owner; with nil for
+// owner it is alive as long as ns is open.
+func New(info GuestInfo, ns *os.File, owner Owner) *Guest {
+	var st unix.Stat_t
+	if unix.Fstat(int(ns.Fd()), &st) == nil { // it fails only where ns is not open
+		info.NetNS = st.Ino
+	}
+	return &Guest{GuestInfo: info, Namespace: ns, owner: owner}
+}
+
+// Alive returns nil while the guest's process lives, and an error of the code
+// "gone" once it has ended. A guest without a process is always alive: the open
+// descriptor keeps its namespace.
+func (g *Guest) Alive() error {
+	if g.owner == nil {
+		return nil
+	}
+	return g.owner.Alive()
+}
+
+// Close lets go of the namespace and the process.
+func (g *Guest) Close() error {
+	err := g.Namespace.Close()
+	if g.owner != nil {
+		err = errors.Join(err, g.owner.Close())
+	}
+	return err
+}
+
+// OwnerOf returns the process whose namespace it is; nil: none is known.
+func OwnerOf(g *Guest) Owner { return g.owner }
