@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// maxAnswer is far above what Docker says of one container (some kilobytes, and
+// maxAnswer is far above what Docker says about one container (some kilobytes, and
 // its labels and environment), and far below what would hurt.
 const maxAnswer = 8 << 20
 

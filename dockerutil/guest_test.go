@@ -234,7 +234,7 @@ func TestNamedSecondDirectory(t *testing.T) {
 
 // What "ip netns del" leaves when the mount is gone and the file is not, and a
 // link, as pipework made them: neither is a name.
-func TestNamedLeftovers(t *testing.T) {
+func TestNamedFiles(t *testing.T) {
 	f := testFinder(t)
 	writeFile(t, f.named[0]+"/file", "")
 	if err := os.Symlink(fmt.Sprintf("/proc/%d/ns/net", startGuest(t).Process.Pid), f.named[0]+"/link"); err != nil {

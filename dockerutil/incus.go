@@ -56,7 +56,7 @@ type incus struct {
 	dialer *dialer
 }
 
-// incusInstance is what Incus says of an instance in full (GET
+// incusInstance is what Incus says about an instance in full (GET
 // /1.0/instances/NAME?recursion=1), as far as it matters here.
 type incusInstance struct {
 	Name     string `json:"name"`

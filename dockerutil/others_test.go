@@ -24,7 +24,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// What runtimes say of a bare word decides whose guest it is.
+// What runtimes say about a bare word decides whose guest it is.
 func TestDecide(t *testing.T) {
 	one, two := startGuest(t).Process.Pid, startGuest(t).Process.Pid
 	r := Ref{Name: "web"}
@@ -300,7 +300,7 @@ func serveLXC(t *testing.T, socket string, uid int, say func(command byte) []byt
 	failed := make(chan error, 1)
 	go func() {
 		if uid != os.Geteuid() {
-			// Credentials are a thread's; this one is never given back.
+			// Credentials are a thread's; this one is never unlocked.
 			runtime.LockOSThread()
 			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); errno != 0 {
 				failed <- errno

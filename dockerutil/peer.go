@@ -79,7 +79,7 @@ func firstNetwork(conn *net.UnixConn) bool {
 	return first
 }
 
-// passCredentials makes the kernel say of each message who sent it (unix(7)).
+// passCredentials makes the kernel say who sent each message (unix(7)).
 func passCredentials(_, _ string, c syscall.RawConn) error {
 	var err error
 	controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })

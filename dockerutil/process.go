@@ -105,7 +105,7 @@ func (p *process) netnsByPath() (*os.File, error) {
 	return ns, openErr
 }
 
-// kinship says what a process's cgroup tells of its container.
+// kinship says what a process's cgroup tells about its container.
 type kinship int
 
 const (

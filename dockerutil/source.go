@@ -26,7 +26,7 @@ type source struct {
 	dialer *dialer // nil for a runtime that is asked by a command
 }
 
-// found is what a runtime says of a container, as far as it matters here.
+// found is what a runtime says about a container, as far as it matters here.
 type found struct {
 	id      string // what the runtime calls it, in full
 	name    string

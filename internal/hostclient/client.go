@@ -12,7 +12,7 @@ type client struct {
 	plain   []string // options that may be given to it, and
 	valued  []string // those that a value follows
 	command func(Run) []string
-	release func(Run) []string // gives the lease back when the client has ended; nil: it does so itself when it is ended
+	release func(Run) []string // releases the lease when the client has ended; nil: it does so itself when it is ended
 	config  func(Run) string   // its configuration file; nil: it has none
 	said    func(map[string]string) (said, error)
 
@@ -46,12 +46,12 @@ var clients = map[string]client{
 		config:  func(Run) string { return "" },
 		said:    dhcpcdSaid,
 		always:  true,
-		ends:    syscall.SIGALRM, // as dhcpcd -k does: it gives its lease back
+		ends:    syscall.SIGALRM, // as dhcpcd -k does: it releases its lease
 	},
 }
 
 // udhcpc asks for option 121 and the MTU, which are not among what it asks for
-// by itself. With -R it gives its lease back when it is ended.
+// by itself. With -R it releases its lease when it is ended.
 func udhcpc(r Run) []string {
 	args := []string{"udhcpc", "-f", "-n", "-i", r.IfName, "-s", scriptPath, "-p", scratch + "/pid", "-O", "staticroutes", "-O", "mtu"}
 	named := slices.ContainsFunc(r.Ask.Options, func(w string) bool { return strings.HasPrefix(w, "hostname:") })

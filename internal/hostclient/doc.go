@@ -7,7 +7,7 @@
 //	scratch.go  the files that a client sees
 //	serve.go    the process that looks after one client
 //	start.go    starting and ending such a process
-//	pidfile.go  the pid file that tells of one that stays
+//	pidfile.go  the pid file of one that stays
 //
 // The client is the host's binary in the guest's network namespace. In a mount
 // namespace of its own all files are read-only but for empty directories where
@@ -17,6 +17,6 @@
 //
 // A client that stays has a pid file, /run/CLIENT.GUEST.pid, which is locked as
 // long as somebody looks after the client: it and the kernel are all that is
-// remembered. The client dies with who looks after it, and both end with the
-// guest and with the interface.
+// remembered. The client dies with the process that looks after it, and both end with
+// the guest and with the interface.
 package hostclient

@@ -183,7 +183,7 @@ func TestPIDFiles(t *testing.T) {
 		t.Errorf("no one has the plain name: %v", seen)
 	}
 	if err := Sweep(); err != nil || runs[0].Left() {
-		t.Errorf("what is held is left over: %v", err)
+		t.Errorf("what is held stays: %v", err)
 	}
 	for _, f := range held {
 		if _, err := os.Stat(f.Name()); err != nil {

@@ -25,7 +25,7 @@ var pidDir = "/run"
 // usualName is that of the interface whose pid file does not name it.
 const usualName = "eth1"
 
-// pidFiles are the paths that may tell of the client: that of pipework, or if
+// pidFiles are the paths that the client's pid file may have: that of pipework, or if
 // another guest's client has that, one that is nobody else's. No name of a guest
 // or an interface has a '~'.
 func (r Run) pidFiles() []string {
@@ -102,8 +102,8 @@ func locked(f *os.File) bool {
 // process that looked after the client was killed.
 const signature = "trusted.gopipework.client"
 
-// sign writes it. On a file system that has no attributes a file that is left
-// over is just not known to be ours.
+// sign writes it. On a file system that has no attributes a file that
+// stays is just not known to be ours.
 func (r Run) sign(f *os.File) {
 	if b, err := json.Marshal(r); err == nil {
 		_ = unix.Fsetxattr(int(f.Fd()), signature, b, 0)
@@ -116,9 +116,9 @@ func signed(f *os.File) (r Run, ok bool) {
 	return r, err == nil && json.Unmarshal(b[:n], &r) == nil
 }
 
-// leftOver opens a pid file of ours whose client has lost the process that looked
+// abandoned opens a pid file of ours whose client has lost the process that looked
 // after it.
-func leftOver(path string) (f *os.File, r Run, ok bool) {
+func abandoned(path string) (f *os.File, r Run, ok bool) {
 	f, err := plainfile.Open(path, os.O_RDWR|unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, r, false
@@ -134,7 +134,7 @@ func leftOver(path string) (f *os.File, r Run, ok bool) {
 // killed, as Ask says.
 func (r Run) Left() bool {
 	for _, path := range r.pidFiles() {
-		if f, was, ok := leftOver(path); ok {
+		if f, was, ok := abandoned(path); ok {
 			f.Close()
 			if was.same(r) && was.Ask.Equal(r.Ask) {
 				return true
@@ -149,7 +149,7 @@ func (r Run) Left() bool {
 func Sweep() error {
 	paths, err := pidPaths()
 	for _, path := range paths {
-		f, _, ok := leftOver(path)
+		f, _, ok := abandoned(path)
 		if !ok {
 			continue
 		}
@@ -232,7 +232,7 @@ func running(path string, ns *os.File) (r Running, ok bool) {
 	return r, ok && slices.Contains(r.pidFiles(), path)
 }
 
-// holderOf returns whose client a locked pid file tells of. One that is locked
+// holderOf returns the client that a locked pid file names. One that is locked
 // and tells nothing yet is another guest's, for each is worked on by one run at a
 // time.
 func holderOf(path string) (r Run, held bool) {

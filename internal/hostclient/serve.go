@@ -30,7 +30,7 @@ const namespaceFD = 3
 // then.
 func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLinks) error {
 	lease.CloseInherited()
-	signal.Ignore(unix.SIGPIPE) // of who started it, should that be gone
+	signal.Ignore(unix.SIGPIPE) // of the process that started it, should that be gone
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := lease.WhenUnread(ready, func() { cancel(errStarterGone) })
@@ -315,7 +315,7 @@ func (m *minder) kill() {
 }
 
 // awaitWritten waits until dhclient has written its lease into the file from which
-// another dhclient gives it back. It does so some time after its script has run.
+// another dhclient releases it. It does so some time after its script has run.
 func (m *minder) awaitWritten() {
 	_ = m.thread.Run(func() error {
 		for end := time.Now().Add(endTime); time.Now().Before(end) && !closed(m.ended); time.Sleep(10 * time.Millisecond) {
@@ -327,7 +327,7 @@ func (m *minder) awaitWritten() {
 	})
 }
 
-// end has the client give its lease back, and ends it.
+// end has the client release its lease, and ends it.
 func (m *minder) end() {
 	if m.release == nil && !closed(m.ended) {
 		signal := syscall.SIGTERM

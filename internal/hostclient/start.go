@@ -36,7 +36,7 @@ type Run struct {
 // FirstLease is how long the first lease may take.
 const FirstLease = 25 * time.Second
 
-// endTime bounds how long a client has to give its lease back.
+// endTime bounds how long a client has to release its lease.
 const endTime = 5 * time.Second
 
 // Installed returns an error that names the package of a client that is not.
@@ -107,7 +107,7 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) (warning string
 	return "", &fault.Error{Code: fault.Code(code), Op: "run", Object: r.Ask.Client, Err: errors.New(text2)}
 }
 
-// End has the client give its lease back, and returns when it has ended. One
+// End has the client release its lease, and returns when it has ended. One
 // that has ended is no error.
 func (r Running) End() error {
 	fd, err := unix.PidfdOpen(r.minder, 0)

@@ -15,25 +15,25 @@ import (
 // Link is the interface that a lease is for.
 type Link interface {
 	// SetAddr adds the address, or gives it new lifetimes if it is there. The
-	// kernel takes it away after valid; Forever means never.
+	// kernel deletes it after valid; Forever means never.
 	//
 	//	ip address replace PREFIX brd + dev NAME valid_lft S preferred_lft S
 	SetAddr(p netip.Prefix, valid, preferred time.Duration) error
-	// DelAddr takes the address away; one that is gone is no error.
+	// DelAddr deletes the address; one that is gone is no error.
 	DelAddr(p netip.Prefix) error
 	// AddRoute adds the route; one that is there is no error. Whether a default
 	// route goes in front of another is the Link's to know.
 	AddRoute(r Route) error
-	// DelRoute takes the route away; one that is gone is no error.
+	// DelRoute deletes the route; one that is gone is no error.
 	DelRoute(r Route) error
 	// AddAsked adds the routes of [Ask.Routes]; those that are there are no error.
 	AddAsked() error
 	// SetReplies has replies from the lease's address looked up in [Ask.Table], if
 	// there is one, and gives that table the routes of the lease and the Ask; no
-	// others of ours stay in it. DelAddr takes it all away.
+	// others of ours stay in it. DelAddr deletes it all.
 	SetReplies(l Lease) error
 	// SetAccess has the host reach the lease's address, if the Ask says so. DelAddr
-	// takes that away too.
+	// undoes that too.
 	SetAccess(l Lease) error
 	// LowerMTU sets the interface's MTU if it is larger: the other end of the
 	// link would not take more than it was made for.
@@ -127,7 +127,7 @@ func (l Lease) Warning() string {
 	return "what the DHCP server " + l.Server.String() + " said was taken without " + strings.Join(l.LeftOut, "; ")
 }
 
-// Withdraw takes the address away, and with it the routes, whose source it is.
+// Withdraw deletes the address, and with it the routes, whose source it is.
 // An MTU that was lowered stays so.
 func (l Lease) Withdraw(link Link) error {
 	if err := link.DelAddr(l.Address); err != nil {

@@ -50,7 +50,7 @@ func Acquire(ctx context.Context, ns *os.File, a Ask, timeout time.Duration) (Le
 	return l, nil
 }
 
-// Release gives a lease back that nobody keeps yet: what undoes [Acquire]. The
+// Release releases a lease that nobody keeps yet: what undoes [Acquire]. The
 // server is told from the address as long as the interface has it, else by a
 // broadcast; where it cannot be told it finds out when the lease ends.
 func Release(ns *os.File, a Ask, l Lease) error {
@@ -266,8 +266,8 @@ func (c *client) extend(ctx context.Context, l Lease, to netip.Addr, wait time.D
 	return e.await(ctx, x, wait, e.verdict(at, server, l.Address.Addr()))
 }
 
-// release gives a lease back. Nobody answers, so there is nothing to wait for
-// but that it gets out.
+// release tells the server that the lease is not needed. Nobody answers, so there is
+// nothing to wait for but that it gets out.
 func (c *client) release(l Lease) error {
 	w, err := c.open()
 	if err != nil {

@@ -219,7 +219,7 @@ func (c *client6) extend(ctx context.Context, l Lease, to netip.Addr, wait time.
 	return e.await(ctx, q.x, wait, e.verdict(q, at))
 }
 
-// release gives a lease back.
+// release tells the server that the lease is not needed.
 func (c *client6) release(l Lease) error {
 	ctx, cancel := context.WithTimeout(context.Background(), tellTime)
 	defer cancel()

@@ -255,7 +255,7 @@ func TestKeep6Renews(t *testing.T) {
 	if count(w.sent, "RENEW") != 9 || len(w.sent) != 11 || count(link.log, "del") != 0 || k.lease == nil || notes != nil {
 		t.Errorf("sent %q, notes %q\n%s", w.sent, notes, strings.Join(link.log, "\n"))
 	}
-	if err := k.giveBack(); err != nil || w.sent[len(w.sent)-1] != "RELEASE" || count(link.log, "del 2001:db8::9/128") != 1 {
+	if err := k.release(); err != nil || w.sent[len(w.sent)-1] != "RELEASE" || count(link.log, "del 2001:db8::9/128") != 1 {
 		t.Errorf("%v: sent %q", err, w.sent[11:])
 	}
 }
@@ -287,7 +287,7 @@ func TestKeep6ServerGone(t *testing.T) {
 	}
 }
 
-// A server takes the address back, or does not know it any more: it is gone at
+// A server withdraws the address, or does not know it any more: it is gone at
 // once, and another asked for.
 func TestKeep6Withdrawn(t *testing.T) {
 	back, lost := good6, good6

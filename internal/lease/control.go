@@ -71,8 +71,8 @@ func (k Keepers) Keep(ctx context.Context, g Guest, a Ask, l Lease) error {
 	return explain(opKeep, a.IfName, err)
 }
 
-// Release gives the lease of an interface back to its server and takes the
-// address away. It says whether there was one.
+// Release releases the lease of an interface, and deletes the address. It says
+// whether there was one.
 func (k Keepers) Release(ctx context.Context, g Guest, index int) (bool, error) {
 	found, err := k.ask(ctx, g, false, command{Do: "release", Index: index})
 	return found, explain("release lease of", fmt.Sprintf("interface %d", index), err)

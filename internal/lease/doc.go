@@ -6,7 +6,7 @@
 //	ask.go       what a client says about itself, and the messages it sends
 //	lease.go     what a server says, checked
 //	policy.go    which addresses a host can have
-//	client.go    getting, extending and giving back one lease
+//	client.go    acquiring, renewing and releasing one lease
 //	insist.go    asking again until there is a lease
 //	wire.go, packet.go, namespace.go   the network under it
 //	ask6.go, lease6.go, client6.go, wire6.go   the same of DHCPv6
@@ -15,7 +15,7 @@
 //	clock.go     time
 //	keeper.go    the process that keeps all leases of a guest
 //	guest.go, watch.go, outlive.go   the guest, and how its end is seen
-//	said.go      what another DHCP client tells of its lease
+//	said.go      what another DHCP client tells about its lease
 //	store.go     the keepers' files
 //	control.go, spawn.go, sweep.go   how others reach, start and look after keepers
 //

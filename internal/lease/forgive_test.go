@@ -158,7 +158,7 @@ type refusingRoutes struct {
 
 func (l *refusingRoutes) AddRoute(Route) error { return l.errno }
 
-// A lease that the interface cannot take goes back to its server.
+// A lease that the interface cannot take is released.
 func TestKeepReleasesWhatItCannotTake(t *testing.T) {
 	clock, ctx := newFakeClock(30 * time.Second)
 	w := &fakeWire{clock: clock, serve: good(t)}
@@ -174,7 +174,7 @@ func TestKeepReleasesWhatItCannotTake(t *testing.T) {
 		}
 	}
 	if acks == 0 || releases != acks || k.lease != nil {
-		t.Errorf("%d leases, %d given back", acks, releases)
+		t.Errorf("%d leases, %d released", acks, releases)
 	}
 }
 

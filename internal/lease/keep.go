@@ -139,7 +139,7 @@ func (k *kept) take(l Lease) {
 	k.note(k.lease, err)
 }
 
-// lose takes the address away.
+// lose deletes the address.
 func (k *kept) lose(why error) {
 	if k.lease != nil {
 		why = errors.Join(why, k.lease.Withdraw(k.link))
@@ -148,10 +148,10 @@ func (k *kept) lose(why error) {
 	k.note(nil, why)
 }
 
-// giveBack releases the lease, if there is one, and takes the address away.
+// release releases the lease, if there is one, and deletes the address.
 // The server is told first: it is told from that address. That it cannot be
 // told is no error, it will find out when the lease ends (RFC 2131, section 3.1).
-func (k *kept) giveBack() error {
+func (k *kept) release() error {
 	if k.lease == nil {
 		return nil
 	}

@@ -50,7 +50,7 @@ func TestKeepRenews(t *testing.T) {
 	if k.lease == nil || notes != nil {
 		t.Error(k.lease, notes)
 	}
-	if err := k.giveBack(); err != nil || w.sent[len(w.sent)-1].MessageType() != dhcpv4.MessageTypeRelease ||
+	if err := k.release(); err != nil || w.sent[len(w.sent)-1].MessageType() != dhcpv4.MessageTypeRelease ||
 		!strings.HasSuffix(link.log[len(link.log)-1], "del 10.0.0.9/24") {
 		t.Errorf("%v: sent %s\n%s", err, w.sent[len(w.sent)-1].Summary(), link.log[len(link.log)-1])
 	}

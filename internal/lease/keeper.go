@@ -239,7 +239,7 @@ func (k *keeper) do(c command) (found bool, err error) {
 	return false, errors.New("the keeper is of another version, and does not know " + strconv.Quote(c.Do))
 }
 
-// ended and end are for who holds mu.
+// ended and end: the caller must hold k.mu.
 func (k *keeper) ended() bool {
 	select {
 	case <-k.ending:
@@ -315,7 +315,7 @@ func (k *keeper) note(n *keeping, l *Lease, err error) {
 	}
 }
 
-// save writes the record. It is for who holds mu.
+// save writes the record. The caller must hold k.mu.
 func (k *keeper) save() error {
 	r := record{Guest: k.id}
 	for _, n := range k.keeps {
@@ -344,7 +344,7 @@ func (k *keeper) release(index int) (found bool, err error) {
 		return false, nil
 	}
 	n.end()
-	err = n.kept.giveBack()
+	err = n.kept.release()
 	return true, errors.Join(err, k.settle())
 }
 

@@ -42,7 +42,7 @@ const Forever = math.MaxUint32 * time.Second
 func (l Lease) Ends() time.Duration { return l.At + l.Time }
 
 // Route is a route that came with a lease. Source is the lease's address: the
-// kernel takes a route away with the address that it names as its source.
+// kernel deletes a route with the address that it names as its source.
 //
 //	ip route add DST [via GATEWAY] dev NAME src SOURCE
 type Route struct {

@@ -312,7 +312,7 @@ func TestLiveNAK(t *testing.T) {
 	n.start(Options{})
 	no.Store(true)
 	// T1 is 5 s, the end 10 s.
-	until(t, 30*time.Second, "the address is taken away", func() bool { return n.addrs() == "" })
+	until(t, 30*time.Second, "the address is deleted", func() bool { return n.addrs() == "" })
 	until(t, 30*time.Second, "it asks again", func() bool { return discovers.Load() > 0 })
 	no.Store(false)
 	until(t, 40*time.Second, "the address is back", func() bool { return n.addrs() != "" })

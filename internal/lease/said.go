@@ -8,7 +8,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Said is what another DHCP client tells of its lease.
+// Said is what another DHCP client tells about its lease.
 type Said struct {
 	Address netip.Addr
 	Mask    net.IPMask

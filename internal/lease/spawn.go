@@ -82,7 +82,7 @@ func (k Keepers) start(ctx context.Context, g Guest) (starter io.Closer, err err
 // when ctx ends; only then the record stays, and the next keeper goes on with it.
 func Serve(ctx context.Context, args []string, ready *os.File, open OpenLinks) error {
 	CloseInherited()
-	signal.Ignore(unix.SIGPIPE)   // of who started it: the files have to go
+	signal.Ignore(unix.SIGPIPE)   // of the process that started it: the files have to go
 	debug.SetMemoryLimit(8 << 20) // it has little to remember
 	err := serveArgs(ctx, args, ready, open)
 	switch {

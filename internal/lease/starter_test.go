@@ -49,7 +49,7 @@ func (n *net2) endsSoon(cmd *exec.Cmd, since time.Time) {
 }
 
 // A keeper whose starter has ended before it could tell it so, which is where a
-// pipe without a reader would end it, takes its files away.
+// pipe without a reader would end it, deletes its files.
 func TestLiveStarterEndsBeforeKeeperRuns(t *testing.T) {
 	n := newNet(t)
 	since := time.Now()

@@ -11,7 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
-// Sweep takes away the files of guests that have ended, whose keepers were
+// Sweep deletes the files of guests that have ended, whose keepers were
 // killed before, and starts keepers again that were killed while their guests
 // live, unless they belong to another host. It returns the names of the files'
 // guests. With dryRun it only looks.

@@ -18,7 +18,7 @@ type Change struct {
 	Master      int // index of the bridge or bond to become a port of
 	NoMaster    bool
 	Alias       string
-	NoAlias     bool // take the alias away
+	NoAlias     bool // delete the alias
 	Up, Down    bool
 	Flags       uint32 // unix.IFF_*: what those in FlagMask become
 	FlagMask    uint32

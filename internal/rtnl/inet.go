@@ -60,7 +60,7 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 	return settle(c.inet.AddrAdd(byIndex(index), a), func() (bool, error) { return c.hasAddr(index, a) })
 }
 
-// SetAddr is AddAddr for an address that lasts a time: the kernel takes it away
+// SetAddr is AddAddr for an address that lasts a time: the kernel deletes it
 // after valid, which counts in whole seconds, and no longer prefers it as a
 // source after preferred; [Forever] is no end. One that is there gets the new
 // times.
@@ -82,7 +82,7 @@ func (c *Conn) SetAddr(index int, p netip.Prefix, valid, preferred time.Duration
 // Forever is the time of an address that lasts (INFINITY_LIFE_TIME).
 const Forever = math.MaxUint32 * time.Second
 
-// DelAddr takes the address away.
+// DelAddr deletes the address.
 func (c *Conn) DelAddr(index int, p netip.Prefix) error {
 	a := &netlink.Addr{IPNet: ipNet(p)}
 	return settle(c.inet.AddrDel(byIndex(index), a), func() (bool, error) { return not(c.hasAddr(index, a)) })

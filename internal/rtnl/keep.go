@@ -14,7 +14,7 @@ import (
 )
 
 // Kept is the configuration of a link as somebody made it: what a card that is
-// lent to a guest loses, and gets back when it comes home. As JSON it can be
+// lent to a guest loses, and what is restored when it is returned. As JSON it can be
 // read by a person and outlives the process, but not the kernel: addresses and
 // routes are the messages of the kernel that was running.
 //
@@ -34,7 +34,7 @@ type Kept struct {
 	Up       bool              `json:"up"`
 	Flags    uint32            `json:"flags"`              // those of keptFlags that were on
 	AddrGen  uint8             `json:"addrgenmode"`        // nl.IN6_ADDR_GEN_MODE_*
-	Master   string            `json:"master,omitempty"`   // what it was a port of, but for Open vSwitch, which takes its ports back by itself
+	Master   string            `json:"master,omitempty"`   // what it was a port of, but for Open vSwitch, which restores its ports by itself
 	Port     []byte            `json:"port,omitempty"`     // its settings as a port of a bridge
 	VLANs    []PortVLAN        `json:"vlans"`              // that it is in there; nil: its kernel knows none
 	XDP      map[string]uint32 `json:"xdp,omitempty"`      // IDs of programs, by the ways in which they are attached
@@ -51,7 +51,7 @@ type Kept struct {
 // KeptPart is an address, a neighbour or a route.
 type KeptPart struct {
 	Command string `json:"command"` // that adds it: "ip address add ..."
-	Message []byte `json:"message"` // as the kernel told it and takes it back
+	Message []byte `json:"message"` // as the kernel told it, and accepts it
 }
 
 // keptFlags are the flags that people set (ip link set dev NAME promisc on,
@@ -117,7 +117,7 @@ func (c *Conn) Keep(index int) (Kept, error) {
 // out. A route next to one of another link with the same destination and metric
 // comes behind it.
 //
-// Of what is on the link, missing tells what could not be given back, each part with
+// Of what is on the link, missing tells what could not be restored, each part with
 // its command: a card with its address but without one of its routes is better
 // than one without both. An error says that the link itself could not be made what
 // it was, or that it is not known what is missing. It can wait for duplicate address
@@ -256,7 +256,7 @@ func (k Kept) same(now *Link) bool {
 		now.Group == k.Group && now.TxQueue == k.TxQueue && now.Alias == k.Alias && now.Flags&keptFlags == k.Flags&keptFlags
 }
 
-// dropAltNames takes alternative names away, unless they are what they were.
+// dropAltNames deletes alternative names, unless they are what they were.
 func (c *Conn) dropAltNames(index int, k Kept) error {
 	now, err := c.LinkByIndex(index)
 	if err != nil {
@@ -281,7 +281,7 @@ func (c *Conn) altNameParts(index int, k Kept) (parts []Part, err error) {
 	return parts, nil
 }
 
-// altNames returns the names to take away and to add: none, or all of them,
+// altNames returns the names to delete and to add: none, or all of them,
 // for they have an order.
 func (k Kept) altNames(now *Link) (del, add []string) {
 	if slices.Equal(now.AltNames, k.AltNames) {
@@ -291,7 +291,7 @@ func (k Kept) altNames(now *Link) (del, add []string) {
 }
 
 // Commands returns what a person would type instead of Restore on the link that
-// has come home as now. Lifetimes are those of the moment of Keep.
+// has been returned as now. Lifetimes are those of the moment of Keep.
 func (k Kept) Commands(now *Link) []string {
 	del, add := k.altNames(now)
 	var lines []string

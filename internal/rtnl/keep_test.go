@@ -75,7 +75,7 @@ ip -6 route add local 2001:db8:b0::/64 dev nic
 const fromChecked = `ip -6 route add 2001:db8:a0::/48 via 2001:db8::9 src 2001:db8:2::1 dev nic`
 
 // TestKeep: a card goes to a guest that changes all it can, and is what it was
-// when it comes home; by Restore, from a file, and by the commands.
+// when it is returned; by Restore, from a file, and by the commands.
 func TestKeep(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
@@ -123,11 +123,11 @@ ip link property del dev eth1 altname enp0; ip link property add dev eth1 altnam
 ip link set eth1 address 02:00:00:00:00:66 mtu 1300 alias stolen group 9 txqueuelen 3 promisc off; ` + test.spoil + `
 ip link set eth1 name else0 up
 ip address add 10.66.0.1/24 dev else0`)
-			ok(t, "take back", guest.MoveLink(guest.link("else0").Index, Move{NS: home.ns}))
+			ok(t, "return", guest.MoveLink(guest.link("else0").Index, Move{NS: home.ns}))
 			test.restore(t, home, home.link("else0"), kept)
 			home.settle()
 			if diff := cmp.Diff(before, home.snapshot()); diff != "" {
-				t.Errorf("after it came home (-want +got):\n%s", diff)
+				t.Errorf("after it was returned (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -199,7 +199,7 @@ func TestKeepCommands(t *testing.T) {
 	}
 }
 
-// TestRestoreExpired: what a lease gave does not come back when it has run out.
+// TestRestoreExpired: what came with a lease is not restored once that has run out.
 func TestRestoreExpired(t *testing.T) {
 	needRoot(t)
 	t.Parallel()

@@ -25,7 +25,7 @@ var families = map[string][]string{
 const stableSecret = "ipv6/stable_secret"
 
 // keepSysctls returns the sysctls of the link that are not what a new link
-// gets, which is what this one will have when it comes home.
+// gets, which is what this one will have when it is returned.
 func (c *Conn) keepSysctls(name string) (map[string]string, error) {
 	own, err := c.sysctls(name)
 	if err != nil {
@@ -84,7 +84,7 @@ func sysctlPath(name, key string) (string, error) {
 }
 
 // sysctlParts returns those that were kept and are not so, and the others that are
-// not what a new link gets: the kernel turns accept_dad off for one that comes home
+// not what a new link gets: the kernel turns accept_dad off for one that is returned
 // with "arp off".
 func (c *Conn) sysctlParts(k Kept) (parts []Part, err error) {
 	now, err := c.sysctls(k.Name)

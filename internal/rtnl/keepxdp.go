@@ -56,8 +56,8 @@ func (k Kept) xdpParts(now *Link) (parts []Part) {
 	return parts
 }
 
-// dropXDP takes away programs that were not there: they may be a reason for which the
-// link does not get its MTU. Those that cannot be taken away are missing parts later.
+// dropXDP detaches programs that were not there: they may be a reason for which the
+// link does not get its MTU. Those that cannot be detached are missing parts later.
 func (r *restorer) dropXDP() error {
 	now, err := r.LinkByIndex(r.index)
 	if err != nil {

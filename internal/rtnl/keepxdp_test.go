@@ -55,7 +55,7 @@ func TestKeepXDP(t *testing.T) {
 	kept, err := home.Keep(index)
 	ok(t, "keep", err)
 	ok(t, "lend", home.MoveLink(index, Move{NS: guest.ns}))
-	ok(t, "take back", guest.MoveLink(index, Move{NS: home.ns}))
+	ok(t, "return", guest.MoveLink(index, Move{NS: home.ns}))
 	if len(home.link("nic").XDP) != 1 {
 		t.Fatalf("programs: %v; want the guest's", home.link("nic").XDP)
 	}

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Part is one of the things on a link that [Conn.Restore] gives back one by one.
+// Part is one of the things on a link that [Conn.Restore] restores one by one.
 // As JSON it outlives the process, like [Kept].
 type Part struct {
 	Kind string `json:"kind"` // one of those below
@@ -24,7 +24,7 @@ type Part struct {
 	Value    string          `json:"value,omitempty"`    // of a sysctl; or a name
 	Offloads map[string]bool `json:"offloads,omitempty"` // which are to be on, and which off
 	VLANs    []PortVLAN      `json:"vlans,omitempty"`
-	// Found is what was in its place when it could not be given back. If that is
+	// Found is what was in its place when it could not be restored. If that is
 	// not there any more when it is tried again, somebody has changed it, and the
 	// part is over. nil: it was not looked at yet.
 	Found *string `json:"found,omitempty"`
@@ -34,7 +34,7 @@ type Part struct {
 	Taken bool  `json:"-"` // Over, because somebody has put something in its place
 }
 
-// The kinds of parts, in the order in which they are given back. A master comes
+// The kinds of parts, in the order in which they are restored. A master comes
 // before addresses, because a link that becomes a port of some loses them.
 const (
 	partAltName  = "altname"
@@ -145,7 +145,7 @@ func over[V any](m, others map[string]V) map[string]V {
 	return out
 }
 
-// RestoreParts tries again to give back parts that [Conn.Restore] has said are
+// RestoreParts tries again to restore parts that [Conn.Restore] has said are
 // missing, and changes nothing else. It returns those that are still missing. A
 // part is over if somebody has put it, or something else, in its place.
 func (c *Conn) RestoreParts(index int, k Kept, parts []Part) []Part {
@@ -158,7 +158,7 @@ func (c *Conn) restorer(index int, k Kept) *restorer {
 	return &restorer{Conn: c, index: index, kept: k, age: max(time.Since(k.Taken), 0)}
 }
 
-// restorer gives parts back to a link.
+// restorer restores the parts of a link.
 type restorer struct {
 	*Conn
 	index  int
@@ -168,7 +168,7 @@ type restorer struct {
 	routes map[uint8][][]byte // as the kernel tells them, by family, since the last change
 }
 
-// restore returns the parts that could not be given back. One may need another: a
+// restore returns the parts that could not be restored. One may need another: a
 // route finds its gateway by another route, of the other family even. So it goes
 // round until nothing more gets in, and once more when no address is tentative.
 func (r *restorer) restore(parts []Part) (missing []Part) {
@@ -217,7 +217,7 @@ func (r *restorer) round(parts []Part, last bool) (missing []Part) {
 	return missing
 }
 
-// one tries to give back one part.
+// one tries to restore one part.
 func (r *restorer) one(p Part) Part {
 	p.Err = nil
 	if p.Found != nil {

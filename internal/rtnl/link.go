@@ -17,7 +17,7 @@ type Link struct {
 	Name     string
 	AltNames []string
 	Alias    string
-	Kind     string // "veth", "bridge", ...; "" for a device with no kind, a NIC
+	Kind     string // "veth", "bridge", ...; "" for a device with no kind, a card
 	Type     uint16 // unix.ARPHRD_*: of the hardware, or what it plays
 	Group    uint32
 	MTU      int // bytes
@@ -304,7 +304,7 @@ func (c *Conn) AddAltName(index int, name string) error {
 	return c.altName(unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND, index, name)
 }
 
-// DelAltName takes the name away.
+// DelAltName deletes the name.
 func (c *Conn) DelAltName(index int, name string) error {
 	return c.altName(unix.RTM_DELLINKPROP, 0, index, name)
 }

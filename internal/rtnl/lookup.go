@@ -52,7 +52,7 @@ func (c *Conn) Way(q Lookup) (Way, error) {
 	}
 	answer := nl.DeserializeRtMsg(answers[0])
 	w := Way{Local: answer.Type == unix.RTN_LOCAL}
-	switch answer.Type { // IPv6 tells of some that lead nowhere as of others
+	switch answer.Type { // IPv6 lists some that lead nowhere as it does others
 	case unix.RTN_BLACKHOLE:
 		return w, unix.EINVAL
 	case unix.RTN_UNREACHABLE:

@@ -27,7 +27,7 @@ func TestMoveLink(t *testing.T) {
 	}
 }
 
-// TestMoveLinkClash shows what the kernel leaves half done; the comment of
+// TestMoveLinkClash shows what the kernel begins and does not finish; the comment of
 // MoveLink says it.
 func TestMoveLinkClash(t *testing.T) {
 	needRoot(t)

@@ -27,7 +27,7 @@ func (c *Conn) SetNeighbour(index int, a netip.Addr, mac net.HardwareAddr) error
 	return c.inet.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_REACHABLE, IP: a.AsSlice(), HardwareAddr: mac})
 }
 
-// DelNeighbour takes the entry away.
+// DelNeighbour deletes the entry.
 //
 //	ip neighbour del ADDR dev NAME
 func (c *Conn) DelNeighbour(index int, a netip.Addr) error {

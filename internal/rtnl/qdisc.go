@@ -87,7 +87,7 @@ func (c *Conn) SetQdisc(q Qdisc) error {
 	return c.write(req)
 }
 
-// DelQdisc takes it away, and those below it; the kernel puts its own in the
+// DelQdisc deletes it, and those below it; the kernel puts its own in the
 // place of one at the root.
 //
 //	tc qdisc del dev NAME root|parent P

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnixSocket is a unix socket as sock_diag(7) tells of it. Two of them are equal if
+// UnixSocket is a unix socket as sock_diag(7) describes it. Two of them are equal if
 // they are the same socket.
 type UnixSocket struct {
 	Inode  uint32

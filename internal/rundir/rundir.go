@@ -1,5 +1,5 @@
 // Package rundir keeps the few things that no kernel object can hold, as JSON
-// files in a directory of root's: what a borrowed network card was like, for
+// files in a directory of root's: what a lent network card was like, for
 // one. They are gone when the machine starts anew, as is the kernel's memory.
 package rundir
 

@@ -77,7 +77,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestEmpty: an empty directory goes, and comes back for who still has it open.
+// TestEmpty: an empty directory goes, and is there again for a process that still has it open.
 func TestEmpty(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run")
 	first, err := Open(path, true)

@@ -2,7 +2,7 @@ package spec
 
 import "github.com/gopipework/gopipework/internal/fault"
 
-// Selection is which of a guest's attachments to take back.
+// Selection is which of a guest's attachments to detach.
 type Selection struct {
 	IfName string // "" for the only one
 	All    bool

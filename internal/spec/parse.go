@@ -47,8 +47,7 @@ type Words struct {
 }
 
 // Parse turns the words into a Spec. It looks at nothing but the words. Every
-// error is a usage error that names the word and, where there is one, a way
-// out.
+// error is a usage error that names the word and, where there is one, a hint.
 func Parse(w Words) (Spec, error) {
 	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, Verify: w.Verify, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
 	var err error

@@ -239,7 +239,7 @@ func (s *Spec) checkRoute(word string, r Route) error {
 	case !s.Has(ipv6):
 		return fault.BadWord(op, word, "the interface gets no address of its family")
 	case s.From.Kind == FromClient:
-		return fault.BadWord(op, word, "%s sets its own routes, and takes others away with its lease", s.From.Ask.Client).
+		return fault.BadWord(op, word, "%s sets its own routes, and deletes others with its lease", s.From.Ask.Client).
 			WithHint("dhcp in its place adds the route, and keeps it")
 	case r.Via.IsValid() && r.Via.Is6() != ipv6:
 		return fault.BadWord(op, word, "its gateway %s is of the other family", r.Via)

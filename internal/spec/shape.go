@@ -88,7 +88,7 @@ func take[T any](to, from *T) {
 	}
 }
 
-// None is the word that takes a shaping away; 0 does too.
+// None is the word that ends a shaping; 0 does too.
 const None = "none"
 
 func said[T fmt.Stringer](v *T) string {
@@ -144,7 +144,7 @@ const (
 )
 
 func parseRate(word string) (Rate, error) {
-	const op, hint = "read rate", "10mbit, 512kbit, 1gbit; none takes the limit away"
+	const op, hint = "read rate", "10mbit, 512kbit, 1gbit; none removes the limit"
 	if low := strings.ToLower(word); strings.HasSuffix(low, "bps") {
 		return 0, fault.BadWord(op, word, "to tc that is bytes per second").WithHint("say it in bits: 10mbit, 512kbit, 1gbit")
 	}
@@ -180,7 +180,7 @@ func parseLoss(word string) (Loss, error) {
 	v, ok := parseMeasure(word, map[string]float64{"": AllLost / 100, "%": AllLost / 100})
 	switch zero := strings.Trim(word, "0.%") == ""; {
 	case !ok || v > AllLost:
-		return 0, fault.BadWord("read loss", word, "it is not a percentage").WithHint("1%%, 0.1%%; none takes it away")
+		return 0, fault.BadWord("read loss", word, "it is not a percentage").WithHint("1%%, 0.1%%; none removes it")
 	case v == 0 && !zero:
 		return 0, fault.BadWord("read loss", word, "it is less than the least, 0.0001%%")
 	}
@@ -203,7 +203,7 @@ var delayUnits = map[string]float64{
 const maxDelay = Delay(time.Minute)
 
 func parseDelay(word string) (Delay, error) {
-	const op, hint = "read delay", "100ms, 1.5ms, 200us, 1s; none takes it away"
+	const op, hint = "read delay", "100ms, 1.5ms, 200us, 1s; none removes it"
 	v, ok := parseMeasure(word, delayUnits)
 	switch zero := strings.Trim(word, "0.usmec") == ""; {
 	case !ok:
