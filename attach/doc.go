@@ -1,5 +1,5 @@
 // Package attach plugs one more network interface into a guest that is already
-// running, and takes it back. A guest is a network namespace.
+// running, and detaches it. A guest is a network namespace.
 //
 // There is one way through. Each arrow is a function, and only the last one
 // writes:
@@ -116,7 +116,7 @@ package attach
 //	foreign          not made by gopipework
 //	obstacle         what keeps packets from flowing though all that was asked for is there
 //	default route    where a guest sends what no other route is for
-//	                 not: way out, default gateway
+//	                 not: the way out, default gateway
 //	name server      what a guest asks for the addresses of names
 //	                 not: DNS server
 //	maintain         to follow what changes, such as a lease or a router's advertisements

@@ -29,7 +29,7 @@ type OVS struct {
 	Bridges []OVSBridge
 }
 
-// OVSBridge is a bridge of Open vSwitch.
+// OVSBridge is an Open vSwitch bridge.
 type OVSBridge struct {
 	Name     string
 	Datapath string // datapath_type: "" or "system" is the kernel's, "netdev" that of ovs-vswitchd itself
@@ -129,7 +129,7 @@ func noOVS(op, object, why string) error {
 }
 
 // Userspace reports whether the bridge's frames are moved by ovs-vswitchd,
-// which takes a packet's checksum for done that the kernel leaves to a NIC.
+// which takes a packet's checksum for done that the kernel leaves to a card.
 func (b OVSBridge) Userspace() bool { return b.Datapath == UserspaceDatapath }
 
 func (b OVSBridge) inKernel() bool { return b.Datapath == KernelDatapath || b.Datapath == "system" }

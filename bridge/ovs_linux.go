@@ -101,7 +101,7 @@ func (b OVSBridge) checkMade(ctx context.Context, op string) error {
 	return fault.New(fault.Failed, op, b.Name, "ovs-vswitchd could not make it; its log says why")
 }
 
-// Delete takes the bridge away, if it is ours and has no port but its own.
+// Delete deletes the bridge, if it is ours and has no port but its own.
 // That it is not there is no error.
 func (b OVSBridge) Delete(ctx context.Context) error { return b.remove(ctx, true) }
 

@@ -377,8 +377,8 @@ func TestOVSNotRunningLive(t *testing.T) {
 	}
 }
 
-// TestOVSSilentLive: daemons that do not answer bound no one for ever, and what
-// was written for them is taken back.
+// TestOVSSilentLive: daemons that do not answer hold nobody up for ever, and what
+// was written for them is undone.
 func TestOVSSilentLive(t *testing.T) {
 	h := newOVSHost(t)
 	b := h.bridge("ovs0")

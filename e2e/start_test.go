@@ -72,7 +72,7 @@ func initialisers(t *testing.T, path string, args ...string) map[string]int {
 		all[m[1]], _ = strconv.Atoi(m[2])
 	}
 	if len(all) < 20 {
-		t.Fatalf("%s: the Go runtime tells of %d packages: %s", path, len(all), out)
+		t.Fatalf("%s: the Go runtime lists %d packages: %s", path, len(all), out)
 	}
 	return all
 }

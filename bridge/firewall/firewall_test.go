@@ -86,8 +86,8 @@ const (
 -A ufw-before-forward -p icmp -m icmp --icmp-type 8 -j ACCEPT
 -A ufw-before-forward -j ufw-user-forward
 `
-	// What is left when Docker was taken away, and its chain was not.
-	leftover = `
+	// What is left when Docker was uninstalled, and its chain was not deleted.
+	uninstalled = `
 -P INPUT ACCEPT
 -P FORWARD DROP
 -P OUTPUT ACCEPT
@@ -110,7 +110,7 @@ var firewallLayouts = []struct {
 	{"docker 28, its bridge", docker28, "docker0", false, "DOCKER-USER", true},
 	{"docker 28, its bridge without icc", docker28, "brdata", true, "DOCKER-USER", true},
 	{"ufw", ufw, "brtest", true, "FORWARD", false},
-	{"leftover DOCKER-USER", leftover, "brtest", true, "FORWARD", false},
+	{"DOCKER-USER of an uninstalled Docker", uninstalled, "brtest", true, "FORWARD", false},
 	{"an empty table", "-P FORWARD ACCEPT\n", "brtest", false, "FORWARD", false},
 	{"generated name", "-P FORWARD ACCEPT\n", "br-0123456789ab", false, "FORWARD", true},
 }
@@ -472,7 +472,7 @@ func TestFirewallSplitWords(t *testing.T) {
 }
 
 // FuzzFirewallSave: no text makes the reader panic, and each rule taken for
-// ours is written back as the very rule that was read.
+// ours is written as the very rule that was read.
 func FuzzFirewallSave(f *testing.F) {
 	f.Add(docker20)
 	f.Add(`-P FORWARD DROP` + "\n" + `-A FORWARD -i b -o b -m physdev --physdev-in v --physdev-is-bridged -m comment --comment "gopipework b v" -j ACCEPT`)

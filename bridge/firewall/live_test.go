@@ -34,7 +34,7 @@ import (
 )
 
 // fwHost plays the host: a network namespace that the test's thread is in, and
-// that ends with the test, as the thread is never given back.
+// that ends with the test, because the thread is never unlocked.
 type fwHost struct {
 	testing.TB
 	ns netns.NsHandle
@@ -48,7 +48,7 @@ func newFWHost(t testing.TB) *fwHost {
 	h.ns = h.namespace()
 	h.enter(h.ns)
 	h.up("lo")
-	// What a test says of the switches, it says itself.
+	// A test that needs these switches otherwise sets them itself.
 	h.sysctl("bridge-nf-call-iptables", "1")
 	h.sysctl("bridge-nf-call-ip6tables", "1")
 	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock"))
@@ -303,10 +303,10 @@ func TestFirewallLiveBridge(t *testing.T) {
 		{IPv4, NFT, "-P FORWARD DROP\n", "FORWARD"},
 		{IPv4, NFT, docker20, "DOCKER-USER"},
 		{IPv4, NFT, docker28, "DOCKER-USER"},
-		{IPv4, NFT, leftover, "FORWARD"},
+		{IPv4, NFT, uninstalled, "FORWARD"},
 		{IPv4, NFT, ufw, "FORWARD"},
 		{IPv6, NFT, "-P FORWARD DROP\n", "FORWARD"},
-		{IPv6, NFT, leftover + "-A FORWARD -j DOCKER-USER\n", "DOCKER-USER"},
+		{IPv6, NFT, uninstalled + "-A FORWARD -j DOCKER-USER\n", "DOCKER-USER"},
 		{IPv4, Legacy, "-P FORWARD DROP\n", "FORWARD"},
 		{IPv4, Legacy, docker20, "DOCKER-USER"},
 		{IPv6, Legacy, "-P FORWARD DROP\n", "FORWARD"},
@@ -617,7 +617,7 @@ func TestFirewallLiveErrors(t *testing.T) {
 	t.Run("permission", func(t *testing.T) {
 		h := newFWHost(t)
 		// The thread gives up its capabilities; a child that it starts as
-		// root would get them back, so that only reading is asked.
+		// root would have them again, so that only reading is asked.
 		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
 		h.check(unix.Capset(&hdr, &none[0]))
@@ -759,7 +759,7 @@ func BenchmarkFirewallObserve(b *testing.B) {
 	}
 }
 
-// BenchmarkFirewallWrite puts one rule in and takes it away: two processes.
+// BenchmarkFirewallWrite adds one rule and deletes it: two processes.
 func BenchmarkFirewallWrite(b *testing.B) {
 	for _, backend := range []Backend{NFT, Legacy} {
 		b.Run(string(backend), func(b *testing.B) {

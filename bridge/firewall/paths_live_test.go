@@ -14,7 +14,7 @@ import (
 	"github.com/google/nftables"
 )
 
-// What a look at a firewall says of the frames of one family.
+// What a look at a firewall says about the frames of one family.
 type said int
 
 const (

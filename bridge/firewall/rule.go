@@ -64,7 +64,7 @@ func (r Rule) InsertCommand() string {
 	return r.command(append([]string{"-I", r.Chain, "1"}, r.match()...))
 }
 
-// DeleteCommand returns what a person types to take the rule away.
+// DeleteCommand returns what a person types to delete the rule.
 func (r Rule) DeleteCommand() string {
 	return r.command(append([]string{"-D", r.Chain}, r.match()...))
 }

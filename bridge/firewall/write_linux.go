@@ -22,7 +22,7 @@ func (r Rule) Insert(ctx context.Context) error {
 	return r.run(ctx, "add firewall rule", append([]string{"-w", "-I", r.Chain, "1"}, r.match()...))
 }
 
-// Delete takes the rule away. That it is not there is no error.
+// Delete deletes the rule. That it is not there is no error.
 func (r Rule) Delete(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// An entrant does the same job as the others in its own way, and takes it back.
+// An entrant does the same job as the others in its own way, and undoes it.
 type entrant struct {
 	name    string
 	do      func() error
-	undo    func() error // nil: there is nothing to take back
+	undo    func() error // nil: there is nothing to undo
 	on, off []time.Duration
 }
 

@@ -16,6 +16,7 @@
 //	state.go   what the host's network looks like, as text that can be compared
 //	stepper.go a command stopped at its n-th system call, and killed or refused there
 //	namespace.go a network namespace alone, for a test that needs no host
+//	squat.go   a process that takes abstract addresses of unix sockets
 //	need.go    what a test cannot run without
 //	requests.go what a command asked of the kernel and of daemons
 //	peak.go    the most memory that a process has had
