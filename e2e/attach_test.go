@@ -18,6 +18,7 @@ func TestMainJob(t *testing.T) {
 	e := withDocker(t)
 	e.container("web", "-i", host.Image, "sh", "-c", "nc -l -p 5000; sleep 86400")
 	e.container("db")
+	e.listens(e.guestOf("web"), 5000)
 	check := e.unchanged(e.guestOf("web"), e.guestOf("db"))
 
 	e.quiet("brtest", "web", "192.168.1.2/24")

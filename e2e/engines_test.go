@@ -52,6 +52,7 @@ func TestEngines(t *testing.T) {
 				e.container(c)
 			}
 			e.container("web", "-p", "8080:80", host.Image, "httpd", "-f", "-p", "80", "-h", "/www")
+			e.listens(e.guestOf("web"), 80)
 
 			e.liveWith(client)
 			// By now the engine has done what it does once and for all.

@@ -275,6 +275,7 @@ func TestEngineRestart(t *testing.T) {
 func TestPublishedPort(t *testing.T) {
 	e := withDocker(t)
 	e.container("web", "-p", "8080:80", "box", "httpd", "-f", "-p", "80", "-h", "/www")
+	e.listens(e.guestOf("web"), 80)
 	client := e.guest()
 	t.Cleanup(func() {
 		e.do("ip link delete ext0")

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,5 +71,17 @@ func TestHostLeavesNothing(t *testing.T) {
 	}
 	if out := host.Finish(command("ip", "netns", "list"), nil).Stdout; strings.Contains(out, "somebody") {
 		t.Errorf("named namespaces are left: %s", out)
+	}
+}
+
+// listens waits until a program in the guest listens on a TCP port: a container runs
+// before its program does, and a program runs before it listens.
+func (m *machine) listens(g *host.Guest, port int) {
+	m.t.Helper()
+	listens := func() bool {
+		return g.Run("ss", "-Hltn", "sport", "=", fmt.Sprintf(":%d", port)).Stdout != ""
+	}
+	if !host.Poll(30*time.Second, listens) {
+		m.t.Fatalf("nobody listens on port %d of %s", port, g.Word)
 	}
 }

@@ -37,10 +37,7 @@ func (m *machine) serve(g *host.Guest) {
 	cmd := g.Command(context.Background(), "iperf3", "-s", "-J")
 	m.check(cmd.Start())
 	m.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	listens := func() bool { return strings.Contains(g.Run("ss", "-Hltn").Stdout, ":5201") }
-	if !host.Poll(30*time.Second, listens) {
-		m.t.Fatal("iperf3 does not listen")
-	}
+	m.listens(g, 5201)
 }
 
 // measure runs iperf3 in a guest. Its server is deaf for a moment after each

@@ -52,6 +52,7 @@ func TestSourceRouting(t *testing.T) {
 		"address add 10.99.0.1/24 dev ext0", "link set ext0 up"))
 	e.check(client.Run("sh", "-ec", "ip address add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add default via 10.99.0.1").Err())
 	e.container("web", "-p", "8080:80", "box", "httpd", "-f", "-p", "80", "-h", "/www")
+	e.listens(e.guestOf("web"), 80)
 
 	t.Run("bridge", func(t *testing.T) { e.in(t).sourceRouting("brtest", client) })
 	t.Run("macvlan", func(t *testing.T) {

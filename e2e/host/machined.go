@@ -47,7 +47,7 @@ func (h *Host) StartMachined() (*Machined, error) {
 		args []string
 		up   func() bool
 	}{
-		{"dbus-daemon", []string{"--config-file=" + h.Dir + "/bus.conf", "--nofork", "--nopidfile"}, func() bool { return exists(bus) }},
+		{"dbus-daemon", []string{"--config-file=" + h.Dir + "/bus.conf", "--nofork", "--nopidfile"}, func() bool { return accepts(bus) }},
 		{MachinedPath, nil, func() bool { return h.Run("machinectl", "list").Code == 0 }},
 	} {
 		daemon, err := startDaemon(h, filepath.Join(h.Dir, filepath.Base(d.name)+".log"), d.up, d.name, d.args...)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,6 +128,17 @@ func Stop(pid int) error {
 		return fmt.Errorf("process %d does not stop", pid)
 	}
 	return nil
+}
+
+// accepts reports whether somebody accepts connections to a unix socket. The file is
+// there from bind(2) on; until listen(2) a connection is refused.
+func accepts(socket string) bool {
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
 }
 
 func exists(path string) bool {

@@ -32,6 +32,7 @@ func (g *Guest) StartRadvd(ifName, prefix string, options ...string) (*Radvd, er
 	if err := g.Run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1").Err(); err != nil {
 		return nil, err
 	}
+	// It writes the file when its socket is open, so that no solicitation is lost.
 	up := func() bool { return exists(file("pid")) }
 	d, err := startDaemon(g, file("log"), up, "radvd", "--nodaemon", "--config="+file("conf"), "--pidfile="+file("pid"),
 		"--logmethod=stderr", "--debug=1")
