@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall"},
 	{"internal/lease", "internal/rtnl"},
-	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/witness"},
+	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/witness"},
 	{"internal/fault", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 

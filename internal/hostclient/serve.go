@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,47 +18,44 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/spawn"
 	"golang.org/x/sys/unix"
 )
 
-// namespaceFD is the descriptor that the guest's namespace is on.
-const namespaceFD = 3
-
 // Serve is the process that looks after one client: what [Start] starts. args
-// are those after [Word]; ready tells who started it how it went, and is closed
-// then.
+// are those after [Word]; ready is its standard output.
 func Serve(ctx context.Context, args []string, ready *os.File, open lease.OpenLinks) error {
-	lease.CloseInherited()
-	signal.Ignore(unix.SIGPIPE) // of the process that started it, should that be gone
+	ns, starter, err := spawn.Begin(ready)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := lease.WhenUnread(ready, func() { cancel(errStarterGone) })
+	stop := starter.WhenGone(func() { cancel(errStarterGone) })
 	defer stop()
-	err := serve(ctx, args, func(warning string) error {
-		defer ready.Close()
+	err = serve(ctx, args, ns, func(warning string) error {
+		defer starter.Close()
 		stop()
-		if _, err := fmt.Fprintf(ready, "%s\x00%s\n", done, warning); err != nil {
+		if starter.Ready(warning) != nil {
 			return errStarterGone
 		}
 		return nil
 	}, open)
 	if err != nil {
-		fmt.Fprintf(ready, "%s\x00%s\n", fault.CodeOf(err), strings.ReplaceAll(err.Error(), "\n", "; "))
+		starter.Refuse(err)
 	}
-	ready.Close()
+	starter.Close()
 	return err
 }
 
 var errStarterGone = errors.New("the process that started it has ended")
 
-func serve(ctx context.Context, args []string, ready func(warning string) error, open lease.OpenLinks) error {
+func serve(ctx context.Context, args []string, ns *os.File, ready func(warning string) error, open lease.OpenLinks) error {
 	var r Run
 	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &r) != nil || clients[r.Ask.Client].command == nil {
 		return errors.New("it is started by gopipework itself")
 	}
-	ns := os.NewFile(namespaceFD, "namespace")
-	syscall.CloseOnExec(namespaceFD)
-	defer ns.Close()
 	links, err := open(ns)
 	if err != nil {
 		return err

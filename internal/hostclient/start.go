@@ -1,20 +1,16 @@
 package hostclient
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/spawn"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,54 +53,29 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) (warning string
 	if err != nil {
 		return "", err
 	}
-	if ns, err = nsfs.Reopen(ns); err != nil {
+	p := spawn.Program{
+		Command:   []string{self, Word, string(text)},
+		Env:       []string{"PATH=" + os.Getenv("PATH")},
+		Namespace: ns,
+		Within:    FirstLease + endTime,
+	}
+	minder, err := p.Start(ctx)
+	if minder == nil {
 		return "", err
 	}
-	defer ns.Close()
-	cmd := exec.Command(self, Word, string(text))
-	cmd.ExtraFiles = []*os.File{ns}
-	cmd.Dir = "/"
-	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=25", "PATH=" + os.Getenv("PATH")}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	out, in, err := os.Pipe()
-	if err != nil {
-		return "", err
+	defer minder.Close()
+	if err == nil {
+		return minder.Report.Text, nil
 	}
-	defer out.Close()
-	cmd.Stdout = in
-	err = cmd.Start()
-	in.Close()
-	if err != nil {
-		return "", err
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	_ = out.SetReadDeadline(time.Now().Add(FirstLease + endTime))
-	stop := context.AfterFunc(ctx, func() { _ = out.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	line, err := bufio.NewReader(io.LimitReader(out, 4096)).ReadString('\n')
-	line = strings.TrimSuffix(line, "\n")
-	code, text2, found := strings.Cut(line, "\x00")
-	if found && code == done {
-		return text2, nil
-	}
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-ended:
-	case <-time.After(2 * endTime):
-		_ = cmd.Process.Kill()
-		<-ended
-	}
+	minder.End(2 * endTime)
+	var no spawn.Report
 	switch {
+	case errors.As(err, &no):
+		return "", &fault.Error{Code: no.Code, Op: "run", Object: r.Ask.Client, Err: errors.New(no.Text)}
 	case ctx.Err() != nil:
-		return "", context.Cause(ctx)
-	case line == "":
-		line = fmt.Sprintf("it ended at once: %v", err)
+		return "", err
 	}
-	if !found {
-		code, text2 = string(fault.Failed), line
-	}
-	return "", &fault.Error{Code: fault.Code(code), Op: "run", Object: r.Ask.Client, Err: errors.New(text2)}
+	return "", fault.New(fault.Failed, "run", r.Ask.Client, "%w", err)
 }
 
 // End has the client release its lease, and returns when it has ended. One

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -62,7 +61,7 @@ func TestLiveStarterEndsBeforeKeeperRuns(t *testing.T) {
 func TestLiveStarterEndsBeforeLease(t *testing.T) {
 	n := newNet(t)
 	cmd, read := n.keeperOf()
-	if line, err := bufio.NewReader(read).ReadString('\n'); err != nil || strings.TrimSpace(line) != readyLine {
+	if line, err := bufio.NewReader(read).ReadString('\n'); err != nil || line != "\x00\n" {
 		t.Fatalf("it says %q, %v", line, err)
 	}
 	if len(n.files()) == 0 || cmd.Process.Signal(syscall.Signal(0)) != nil {
