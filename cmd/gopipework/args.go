@@ -10,16 +10,15 @@ import (
 	"github.com/xrash/smetrics"
 )
 
-// arguments are a command line with its flags told from its words.
+// arguments are the flags and the words of a command line.
 type arguments struct {
-	flags []string // each flag, and its value, as the flag library wants them
+	flags []string // each flag followed by its value, for the flag library
 	words []string
 	help  bool
 }
 
-// arrange tells the flags of a command from its words, wherever they stand. A
-// flag that takes a value takes the next argument, whatever it looks like;
-// "--" ends the flags.
+// arrange separates the flags of a command from its words, in any order. A flag that
+// takes a value takes the next argument, whatever it looks like. "--" ends the flags.
 func arrange(cmd *cli.Command, args []string) (arguments, error) {
 	var a arguments
 	seen := map[cli.Flag]bool{}
@@ -92,7 +91,8 @@ func flagUsage(f cli.Flag) string {
 	return strings.ReplaceAll(f.String(), "\t", "  ")
 }
 
-// unknownFlag answers with the corrected line where there is one.
+// unknownFlag returns the error for a flag that the command does not have, with the
+// corrected line as its hint if there is one.
 func unknownFlag(cmd *cli.Command, name string, args []string) error {
 	e := fault.BadWord("read flag", name, "gopipework %s has no such flag", cmd.Name)
 	switch {
@@ -124,7 +124,7 @@ func unknownFlag(cmd *cli.Command, name string, args []string) error {
 	return e.WithHint("gopipework help %s", cmd.Name)
 }
 
-// withCommand puts the command's word in front, except where there is none.
+// withCommand puts the name of the command in front of a line. An attach needs none.
 func withCommand(cmd *cli.Command, args []string) []string {
 	if cmd.Name == attachName {
 		return args
@@ -132,7 +132,7 @@ func withCommand(cmd *cli.Command, args []string) []string {
 	return append([]string{cmd.Name}, args...)
 }
 
-// nearest returns the candidate that is at most two typing errors away, or "".
+// nearest returns the closest candidate that is at most two typing errors away, or "".
 func nearest(word string, candidates []string) string {
 	const most = 2
 	best, distance := "", most+1
@@ -144,7 +144,7 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// synonyms are words that other programs have for our commands.
+// synonyms are the words that other programs use for our commands.
 var synonyms = map[string]string{
 	"add": attachName, "connect": attachName, "plug": attachName,
 	"del": "detach", "delete": "detach", "disconnect": "detach", "remove": "detach", "unplug": "detach",
@@ -153,8 +153,8 @@ var synonyms = map[string]string{
 	"run": "exec",
 }
 
-// meantCommand returns the command that a word which is none was meant to be,
-// or "".
+// meantCommand guesses which command an unknown word was meant to be. It returns "" if
+// none is close.
 func meantCommand(word string) string {
 	if name, ok := synonyms[word]; ok {
 		return name
@@ -162,9 +162,9 @@ func meantCommand(word string) string {
 	return nearest(word, commandNames())
 }
 
-// splitCommand finds the command in a line: the first word, if it is one, or
-// --wait before any word.
-// Without one the line is an attach, whose first word is the host interface.
+// splitCommand returns the command of a line, and the line without it. The command is
+// the first word, or --wait before any word. If the first word is not a command, the
+// line is an attach, and the word is the host interface.
 func splitCommand(table []*cli.Command, args []string) (name string, rest []string) {
 	attach := findCommand(table, attachName)
 	for i := 0; i < len(args) && args[i] != "--"; i++ {

@@ -65,7 +65,7 @@ func (o *output) attachCommand(c *cli.Context) error {
 	})
 }
 
-// attachWords puts the words of the line where they belong.
+// attachWords collects the words and flags of the line.
 func attachWords(c *cli.Context) (attach.Words, error) {
 	line := c.Args().Slice()
 	if len(line) < 3 || len(line) > 4 {
@@ -94,8 +94,8 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 	return w, nil
 }
 
-// miscounted answers a line that has too few or too many words to be an
-// attach: perhaps it was meant to be another command, or a route has blanks.
+// miscounted returns the error for a line with too few or too many words for an attach.
+// It may have been meant for another command, or a route may contain spaces.
 func miscounted(line, routes []string) error {
 	e := fault.BadWord("read words", strings.Join(line, " "), "an attach takes HOSTIF GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]")
 	if len(line) > 0 && len(line) < 3 {
@@ -117,8 +117,8 @@ func miscounted(line, routes []string) error {
 	return e.WithHint("gopipework help")
 }
 
-// misspelt answers a line of another command, of three or four words, whose first
-// word has a typing error: what would be the address does not look like one.
+// misspelt adds a hint to the error if the line looks like another command with a typing
+// error in its first word: the third word does not look like an address.
 func misspelt(line []string, err error) error {
 	var e *fault.Error
 	best := meantCommand(line[0])

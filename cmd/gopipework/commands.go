@@ -13,14 +13,14 @@ import (
 
 const attachName = "attach"
 
-// later are words that the contract reserves for commands that this version
-// does not have. A device of such a name is reached by "gopipework attach".
+// later are the words reserved for commands of later versions. "gopipework attach"
+// reaches an interface of such a name.
 var later = []string{
 	"doctor", "watch", "apply", "destroy", "graph", "completion",
 }
 
-// commands is the table that the command line is read by and the help text is
-// made from. The man page is held against it by a test.
+// commands returns the table of commands. The command line is read by it, the help text
+// is made from it, and a test compares the man page with it.
 func commands(out *output) []*cli.Command {
 	all := []*cli.Command{
 		out.attachEntry(),
@@ -45,7 +45,7 @@ func commands(out *output) []*cli.Command {
 	return all
 }
 
-// findCommand finds a command of the table by its name or alias, nil if there is none.
+// findCommand returns the command with that name or alias, or nil.
 func findCommand(table []*cli.Command, name string) *cli.Command {
 	for _, c := range table {
 		if c.HasName(name) {
@@ -55,7 +55,7 @@ func findCommand(table []*cli.Command, name string) *cli.Command {
 	return nil
 }
 
-// dispatch finds the command, tells its flags from its words, and runs it.
+// dispatch finds the command of a line, separates its flags from its words, and runs it.
 func dispatch(ctx context.Context, args []string, out *output) error {
 	out.json = wantsJSON(args)
 	if len(args) == 0 {
@@ -75,7 +75,7 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 			WithHint("for an interface of that name: gopipework attach %s ...", name)
 	}
 	if slices.Contains(raw, name) && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
-		rest = append([]string{"--"}, rest...) // what follows GUEST is another program's
+		rest = append([]string{"--"}, rest...) // what follows GUEST is for another program
 	}
 	if name == "help" && slices.Equal(rest, []string{hereName}) {
 		return out.help(hereName) // a command that looks like a flag
@@ -88,21 +88,21 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	if a.help {
 		return out.help(name)
 	}
-	if name != "help" && name != "version" { // they have nothing to undo
+	if name != "help" && name != "version" { // these have nothing to undo
 		ctx = withSignals(ctx)
 	}
 	app := &cli.App{
 		Name: "gopipework", Commands: []*cli.Command{cmd}, HideHelp: true, HideVersion: true,
-		Compiled:                  time.Unix(0, 0), // else the library looks at the program's file
-		DisableSliceFlagSeparator: true,            // a route has commas of its own
+		Compiled:                  time.Unix(0, 0), // otherwise the library looks up the age of the program's file
+		DisableSliceFlagSeparator: true,            // a --route contains commas
 		Writer:                    io.Discard, ErrWriter: io.Discard,
-		ExitErrHandler: func(*cli.Context, error) {}, // run exits
+		ExitErrHandler: func(*cli.Context, error) {}, // run returns the exit code
 	}
 	line := slices.Concat([]string{app.Name, "--", name}, a.flags, []string{"--"}, a.words)
 	return app.RunContext(ctx, line)
 }
 
-// wantsJSON looks before anything is read, so that an error in the reading is
+// wantsJSON looks for --json before the line is read, so that an error in reading it is
 // a JSON document too.
 func wantsJSON(args []string) bool {
 	for _, a := range args {

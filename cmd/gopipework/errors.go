@@ -1,5 +1,8 @@
 package main
 
+// Every error is printed here, and becomes an exit code here. The rules are those of
+// output.go.
+
 import (
 	"errors"
 	"strconv"
@@ -8,10 +11,11 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// errShown is a usage error for which the usage text was printed already.
+// errShown is the usage error of an empty command line. It is not printed, because the
+// usage text has been.
 var errShown = fault.New(fault.Usage, "read", "command line", "it is empty")
 
-// fail prints an error; nil is none.
+// fail prints an error, unless it is nil.
 func (o *output) fail(err error) {
 	if err == nil || errors.Is(err, errShown) && !o.json {
 		return
@@ -26,7 +30,7 @@ func (o *output) fail(err error) {
 	}
 }
 
-// failure is an error as the JSON output has it.
+// failure is an error in JSON. Its field names are a promise to users.
 type failure struct {
 	Code    fault.Code `json:"code"`
 	Op      string     `json:"op"`
@@ -42,19 +46,20 @@ func describe(err error) failure {
 	if errors.As(err, &f) {
 		out.Code, out.Op, out.Object, out.Hint = f.Code, f.Op, f.Object, f.Hint
 		if word, err := strconv.Unquote(f.Object); err == nil {
-			out.Object = word // as it was given
+			out.Object = word // as the user wrote it
 		}
 		out.Residue = append(out.Residue, f.Residue...)
 	}
 	return out
 }
 
-// interrupted is why a context ended: a signal, whose exit code is the shell's.
+// interrupted is the cause of a context that a signal ended. The exit code is the one
+// that a shell reports for a process killed by that signal.
 type interrupted struct{ signal syscall.Signal }
 
 func (i interrupted) Error() string { return i.signal.String() }
 
-// exitCodes is the contract's table; what is not in it is 1.
+// exitCodes are a promise to users. A code that is not listed exits with 1.
 var exitCodes = map[fault.Code]int{
 	fault.Usage:       2,
 	fault.NotFound:    3,

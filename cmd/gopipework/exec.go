@@ -24,7 +24,7 @@ func (o *output) execEntry() *cli.Command {
 	}
 }
 
-// execCommand runs any command of the host in the guest's network namespace.
+// execCommand runs a program of the host in the guest's network namespace.
 func (o *output) execCommand(c *cli.Context) error {
 	w := c.Args().Slice()
 	if len(w) > 1 && w[1] == "--" {
@@ -37,10 +37,10 @@ func (o *output) execCommand(c *cli.Context) error {
 	return o.become(c, w[0], w[1:], true)
 }
 
-// become turns this process into the command, in the guest's network namespace
-// and in every other way the host's own: so its exit code, its signals and its
-// terminal are what they would be. It returns only if it cannot. withSys shows
-// the command the namespace's own /sys.
+// become replaces this process by the command, which then has the guest's network
+// namespace and is otherwise a process of the host, with its terminal, its signals and
+// its own exit code. It returns only on an error. With withSys the command sees the /sys
+// of the guest's network namespace.
 func (o *output) become(c *cli.Context, guest string, command []string, withSys bool) error {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
@@ -52,7 +52,7 @@ func (o *output) become(c *cli.Context, guest string, command []string, withSys 
 	}
 	defer g.Close()
 	o.doubt(g)
-	runtime.LockOSThread() // and never unlock: on an error the process ends
+	runtime.LockOSThread() // never unlocked: on an error the process ends
 	if err := unix.Setns(int(g.Namespace.Fd()), unix.CLONE_NEWNET); err != nil {
 		return cannot("enter the namespace of", guest, err)
 	}
@@ -64,6 +64,7 @@ func (o *output) become(c *cli.Context, guest string, command []string, withSys 
 	return cannot("run", path, unix.Exec(path, command, os.Environ()))
 }
 
+// notFound returns the error for a program that the host does not have.
 func notFound(command string, err error) error {
 	e := fault.New(fault.NotFound, "run", command, "%w", errors.Unwrap(err))
 	if command == "ip" || command == "tc" {
@@ -73,6 +74,7 @@ func notFound(command string, err error) error {
 	return e
 }
 
+// cannot returns the error for a system call that failed.
 func cannot(op, object string, err error) error {
 	e := fault.New(fault.Failed, op, object, "%w", err)
 	if errors.Is(err, os.ErrPermission) {
@@ -82,8 +84,8 @@ func cannot(op, object string, err error) error {
 	return e
 }
 
-// mountSys gives this thread a mount namespace in which /sys is that of its
-// network namespace: sysfs shows the links of the namespace it was mounted in
+// mountSys moves this thread into a mount namespace of its own, and mounts a new sysfs
+// there: a sysfs shows the links of the network namespace that it was mounted in
 // (sysfs(5)). The cgroups below /sys stay where they are.
 func mountSys() error {
 	const sys, cgroup = "/sys", "/sys/fs/cgroup"

@@ -16,11 +16,12 @@ var (
 	vFlag      = &cli.BoolFlag{Name: "v", Usage: "print each step on stderr as it runs"}
 )
 
+// timeoutFlag returns --timeout, with the default that package attach applies.
 func timeoutFlag(usage string) cli.Flag {
 	return &cli.DurationFlag{Name: "timeout", Usage: usage, DefaultText: "30s"}
 }
 
-// shapeNames are the flags that say how fast and how well a link carries.
+// shapeNames are the flags for the rate and quality of a link.
 var shapeNames = []string{"rate-in", "rate-out", "loss", "delay", "jitter"}
 
 func shapeFlags() []cli.Flag {
@@ -41,7 +42,7 @@ func shapeWords(c *cli.Context) (attach.ShapeWords, error) {
 	return w, noneEmpty(c, shapeNames...)
 }
 
-// noneEmpty refuses a flag that is given without a value.
+// noneEmpty refuses a flag whose value is the empty string.
 func noneEmpty(c *cli.Context, names ...string) error {
 	for _, name := range names {
 		if c.IsSet(name) && c.String(name) == "" {
@@ -51,7 +52,8 @@ func noneEmpty(c *cli.Context, names ...string) error {
 	return nil
 }
 
-// words checks the number of a command's words.
+// words returns the words of a command. It refuses empty ones, and fewer than least or
+// more than most.
 func words(c *cli.Context, least, most int) ([]string, error) {
 	w := c.Args().Slice()
 	if i := slices.Index(w, ""); i >= 0 {
@@ -68,7 +70,7 @@ func words(c *cli.Context, least, most int) ([]string, error) {
 	return w, nil
 }
 
-// badFlag is for a value that the flag library refuses.
+// badFlag rewrites the flag library's error about a value.
 func badFlag(c *cli.Context, err error, _ bool) error {
 	var value string
 	if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -timeout", &value); other == nil {

@@ -10,15 +10,15 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// withGuest is withGuests for one.
+// withGuest calls do with the guest that word names. See withGuests.
 func (o *output) withGuest(c *cli.Context, word string, do func(context.Context, *attach.Guest, attach.Options) error) error {
 	return o.withGuests(c, []string{word}, func(ctx context.Context, g []*attach.Guest, opt attach.Options) error {
 		return do(ctx, g[0], opt)
 	})
 }
 
-// withGuests finds the guests and calls do with all that a command which
-// changes them needs.
+// withGuests finds the guests that words name and calls do with them and the options of
+// the command. Finding them counts against the timeout.
 func (o *output) withGuests(c *cli.Context, words []string, do func(context.Context, []*attach.Guest, attach.Options) error) error {
 	opt, err := o.options(c)
 	if err != nil {
@@ -46,9 +46,9 @@ func (o *output) withGuests(c *cli.Context, words []string, do func(context.Cont
 	return stopped(c.Context, do(c.Context, guests, opt))
 }
 
-// options reads the flags that say how a run is carried out.
+// options reads the flags that control a run.
 func (o *output) options(c *cli.Context) (attach.Options, error) {
-	// /proc/self/exe is this program, whatever has happened to its file.
+	// /proc/self/exe is this program even if its file has been replaced or deleted.
 	opt := attach.Options{DryRun: c.Bool("dry-run"), Timeout: c.Duration("timeout"), Keeper: "/proc/self/exe"}
 	if c.IsSet("timeout") && opt.Timeout <= 0 {
 		return opt, fault.BadWord("read flag", "--timeout", "it must be longer than 0s").WithHint("--timeout 30s")
@@ -59,8 +59,8 @@ func (o *output) options(c *cli.Context) (attach.Options, error) {
 	return opt, nil
 }
 
-// stopped prefers the signal that ended the context to what came of it, unless
-// that is more than nothing.
+// stopped returns the signal that ended the context in place of the error that it led
+// to. A residue is reported all the same.
 func stopped(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); err != nil && cause != nil && fault.CodeOf(err) != fault.Residue {
 		return cause

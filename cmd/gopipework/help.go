@@ -55,15 +55,29 @@ undone is listed; 6 this kernel or host lacks the feature; 129, 130, 143 interru
 and undone first.
 `
 
-// usage is what gopipework alone answers, on stderr.
+const summary = `usage: ` + synopsis + `
+       gopipework detach GUEST [IFNAME]
+       gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS
+       gopipework list [GUEST]
+       gopipework set GUEST IFNAME --rate-out 10mbit ...
+       gopipework exec GUEST -- COMMAND...
+       gopipework route|rule|tc GUEST ARGS...
+       gopipework wait GUEST [IFNAME]
+       gopipework --wait [-i IFNAME] [-- COMMAND...]
+       gopipework gc
+       gopipework help [COMMAND]
+       gopipework version
+`
+
+// usage prints a summary on stderr, for a command line without any words.
 func (o *output) usage() {
 	if o.json {
 		return
 	}
-	fmt.Fprintf(o.stderr, "usage: %s\n       gopipework detach GUEST [IFNAME]\n       gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS\n       gopipework list [GUEST]\n       gopipework set GUEST IFNAME --rate-out 10mbit ...\n       gopipework exec GUEST -- COMMAND...\n       gopipework route|rule|tc GUEST ARGS...\n       gopipework wait GUEST [IFNAME]\n       gopipework --wait [-i IFNAME] [-- COMMAND...]\n       gopipework gc\n       gopipework help [COMMAND]\n       gopipework version\n", synopsis)
+	fmt.Fprint(o.stderr, summary)
 }
 
-// help explains one command, or all of it for "".
+// help explains one command, or for "" the whole program.
 func (o *output) help(name string) error {
 	if name != "" {
 		printCommand(o.stdout, findCommand(commands(nil), name))

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hereName is the command for the inside of a container; pipework calls it so.
+// hereName is the command that runs inside a container. pipework has it as a flag.
 const hereName = "--wait"
 
 func (o *output) hereEntry() *cli.Command {
@@ -26,8 +26,8 @@ func (o *output) hereEntry() *cli.Command {
 	}
 }
 
-// hereCommand waits for an interface of the namespace that this process is in,
-// and then turns into the command, if there is one.
+// hereCommand waits for an interface of this process's own namespace, and then turns
+// into the command, if there is one.
 func (o *output) hereCommand(c *cli.Context) error {
 	opt, err := o.options(c)
 	if err != nil {
@@ -42,7 +42,7 @@ func (o *output) hereCommand(c *cli.Context) error {
 	}
 	command := c.Args().Slice()
 	path := ""
-	if len(command) > 0 { // better known now than after the wait
+	if len(command) > 0 { // fail now rather than after the wait
 		if path, err = exec.LookPath(command[0]); err != nil {
 			return fault.New(fault.NotFound, "run", command[0], "%w", errors.Unwrap(err)).
 				WithHint("use -i to name the interface: gopipework --wait -i IFNAME [-- COMMAND...]")
@@ -61,7 +61,7 @@ func (o *output) hereCommand(c *cli.Context) error {
 	if path == "" {
 		return o.ready(seen)
 	}
-	// From here on a signal is the command's. One that came before is not.
+	// From here on signals are for the command. One that came before ends the wait.
 	signal.Reset(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	if err := context.Cause(c.Context); err != nil {
 		return err

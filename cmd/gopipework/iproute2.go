@@ -7,7 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// iproute2Entry is the entry of a command that runs one of iproute2's own.
+// iproute2Entry returns the entry of a command that runs a program of iproute2.
 func (o *output) iproute2Entry(usage, program string, object ...string) *cli.Command {
 	name := append([]string{program}, object...)
 	return &cli.Command{
@@ -16,8 +16,8 @@ func (o *output) iproute2Entry(usage, program string, object ...string) *cli.Com
 	}
 }
 
-// iproute2 returns the action of a command that runs iproute2's own. Options
-// of the program, such as -6, go before what it acts on.
+// iproute2 returns the action of a command that runs a program of iproute2. The options
+// of the program, such as -6, go before its object.
 func (o *output) iproute2(program string, object ...string) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		w := c.Args().Slice()

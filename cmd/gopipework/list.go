@@ -35,6 +35,7 @@ func (o *output) listCommand(c *cli.Context) error {
 	return o.listOf(c.Context, nil, attach.Options{})
 }
 
+// listOf lists the attachments of one guest, or for nil those of all guests.
 func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 	r, err := attach.List(ctx, g, opt)
 	if err = stopped(ctx, err); err == nil {
@@ -46,7 +47,7 @@ func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options
 	return o.list(r.Attachments, r.Warnings)
 }
 
-// list prints attachments as a table, or nothing if there are none.
+// list prints attachments as a table, or as a document.
 func (o *output) list(all []attach.Attachment, warnings []string) error {
 	if o.json {
 		doc := map[string]any{"attachments": orEmpty(all)}
@@ -59,13 +60,27 @@ func (o *output) list(all []attach.Attachment, warnings []string) error {
 	if len(all) == 0 {
 		return nil
 	}
+	if err := o.table(all); err != nil {
+		return err
+	}
+	for _, a := range all {
+		for _, why := range a.Cut {
+			o.say("warning: %s of %s is cut off: %s", a.Interface.Name, a.Guest.Word(), why)
+		}
+	}
+	return nil
+}
+
+// table prints a row for each attachment. It has columns for shaping and notes only if an
+// attachment has any.
+func (o *output) table(all []attach.Attachment) error {
 	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
 	shaped := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Shaping != nil })
+	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
 	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
 	if shaped {
 		head += "\tSHAPING"
 	}
-	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
 	if noted {
 		head += "\tNOTE"
 	}
@@ -94,18 +109,10 @@ func (o *output) list(all []attach.Attachment, warnings []string) error {
 		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, a := range all {
-		for _, why := range a.Cut {
-			o.say("warning: %s of %s is cut off: %s", a.Interface.Name, a.Guest.Word(), why)
-		}
-	}
-	return nil
+	return w.Flush()
 }
 
-// note is what is wrong with an attachment that is complete; "": nothing.
+// note returns what is wrong with a complete attachment, or "".
 func note(a attach.Attachment) string {
 	if a.Lease == nil || a.Lease.Trouble == "" {
 		return ""
@@ -113,7 +120,7 @@ func note(a attach.Attachment) string {
 	return "lease: " + a.Lease.Trouble
 }
 
-// hostWord is the host's side as a line has it: HOSTIF@VLAN.
+// hostWord returns HOSTIF@VLAN, as on a command line.
 func hostWord(h attach.Host) string {
 	if h.VLAN == "" {
 		return h.Name

@@ -1,5 +1,5 @@
-// A run takes some ten milliseconds: reading the control group for the number
-// of processors to use, at every start, is a good part of one.
+// A run takes about ten milliseconds. Without these settings every start would read the
+// control group to learn how many processors to use, which takes a good part of a millisecond.
 //
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
@@ -7,24 +7,23 @@
 // Command gopipework plugs one more network interface into a container that
 // is already running.
 //
-// This folder is where argv comes in and the exit code goes out, and the only
-// place that prints or exits:
+// Here argv comes in and the exit code goes out. No other package prints or exits.
 //
-//	main.go       run: one command line, from argv to exit code
-//	commands.go   the table of commands, and how a line finds its command
-//	args.go       flags told from words, wherever they stand; misspelt words
+//	main.go       runs one command line, from argv to exit code
+//	commands.go   the table of commands, and the search for the command of a line
+//	args.go       separates flags from words, and corrects misspelt ones
 //	flags.go      the flags that several commands share
-//	guests.go     finding the guests of a command, and what an attach.Options needs
-//	output.go     everything that is printed, except
-//	errors.go     errors: what is printed of them, and their exit codes
+//	guests.go     finds the guests of a command, and reads its attach.Options
+//	output.go     prints results and warnings
+//	errors.go     prints errors, and maps them to exit codes
 //
-// Every command is a file: its entry in the table, and its action, which reads the
-// words, finds the guests, calls package attach and prints what comes back.
+// Each command has a file with its entry in the table and its action. An action reads
+// the words, finds the guests, calls package attach and prints the result.
 //
-//	attach.go set.go link.go detach.go list.go gc.go        a function of package attach each
-//	exec.go iproute2.go                                     the host's programs, in a guest
-//	wait.go here.go                                         wait, and --wait inside a container
-//	help.go                                                 help and version
+//	attach.go set.go link.go detach.go list.go gc.go   each calls one function of attach
+//	exec.go iproute2.go                                run a program of the host in a guest
+//	wait.go here.go                                    wait, and --wait inside a container
+//	help.go                                            help and version
 package main
 
 import (
@@ -43,7 +42,7 @@ import (
 var version = "devel"
 
 func main() {
-	log.SetOutput(io.Discard) // net/http speaks of broken daemons there; only output.go speaks here
+	log.SetOutput(io.Discard) // net/http logs there what it thinks of a daemon's answers
 	if work := attach.Helper(os.Args); work != nil {
 		os.Exit(exitCode(work(withSignals(context.Background()), os.Stdout)))
 	}
@@ -62,15 +61,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitCode(err)
 }
 
-// withSignals returns a context that a signal ends, with the signal as its
-// cause. What is under way is undone before the program ends; a second signal
-// changes nothing about that. Signals stay caught until the process has gone: one
-// that comes when all is done must not end it as if it had been undone.
+// withSignals returns a context that the first signal cancels, with the signal as its
+// cause. The program then undoes what it has begun, and a second signal does not
+// interrupt that. Signals stay caught until the process ends: a late one must not kill
+// it, because its exit code would then say that the finished work was undone.
 func withSignals(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) { // as nohup(1) has it
+		if !signal.Ignored(s) { // nohup(1) ignores SIGHUP
 			signal.Notify(signals, s)
 		}
 	}

@@ -6,8 +6,8 @@ package main
 //   - stderr carries "gopipework: VERB OBJECT: CAUSE", and where there is one
 //     "gopipework: hint: WHAT TO DO"; warnings the same way.
 //   - With --json stdout carries exactly one document, on success or failure.
-//   - What came from a guest or an engine may hold anything: every line passes
-//     through clean before it reaches a terminal.
+//   - Text from a guest or an engine may contain anything, so every line passes through
+//     clean before it reaches a terminal.
 
 import (
 	"cmp"
@@ -22,15 +22,15 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// output is where a command prints.
+// output prints for a command.
 type output struct {
 	stdout, stderr io.Writer
 	json           bool
-	doubts         []string // warnings about guests
+	doubts         []string // warnings about the guests, repeated in the JSON document
 }
 
-// keenWriter remembers the first error of a writer: a result that is cut short must
-// not look like one that is whole.
+// keenWriter remembers the first error of a writer, so that a result that was cut short
+// is not reported as a success.
 type keenWriter struct {
 	io.Writer
 	err error
@@ -42,8 +42,8 @@ func (w *keenWriter) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// clean escapes what could steer a terminal or forge a line: control and
-// format characters, and bytes that are not UTF-8.
+// clean escapes whatever could control a terminal or forge a line: control and format
+// characters, and bytes that are not UTF-8.
 func clean(s string) string {
 	var b strings.Builder
 	for i, r := range s {
@@ -59,18 +59,19 @@ func clean(s string) string {
 	return b.String()
 }
 
+// say prints a line on stderr.
 func (o *output) say(format string, args ...any) {
 	fmt.Fprintln(o.stderr, "gopipework: "+clean(fmt.Sprintf(format, args...)))
 }
 
-// step prints a step for -v, as the shell's -x does.
+// step prints a step for -v, in the way of the shell's -x.
 func (o *output) step(s string) {
 	for line := range strings.Lines(s) {
 		fmt.Fprintln(o.stderr, "+ "+clean(strings.TrimSuffix(line, "\n")))
 	}
 }
 
-// doubt says what is doubtful about a guest; a document has it as well.
+// doubt prints the warnings about a guest.
 func (o *output) doubt(g *dockerutil.Guest) {
 	for _, d := range g.Doubts {
 		o.say("warning: %s", d)
@@ -78,16 +79,18 @@ func (o *output) doubt(g *dockerutil.Guest) {
 	o.doubts = append(o.doubts, g.Doubts...)
 }
 
+// print prints a line of the result on stdout.
 func (o *output) print(line string) { fmt.Fprintln(o.stdout, clean(line)) }
 
+// document prints the JSON document of a command.
 func (o *output) document(v any) error {
 	e := json.NewEncoder(o.stdout)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
 
-// result prints what an attach or a detach did, or with dryRun would do. one
-// is whether the document is about one attachment or several.
+// result prints what a run changed, or with dryRun would change. With one the document
+// holds one attachment, otherwise a list of them.
 func (o *output) result(r attach.Result, dryRun, one bool) error {
 	if o.json {
 		doc := map[string]any{"changed": r.Changed, "steps": orEmpty(r.Steps), "warnings": orEmpty(append(o.doubts, r.Warnings...))}
@@ -97,7 +100,7 @@ func (o *output) result(r attach.Result, dryRun, one bool) error {
 			doc["attachments"] = orEmpty(r.Attachments)
 		}
 		err := o.document(doc)
-		if err != nil && r.Changed && !dryRun { // code 1 would say that it is undone
+		if err != nil && r.Changed && !dryRun { // exit code 1 would say that it was undone
 			return &fault.Error{Code: fault.Residue, Op: "write", Object: "the result", Err: fmt.Errorf("%w; what it reports is done", err), Residue: r.Steps}
 		}
 		return err
@@ -117,5 +120,5 @@ func (o *output) warn(warnings []string) {
 	}
 }
 
-// orEmpty makes an empty list of none: in JSON that is [], not null.
+// orEmpty returns an empty list for nil, so that JSON shows [] and not null.
 func orEmpty[T any](list []T) []T { return append([]T{}, list...) }

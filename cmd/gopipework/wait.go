@@ -39,7 +39,7 @@ func (o *output) waitCommand(c *cli.Context) error {
 	})
 }
 
-// ready prints the interface that is ready, with --json.
+// ready prints the interface that is ready, but only with --json.
 func (o *output) ready(i attach.Interface) error {
 	if !o.json {
 		return nil
@@ -47,7 +47,7 @@ func (o *output) ready(i attach.Interface) error {
 	return o.document(map[string]any{"interface": i})
 }
 
-// waitFlags are those of both forms of wait.
+// waitFlags returns the flags that wait and --wait share.
 func waitFlags(timeout cli.Flag) []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "addr", Usage: "also wait for a usable address: not tentative, and not an IPv6 link-local one"},
