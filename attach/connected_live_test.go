@@ -42,7 +42,7 @@ func TestConnectedRoute(t *testing.T) {
 	g := docker(ns, 0)
 	s, err := ParseSet("web", SetWords{IfName: "eth1", Address: "10.0.0.2/4"})
 	if fault.CodeOf(err) != fault.Usage {
-		t.Errorf("set takes %v: %v", s.Addrs, err)
+		t.Errorf("set accepts %v: %v", s.Addrs, err)
 	}
 	_, err = Parse(Words{HostIF: "brtest", Guest: g.Name, Address: "192.168.1.2/24,10.0.0.2/4"})
 	if fault.CodeOf(err) != fault.Usage || !strings.Contains(errorText(err), "10.0.0.2/24") {

@@ -285,7 +285,7 @@ func (s addRoute) afterLease(m *machine) error {
 	err := ensureRoute(s.kernel(m), s.route(m))
 	if s.gateway.IsValid() && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EINVAL)) {
 		return fault.New(fault.Conflict, "add route", s.words(), "no subnet that the network gave the interface holds its gateway %s, or it is the interface's own address: %w", s.gateway, err).
-			WithHint("--route %s says that it is on the link", netip.PrefixFrom(s.gateway, s.gateway.BitLen()))
+			WithHint("--route %s puts it on the link", netip.PrefixFrom(s.gateway, s.gateway.BitLen()))
 	}
 	return explain("add route", s.words(), err)
 }

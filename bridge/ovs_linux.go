@@ -33,7 +33,7 @@ func ObserveOVS(ctx context.Context) (OVS, error) {
 	}
 	o := OVS{Running: true}
 	if o.Bridges, err = parseOVS(strings.NewReader(text)); err != nil {
-		return OVS{}, ovsFault(op, "", fmt.Errorf("what ovs-vsctl printed is not understood: %w", err))
+		return OVS{}, ovsFault(op, "", fmt.Errorf("cannot read what ovs-vsctl printed: %w", err))
 	}
 	if o.Kernel, err = HasKernelDatapath(); err != nil {
 		return OVS{}, ovsFault(op, "", err)
@@ -96,9 +96,9 @@ func (b OVSBridge) checkMade(ctx context.Context, op string) error {
 	case b.inKernel() && !o.Kernel:
 		return fault.New(fault.Unsupported, op, b.Name,
 			"this kernel has no Open vSwitch datapath (module %s, option OPENVSWITCH)", kernelModule).
-			WithHint("ovs-vswitchd can do without: %s", OVSBridge{Name: b.Name, Datapath: UserspaceDatapath}.AddCommand())
+			WithHint("ovs-vswitchd can do without it: %s", OVSBridge{Name: b.Name, Datapath: UserspaceDatapath}.AddCommand())
 	}
-	return fault.New(fault.Failed, op, b.Name, "ovs-vswitchd could not make it; its log says why")
+	return fault.New(fault.Failed, op, b.Name, "ovs-vswitchd could not create it; its log says why")
 }
 
 // Delete deletes the bridge, if it is ours and has no port but its own.
@@ -132,7 +132,7 @@ func (b OVSBridge) remove(ctx context.Context, wait bool) error {
 func (p OVSPort) Add(ctx context.Context) error {
 	const op = "add Open vSwitch port"
 	if p.Mark == "" {
-		return fault.New(fault.Failed, op, p.Name, "a port without a mark could not be told from somebody else's")
+		return fault.New(fault.Failed, op, p.Name, "a port without a mark could not be told from a foreign one")
 	}
 	if err := checkOVSName(op, p.Name, p.Bridge, p.Name); err != nil {
 		return err
@@ -178,7 +178,7 @@ func (p OVSPort) checkTaken(ctx context.Context, op string) error {
 	case now.Error != "":
 		return fault.New(fault.Failed, op, p.Name, "%s", now.Error)
 	case now.Number < 1:
-		return fault.New(fault.Failed, op, p.Name, "ovs-vswitchd did not take it; its log says why")
+		return fault.New(fault.Failed, op, p.Name, "ovs-vswitchd did not accept it; its log says why")
 	}
 	return nil
 }

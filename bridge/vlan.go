@@ -26,7 +26,7 @@ type TagRange struct{ First, Last int }
 // maxTag is the highest tag of a VLAN: 0 and 4095 are reserved (802.1Q, 9.6).
 const maxTag = 4094
 
-const vlanHint = "@10 (untagged), @10,20-30 (and a trunk), @10t (tagged only)"
+const vlanHint = "@10 (untagged), @10,20-30 (untagged 10, tagged 20 to 30), @10t (tagged only)"
 
 // ParseVLAN reads the word after @ as a switch understands it: numbers and
 // ranges with commas. The first is the PVID, unless it ends in t or is a
@@ -54,10 +54,10 @@ func ParseVLAN(word string) (VLAN, error) {
 	next := 0
 	for _, r := range v.Tagged {
 		if r.First < next {
-			return bad("VLAN %d is in it twice", r.First)
+			return bad("VLAN %d is given twice", r.First)
 		}
 		if r.First <= v.PVID && v.PVID <= r.Last {
-			return bad("VLAN %d is in it untagged and tagged", v.PVID)
+			return bad("VLAN %d is given both untagged and tagged", v.PVID)
 		}
 		next = r.Last + 1
 	}

@@ -50,11 +50,11 @@ func TestParseVLANRefuses(t *testing.T) {
 		"10-20-30":    `read VLAN "10-20-30": a VLAN is a number from 1 to 4094`,
 		"10, 20":      `read VLAN "10, 20": a VLAN is a number from 1 to 4094`,
 		"1,30-20":     `read VLAN "1,30-20": the range 30-20 ends before it begins`,
-		"10,20,20":    `read VLAN "10,20,20": VLAN 20 is in it twice`,
-		"10,22,20-30": `read VLAN "10,22,20-30": VLAN 22 is in it twice`,
-		"10t,10":      `read VLAN "10t,10": VLAN 10 is in it twice`,
-		"10,10t":      `read VLAN "10,10t": VLAN 10 is in it untagged and tagged`,
-		"25,20-30":    `read VLAN "25,20-30": VLAN 25 is in it untagged and tagged`,
+		"10,20,20":    `read VLAN "10,20,20": VLAN 20 is given twice`,
+		"10,22,20-30": `read VLAN "10,22,20-30": VLAN 22 is given twice`,
+		"10t,10":      `read VLAN "10t,10": VLAN 10 is given twice`,
+		"10,10t":      `read VLAN "10,10t": VLAN 10 is given both untagged and tagged`,
+		"25,20-30":    `read VLAN "25,20-30": VLAN 25 is given both untagged and tagged`,
 	} {
 		v, err := ParseVLAN(word)
 		if err == nil || err.Error() != want || fault.CodeOf(err) != fault.Usage {

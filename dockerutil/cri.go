@@ -131,7 +131,7 @@ func (c *cri) container(seen *found, status protobuf, info criInfo) {
 		seen.started = time.Unix(0, int64(status.number(5)))
 		if seen.pid == 0 {
 			seen.idle = "its runtime does not say which process it is"
-			seen.hint = "a process is written pid:N"
+			seen.hint = "to name a process, write pid:N"
 		}
 	case created:
 		seen.idle, seen.comingUp = "it was created and is not started yet", true

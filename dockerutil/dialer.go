@@ -91,8 +91,8 @@ func (d *dialer) elsewhere(title string) []string {
 	if !d.apart {
 		return nil
 	}
-	return []string{title + " has another network than this process: HOSTIF is looked for and made here, where the machine of " +
-		title + " does not see it; run gopipework with the host's network (docker run --network host), where " + title + " runs"}
+	return []string{title + " has another network than this process: HOSTIF is looked up and created here, where " +
+		title + " cannot see it; run gopipework in the network of " + title + " (docker run --network host)"}
 }
 
 // failure returns why there is no connection, nil if the last one was made and

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	errNoDocker    = errors.New("no Docker listens")
+	errNoDocker    = errors.New("no Docker daemon listens")
 	errNoContainer = errors.New("no such container")
 	errElsewhere   = errors.New("the daemon is not on this machine")
 )

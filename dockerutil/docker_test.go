@@ -243,7 +243,7 @@ func TestNoContainer(t *testing.T) {
 	for word, want := range map[string]struct{ text, hint string }{
 		"web":        {"no such container, and no namespace of that name in ", "docker ps"},
 		"docker:web": {"no such container", "docker ps"},
-		"1234":       {"no such container, and no namespace of that name in ", "a process is written pid:1234"},
+		"1234":       {"no such container, and no namespace of that name in ", "to name a process, write pid:1234"},
 	} {
 		r, err := Parse(word)
 		if err != nil {
@@ -281,7 +281,7 @@ func TestNoDocker(t *testing.T) {
 		wantFault(t, err, fault.Runtime)
 		_, err = testFinder(t).find(context.Background(), Ref{Name: "web"})
 		wantFault(t, err, fault.NotFound)
-		if want := "no Docker listens at unix://" + path + ": " + reason; !strings.HasSuffix(err.Error(), want) {
+		if want := "no Docker daemon listens at unix://" + path + ": " + reason; !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("got %q, want it to end in %q", err, want)
 		}
 	}

@@ -23,7 +23,7 @@ func (r Ref) explain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return r.fault(fault.Permission, "%w", err).WithHint("root is needed, and for a process CAP_SYS_PTRACE")
 	case errors.Is(err, unix.ENOSYS):
-		return r.fault(fault.Unsupported, "%w", err).WithHint("pidfd_open(2) needs kernel 5.3")
+		return r.fault(fault.Unsupported, "%w", err).WithHint("pidfd_open(2) needs Linux 5.3")
 	}
 	return r.fault(fault.Failed, "%w", err)
 }
@@ -74,7 +74,7 @@ func (r Ref) refuseHost() error {
 // taken for a PID: it is a valid name, and a valid prefix of a container's ID.
 func (r Ref) hintPID(err *fault.Error) *fault.Error {
 	if n, e := strconv.Atoi(r.Name); e == nil && n > 0 && n <= maxPID {
-		return err.WithHint("a process is written pid:%d", n)
+		return err.WithHint("to name a process, write pid:%d", n)
 	}
 	switch r.Runtime {
 	case RuntimeDocker, RuntimePodman:
@@ -91,7 +91,7 @@ func (r Ref) hintPID(err *fault.Error) *fault.Error {
 
 func (r Ref) refuseAmbiguous() error {
 	return r.fault(fault.Conflict, "several containers have an ID that starts like that").
-		WithHint("write more of the ID, or the name")
+		WithHint("give more of the ID, or the name")
 }
 
 // ambiguous recognizes an ID prefix that fits several containers. There is no

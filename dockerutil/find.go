@@ -97,7 +97,7 @@ func (f *finder) findBare(ctx context.Context, r Ref) (*Guest, error) {
 	}
 	switch {
 	case err == nil && failed != nil:
-		g.Doubts = append(g.Doubts, fmt.Sprintf("%s is what %q was found to be, but not all could be asked: %v", g.Word(), r.Name, failed))
+		g.Doubts = append(g.Doubts, fmt.Sprintf("%s was found for %q, but not every engine could be asked: %v", g.Word(), r.Name, failed))
 		return g, nil
 	case failed != nil && (unknown(err) || errors.Is(err, errNoName)):
 		return nil, outright(failed, r.Name)
@@ -149,7 +149,7 @@ func (f *finder) findNamed(r Ref) (*Guest, error) {
 	switch {
 	case errors.Is(firstErr, errNoNamespace):
 		return nil, r.fault(fault.NotFound, "%w", firstErr).
-			WithHint("nothing is mounted there: a namespace that was deleted, or a link, which only a path follows")
+			WithHint("nothing is mounted there: the namespace was deleted, or it is a symbolic link, which is followed only in a path")
 	case errors.Is(firstErr, fs.ErrNotExist):
 		return nil, r.fault(fault.NotFound, "%w in %s", errNoName, f.named[0]).
 			WithHint("ip netns list shows the names")

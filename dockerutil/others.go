@@ -166,7 +166,7 @@ func (a *reply) sameAs(b *reply) bool {
 func outright(err error, name string) error {
 	var e *fault.Error
 	if errors.As(err, &e) && e.Hint != "" {
-		e.Hint += "; with its runtime said outright (docker:" + name + ", netns:" + name + ") a name is asked of that one only"
+		e.Hint += "; to ask only one of them, write docker:" + name + " or netns:" + name
 	}
 	return err
 }

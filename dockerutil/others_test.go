@@ -428,7 +428,7 @@ func TestOneFailsOthersAreFound(t *testing.T) {
 			}
 			_, err = f.find(context.Background(), Ref{Name: "other"})
 			var e *fault.Error
-			if !errors.As(err, &e) || e.Code != fault.Runtime && e.Code != fault.Timeout || !strings.Contains(e.Hint, "outright") {
+			if !errors.As(err, &e) || e.Code != fault.Runtime && e.Code != fault.Timeout || !strings.Contains(e.Hint, "only one of them") {
 				t.Errorf("nobody has it: %v", err)
 			}
 			// Called off while one hangs: that is what is said.

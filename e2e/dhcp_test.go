@@ -335,7 +335,7 @@ func TestDHCPFails(t *testing.T) {
 		}},
 		{"no address", "timeout", "no usable answer", reply(dhcpv4.WithYourIP(net.IPv4zero))},
 		{"broadcast address", "timeout", "10.9.0.255", reply(dhcpv4.WithYourIP(net.IP{10, 9, 0, 255}))},
-		{"no time", "timeout", "lease time", reply(dhcpv4.WithLeaseTime(0))},
+		{"for 0s", "timeout", "lease time", reply(dhcpv4.WithLeaseTime(0))},
 	}
 	everyNetwork(t, func(t *testing.T, m *machine, hostIF string) {
 		router, g := m.router(hostIF), m.guest()

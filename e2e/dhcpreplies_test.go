@@ -195,6 +195,6 @@ func TestDHCPSourceRoutingWords(t *testing.T) {
 	m.says("--dry-run", strings.Join(steps, "\n"), "ip rule add from ADDRESS lookup 264801 priority 26480 protocol 103")
 	for _, client := range []string{"udhcpc", "dhclient", "dhcpcd"} {
 		f := m.fails("usage", "brtest", g.Word, client, "--source-routing")
-		m.says(client, f.Error.Message+f.Error.Hint, "no rule would follow it", "dhcp in its place")
+		m.says(client, f.Error.Message+f.Error.Hint, "no rule would follow it", "use dhcp instead")
 	}
 }

@@ -161,7 +161,7 @@ func (f Firewall) Warnings(bridge string) []string {
 		}
 	}
 	if f.Restless {
-		out = append(out, "the host's firewall kept changing while it was read: what is said of it may be out of date")
+		out = append(out, "the host's firewall kept changing while it was read: this report may be out of date")
 	}
 	for _, name := range f.Unseen {
 		out = append(out, fmt.Sprintf("%s is in use, and its rules cannot be read: they may drop frames bridged within %s", name, bridge))
@@ -184,7 +184,7 @@ func (b Block) warning(bridge, families string) string {
 	}
 	switch {
 	case b.Diverts:
-		text += ": with another address, or on another way, they or the answers may not arrive"
+		text += ": with a different address, or along a different path, they or the answers may not arrive"
 	case b.Sure:
 		text += ", and an accept elsewhere cannot undo that"
 	}

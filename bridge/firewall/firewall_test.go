@@ -438,7 +438,7 @@ func TestFirewallWarnings(t *testing.T) {
 			"nft ip x y may drop some IPv4 frames bridged within br0 (th dport 25 drop; and 2 more rules)",
 		}},
 		{"not still, and not all", Firewall{Restless: true, Unseen: []string{"ebtables-legacy"}}, []string{
-			"the host's firewall kept changing while it was read: what is said of it may be out of date",
+			"the host's firewall kept changing while it was read: this report may be out of date",
 			"ebtables-legacy is in use, and its rules cannot be read: they may drop frames bridged within br0",
 		}},
 		{"unread", Firewall{Paths: []Path{{Family: IPv6, Backend: Legacy, Filtered: true, Unread: "no program"}}}, []string{

@@ -70,7 +70,7 @@ func TestWithoutRoot(t *testing.T) {
 		{"list a b", 2, "", "list takes [GUEST]"},
 		{"graph web", 6, "", "this version does not have it"},
 		{"link web 10.0.0.1/30 db", 2, "", "hint: gopipework link web 10.0.0.1/30 db 10.0.0.2/30"},
-		{"link web 10.0.0.1/30 db 10.0.0.1/30", 2, "", "it is that of both ends"},
+		{"link web 10.0.0.1/30 db 10.0.0.1/30", 2, "", "it is given for both ends"},
 		{"link web: 10.0.0.1/30 db 10.0.0.2/30", 2, "", "no interface name after the colon"},
 		{"link web:a:b 10.0.0.1/30 db 10.0.0.2/30", 2, "", "is no runtime"},
 		{"link --help", 0, "GUEST[:IFNAME] ADDRESS", ""},

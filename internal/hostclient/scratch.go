@@ -42,7 +42,7 @@ func hideHost(self, config string) error {
 	readOnly := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 	err = unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, readOnly)
 	if errors.Is(err, unix.ENOSYS) {
-		err = fmt.Errorf("this kernel cannot make all mounts read-only, 5.12 can: %w", errors.ErrUnsupported)
+		err = fmt.Errorf("this kernel cannot make all mounts read-only, which needs Linux 5.12: %w", errors.ErrUnsupported)
 	}
 	if err != nil {
 		return err

@@ -124,7 +124,7 @@ func (l Lease) Warning() string {
 	if len(l.LeftOut) == 0 {
 		return ""
 	}
-	return "what the DHCP server " + l.Server.String() + " said was taken without " + strings.Join(l.LeftOut, "; ")
+	return "what the DHCP server " + l.Server.String() + " offered was used without " + strings.Join(l.LeftOut, "; ")
 }
 
 // Withdraw deletes the address, and with it the routes, whose source it is.

@@ -90,7 +90,7 @@ var errTimeUp = errors.New("no DHCP server answered")
 type unusableAnswers struct{ last error }
 
 func (e unusableAnswers) Error() string {
-	return "no usable answer; of the last one: " + e.last.Error()
+	return "no usable answer; the last one was rejected: " + e.last.Error()
 }
 
 // refusal is a server's no.
@@ -112,18 +112,18 @@ func (a Ask) fail(err error) error {
 	switch {
 	case errors.As(err, &conflict):
 		code = fault.Conflict
-		hint = "find who that is; the DHCP server was told, and should not give that address again for a while"
+		hint = "find out who has it; the DHCP server was told, and should not offer that address again for a while"
 	case timeUp(err):
 		code, err = fault.Timeout, errTimeUp
 		hint = "is there a DHCP server on this network? dhcp:timeout=1m with --timeout 2m waits longer"
 	case errors.As(err, &unusable) && errors.As(unusable.last, &lack):
 		code = fault.Timeout
-		hint = "dhcp:" + string(lack) + " says what the server does not"
+		hint = "dhcp:" + string(lack) + " supplies what the server does not send"
 	case errors.As(err, &unusable):
 		code = fault.Timeout
 		hint = "see what the servers say: tcpdump -vni any udp port 67, while the same line runs again"
 	case errors.As(err, &no):
-		hint = "the server's log says why; dhcp:client-id= and hostname= are how it knows this guest"
+		hint = "the server's log says why; it recognizes the guest by dhcp:client-id= and hostname="
 	case errors.Is(err, context.Canceled):
 		code = fault.Interrupted
 	case errors.Is(err, errors.ErrUnsupported):
@@ -336,7 +336,7 @@ func (e *exchange) verdict(at time.Duration, server, want netip.Addr) func(*dhcp
 		case dhcpv4.MessageTypeAck:
 			l, err := e.ask.lease(m, at)
 			if err == nil && l.Address.Addr() != want {
-				err = fmt.Errorf("it gives %s, asked for was %s", l.Address.Addr(), want)
+				err = fmt.Errorf("it offers %s, but %s was requested", l.Address.Addr(), want)
 			}
 			return l, err == nil, err
 		}

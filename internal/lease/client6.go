@@ -58,7 +58,7 @@ func Acquire6(ctx context.Context, ns *os.File, a Ask, link Link, timeout time.D
 type taken struct{ addr netip.Addr }
 
 func (e taken) Error() string {
-	return fmt.Sprintf("the server gives %s, which somebody else on this network has", e.addr)
+	return fmt.Sprintf("the server offers %s, which somebody else on this network has", e.addr)
 }
 
 // fail6 tells a user what came of an acquire.
@@ -70,13 +70,13 @@ func (a Ask) fail6(err error) error {
 	code, hint := fault.Failed, ""
 	switch {
 	case errors.As(err, &conflict):
-		code, hint = fault.Conflict, "find who that is; the DHCP server was told, and should not give that address again for a while"
+		code, hint = fault.Conflict, "find out who has it; the DHCP server was told, and should not offer that address again for a while"
 	case errors.Is(err, context.Canceled):
 		code = fault.Interrupted
 	case errors.As(err, &alone):
-		code, hint = fault.Timeout, "is its MAC address another's on this network, or addrgenmode none?"
+		code, hint = fault.Timeout, "is its MAC address in use on this network, or addrgenmode none?"
 	case timeUp(err):
-		code, err, hint = fault.Timeout, errTimeUp, "is there a DHCPv6 server on this network? dhcp6:timeout=1m with --timeout 2m waits longer; slaac takes what routers advertise"
+		code, err, hint = fault.Timeout, errTimeUp, "is there a DHCPv6 server on this network? dhcp6:timeout=1m with --timeout 2m waits longer; slaac uses what routers advertise"
 	case errors.As(err, &unusable):
 		code, hint = fault.Timeout, "see what the servers say: tcpdump -vni any udp port 547, while the same line runs again"
 	case errors.As(err, &no):
@@ -190,7 +190,7 @@ func (e *exchange6) settle(ctx context.Context, l Lease) error {
 			e.tell(ctx, dhcpv6.MessageTypeDecline, l)
 		case err == nil:
 			if err = e.clock.Sleep(ctx, settleGlance); timeUp(err) {
-				e.bad = fmt.Errorf("whether somebody has %s already was not known in time", l.Address.Addr())
+				e.bad = fmt.Errorf("it could not be determined in time whether somebody already has %s", l.Address.Addr())
 			}
 		}
 	}

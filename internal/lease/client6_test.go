@@ -167,7 +167,7 @@ func TestAcquire6Fails(t *testing.T) {
 		{"multicast", change(func(s *server6) { s.addr = "ff02::1" }), fault.Timeout, "a multicast address"},
 		{"link-local", change(func(s *server6) { s.addr = "fe80::5" }), fault.Timeout, "a link-local address"},
 		{"IPv4", change(func(s *server6) { s.addr = "::ffff:10.0.0.1" }), fault.Timeout, "not an IPv6 address"},
-		{"no time", change(func(s *server6) { s.valid, s.preferred = 0, 0 }), fault.Timeout, "for no time"},
+		{"for 0s", change(func(s *server6) { s.valid, s.preferred = 0, 0 }), fault.Timeout, "for 0s"},
 		{"preferred too long", change(func(s *server6) { s.preferred = time.Hour }), fault.Timeout, "valid for 2m0s only"},
 		{"T1 after T2", change(func(s *server6) { s.t1 = 50 * time.Second }), fault.Timeout, "after its T2"},
 	}

@@ -149,15 +149,15 @@ func TestAcquireFails(t *testing.T) {
 		{"cut short", func(m *dhcpv4.DHCPv4, _ netip.Addr) [][]byte {
 			b := to(t, m, dhcpv4.MessageTypeOffer)
 			return [][]byte{b[:len(b)-1], b[:245]}
-		}, fault.Timeout, "no usable answer; of the last one: it is cut short"},
-		{"nonsense", good(t, dhcpv4.WithLeaseTime(0)), fault.Timeout, "no usable answer; of the last one: it gives no lease time"},
+		}, fault.Timeout, "no usable answer; the last one was rejected: it is cut short"},
+		{"nonsense", good(t, dhcpv4.WithLeaseTime(0)), fault.Timeout, "no usable answer; the last one was rejected: it gives no lease time"},
 		{"refusals", nak, fault.Failed, `the DHCP server 10.0.0.1 refuses: "go\x1b[2J away!!`},
 		{"another address than offered", func(m *dhcpv4.DHCPv4, dst netip.Addr) [][]byte {
 			if m.MessageType() == dhcpv4.MessageTypeDiscover {
 				return good(t)(m, dst)
 			}
 			return [][]byte{to(t, m, dhcpv4.MessageTypeAck, dhcpv4.WithYourIP(net.IP{10, 0, 0, 8}))}
-		}, fault.Timeout, "it gives 10.0.0.8, asked for was 10.0.0.9"},
+		}, fault.Timeout, "it offers 10.0.0.8, but 10.0.0.9 was requested"},
 	}
 	for _, tt := range tests {
 		clock, ctx := newFakeClock(time.Minute)

@@ -98,7 +98,7 @@ func readAddress6(ia *dhcpv6.OptIANA, want netip.Addr) (*dhcpv6.OptIAAddress, er
 		return got, nil
 	}
 	if want.IsValid() {
-		return nil, fmt.Errorf("it says nothing of %s, which was asked for", want)
+		return nil, fmt.Errorf("it does not mention %s, which was requested", want)
 	}
 	return nil, fmt.Errorf("it gives no address")
 }
@@ -109,7 +109,7 @@ func (l *Lease) readTimes6(ia *dhcpv6.OptIANA, got *dhcpv6.OptIAAddress) error {
 	l.Time, l.Preferred = got.ValidLifetime, got.PreferredLifetime
 	switch {
 	case l.Time == 0 || l.Preferred == 0:
-		return fmt.Errorf("it gives %s for no time", l.Address.Addr())
+		return fmt.Errorf("it grants %s for 0s", l.Address.Addr())
 	case l.Preferred > l.Time:
 		return fmt.Errorf("it prefers %s for %v, which is valid for %v only", l.Address.Addr(), l.Preferred, l.Time)
 	case ia.T2 > 0 && ia.T1 > ia.T2:

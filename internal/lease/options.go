@@ -98,7 +98,7 @@ func ParseOptions(word string) (Options, error) {
 		case i < 0 || !ok:
 			return Options{}, fault.BadWord(opRead, w, "there is no such option").WithHint("%s", allWords)
 		case seen[name]:
-			return Options{}, fault.BadWord(opRead, w, "%s is there twice", name)
+			return Options{}, fault.BadWord(opRead, w, "%s is given twice", name)
 		case value == "":
 			return Options{}, fault.BadWord(opRead, w, "it has no value").WithHint("leave %s out for the default", name)
 		}

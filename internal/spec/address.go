@@ -23,10 +23,10 @@ func parseAddress(word string) ([]netip.Prefix, []netip.Addr, error) {
 	for _, a := range strings.Split(addrWords, ",") {
 		if a == "" && addrWords != "" {
 			return nil, nil, fault.BadWord("read address", word, "it is not ADDRESS/PREFIX on either side of each comma").
-				WithHint("several addresses are one word, without blanks: 192.168.1.2/24,2001:db8::2/64")
+				WithHint("several addresses are one word, without spaces: 192.168.1.2/24,2001:db8::2/64")
 		}
 		if _, isSource, _ := parseSource(a); isSource {
-			return nil, nil, fault.BadWord("read address", word, "%s stands alone: a server or router gives the addresses, and the gateway", a).
+			return nil, nil, fault.BadWord("read address", word, "%s must be the only word: a server or router gives the addresses and the gateway", a).
 				WithHint("for addresses of your own as well, attach a second interface with -i")
 		}
 		p, err := parsePrefix(a)

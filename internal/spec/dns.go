@@ -50,7 +50,7 @@ func parseDNS(word string, from Source) (DNS, error) {
 		case err != nil || a.Zone() != "":
 			return DNS{}, fault.BadWord(op, word, "%q is not an IP address", w).WithHint("--dns 192.168.1.1,2001:db8::1 or --dns dhcp")
 		case a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || slices.Contains(d.Servers, a):
-			return DNS{}, fault.BadWord(op, word, "%s cannot be a name server, or is there twice", a)
+			return DNS{}, fault.BadWord(op, word, "%s cannot be a name server, or is given twice", a)
 		}
 		d.Servers = append(d.Servers, a)
 	}

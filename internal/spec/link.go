@@ -37,7 +37,7 @@ func ParseLink(w LinkWords) (LinkSpec, error) {
 			return s, err
 		}
 		if _, isSource, _ := parseSource(e.Address); isSource {
-			return s, fault.BadWord("read address", e.Address, "nobody but the two guests is on a link, and neither gives addresses")
+			return s, fault.BadWord("read address", e.Address, "only the two guests are on a link, and neither of them assigns addresses")
 		}
 		if end.Addrs, end.Gateways, err = parseAddress(e.Address); err != nil {
 			return s, err
@@ -52,7 +52,7 @@ func ParseLink(w LinkWords) (LinkSpec, error) {
 	for _, p := range s.Ends[0].Addrs {
 		for _, q := range s.Ends[1].Addrs {
 			if p.Addr() == q.Addr() {
-				return s, fault.BadWord("read address", p.Addr().String(), "it is that of both ends")
+				return s, fault.BadWord("read address", p.Addr().String(), "it is given for both ends")
 			}
 		}
 	}

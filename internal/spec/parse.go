@@ -66,7 +66,7 @@ func Parse(w Words) (Spec, error) {
 	}
 	if s.ACD && s.From.Kind == FromClient {
 		return Spec{}, fault.BadWord("read flag", "--acd", "%s decides for itself whether to look for duplicates", s.From.Ask.Client).
-			WithHint("dhcp asks with --acd")
+			WithHint("use dhcp instead: it works with --acd")
 	}
 	if s.ACD && !s.Has(false) {
 		return Spec{}, fault.BadWord("read flag", "--acd", "there is no IPv4 address to ask about").
@@ -111,7 +111,7 @@ func (s *Spec) checkHostAccess() error {
 		return nil
 	case s.From.Kind == FromClient:
 		return fault.BadWord("read flag", flag, "%s changes the address without us, and the host's route would not follow it", s.From.Ask.Client).
-			WithHint("dhcp in its place keeps the route with the address")
+			WithHint("use dhcp instead: the route follows its lease")
 	case len(s.AddrsOf(false)) == 0:
 		return fault.BadWord("read flag", flag, "it needs an IPv4 address on the line, or dhcp, for the host's route")
 	}
@@ -178,7 +178,7 @@ func parseHostIF(word string, phys bool) (HostIF, error) {
 	}
 	if phys {
 		if h.Kind != KindAny && h.Kind != KindPhys {
-			return HostIF{}, fault.BadWord(op, word, "--direct-phys says phys, the word says %s", h.Kind)
+			return HostIF{}, fault.BadWord(op, word, "--direct-phys asks for phys, but the word asks for %s", h.Kind)
 		}
 		h.Kind = KindPhys
 	}
@@ -216,7 +216,7 @@ func parseMACVLAN(word string) (net.HardwareAddr, string, error) {
 	macWord, vlan, tagged := strings.Cut(word, "@")
 	if tagged && !vlanWord().MatchString(vlan) {
 		return nil, "", fault.BadWord("read VLAN", vlan, "a VLAN is a number from 1 to 4094").
-			WithHint("@10 (untagged), @10,20-30 (and a trunk), @10t (tagged only)")
+			WithHint("@10 (untagged), @10,20-30 (untagged 10, tagged 20 to 30), @10t (tagged only)")
 	}
 	if macWord == "" {
 		return nil, vlan, nil
@@ -234,7 +234,7 @@ func (s Spec) belongs(w Words, err error) error {
 	}
 	word := strings.TrimPrefix(w.MAC, "@")
 	if gw, err := netip.ParseAddr(word); err == nil && gw.Zone() == "" && len(s.Addrs) > 0 && !strings.Contains(w.Address, "@") {
-		return e.WithHint("if it is the gateway, write it without a blank: %s@%s", w.Address, word)
+		return e.WithHint("if it is the gateway, write it without a space: %s@%s", w.Address, word)
 	}
 	if _, err := netip.ParsePrefix(word); err == nil && len(s.Addrs) > 0 && word == w.MAC {
 		addrs, gateways, has := strings.Cut(w.Address, "@")
@@ -265,7 +265,7 @@ func parseMAC(word string) (net.HardwareAddr, error) {
 	switch {
 	case err != nil || len(mac) != 6 || len(word) != len("00:00:00:00:00:00"):
 		return nil, fault.BadWord(op, word, "it is not six pairs of hex digits").
-			WithHint("26:2e:71:98:60:8f, or U:text for one made from a text")
+			WithHint("26:2e:71:98:60:8f, or U:TEXT to derive one from the text")
 	case mac[0]&1 != 0: // the broadcast address too
 		return nil, fault.BadWord(op, word, "it is a multicast address: the last bit of its first byte is set").
 			WithHint("make the first byte even, for example 02")

@@ -85,7 +85,7 @@ func parseRouting(w Words, s *Spec) (err error) {
 			return err
 		}
 		if len(s.Gateways)+len(w.Routes) == 0 && s.From.Kind != FromDHCP {
-			return fault.BadWord("read flag", "--metric", "there is no route to give it to").WithHint("ADDRESS/PREFIX@GATEWAY, or --route")
+			return fault.BadWord("read flag", "--metric", "there is no route that it could apply to").WithHint("ADDRESS/PREFIX@GATEWAY, or --route")
 		}
 	}
 	if s.Routes, err = parseRoutes(w.Routes, s); err != nil {
@@ -104,12 +104,12 @@ func (s *Spec) checkSourceRouting() error {
 		return nil
 	case s.From.Kind == FromClient:
 		return fault.BadWord("read flag", flag, "%s changes the address without us, and no rule would follow it", s.From.Ask.Client).
-			WithHint("dhcp in its place keeps the rule with the address")
+			WithHint("use dhcp instead: the rule follows its lease")
 	case s.From.Kind != FromLine:
 		return fault.BadWord("read flag", flag, "the addresses of %s come and go without us, and no rule would follow them", s.From.Kind).
-			WithHint("an address on the line, or dhcp")
+			WithHint("give an address, or use dhcp")
 	case !slices.ContainsFunc(s.Addrs, func(p netip.Prefix) bool { return Routable(p.Addr()) }):
-		return fault.BadWord("read flag", flag, "there is no address to tell replies by")
+		return fault.BadWord("read flag", flag, "there is no address by which to recognize replies")
 	}
 	return nil
 }
@@ -127,8 +127,8 @@ func parseRoutes(words []string, s *Spec) (routes []Route, err error) {
 	}
 	for _, r := range routes {
 		if r.Via.IsValid() && !s.canReach(r.Via, routes) {
-			return nil, fault.BadWord("read route", r.String(), "no subnet of the new interface holds its gateway %s", r.Via).
-				WithHint("--route %s says that it is on the link", netip.PrefixFrom(r.Via, r.Via.BitLen()))
+			return nil, fault.BadWord("read route", r.String(), "its gateway %s is in no subnet of the new interface", r.Via).
+				WithHint("--route %s puts it on the link", netip.PrefixFrom(r.Via, r.Via.BitLen()))
 		}
 	}
 	return routes, nil
@@ -179,7 +179,7 @@ func parseRoute(word string, s *Spec) (Route, error) {
 		case key == "table" && r.Table == 0:
 			r.Table, err = parseTable(value)
 		default:
-			err = fault.BadWord(op, word, "%q is not one via, one metric or one table", part).
+			err = fault.BadWord(op, word, "%q is not via, metric or table, or is given twice", part).
 				WithHint("--route '10.0.5.0/24,via 192.168.1.3,metric 50'")
 		}
 		if err != nil {
@@ -239,8 +239,8 @@ func (s *Spec) checkRoute(word string, r Route) error {
 	case !s.Has(ipv6):
 		return fault.BadWord(op, word, "the interface gets no address of its family")
 	case s.From.Kind == FromClient:
-		return fault.BadWord(op, word, "%s sets its own routes, and deletes others with its lease", s.From.Ask.Client).
-			WithHint("dhcp in its place adds the route, and keeps it")
+		return fault.BadWord(op, word, "%s sets its own routes, and deletes others when its lease ends", s.From.Ask.Client).
+			WithHint("use dhcp instead: it sets the route with each lease")
 	case r.Via.IsValid() && r.Via.Is6() != ipv6:
 		return fault.BadWord(op, word, "its gateway %s is of the other family", r.Via)
 	case r.Dst.Bits() == 0 && r.Table == 0:

@@ -49,7 +49,7 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	}
 	if s.HasAddrs {
 		if _, isSource, _ := parseSource(w.Address); isSource {
-			return s, fault.BadWord("read address", w.Address, "set takes no addresses from the network").
+			return s, fault.BadWord("read address", w.Address, "set accepts no addresses from the network").
 				WithHint("detach it, and attach it with %s", w.Address)
 		}
 		var gateways []netip.Addr
@@ -57,13 +57,13 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 			return s, err
 		}
 		if len(gateways) > 0 {
-			return s, fault.BadWord("read address", w.Address, "set changes no gateway").
+			return s, fault.BadWord("read address", w.Address, "set cannot change the gateway").
 				WithHint("leave it out, or detach and attach again")
 		}
 	}
 	if w.VLAN != "" && w.VLAN != None && !vlanWord().MatchString(w.VLAN) {
 		return s, fault.BadWord("read VLAN", w.VLAN, "a VLAN is a number from 1 to 4094").
-			WithHint("10 (untagged), 10,20-30 (and a trunk), 10t (tagged only), none")
+			WithHint("10 (untagged), 10,20-30 (untagged 10, tagged 20 to 30), 10t (tagged only), none")
 	}
 	s.VLAN = w.VLAN
 	s.MTU, err = parseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)

@@ -146,7 +146,7 @@ const (
 func parseRate(word string) (Rate, error) {
 	const op, hint = "read rate", "10mbit, 512kbit, 1gbit; none removes the limit"
 	if low := strings.ToLower(word); strings.HasSuffix(low, "bps") {
-		return 0, fault.BadWord(op, word, "to tc that is bytes per second").WithHint("say it in bits: 10mbit, 512kbit, 1gbit")
+		return 0, fault.BadWord(op, word, "tc reads that as bytes per second").WithHint("give it in bits: 10mbit, 512kbit, 1gbit")
 	}
 	v, ok := parseMeasure(word, rateUnits)
 	r := Rate(v) &^ 7 // the kernel counts bytes
@@ -182,7 +182,7 @@ func parseLoss(word string) (Loss, error) {
 	case !ok || v > AllLost:
 		return 0, fault.BadWord("read loss", word, "it is not a percentage").WithHint("1%%, 0.1%%; none removes it")
 	case v == 0 && !zero:
-		return 0, fault.BadWord("read loss", word, "it is less than the least, 0.0001%%")
+		return 0, fault.BadWord("read loss", word, "it is less than 0.0001%%, the minimum")
 	}
 	return Loss(v), nil
 }
@@ -211,7 +211,7 @@ func parseDelay(word string) (Delay, error) {
 	case v > float64(time.Duration(maxDelay).Microseconds()):
 		return 0, fault.BadWord(op, word, "it is more than a minute").WithHint(hint)
 	case v == 0 && !zero:
-		return 0, fault.BadWord(op, word, "it is less than the least, 1us")
+		return 0, fault.BadWord(op, word, "it is less than 1us, the minimum")
 	}
 	return Delay(v) * Delay(time.Microsecond), nil
 }

@@ -45,7 +45,7 @@ func TestShapeWords(t *testing.T) {
 		{loss, "0.0001%", "0.0001%", ""},
 		{loss, "0%", "none", ""},
 		{loss, "101%", "", "percentage"},
-		{loss, "0.00001%", "", "less than the least"},
+		{loss, "0.00001%", "", "the minimum"},
 		{loss, "a lot", "", "percentage"},
 		{delay, "100ms", "100ms", ""},
 		{delay, "1.5ms", "1500us", ""},
@@ -54,7 +54,7 @@ func TestShapeWords(t *testing.T) {
 		{delay, "0ms", "none", ""},
 		{delay, "100", "", "unit of time"},
 		{delay, "61s", "", "minute"},
-		{delay, "0.1us", "", "less than the least"},
+		{delay, "0.1us", "", "the minimum"},
 	} {
 		r, err := tt.of(tt.word).Parse()
 		if tt.wrong != "" {
