@@ -335,7 +335,7 @@ func (j *job) shape() Shaping { return j.Spec.Shape.Apply(Shaping{}) }
 // shapeDiffers holds what shapes a link that is there against what is asked
 // for. It returns the flags with which set would change it.
 func (j *job) shapeDiffers(differ differ) (flags []string) {
-	there, asked := j.f.Shaped.shaping().Fields(), j.Spec.Shape.Words().Fields()
+	there, asked := spec.ShapeFields(j.f.Shaped.shaping()), spec.WordFields(j.Spec.Shape.Words())
 	for i, a := range asked {
 		if is := spec.OrNone(there[i].Word); a.Word != "" && a.Word != is {
 			differ(a.Name, is, a.Word)

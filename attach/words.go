@@ -1,6 +1,10 @@
 package attach
 
-import "github.com/gopipework/gopipework/internal/spec"
+import (
+	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/spec"
+)
 
 // What can be asked for, and the words for it. They are internal/spec's; here
 // they have the names that an importer writes.
@@ -17,6 +21,10 @@ type (
 	Source = spec.Source
 	// SourceKind is a kind of Source.
 	SourceKind = spec.SourceKind
+	// DHCPOptions are what stands after "dhcp:" or "dhcp6:".
+	DHCPOptions = lease.Options
+	// HostClient is which DHCP client of the host is to be run, and how.
+	HostClient = hostclient.Ask
 	// Route is one more route by the new interface.
 	Route = spec.Route
 	// DNS is what the guest's resolver is to be told.

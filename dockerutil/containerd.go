@@ -24,15 +24,15 @@ func beginsID(s string) bool { return len(s) <= 64 && strings.Trim(s, "012345678
 func (f *finder) containerdHere(string) bool { return exists(f.containerd) }
 
 // findContainerd asks containerd, in one of its namespaces or in all.
-func (f *finder) findContainerd(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findContainerd(ctx context.Context, r wordRef) (*Guest, error) {
 	return f.askContainerd(ctx, r, nil)
 }
 
-func (f *finder) findContainerdBare(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findContainerdBare(ctx context.Context, r wordRef) (*Guest, error) {
 	return f.askContainerd(ctx, r, lentNamespaces)
 }
 
-func (f *finder) askContainerd(ctx context.Context, r Ref, except []string) (*Guest, error) {
+func (f *finder) askContainerd(ctx context.Context, r wordRef, except []string) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	c := &containerd{ref: r, socket: f.containerd, caller: newCaller(ctx, f.containerd)}
@@ -45,7 +45,7 @@ func (f *finder) askContainerd(ctx context.Context, r Ref, except []string) (*Gu
 
 // containerd is asked on behalf of one guest word.
 type containerd struct {
-	ref    Ref
+	ref    wordRef
 	socket string
 	caller *caller
 	at     address // the container, once it is located

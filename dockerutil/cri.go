@@ -34,7 +34,7 @@ func (f *finder) criHere(name string) bool {
 }
 
 // findCRI asks for a container, and then for a pod, of that ID or prefix.
-func (f *finder) findCRI(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findCRI(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	var kept error // the most telling one: that there is one who does not know it
@@ -57,7 +57,7 @@ func (f *finder) findCRI(ctx context.Context, r Ref) (*Guest, error) {
 
 // cri is a runtime that the kubelet speaks to, asked on behalf of one guest word.
 type cri struct {
-	ref    Ref
+	ref    wordRef
 	socket string
 	caller *caller
 }

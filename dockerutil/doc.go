@@ -2,8 +2,7 @@
 // a container of Docker or of another runtime, a process, a name under
 // /run/netns, or a path.
 //
-//	word --Parse--> Ref --Find--> Guest
-//	      pure           reads only
+//	guest, err := dockerutil.Find(ctx, "web") // or "podman:web", "pid:4711", "netns:blue"
 //
 // A Guest is an open descriptor. A container's PID is only the way to it: the
 // number is turned into a pidfd, the process behind it is shown to be the
@@ -16,5 +15,11 @@
 // the CRI by gRPC, LXC by the socket of each container. They differ in what they
 // say (a source), and are pinned alike.
 //
-// The package knows no network: what is done in the namespace is for others.
+// It finds the runtimes as their own commands do, by their environment variables
+// (DOCKER_HOST, CONTAINER_HOST, CONTAINERD_ADDRESS and so on). Every error is an
+// *attach.Error. The package prints nothing; net/http, which it uses, may write to the
+// standard logger when a daemon breaks the protocol.
+//
+// The package knows no network: what is done in the namespace is for others, such as
+// package attach.
 package dockerutil

@@ -43,7 +43,7 @@ var dockerBrand = brand{
 // daemon is a Docker, asked on behalf of one guest word, or a podman that
 // speaks Docker's API.
 type daemon struct {
-	ref     Ref
+	ref     wordRef
 	brand   brand
 	client  *client.Client
 	dialer  *dialer
@@ -52,7 +52,7 @@ type daemon struct {
 }
 
 // findContainer asks Docker for a container and takes hold of its namespace.
-func (f *finder) findContainer(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findContainer(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	d, err := openDaemon(ctx, r)
@@ -64,7 +64,7 @@ func (f *finder) findContainer(ctx context.Context, r Ref) (*Guest, error) {
 }
 
 // openDaemon prepares to ask Docker until ctx is done; nothing is sent yet.
-func openDaemon(ctx context.Context, r Ref) (*daemon, error) {
+func openDaemon(ctx context.Context, r wordRef) (*daemon, error) {
 	host, err := endpoint()
 	if err != nil {
 		return nil, r.misconfigured(err)
@@ -81,7 +81,7 @@ func openDaemon(ctx context.Context, r Ref) (*daemon, error) {
 }
 
 // daemonAt prepares to ask the daemon that listens at host until ctx is done.
-func daemonAt(ctx context.Context, r Ref, b brand, host string) (*daemon, error) {
+func daemonAt(ctx context.Context, r wordRef, b brand, host string) (*daemon, error) {
 	url, err := client.ParseHostURL(host)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (d *daemon) inspect(ctx context.Context, name string) (*found, error) {
 // understand takes over what is needed and believes nothing that cannot be: the
 // PID and the ID decide which process is touched. A name that Docker would not
 // give is replaced by the short ID.
-func (r Ref) understand(answer container.InspectResponse, command string) (*found, error) {
+func (r wordRef) understand(answer container.InspectResponse, command string) (*found, error) {
 	if !isID(answer.ID) {
 		return nil, fmt.Errorf("%q is no container ID", answer.ID)
 	}
@@ -184,7 +184,7 @@ func published(ports network.PortMap) bool {
 }
 
 // idle says in words why a container has no process, and what to do.
-func (r Ref) idle(s container.State, command string) (text, hint string) {
+func (r wordRef) idle(s container.State, command string) (text, hint string) {
 	switch s.Status {
 	case container.StateCreated:
 		return "it was created and never started", command + " start " + r.Name
@@ -253,7 +253,7 @@ func (d *daemon) instead() string {
 	return "see whether " + d.brand.command + " ps works"
 }
 
-func (r Ref) misconfigured(err error) error {
+func (r wordRef) misconfigured(err error) error {
 	switch {
 	case errors.Is(err, errElsewhere):
 		return r.fault(fault.Runtime, "Docker at %w", err).

@@ -18,7 +18,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-var web = Ref{Runtime: "docker", Name: "web"}
+var web = wordRef{Runtime: "docker", Name: "web"}
 
 func TestContainer(t *testing.T) {
 	for _, status := range []string{"running", "paused"} {
@@ -28,7 +28,7 @@ func TestContainer(t *testing.T) {
 			setCgroup(t, f, child, "12:pids:/docker/"+webID+"\n0::/docker/"+webID+"\n")
 			e := startEngine(t, inTurn(object{PID: child, Status: status}))
 
-			g, err := f.find(context.Background(), Ref{Name: "web"})
+			g, err := f.find(context.Background(), wordRef{Name: "web"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +152,7 @@ func TestDockerFails(t *testing.T) {
 			}
 			startEngine(t, tt.handler)
 			start := time.Now()
-			for _, r := range []Ref{{Name: "web"}, web} {
+			for _, r := range []wordRef{{Name: "web"}, web} {
 				_, err := f.find(context.Background(), r)
 				wantFault(t, err, tt.want)
 				var e *fault.Error
@@ -245,7 +245,7 @@ func TestNoContainer(t *testing.T) {
 		"docker:web": {"no such container", "docker ps"},
 		"1234":       {"no such container, and no namespace of that name in ", "to name a process, write pid:1234"},
 	} {
-		r, err := Parse(word)
+		r, err := parseWord(word)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +279,7 @@ func TestNoDocker(t *testing.T) {
 		t.Setenv("DOCKER_HOST", "unix://"+path)
 		_, err := testFinder(t).find(context.Background(), web)
 		wantFault(t, err, fault.Runtime)
-		_, err = testFinder(t).find(context.Background(), Ref{Name: "web"})
+		_, err = testFinder(t).find(context.Background(), wordRef{Name: "web"})
 		wantFault(t, err, fault.NotFound)
 		if want := "no Docker daemon listens at unix://" + path + ": " + reason; !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("got %q, want it to end in %q", err, want)
@@ -312,7 +312,7 @@ func TestAmbiguous(t *testing.T) {
 		message(400, "multiple IDs found with provided prefix: a"), // 28
 	} {
 		startEngine(t, handler)
-		_, err := testFinder(t).find(context.Background(), Ref{Name: "a"})
+		_, err := testFinder(t).find(context.Background(), wordRef{Name: "a"})
 		wantFault(t, err, fault.Conflict)
 	}
 }
@@ -410,7 +410,7 @@ func TestRemovedMeanwhile(t *testing.T) {
 		}
 		message(404, "No such container")(w, r)
 	})
-	_, err := f.find(context.Background(), Ref{Name: "web"})
+	_, err := f.find(context.Background(), wordRef{Name: "web"})
 	wantFault(t, err, fault.Gone)
 }
 

@@ -116,7 +116,7 @@ func TestMisconfigured(t *testing.T) {
 				writeContext(t, dir, tt.meta)
 			}
 			f := testFinder(t)
-			for _, r := range []Ref{{Name: "web"}, {Runtime: "docker", Name: "web"}} {
+			for _, r := range []wordRef{{Name: "web"}, {Runtime: "docker", Name: "web"}} {
 				_, err := f.find(context.Background(), r)
 				wantFault(t, err, tt.want)
 			}

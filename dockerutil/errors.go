@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (r Ref) fault(code fault.Code, format string, args ...any) *fault.Error {
+func (r wordRef) fault(code fault.Code, format string, args ...any) *fault.Error {
 	return fault.New(code, "find guest", `"`+r.String()+`"`, format, args...)
 }
 
 // explain gives what the kernel said of a process or a namespace its code.
-func (r Ref) explain(err error) error {
+func (r wordRef) explain(err error) error {
 	switch {
 	case errors.Is(err, errEnded):
 		return r.fault(fault.Gone, "%w", err)
@@ -29,7 +29,7 @@ func (r Ref) explain(err error) error {
 }
 
 // wrap explains err unless that has been done.
-func (r Ref) wrap(err error) error {
+func (r wordRef) wrap(err error) error {
 	var done *fault.Error
 	if errors.As(err, &done) {
 		return err
@@ -39,7 +39,7 @@ func (r Ref) wrap(err error) error {
 
 // stopped returns the error of a question to whom that ran out of time or was
 // called off, nil if neither happened.
-func (r Ref) stopped(ctx context.Context, whom, hint string) error {
+func (r wordRef) stopped(ctx context.Context, whom, hint string) error {
 	switch {
 	case ctx.Err() == nil:
 		return nil
@@ -51,7 +51,7 @@ func (r Ref) stopped(ctx context.Context, whom, hint string) error {
 
 // unreachable tells a runtime that is not there, which is no obstacle for a bare
 // word, from one that is and cannot be reached.
-func (r Ref) unreachable(err error, title, address string, none error, start, instead string) error {
+func (r wordRef) unreachable(err error, title, address string, none error, start, instead string) error {
 	var errno unix.Errno
 	if errors.As(err, &errno) {
 		err = errno // without the address, which is printed already
@@ -65,14 +65,14 @@ func (r Ref) unreachable(err error, title, address string, none error, start, in
 	return r.fault(fault.Runtime, "%s at %s: %w", title, address, err).WithHint("%s", instead)
 }
 
-func (r Ref) refuseHost() error {
+func (r wordRef) refuseHost() error {
 	return r.fault(fault.Conflict, "it shares the host's network namespace").
 		WithHint("a guest without a namespace of its own (in Docker: --network host) already has every interface of the host")
 }
 
 // hintPID adds what a bare number was probably meant to be. A number is never
 // taken for a PID: it is a valid name, and a valid prefix of a container's ID.
-func (r Ref) hintPID(err *fault.Error) *fault.Error {
+func (r wordRef) hintPID(err *fault.Error) *fault.Error {
 	if n, e := strconv.Atoi(r.Name); e == nil && n > 0 && n <= maxPID {
 		return err.WithHint("to name a process, write pid:%d", n)
 	}
@@ -89,7 +89,7 @@ func (r Ref) hintPID(err *fault.Error) *fault.Error {
 	return err.WithHint("docker ps lists the running containers, ip netns list the namespaces")
 }
 
-func (r Ref) refuseAmbiguous() error {
+func (r wordRef) refuseAmbiguous() error {
 	return r.fault(fault.Conflict, "several containers have an ID that starts like that").
 		WithHint("give more of the ID, or the name")
 }

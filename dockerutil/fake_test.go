@@ -186,7 +186,7 @@ func inTurn(objects ...object) http.HandlerFunc {
 	}
 }
 
-func processRef(pid int) Ref { return Ref{Runtime: RuntimePID, PID: pid} }
+func processRef(pid int) wordRef { return wordRef{Runtime: RuntimePID, PID: pid} }
 
 // inodeOf reads the number in "net:[4026531833]".
 func inodeOf(t *testing.T, pid int) uint64 {

@@ -28,7 +28,7 @@ import (
 // and Runtime for a runtime that does not answer, answers nonsense or is not
 // there, Permission, Unsupported for a kernel before 5.3.
 func Find(ctx context.Context, word string) (*Guest, error) {
-	r, err := Parse(word)
+	r, err := parseWord(word)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ type finder struct {
 	places
 }
 
-func (f *finder) find(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) find(ctx context.Context, r wordRef) (*Guest, error) {
 	switch r.Runtime {
 	case "":
 		return f.findBare(ctx, r)
@@ -86,7 +86,7 @@ func (f *finder) find(ctx context.Context, r Ref) (*Guest, error) {
 
 // findBare asks Docker first, and the others and the named namespaces only when
 // it is certain that Docker has no such container: a Docker that hangs might have.
-func (f *finder) findBare(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findBare(ctx context.Context, r wordRef) (*Guest, error) {
 	g, dockerErr := f.findContainer(ctx, r)
 	if dockerErr == nil || !unknown(dockerErr) {
 		return g, dockerErr
@@ -121,7 +121,7 @@ func (f *finder) findBare(ctx context.Context, r Ref) (*Guest, error) {
 		WithHint("start Docker, or set DOCKER_HOST to where it listens; ip netns list shows the namespaces")
 }
 
-func (f *finder) findProcess(r Ref) (*Guest, error) {
+func (f *finder) findProcess(r wordRef) (*Guest, error) {
 	p, err := openProcess(r.PID)
 	switch {
 	case errors.Is(err, errNoProcess), errors.Is(err, errThread):
@@ -132,7 +132,7 @@ func (f *finder) findProcess(r Ref) (*Guest, error) {
 	return r.hold(p, guests.GuestInfo{Runtime: RuntimePID, ID: strconv.Itoa(r.PID), Name: r.String()})
 }
 
-func (f *finder) findNamed(r Ref) (*Guest, error) {
+func (f *finder) findNamed(r wordRef) (*Guest, error) {
 	var firstErr error
 	for _, dir := range f.named {
 		path := dir + "/" + r.Name
@@ -157,7 +157,7 @@ func (f *finder) findNamed(r Ref) (*Guest, error) {
 	return nil, r.explain(firstErr)
 }
 
-func (f *finder) findPath(r Ref) (*Guest, error) {
+func (f *finder) findPath(r wordRef) (*Guest, error) {
 	ns, err := nsfs.Open(r.Name, 0)
 	switch {
 	case errors.Is(err, errNoNamespace), errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
@@ -171,7 +171,7 @@ func (f *finder) findPath(r Ref) (*Guest, error) {
 }
 
 // hold completes g with p and p's namespace. It owns p.
-func (r Ref) hold(p *process, g guests.GuestInfo) (*Guest, error) {
+func (r wordRef) hold(p *process, g guests.GuestInfo) (*Guest, error) {
 	ns, err := p.netns()
 	if err != nil {
 		p.close()
@@ -183,7 +183,7 @@ func (r Ref) hold(p *process, g guests.GuestInfo) (*Guest, error) {
 
 // admit returns the guest that has the namespace, unless that is the host's. It closes
 // what it refuses.
-func (r Ref) admit(info guests.GuestInfo, ns *os.File, of guests.Owner) (*Guest, error) {
+func (r wordRef) admit(info guests.GuestInfo, ns *os.File, of guests.Owner) (*Guest, error) {
 	shared, err := isHost(ns)
 	if err == nil && !shared {
 		return guests.New(info, ns, of), nil

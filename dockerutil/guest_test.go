@@ -134,7 +134,7 @@ func TestHostIsRefused(t *testing.T) {
 		words = append(words, "pid:1", "/proc/1/ns/net")
 	}
 	for _, word := range words {
-		r, err := Parse(word)
+		r, err := parseWord(word)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,7 @@ func TestPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{path, link} {
-		g, err := Find(context.Background(), Ref{Runtime: RuntimePath, Name: p}.String())
+		g, err := Find(context.Background(), wordRef{Runtime: RuntimePath, Name: p}.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestPathIsNoNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/", dir, file, fifo, file + "/x", dir + "/none", "/dev/null", "/proc/self/ns/mnt", "/proc/self/ns/user"} {
-		_, err := Find(context.Background(), Ref{Runtime: RuntimePath, Name: path}.String())
+		_, err := Find(context.Background(), wordRef{Runtime: RuntimePath, Name: path}.String())
 		wantFault(t, err, fault.NotFound)
 	}
 }
@@ -198,7 +198,7 @@ func TestNamed(t *testing.T) {
 	path := f.named[0] + "/blue"
 	pid := mountNetNS(t, path).Process.Pid
 	startEngine(t, message(404, "No such container: blue"))
-	for _, r := range []Ref{{Runtime: "netns", Name: "blue"}, {Name: "blue"}} {
+	for _, r := range []wordRef{{Runtime: "netns", Name: "blue"}, {Name: "blue"}} {
 		g, err := f.find(context.Background(), r)
 		if err != nil {
 			t.Fatal(err)
@@ -211,13 +211,13 @@ func TestNamed(t *testing.T) {
 
 	// Docker asked first, and not there; and there, but out of order.
 	t.Setenv("DOCKER_HOST", "unix:///nonexistent/sock")
-	g, err := f.find(context.Background(), Ref{Name: "blue"})
+	g, err := f.find(context.Background(), wordRef{Name: "blue"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g.Close()
 	startEngine(t, message(500, "out of order"))
-	_, err = f.find(context.Background(), Ref{Name: "blue"})
+	_, err = f.find(context.Background(), wordRef{Name: "blue"})
 	wantFault(t, err, fault.Runtime)
 }
 
@@ -225,7 +225,7 @@ func TestNamedSecondDirectory(t *testing.T) {
 	f := testFinder(t)
 	f.named = append(f.named, filepath.Join(t.TempDir(), "var"))
 	mountNetNS(t, f.named[1]+"/blue")
-	g, err := f.find(context.Background(), Ref{Runtime: "netns", Name: "blue"})
+	g, err := f.find(context.Background(), wordRef{Runtime: "netns", Name: "blue"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestNamedFiles(t *testing.T) {
 	}
 	startEngine(t, message(404, "No such container"))
 	for _, name := range []string{"file", "link"} {
-		for _, r := range []Ref{{Runtime: "netns", Name: name}, {Name: name}} {
+		for _, r := range []wordRef{{Runtime: "netns", Name: name}, {Name: name}} {
 			_, err := f.find(context.Background(), r)
 			wantFault(t, err, fault.NotFound)
 			if !errors.Is(err, errNoNamespace) {
@@ -250,7 +250,7 @@ func TestNamedFiles(t *testing.T) {
 			}
 		}
 	}
-	_, err := f.find(context.Background(), Ref{Runtime: "netns", Name: "none"})
+	_, err := f.find(context.Background(), wordRef{Runtime: "netns", Name: "none"})
 	wantFault(t, err, fault.NotFound)
 	if !strings.Contains(err.Error(), "no namespace of that name in "+f.named[0]) {
 		t.Errorf("got %v", err)
@@ -263,7 +263,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 	f := testFinder(t)
 	setCgroup(t, f, child, "0::/docker/"+webID+"\n")
 	startEngine(t, inTurn(object{PID: child}))
-	refs := []Ref{
+	refs := []wordRef{
 		web,
 		processRef(child),
 		processRef(os.Getpid()),

@@ -92,7 +92,7 @@ func TestNoDaemonHoldsUs(t *testing.T) {
 				RuntimeDocker: func(f *finder, ctx context.Context) error {
 					ctx, cancel := f.bounded(ctx)
 					defer cancel()
-					r := Ref{Runtime: RuntimeDocker, Name: "0123"}
+					r := wordRef{Runtime: RuntimeDocker, Name: "0123"}
 					d, err := daemonAt(ctx, r, dockerBrand, "unix://"+socket)
 					if err != nil {
 						return err
@@ -104,7 +104,7 @@ func TestNoDaemonHoldsUs(t *testing.T) {
 			}
 			for _, runtime := range []string{RuntimePodman, RuntimeContainerd, RuntimeCRI, RuntimeIncus, RuntimeLXC} {
 				asks[runtime] = func(f *finder, ctx context.Context) error {
-					_, err := f.find(ctx, Ref{Runtime: runtime, Name: "0123"})
+					_, err := f.find(ctx, wordRef{Runtime: runtime, Name: "0123"})
 					return err
 				}
 			}

@@ -39,7 +39,7 @@ func (f *finder) incusSocket() (socket string) {
 func (f *finder) incusHere(string) bool { return exists(f.incusSocket()) }
 
 // findIncus asks Incus for an instance, in the project that its command takes.
-func (f *finder) findIncus(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findIncus(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	i := &incus{ref: r, socket: f.incusSocket()}
@@ -50,7 +50,7 @@ func (f *finder) findIncus(ctx context.Context, r Ref) (*Guest, error) {
 
 // incus is asked on behalf of one guest word.
 type incus struct {
-	ref    Ref
+	ref    wordRef
 	socket string
 	http   *http.Client
 	dialer *dialer

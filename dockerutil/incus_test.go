@@ -73,7 +73,7 @@ func TestIncusFake(t *testing.T) {
 			t.Setenv("DOCKER_HOST", "unix:///nonexistent/sock")
 			f := testFinder(t)
 			f.incus = []string{"/nonexistent/incus", socket}
-			for _, r := range []Ref{{Runtime: RuntimeIncus, Name: "web"}, {Name: "web"}} {
+			for _, r := range []wordRef{{Runtime: RuntimeIncus, Name: "web"}, {Name: "web"}} {
 				g, err := f.find(context.Background(), r)
 				if tt.code == "" {
 					if err != nil {
@@ -138,7 +138,7 @@ tar -C i -cf i.tar metadata.yaml rootfs`, dir))
 	})
 	f := liveFinder(t)
 	f.incus = []string{socket}
-	g, err := f.find(context.Background(), Ref{Runtime: RuntimeIncus, Name: "web"})
+	g, err := f.find(context.Background(), wordRef{Runtime: RuntimeIncus, Name: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}

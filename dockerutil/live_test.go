@@ -152,7 +152,7 @@ type wordCase struct {
 func checkWords(t *testing.T, f *finder, cases []wordCase) {
 	t.Helper()
 	for _, tt := range cases {
-		r, err := Parse(tt.word)
+		r, err := parseWord(tt.word)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +284,7 @@ func TestLivePodman(t *testing.T) {
 	t.Run("dies", func(t *testing.T) {
 		f := liveFinder(t)
 		f.podmanOwn = socket
-		g, err := f.find(context.Background(), Ref{Runtime: "podman", Name: "web"})
+		g, err := f.find(context.Background(), wordRef{Runtime: "podman", Name: "web"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,7 +325,7 @@ func TestLiveLXC(t *testing.T) {
 	checkWords(t, f, []wordCase{{word: "lxc:" + name, want: guest}})
 	must(t, "lxc-unfreeze", "-n", name)
 
-	g, err := f.find(context.Background(), Ref{Runtime: "lxc", Name: name})
+	g, err := f.find(context.Background(), wordRef{Runtime: "lxc", Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (f *finder) lxcHere(name string) bool {
 
 // findLXC asks the process that watches over the container, which listens on a
 // socket of its own: the cgroups, of whatever version, are not looked at.
-func (f *finder) findLXC(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findLXC(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	l := lxc{ref: r, dir: f.lxc}
@@ -47,7 +47,7 @@ func (f *finder) findLXC(ctx context.Context, r Ref) (*Guest, error) {
 
 // lxc is an LXC container's monitor, asked on behalf of one guest word.
 type lxc struct {
-	ref Ref
+	ref wordRef
 	dir string
 }
 

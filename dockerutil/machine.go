@@ -18,7 +18,7 @@ func (f *finder) machineHere(name string) bool {
 
 // findMachine asks systemd-machined by its command. A D-Bus library would cost
 // every run for what few ask.
-func (f *finder) findMachine(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findMachine(ctx context.Context, r wordRef) (*Guest, error) {
 	path := f.command("machinectl")
 	if path == "" {
 		return nil, r.fault(fault.Runtime, "%w", absence("there is no machinectl command")).
@@ -32,7 +32,7 @@ func (f *finder) findMachine(ctx context.Context, r Ref) (*Guest, error) {
 
 // machined is systemd-machined, asked on behalf of one guest word.
 type machined struct {
-	ref  Ref
+	ref  wordRef
 	path string
 }
 

@@ -45,7 +45,7 @@ func TestLiveMachine(t *testing.T) {
 		{word: "machine:nosuch", code: fault.NotFound, text: "machinectl list"},
 		{word: "nosuch", code: fault.NotFound},
 	})
-	g, err := f.find(context.Background(), Ref{Runtime: "machine", Name: "web"})
+	g, err := f.find(context.Background(), wordRef{Runtime: "machine", Name: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestLiveMachine(t *testing.T) {
 	wantFault(t, g.Alive(), fault.Gone)
 	// It is from systemd that machined hears of an end. Here there is none, and it
 	// may go on giving the number of a process that is no more.
-	_, err = f.find(context.Background(), Ref{Runtime: "machine", Name: "web"})
+	_, err = f.find(context.Background(), wordRef{Runtime: "machine", Name: "web"})
 	if code := fault.CodeOf(err); code != fault.NotFound && code != fault.Runtime {
 		t.Errorf("after its end: %v", err)
 	}

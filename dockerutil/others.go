@@ -63,7 +63,7 @@ type other struct {
 	// here looks whether it is worth asking for that name. It reads directories
 	// and no more: a runtime that is not there must cost nothing.
 	here func(f *finder, name string) bool
-	find func(f *finder, ctx context.Context, r Ref) (*Guest, error)
+	find func(f *finder, ctx context.Context, r wordRef) (*Guest, error)
 }
 
 // others are in the order in which they are named, and win for one namespace.
@@ -95,7 +95,7 @@ func title(runtime string) string {
 
 // reply is what one runtime says to a bare word.
 type reply struct {
-	ref   Ref // the word, with the runtime said outright
+	ref   wordRef // the word, with the runtime said outright
 	guest *Guest
 	err   error
 }
@@ -103,14 +103,14 @@ type reply struct {
 // askOthers asks every other runtime that is here for a bare word, all at once.
 // The error wraps errNoContainer when none of those that answered has it. failed
 // is one that did not answer, and might have it. asked are those that were asked.
-func (f *finder) askOthers(ctx context.Context, r Ref) (g *Guest, asked []string, failed, err error) {
+func (f *finder) askOthers(ctx context.Context, r wordRef) (g *Guest, asked []string, failed, err error) {
 	var replies []*reply
 	var wg sync.WaitGroup
 	for _, o := range others {
 		if !o.here(f, r.Name) {
 			continue
 		}
-		a := &reply{ref: Ref{Runtime: o.runtime, Name: r.Name}}
+		a := &reply{ref: wordRef{Runtime: o.runtime, Name: r.Name}}
 		replies = append(replies, a)
 		asked = append(asked, title(o.runtime))
 		wg.Go(func() { a.guest, a.err = o.find(f, ctx, a.ref) })
@@ -122,7 +122,7 @@ func (f *finder) askOthers(ctx context.Context, r Ref) (g *Guest, asked []string
 
 // decide picks the one reply that counts, and the first failure. It closes the
 // guests it does not return.
-func (r Ref) decide(replies []*reply) (g *Guest, failed, err error) {
+func (r wordRef) decide(replies []*reply) (g *Guest, failed, err error) {
 	var known []*reply
 	for _, a := range replies {
 		switch code := fault.CodeOf(a.err); {

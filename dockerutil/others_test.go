@@ -27,9 +27,9 @@ import (
 // What runtimes say about a bare word decides whose guest it is.
 func TestDecide(t *testing.T) {
 	one, two := startGuest(t).Process.Pid, startGuest(t).Process.Pid
-	r := Ref{Name: "web"}
+	r := wordRef{Name: "web"}
 	says := func(runtime string, pid int) *reply {
-		ref := Ref{Runtime: runtime, Name: "web"}
+		ref := wordRef{Runtime: runtime, Name: "web"}
 		if pid == 0 {
 			return &reply{ref: ref, err: ref.fault(fault.NotFound, "%w", errNoContainer)}
 		}
@@ -37,7 +37,7 @@ func TestDecide(t *testing.T) {
 		return &reply{ref, g, err}
 	}
 	fails := func(runtime string, code fault.Code, err error) *reply {
-		ref := Ref{Runtime: runtime, Name: "web"}
+		ref := wordRef{Runtime: runtime, Name: "web"}
 		return &reply{ref: ref, err: ref.fault(code, "%w", err).WithHint("look")}
 	}
 	sick := errors.New("sick")
@@ -95,7 +95,7 @@ func TestNothingElseHere(t *testing.T) {
 		if o.here(f, "web") || o.here(f, "0123") {
 			t.Errorf("%s is taken to be there", o.runtime)
 		}
-		_, err := f.find(context.Background(), Ref{Runtime: o.runtime, Name: "web"})
+		_, err := f.find(context.Background(), wordRef{Runtime: o.runtime, Name: "web"})
 		if o.runtime == RuntimeLXC {
 			wantFault(t, err, fault.NotFound) // LXC is a directory
 			continue
@@ -106,7 +106,7 @@ func TestNothingElseHere(t *testing.T) {
 		}
 	}
 	f.lxc = "/nonexistent/lxc"
-	_, err := f.find(context.Background(), Ref{Runtime: "lxc", Name: "web"})
+	_, err := f.find(context.Background(), wordRef{Runtime: "lxc", Name: "web"})
 	wantFault(t, err, fault.Runtime)
 }
 
@@ -140,7 +140,7 @@ func TestPodmanCommandFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			start := time.Now()
-			_, err := f.find(context.Background(), Ref{Runtime: "podman", Name: "web"})
+			_, err := f.find(context.Background(), wordRef{Runtime: "podman", Name: "web"})
 			wantFault(t, err, tt.want)
 			if took := time.Since(start); took > f.bound+30*time.Second {
 				t.Errorf("took %v", took)
@@ -223,7 +223,7 @@ func TestGRPCFails(t *testing.T) {
 				f.bound = 100 * time.Millisecond
 			}
 			for runtime, want := range map[string]fault.Code{"containerd": tt.containerd, "cri": tt.cri} {
-				_, err := f.find(context.Background(), Ref{Runtime: runtime, Name: "0123"})
+				_, err := f.find(context.Background(), wordRef{Runtime: runtime, Name: "0123"})
 				wantFault(t, err, want)
 				if got := absent(err); got != (tt.name == "unimplemented" && runtime == "cri") {
 					t.Errorf("%s: %v: absent is %v", runtime, err, got)
@@ -251,7 +251,7 @@ func TestPodWithoutProcess(t *testing.T) {
 		w.Write(append([]byte{0, 0, 0, 0, byte(len(body))}, body...))
 		w.Header().Set("Grpc-Status", "0")
 	})}
-	g, err := f.find(context.Background(), Ref{Runtime: "cri", Name: "0123"})
+	g, err := f.find(context.Background(), wordRef{Runtime: "cri", Name: "0123"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +351,7 @@ func TestLXCMonitorFails(t *testing.T) {
 			f := testFinder(t)
 			f.lxc = t.TempDir()
 			serveLXC(t, lxcSocket(f.lxc, "web"), os.Geteuid(), func(byte) []byte { return answer })
-			_, err := f.find(context.Background(), Ref{Runtime: "lxc", Name: "web"})
+			_, err := f.find(context.Background(), wordRef{Runtime: "lxc", Name: "web"})
 			want := fault.Runtime
 			if name == "refuses" {
 				want = fault.Permission
@@ -374,13 +374,13 @@ func TestLXCSquatter(t *testing.T) {
 	f := testFinder(t)
 	f.lxc = t.TempDir() + strings.Repeat("/long", 20) // its sockets have hashed names
 	serveLXC(t, lxcSocket(f.lxc, "web"), 65534, say)
-	_, err := f.find(context.Background(), Ref{Runtime: "lxc", Name: "web"})
+	_, err := f.find(context.Background(), wordRef{Runtime: "lxc", Name: "web"})
 	wantFault(t, err, fault.Runtime)
 	if !errors.Is(err, errForeign) {
 		t.Errorf("got %v", err)
 	}
 	serveLXC(t, lxcSocket(f.lxc, "own"), 0, say)
-	g, err := f.find(context.Background(), Ref{Runtime: "lxc", Name: "own"})
+	g, err := f.find(context.Background(), wordRef{Runtime: "lxc", Name: "own"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func TestOneFailsOthersAreFound(t *testing.T) {
 				}
 				return lxcAnswer(child)
 			})
-			g, err := f.find(context.Background(), Ref{Name: "web"})
+			g, err := f.find(context.Background(), wordRef{Name: "web"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -426,7 +426,7 @@ func TestOneFailsOthersAreFound(t *testing.T) {
 			if g.Runtime != RuntimeLXC || len(g.Doubts) != 1 || !strings.Contains(g.Doubts[0], "lxc:web") || !strings.Contains(g.Doubts[0], "podman") {
 				t.Errorf("got %s, doubts %q", g.Runtime, g.Doubts)
 			}
-			_, err = f.find(context.Background(), Ref{Name: "other"})
+			_, err = f.find(context.Background(), wordRef{Name: "other"})
 			var e *fault.Error
 			if !errors.As(err, &e) || e.Code != fault.Runtime && e.Code != fault.Timeout || !strings.Contains(e.Hint, "only one of them") {
 				t.Errorf("nobody has it: %v", err)
@@ -434,7 +434,7 @@ func TestOneFailsOthersAreFound(t *testing.T) {
 			// Called off while one hangs: that is what is said.
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
-			_, err = f.find(ctx, Ref{Name: "other"})
+			_, err = f.find(ctx, wordRef{Name: "other"})
 			wantFault(t, err, fault.Interrupted)
 		})
 	}

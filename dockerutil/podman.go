@@ -41,7 +41,7 @@ func (f *finder) podmanHere(string) bool {
 
 // findPodman asks podman over its socket where it listens, and by its command
 // where it does not: podman needs no daemon, and most often has none.
-func (f *finder) findPodman(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) findPodman(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
 	if f.podmanHost != "" {
@@ -58,7 +58,7 @@ func (f *finder) findPodman(ctx context.Context, r Ref) (*Guest, error) {
 	return g, otherErr
 }
 
-func (f *finder) askOwnPodman(ctx context.Context, r Ref) (*Guest, error) {
+func (f *finder) askOwnPodman(ctx context.Context, r wordRef) (*Guest, error) {
 	if exists(f.podmanOwn) {
 		g, err := f.askPodman(ctx, r, "unix://"+f.podmanOwn)
 		if !absent(err) {
@@ -75,7 +75,7 @@ func (f *finder) askOwnPodman(ctx context.Context, r Ref) (*Guest, error) {
 }
 
 // askPodman asks the podman that listens at host.
-func (f *finder) askPodman(ctx context.Context, r Ref, host string) (*Guest, error) {
+func (f *finder) askPodman(ctx context.Context, r wordRef, host string) (*Guest, error) {
 	if strings.HasPrefix(host, "ssh://") {
 		return nil, r.fault(fault.Runtime, "podman at %s: %w", host, errElsewhere).
 			WithHint("run gopipework where podman runs")
@@ -90,7 +90,7 @@ func (f *finder) askPodman(ctx context.Context, r Ref, host string) (*Guest, err
 
 // podmanCommand is podman, asked by its command on behalf of one guest word.
 type podmanCommand struct {
-	ref  Ref
+	ref  wordRef
 	path string
 }
 

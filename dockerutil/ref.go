@@ -12,7 +12,8 @@ import (
 	"github.com/gopipework/gopipework/internal/plainname"
 )
 
-// The runtimes a Ref can name. A bare word names none of them.
+// The runtimes that a word can name, as GuestInfo.Runtime has them. A bare word names
+// none of them.
 const (
 	RuntimeDocker     = "docker"
 	RuntimePodman     = "podman"
@@ -26,8 +27,8 @@ const (
 	RuntimePath       = "path"
 )
 
-// Ref is a guest word, taken apart, with nothing looked up yet.
-type Ref struct {
+// wordRef is a guest word, taken apart, with nothing looked up yet.
+type wordRef struct {
 	Runtime   string // one of the constants above; "" for a bare word
 	Namespace string // containerd's own, "k8s.io" in containerd:k8s.io/ID; "" for any
 	Name      string // the name, ID prefix or path; "" for a PID
@@ -46,10 +47,10 @@ const (
 // isName reports whether w is a name of a container.
 func isName(w string) bool { return len(w) <= maxName && plainname.Is(w) && w[0] != '_' }
 
-// Parse reads a guest word: NAME, RUNTIME:NAME, containerd:NAMESPACE/NAME, pid:N
+// parseWord reads a guest word: NAME, RUNTIME:NAME, containerd:NAMESPACE/NAME, pid:N
 // or an absolute path. It looks at nothing but the word, and an error is the
 // user's to mend: fault.Usage.
-func Parse(word string) (Ref, error) {
+func parseWord(word string) (wordRef, error) {
 	if strings.HasPrefix(word, "/") {
 		return parsePath(word)
 	}
@@ -65,7 +66,7 @@ func Parse(word string) (Ref, error) {
 	case RuntimePID:
 		return parsePID(word, rest)
 	}
-	return Ref{}, refuse(fault.Usage, word, "%q is no runtime", prefix).
+	return wordRef{}, refuse(fault.Usage, word, "%q is no runtime", prefix).
 		WithHint("write docker:, podman:, containerd:, lxc:, incus:, machine:, cri: or netns: and a name, or pid:N; a path starts with /")
 }
 
@@ -88,7 +89,7 @@ func Cut(word string) (guest, rest string) {
 }
 
 // String returns the word that parses to r.
-func (r Ref) String() string {
+func (r wordRef) String() string {
 	switch r.Runtime {
 	case RuntimePID:
 		return RuntimePID + ":" + strconv.Itoa(r.PID)
@@ -101,23 +102,23 @@ func (r Ref) String() string {
 	return r.Runtime + ":" + r.Name
 }
 
-func parseName(word, runtime, name string) (Ref, error) {
+func parseName(word, runtime, name string) (wordRef, error) {
 	if !isName(name) {
-		return Ref{}, refuse(fault.Usage, word, "not a name").
+		return wordRef{}, refuse(fault.Usage, word, "not a name").
 			WithHint("a name is a letter or digit, then up to 254 letters, digits, '_', '.' or '-'")
 	}
-	return Ref{Runtime: runtime, Name: name}, nil
+	return wordRef{Runtime: runtime, Name: name}, nil
 }
 
 // parseContainerd takes ID or NAMESPACE/ID. What containerd calls an identifier
 // is narrower than a name here, so a namespace needs no grammar of its own.
-func parseContainerd(word, rest string) (Ref, error) {
+func parseContainerd(word, rest string) (wordRef, error) {
 	namespace, name, namespaced := strings.Cut(rest, "/")
 	if !namespaced {
 		return parseName(word, RuntimeContainerd, rest)
 	}
 	if !isName(namespace) {
-		return Ref{}, refuse(fault.Usage, word, "%q is no namespace of containerd", namespace).
+		return wordRef{}, refuse(fault.Usage, word, "%q is no namespace of containerd", namespace).
 			WithHint("write containerd:NAMESPACE/NAME; ctr namespaces ls shows the namespaces")
 	}
 	r, err := parseName(word, RuntimeContainerd, name)
@@ -129,28 +130,28 @@ func parseContainerd(word, rest string) (Ref, error) {
 
 // parsePID takes the one decimal spelling of a number, so that "pid:007" is not
 // mistaken for something that was meant otherwise.
-func parsePID(word, digits string) (Ref, error) {
+func parsePID(word, digits string) (wordRef, error) {
 	n, err := strconv.Atoi(digits)
 	if err != nil || strconv.Itoa(n) != digits || n < 1 || n > maxPID {
-		return Ref{}, refuse(fault.Usage, word, "not a process ID").
+		return wordRef{}, refuse(fault.Usage, word, "not a process ID").
 			WithHint("write pid:N with N from 1 to %d", maxPID)
 	}
-	return Ref{Runtime: RuntimePID, PID: n}, nil
+	return wordRef{Runtime: RuntimePID, PID: n}, nil
 }
 
 // parsePath takes only the clean spelling, without "..": what the path means
 // can then be read off it, and one namespace has one spelling.
-func parsePath(word string) (Ref, error) {
+func parsePath(word string) (wordRef, error) {
 	switch {
 	case len(word) > maxPath:
-		return Ref{}, refuse(fault.Usage, word[:32]+"...", "path is longer than %d bytes", maxPath)
+		return wordRef{}, refuse(fault.Usage, word[:32]+"...", "path is longer than %d bytes", maxPath)
 	case !utf8.ValidString(word) || strings.ContainsFunc(word, unfitForPath):
-		return Ref{}, refuse(fault.Usage, word, "path holds a space or a character that cannot be printed")
+		return wordRef{}, refuse(fault.Usage, word, "path holds a space or a character that cannot be printed")
 	case path.Clean(word) != word:
-		return Ref{}, refuse(fault.Usage, word, "path is not in its plain form").
+		return wordRef{}, refuse(fault.Usage, word, "path is not in its plain form").
 			WithHint("write %s", path.Clean(word))
 	}
-	return Ref{Runtime: RuntimePath, Name: word}, nil
+	return wordRef{Runtime: RuntimePath, Name: word}, nil
 }
 
 func unfitForPath(c rune) bool { return !unicode.IsPrint(c) || unicode.IsSpace(c) }

@@ -11,35 +11,35 @@ func TestParse(t *testing.T) {
 	long := "a" + strings.Repeat("b", 254)
 	tests := []struct {
 		word string
-		want Ref
+		want wordRef
 	}{
-		{"web", Ref{Name: "web"}},
-		{"1234", Ref{Name: "1234"}}, // an ID prefix, never a PID
-		{"A_b.c-d", Ref{Name: "A_b.c-d"}},
-		{long, Ref{Name: long}},
-		{"docker", Ref{Name: "docker"}},
-		{"docker:web", Ref{Runtime: "docker", Name: "web"}},
-		{"podman:web", Ref{Runtime: "podman", Name: "web"}},
-		{"lxc:web", Ref{Runtime: "lxc", Name: "web"}},
-		{"machine:web", Ref{Runtime: "machine", Name: "web"}},
-		{"incus:web", Ref{Runtime: "incus", Name: "web"}},
-		{"cri:0123abcd", Ref{Runtime: "cri", Name: "0123abcd"}},
-		{"containerd:web", Ref{Runtime: "containerd", Name: "web"}},
-		{"containerd:k8s.io/web", Ref{Runtime: "containerd", Namespace: "k8s.io", Name: "web"}},
-		{"pid:1", Ref{Runtime: "pid", PID: 1}},
-		{"pid:4194304", Ref{Runtime: "pid", PID: 4194304}},
-		{"netns:blue", Ref{Runtime: "netns", Name: "blue"}},
-		{"/proc/17/ns/net", Ref{Runtime: "path", Name: "/proc/17/ns/net"}},
-		{"/run/netns/grün:x", Ref{Runtime: "path", Name: "/run/netns/grün:x"}},
-		{"/", Ref{Runtime: "path", Name: "/"}},
+		{"web", wordRef{Name: "web"}},
+		{"1234", wordRef{Name: "1234"}}, // an ID prefix, never a PID
+		{"A_b.c-d", wordRef{Name: "A_b.c-d"}},
+		{long, wordRef{Name: long}},
+		{"docker", wordRef{Name: "docker"}},
+		{"docker:web", wordRef{Runtime: "docker", Name: "web"}},
+		{"podman:web", wordRef{Runtime: "podman", Name: "web"}},
+		{"lxc:web", wordRef{Runtime: "lxc", Name: "web"}},
+		{"machine:web", wordRef{Runtime: "machine", Name: "web"}},
+		{"incus:web", wordRef{Runtime: "incus", Name: "web"}},
+		{"cri:0123abcd", wordRef{Runtime: "cri", Name: "0123abcd"}},
+		{"containerd:web", wordRef{Runtime: "containerd", Name: "web"}},
+		{"containerd:k8s.io/web", wordRef{Runtime: "containerd", Namespace: "k8s.io", Name: "web"}},
+		{"pid:1", wordRef{Runtime: "pid", PID: 1}},
+		{"pid:4194304", wordRef{Runtime: "pid", PID: 4194304}},
+		{"netns:blue", wordRef{Runtime: "netns", Name: "blue"}},
+		{"/proc/17/ns/net", wordRef{Runtime: "path", Name: "/proc/17/ns/net"}},
+		{"/run/netns/grün:x", wordRef{Runtime: "path", Name: "/run/netns/grün:x"}},
+		{"/", wordRef{Runtime: "path", Name: "/"}},
 	}
 	for _, tt := range tests {
-		got, err := Parse(tt.word)
+		got, err := parseWord(tt.word)
 		if err != nil || got != tt.want {
-			t.Errorf("Parse(%q) = %+v, %v; want %+v", tt.word, got, err, tt.want)
+			t.Errorf("parseWord(%q) = %+v, %v; want %+v", tt.word, got, err, tt.want)
 		}
 		if got.String() != tt.word {
-			t.Errorf("Parse(%q).String() = %q", tt.word, got)
+			t.Errorf("parseWord(%q).String() = %q", tt.word, got)
 		}
 	}
 }
@@ -59,9 +59,9 @@ func TestParseRefuses(t *testing.T) {
 	}
 	for code, words := range tests {
 		for _, word := range words {
-			got, err := Parse(word)
-			if fault.CodeOf(err) != code || got != (Ref{}) {
-				t.Errorf("Parse(%q) = %+v, %v; want an error of code %s", word, got, err, code)
+			got, err := parseWord(word)
+			if fault.CodeOf(err) != code || got != (wordRef{}) {
+				t.Errorf("parseWord(%q) = %+v, %v; want an error of code %s", word, got, err, code)
 			}
 		}
 	}
@@ -72,18 +72,18 @@ func FuzzParse(f *testing.F) {
 		f.Add(word)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
-		r, err := Parse(word)
+		r, err := parseWord(word)
 		if err != nil {
 			if code := fault.CodeOf(err); code != fault.Usage {
-				t.Errorf("Parse(%q): code %s", word, code)
+				t.Errorf("parseWord(%q): code %s", word, code)
 			}
 			return
 		}
 		if r.String() != word {
-			t.Errorf("Parse(%q).String() = %q", word, r)
+			t.Errorf("parseWord(%q).String() = %q", word, r)
 		}
-		if again, err := Parse(r.String()); err != nil || again != r {
-			t.Errorf("Parse(%q) = %+v, %v; the first time %+v", r, again, err, r)
+		if again, err := parseWord(r.String()); err != nil || again != r {
+			t.Errorf("parseWord(%q) = %+v, %v; the first time %+v", r, again, err, r)
 		}
 	})
 }

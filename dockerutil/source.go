@@ -55,7 +55,7 @@ func (f *finder) bounded(ctx context.Context) (context.Context, context.CancelFu
 }
 
 // take asks s for a container and takes hold of its namespace.
-func (f *finder) take(ctx context.Context, r Ref, s source, runtime string) (*Guest, error) {
+func (f *finder) take(ctx context.Context, r wordRef, s source, runtime string) (*Guest, error) {
 	c, err := f.running(ctx, r, s)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (f *finder) take(ctx context.Context, r Ref, s source, runtime string) (*Gu
 
 // running asks for the container until it has a process. It waits only while
 // the runtime itself is about to start one; created and exited wait for a person.
-func (f *finder) running(ctx context.Context, r Ref, s source) (*found, error) {
+func (f *finder) running(ctx context.Context, r wordRef, s source) (*found, error) {
 	giveUp := time.Now().Add(f.patience)
 	for {
 		c, err := s.inspect(ctx, r.Name)
@@ -92,7 +92,7 @@ func (f *finder) running(ctx context.Context, r Ref, s source) (*found, error) {
 // PID means the same here as to the runtime, and needs no second question. Where
 // it does not, the container may have ended meanwhile, the engine may use no
 // cgroups, or the daemon counts processes elsewhere.
-func (f *finder) pin(ctx context.Context, r Ref, s source, c *found, runtime string) (*Guest, error) {
+func (f *finder) pin(ctx context.Context, r wordRef, s source, c *found, runtime string) (*Guest, error) {
 	guest := guests.GuestInfo{Runtime: runtime, ID: c.id, Name: c.name, Shares: c.shares, Published: c.public, Joined: c.joined}
 	if c.pid == 0 { // a pod that is a namespace and no process
 		return f.findSandbox(r, c, guest)
@@ -121,7 +121,7 @@ func (f *finder) pin(ctx context.Context, r Ref, s source, c *found, runtime str
 // unchanged asks again, and returns nil when the runtime still says the same of
 // c. It hears of a death some milliseconds after the kernel, so a process that
 // is missing is asked for until the runtime must have heard.
-func (f *finder) unchanged(ctx context.Context, r Ref, s source, c *found, kin kinship) error {
+func (f *finder) unchanged(ctx context.Context, r wordRef, s source, c *found, kin kinship) error {
 	settled := time.Now().Add(f.settle)
 	for {
 		again, err := s.inspect(ctx, c.id)
@@ -145,8 +145,8 @@ func (f *finder) unchanged(ctx context.Context, r Ref, s source, c *found, kin k
 // findSandbox takes the namespace by the path where the runtime mounts it. That is
 // the way in where the daemon's processes cannot be seen, as from a container
 // that has only Docker's socket and /run/docker/netns.
-func (f *finder) findSandbox(r Ref, c *found, g guests.GuestInfo) (*Guest, error) {
-	ref, err := Parse(c.sandbox)
+func (f *finder) findSandbox(r wordRef, c *found, g guests.GuestInfo) (*Guest, error) {
+	ref, err := parseWord(c.sandbox)
 	if err == nil && ref.Runtime == RuntimePath {
 		g.Path = ref.Name
 		if ns, err := nsfs.Open(g.Path, 0); err == nil {

@@ -250,7 +250,7 @@ var (
 // delay 100ms"; "" for nothing.
 func (s Shaping) String() string {
 	var list []string
-	for _, f := range s.Fields() {
+	for _, f := range ShapeFields(s) {
 		if f.Word != "" {
 			list = append(list, f.Name+" "+f.Word)
 		}
@@ -261,16 +261,16 @@ func (s Shaping) String() string {
 // ShapeField is one of a Shaping: the name of its flag, and its word.
 type ShapeField struct{ Name, Word string }
 
-// Fields returns what there is, in the order of the flags.
-func (s Shaping) Fields() []ShapeField {
+// ShapeFields returns what there is, in the order of the flags.
+func ShapeFields(s Shaping) []ShapeField {
 	return []ShapeField{
 		{"rate-in", s.RateIn.String()}, {"rate-out", s.RateOut.String()},
 		{"loss", s.Loss.String()}, {"delay", s.Delay.String()}, {"jitter", s.Jitter.String()},
 	}
 }
 
-// Fields returns the words, in the same order.
-func (w ShapeWords) Fields() []ShapeField {
+// WordFields returns the words, in the same order.
+func WordFields(w ShapeWords) []ShapeField {
 	return []ShapeField{
 		{"rate-in", w.RateIn}, {"rate-out", w.RateOut}, {"loss", w.Loss}, {"delay", w.Delay}, {"jitter", w.Jitter},
 	}
