@@ -3,6 +3,7 @@ package rtnl
 import (
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -13,11 +14,11 @@ import (
 //
 //	ip address show dev NAME, in that namespace
 func (c *Conn) AddrsIn(nsid, index int) ([]Addr, error) {
-	sockets, err := c.strictSocket()
+	strict, err := c.strictSocket()
 	if err != nil {
 		return nil, err
 	}
-	msgs, err := dumpOn(sockets, func() *nl.NetlinkRequest {
+	msgs, err := strict.dump(func() *nl.NetlinkRequest {
 		req := c.request(unix.RTM_GETADDR, unix.NLM_F_DUMP)
 		msg := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 		msg.Index = uint32(index)
@@ -25,44 +26,55 @@ func (c *Conn) AddrsIn(nsid, index int) ([]Addr, error) {
 		req.AddData(nl.NewRtAttr(unix.IFA_TARGET_NETNSID, nl.Uint32Attr(uint32(nsid))))
 		return req
 	}, unix.RTM_NEWADDR)
-	var addrs []Addr
+	addrs := parseAddrs(msgs)
+	return slices.DeleteFunc(addrs, func(a Addr) bool { return a.Index != index }), err
+}
+
+// parseAddrs reads the kernel's messages about addresses.
+func parseAddrs(msgs [][]byte) (addrs []Addr) {
 	for _, m := range msgs {
 		if len(m) < unix.SizeofIfAddrmsg {
 			continue
 		}
 		a := Addr{Index: int(nl.NativeEndian().Uint32(m[ifaddrmsgIndex:])), Scope: m[ifaddrmsgScope], Flags: uint32(m[ifaddrmsgFlags])}
+		var local, peer netip.Addr // they are the same, or there is only the second, unless it is point to point
 		for _, at := range nested(m[unix.SizeofIfAddrmsg:]) {
 			switch at.Attr.Type {
 			case unix.IFA_FLAGS:
 				a.Flags = u32(at.Value)
-			case unix.IFA_LOCAL, unix.IFA_ADDRESS: // the first is behind the second, if it is there
-				if ip, ok := netip.AddrFromSlice(at.Value); ok && (!a.Prefix.IsValid() || at.Attr.Type == unix.IFA_LOCAL) {
-					a.Prefix = netip.PrefixFrom(ip, int(m[ifaddrmsgPrefLen]))
-				}
+			case unix.IFA_LOCAL:
+				local, _ = netip.AddrFromSlice(at.Value)
+			case unix.IFA_ADDRESS:
+				peer, _ = netip.AddrFromSlice(at.Value)
 			}
 		}
-		if a.Index == index && a.Prefix.IsValid() {
+		switch {
+		case local.IsValid() && local != peer: // the subnet is the peer's
+			a.Prefix = netip.PrefixFrom(local, local.BitLen())
+		case peer.IsValid():
+			a.Prefix = netip.PrefixFrom(peer, int(m[ifaddrmsgPrefLen]))
+		}
+		if a.Prefix.IsValid() {
 			addrs = append(addrs, a)
 		}
 	}
-	return addrs, err
+	return addrs
 }
 
 // strictSocket is one on which the kernel heeds what a dump of addresses asks
 // for (NETLINK_GET_STRICT_CHK): on any other it ignores it.
-func (c *Conn) strictSocket() (map[int]*nl.SocketHandle, error) {
+func (c *Conn) strictSocket() (*socket, error) {
 	c.strictOnce.Do(func() {
 		c.strictErr = c.Run(func() error {
-			sockets, err := routeSocket()
+			s, err := dial(unix.NETLINK_ROUTE)
 			if err != nil {
 				return err
 			}
-			s := sockets[unix.NETLINK_ROUTE]
-			if err := unix.SetsockoptInt(s.Socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
-				s.Close()
+			if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
+				s.close()
 				return os.NewSyscallError("setsockopt", err)
 			}
-			c.strict = sockets
+			c.strict = s
 			return nil
 		})
 	})

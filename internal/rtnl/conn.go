@@ -20,14 +20,16 @@ const replyTimeout = 5 * time.Second
 // Conn speaks rtnetlink in one network namespace. Its methods may be called
 // from any goroutine; they act in the namespace it was opened in.
 type Conn struct {
-	sockets map[int]*nl.SocketHandle
-	dumps   map[int]*nl.SocketHandle // without the kernel's words for an error: see dump
-	inet    *netlink.Handle
-	thread  *nsfs.Thread
+	route  *socket
+	thread *nsfs.Thread
 
-	strictOnce sync.Once // for the two below: few need them
-	strict     map[int]*nl.SocketHandle
+	// What few need is opened when it is needed.
+	strictOnce sync.Once
+	strict     *socket
 	strictErr  error
+	inetOnce   sync.Once
+	inetHandle *netlink.Handle
+	inetErr    error
 }
 
 // Open returns a Conn in the network namespace ns, which stays the caller's to
@@ -65,59 +67,51 @@ func open(t *nsfs.Thread) (*Conn, error) {
 	return c, nil
 }
 
-// connect opens the sockets in the namespace that the calling thread is in.
-func (c *Conn) connect() error {
-	var err error
-	if c.sockets, err = routeSocket(); err != nil {
-		return err
-	}
-	err = c.sockets[unix.NETLINK_ROUTE].Socket.SetExtAck(true)
-	if err == nil {
-		c.dumps, err = routeSocket()
-	}
-	if err == nil {
-		c.inet, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-	}
-	if err != nil {
-		c.closeSockets()
-		return err
-	}
-	return c.inet.SetSocketTimeout(replyTimeout)
+// connect opens the socket in the namespace that the calling thread is in.
+func (c *Conn) connect() (err error) {
+	c.route, err = dial(unix.NETLINK_ROUTE)
+	return err
 }
 
-func routeSocket() (map[int]*nl.SocketHandle, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE) // no groups: a plain socket
-	if err != nil {
-		return nil, err
-	}
-	tv := unix.NsecToTimeval(replyTimeout.Nanoseconds())
-	if err := errors.Join(s.SetSendTimeout(&tv), s.SetReceiveTimeout(&tv)); err != nil {
-		s.Close()
-		return nil, err
-	}
-	return map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}, nil
+// inet returns the library's own handle.
+func (c *Conn) inet() (*netlink.Handle, error) {
+	c.inetOnce.Do(func() {
+		c.inetErr = c.Run(func() (err error) {
+			if c.inetHandle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+				return err
+			}
+			return c.inetHandle.SetSocketTimeout(replyTimeout)
+		})
+	})
+	return c.inetHandle, c.inetErr
 }
 
-func (c *Conn) closeSockets() {
-	for _, sockets := range []map[int]*nl.SocketHandle{c.sockets, c.dumps, c.strict} {
-		for _, s := range sockets {
-			s.Close()
-		}
+// with calls do with the library's own handle.
+func (c *Conn) with(do func(*netlink.Handle) error) error {
+	h, err := c.inet()
+	if err != nil {
+		return err
 	}
+	return do(h)
 }
 
 // Close closes the sockets and ends the thread. The Conn is of no use then.
 func (c *Conn) Close() {
 	c.thread.End()
-	c.closeSockets()
-	c.inet.Close()
+	c.route.close()
+	c.strictOnce.Do(func() { c.strictErr = os.ErrClosed })
+	c.strict.close()
+	c.inetOnce.Do(func() { c.inetErr = os.ErrClosed })
+	if c.inetHandle != nil {
+		c.inetHandle.Close()
+	}
 }
 
 // Run calls f on the thread that is inside the namespace, and waits for it:
 // for what netlink cannot do (sysctls, packet sockets, child processes).
 func (c *Conn) Run(f func() error) error { return c.thread.Run(f) }
 
-// request returns an rtnetlink request that is sent on the Conn's own socket.
+// request returns an rtnetlink request, for execute or write.
 func (c *Conn) request(typ, flags int) *nl.NetlinkRequest {
 	return &nl.NetlinkRequest{
 		NlMsghdr: unix.NlMsghdr{
@@ -125,7 +119,6 @@ func (c *Conn) request(typ, flags int) *nl.NetlinkRequest {
 			Type:  uint16(typ),
 			Flags: unix.NLM_F_REQUEST | uint16(flags),
 		},
-		Sockets: c.sockets,
 	}
 }
 
@@ -133,7 +126,7 @@ func (c *Conn) request(typ, flags int) *nl.NetlinkRequest {
 // verdict. A timeout is ETIMEDOUT, so that it does not read as "try again".
 func (c *Conn) write(req *nl.NetlinkRequest) error {
 	req.Flags |= unix.NLM_F_ACK
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	_, err := c.route.execute(req, 0)
 	if unsure(err) {
 		if verdict, ok := c.verdict(req.Seq); ok {
 			err = verdict
@@ -154,20 +147,13 @@ const (
 	dumpPause    = time.Millisecond
 )
 
-// dump returns the answers to a dump request, never a partial list. It has a
-// socket of its own: the library panics when a dump ends with an error for which
-// the kernel has words, as one of a namespace does that is just ending
-// (NLMSG_DONE has no echoed request in front of them).
+// dump returns the answers to a dump request, never a partial list.
 func (c *Conn) dump(ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
-	return dumpOn(c.dumps, ask, typ)
+	return c.route.dump(ask, typ)
 }
 
-func dumpOn(sockets map[int]*nl.SocketHandle, ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
-	return retry(func() ([][]byte, error) {
-		req := ask()
-		req.Sockets = sockets
-		return req.Execute(unix.NETLINK_ROUTE, typ)
-	})
+func (s *socket) dump(ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
+	return retry(func() ([][]byte, error) { return s.execute(ask(), typ) })
 }
 
 // retry asks again while the kernel says that the list changed as it was read.

@@ -3,6 +3,7 @@
 // netlink library to change links, addresses or routes.
 //
 //	conn.go       Conn: rtnetlink in one network namespace, usable from any thread
+//	socket.go     a netlink socket that blocks
 //	link.go       links: what they are, making and deleting them
 //	change.go     changing them
 //	parse.go      reading the kernel's link messages

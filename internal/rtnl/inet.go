@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,19 +33,12 @@ func (a Addr) Permanent() bool { return a.Flags&unix.IFA_F_PERMANENT != 0 }
 //
 //	ip address show
 func (c *Conn) Addrs() ([]Addr, error) {
-	list, err := retry(func() ([]netlink.Addr, error) { return c.inet.AddrList(nil, netlink.FAMILY_ALL) })
-	if err != nil {
-		return nil, err
-	}
-	var addrs []Addr
-	for _, a := range list {
-		p, ok := prefix(a.IPNet)
-		if !ok {
-			continue
-		}
-		addrs = append(addrs, Addr{Index: a.LinkIndex, Prefix: p, Flags: uint32(a.Flags), Scope: uint8(a.Scope)})
-	}
-	return addrs, nil
+	msgs, err := c.dump(func() *nl.NetlinkRequest {
+		req := c.request(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+		req.AddData(nl.NewIfAddrmsg(unix.AF_UNSPEC))
+		return req
+	}, unix.RTM_NEWADDR)
+	return parseAddrs(msgs), err
 }
 
 // AddAddr puts an address on a link. IPv4 gets the subnet's broadcast address,
@@ -57,7 +51,7 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 	if nodad {
 		a.Flags = unix.IFA_F_NODAD
 	}
-	return settle(c.inet.AddrAdd(byIndex(index), a), func() (bool, error) { return c.hasAddr(index, a) })
+	return settle(c.with(func(h *netlink.Handle) error { return h.AddrAdd(byIndex(index), a) }), func() (bool, error) { return c.hasAddr(index, a) })
 }
 
 // SetAddr is AddAddr for an address that lasts a time: the kernel deletes it
@@ -68,8 +62,10 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 //	ip address replace PREFIX brd + dev NAME valid_lft S preferred_lft S
 func (c *Conn) SetAddr(index int, p netip.Prefix, valid, preferred time.Duration) error {
 	replace := func() error {
-		return c.inet.AddrReplace(byIndex(index), &netlink.Addr{
-			IPNet: ipNet(p), ValidLft: int(valid.Seconds()), PreferedLft: int(preferred.Seconds()),
+		return c.with(func(h *netlink.Handle) error {
+			return h.AddrReplace(byIndex(index), &netlink.Addr{
+				IPNet: ipNet(p), ValidLft: int(valid.Seconds()), PreferedLft: int(preferred.Seconds()),
+			})
 		})
 	}
 	err := replace()
@@ -85,7 +81,7 @@ const Forever = math.MaxUint32 * time.Second
 // DelAddr deletes the address.
 func (c *Conn) DelAddr(index int, p netip.Prefix) error {
 	a := &netlink.Addr{IPNet: ipNet(p)}
-	return settle(c.inet.AddrDel(byIndex(index), a), func() (bool, error) { return not(c.hasAddr(index, a)) })
+	return settle(c.with(func(h *netlink.Handle) error { return h.AddrDel(byIndex(index), a) }), func() (bool, error) { return not(c.hasAddr(index, a)) })
 }
 
 // Route is a unicast route.
@@ -149,18 +145,20 @@ func addr(ip net.IP) netip.Addr {
 //
 //	ip route add|prepend DST [via GATEWAY] dev NAME [metric M] [table T] [proto P]
 func (c *Conn) AddRoute(r Route, prepend bool) error {
-	add := c.inet.RouteAdd
-	if prepend {
-		// NLM_F_CREATE without EXCL or APPEND is what "ip route prepend"
-		// sends; the library calls it by its IPv6 effect.
-		add = c.inet.RouteAddEcmp
-	}
-	return settle(add(r.netlink()), func() (bool, error) { return c.hasRoute(r) })
+	added := c.with(func(h *netlink.Handle) error {
+		if prepend {
+			// NLM_F_CREATE without EXCL or APPEND is what "ip route prepend"
+			// sends; the library calls it by its IPv6 effect.
+			return h.RouteAddEcmp(r.netlink())
+		}
+		return h.RouteAdd(r.netlink())
+	})
+	return settle(added, func() (bool, error) { return c.hasRoute(r) })
 }
 
 // DelRoute deletes the route.
 func (c *Conn) DelRoute(r Route) error {
-	return settle(c.inet.RouteDel(r.netlink()), func() (bool, error) { return not(c.hasRoute(r)) })
+	return settle(c.with(func(h *netlink.Handle) error { return h.RouteDel(r.netlink()) }), func() (bool, error) { return not(c.hasRoute(r)) })
 }
 
 func (r Route) netlink() *netlink.Route {

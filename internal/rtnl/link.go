@@ -119,7 +119,7 @@ func (c *Conn) getLink(index int, more *nl.RtAttr) (*Link, error) {
 	if more != nil {
 		req.AddData(more)
 	}
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	msgs, err := c.route.execute(req, unix.RTM_NEWLINK)
 	if err != nil {
 		if errors.Is(err, unix.ENODEV) {
 			return nil, ErrNotFound

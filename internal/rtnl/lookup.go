@@ -43,7 +43,7 @@ func (c *Conn) Way(q Lookup) (Way, error) {
 	if q.Out != 0 {
 		req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(q.Out))))
 	}
-	answers, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+	answers, err := c.route.execute(req, unix.RTM_NEWROUTE)
 	if err != nil {
 		return Way{}, err
 	}

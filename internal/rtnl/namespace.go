@@ -21,7 +21,7 @@ func (c *Conn) NamespaceID(ns *os.File) (int, error) {
 	req := c.request(unix.RTM_GETNSID, 0)
 	req.AddData(nl.NewRtGenMsg())
 	req.AddData(nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(ns.Fd()))))
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
+	msgs, err := c.route.execute(req, unix.RTM_NEWNSID)
 	if err != nil {
 		return -1, err
 	}
@@ -100,5 +100,5 @@ func (c *Conn) LinksIn(nsid int) ([]*Link, error) {
 // Unlike an inode number it is never given again while the machine runs. Since
 // Linux 5.14; before: unix.ENOPROTOOPT.
 func (c *Conn) Cookie() (uint64, error) {
-	return unix.GetsockoptUint64(c.sockets[unix.NETLINK_ROUTE].Socket.GetFd(), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return unix.GetsockoptUint64(c.route.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 }

@@ -12,7 +12,11 @@ import (
 //
 //	ip neighbour show dev NAME nud all
 func (c *Conn) Neighbours(index int) ([]netip.Addr, error) {
-	all, err := retry(func() ([]netlink.Neigh, error) { return c.inet.NeighList(index, netlink.FAMILY_ALL) })
+	h, err := c.inet()
+	if err != nil {
+		return nil, err
+	}
+	all, err := retry(func() ([]netlink.Neigh, error) { return h.NeighList(index, netlink.FAMILY_ALL) })
 	var out []netip.Addr
 	for _, n := range all {
 		out = append(out, addr(n.IP))
@@ -24,12 +28,14 @@ func (c *Conn) Neighbours(index int) ([]netip.Addr, error) {
 //
 //	ip neighbour replace ADDR lladdr MAC nud reachable dev NAME
 func (c *Conn) SetNeighbour(index int, a netip.Addr, mac net.HardwareAddr) error {
-	return c.inet.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_REACHABLE, IP: a.AsSlice(), HardwareAddr: mac})
+	return c.with(func(h *netlink.Handle) error {
+		return h.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_REACHABLE, IP: a.AsSlice(), HardwareAddr: mac})
+	})
 }
 
 // DelNeighbour deletes the entry.
 //
 //	ip neighbour del ADDR dev NAME
 func (c *Conn) DelNeighbour(index int, a netip.Addr) error {
-	return c.inet.NeighDel(&netlink.Neigh{LinkIndex: index, IP: a.AsSlice()})
+	return c.with(func(h *netlink.Handle) error { return h.NeighDel(&netlink.Neigh{LinkIndex: index, IP: a.AsSlice()}) })
 }

@@ -122,9 +122,11 @@ func (c *Conn) RedirectIngress(from, to int) error {
 		return made
 	}
 	action := netlink.NewMirredAction(to)
-	err := c.inet.FilterAdd(&netlink.U32{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: from, Parent: ingressHandle, Priority: 1, Protocol: unix.ETH_P_ALL},
-		Actions:     []netlink.Action{action},
+	err := c.with(func(h *netlink.Handle) error {
+		return h.FilterAdd(&netlink.U32{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: from, Parent: ingressHandle, Priority: 1, Protocol: unix.ETH_P_ALL},
+			Actions:     []netlink.Action{action},
+		})
 	})
 	err = settle(err, func() (bool, error) {
 		is, err := c.Redirect(from)
@@ -151,11 +153,19 @@ func (c *Conn) Ingress(index int) (bool, error) {
 		case q.Kind == "clsact":
 			return true, nil
 		case q.Kind == "ingress":
-			filters, err := retry(func() ([]netlink.Filter, error) { return c.inet.FilterList(byIndex(index), ingressHandle) })
+			filters, err := c.ingressFilters(index)
 			return len(filters) > 0, err
 		}
 	}
 	return false, nil
+}
+
+func (c *Conn) ingressFilters(index int) ([]netlink.Filter, error) {
+	h, err := c.inet()
+	if err != nil {
+		return nil, err
+	}
+	return retry(func() ([]netlink.Filter, error) { return h.FilterList(byIndex(index), ingressHandle) })
 }
 
 // NoIngress takes the ingress qdisc of a link away, and its filters with it.
@@ -170,7 +180,7 @@ func (c *Conn) NoIngress(index int) error {
 //
 //	tc filter show dev NAME ingress
 func (c *Conn) Redirect(from int) (int, error) {
-	filters, err := retry(func() ([]netlink.Filter, error) { return c.inet.FilterList(byIndex(from), ingressHandle) })
+	filters, err := c.ingressFilters(from)
 	if err != nil {
 		return 0, err
 	}

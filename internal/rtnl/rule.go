@@ -137,9 +137,13 @@ func (c *Conn) AllRoutes() ([]Route, error) {
 // routes returns the unicast routes of one table, or with RT_TABLE_UNSPEC of
 // all.
 func (c *Conn) routes(table int) (routes []Route, err error) {
+	h, err := c.inet()
+	if err != nil {
+		return nil, err
+	}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		list, err := retry(func() ([]netlink.Route, error) {
-			return c.inet.RouteListFiltered(family, &netlink.Route{Table: table, Type: unix.RTN_UNICAST},
+			return h.RouteListFiltered(family, &netlink.Route{Table: table, Type: unix.RTN_UNICAST},
 				netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
 		})
 		if err != nil {

@@ -1,9 +1,12 @@
 package rtnl
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sysctl reads net/PATH of the namespace, for example
@@ -11,8 +14,9 @@ import (
 // thread that opens the file, whatever /proc is mounted.
 func (c *Conn) Sysctl(path string) (value string, err error) {
 	err = c.Run(func() error {
-		b, err := os.ReadFile(filepath.Join("/proc/sys/net", path))
-		value = strings.TrimSpace(string(b))
+		b := make([]byte, os.Getpagesize()) // one read gives all of it (proc_dointvec)
+		n, err := atSysctl(path, unix.O_RDONLY, "read", func(fd int) (int, error) { return unix.Read(fd, b) })
+		value = strings.TrimSpace(string(b[:max(n, 0)]))
 		return err
 	})
 	return value, err
@@ -23,13 +27,34 @@ func (c *Conn) Sysctl(path string) (value string, err error) {
 //	sysctl -w net/PATH=VALUE
 func (c *Conn) SetSysctl(path, value string) error {
 	return c.Run(func() error {
-		// Not os.WriteFile: it would create a file where there is no such sysctl.
-		f, err := os.OpenFile(filepath.Join("/proc/sys/net", path), os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = f.WriteString(value)
+		// No O_CREAT: that would make a file where there is no such sysctl.
+		_, err := atSysctl(path, unix.O_WRONLY, "write", func(fd int) (int, error) { return unix.Write(fd, []byte(value)) })
 		return err
 	})
+}
+
+// atSysctl opens the file of a sysctl and does one thing with it. It is no os.File:
+// Go's poller can watch these files, and would be asked to.
+func atSysctl(path string, flags int, op string, do func(fd int) (int, error)) (n int, err error) {
+	name := filepath.Join("/proc/sys/net", path)
+	var fd int
+	err = again(func() (err error) { fd, err = unix.Open(name, flags|unix.O_CLOEXEC, 0); return err })
+	if err != nil {
+		return 0, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	err = again(func() (err error) { n, err = do(fd); return err })
+	if err != nil {
+		return 0, &os.PathError{Op: op, Path: name, Err: err}
+	}
+	return n, nil
+}
+
+// again calls do until a signal does not interrupt it.
+func again(do func() error) error {
+	for {
+		if err := do(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }

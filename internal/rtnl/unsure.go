@@ -1,10 +1,8 @@
 package rtnl
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,31 +23,19 @@ func unsure(err error) bool {
 // verdict returns the kernel's answer to a request whose receiving failed; ok is
 // false if there is none.
 func (c *Conn) verdict(seq uint32) (err error, ok bool) {
-	s := c.sockets[unix.NETLINK_ROUTE].Socket
-	s.Lock()
-	defer s.Unlock()
+	s := c.route
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	const most = 64 // messages; a request that changes something has one answer
-	b := make([]byte, 64<<10)
 	for range most {
-		n, _, err := unix.Recvfrom(s.GetFd(), b, unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return nil, false
-		}
-		msgs, err := syscall.ParseNetlinkMessage(b[:n])
+		msgs, err := s.receive(unix.MSG_DONTWAIT)
 		if err != nil {
 			return nil, false
 		}
 		for _, m := range msgs {
-			if m.Header.Seq != seq || m.Header.Type != unix.NLMSG_ERROR || len(m.Data) < 4 {
-				continue
+			if m.Header.Seq == seq && m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4 {
+				return verdictOf(m), true
 			}
-			if errno := int32(binary.NativeEndian.Uint32(m.Data)); errno != 0 {
-				return syscall.Errno(-errno), true
-			}
-			return nil, true
 		}
 	}
 	return nil, false

@@ -19,7 +19,7 @@ import (
 //	iw dev NAME info
 func (c *Conn) Wiphy(index int) (phy int, ok bool, err error) {
 	err = c.generic("nl80211", func(g *genericConn) error {
-		msgs, err := g.request(unix.NL80211_CMD_GET_INTERFACE, nl80211Link(index)).Execute(unix.NETLINK_GENERIC, 0)
+		msgs, err := g.execute(g.request(unix.NL80211_CMD_GET_INTERFACE, nl80211Link(index)), 0)
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (c *Conn) MoveWiphy(phy int, ns *os.File) error {
 	err := c.generic("nl80211", func(g *genericConn) error {
 		req := g.request(unix.NL80211_CMD_SET_WIPHY_NETNS, wiphyNamespace(phy, ns.Fd())...)
 		req.Flags |= unix.NLM_F_ACK
-		_, err := req.Execute(unix.NETLINK_GENERIC, 0)
+		_, err := g.execute(req, 0)
 		return err
 	})
 	if errors.Is(err, errNoFamily) {
@@ -81,29 +81,25 @@ var errNoFamily = errors.New("no such generic netlink family")
 
 // genericConn is a socket of generic netlink and the family that it is for.
 type genericConn struct {
-	sockets map[int]*nl.SocketHandle
-	family  uint16
+	*socket
+	family uint16
 }
 
 // generic calls do with a socket of generic netlink, opened in the Conn's
 // namespace, for the family called name.
 func (c *Conn) generic(name string, do func(*genericConn) error) error {
-	var s *nl.NetlinkSocket
+	var s *socket
 	err := c.Run(func() (err error) {
-		s, err = nl.Subscribe(unix.NETLINK_GENERIC) // no groups: a plain socket
+		s, err = dial(unix.NETLINK_GENERIC)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("open generic netlink socket: %w", err)
 	}
-	defer s.Close()
-	tv := unix.NsecToTimeval(replyTimeout.Nanoseconds())
-	if err := errors.Join(s.SetSendTimeout(&tv), s.SetReceiveTimeout(&tv), s.SetExtAck(true)); err != nil {
-		return err
-	}
-	g := &genericConn{sockets: map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: {Socket: s}}, family: unix.GENL_ID_CTRL}
+	defer s.close()
+	g := &genericConn{socket: s, family: unix.GENL_ID_CTRL}
 	ask := g.request(unix.CTRL_CMD_GETFAMILY, nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(name)))
-	msgs, err := ask.Execute(unix.NETLINK_GENERIC, 0)
+	msgs, err := g.execute(ask, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return errNoFamily
 	}
@@ -131,7 +127,6 @@ func (c *Conn) generic(name string, do func(*genericConn) error) error {
 func (g *genericConn) request(command uint8, attrs ...*nl.RtAttr) *nl.NetlinkRequest {
 	req := &nl.NetlinkRequest{
 		NlMsghdr: unix.NlMsghdr{Len: unix.SizeofNlMsghdr, Type: g.family, Flags: unix.NLM_F_REQUEST},
-		Sockets:  g.sockets,
 	}
 	req.AddData(&nl.Genlmsg{Command: command, Version: 1})
 	for _, a := range attrs {
