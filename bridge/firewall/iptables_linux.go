@@ -43,11 +43,7 @@ func findTool(family Family, backend Backend) (string, error) {
 	names := []string{family.tool() + "-" + string(backend), family.tool()}
 	for _, name := range names {
 		for _, file := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-			path, err := exec.LookPath(file)
-			if err != nil {
-				continue
-			}
-			if real, err := filepath.EvalSymlinks(path); err == nil && servesBackend(filepath.Base(real), backend) {
+			if path, ok := lookTool(file, backend); ok {
 				return path, nil
 			}
 		}
@@ -58,17 +54,24 @@ func findTool(family Family, backend Backend) (string, error) {
 // toolName returns the word that a person types for it: the plain one, where
 // that writes to the backend. "" where there is none.
 func toolName(family Family, backend Backend) string {
+	if _, ok := lookTool(family.tool(), backend); ok { // the first question: mostly it is all
+		return family.tool()
+	}
 	path, err := findTool(family, backend)
 	if err != nil {
 		return ""
 	}
-	plain := family.tool()
-	if p, err := exec.LookPath(plain); err == nil {
-		if real, err := filepath.EvalSymlinks(p); err == nil && servesBackend(filepath.Base(real), backend) {
-			return plain
-		}
-	}
 	return filepath.Base(path)
+}
+
+// lookTool finds a program, if it writes to the backend.
+func lookTool(file string, backend Backend) (path string, ok bool) {
+	path, err := exec.LookPath(file)
+	if err != nil {
+		return "", false
+	}
+	real, err := filepath.EvalSymlinks(path)
+	return path, err == nil && servesBackend(filepath.Base(real), backend)
 }
 
 // toolOr is toolName, or the name it most often has.

@@ -164,7 +164,9 @@ func (r *nftReader) open() (err error) {
 	if r.chains, err = r.conn.chains(); err != nil {
 		return err
 	}
-	r.asleep, err = r.conn.dormant()
+	if len(r.chains) > 0 { // as most guests have none
+		r.asleep, err = r.conn.dormant()
+	}
 	return err
 }
 
