@@ -288,38 +288,20 @@ func (e *exchange) shout(m *dhcpv4.DHCPv4) error {
 	return e.wire.shout(m.ToBytes())
 }
 
-// await hands each answer to x to judge until that takes one, or says no, or
-// nothing comes for wait. An answer that judge finds fault with is left out,
-// and the fault kept: another server may have a better one.
+// await waits for an answer to x that judge takes.
 func (e *exchange) await(ctx context.Context, x xid, wait time.Duration, judge func(*dhcpv4.DHCPv4) (Lease, bool, error)) (Lease, error) {
-	end := e.clock.Now() + wait
-	for {
-		left := end - e.clock.Now()
-		if left <= 0 {
-			return Lease{}, errQuiet
-		}
-		b, err := e.wire.receive(ctx, left)
+	next := func(ctx context.Context, wait time.Duration) (*dhcpv4.DHCPv4, bool, error) {
+		b, err := e.wire.receive(ctx, wait)
 		if err != nil {
-			return Lease{}, err
+			return nil, false, err
 		}
 		m, err := answer(b, e.wire.mac(), x)
 		if errors.Is(err, errCutShort) {
 			e.bad = err
 		}
-		if err != nil {
-			continue
-		}
-		l, ok, err := judge(m)
-		var no refusal
-		switch {
-		case ok:
-			return l, nil
-		case errors.As(err, &no):
-			return Lease{}, err
-		case err != nil:
-			e.bad = err
-		}
+		return m, err == nil, nil
 	}
+	return awaiting[*dhcpv4.DHCPv4]{e.clock, next, judge, &e.bad}.await(ctx, wait)
 }
 
 // verdict judges answers to a request for the address want, sent at: from the

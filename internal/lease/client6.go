@@ -152,11 +152,11 @@ func (e *exchange6) solicit(ctx context.Context, wait time.Duration) (Lease, err
 	}
 	var best Lease
 	preference := -1
-	l, err := e.await(ctx, q.x, vary(wait), func(m *dhcpv6.Message, from netip.Addr) (Lease, bool, error) {
+	l, err := e.await(ctx, q.x, vary(wait), func(m heard6) (Lease, bool, error) {
 		if m.MessageType != dhcpv6.MessageTypeAdvertise {
 			return Lease{}, false, nil
 		}
-		l, err := e.ask.lease6(m, from, netip.Addr{}, 0)
+		l, err := e.ask.lease6(m.Message, m.from, netip.Addr{}, 0)
 		if err != nil {
 			return Lease{}, false, fmt.Errorf("%s", err) // another may still have one: no refusal
 		}
@@ -248,7 +248,7 @@ func (e *exchange6) tell(ctx context.Context, kind dhcpv6.MessageType, l Lease) 
 		if e.say(q) != nil {
 			return
 		}
-		_, err := e.await(ctx, q.x, tellWait, func(m *dhcpv6.Message, _ netip.Addr) (Lease, bool, error) {
+		_, err := e.await(ctx, q.x, tellWait, func(m heard6) (Lease, bool, error) {
 			return Lease{}, m.MessageType == dhcpv6.MessageTypeReply, nil
 		})
 		if !errors.Is(err, errQuiet) {
@@ -266,45 +266,33 @@ func (e *exchange6) say(q question) error {
 	return e.wire.send(b)
 }
 
-// await hands each answer to x to judge until that takes one, or says no, or
-// nothing comes for wait. An answer that judge finds fault with is left out,
-// and the fault kept: another server may have a better one.
-func (e *exchange6) await(ctx context.Context, x xid6, wait time.Duration, judge func(*dhcpv6.Message, netip.Addr) (Lease, bool, error)) (Lease, error) {
-	end := e.clock.Now() + wait
-	for {
-		left := end - e.clock.Now()
-		if left <= 0 {
-			return Lease{}, errQuiet
-		}
-		b, from, err := e.wire.receive(ctx, left)
+// heard6 is a message and who sent it.
+type heard6 struct {
+	*dhcpv6.Message
+	from netip.Addr
+}
+
+// await waits for an answer to x that judge takes.
+func (e *exchange6) await(ctx context.Context, x xid6, wait time.Duration, judge func(heard6) (Lease, bool, error)) (Lease, error) {
+	next := func(ctx context.Context, wait time.Duration) (heard6, bool, error) {
+		b, from, err := e.wire.receive(ctx, wait)
 		if err != nil {
-			return Lease{}, err
+			return heard6{}, false, err
 		}
 		m, err := e.ask.answer6(b, x)
-		if err != nil {
-			continue
-		}
-		l, ok, err := judge(m, from)
-		var no refusal
-		switch {
-		case ok:
-			return l, nil
-		case errors.As(err, &no):
-			return Lease{}, err
-		case err != nil:
-			e.bad = err
-		}
+		return heard6{m, from}, err == nil, nil
 	}
+	return awaiting[heard6]{e.clock, next, judge, &e.bad}.await(ctx, wait)
 }
 
 // verdict judges answers to a question that was sent at.
-func (e *exchange6) verdict(q question, at time.Duration) func(*dhcpv6.Message, netip.Addr) (Lease, bool, error) {
-	return func(m *dhcpv6.Message, from netip.Addr) (Lease, bool, error) {
+func (e *exchange6) verdict(q question, at time.Duration) func(heard6) (Lease, bool, error) {
+	return func(m heard6) (Lease, bool, error) {
 		id := m.Options.ServerID()
 		if m.MessageType != dhcpv6.MessageTypeReply || id == nil || q.server != nil && !bytes.Equal(id.ToBytes(), q.server) {
 			return Lease{}, false, nil
 		}
-		l, err := e.ask.lease6(m, from, q.addr, at)
+		l, err := e.ask.lease6(m.Message, m.from, q.addr, at)
 		return l, err == nil, err
 	}
 }

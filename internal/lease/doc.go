@@ -7,6 +7,7 @@
 //	lease.go     what a server says, checked
 //	policy.go    which addresses a host can have
 //	client.go    acquiring, renewing and releasing one lease
+//	await.go     waiting for an answer that can be used
 //	insist.go    asking again until there is a lease
 //	wire.go, packet.go, namespace.go   the network under it
 //	ask6.go, lease6.go, client6.go, wire6.go   the same of DHCPv6
