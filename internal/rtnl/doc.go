@@ -10,9 +10,10 @@
 //	namespace.go  ids of other namespaces, and the links there
 //	move.go       moving a link to another namespace
 //	keep.go       what a link's configuration was, and making it so again
-//	keptpart.go   the parts of that which are restored one by one, and what is missing:
-//	              keepaddr.go, keeproute.go, keepneigh.go, keepport.go, keepsysctl.go,
-//	              keepoffload.go, keepxdp.go
+//	keptpart.go   the parts of that which are restored one by one, and what is missing;
+//	              each kind has a file: keepaddr.go, keepaltname.go, keepmaster.go,
+//	              keepneigh.go, keepoffload.go, keepport.go, keeproute.go, keepsysctl.go,
+//	              keeptoken.go, keepxdp.go
 //	routetext.go  a route as an ip command
 //	attrs.go      messages that are kept and sent again
 //	vlan.go       VLANs of bridge ports

@@ -166,10 +166,6 @@ func setCommand(words ...string) string {
 	return shell.Line(append([]string{"ip", "link", "set", "dev"}, words...))
 }
 
-func altNameCommand(do, name, alt string) string {
-	return shell.Line([]string{"ip", "link", "property", do, "dev", name, "altname", alt})
-}
-
 // restoreLink sets what one message can, and leaves the link down: some of it
 // can only be set then.
 func (c *Conn) restoreLink(index int, k Kept) error {
@@ -254,40 +250,6 @@ func (c *Conn) hasSecret(k Kept) bool {
 func (k Kept) same(now *Link) bool {
 	return now.Name == k.Name && now.MAC.String() == k.MAC && now.MTU == k.MTU && now.AddrGen == k.AddrGen &&
 		now.Group == k.Group && now.TxQueue == k.TxQueue && now.Alias == k.Alias && now.Flags&keptFlags == k.Flags&keptFlags
-}
-
-// dropAltNames deletes alternative names, unless they are what they were.
-func (c *Conn) dropAltNames(index int, k Kept) error {
-	now, err := c.LinkByIndex(index)
-	if err != nil {
-		return failed(lookAt(k.Name), err)
-	}
-	del, _ := k.altNames(now)
-	for _, name := range del {
-		err = errors.Join(err, failed(altNameCommand("del", now.Name, name), c.DelAltName(index, name)))
-	}
-	return err
-}
-
-func (c *Conn) altNameParts(index int, k Kept) (parts []Part, err error) {
-	now, err := c.LinkByIndex(index)
-	if err != nil {
-		return nil, failed(lookAt(k.Name), err)
-	}
-	_, add := k.altNames(now)
-	for _, name := range add {
-		parts = append(parts, Part{Kind: partAltName, Value: name, KeptPart: KeptPart{Command: altNameCommand("add", k.Name, name)}})
-	}
-	return parts, nil
-}
-
-// altNames returns the names to delete and to add: none, or all of them,
-// for they have an order.
-func (k Kept) altNames(now *Link) (del, add []string) {
-	if slices.Equal(now.AltNames, k.AltNames) {
-		return nil, nil
-	}
-	return now.AltNames, k.AltNames
 }
 
 // Commands returns what a person would type instead of Restore on the link that

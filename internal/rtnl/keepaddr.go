@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/shell"
@@ -230,4 +231,61 @@ func number(b []byte) string { return strconv.FormatUint(uint64(u32(b)), 10) }
 func ipText(b []byte) string {
 	ip, _ := netip.AddrFromSlice(b)
 	return ip.String()
+}
+
+func (k Kept) addrParts() (parts []Part) {
+	for _, p := range k.Addrs {
+		parts = append(parts, Part{Kind: partAddr, KeptPart: p})
+	}
+	return parts
+}
+
+// addrKind is an address.
+type addrKind struct{ plainKind }
+
+func (addrKind) countIn(k *Kept, p Part) { k.Addrs = append(slices.Clone(k.Addrs), p.KeptPart) }
+
+func (addrKind) restore(r *restorer, p Part) error { return r.addAddr(r.index, p.KeptPart, r.age) }
+
+func (addrKind) place(p Part) string {
+	a, err := readAddr(p.Message)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(p.Kind, a.header[0])
+}
+
+// look also tells what addresses of the family the link has that it had not,
+// and which other links have the same address: whoever gives it those may not want
+// this one back.
+func (addrKind) look(r *restorer, p Part) (there bool, found string, err error) {
+	want, err := readAddr(p.Message)
+	if err != nil {
+		return false, "", err
+	}
+	msgs, err := r.addrMessages(want.header[0])
+	if err != nil {
+		return false, "", err
+	}
+	ours := map[string]bool{}
+	for _, k := range r.kept.Addrs {
+		if a, err := readAddr(k.Message); err == nil {
+			ours[a.text()] = true
+		}
+	}
+	var others []string
+	for _, m := range msgs {
+		a, err := readAddr(m)
+		if err != nil {
+			return false, "", err
+		}
+		switch here := a.index() == r.index; {
+		case here && a.text() == want.text():
+			there = true
+		case here && !a.kernels() && !ours[a.text()], !here && a.local() == want.local():
+			others = append(others, fmt.Sprintf("%s on %d", a.text(), a.index()))
+		}
+	}
+	slices.Sort(others)
+	return there, strings.Join(others, ", "), nil
 }

@@ -163,8 +163,29 @@ func (c *Conn) addNeigh(index int, p KeptPart) error {
 	return c.write(req)
 }
 
-// lookNeigh also tells what somebody has set in its place.
-func (r *restorer) lookNeigh(p Part) (there bool, found string, err error) {
+func (k Kept) neighParts() (parts []Part) {
+	for _, p := range k.Neighs {
+		parts = append(parts, Part{Kind: partNeigh, KeptPart: p})
+	}
+	return parts
+}
+
+// neighKind is a neighbour, or an entry of a forwarding table.
+type neighKind struct{ needsMaster }
+
+func (neighKind) countIn(k *Kept, p Part) { k.Neighs = append(slices.Clone(k.Neighs), p.KeptPart) }
+
+func (neighKind) restore(r *restorer, p Part) error { return r.addNeigh(r.index, p.KeptPart) }
+
+func (kind neighKind) never(r *restorer, p Part) error {
+	if !p.ofMaster() {
+		return nil
+	}
+	return kind.needsMaster.never(r, p)
+}
+
+// look also tells what somebody has set in its place.
+func (neighKind) look(r *restorer, p Part) (there bool, found string, err error) {
 	want, err := readNeigh(p.Message)
 	if err != nil {
 		return false, "", err

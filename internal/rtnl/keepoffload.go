@@ -154,8 +154,23 @@ func (c *Conn) offloadPart(index int, k Kept) (parts []Part, err error) {
 	return parts, nil
 }
 
-// lookOffloads also tells how they are now.
-func (r *restorer) lookOffloads(p Part) (there bool, found string, err error) {
+// offloadsKind is all offloads that differ, which have to be switched at once.
+type offloadsKind struct{ plainKind }
+
+func (offloadsKind) countIn(k *Kept, p Part) { k.Offloads = over(k.Offloads, p.Offloads) }
+
+func (kind offloadsKind) restore(r *restorer, p Part) error {
+	if err := r.SetOffloads(r.index, p.Offloads); err != nil {
+		return err
+	}
+	if there, _, err := kind.look(r, p); err != nil || !there {
+		return errors.Join(err, unix.EOPNOTSUPP) // the kernel says nothing of those that it leaves as they are
+	}
+	return nil
+}
+
+// look also tells how they are now.
+func (offloadsKind) look(r *restorer, p Part) (there bool, found string, err error) {
 	now, err := r.Offloads(r.index)
 	there = err == nil
 	for _, name := range slices.Sorted(maps.Keys(p.Offloads)) {

@@ -118,9 +118,14 @@ func portSettingsIn(port []byte) []byte {
 	return settings.append(nil)
 }
 
-// givePort sets what is not as it was: a setting that the kernel chose, such as the
+// portKind is how the link is set up as a port.
+type portKind struct{ needsMaster }
+
+func (portKind) countIn(k *Kept, p Part) { k.Port = p.Message }
+
+// restore sets what is not as it was: a setting that the kernel chose, such as the
 // cost that comes from the speed, stays its to choose.
-func (r *restorer) givePort(p Part) error {
+func (portKind) restore(r *restorer, p Part) error {
 	want, now, err := r.port(p)
 	if err != nil {
 		return err
@@ -155,8 +160,8 @@ func (r *restorer) port(p Part) (want, now attrs, err error) {
 	return want, now, err
 }
 
-// lookPort tells all settings: whoever changes one of them knows what he wants.
-func (r *restorer) lookPort(p Part) (there bool, found string, err error) {
+// look tells all settings: whoever changes one of them knows what he wants.
+func (portKind) look(r *restorer, p Part) (there bool, found string, err error) {
 	want, now, err := r.port(p)
 	if errors.Is(err, errNoPort) {
 		return false, "", nil
@@ -171,9 +176,14 @@ func (r *restorer) lookPort(p Part) (there bool, found string, err error) {
 	return there, found, err
 }
 
-// giveVLANs puts the port into its VLANs, and out of those that the bridge puts every
+// vlansKind is the VLANs that the link is in as a port.
+type vlansKind struct{ needsMaster }
+
+func (vlansKind) countIn(k *Kept, p Part) { k.VLANs = append([]PortVLAN{}, p.VLANs...) }
+
+// restore puts the port into its VLANs, and out of those that the bridge puts every
 // new port into, if it was not in them.
-func (r *restorer) giveVLANs(p Part) error {
+func (vlansKind) restore(r *restorer, p Part) error {
 	all, err := r.PortVLANs()
 	if err != nil {
 		return err
@@ -189,7 +199,7 @@ func (r *restorer) giveVLANs(p Part) error {
 	return err
 }
 
-func (r *restorer) lookVLANs(p Part) (there bool, found string, err error) {
+func (vlansKind) look(r *restorer, p Part) (there bool, found string, err error) {
 	all, err := r.PortVLANs()
 	return err == nil && slices.Equal(all[r.index], p.VLANs), fmt.Sprint(all[r.index]), err
 }

@@ -142,9 +142,37 @@ func (c *Conn) routeMessages(family uint8) ([][]byte, error) {
 	return slices.DeleteFunc(msgs, func(m []byte) bool { return len(m) == 0 || m[0] != family }), err
 }
 
-// lookRoute also tells what other routes have the same destination and metric, but
+func (k Kept) routeParts() (parts []Part) {
+	for _, p := range k.Routes {
+		parts = append(parts, Part{Kind: partRoute, KeptPart: p})
+	}
+	return parts
+}
+
+// routeKind is a route.
+type routeKind struct{}
+
+func (routeKind) countIn(k *Kept, p Part) { k.Routes = append(slices.Clone(k.Routes), p.KeptPart) }
+
+func (routeKind) restore(r *restorer, p Part) error {
+	err := r.addRoute(r.index, r.kept.Index, p.KeptPart, r.age)
+	if err == nil {
+		r.routes = nil
+	}
+	return err
+}
+
+func (routeKind) place(p Part) string {
+	k, err := readRoute(p.Message)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(p.Kind, k.place())
+}
+
+// look also tells what other routes have the same destination and metric, but
 // for those that are the link's own.
-func (r *restorer) lookRoute(p Part) (there bool, found string, err error) {
+func (routeKind) look(r *restorer, p Part) (there bool, found string, err error) {
 	want, err := r.read(p.KeptPart)
 	if err != nil {
 		return false, "", err
@@ -199,9 +227,9 @@ func (r *restorer) read(p KeptPart) (keptRoute, error) {
 	return k, err
 }
 
-// neverRoute returns an error if a link that the route leaves by has gone: the
+// never returns an error if a link that the route leaves by has gone: the
 // kernel would have deleted the route with it.
-func (r *restorer) neverRoute(p Part) error {
+func (routeKind) never(r *restorer, p Part) error {
 	k, err := r.read(p.KeptPart)
 	if err != nil {
 		return nil

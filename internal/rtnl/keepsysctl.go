@@ -126,3 +126,32 @@ func (k Kept) sysctlCommands() (lines []string) {
 	}
 	return lines
 }
+
+// sysctlKind is a sysctl of the link.
+type sysctlKind struct{ plainKind }
+
+func (sysctlKind) countIn(k *Kept, p Part) {
+	k.Sysctls = over(k.Sysctls, map[string]string{p.Key: p.Value})
+}
+
+func (sysctlKind) restore(r *restorer, p Part) error {
+	return r.onSysctl(p, func(path string) error { return r.SetSysctl(path, p.Value) })
+}
+
+func (sysctlKind) look(r *restorer, p Part) (there bool, found string, err error) {
+	err = r.onSysctl(p, func(path string) (err error) { found, err = r.Sysctl(path); return err })
+	return found == p.Value, found, err
+}
+
+// onSysctl does something with the sysctl, under the name that the link has now.
+func (r *restorer) onSysctl(p Part, do func(path string) error) error {
+	name, err := r.linkName(r.index)
+	if err != nil {
+		return err
+	}
+	path, err := sysctlPath(name, p.Key)
+	if err != nil {
+		return err
+	}
+	return do(path)
+}

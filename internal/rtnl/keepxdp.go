@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"unsafe"
@@ -66,13 +67,22 @@ func (r *restorer) dropXDP() error {
 	for _, p := range r.kept.xdpParts(now) {
 		if now.XDP[p.Key] != 0 {
 			p.Value = "0"
-			_ = r.giveXDP(p)
+			_ = xdpKind{}.restore(r, p)
 		}
 	}
 	return nil
 }
 
-func (r *restorer) giveXDP(p Part) error {
+// xdpKind is a program in one of its ways; 0: none.
+type xdpKind struct{ plainKind }
+
+func (xdpKind) countIn(k *Kept, p Part) {
+	if id, err := strconv.ParseUint(p.Value, 10, 32); err == nil {
+		k.XDP = over(k.XDP, map[string]uint32{p.Key: uint32(id)})
+	}
+}
+
+func (xdpKind) restore(r *restorer, p Part) error {
 	id, err := strconv.ParseUint(p.Value, 10, 32)
 	if err != nil {
 		return errDamaged
@@ -99,13 +109,28 @@ func (r *restorer) giveXDP(p Part) error {
 	return errDamaged
 }
 
-func (r *restorer) lookXDP(p Part) (there bool, found string, err error) {
+func (xdpKind) look(r *restorer, p Part) (there bool, found string, err error) {
 	l, err := r.LinkByIndex(r.index)
 	if err != nil {
 		return false, "", err
 	}
 	found = strconv.Itoa(int(l.XDP[p.Key]))
 	return found == p.Value, found, nil
+}
+
+func (xdpKind) never(_ *restorer, p Part) error {
+	id, _ := strconv.ParseUint(p.Value, 10, 32)
+	if id == 0 {
+		return nil
+	}
+	prog, err := programByID(uint32(id))
+	if err == nil {
+		prog.Close()
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return errors.New("the program has ended")
+	}
+	return nil
 }
 
 // programByID opens a BPF program; unix.ENOENT: it has ended.
