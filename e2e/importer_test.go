@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/e2e/program"
 )
@@ -16,19 +17,7 @@ import (
 // command does, with a container and between two namespaces, as e2e/importer has it.
 func TestImporter(t *testing.T) {
 	e := withDocker(t)
-	dir := t.TempDir()
-	build := func(name string, args ...string) string {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		cmd := program.Command("go", append(args, "-o", path, ".")...)
-		cmd.Dir = "importer"
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOPROXY=off", "GOFLAGS=-mod=readonly") // the versions are the same, and so are there
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build the %s: %v\n%s", name, err, out)
-		}
-		return path
-	}
-	importer, test := build("importer", "build"), build("test", "test", "-c")
+	importer, test := buildImporter(t)
 	e.container("web", "--network", "none")
 	check := e.unchanged(e.guestOf("web"))
 	r := e.Run(importer, "web", "192.168.1.2/24")
@@ -50,6 +39,43 @@ func TestImporter(t *testing.T) {
 		}
 	}
 	check("after errors")
+}
+
+// TestImporterLease: the lease of what another module attaches is kept by the program
+// that it names.
+func TestImporterLease(t *testing.T) {
+	m := newMachine(t)
+	importer, _ := buildImporter(t)
+	web := m.guest()
+	check := m.unchanged(web)
+	router := m.router("brtest")
+	m.dnsmasq(router)
+	m.Setenv("KEEPER", filepath.Join(bin, "gopipework"))
+	r := m.Run(importer, web.Word, "dhcp")
+	if r.Code != 0 || r.Stderr != "" || !strings.Contains(r.Stdout, "eth1 [10.9.0.") {
+		t.Errorf("it prints no leased address:\n%v", r)
+	}
+	m.notKept(10 * time.Second)
+	m.ok("detach", router.Word)
+	check("after attach and detach with a lease")
+}
+
+// buildImporter builds the program of another module, and its tests.
+func buildImporter(t *testing.T) (importer, tests string) {
+	t.Helper()
+	dir := t.TempDir()
+	build := func(name string, args ...string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		cmd := program.Command("go", append(args, "-o", path, ".")...)
+		cmd.Dir = "importer"
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOPROXY=off", "GOFLAGS=-mod=readonly") // the versions are the same, and so are there
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build the %s: %v\n%s", name, err, out)
+		}
+		return path
+	}
+	return build("importer", "build"), build("test", "test", "-c")
 }
 
 // TestReadmeGo: each example in Go in the README is a part of the program in

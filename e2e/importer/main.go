@@ -17,14 +17,15 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := try(ctx, attach.Words{HostIF: "brtest", Guest: os.Args[1], Address: os.Args[2]})
+	words := attach.Words{HostIF: "brtest", Guest: os.Args[1], Address: os.Args[2]}
+	err := try(ctx, words, attach.Options{Keeper: os.Getenv("KEEPER")})
 	var e *attach.Error
 	if errors.As(err, &e) {
 		log.Fatalf("%s: %v (%s)", e.Code, err, e.Hint)
 	}
 }
 
-func try(ctx context.Context, words attach.Words) error {
+func try(ctx context.Context, words attach.Words, opt attach.Options) error {
 	spec, err := attach.Parse(words)
 	if err != nil {
 		return err
@@ -34,13 +35,13 @@ func try(ctx context.Context, words attach.Words) error {
 		return err
 	}
 	defer guest.Close()
-	if _, err := attach.Attach(ctx, spec, guest, attach.Options{}); err != nil {
+	if _, err := attach.Attach(ctx, spec, guest, opt); err != nil {
 		return err
 	}
-	list, err := attach.List(ctx, guest, attach.Options{})
+	list, err := attach.List(ctx, guest, opt)
 	for _, a := range list.Attachments {
 		fmt.Println(a.Guest.Name, a.Interface.Name, a.Interface.Addresses, a.Host.Name)
 	}
-	_, err2 := attach.Detach(ctx, attach.Selection{All: true}, guest, attach.Options{})
+	_, err2 := attach.Detach(ctx, attach.Selection{All: true}, guest, opt)
 	return errors.Join(err, err2)
 }
