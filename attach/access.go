@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -22,7 +23,7 @@ import (
 // address. It goes with the last of those routes.
 
 // accessMark is the alias of the host's own macvlan.
-const accessMark = markWord + " host-access"
+const accessMark = plan.MarkWord + " host-access"
 
 // Access is what there is of the host's way to guests on a parent.
 type Access struct {
@@ -45,7 +46,7 @@ func arpFilter(name string) string { return "ipv4/conf/" + name + "/arp_filter" 
 // isAccess reports whether a link of the host is its own macvlan on a parent;
 // one without the alias was left half made.
 func isAccess(l *rtnl.Link) bool {
-	return isOurs(l) && l.Kind == "macvlan" && l.PeerNS < 0 && (l.Alias == accessMark || l.Alias == "")
+	return plan.IsOurs(l) && l.Kind == "macvlan" && l.PeerNS < 0 && (l.Alias == accessMark || l.Alias == "")
 }
 
 // access looks at the host's way to the guests on a parent; nil: that is yet to
@@ -75,7 +76,7 @@ func (o *observer) access(name string, parent *rtnl.Link) (a Access) {
 }
 
 // routesBy returns the routes of ours by a link of the host.
-func routesBy(k kernel, index int) ([]rtnl.Route, error) {
+func routesBy(k plan.Kernel, index int) ([]rtnl.Route, error) {
 	all, err := k.Routes()
 	return slices.DeleteFunc(all, func(r rtnl.Route) bool { return r.Index != index || r.Protocol != Protocol }), err
 }
@@ -110,10 +111,10 @@ func (j *job) hostAccess(d *draft) {
 		d.add(addAccess{name: name, parent: j.parent()})
 	case l.Alias == "":
 		name, known = l.Name, l.Index
-		d.add(setSysctl{path: arpFilter(name), value: "1"})
+		d.add(plan.SetSysctl{Path: arpFilter(name), Value: "1"})
 		d.add(ignoreRouters{name})
-		d.add(setLink{name: name, set: rtnl.Change{AddrGenNone: true}}) // before it is up: the kernel sets it up first
-		d.add(setLink{name: name, set: rtnl.Change{Alias: accessMark, Up: true}})
+		d.add(plan.SetLink{Name: name, Set: rtnl.Change{AddrGenNone: true}}) // before it is up: the kernel sets it up first
+		d.add(plan.SetLink{Name: name, Set: rtnl.Change{Alias: accessMark, Up: true}})
 	default:
 		name, known = l.Name, l.Index
 		if !l.Up {
@@ -128,7 +129,7 @@ func (j *job) hostAccess(d *draft) {
 		if !source.IsValid() {
 			d.warn("%s", noSourceWarning(j.parent(), a))
 		}
-		d.add(addRoute{inner: name, dst: netip.PrefixFrom(a, a.BitLen()), source: source, protocol: Protocol, known: known})
+		d.add(plan.AddRoute{Inner: name, Dst: netip.PrefixFrom(a, a.BitLen()), Source: source, Protocol: Protocol, Known: known})
 	}
 	if len(j.AddrsOf(true)) > 0 {
 		d.warn("--host-access is for IPv4: the host does not reach %s", spec.Join(j.AddrsOf(true)))
@@ -181,61 +182,61 @@ func (j *job) accessDiffers(differ differ) {
 // others on the network go on hearing of the parent alone.
 type addAccess struct{ name, parent string }
 
-func (s addAccess) do(ctx context.Context, m *machine) error {
-	i, err := m.find(end{host, s.parent})
+func (s addAccess) Do(ctx context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.parent)
 	if err != nil {
-		return explain("find parent", s.parent, err)
+		return fault.Explain("find parent", s.parent, err)
 	}
-	err = m.sides[host].AddChild(rtnl.Child{Name: s.name, Kind: "macvlan", Mode: "bridge", Parent: i, Group: Group})
+	err = m.Host().AddChild(rtnl.Child{Name: s.name, Kind: "macvlan", Mode: "bridge", Parent: i, Group: plan.Group})
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fault.New(fault.Unsupported, "make macvlan", s.name, "%w", err).WithHint("%s", missing("macvlan"))
 	case err != nil:
-		return explain("make macvlan", s.name, err)
+		return fault.Explain("make macvlan", s.name, err)
 	}
-	l, err := m.sides[host].LinkByName(s.name)
+	l, err := m.Host().LinkByName(s.name)
 	if err == nil {
-		m.index[end{host, s.name}] = l.Index
-		err = m.sides[host].SetSysctl(arpFilter(s.name), "1")
+		m.Know(plan.OnHost, s.name, l.Index)
+		err = m.Host().SetSysctl(arpFilter(s.name), "1")
 	}
 	if err == nil { // the host has the parent to hear routers by
-		err = ignoreRouters{s.name}.do(ctx, m)
+		err = ignoreRouters{s.name}.Do(ctx, m)
 	}
 	for _, set := range []rtnl.Change{{AddrGenNone: true}, {Alias: accessMark, Up: true}} {
 		if err == nil {
-			err = setLink{name: s.name}.apply(m, set)
+			err = plan.SetLink{Name: s.name}.Apply(m, set)
 		}
 	}
 	if err != nil {
-		return half(explain("set up macvlan", s.name, err), s.clean(m), s)
+		return plan.Half(fault.Explain("set up macvlan", s.name, err), s.clean(m), s)
 	}
 	return nil
 }
 
 // undo leaves it to others whose routes have come to go by it meanwhile.
-func (s addAccess) undo(_ context.Context, m *machine) error {
-	routes, err := routesBy(m.sides[host], m.index[end{host, s.name}])
+func (s addAccess) Undo(_ context.Context, m *plan.Machine) error {
+	routes, err := routesBy(m.Host(), m.Index(plan.OnHost, s.name))
 	if err != nil || len(routes) > 0 {
-		return explain("look at routes by", s.name, err)
+		return fault.Explain("look at routes by", s.name, err)
 	}
-	if used, err := isUsed(m, m.index[end{host, s.name}]); err != nil || used {
+	if used, err := isUsed(m, m.Index(plan.OnHost, s.name)); err != nil || used {
 		return err
 	}
 	return s.clean(m)
 }
 
-func (s addAccess) clean(m *machine) error {
-	l, err := m.sides[host].LinkByName(s.name)
-	if err == nil && isOurs(l) {
-		err = deleteLink(m.sides[host], l.Index)
+func (s addAccess) clean(m *plan.Machine) error {
+	l, err := m.Host().LinkByName(s.name)
+	if err == nil && plan.IsOurs(l) {
+		err = deleteLink(m.Host(), l.Index)
 	}
-	return ignoreAbsent("delete macvlan", s.name, err)
+	return fault.IgnoreAbsent("delete macvlan", s.name, err)
 }
 
-func (addAccess) nature() nature { return shared }
+func (addAccess) Nature() plan.Nature { return plan.Shared }
 
 func (s addAccess) String() string {
-	return "ip link add link " + s.parent + " name " + s.name + " group " + itoa(Group) + " type macvlan mode bridge\n" +
+	return "ip link add link " + s.parent + " name " + s.name + " group " + itoa(plan.Group) + " type macvlan mode bridge\n" +
 		"sysctl -qw net/" + arpFilter(s.name) + "=1\n" +
 		ignoreRouters{s.name}.String() + "\n" +
 		"ip link set dev " + s.name + " addrgenmode none\n" +

@@ -6,7 +6,9 @@ import (
 	"os"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -25,7 +27,7 @@ type Way struct {
 
 // ways looks at the host's own macvlans. goes says of a link in a guest that it
 // is about to go, and needs nothing any more; nor is the guest except, if there is one, looked at.
-func ways(k kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) bool) (out []Way, err error) {
+func ways(k plan.Kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) bool) (out []Way, err error) {
 	all, err := k.Links()
 	if err != nil {
 		return nil, err
@@ -48,7 +50,7 @@ func ways(k kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) b
 }
 
 // observe looks for the addresses of those on the parent.
-func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) bool) error {
+func (w *Way) observe(k plan.Kernel, hostNS, except *os.File, goes func(*namespace, *rtnl.Link) bool) error {
 	users, err := childrenOf(k, w.Peer, hostNS, except)
 	if err != nil {
 		return err
@@ -57,7 +59,7 @@ func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *
 	// out of sight. One of a pair is no child, but
 	// the other end.
 	w.Dark = slices.ContainsFunc(users, func(u user) bool { return u.netns == 0 && u.PeerNS >= 0 && !paired(u.Kind) })
-	return eachNamespace(hostNS, func(ns *namespace, guest kernel) error {
+	return eachNamespace(hostNS, func(ns *namespace, guest plan.Kernel) error {
 		links, err := usersIn(guest, w.Peer, hostNS)
 		if err != nil || len(links) == 0 {
 			return err
@@ -75,7 +77,7 @@ func (w *Way) observe(k kernel, hostNS, except *os.File, goes func(*namespace, *
 				continue
 			}
 			w.Wanted = w.Wanted || w.wants(leases, func(index int) bool { return index == l.Index })
-			if isOurs(l) && l.Alias == "" {
+			if plan.IsOurs(l) && l.Alias == "" {
 				w.Dark = true // an attach is under way, whose routes are there before its addresses
 			}
 			for _, a := range addrs {
@@ -120,7 +122,7 @@ func (w Way) stale(going []netip.Addr) (out []rtnl.Route) {
 
 // end plans for what is stale to go. Where that is all of it the link goes too,
 // and is returned.
-func (w Way) end(going []netip.Addr) (steps []Step, last *delLink) {
+func (w Way) end(going []netip.Addr) (steps []plan.Step, last *delLink) {
 	stale := w.stale(going)
 	if len(stale) == len(w.Routes) && !w.Wanted {
 		return nil, &delLink{w.Name, w.Index}
@@ -137,15 +139,15 @@ type delHostRoute struct {
 	dev   string
 }
 
-func (s delHostRoute) do(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete route to", s.route.Dst.String(), m.sides[host].DelRoute(s.route))
+func (s delHostRoute) Do(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("delete route to", s.route.Dst.String(), m.Host().DelRoute(s.route))
 }
 
-func (s delHostRoute) undo(_ context.Context, m *machine) error {
-	return explain("add route to", s.route.Dst.String(), m.sides[host].AddRoute(s.route, false))
+func (s delHostRoute) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.Explain("add route to", s.route.Dst.String(), m.Host().AddRoute(s.route, false))
 }
 
-func (delHostRoute) nature() nature { return undoable }
+func (delHostRoute) Nature() plan.Nature { return plan.Undoable }
 
 func (s delHostRoute) String() string {
 	return "ip route del " + s.route.Dst.String() + " dev " + s.dev

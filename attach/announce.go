@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -24,25 +26,25 @@ const (
 // A packet socket of ours could say the same; closing one costs several
 // milliseconds (packet_release waits for an RCU grace period).
 type announce struct {
-	place
+	plan.Place
 	inner string
 	mac   net.HardwareAddr
 	addrs []netip.Addr // none: those that a server has given
 }
 
-func (s announce) do(_ context.Context, m *machine) error {
-	return explain("announce addresses of", s.inner,
-		s.kernel(m).SetLink(s.index(m, s.inner), rtnl.Change{MAC: s.mac}))
+func (s announce) Do(_ context.Context, m *plan.Machine) error {
+	return fault.Explain("announce addresses of", s.inner,
+		s.Kernel(m).SetLink(s.Index(m, s.inner), rtnl.Change{MAC: s.mac}))
 }
 
-func (s announce) undo(context.Context, *machine) error { return nil }
+func (s announce) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (announce) nature() nature { return undoable }
+func (announce) Nature() plan.Nature { return plan.Undoable }
 
 func (s announce) String() string {
-	what := joinAddrs(s.addrs)
+	what := plan.JoinAddrs(s.addrs)
 	if len(s.addrs) == 0 {
 		what = "its addresses"
 	}
-	return "# announce " + what + ":\n" + s.enter + "ip link set dev " + s.inner + " address " + s.mac.String()
+	return "# announce " + what + ":\n" + s.Enter + "ip link set dev " + s.inner + " address " + s.mac.String()
 }

@@ -105,7 +105,7 @@ func Await(ctx context.Context, r Ready, g *Guest) (Interface, error) {
 func OpenGuest(path string) (*Guest, error) {
 	ns, err := nsfs.Open(path, 0)
 	if err != nil {
-		return nil, explain("open the namespace", path, err)
+		return nil, fault.Explain("open the namespace", path, err)
 	}
 	sum := sha256.Sum256([]byte(path))
 	return guests.New(GuestInfo{Runtime: "path", ID: hex.EncodeToString(sum[:6]), Name: path, Path: path}, ns, nil), nil
@@ -117,7 +117,7 @@ func (o Options) run(ctx context.Context, do func(hostNS *os.File) (Result, erro
 	return o.in(func(hostNS *os.File) (Result, error) {
 		for _, g := range of {
 			if same, err := sameFile(g.Namespace, hostNS); same || err != nil {
-				return Result{}, cmp.Or(explain("look at", g.Name, err), error(fault.New(fault.Conflict, "enter", g.Name, "it is the host's own network namespace")))
+				return Result{}, cmp.Or(fault.Explain("look at", g.Name, err), error(fault.New(fault.Conflict, "enter", g.Name, "it is the host's own network namespace")))
 			}
 		}
 		var warnings []string

@@ -2,9 +2,12 @@ package attach
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
+
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // DefaultTimeout bounds a run that gives no other bound.
@@ -33,24 +36,32 @@ func (o Options) tell(step string) {
 	}
 }
 
+// Plan is what a run will do, in order.
+type Plan struct {
+	plan.Plan
+	Attachments []Attachment // what will be there, or will be gone
+
+	routed []netip.Prefix // subnets that a route of the guest's goes before, as Warnings say
+}
+
 // result is what the plan came to; more are warnings of its steps.
 func (p Plan) result(more ...string) Result {
-	return Result{Attachments: p.Attachments, Changed: slices.ContainsFunc(p.Steps, changes), Steps: p.Commands(), Warnings: append(slices.Clip(p.Warnings), more...)}
+	return Result{Attachments: p.Attachments, Changed: p.Changes(), Steps: p.Commands(), Warnings: append(slices.Clip(p.Warnings), more...)}
 }
 
 // runAttach carries out Attach; hostNS is the namespace that has, or gets, the bridge.
 func runAttach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, extend, cancel := opt.bound(ctx)
 	defer cancel()
-	m, err := open(ctx, hostNS, g)
+	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {
 		return Result{}, err
 	}
-	defer m.close()
-	m.keeper = opt.Keeper
+	defer m.Close()
+	m.Remember(keeperKey{}, opt.Keeper)
 	f, err := observe(ctx, m, s)
 	if err != nil {
-		return Result{}, m.cause(ctx, err)
+		return Result{}, m.Cause(ctx, err)
 	}
 	p, err := Build(s, f)
 	if err != nil || opt.DryRun {
@@ -58,21 +69,21 @@ func runAttach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Option
 	}
 	extend(p.Wait)
 	if k := Kind(p.Attachments[0].Host.Kind); !traitsOf(k).pair {
-		m.card = p.Attachments[0].Host.Name
+		m.Card = p.Attachments[0].Host.Name
 	}
-	if err := p.apply(ctx, m, opt.tell); err != nil {
+	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
-	warnObstacles(ctx, m, guest, p.Attachments[0], p.routed)
+	warnObstacles(ctx, m, plan.InGuest, p.Attachments[0], p.routed)
 	if s.From.Kind != FromLine {
-		p.Attachments[0].given(m.sides[guest])
+		p.Attachments[0].given(m.In(plan.InGuest))
 	}
-	return p.result(m.warnings...), nil
+	return p.result(m.Warnings...), nil
 }
 
 // given fills in the addresses that a server or a router has given. They are
 // for telling alone, so that they could not be read is no failure.
-func (a *Attachment) given(k kernel) {
+func (a *Attachment) given(k plan.Kernel) {
 	l, err := k.LinkByName(a.Interface.Name)
 	if err != nil {
 		return

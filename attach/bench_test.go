@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -26,24 +27,24 @@ func BenchmarkApply(b *testing.B) {
 	}
 	g := docker(guestNS, 0)
 	ctx := context.Background()
-	m, err := open(ctx, hostNS, g)
+	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer m.close()
-	first := plan(b, m, s)
-	if err := first.Steps[0].do(ctx, m); err != nil { // the bridge
+	defer m.Close()
+	first := planned(b, m, s)
+	if err := first.Steps[0].Do(ctx, m); err != nil { // the bridge
 		b.Fatal(err)
 	}
 	// Nothing waits, and the pair is in place: the rest of a second attach.
-	p := plan(b, m, s)
-	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { _, wait := s.(awaitForwarding); return wait })
+	p := planned(b, m, s)
+	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { _, wait := s.(awaitForwarding); return wait })
 	veth := p.Steps[0].(addVeth)
 	var ours, bare []time.Duration
 	b.ResetTimer()
 	for b.Loop() {
 		start := time.Now()
-		if err := p.apply(ctx, m, untold); err != nil {
+		if err := p.Apply(ctx, m, untold); err != nil {
 			b.Fatal(err)
 		}
 		ours = append(ours, time.Since(start))
@@ -58,7 +59,7 @@ func BenchmarkApply(b *testing.B) {
 	b.ReportMetric(float64(median(ours))/float64(median(bare)), "ratio")
 }
 
-func plan(b *testing.B, m *machine, s Spec) Plan {
+func planned(b *testing.B, m *plan.Machine, s Spec) Plan {
 	f, err := observe(context.Background(), m, s)
 	if err != nil {
 		b.Fatal(err)
@@ -72,20 +73,20 @@ func plan(b *testing.B, m *machine, s Spec) Plan {
 
 // bareAttach makes the pair in the bridge, and gives the guest's end its
 // address and sets both ends up.
-func bareAttach(b *testing.B, m *machine, v addVeth) {
-	err := m.sides[host].AddVeth(rtnl.Veth{Name: v.port, PeerName: v.inner, PeerNS: m.guests[guest].Namespace,
-		MTU: v.mtu, Master: m.index[end{host, v.bridge}]})
+func bareAttach(b *testing.B, m *plan.Machine, v addVeth) {
+	err := m.Host().AddVeth(rtnl.Veth{Name: v.port, PeerName: v.inner, PeerNS: m.Guests[plan.InGuest].Namespace,
+		MTU: v.mtu, Master: m.Index(plan.OnHost, v.bridge)})
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, err := m.sides[host].LinkByName(v.port)
+	l, err := m.Host().LinkByName(v.port)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, err := range []error{
-		m.sides[host].SetLink(l.Index, rtnl.Change{Up: true}),
-		m.sides[guest].SetLink(l.Peer, rtnl.Change{Up: true}),
-		m.sides[guest].AddAddr(l.Peer, netip.MustParsePrefix("192.168.1.2/24"), false),
+		m.Host().SetLink(l.Index, rtnl.Change{Up: true}),
+		m.In(plan.InGuest).SetLink(l.Peer, rtnl.Change{Up: true}),
+		m.In(plan.InGuest).AddAddr(l.Peer, netip.MustParsePrefix("192.168.1.2/24"), false),
 	} {
 		if err != nil {
 			b.Fatal(err)
@@ -93,10 +94,10 @@ func bareAttach(b *testing.B, m *machine, v addVeth) {
 	}
 }
 
-func remove(b *testing.B, m *machine, v addVeth) {
-	l, err := m.sides[host].LinkByName(v.port)
+func remove(b *testing.B, m *plan.Machine, v addVeth) {
+	l, err := m.Host().LinkByName(v.port)
 	if err == nil {
-		err = m.sides[host].DelLink(l.Index)
+		err = m.Host().DelLink(l.Index)
 	}
 	if err != nil {
 		b.Fatal(err)

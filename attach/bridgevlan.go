@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ import (
 
 // filteringMark begins the alternative name that somebody else's bridge has
 // while it filters VLANs for our ports' sake.
-const filteringMark = markWord + ".vlan_filtering."
+const filteringMark = plan.MarkWord + ".vlan_filtering."
 
 func turnedOn(br *rtnl.Link) bool { return slices.Contains(br.AltNames, filteringMark+br.Name) }
 
@@ -108,11 +109,11 @@ func (linuxBridge) setVLAN(c change, d *draft, v bridge.VLAN) error {
 	switch {
 	case v.IsZero() && !br.VLANFiltering:
 		return nil
-	case !br.VLANFiltering && !isOurs(br) && !c.VLANFiltering:
+	case !br.VLANFiltering && !plan.IsOurs(br) && !c.VLANFiltering:
 		return c.refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
 			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", br.DefaultPVID)
 	case !br.VLANFiltering:
-		d.add(filterVLANs{bridge: br.Name, foreign: !isOurs(br)})
+		d.add(filterVLANs{bridge: br.Name, foreign: !plan.IsOurs(br)})
 	}
 	want := portVLANs(v)
 	if v.IsZero() {
@@ -122,7 +123,7 @@ func (linuxBridge) setVLAN(c change, d *draft, v bridge.VLAN) error {
 		d.add(changePortVLANs{port: port.Name, want: want, have: c.f.PortVLANs})
 	}
 	others := slices.ContainsFunc(c.f.Switch.Ports, func(l *rtnl.Link) bool {
-		return isOurs(l) && l.Index != port.Index && c.f.Switch.VLANs[l.Index] != ""
+		return plan.IsOurs(l) && l.Index != port.Index && c.f.Switch.VLANs[l.Index] != ""
 	})
 	if v.IsZero() && turnedOn(br) && !others {
 		d.add(unfilterVLANs{br.Name})
@@ -148,50 +149,50 @@ type filterVLANs struct {
 	foreign bool
 }
 
-func (s filterVLANs) do(_ context.Context, m *machine) error {
-	i, err := m.find(end{host, s.bridge})
+func (s filterVLANs) Do(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.bridge)
 	if err != nil {
-		return explain("find bridge", s.bridge, err)
+		return fault.Explain("find bridge", s.bridge, err)
 	}
 	if s.foreign {
-		if err := m.sides[host].AddAltName(i, filteringMark+s.bridge); err != nil {
-			return explain("mark bridge", s.bridge, err)
+		if err := m.Host().AddAltName(i, filteringMark+s.bridge); err != nil {
+			return fault.Explain("mark bridge", s.bridge, err)
 		}
 	}
-	err = m.sides[host].SetVLANFiltering(i, true)
+	err = m.Host().SetVLANFiltering(i, true)
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		err = noFiltering(s.bridge, err)
 	}
-	return half(explain("filter VLANs on", s.bridge, err), s.unmark(m, i), s)
+	return plan.Half(fault.Explain("filter VLANs on", s.bridge, err), s.unmark(m, i), s)
 }
 
-func (s filterVLANs) unmark(m *machine, index int) error {
+func (s filterVLANs) unmark(m *plan.Machine, index int) error {
 	if !s.foreign {
 		return nil
 	}
-	return ignoreAbsent("unmark bridge", s.bridge, m.sides[host].DelAltName(index, filteringMark+s.bridge))
+	return fault.IgnoreAbsent("unmark bridge", s.bridge, m.Host().DelAltName(index, filteringMark+s.bridge))
 }
 
 // undo leaves it to others of ours who have VLANs on the bridge meanwhile.
-func (s filterVLANs) undo(_ context.Context, m *machine) error {
-	l, err := m.sides[host].LinkByName(s.bridge)
+func (s filterVLANs) Undo(_ context.Context, m *plan.Machine) error {
+	l, err := m.Host().LinkByName(s.bridge)
 	if err != nil {
-		return ignoreAbsent("find bridge", s.bridge, err)
+		return fault.IgnoreAbsent("find bridge", s.bridge, err)
 	}
-	needed, err := needsFiltering(m.sides[host], l)
+	needed, err := needsFiltering(m.Host(), l)
 	if needed || err != nil {
-		return explain("look for VLANs on", s.bridge, err)
+		return fault.Explain("look for VLANs on", s.bridge, err)
 	}
-	if err := m.sides[host].SetVLANFiltering(l.Index, false); err != nil {
-		return explain("stop filtering VLANs on", s.bridge, err)
+	if err := m.Host().SetVLANFiltering(l.Index, false); err != nil {
+		return fault.Explain("stop filtering VLANs on", s.bridge, err)
 	}
 	return s.unmark(m, l.Index)
 }
 
-func (filterVLANs) nature() nature { return shared }
+func (filterVLANs) Nature() plan.Nature { return plan.Shared }
 
 func (s filterVLANs) String() string {
 	w := "ip link set dev " + s.bridge + " type bridge vlan_filtering 1"
@@ -204,15 +205,15 @@ func (s filterVLANs) String() string {
 // unfilterVLANs turns it off again where we had turned it on.
 type unfilterVLANs struct{ bridge string }
 
-func (s unfilterVLANs) do(ctx context.Context, m *machine) error {
-	return filterVLANs{s.bridge, true}.undo(ctx, m)
+func (s unfilterVLANs) Do(ctx context.Context, m *plan.Machine) error {
+	return filterVLANs{s.bridge, true}.Undo(ctx, m)
 }
 
-func (s unfilterVLANs) undo(_ context.Context, m *machine) error {
-	return filterVLANs{s.bridge, true}.do(context.Background(), m)
+func (s unfilterVLANs) Undo(_ context.Context, m *plan.Machine) error {
+	return filterVLANs{s.bridge, true}.Do(context.Background(), m)
 }
 
-func (unfilterVLANs) nature() nature { return undoable }
+func (unfilterVLANs) Nature() plan.Nature { return plan.Undoable }
 
 func (s unfilterVLANs) String() string {
 	return "ip link set dev " + s.bridge + " type bridge vlan_filtering 0\n" +
@@ -220,7 +221,7 @@ func (s unfilterVLANs) String() string {
 }
 
 // needsFiltering reports whether a port of ours has a VLAN on a bridge.
-func needsFiltering(k kernel, br *rtnl.Link) (bool, error) {
+func needsFiltering(k plan.Kernel, br *rtnl.Link) (bool, error) {
 	ports, err := k.Ports(br.Index)
 	if err != nil {
 		return false, err
@@ -230,7 +231,7 @@ func needsFiltering(k kernel, br *rtnl.Link) (bool, error) {
 		return false, err
 	}
 	return slices.ContainsFunc(ports, func(p *rtnl.Link) bool {
-		return isOurs(p) && vlanOf(vlans[p.Index], br) != ""
+		return plan.IsOurs(p) && vlanOf(vlans[p.Index], br) != ""
 	}), nil
 }
 
@@ -241,19 +242,19 @@ type setPortVLAN struct {
 	vlan bridge.VLAN
 }
 
-func (s setPortVLAN) do(_ context.Context, m *machine) error {
-	k, i := m.sides[host], m.index[end{host, s.port}]
+func (s setPortVLAN) Do(_ context.Context, m *plan.Machine) error {
+	k, i := m.Host(), m.Index(plan.OnHost, s.port)
 	if s.not != 0 {
 		if err := k.DelPortVLANs(i, []rtnl.PortVLAN{{First: s.not, Last: s.not}}); err != nil {
-			return explain("take port out of VLAN "+itoa(s.not), s.port, err)
+			return fault.Explain("take port out of VLAN "+itoa(s.not), s.port, err)
 		}
 	}
-	return explain("put port into VLAN "+s.vlan.String(), s.port, k.AddPortVLANs(i, portVLANs(s.vlan)))
+	return fault.Explain("put port into VLAN "+s.vlan.String(), s.port, k.AddPortVLANs(i, portVLANs(s.vlan)))
 }
 
-func (s setPortVLAN) undo(context.Context, *machine) error { return nil }
+func (s setPortVLAN) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (setPortVLAN) nature() nature { return undoable }
+func (setPortVLAN) Nature() plan.Nature { return plan.Undoable }
 
 func (s setPortVLAN) String() string {
 	var lines []string
@@ -275,27 +276,27 @@ type changePortVLANs struct {
 	want, have []rtnl.PortVLAN
 }
 
-func (s changePortVLANs) do(_ context.Context, m *machine) error {
-	i, err := m.find(end{host, s.port})
+func (s changePortVLANs) Do(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.port)
 	if err != nil {
-		return explain("find", s.port, err)
+		return fault.Explain("find", s.port, err)
 	}
 	if err := s.change(m, i); err != nil {
-		return half(explain("change the VLANs of", s.port, err), changePortVLANs{s.port, s.have, s.want}.change(m, i), s)
+		return plan.Half(fault.Explain("change the VLANs of", s.port, err), changePortVLANs{s.port, s.have, s.want}.change(m, i), s)
 	}
 	return nil
 }
 
-func (s changePortVLANs) change(m *machine, index int) error {
+func (s changePortVLANs) change(m *plan.Machine, index int) error {
 	if old := s.gone(); len(old) > 0 {
-		if err := m.sides[host].DelPortVLANs(index, old); err != nil {
+		if err := m.Host().DelPortVLANs(index, old); err != nil {
 			return err
 		}
 	}
 	if len(s.want) == 0 {
 		return nil
 	}
-	return m.sides[host].AddPortVLANs(index, s.want)
+	return m.Host().AddPortVLANs(index, s.want)
 }
 
 // gone are those that are not wanted as they are.
@@ -303,15 +304,15 @@ func (s changePortVLANs) gone() []rtnl.PortVLAN {
 	return slices.DeleteFunc(slices.Clone(s.have), func(v rtnl.PortVLAN) bool { return slices.Contains(s.want, v) })
 }
 
-func (s changePortVLANs) undo(_ context.Context, m *machine) error {
-	i, err := m.find(end{host, s.port})
+func (s changePortVLANs) Undo(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.port)
 	if err == nil {
 		err = changePortVLANs{s.port, s.have, s.want}.change(m, i)
 	}
-	return ignoreAbsent("change the VLANs of", s.port, err)
+	return fault.IgnoreAbsent("change the VLANs of", s.port, err)
 }
 
-func (changePortVLANs) nature() nature { return undoable }
+func (changePortVLANs) Nature() plan.Nature { return plan.Undoable }
 
 func (s changePortVLANs) String() string {
 	var lines []string

@@ -9,6 +9,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -21,22 +22,22 @@ const defaultMTU = 1500
 // the two. Settling fills it in; after that nothing changes it.
 type job struct {
 	Spec
-	f     Facts
-	place // the guest
-	names names
-	kind  Kind // what HOSTIF turned out to be
-	plug  kind
-	tag   int         // VLAN on a network card, or partition key; 0: none
-	vlan  bridge.VLAN // on a switch
-	mtu   int
-	card  string // a card whose carrier is waited for when the link is up; "": none
+	f          Facts
+	plan.Place // the guest
+	names      names
+	kind       Kind // what HOSTIF turned out to be
+	plug       kind
+	tag        int         // VLAN on a network card, or partition key; 0: none
+	vlan       bridge.VLAN // on a switch
+	mtu        int
+	card       string // a card whose carrier is waited for when the link is up; "": none
 
 	subInterface bool   // the link is on the card's sub-interface for its VLAN, not on the card itself
 	op           string // what it is about, for errors; "": an attach or a link
 }
 
-func newJob(s Spec, f Facts, at side) *job {
-	j := &job{Spec: s, f: f, place: place{at, guests.Enter(f.Guest)}, names: namesFor(s, f.Guest, f.Base)}
+func newJob(s Spec, f Facts, at plan.Side) *job {
+	j := &job{Spec: s, f: f, Place: plan.Place{Side: at, Enter: guests.Enter(f.Guest)}, names: namesFor(s, f.Guest, f.Base)}
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
@@ -46,11 +47,11 @@ func newJob(s Spec, f Facts, at side) *job {
 // draft is a plan that is being written. Steps and warnings are only appended.
 type draft struct {
 	Plan
-	drops  []string             // warnings about the host's firewall
-	tables map[side]map[int]int // routing tables taken for source routing, by guest and index of the link; 0: the link to come
+	drops  []string                  // warnings about the host's firewall
+	tables map[plan.Side]map[int]int // routing tables taken for source routing, by guest and index of the link; 0: the link to come
 }
 
-func (d *draft) add(s Step) { d.Steps = append(d.Steps, s) }
+func (d *draft) add(s plan.Step) { d.Steps = append(d.Steps, s) }
 
 func (d *draft) warn(format string, args ...any) {
 	d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...))
@@ -59,7 +60,7 @@ func (d *draft) warn(format string, args ...any) {
 // Build decides: every name, every value and every refusal is made here, from
 // plain data. An empty plan means that all of it is there already.
 func Build(s Spec, f Facts) (Plan, error) {
-	j, d := newJob(s, f, guest), &draft{}
+	j, d := newJob(s, f, plan.InGuest), &draft{}
 	if in := f.Inner; in != nil && (j.marked() == nil || j.complete()) {
 		j.names.inner = in.Name // it may have been asked for by an alternative name
 	}
@@ -110,10 +111,10 @@ func Build(s Spec, f Facts) (Plan, error) {
 
 // mark plans the last step.
 func (j *job) mark(d *draft) {
-	m := mark{place: j.place, inner: j.names.inner, Mark: markOf(j.f.Guest, j.names.inner)}
+	m := plan.SetMark{Place: j.Place, Inner: j.names.inner, Mark: plan.MarkOf(j.f.Guest, j.names.inner)}
 	switch t := j.traits(); {
 	case t.pair:
-		m.port = j.names.port
+		m.Port = j.names.port
 	case t.lent:
 		d.add(markLent{m, j.HostIF.Name})
 		return
@@ -130,7 +131,7 @@ func (j *job) complete() bool {
 	case j.f.Card.Here:
 		return j.f.Card.Loan.Complete
 	}
-	_, ok := ParseMark(marked.Alias)
+	_, ok := plan.ParseMark(marked.Alias)
 	return ok
 }
 
@@ -144,7 +145,7 @@ func (j *job) marked() *rtnl.Link {
 	if j.f.Card.Here {
 		return j.f.Inner
 	}
-	if inner := j.f.Inner; inner != nil && isOurs(inner) && (traitsOf(Kind(inner.Kind)).child || j.f.Joined || j.f.betweenGuests() || strayed(inner, j.f.Other)) {
+	if inner := j.f.Inner; inner != nil && plan.IsOurs(inner) && (traitsOf(Kind(inner.Kind)).child || j.f.Joined || j.f.betweenGuests() || strayed(inner, j.f.Other)) {
 		return inner
 	}
 	return nil
@@ -165,17 +166,17 @@ func (j *job) clear(d *draft) {
 	}
 	switch {
 	case j.f.Card.Here:
-		d.add(bringHome{place: j.place, loan: *j.f.Card.Loan, now: j.f.Inner})
+		d.add(bringHome{Place: j.Place, loan: *j.f.Card.Loan, now: j.f.Inner})
 		return
 	case j.f.Card.Home != nil:
-		d.add(bringHome{place: j.place, loan: *j.f.Card.Loan, home: j.f.Card.Home})
+		d.add(bringHome{Place: j.Place, loan: *j.f.Card.Loan, home: j.f.Card.Home})
 	}
 	j.clearInbound(d)
 	switch {
 	case j.f.Own != nil:
 		d.add(delLink{j.f.Own.Name, j.f.Own.Index})
 	case j.f.Inner != nil:
-		d.add(delInner{j.place, j.f.Inner.Name, j.f.Inner.Index})
+		d.add(delInner{j.Place, j.f.Inner.Name, j.f.Inner.Index})
 	case j.halfPort():
 		d.add(delLink{j.f.Port.Name, j.f.Port.Index})
 	}
@@ -184,7 +185,7 @@ func (j *job) clear(d *draft) {
 // repair sets both ends up, if somebody has set one down.
 func (j *job) repair(d *draft) {
 	if own := j.f.Own; own != nil && !own.Up {
-		d.add(setLink{name: own.Name, set: rtnl.Change{Up: true}})
+		d.add(plan.SetLink{Name: own.Name, Set: rtnl.Change{Up: true}})
 	}
 	if !j.f.Inner.Up {
 		j.up(d)
@@ -296,7 +297,7 @@ func (j *job) warnings(d *draft) {
 // step tells (awaitCarrier).
 func (j *job) warnCarrier(d *draft, card *rtnl.Link) {
 	if t := j.traits(); card != nil && t.child && t.onHost && card.Up && !card.Carrier {
-		d.warn("%s: nothing can be heard on it", noCarrier(j.HostIF.Name))
+		d.warn("%s: nothing can be heard on it", plan.NoCarrier(j.HostIF.Name))
 	}
 }
 
@@ -344,10 +345,10 @@ func (j *job) checkFree() error {
 // innerTaken refuses a name that an interface of the guest has.
 func (j *job) innerTaken() error {
 	e := j.refuse(fault.Conflict, "it has an interface %s already: %s", j.names.inner, j.describe(j.f.Inner))
-	if isOurs(j.f.Inner) && j.f.Inner.Kind == "veth" && j.f.Own == nil { // its other end is elsewhere: no detach finds it
+	if plan.IsOurs(j.f.Inner) && j.f.Inner.Kind == "veth" && j.f.Own == nil { // its other end is elsewhere: no detach finds it
 		return e.WithHint("gopipework exec %s -- ip link del %s, or %s", j.Spec.Guest, j.f.Inner.Name, j.otherName())
 	}
-	if isOurs(j.f.Inner) {
+	if plan.IsOurs(j.f.Inner) {
 		return e.WithHint("%s", j.orDetach())
 	}
 	return e.WithHint("choose %s", j.otherName())

@@ -16,6 +16,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -171,9 +172,9 @@ func bridgeFact(f *Facts) *rtnl.Link {
 // pair puts a complete attachment of 192.168.1.2/24 there.
 func pair(f *Facts) {
 	bridgeFact(f)
-	f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "veth", Group: Group, MTU: 1500, Up: true,
+	f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "veth", Group: plan.Group, MTU: 1500, Up: true,
 		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Peer: portIndex}
-	f.Own = &rtnl.Link{Index: portIndex, Name: "veth1pl4321", Kind: "veth", Group: Group, Master: brIndex,
+	f.Own = &rtnl.Link{Index: portIndex, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, Master: brIndex,
 		Alias: "gopipework docker:0123456789ab eth1 web", Peer: innerIndex, PeerNS: guestNS, Up: true}
 	f.Port, f.OwnOn = f.Own, f.Base
 	f.Links = append(f.Links, f.Inner)
@@ -182,8 +183,8 @@ func pair(f *Facts) {
 
 var factChanges = map[string]func(*Facts){
 	"bridge":      func(f *Facts) { bridgeFact(f) },
-	"our-bridge":  func(f *Facts) { b := bridgeFact(f); b.Group, b.Alias = Group, bridgeMark },
-	"half-bridge": func(f *Facts) { b := bridgeFact(f); b.Group, b.MTU, b.Up = Group, 1501, false },
+	"our-bridge":  func(f *Facts) { b := bridgeFact(f); b.Group, b.Alias = plan.Group, bridgeMark },
+	"half-bridge": func(f *Facts) { b := bridgeFact(f); b.Group, b.MTU, b.Up = plan.Group, 1501, false },
 	"down":        func(f *Facts) { bridgeFact(f).Up = false },
 	"jumbo":       func(f *Facts) { bridgeFact(f).MTU = 9000 },
 	"stp":         func(f *Facts) { b := bridgeFact(f); b.STP, b.ForwardDelay = true, 15*time.Second },
@@ -214,7 +215,7 @@ var factChanges = map[string]func(*Facts){
 	},
 	"half-renamed": func(f *Facts) {
 		bridgeFact(f)
-		f.Port = &rtnl.Link{Index: portIndex, Name: "veth1pl4321", Kind: "veth", Group: Group, PeerNS: guestNS}
+		f.Port = &rtnl.Link{Index: portIndex, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: guestNS}
 	},
 	"port-taken": func(f *Facts) { f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", PeerNS: -1} },
 	"alt-taken":  func(f *Facts) { f.AltTaken = true },
@@ -238,7 +239,7 @@ var factChanges = map[string]func(*Facts){
 	"ends-down":      func(f *Facts) { f.Own.Up, f.Inner.Up = false, false },
 	"other-alias":    func(f *Facts) { f.Own.Alias = "somebody wrote here" },
 	"port-ours": func(f *Facts) {
-		f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", Group: Group, PeerNS: 9,
+		f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: 9,
 			Alias: "gopipework docker:0123456789ab eth1 web"}
 	},
 	"alt-bridge": func(f *Facts) { bridgeFact(f).Name = "zbr" },
@@ -264,7 +265,7 @@ var factChanges = map[string]func(*Facts){
 	},
 	// access is the host's own macvlan on the card.
 	"access": func(f *Facts) {
-		f.Access.Link = &rtnl.Link{Index: 66, Name: accessName("eth0"), Kind: "macvlan", Group: Group, Alias: accessMark, Up: true, Peer: 20, PeerNS: -1}
+		f.Access.Link = &rtnl.Link{Index: 66, Name: accessName("eth0"), Kind: "macvlan", Group: plan.Group, Alias: accessMark, Up: true, Peer: 20, PeerNS: -1}
 		f.Access.Named = f.Access.Link
 	},
 	"access-half":  func(f *Facts) { f.Access.Link.Alias, f.Access.Link.Up = "", false },
@@ -277,15 +278,15 @@ var factChanges = map[string]func(*Facts){
 	},
 	"nic-default": func(f *Facts) { f.Card.Route = []rtnl.Route{{Dst: spec.DefaultRoute(false), Index: 20}} },
 	"port-of-db": func(f *Facts) {
-		f.Port = &rtnl.Link{Index: 77, Name: "tap0", Kind: "veth", Group: Group, PeerNS: 9, Alias: "gopipework docker:0123456789ab lan0 db"}
+		f.Port = &rtnl.Link{Index: 77, Name: "tap0", Kind: "veth", Group: plan.Group, PeerNS: 9, Alias: "gopipework docker:0123456789ab lan0 db"}
 	},
 	"nic-ours-on": func(f *Facts) {
-		f.Card.Users = []user{{Link: &rtnl.Link{Name: "gph84ed3baa", Kind: "macvlan", Group: Group, Alias: "gopipework host-access"}}}
+		f.Card.Users = []user{{Link: &rtnl.Link{Name: "gph84ed3baa", Kind: "macvlan", Group: plan.Group, Alias: "gopipework host-access"}}}
 	},
 	"nic-parent": func(f *Facts) { f.Card.Users = []user{{Link: &rtnl.Link{Name: "eth0.7"}}} },
 	"lent": func(f *Facts) { // to this guest
 		f.Base, f.Card.Here = nil, true
-		f.Inner = &rtnl.Link{Index: 20, Name: "eth1", Group: Group, MTU: 1500, Up: true, Carrier: true, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, PeerNS: -1}
+		f.Inner = &rtnl.Link{Index: 20, Name: "eth1", Group: plan.Group, MTU: 1500, Up: true, Carrier: true, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, PeerNS: -1}
 		f.Card.Loan = &Loan{To: f.Guest, IfName: "eth1", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500, Up: true}}
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: 20, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
 	},
@@ -311,14 +312,14 @@ var factChanges = map[string]func(*Facts){
 	},
 	"tagged-port": func(f *Facts) { f.Tagged.Slave, f.Tagged.Master = "bridge", 30 },
 	"tagged-half": func(f *Facts) {
-		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Group: Group}
+		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Group: plan.Group}
 	},
 	"tagged-other": func(f *Facts) {
 		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 11, Peer: 20, PeerNS: -1}
 	},
 	"macvlan": func(f *Facts) {
 		f.HostNS = 5
-		f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "macvlan", Mode: "bridge", Group: Group, MTU: 1500, Up: true,
+		f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "macvlan", Mode: "bridge", Group: plan.Group, MTU: 1500, Up: true,
 			MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Peer: 20, PeerNS: 5, Alias: "gopipework docker:0123456789ab eth1 web"}
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
 	},
@@ -326,11 +327,11 @@ var factChanges = map[string]func(*Facts){
 	"shaped": func(f *Facts) {
 		f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6})
 		if f.Own == nil {
-			f.Shaped.Inbound = &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: Group}
+			f.Shaped.Inbound = &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: plan.Group}
 		}
 	},
 	"inbound-left": func(f *Facts) {
-		left := &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: Group}
+		left := &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: plan.Group}
 		f.Links, f.LeftInbounds = append(f.Links, left), []*rtnl.Link{left}
 	},
 	"inbound-taken": func(f *Facts) {
@@ -460,7 +461,7 @@ var factChanges = map[string]func(*Facts){
 	"half-table": func(f *Facts) { f.Tables = f.Tables[:len(f.Tables)-1] },
 	"other-replies": func(f *Facts) { // of another attachment, eth2
 		const eth2 = 30
-		f.Links = append(f.Links, &rtnl.Link{Index: eth2, Name: "eth2", Kind: "veth", Group: Group})
+		f.Links = append(f.Links, &rtnl.Link{Index: eth2, Name: "eth2", Kind: "veth", Group: plan.Group})
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: eth2, Prefix: netip.MustParsePrefix("10.2.0.2/16")})
 		f.Rules = append(f.Rules,
 			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: spec.FirstTable, Priority: othersPriority, Protocol: Protocol},

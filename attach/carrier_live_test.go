@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // noWire makes a card that is down, whose other end is down too: when it comes
@@ -90,7 +91,7 @@ func TestNobodyAnswers(t *testing.T) {
 			if code := fault.CodeOf(err); code != c.code {
 				t.Fatalf("%v: %s; want %s", err, code, c.code)
 			}
-			if strings.Count(err.Error(), errNoCarrier.Error()) > 1 {
+			if strings.Count(err.Error(), plan.ErrNoCarrier.Error()) > 1 {
 				t.Errorf("%v says it twice", err)
 			}
 			var e *fault.Error

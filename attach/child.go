@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -171,21 +172,21 @@ type addChild struct {
 	index        int              // 0: the kernel's choice; see [rtnl.Conn.AddChild]
 }
 
-func (s addChild) do(_ context.Context, m *machine) error {
+func (s addChild) Do(_ context.Context, m *plan.Machine) error {
 	c := rtnl.Child{
-		Name: s.inner, Kind: s.kind, NS: m.guests[guest].Namespace, Index: s.index, MAC: s.mac, MTU: s.mtu, Group: Group, Mode: s.mode, VLAN: s.vlan, PKey: uint16(s.pkey),
+		Name: s.inner, Kind: s.kind, NS: m.Guests[plan.InGuest].Namespace, Index: s.index, MAC: s.mac, MTU: s.mtu, Group: plan.Group, Mode: s.mode, VLAN: s.vlan, PKey: uint16(s.pkey),
 	}
 	if s.parent != "" {
-		i, err := m.find(end{host, s.parent})
+		i, err := m.Find(plan.OnHost, s.parent)
 		if err != nil {
-			return explain("find parent", s.parent, err)
+			return fault.Explain("find parent", s.parent, err)
 		}
 		c.Parent = i
 	}
-	if err := giveID(m, guest); err != nil {
+	if err := giveID(m, plan.InGuest); err != nil {
 		return err
 	}
-	err := m.sides[host].AddChild(c)
+	err := m.Host().AddChild(c)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return lacksKind(m, s.kind, s.inner, s.parent, err)
@@ -200,24 +201,24 @@ func (s addChild) do(_ context.Context, m *machine) error {
 		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
 			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)
 	case err != nil:
-		return explain("make "+s.kind, s.inner, err)
+		return fault.Explain("make "+s.kind, s.inner, err)
 	}
-	l, err := m.sides[guest].LinkByName(s.inner)
-	if err == nil && (!isOurs(l) || l.Kind != s.kind) {
+	l, err := m.In(plan.InGuest).LinkByName(s.inner)
+	if err == nil && (!plan.IsOurs(l) || l.Kind != s.kind) {
 		err = unix.ENODEV
 	}
 	if err != nil {
-		return half(explain("find", s.inner, err), dropHalf(m, guest, s.kind, c.Parent), s)
+		return plan.Half(fault.Explain("find", s.inner, err), dropHalf(m, plan.InGuest, s.kind, c.Parent), s)
 	}
-	m.index[end{guest, s.inner}] = l.Index
+	m.Know(plan.InGuest, s.inner, l.Index)
 	return nil
 }
 
 // why tells why the kernel does not take a macvlan: one of mode passthru has its
 // card to itself.
-func (s addChild) why(m *machine, parent int, err error) error {
+func (s addChild) why(m *plan.Machine, parent int, err error) error {
 	e := fault.New(fault.Conflict, "make macvlan on", s.parent, "%w", err).WithHint("ip -d link show %s", s.parent)
-	users, lookErr := childrenOf(m.sides[host], parent, m.hostNS, nil)
+	users, lookErr := childrenOf(m.Host(), parent, m.HostNS, nil)
 	if lookErr != nil {
 		return e
 	}
@@ -236,20 +237,20 @@ func (s addChild) why(m *machine, parent int, err error) error {
 // lacksKind explains EOPNOTSUPP: the kernel has no links of the kind, or the
 // parent can have none. A request that names no parent is refused by a kernel
 // that knows the kind, and makes nothing.
-func lacksKind(m *machine, kind, name, parent string, err error) error {
+func lacksKind(m *plan.Machine, kind, name, parent string, err error) error {
 	e := fault.New(fault.Unsupported, "make "+kind, name, "%w", err)
-	if parent != "" && errors.Is(m.sides[host].AddChild(rtnl.Child{Name: name, Kind: kind, Group: Group}), unix.EINVAL) {
+	if parent != "" && errors.Is(m.Host().AddChild(rtnl.Child{Name: name, Kind: kind, Group: plan.Group}), unix.EINVAL) {
 		e.Op, e.Object = "make "+kind+" on", parent
 		return e.WithHint("%s can have none: ip -d link show %s", parent, parent)
 	}
 	return e.WithHint("%s", missing(kind))
 }
 
-func (s addChild) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete", s.inner, deleteLink(m.sides[guest], m.index[end{guest, s.inner}]))
+func (s addChild) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("delete", s.inner, deleteLink(m.In(plan.InGuest), m.Index(plan.InGuest, s.inner)))
 }
 
-func (addChild) nature() nature { return undoable }
+func (addChild) Nature() plan.Nature { return plan.Undoable }
 
 func (s addChild) String() string {
 	w := "ip link add"
@@ -266,7 +267,7 @@ func (s addChild) String() string {
 	if s.mtu != 0 {
 		w += " mtu " + itoa(s.mtu)
 	}
-	w += fmt.Sprintf(" group %d netns %s type %s", Group, s.netns, s.kind)
+	w += fmt.Sprintf(" group %d netns %s type %s", plan.Group, s.netns, s.kind)
 	if s.mode != "" {
 		w += " mode " + s.mode
 	}

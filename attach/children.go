@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -23,9 +25,9 @@ func (c child) onHost() bool { return c.PeerNS >= 0 && c.PeerNS == c.hostNS }
 // the guest also when that has neither process nor name any more; and what of
 // ours is in a guest alone is told by it from what another host of this machine,
 // in a namespace of its own, has put there.
-func giveID(m *machine, at side) error {
-	_, err := m.sides[host].GiveNamespaceID(m.guests[at].Namespace)
-	return explain("give an id to", "the namespace of "+m.guests[at].Name, err)
+func giveID(m *plan.Machine, at plan.Side) error {
+	_, err := m.Host().GiveNamespaceID(m.Guests[at].Namespace)
+	return fault.Explain("give an id to", "the namespace of "+m.Guests[at].Name, err)
 }
 
 // owned returns those of the links in a guest that are this host's: on a parent
@@ -41,7 +43,7 @@ func owned(id int, all []child) []child {
 
 // childrenIn returns the links of ours in a namespace that have no end on the
 // host. A guest can forge one; nothing of the host is changed on its word.
-func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
+func childrenIn(k plan.Kernel, hostNS *os.File) ([]child, error) {
 	id, err := k.NamespaceID(hostNS)
 	if err != nil {
 		return nil, err
@@ -57,7 +59,7 @@ func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
 	var out []child
 	for _, l := range links {
 		c := child{Link: l, hostNS: id}
-		if _, is := lent[l.Index]; is || !isOurs(l) {
+		if _, is := lent[l.Index]; is || !plan.IsOurs(l) {
 			continue
 		}
 		if l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != id {
@@ -77,17 +79,17 @@ func childrenIn(k kernel, hostNS *os.File) ([]child, error) {
 // other end alone has the mark, and is a port from its first instant. other is
 // nil if it does not lead to another guest.
 func betweenGuests(inner, other *rtnl.Link) bool {
-	if inner == nil || other == nil || !isOurs(inner) || !isOurs(other) {
+	if inner == nil || other == nil || !plan.IsOurs(inner) || !plan.IsOurs(other) {
 		return false
 	}
 	if isPort(inner) || isPort(other) {
 		return false
 	}
-	m, marked := ParseMark(inner.Alias)
+	m, marked := plan.ParseMark(inner.Alias)
 	if !marked {
 		return other.Alias == ""
 	}
-	_, both := ParseMark(other.Alias)
+	_, both := plan.ParseMark(other.Alias)
 	return both || m.IfName == inner.Name
 }
 
@@ -95,17 +97,17 @@ func betweenGuests(inner, other *rtnl.Link) bool {
 // port on the host, somebody has moved on into another namespace: it came off its bridge
 // there, and went down. There it is of no use, and what the guest has goes with it.
 func strayed(inner, other *rtnl.Link) bool {
-	if inner == nil || other == nil || !isOurs(inner) || !isOurs(other) || inner.Alias != "" {
+	if inner == nil || other == nil || !plan.IsOurs(inner) || !plan.IsOurs(other) || inner.Alias != "" {
 		return false
 	}
-	m, marked := ParseMark(other.Alias)
+	m, marked := plan.ParseMark(other.Alias)
 	return marked && m.IfName == inner.Name && other.Kind == "veth" && other.Master == 0 && !other.Up
 }
 
 // isPort reports whether a link of ours is the end that is on a host: its mark
 // has the name of its other end, and not its own.
 func isPort(l *rtnl.Link) bool {
-	m, _ := ParseMark(l.Alias)
+	m, _ := plan.ParseMark(l.Alias)
 	return l.Master != 0 && m.IfName != l.Name
 }
 
@@ -120,7 +122,7 @@ type user struct {
 // namespace that has a process or a name, and in those that have an id on the
 // host, which we give to every guest with a child: but not in except, if that is
 // not nil.
-func childrenOf(k kernel, parent int, hostNS, except *os.File) (users []user, err error) {
+func childrenOf(k plan.Kernel, parent int, hostNS, except *os.File) (users []user, err error) {
 	all, err := k.Links()
 	if err != nil {
 		return nil, err
@@ -134,7 +136,7 @@ func childrenOf(k kernel, parent int, hostNS, except *os.File) (users []user, er
 	if err != nil {
 		return nil, err
 	}
-	err = eachNamespace(hostNS, func(ns *namespace, guest kernel) error {
+	err = eachNamespace(hostNS, func(ns *namespace, guest plan.Kernel) error {
 		id, err := k.NamespaceID(ns.file)
 		if err != nil || id >= 0 && seen[id] {
 			return err
@@ -155,7 +157,7 @@ func childrenOf(k kernel, parent int, hostNS, except *os.File) (users []user, er
 
 // seenIDs are those of the namespaces that need no look: the host's own, and
 // except.
-func seenIDs(k kernel, hostNS, except *os.File) (map[int]bool, error) {
+func seenIDs(k plan.Kernel, hostNS, except *os.File) (map[int]bool, error) {
 	seen := map[int]bool{}
 	for _, ns := range []*os.File{hostNS, except} {
 		if ns == nil {
@@ -173,7 +175,7 @@ func seenIDs(k kernel, hostNS, except *os.File) (map[int]bool, error) {
 }
 
 // usersIn returns the links of a guest whose parent is that link of the host.
-func usersIn(guest kernel, parent int, hostNS *os.File) (users []*rtnl.Link, err error) {
+func usersIn(guest plan.Kernel, parent int, hostNS *os.File) (users []*rtnl.Link, err error) {
 	id, err := guest.NamespaceID(hostNS)
 	if err != nil || id < 0 {
 		return nil, err
@@ -184,7 +186,7 @@ func usersIn(guest kernel, parent int, hostNS *os.File) (users []*rtnl.Link, err
 
 // hiddenUsers looks into namespaces that are held open by a descriptor alone,
 // as far as the host has ids for them.
-func hiddenUsers(k kernel, parent int, hostNS *os.File, seen map[int]bool) (users []user, err error) {
+func hiddenUsers(k plan.Kernel, parent int, hostNS *os.File, seen map[int]bool) (users []user, err error) {
 	ids, err := k.NamespaceIDs()
 	if err != nil {
 		return nil, err
@@ -214,22 +216,22 @@ func hiddenUsers(k kernel, parent int, hostNS *os.File, seen map[int]bool) (user
 }
 
 // describeChild tells what a child in a guest is. k is the host's side.
-func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
+func describeChild(k plan.Kernel, c child, ns *namespace) (Attachment, error) {
 	a := Attachment{Host: Host{Kind: c.Kind}, State: Half}
 	a.Interface.Addresses, a.Interface.Gateway = noAddrs, noGateways
-	if m, ok := ParseMark(c.Alias); ok {
+	if m, ok := plan.ParseMark(c.Alias); ok {
 		a.State = Complete
 		a.Guest = GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.pid, ns.inode
 	if strayed(c.Link, c.other) {
-		m, _ := ParseMark(c.other.Alias)
+		m, _ := plan.ParseMark(c.other.Alias)
 		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = m.Runtime, m.ID, m.Name
 		return a, ns.read(&a, c.Index)
 	}
 	if c.other != nil {
 		a.Host.Port = c.other.Name
-		if m, ok := ParseMark(c.other.Alias); ok {
+		if m, ok := plan.ParseMark(c.other.Alias); ok {
 			a.Host.Name = GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word()
 		} else {
 			a.State = Half
@@ -237,12 +239,12 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 	}
 	if c.onHost() {
 		parent, err := k.LinkByIndex(c.Peer)
-		if err == nil && parent.Kind == "vlan" && isOurs(parent) {
+		if err == nil && parent.Kind == "vlan" && plan.IsOurs(parent) {
 			a.Host.VLAN = tagWord(KindVLAN, parent.VLAN)
 			parent, err = k.LinkByIndex(parent.Peer)
 		}
 		if unlessNotFound(err) != nil {
-			return a, explain("find the parent of", c.Name, err)
+			return a, fault.Explain("find the parent of", c.Name, err)
 		}
 		if err == nil {
 			a.Host.Name = parent.Name
@@ -259,7 +261,7 @@ func describeChild(k kernel, c child, ns *namespace) (Attachment, error) {
 func (o *lister) inside(ns *namespace, id int) error {
 	children, err := childrenIn(ns.links, o.hostNS)
 	if err != nil {
-		return explain("list links in", "a guest", err)
+		return fault.Explain("list links in", "a guest", err)
 	}
 	if o.every {
 		children = owned(id, children)

@@ -7,8 +7,10 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -79,40 +81,40 @@ type Switch struct {
 func runDetach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
-	m, err := open(ctx, hostNS, g)
+	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {
 		return Result{}, err
 	}
-	defer m.close()
-	m.keeper = opt.Keeper
-	if sel.IfName, err = m.ownName(guest, sel.IfName); err != nil {
+	defer m.Close()
+	m.Remember(keeperKey{}, opt.Keeper)
+	if sel.IfName, err = m.OwnName(plan.InGuest, sel.IfName); err != nil {
 		return Result{}, err
 	}
 	f, err := observeDetach(ctx, m)
 	if err != nil {
-		return Result{}, m.cause(ctx, err)
+		return Result{}, m.Cause(ctx, err)
 	}
 	if err := observeEmptied(ctx, m, sel, &f); err != nil {
-		return Result{}, m.cause(ctx, err)
+		return Result{}, m.Cause(ctx, err)
 	}
 	p, err := BuildDetach(sel, f)
 	if err != nil || opt.DryRun {
 		return p.result(), err
 	}
-	err = p.remove(ctx, m, opt.tell)
-	return p.result(m.warnings...), err
+	err = p.Remove(ctx, m, opt.tell)
+	return p.result(m.Warnings...), err
 }
 
-func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
-	f := DetachFacts{Guest: m.guests[guest].GuestInfo, Bridges: map[int]Switch{}, Parents: map[int]Parent{}}
-	ends, err := ourEnds(m.sides[host], &m.guests[guest])
+func observeDetach(ctx context.Context, m *plan.Machine) (DetachFacts, error) {
+	f := DetachFacts{Guest: m.Guests[plan.InGuest].GuestInfo, Bridges: map[int]Switch{}, Parents: map[int]Parent{}}
+	ends, err := ourEnds(m.Host(), &m.Guests[plan.InGuest])
 	if err != nil {
 		return f, err
 	}
-	found := findNamespaces(m.sides[host], ends, &m.guests[guest])
+	found := findNamespaces(m.Host(), ends, &m.Guests[plan.InGuest])
 	defer found.close()
 	inners := map[int]bool{}
-	d := describer{ctx: ctx, host: m.sides[host]}
+	d := describer{ctx: ctx, host: m.Host()}
 	for _, l := range ends {
 		a, err := d.describe(l, found[l.PeerNS])
 		if errors.Is(err, rtnl.ErrNotFound) {
@@ -126,13 +128,13 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 		if a.Host.Kind == string(KindOVS) {
 			continue
 		}
-		if err := observeSwitch(ctx, m.sides[host], l.Master, f.Bridges); err != nil {
+		if err := observeSwitch(ctx, m.Host(), l.Master, f.Bridges); err != nil {
 			return f, err
 		}
 	}
 	if d.ovs != nil {
 		f.OVS = *d.ovs
-		if f.InUse, err = ovsInUse(m.sides[host], f.OVS); err != nil {
+		if f.InUse, err = ovsInUse(m.Host(), f.OVS); err != nil {
 			return f, err
 		}
 	}
@@ -142,49 +144,49 @@ func observeDetach(ctx context.Context, m *machine) (DetachFacts, error) {
 	if err := observeLent(m, &f, inners); err != nil {
 		return f, err
 	}
-	if f.Ways, err = ways(m.sides[host], m.hostNS, m.guests[guest].Namespace, func(ns *namespace, _ *rtnl.Link) bool { return ns.inode == m.guests[guest].NetNS }); err != nil {
-		return f, explain("look for macvlans of", "the host", err)
+	if f.Ways, err = ways(m.Host(), m.HostNS, m.Guests[plan.InGuest].Namespace, func(ns *namespace, _ *rtnl.Link) bool { return ns.inode == m.Guests[plan.InGuest].NetNS }); err != nil {
+		return f, fault.Explain("look for macvlans of", "the host", err)
 	}
-	if f.GuestNS, err = m.sides[host].NamespaceID(m.guests[guest].Namespace); err != nil {
-		return f, explain("find", "the namespace of "+m.guests[guest].Name, err)
+	if f.GuestNS, err = m.Host().NamespaceID(m.Guests[plan.InGuest].Namespace); err != nil {
+		return f, fault.Explain("find", "the namespace of "+m.Guests[plan.InGuest].Name, err)
 	}
-	if f.HostNS, err = m.sides[guest].NamespaceID(m.hostNS); err != nil {
-		return f, explain("find", "the namespace of the host", err)
+	if f.HostNS, err = m.In(plan.InGuest).NamespaceID(m.HostNS); err != nil {
+		return f, fault.Explain("find", "the namespace of the host", err)
 	}
-	if f.Routing, err = observeRouting(m.sides[guest]); err != nil {
-		return f, explain("read routes and rules of", m.guests[guest].Name, err)
+	if f.Routing, err = observeRouting(m.In(plan.InGuest)); err != nil {
+		return f, fault.Explain("read routes and rules of", m.Guests[plan.InGuest].Name, err)
 	}
-	if f.Leases, err = keptLeases(m.guests[guest]); err != nil {
+	if f.Leases, err = keptLeases(m.Guests[plan.InGuest]); err != nil {
 		return f, err
 	}
 	if err := observeResolv(ctx, m, &f); err != nil {
 		return f, err
 	}
-	if f.Clients, err = hostclient.Find(m.guests[guest].Namespace); err != nil {
-		return f, explain("find DHCP clients of", m.guests[guest].Name, err)
+	if f.Clients, err = hostclient.Find(m.Guests[plan.InGuest].Namespace); err != nil {
+		return f, fault.Explain("find DHCP clients of", m.Guests[plan.InGuest].Name, err)
 	}
-	links, err := m.sides[guest].Links()
+	links, err := m.In(plan.InGuest).Links()
 	if err != nil {
-		return f, explain("list links of", m.guests[guest].Name, err)
+		return f, fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
 	}
-	ifbs, err := findInbounds(m.sides[guest], links)
+	ifbs, err := findInbounds(m.In(plan.InGuest), links)
 	for i := range f.Ours {
 		f.Ours[i].Inbound = ifbs.of[f.Ours[i].index()]
 	}
 	f.Left = ifbs.left
 	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || isInbound(l) })
-	return f, explain("read queues of", m.guests[guest].Name, err)
+	return f, fault.Explain("read queues of", m.Guests[plan.InGuest].Name, err)
 }
 
 // observeChildren looks at what of ours is in the guest alone.
-func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
-	children, err := childrenIn(m.sides[guest], m.hostNS)
+func observeChildren(m *plan.Machine, f *DetachFacts, inners map[int]bool) error {
+	children, err := childrenIn(m.In(plan.InGuest), m.HostNS)
 	if err != nil {
-		return explain("list links of", m.guests[guest].Name, err)
+		return fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
 	}
-	ns := &namespace{pid: m.guests[guest].PID, inode: m.guests[guest].NetNS, links: m.sides[guest]}
+	ns := &namespace{pid: m.Guests[plan.InGuest].PID, inode: m.Guests[plan.InGuest].NetNS, links: m.In(plan.InGuest)}
 	for _, c := range children {
-		a, err := describeChild(m.sides[host], c, ns)
+		a, err := describeChild(m.Host(), c, ns)
 		if errors.Is(err, rtnl.ErrNotFound) {
 			continue
 		}
@@ -196,13 +198,13 @@ func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
 		if !c.onHost() {
 			continue
 		}
-		parent, err := m.sides[host].LinkByIndex(c.Peer)
-		if err != nil || !isOurs(parent) || parent.Kind != "vlan" {
+		parent, err := m.Host().LinkByIndex(c.Peer)
+		if err != nil || !plan.IsOurs(parent) || parent.Kind != "vlan" {
 			continue // another's, or gone
 		}
-		others, err := childrenOf(m.sides[host], parent.Index, m.hostNS, m.guests[guest].Namespace)
+		others, err := childrenOf(m.Host(), parent.Index, m.HostNS, m.Guests[plan.InGuest].Namespace)
 		if err != nil {
-			return explain("look for users of", parent.Name, err)
+			return fault.Explain("look for users of", parent.Name, err)
 		}
 		f.Parents[parent.Index] = Parent{Link: parent, Users: len(others) + childrenOn(children, parent.Index)}
 	}
@@ -210,18 +212,18 @@ func observeChildren(m *machine, f *DetachFacts, inners map[int]bool) error {
 }
 
 // observeLent looks at the cards that are lent to the guest.
-func observeLent(m *machine, f *DetachFacts, inners map[int]bool) error {
-	all, unread, err := lentBy(m.sides[host])
+func observeLent(m *plan.Machine, f *DetachFacts, inners map[int]bool) error {
+	all, unread, err := lentBy(m.Host())
 	if err != nil {
 		return err
 	}
 	f.Warnings = unread
-	here, err := lentTo(m.sides[guest], all)
+	here, err := lentTo(m.In(plan.InGuest), all)
 	if err != nil {
 		return err
 	}
-	ns := &namespace{pid: m.guests[guest].PID, inode: m.guests[guest].NetNS, links: m.sides[guest]}
-	for _, l := range append(here, lentBefore(m.guests[guest].GuestInfo, all, here)...) {
+	ns := &namespace{pid: m.Guests[plan.InGuest].PID, inode: m.Guests[plan.InGuest].NetNS, links: m.In(plan.InGuest)}
+	for _, l := range append(here, lentBefore(m.Guests[plan.InGuest].GuestInfo, all, here)...) {
 		a, err := l.describe(ns)
 		if err != nil {
 			return err
@@ -245,7 +247,7 @@ func childrenOn(children []child, parent int) (n int) {
 }
 
 // observeSwitch looks at a bridge that a pair is plugged into, once.
-func observeSwitch(ctx context.Context, k kernel, index int, seen map[int]Switch) error {
+func observeSwitch(ctx context.Context, k plan.Kernel, index int, seen map[int]Switch) error {
 	if _, ok := seen[index]; ok || index == 0 {
 		return nil
 	}

@@ -7,16 +7,17 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // removal is a plan that takes things away, while it is written.
 type removal struct {
 	warnings []string
-	first    []Step // what needs the network
-	steps    []Step // what can be undone
-	links    []Step // what deletes links
-	last     []Step // what goes when the links have gone
+	first    []plan.Step // what needs the network
+	steps    []plan.Step // what can be undone
+	links    []plan.Step // what deletes links
+	last     []plan.Step // what goes when the links have gone
 }
 
 func (r *removal) warn(format string, args ...any) {
@@ -26,21 +27,21 @@ func (r *removal) warn(format string, args ...any) {
 // plan returns the steps in their order. Leases are released while packets still get
 // through. Then rules and records go: should one of them not, what was done can be
 // undone, and the pair still shows what there is to do.
-func (r *removal) plan(of []Attachment) Plan {
-	return Plan{Attachments: of, Warnings: r.warnings, Steps: slices.Concat(r.first, r.steps, r.links, r.last)}
+func (r *removal) order(of []Attachment) Plan {
+	return Plan{Attachments: of, Plan: plan.Plan{Warnings: r.warnings, Steps: slices.Concat(r.first, r.steps, r.links, r.last)}}
 }
 
 // departure is what goes in a detach.
 type departure struct {
-	f      DetachFacts
-	place  // the guest
-	chosen []Pair
-	ports  map[int]bool // the ends on the host that go, by index
-	inners map[int]bool // the guest's links that go, by index
+	f          DetachFacts
+	plan.Place // the guest
+	chosen     []Pair
+	ports      map[int]bool // the ends on the host that go, by index
+	inners     map[int]bool // the guest's links that go, by index
 }
 
 func newDeparture(f DetachFacts, chosen []Pair) departure {
-	d := departure{f: f, place: place{guest, guests.Enter(f.Guest)}, chosen: chosen, ports: map[int]bool{}, inners: map[int]bool{}}
+	d := departure{f: f, Place: plan.Place{Side: plan.InGuest, Enter: guests.Enter(f.Guest)}, chosen: chosen, ports: map[int]bool{}, inners: map[int]bool{}}
 	for _, c := range chosen {
 		switch {
 		case c.Lent != nil && c.Lent.Link != nil:
@@ -90,16 +91,16 @@ func BuildDetach(sel Selection, f DetachFacts) (Plan, error) {
 	d.remaining(r)
 	d.restoreDNS(r)
 	d.emptied(r)
-	return r.plan(going), nil
+	return r.order(going), nil
 }
 
 // link plans for the link of an attachment to go.
 func (d departure) link(c Pair, r *removal) {
 	switch {
 	case c.Lent != nil:
-		r.links = append(r.links, c.Lent.home(d.place))
+		r.links = append(r.links, c.Lent.home(d.Place))
 	case c.Child != nil:
-		r.links = append(r.links, delInner{d.place, c.Child.Name, c.Child.Index})
+		r.links = append(r.links, delInner{d.Place, c.Child.Name, c.Child.Index})
 	default:
 		r.links = append(r.links, delLink{c.Port.Name, c.Port.Index})
 	}
@@ -109,14 +110,14 @@ func (d departure) link(c Pair, r *removal) {
 // would lose all that comes in.
 func (d departure) inbounds(r *removal, links ...*rtnl.Link) {
 	for _, l := range links {
-		r.last = append(r.last, delInner{d.place, l.Name, l.Index})
+		r.last = append(r.last, delInner{d.Place, l.Name, l.Index})
 	}
 }
 
 // replies plans for the source routing to go that then stands for nothing.
 func (d departure) replies(r *removal) {
-	if l := d.f.Routing.leftover(d.enter, func(index int) bool { return d.inners[index] }); !l.empty() {
-		r.last = append(r.last, delReplies{d.place, l})
+	if l := d.f.Routing.leftover(d.Enter, func(index int) bool { return d.inners[index] }); !l.empty() {
+		r.last = append(r.last, delReplies{d.Place, l})
 	}
 }
 
@@ -129,7 +130,7 @@ func (d departure) remaining(r *removal) {
 				c.Lent != nil && c.Lent.Link != nil && l.Peer == c.Lent.Link.Index && l.PeerNS < 0
 			if on && !paired(l.Kind) {
 				r.warn("%s has made %s on %s of the host, which stays: %sip link del dev %s",
-					d.f.Guest.Name, l.Name, c.Host.Name, d.enter, l.Name)
+					d.f.Guest.Name, l.Name, c.Host.Name, d.Enter, l.Name)
 				break
 			}
 		}
@@ -172,7 +173,7 @@ func choose(sel Selection, f DetachFacts) ([]Pair, error) {
 		if p.Port == nil {
 			continue
 		}
-		if m, ok := ParseMark(p.Port.Alias); ok && m.IfName == sel.IfName {
+		if m, ok := plan.ParseMark(p.Port.Alias); ok && m.IfName == sel.IfName {
 			return []Pair{p}, nil
 		}
 	}

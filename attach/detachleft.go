@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -25,19 +26,19 @@ type Emptied struct {
 
 // observeEmptied looks for such things if a detach has nothing else to do, or takes
 // everything of the guest.
-func observeEmptied(ctx context.Context, m *machine, sel Selection, f *DetachFacts) error {
+func observeEmptied(ctx context.Context, m *plan.Machine, sel Selection, f *DetachFacts) error {
 	if chosen, err := choose(sel, *f); err != nil || len(chosen) > 0 && !sel.All {
 		return nil // an error is for BuildDetach to tell
 	}
 	var o looker
 	o.look("the host's links", func() error { return emptiedLinks(m, f, sel.All) })
-	ovs := o.ovs(ctx, m.sides[host])
+	ovs := o.ovs(ctx, m.Host())
 	for _, br := range ovs.Bridges {
 		if !br.Ours || len(br.Ports) > 0 {
 			continue
 		}
 		used := false
-		if l := o.byName(m.sides[host], br.Name); l != nil {
+		if l := o.byName(m.Host(), br.Name); l != nil {
 			o.look("the users of "+br.Name, func() (err error) {
 				used, err = isUsedBut(m, l.Index, fmt.Sprint("master ", l.Master))
 				return err
@@ -50,8 +51,8 @@ func observeEmptied(ctx context.Context, m *machine, sel Selection, f *DetachFac
 	return o.err
 }
 
-func emptiedLinks(m *machine, f *DetachFacts, all bool) error {
-	links, err := m.sides[host].Links()
+func emptiedLinks(m *plan.Machine, f *DetachFacts, all bool) error {
+	links, err := m.Host().Links()
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func emptiedLinks(m *machine, f *DetachFacts, all bool) error {
 	}
 	for _, l := range links {
 		if turnedOn(l) {
-			needed, err := needsFiltering(m.sides[host], l)
+			needed, err := needsFiltering(m.Host(), l)
 			if err != nil {
 				return err
 			}
@@ -81,7 +82,7 @@ func emptiedLinks(m *machine, f *DetachFacts, all bool) error {
 				f.Emptied.Unfiltered = append(f.Emptied.Unfiltered, l.Name)
 			}
 		}
-		if !isOurs(l) || l.Kind != "bridge" && l.Kind != "vlan" {
+		if !plan.IsOurs(l) || l.Kind != "bridge" && l.Kind != "vlan" {
 			continue
 		}
 		used, err := isUsedBut(m, l.Index, going[l.Index])
@@ -97,8 +98,8 @@ func emptiedLinks(m *machine, f *DetachFacts, all bool) error {
 
 // emptied plans to delete those things, unless that is planned already.
 func (d departure) emptied(r *removal) {
-	add := func(to *[]Step, s Step) {
-		if !slices.ContainsFunc(*to, func(have Step) bool { return have.String() == s.String() }) {
+	add := func(to *[]plan.Step, s plan.Step) {
+		if !slices.ContainsFunc(*to, func(have plan.Step) bool { return have.String() == s.String() }) {
 			*to = append(*to, s)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -45,7 +46,7 @@ func keptLeases(g Guest) ([]lease.Kept, error) {
 
 // leaseState is how the lease of an interface stands, for telling alone: what
 // cannot be read is left out.
-func leaseState(k kernel, index int) *LeaseState {
+func leaseState(k plan.Kernel, index int) *LeaseState {
 	if _, err := os.Stat(runDir); err != nil {
 		return nil
 	}
@@ -100,13 +101,13 @@ func (leased) keeps(in Inside) string {
 
 func (leased) clear(j *job, d *draft) {
 	if l := j.f.Lease; l != nil {
-		d.add(releaseLease{j.place, j.names.inner, l.Ask.Index})
+		d.add(releaseLease{j.Place, j.names.inner, l.Ask.Index})
 	}
 }
 
 func (leased) detach(d departure, c Pair, r *removal) {
 	if kept := keptFor(d.f.Leases, c.index()); kept != nil {
-		r.first = append(r.first, releaseLease{d.place, c.Interface.Name, kept.Ask.Index})
+		r.first = append(r.first, releaseLease{d.Place, c.Interface.Name, kept.Ask.Index})
 	}
 }
 
@@ -120,15 +121,15 @@ func (dhcp) sysctls() []needed { return nil }
 // that it can go there is looked at now.
 func (dhcp) get(j *job, d *draft) error {
 	if !j.From.DHCP.NoDefaultRoute {
-		if err := j.rank(d, &addRoute{dst: spec.DefaultRoute(false)}); err != nil {
+		if err := j.rank(d, &plan.AddRoute{Dst: spec.DefaultRoute(false)}); err != nil {
 			return err
 		}
 	}
 	j.keepReplies(d, false) // before our default route: no answer is to miss its way
-	d.add(getLease{place: j.place, inner: j.names.inner, options: j.From.DHCP, broadcast: j.traits().sharedMAC, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: j.defaultMetric(), table: j.leaseTable(d), access: j.leaseAccess(), cutsOff: j.cutsOff(false)})
+	d.add(getLease{Place: j.Place, inner: j.names.inner, options: j.From.DHCP, broadcast: j.traits().sharedMAC, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: j.defaultMetric(), table: j.leaseTable(d), access: j.leaseAccess(), cutsOff: j.cutsOff(false)})
 	j.routes(d, false)
 	if !j.traits().upLate {
-		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac()})
+		d.add(announce{Place: j.Place, inner: j.names.inner, mac: j.mac()})
 	}
 	return nil
 }
@@ -185,7 +186,7 @@ func sourceOf(a lease.Ask) SourceKind {
 
 // getLease gets a lease, gives the interface what it says, and has it kept.
 type getLease struct {
-	place
+	plan.Place
 	inner     string
 	options   lease.Options
 	broadcast bool
@@ -209,42 +210,42 @@ func dhcpAsk(o lease.Options, g GuestInfo, inner string, index int, mac net.Hard
 	return ask
 }
 
-func (s getLease) do(ctx context.Context, m *machine) error {
-	m.hostLock.release() // everything of the host's is in place: see await
-	g := m.guests[s.side]
-	ask := dhcpAsk(s.options, g.GuestInfo, s.inner, s.index(m, s.inner), s.mac)
+func (s getLease) Do(ctx context.Context, m *plan.Machine) error {
+	m.HostLock.Release() // everything of the host's is in place: see await
+	g := m.Guests[s.Side]
+	ask := dhcpAsk(s.options, g.GuestInfo, s.inner, s.Index(m, s.inner), s.mac)
 	ask.Broadcast, ask.ACD, ask.Behind, ask.Metric, ask.Table = s.broadcast, s.acd, s.behind, s.metric, s.table
 	for _, r := range s.routes {
 		ask.Routes = append(ask.Routes, lease.Asked{Dst: r.Dst, Via: r.Via, Metric: r.Metric, Table: r.Table})
 	}
 	if s.access != nil {
-		parent, err := m.find(end{host, s.access.macvlan.parent})
+		parent, err := m.Find(plan.OnHost, s.access.macvlan.parent)
 		if err != nil {
-			return explain("find parent", s.access.macvlan.parent, err)
+			return fault.Explain("find parent", s.access.macvlan.parent, err)
 		}
-		if ask.Access, err = accessFor(m.sides[host], parent); err != nil {
+		if ask.Access, err = accessFor(m.Host(), parent); err != nil {
 			return err
 		}
 	}
-	ctx, stop := m.whileAlive(ctx)
+	ctx, stop := m.WhileAlive(ctx)
 	defer stop()
 	l, err := lease.Acquire(ctx, g.Namespace, ask, s.options.Timeout)
 	if err != nil {
-		return m.cause(ctx, err)
+		return m.Cause(ctx, err)
 	}
-	if err := keepLease(ctx, s.place, m, ask, &l, s.access, s); err != nil {
+	if err := keepLease(ctx, s.Place, m, ask, &l, s.access, s); err != nil {
 		return err
 	}
-	m.warn(l.Warning())
+	m.Warn(l.Warning())
 	if i := slices.IndexFunc(l.Routes, lease.Route.Default); i >= 0 && s.cutsOff != "" {
-		m.warn(repliesWarning(l.Routes[i].Gateway, s.cutsOff))
+		m.Warn(repliesWarning(l.Routes[i].Gateway, s.cutsOff))
 	}
-	m.remember(leaseKey{}, &l)
+	m.Remember(leaseKey{}, &l)
 	return nil
 }
 
-func (s getLease) undo(ctx context.Context, m *machine) error {
-	err := releaseOf(ctx, s.place, m, s.inner)
+func (s getLease) Undo(ctx context.Context, m *plan.Machine) error {
+	err := releaseOf(ctx, s.Place, m, s.inner)
 	if s.access != nil {
 		err = errors.Join(err, s.access.unset(ctx, m))
 	}
@@ -255,14 +256,14 @@ func (s getLease) undo(ctx context.Context, m *machine) error {
 // fails it releases the lease, while the interface still has the address to send the
 // release from. A server that cannot be told finds out when the lease ends; nothing
 // is left here.
-func keepLease(ctx context.Context, p place, m *machine, ask lease.Ask, l *lease.Lease, access *leaseAccess, s Step) error {
-	g, link := m.guests[p.side], leaseLink{p.kernel(m), ask, m.sides[host], nil}
+func keepLease(ctx context.Context, p plan.Place, m *plan.Machine, ask lease.Ask, l *lease.Lease, access *leaseAccess, s plan.Step) error {
+	g, link := m.Guests[p.Side], leaseLink{p.Kernel(m), ask, m.Host(), nil}
 	err := l.Apply(link, nil, lease.Now())
 	if err == nil && access != nil {
 		err = access.set(ctx, m, link, *l)
 	}
 	if err == nil {
-		err = fromHost(m, func() error { return keepersBy(m.keeper).Keep(ctx, leaseGuest(g), ask, *l) })
+		err = fromHost(m, func() error { return keepersBy(keeperOf(m)).Keep(ctx, leaseGuest(g), ask, *l) })
 	}
 	if err == nil {
 		return nil
@@ -272,26 +273,26 @@ func keepLease(ctx context.Context, p place, m *machine, ask lease.Ask, l *lease
 	if access != nil {
 		left = errors.Join(left, access.withdraw(m))
 	}
-	return half(m.cause(ctx, err), left, s)
+	return plan.Half(m.Cause(ctx, err), left, s)
 }
 
 // fromHost calls do in the host's namespace, where the keepers live that it starts.
-func fromHost(m *machine, do func() error) error { return m.sides[host].Run(do) }
+func fromHost(m *plan.Machine, do func() error) error { return m.Host().Run(do) }
 
 // releaseOf gives back the lease of an interface that an earlier step has made.
-func releaseOf(ctx context.Context, p place, m *machine, inner string) error {
-	return releaseLease{p, inner, p.index(m, inner)}.do(ctx, m)
+func releaseOf(ctx context.Context, p plan.Place, m *plan.Machine, inner string) error {
+	return releaseLease{p, inner, p.Index(m, inner)}.Do(ctx, m)
 }
 
-func (s getLease) left() string {
-	w := releaseLease{inner: s.inner}.left()
+func (s getLease) Left() string {
+	w := releaseLease{inner: s.inner}.Left()
 	if s.access != nil {
 		w += ", and the host's way to its address"
 	}
 	return w
 }
 
-func (getLease) nature() nature { return undoable }
+func (getLease) Nature() plan.Nature { return plan.Undoable }
 
 func (s getLease) String() string {
 	w := "# get an address for " + s.inner + " from a DHCP server, and keep its lease"
@@ -309,7 +310,7 @@ func (s getLease) String() string {
 	}
 	if s.table != 0 {
 		w += "\n# look up replies from that address in a table with the interface's routes alone:\n# " +
-			s.enter + "ip rule add from ADDRESS lookup " + itoa(s.table) + " priority " + itoa(ownPriority) + " protocol " + itoa(Protocol)
+			s.Enter + "ip rule add from ADDRESS lookup " + itoa(s.table) + " priority " + itoa(ownPriority) + " protocol " + itoa(Protocol)
 	}
 	if s.access != nil {
 		w += "\n# the host reaches that address too:\n" + s.access.words()
@@ -324,56 +325,34 @@ func (s getLease) String() string {
 type leaseKey struct{}
 
 // gotLease returns the lease that an earlier step has got; nil: none.
-func gotLease(m *machine) *lease.Lease {
-	l, _ := m.remembered(leaseKey{}).(*lease.Lease)
+func gotLease(m *plan.Machine) *lease.Lease {
+	l, _ := m.Remembered(leaseKey{}).(*lease.Lease)
 	return l
-}
-
-// whileAlive returns a context that ends when there is no reason to go on.
-func (m *machine) whileAlive(ctx context.Context) (context.Context, func()) {
-	ctx, end := context.WithCancelCause(ctx)
-	tick := time.NewTicker(glance)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if err := m.stillThere(ctx); err != nil {
-					end(err)
-				}
-			}
-		}
-	}()
-	return ctx, func() { end(nil); <-ended }
 }
 
 // releaseLease gives a lease back to its server. There is no way back from it:
 // who asks again may get another address.
 type releaseLease struct {
-	place
+	plan.Place
 	inner string
 	index int
 }
 
-func (s releaseLease) do(ctx context.Context, m *machine) error {
+func (s releaseLease) Do(ctx context.Context, m *plan.Machine) error {
 	err := fromHost(m, func() error {
-		_, err := keepersBy(m.keeper).Release(ctx, leaseGuest(m.guests[s.side]), s.index)
+		_, err := keepersBy(keeperOf(m)).Release(ctx, leaseGuest(m.Guests[s.Side]), s.index)
 		return err
 	})
-	return ignoreAbsent("give back lease of", s.inner, err)
+	return fault.IgnoreAbsent("give back lease of", s.inner, err)
 }
 
-func (s releaseLease) undo(context.Context, *machine) error { return nil }
+func (s releaseLease) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (s releaseLease) left() string {
+func (s releaseLease) Left() string {
 	return "the lease of " + s.inner + ", which a DHCP server has given"
 }
 
-func (releaseLease) nature() nature { return final }
+func (releaseLease) Nature() plan.Nature { return plan.Final }
 
 func (s releaseLease) String() string {
 	return "# give the lease of " + s.inner + " back to its DHCP server"
@@ -391,28 +370,28 @@ func openLinks(hostNS *os.File) lease.OpenLinks {
 }
 
 type leaseLinks struct {
-	kernel
+	plan.Kernel
 	hostNS *os.File
 }
 
-func (l leaseLinks) Link(a lease.Ask) lease.Link { return leaseLink{l.kernel, a, nil, l.hostNS} }
+func (l leaseLinks) Link(a lease.Ask) lease.Link { return leaseLink{l.Kernel, a, nil, l.hostNS} }
 
 // leaseLink is an interface as leases change it.
 type leaseLink struct {
-	kernel
+	plan.Kernel
 	ask    lease.Ask
-	host   kernel   // nil: to be opened when it is needed
-	hostNS *os.File // for that
+	host   plan.Kernel // nil: to be opened when it is needed
+	hostNS *os.File    // for that
 }
 
 var _ lease.Link = leaseLink{}
 
 func (l leaseLink) SetAddr(p netip.Prefix, valid, preferred time.Duration) error {
-	return l.kernel.SetAddr(l.ask.Index, p, valid, preferred)
+	return l.Kernel.SetAddr(l.ask.Index, p, valid, preferred)
 }
 
 func (l leaseLink) DelAddr(p netip.Prefix) error {
-	if err := l.kernel.DelAddr(l.ask.Index, p); err != nil && !absent(err) {
+	if err := l.Kernel.DelAddr(l.ask.Index, p); err != nil && !fault.Absent(err) {
 		return err
 	}
 	return errors.Join(l.delReplies(p.Addr()), l.delAccess(p.Addr()))
@@ -423,7 +402,7 @@ func (l leaseLink) DelAddr(p netip.Prefix) error {
 func (l leaseLink) AddRoute(r lease.Route) error {
 	route := l.route(r)
 	if r.Default() {
-		all, err := l.kernel.Routes()
+		all, err := l.Kernel.Routes()
 		if err != nil {
 			return err
 		}
@@ -441,7 +420,7 @@ func (l leaseLink) AddRoute(r lease.Route) error {
 			route.Metric = bestMetric(all)
 		}
 	}
-	if err := l.kernel.AddRoute(route, r.Default()); !errors.Is(err, unix.EEXIST) {
+	if err := l.Kernel.AddRoute(route, r.Default()); !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	return nil
@@ -471,7 +450,7 @@ func worstMetric(all []rtnl.Route, but int) int {
 }
 
 func (l leaseLink) DelRoute(r lease.Route) error {
-	all, err := l.kernel.Routes()
+	all, err := l.Kernel.Routes()
 	if err != nil {
 		return err
 	}
@@ -479,7 +458,7 @@ func (l leaseLink) DelRoute(r lease.Route) error {
 	for _, o := range all {
 		if o.Index == route.Index && o.Dst == route.Dst && o.Gateway == route.Gateway {
 			route.Metric = o.Metric
-			if err := l.kernel.DelRoute(route); !absent(err) {
+			if err := l.Kernel.DelRoute(route); !fault.Absent(err) {
 				return err
 			}
 		}
@@ -495,43 +474,28 @@ func (l leaseLink) route(r lease.Route) rtnl.Route {
 func (l leaseLink) AddAsked() error {
 	for _, r := range l.ask.Routes {
 		asked := rtnl.Route{Dst: r.Dst, Gateway: r.Via, Metric: r.Metric, Table: r.Table, Index: l.ask.Index, Protocol: Protocol}
-		if err := ensureRoute(l.kernel, asked); err != nil {
+		if err := plan.EnsureRoute(l.Kernel, asked); err != nil {
 			return fault.New(fault.Failed, "add route", r.Dst.String(), "%w", err)
 		}
 	}
 	return nil
 }
 
-// ensureRoute adds a route, or finds that it is there.
-func ensureRoute(k kernel, r rtnl.Route) error {
-	err := k.AddRoute(r, false)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	all, lookErr := k.AllRoutes()
-	if slices.ContainsFunc(all, func(o rtnl.Route) bool {
-		return o.Index == r.Index && o.Dst == r.Dst && o.Gateway == r.Gateway && o.Metric == spec.UsualMetric(r.Dst, r.Metric) && o.Table == r.Table && o.Protocol == r.Protocol
-	}) {
-		return nil
-	}
-	return errors.Join(err, lookErr)
-}
-
 func (l leaseLink) LowerMTU(bytes int) error {
-	link, err := l.kernel.LinkByIndex(l.ask.Index)
+	link, err := l.Kernel.LinkByIndex(l.ask.Index)
 	if err != nil || link.MTU <= bytes {
 		return err
 	}
-	return l.kernel.SetLink(l.ask.Index, rtnl.Change{MTU: bytes})
+	return l.Kernel.SetLink(l.ask.Index, rtnl.Change{MTU: bytes})
 }
 
 // DAD looks at the address. The kernel takes one away that has an end and turns
 // out to be somebody else's.
 func (l leaseLink) DAD(p netip.Prefix) (lease.DAD, error) {
-	if _, err := l.kernel.LinkByIndex(l.ask.Index); err != nil {
+	if _, err := l.Kernel.LinkByIndex(l.ask.Index); err != nil {
 		return 0, fmt.Errorf("find interface %d: %w", l.ask.Index, err)
 	}
-	all, err := l.kernel.Addrs()
+	all, err := l.Kernel.Addrs()
 	if err != nil {
 		return 0, err
 	}

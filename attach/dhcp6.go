@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // An IPv6 address from a DHCPv6 server, whose lease is kept as those of IPv4 are.
@@ -25,43 +26,43 @@ func (dhcp6) differ(*job, differ) {}
 func (dhcp6) sysctls() []needed { return []needed{{acceptRA, "2"}, {noAutoconf, "0"}} }
 
 func (dhcp6) get(j *job, d *draft) error {
-	d.add(getLease6{place: j.place, inner: j.names.inner, options: j.From.DHCP, mac: j.MAC})
+	d.add(getLease6{Place: j.Place, inner: j.names.inner, options: j.From.DHCP, mac: j.MAC})
 	j.routes(d, true)
 	return nil
 }
 
 // getLease6 is getLease by DHCPv6.
 type getLease6 struct {
-	place
+	plan.Place
 	inner   string
 	options lease.Options
 	mac     net.HardwareAddr // that is asked for; nil: any
 }
 
-func (s getLease6) do(ctx context.Context, m *machine) error {
-	m.hostLock.release() // everything of the host's is in place: see await
-	g := m.guests[s.side]
-	ask := lease.NewAsk6(identityOf(g.GuestInfo), s.inner, s.index(m, s.inner))
+func (s getLease6) Do(ctx context.Context, m *plan.Machine) error {
+	m.HostLock.Release() // everything of the host's is in place: see await
+	g := m.Guests[s.Side]
+	ask := lease.NewAsk6(identityOf(g.GuestInfo), s.inner, s.Index(m, s.inner))
 	if s.mac != nil {
 		ask = ask.ByMAC(s.mac)
 	}
-	link := leaseLink{kernel: s.kernel(m), ask: ask}
-	ctx, stop := m.whileAlive(ctx)
+	link := leaseLink{Kernel: s.Kernel(m), ask: ask}
+	ctx, stop := m.WhileAlive(ctx)
 	defer stop()
 	l, err := lease.Acquire6(ctx, g.Namespace, ask, link, s.options.Timeout)
 	if err != nil {
-		return m.cause(ctx, err)
+		return m.Cause(ctx, err)
 	}
-	return keepLease(ctx, s.place, m, ask, &l, nil, s)
+	return keepLease(ctx, s.Place, m, ask, &l, nil, s)
 }
 
-func (s getLease6) undo(ctx context.Context, m *machine) error {
-	return releaseOf(ctx, s.place, m, s.inner)
+func (s getLease6) Undo(ctx context.Context, m *plan.Machine) error {
+	return releaseOf(ctx, s.Place, m, s.inner)
 }
 
-func (s getLease6) left() string { return releaseLease{inner: s.inner}.left() }
+func (s getLease6) Left() string { return releaseLease{inner: s.inner}.Left() }
 
-func (getLease6) nature() nature { return undoable }
+func (getLease6) Nature() plan.Nature { return plan.Undoable }
 
 func (s getLease6) String() string {
 	w := "# get an address for " + s.inner + " from a DHCPv6 server, and keep its lease"

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -38,7 +39,7 @@ func (j *job) checkDNS() error {
 // half made, to be put back.
 func (j *job) clearDNS(d *draft) {
 	if j.dnsLeft() {
-		d.add(restoreDNS{place: j.place, note: *j.f.Resolv, gently: j.DNS.IsZero()})
+		d.add(restoreDNS{Place: j.Place, note: *j.f.Resolv, gently: j.DNS.IsZero()})
 	}
 }
 
@@ -50,7 +51,7 @@ func (j *job) dnsLeft() bool {
 // dns plans for the name servers to be written.
 func (j *job) dns(d *draft) {
 	if !j.DNS.IsZero() {
-		d.add(writeDNS{place: j.place, inner: j.names.inner, dns: j.DNS})
+		d.add(writeDNS{Place: j.Place, inner: j.names.inner, dns: j.DNS})
 	}
 }
 
@@ -66,13 +67,13 @@ func (j *job) dnsDiffers(differ differ) {
 
 // writeDNS writes the guest's name servers, after what was there is noted.
 type writeDNS struct {
-	place
+	plan.Place
 	inner string
 	dns   DNS
 }
 
-func (s writeDNS) do(ctx context.Context, m *machine) error {
-	g := m.guests[s.side]
+func (s writeDNS) Do(ctx context.Context, m *plan.Machine) error {
+	g := m.Guests[s.Side]
 	servers, search := s.dns.Servers, []string(nil)
 	if s.dns.FromDHCP {
 		got := gotLease(m)
@@ -81,10 +82,10 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 		}
 		servers, search = got.DNS[:min(len(got.DNS), spec.MaxServers)], searchOf(*got)
 	}
-	n := resolvNote{PID: g.PID, IfName: s.inner, Index: s.index(m, s.inner), Asked: s.dns.String()}
+	n := resolvNote{PID: g.PID, IfName: s.inner, Index: s.Index(m, s.inner), Asked: s.dns.String()}
 	var err error
-	if n.GuestNS, err = s.kernel(m).Cookie(); err != nil {
-		return explain("read the namespace of", g.Name, err)
+	if n.GuestNS, err = s.Kernel(m).Cookie(); err != nil {
+		return fault.Explain("read the namespace of", g.Name, err)
 	}
 	return within(ctx, m, s, func(begin func() error) error {
 		f, err := openResolv(g, true)
@@ -93,7 +94,7 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 		}
 		defer f.Close()
 		if n.Before, err = readResolv(f); err != nil {
-			return explain("read", "/etc/resolv.conf of "+g.Name, err)
+			return fault.Explain("read", "/etc/resolv.conf of "+g.Name, err)
 		}
 		n.After = resolv(n.Before, servers, search)
 		if err := begin(); err != nil {
@@ -107,27 +108,27 @@ func (s writeDNS) do(ctx context.Context, m *machine) error {
 			if back == nil {
 				back = n.forget()
 			}
-			return half(explain("write", "/etc/resolv.conf of "+g.Name, err), back, s)
+			return plan.Half(fault.Explain("write", "/etc/resolv.conf of "+g.Name, err), back, s)
 		}
 		return nil
 	})
 }
 
-func (s writeDNS) undo(ctx context.Context, m *machine) error {
-	cookie, err := s.kernel(m).Cookie()
+func (s writeDNS) Undo(ctx context.Context, m *plan.Machine) error {
+	cookie, err := s.Kernel(m).Cookie()
 	if err != nil {
-		return explain("read the namespace of", m.guests[s.side].Name, err)
+		return fault.Explain("read the namespace of", m.Guests[s.Side].Name, err)
 	}
 	n, err := resolvNoteOf(cookie)
 	if err != nil || n == nil {
 		return err
 	}
-	return restoreDNS{place: s.place, note: *n}.do(ctx, m)
+	return restoreDNS{Place: s.Place, note: *n}.Do(ctx, m)
 }
 
-func (s writeDNS) left() string { return "the name servers in the guest's /etc/resolv.conf" }
+func (s writeDNS) Left() string { return "the name servers in the guest's /etc/resolv.conf" }
 
-func (writeDNS) nature() nature { return undoable }
+func (writeDNS) Nature() plan.Nature { return plan.Undoable }
 
 func (s writeDNS) String() string {
 	if s.dns.FromDHCP {
@@ -147,14 +148,14 @@ func searchOf(l lease.Lease) []string {
 // restoreDNS puts back what was in the guest's file, unless somebody has
 // written to it since. If it cannot, the note of what was there is kept.
 type restoreDNS struct {
-	place
+	plan.Place
 	note   resolvNote
 	gently bool // that it cannot is a warning
 }
 
-func (s restoreDNS) do(ctx context.Context, m *machine) error {
+func (s restoreDNS) Do(ctx context.Context, m *plan.Machine) error {
 	err := within(ctx, m, s, func(begin func() error) error {
-		f, err := s.note.written(m.guests[s.side], true)
+		f, err := s.note.written(m.Guests[s.Side], true)
 		if err != nil {
 			return err
 		}
@@ -166,7 +167,7 @@ func (s restoreDNS) do(ctx context.Context, m *machine) error {
 		}
 		if f != nil {
 			if err := overwrite(f, s.note.Before); err != nil {
-				return explain("write", "/etc/resolv.conf of "+m.guests[s.side].Name, err)
+				return fault.Explain("write", "/etc/resolv.conf of "+m.Guests[s.Side].Name, err)
 			}
 		}
 		return s.note.forget()
@@ -174,17 +175,17 @@ func (s restoreDNS) do(ctx context.Context, m *machine) error {
 	if err == nil || !s.gently {
 		return err
 	}
-	m.warn(fmt.Sprintf("%v: it still has the name servers that were written for %s", err, s.note.IfName))
+	m.Warn(fmt.Sprintf("%v: it still has the name servers that were written for %s", err, s.note.IfName))
 	return nil
 }
 
-func (s restoreDNS) left() string {
+func (s restoreDNS) Left() string {
 	return "the name servers that were written into the guest's /etc/resolv.conf for " + s.note.IfName
 }
 
-func (s restoreDNS) undo(context.Context, *machine) error { return nil }
+func (s restoreDNS) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (restoreDNS) nature() nature { return undoable }
+func (restoreDNS) Nature() plan.Nature { return plan.Undoable }
 
 func (s restoreDNS) String() string {
 	return "# put back what was in the guest's /etc/resolv.conf before " + s.note.IfName
@@ -200,12 +201,12 @@ func (d departure) restoreDNS(r *removal) {
 	if d.f.ResolvChanged {
 		r.warn("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.f.Guest.Name)
 	}
-	r.last = append(r.last, restoreDNS{place: d.place, note: *n})
+	r.last = append(r.last, restoreDNS{Place: d.Place, note: *n})
 }
 
 // observeResolv looks at what was written into the guest's file.
-func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
-	cookie, err := m.sides[guest].Cookie()
+func observeResolv(ctx context.Context, m *plan.Machine, f *DetachFacts) error {
+	cookie, err := m.In(plan.InGuest).Cookie()
 	if err != nil {
 		return nil // nothing can have been noted: see writeDNS
 	}
@@ -214,7 +215,7 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 	}
 	// That it cannot be read is for the step to say.
 	_ = within(ctx, m, nil, func(begin func() error) error {
-		same, err := f.Resolv.written(m.guests[guest], false)
+		same, err := f.Resolv.written(m.Guests[plan.InGuest], false)
 		if same != nil {
 			same.Close()
 		}
@@ -231,8 +232,8 @@ func observeResolv(ctx context.Context, m *machine, f *DetachFacts) error {
 // first change, and gives up if that refuses; once it has begun it is waited for,
 // so that nothing is written behind the back of who takes it back. s is what to
 // name if even that takes too long.
-func within(ctx context.Context, m *machine, s Step, do func(begin func() error) error) error {
-	unanswered := fault.New(fault.Timeout, "open", "/etc/resolv.conf of "+m.guests[guest].Name, "its file system does not answer")
+func within(ctx context.Context, m *plan.Machine, s plan.Step, do func(begin func() error) error) error {
+	unanswered := fault.New(fault.Timeout, "open", "/etc/resolv.conf of "+m.Guests[plan.InGuest].Name, "its file system does not answer")
 	var mu sync.Mutex
 	begun, over := false, false
 	begin := func() error {
@@ -246,7 +247,7 @@ func within(ctx context.Context, m *machine, s Step, do func(begin func() error)
 	}
 	done := make(chan error, 1)
 	go func() { done <- do(begin) }()
-	ctx, cancel := context.WithTimeoutCause(ctx, undoTimeout, os.ErrDeadlineExceeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, plan.UndoTimeout, os.ErrDeadlineExceeded)
 	defer cancel()
 	select {
 	case err := <-done:
@@ -263,11 +264,11 @@ func within(ctx context.Context, m *machine, s Step, do func(begin func() error)
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(undoTimeout):
+	case <-time.After(plan.UndoTimeout):
 		if s == nil {
 			return unanswered
 		}
-		return withResidue(unanswered, errors.New("it may yet be written"), []Step{s})
+		return plan.WithResidue(unanswered, errors.New("it may yet be written"), []plan.Step{s})
 	}
 }
 

@@ -11,32 +11,31 @@
 //
 //	words.go                                   the words of a line, and what they ask for: internal/spec
 //	facts.go, observe.go                       what planning must know about this machine
-//	build.go, same.go, mark.go                 every decision, refusal and name
+//	build.go, same.go, names.go                every decision, refusal and name
 //	station.go, mtu.go                         who else is on the bridge or card, and how long its frames are
-//	plug.go                                    what a kind of host interface has to answer
-//	plan.go                                    carrying a plan out, and taking it back
-//	steps.go, waits.go, announce.go            the steps that every kind needs; the others are with their kind
-//	machine.go, lock.go                        the namespaces, held open and locked
-//	uses.go                                    what else uses a link of the host, before it is taken away
+//	kind.go                                    what a kind of host interface has to answer
+//	steps.go, uses.go                          how links are deleted, and what else uses one of the host's
 //
 // The kinds of host interface, each with its steps:
 //
-//	linuxbridge.go, bridgevlan.go, pair.go     a bridge, VLANs on it, and the veth pair plugged into it
-//	ovs.go                                     a bridge of Open vSwitch
-//	child.go, vlanparent.go, ipoib.go          macvlan, ipvlan, vlan, dummy, IPoIB, and their parents
+//	linuxbridge.go, bridgevlan.go, pair.go     a Linux bridge, VLANs on it, and the veth pair plugged into it
+//	ovs.go                                     an Open vSwitch bridge
+//	child.go, vlanparent.go                    links on a card or without one, and the parents that are made for them
+//	macvlan.go, ipvlan.go, vlan.go, dummy.go, ipoib.go   each kind of those
 //	access.go, accessend.go, leaseaccess.go    the host's way to macvlans on its card
-//	phys.go, nexthops.go, queues.go, lend.go, home.go, loan.go, lent.go, trace.go   a network card itself, and how it comes home
+//	phys.go, nexthops.go, queues.go, frozen.go, lend.go, home.go, loan.go, lent.go, trace.go   a network card itself, and how it is returned
 //	link.go, linkbuild.go                      a veth pair between two guests
 //
 // Inside a guest, whatever kind leads there:
 //
 //	inside.go                                  what is planned there
 //	routes.go, sourcerouting.go, replies.go    routes, their ranks, and rules that replies leave by
+//	addresssource.go                           what a source of addresses has to answer
 //	dhcp.go, dhcp6.go, slaac.go, hostclient.go  addresses that are not given on the line
 //	flow.go                                    what is in the way of packets, and not ours
 //	leasereplies.go                            the rules for replies that follow a lease
 //	verify.go                                  trying whether packets flow
-//	probe.go                                   asking who has an IPv4 address before it is taken
+//	probe.go, announce.go                      asking who has an IPv4 address before it is taken; telling the neighbours
 //	dns.go, resolv.go                          the guest's name servers
 //	shape.go, inbound.go                       how fast and how well a link carries
 //
@@ -44,35 +43,27 @@
 //
 //	api.go, errors.go, helper.go               what is exported, and the processes that outlive a run
 //	attach.go, set.go, setbuild.go             plug in; change what is there
-//	detach.go, detachbuild.go, detachleft.go   take back
+//	detach.go, detachbuild.go, detachleft.go   detach
 //	gc.go, gcbuild.go                          clean up
-//	list.go, attachment.go, ready.go           tell what is there; wait for it
+//	list.go, attachment.go, ready.go           show what is there; wait for it
 //	namespaces.go, children.go                 finding guests, and our links in them
 //
-// Below it, [github.com/gopipework/gopipework/internal/rtnl] is the one door to
+// Below it, [github.com/gopipework/gopipework/internal/plan] carries plans out,
+// [github.com/gopipework/gopipework/internal/rtnl] is the one door to
 // the kernel's network configuration, and
 // [github.com/gopipework/gopipework/bridge] knows switches and the firewall.
 //
 // # What belongs to us
 //
 // The kernel is the database. Every link that is made here carries the device
-// group [Group] from the message that creates it, so it is ours from its first
-// instant. Its alias, a [Mark], is set by the very last step of an attach: a
+// group [plan.Group] from the message that creates it, so it is ours from its first
+// instant. Its alias, a [plan.Mark], is set by the very last step of an attach: a
 // link of our group without one is half made, whatever else is there. The same
 // line again deletes such a link and starts afresh, so a run may be killed at
 // any instant.
 //
 // A lent card was not made here, and does not get the group. But its guest may set
 // that group on it, so every deletion goes through deleteLink, which knows the loans.
-//
-// # Locks
-//
-// A run holds the lock of the guest's namespace, and the host's while it changes
-// anything there. It takes the guest's first, so that a run which waits for one guest
-// does not make other guests wait. A lock is an address in the host's namespace, where
-// no guest can take it (lock.go). The host's lock is let go as soon as the host's part
-// is done, so that the second that IPv6 takes to look for a duplicate address does not
-// add up over many guests. An undo takes it again, which keeps the order.
 package attach
 
 // # Terms

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -29,11 +30,11 @@ type obstacle struct {
 
 // passage is the way between a guest's link and its neighbours.
 type passage struct {
-	guest kernel
+	guest plan.Kernel
 	inner *rtnl.Link
 	of    GuestInfo // whose link it is
 
-	host kernel
+	host plan.Kernel
 	port *rtnl.Link // the host's end; nil: none
 	on   *rtnl.Link // the bridge of the kernel's that port is in; nil: none
 
@@ -61,8 +62,8 @@ func (p passage) obstacles(ctx context.Context) []obstacle {
 
 // warnObstacles warns of what is in the way of an attachment that a plan has made, or
 // that was there.
-func warnObstacles(ctx context.Context, m *machine, at side, a Attachment, told []netip.Prefix) {
-	p := passage{guest: m.sides[at], of: m.guests[at].GuestInfo, host: m.sides[host], told: told, patience: time.Second}
+func warnObstacles(ctx context.Context, m *plan.Machine, at plan.Side, a Attachment, told []netip.Prefix) {
+	p := passage{guest: m.In(at), of: m.Guests[at].GuestInfo, host: m.Host(), told: told, patience: time.Second}
 	var err error
 	if p.inner, err = p.guest.LinkByName(a.Interface.Name); err != nil {
 		return // somebody deleted it: there is nothing to look at
@@ -73,7 +74,7 @@ func warnObstacles(ctx context.Context, m *machine, at side, a Attachment, told 
 		}
 	}
 	for _, o := range p.obstacles(ctx) {
-		m.warn(o.text)
+		m.Warn(o.text)
 	}
 }
 
@@ -90,7 +91,7 @@ func (p passage) cut(ctx context.Context) (out []string) {
 	}
 	down := out != nil
 	if !down && !p.inner.Carrier && p.inner.Type == unix.ARPHRD_ETHER && p.inner.Kind != string(KindDummy) {
-		out = append(out, noCarrier(p.inner.Name))
+		out = append(out, plan.NoCarrier(p.inner.Name))
 	}
 	for _, o := range p.obstacles(ctx) {
 		if o.sure && !down {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -11,7 +12,7 @@ import (
 // a namespace once each, when it is first asked for them, and answers from that.
 // It is for whoever describes a namespace as it was at one moment.
 type frozen struct {
-	kernel
+	plan.Kernel
 	links  func() ([]*rtnl.Link, error)
 	addrs  func() ([]rtnl.Addr, error)
 	routes func() ([]rtnl.Route, error)
@@ -19,9 +20,9 @@ type frozen struct {
 	vlans  func() (map[int][]rtnl.PortVLAN, error)
 }
 
-func freeze(k kernel) *frozen {
+func freeze(k plan.Kernel) *frozen {
 	return &frozen{
-		kernel: k,
+		Kernel: k,
 		links:  sync.OnceValues(k.Links),
 		addrs:  sync.OnceValues(k.Addrs),
 		routes: sync.OnceValues(k.AllRoutes),
@@ -31,9 +32,9 @@ func freeze(k kernel) *frozen {
 }
 
 // now returns the kernel that a frozen one was read from, for a question about this moment.
-func now(k kernel) kernel {
+func now(k plan.Kernel) plan.Kernel {
 	if f, ok := k.(*frozen); ok {
-		return f.kernel
+		return f.Kernel
 	}
 	return k
 }

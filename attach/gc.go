@@ -7,8 +7,10 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -54,25 +56,25 @@ type HalfInside struct {
 func runGC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
-	m, err := open(ctx, hostNS)
+	m, err := plan.Open(ctx, hostNS)
 	if err != nil {
 		return Result{}, err
 	}
-	defer m.close()
-	o := gcObserver{ctx: ctx, host: m.sides[host]}
+	defer m.Close()
+	o := gcObserver{ctx: ctx, host: m.Host()}
 	defer o.release()
 	f, err := o.observe(ctx, m)
 	if err != nil {
-		return Result{}, m.cause(ctx, err)
+		return Result{}, m.Cause(ctx, err)
 	}
 	p := BuildGC(f)
 	if opt.DryRun {
 		return p.result(), nil
 	}
-	if err := p.remove(ctx, m, opt.tell); err != nil {
-		return p.result(m.warnings...), err
+	if err := p.Remove(ctx, m, opt.tell); err != nil {
+		return p.result(m.Warnings...), err
 	}
-	return p.result(append(m.warnings, wakeKeepers(ctx, opt.Keeper)...)...), explain("remove", "pid files of DHCP clients", hostclient.Sweep())
+	return p.result(append(m.Warnings, wakeKeepers(ctx, opt.Keeper)...)...), fault.Explain("remove", "pid files of DHCP clients", hostclient.Sweep())
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links
@@ -80,8 +82,8 @@ func runGC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 type gcObserver struct {
 	looker
 	ctx   context.Context
-	host  kernel
-	held  []*lock
+	host  plan.Kernel
+	held  []*plan.Lock
 	found namespaces
 	idles map[uint64]bool         // inodes of the namespaces whose locks are held
 	going map[uint64]map[int]bool // half-made links in guests, by the namespace's inode and their index
@@ -90,8 +92,8 @@ type gcObserver struct {
 // release gives the locks back.
 func (o *gcObserver) release() {
 	for _, l := range o.held {
-		l.release()
-		l.ns.Close()
+		l.Release()
+		l.NS.Close()
 	}
 	o.found.close()
 }
@@ -106,8 +108,8 @@ func (o *gcObserver) idle(ns *namespace) bool {
 	if err != nil {
 		return false
 	}
-	l := &lock{host: o.host, ns: f}
-	if ns.locked = l.tryPatiently(o.ctx) == nil; !ns.locked {
+	l, err := plan.AcquireIdle(o.ctx, o.host, f)
+	if ns.locked = err == nil; !ns.locked {
 		f.Close()
 		return false
 	}
@@ -122,7 +124,7 @@ func (o *gcObserver) idle(ns *namespace) bool {
 // idleOther is idle for the namespace of a link's other end, if that is another
 // guest. What looks like the end of a link may be the port of some other host,
 // where an attach is under way that holds the lock of its own guest.
-func (o *gcObserver) idleOther(guest kernel, c child) bool {
+func (o *gcObserver) idleOther(guest plan.Kernel, c child) bool {
 	if c.other == nil {
 		return true
 	}
@@ -146,8 +148,8 @@ func openSame(path string, inode uint64) (*os.File, error) {
 	return f, nil
 }
 
-func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
-	k := m.sides[host]
+func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (GCFacts, error) {
+	k := m.Host()
 	f := GCFacts{Abandoned: map[int]Attachment{}, Users: map[int][]user{}}
 	o.look("links", func() (err error) { f.Links, err = k.Links(); return err })
 	o.look("addresses", func() (err error) { f.Addrs, err = k.Addrs(); return err })
@@ -161,9 +163,9 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 		})
 	})
 	for _, l := range f.Links {
-		if l.Kind == "vlan" && isOurs(l) {
+		if l.Kind == "vlan" && plan.IsOurs(l) {
 			o.look("the users of "+l.Name, func() (err error) {
-				f.Users[l.Index], err = childrenOf(k, l.Index, m.hostNS, nil)
+				f.Users[l.Index], err = childrenOf(k, l.Index, m.HostNS, nil)
 				return err
 			})
 		}
@@ -176,7 +178,7 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 	o.look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
 	o.look("what is in guests", func() error { return o.insides(m, &f) })
 	o.look("the host's own macvlans", func() (err error) {
-		f.Ways, err = ways(k, m.hostNS, nil, func(ns *namespace, l *rtnl.Link) bool { return o.going[ns.inode][l.Index] })
+		f.Ways, err = ways(k, m.HostNS, nil, func(ns *namespace, l *rtnl.Link) bool { return o.going[ns.inode][l.Index] })
 		return err
 	})
 	o.look("what is noted of guests", func() (err error) { f.Resolvs, err = leftResolvNotes(); return err })
@@ -187,8 +189,8 @@ func (o *gcObserver) observe(ctx context.Context, m *machine) (GCFacts, error) {
 // pairs finds the half-made ones.
 func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
 	half := slices.DeleteFunc(slices.Clone(f.Links), func(l *rtnl.Link) bool {
-		_, complete := ParseMark(l.Alias)
-		return !isOurs(l) || complete || l.Kind != "veth" || l.PeerNS < 0
+		_, complete := plan.ParseMark(l.Alias)
+		return !plan.IsOurs(l) || complete || l.Kind != "veth" || l.PeerNS < 0
 	})
 	o.found = findNamespaces(d.host, half, nil)
 	for _, l := range half {
@@ -206,14 +208,14 @@ func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
 
 // insides finds the half-made links that have no end on the host, and the cards
 // that were lent and are to come home.
-func (o *gcObserver) insides(m *machine, f *GCFacts) error {
-	all, unread, err := lentBy(m.sides[host])
+func (o *gcObserver) insides(m *plan.Machine, f *GCFacts) error {
+	all, unread, err := lentBy(m.Host())
 	if err != nil {
 		return err
 	}
 	f.Warnings = append(f.Warnings, unread...)
 	met := map[string]bool{} // loans, by their files
-	err = eachNamespace(m.hostNS, func(ns *namespace, guest kernel) error {
+	err = eachNamespace(m.HostNS, func(ns *namespace, guest plan.Kernel) error {
 		here, err := lentTo(guest, all)
 		if err != nil {
 			return err
@@ -241,17 +243,17 @@ func (o *gcObserver) insides(m *machine, f *GCFacts) error {
 }
 
 // children finds those of a guest that are half made.
-func (o *gcObserver) children(m *machine, ns *namespace, guest kernel, f *GCFacts) error {
-	all, err := childrenIn(guest, m.hostNS)
+func (o *gcObserver) children(m *plan.Machine, ns *namespace, guest plan.Kernel, f *GCFacts) error {
+	all, err := childrenIn(guest, m.HostNS)
 	if err != nil {
 		return err
 	}
-	id, err := m.sides[host].NamespaceID(ns.file)
+	id, err := m.Host().NamespaceID(ns.file)
 	if err != nil {
 		return err
 	}
 	for _, c := range owned(id, all) {
-		a, err := describeChild(m.sides[host], c, ns)
+		a, err := describeChild(m.Host(), c, ns)
 		if err == nil && a.State == Half && o.idle(ns) && o.idleOther(guest, c) {
 			f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})
 			o.goes(ns, c.Index)
@@ -275,10 +277,10 @@ func (o *gcObserver) goes(ns *namespace, index int) {
 // again when it has the guest's lock: a run may have ended meanwhile. A guest
 // that this host has never had a link with is another host's: either has no id
 // for the other, and an id outlives the link that it was given for.
-func (o *gcObserver) replies(m *machine, ns *namespace, guest kernel, f *GCFacts) error {
-	id, err := m.sides[host].NamespaceID(ns.file)
+func (o *gcObserver) replies(m *plan.Machine, ns *namespace, guest plan.Kernel, f *GCFacts) error {
+	id, err := m.Host().NamespaceID(ns.file)
 	if err == nil && id < 0 {
-		id, err = guest.NamespaceID(m.hostNS)
+		id, err = guest.NamespaceID(m.HostNS)
 	}
 	if err != nil || id < 0 {
 		return err
@@ -302,7 +304,7 @@ func (o *gcObserver) replies(m *machine, ns *namespace, guest kernel, f *GCFacts
 
 // inbounds finds the ifbs in a guest that have nothing to do, or will have when
 // half-made links have gone.
-func (o *gcObserver) inbounds(m *machine, ns *namespace, guest kernel, f *GCFacts) error {
+func (o *gcObserver) inbounds(m *plan.Machine, ns *namespace, guest plan.Kernel, f *GCFacts) error {
 	links, err := guest.Links()
 	if err != nil {
 		return err
@@ -311,13 +313,13 @@ func (o *gcObserver) inbounds(m *machine, ns *namespace, guest kernel, f *GCFact
 	if err != nil || len(found.left)+len(found.of) == 0 {
 		return err
 	}
-	hostNS, err := guest.NamespaceID(m.hostNS)
+	hostNS, err := guest.NamespaceID(m.HostNS)
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
 		_, abandoned := f.Abandoned[l.Peer]
-		goes := abandoned && isOurs(l) && l.Kind == "veth" && l.PeerNS == hostNS || f.going(user{l, ns.inode})
+		goes := abandoned && plan.IsOurs(l) && l.Kind == "veth" && l.PeerNS == hostNS || f.going(user{l, ns.inode})
 		if ifb := found.of[l.Index]; ifb != nil && goes {
 			found.left = append(found.left, ifb)
 		}

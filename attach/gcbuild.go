@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 )
@@ -36,7 +38,7 @@ func BuildGC(f GCFacts) Plan {
 	for _, s := range f.Replies {
 		r.last = append(r.last, s)
 	}
-	return r.plan(all)
+	return r.order(all)
 }
 
 // going reports whether a user is a half-made link that is about to go.
@@ -59,7 +61,7 @@ type delHalf struct {
 	index int
 }
 
-func (s delHalf) do(_ context.Context, _ *machine) error {
+func (s delHalf) Do(_ context.Context, _ *plan.Machine) error {
 	ns, err := openSame(s.path, s.inode)
 	if err != nil {
 		return nil // the guest has gone, and the link with it
@@ -67,19 +69,19 @@ func (s delHalf) do(_ context.Context, _ *machine) error {
 	defer ns.Close()
 	k, err := rtnl.Open(ns)
 	if err != nil {
-		return explain("enter", s.path, err)
+		return fault.Explain("enter", s.path, err)
 	}
 	defer k.Close()
 	l, err := k.LinkByIndex(s.index)
-	if err != nil || !isOurs(l) {
-		return ignoreAbsent("find", s.name, err)
+	if err != nil || !plan.IsOurs(l) {
+		return fault.IgnoreAbsent("find", s.name, err)
 	}
-	return ignoreAbsent("delete", s.name, deleteLink(k, s.index))
+	return fault.IgnoreAbsent("delete", s.name, deleteLink(k, s.index))
 }
 
-func (s delHalf) undo(context.Context, *machine) error { return nil }
+func (s delHalf) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (delHalf) nature() nature { return final }
+func (delHalf) Nature() plan.Nature { return plan.Final }
 
 func (s delHalf) String() string {
 	return "nsenter --net=" + shell.Quote(s.path) + " ip link del " + s.name

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // keeperWord is what starts a process that keeps leases, as the first argument of
@@ -38,6 +39,14 @@ func Helper(argv []string) func(ctx context.Context, out *os.File) error {
 		}
 	}
 	return nil
+}
+
+// keeperKey is that of Options.Keeper, which the machine remembers.
+type keeperKey struct{}
+
+func keeperOf(m *plan.Machine) string {
+	program, _ := m.Remembered(keeperKey{}).(string)
+	return program
 }
 
 // keepers read what is kept on this machine, and start nothing.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ import (
 // bringHome takes a card back from a guest, or from where the end of that guest
 // has left it, and makes it what it was.
 type bringHome struct {
-	place
+	plan.Place
 	path  string // of the guest's namespace, if that is not the place's
 	inode uint64
 	loan  Loan
@@ -27,8 +28,8 @@ type bringHome struct {
 	home  *rtnl.Link // on the host; nil: it is not there yet
 }
 
-func (s bringHome) do(_ context.Context, m *machine) error {
-	from := away{s.kernel(m), m.guests[s.side].Namespace}
+func (s bringHome) Do(_ context.Context, m *plan.Machine) error {
+	from := away{s.Kernel(m), m.Guests[s.Side].Namespace}
 	if s.path != "" {
 		ns, err := openSame(s.path, s.inode)
 		if err == nil {
@@ -40,20 +41,20 @@ func (s bringHome) do(_ context.Context, m *machine) error {
 			}
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return explain("enter", s.path, err)
+			return fault.Explain("enter", s.path, err)
 		}
 	}
-	delete(m.index, end{host, s.loan.Card.Name})
+	m.Forget(plan.OnHost, s.loan.Card.Name)
 	missing, err := bringBack(m, from, s.loan)
 	if missing != nil {
-		m.fallShort(missing)
+		m.FallShort(missing)
 	}
 	return err
 }
 
-func (s bringHome) undo(context.Context, *machine) error { return nil }
+func (s bringHome) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (bringHome) nature() nature { return final }
+func (bringHome) Nature() plan.Nature { return plan.Final }
 
 func (s bringHome) String() string {
 	now := rtnl.Link{Name: s.loan.Card.Name}
@@ -80,20 +81,20 @@ func (s bringHome) in() string {
 	if s.path != "" {
 		return "nsenter --net=" + shell.Quote(s.path) + " "
 	}
-	return s.enter
+	return s.Enter
 }
 
 // away is where a card is lent to: nothing, if there is no guest any more.
 type away struct {
-	kernel
+	plan.Kernel
 	ns *os.File
 }
 
-func awayAt(m *machine, at side) away { return away{m.sides[at], m.guests[at].Namespace} }
+func awayAt(m *plan.Machine, at plan.Side) away { return away{m.In(at), m.Guests[at].Namespace} }
 
 // giveBack is bringBack for a caller that cannot go on with a card that has not got
 // back everything.
-func giveBack(m *machine, from away, loan Loan) error {
+func giveBack(m *plan.Machine, from away, loan Loan) error {
 	missing, err := bringBack(m, from, loan)
 	if err == nil && missing != nil {
 		return missing
@@ -105,7 +106,7 @@ func giveBack(m *machine, from away, loan Loan) error {
 // loan is over once the card is home and equal, or no longer exists. While parts
 // are missing that may still come back, it stays, for these parts alone. The first
 // error lists what is missing, whether it may come back or not.
-func bringBack(m *machine, from away, loan Loan) (missing *fault.Error, err error) {
+func bringBack(m *plan.Machine, from away, loan Loan) (missing *fault.Error, err error) {
 	l, err := fetchCard(m, from, loan)
 	switch {
 	case err != nil:
@@ -126,21 +127,21 @@ func bringBack(m *machine, from away, loan Loan) (missing *fault.Error, err erro
 
 // restoreCard gives back to a card that is home what it has not got. Of one that came
 // home earlier it touches nothing else.
-func restoreCard(m *machine, l *rtnl.Link, loan Loan) ([]rtnl.Part, error) {
+func restoreCard(m *plan.Machine, l *rtnl.Link, loan Loan) ([]rtnl.Part, error) {
 	if loan.owed() {
-		return m.sides[host].RestoreParts(l.Index, loan.Card, loan.Missing), nil
+		return m.Host().RestoreParts(l.Index, loan.Card, loan.Missing), nil
 	}
-	return m.sides[host].Restore(l.Index, loan.Card)
+	return m.Host().Restore(l.Index, loan.Card)
 }
 
 // settleLoan ends the loan of a card that is home, or notes which parts are to be tried
 // again.
-func settleLoan(m *machine, loan Loan, parts []rtnl.Part) (missing *fault.Error, err error) {
+func settleLoan(m *plan.Machine, loan Loan, parts []rtnl.Part) (missing *fault.Error, err error) {
 	name := loan.Card.Name
 	loan.Missing = nil
 	for _, p := range parts {
 		if p.Taken {
-			m.warn(fmt.Sprintf("%s: %v; so it stays as it is", name, p.Err))
+			m.Warn(fmt.Sprintf("%s: %v; so it stays as it is", name, p.Err))
 			continue
 		}
 		if missing == nil {
@@ -182,24 +183,24 @@ const (
 // fetchCard moves the card home if it is away, and returns it; nil if it no longer
 // exists. One that has been home is only looked for there: if it is away again,
 // gopipework did not lend it.
-func fetchCard(m *machine, from away, loan Loan) (*rtnl.Link, error) {
+func fetchCard(m *plan.Machine, from away, loan Loan) (*rtnl.Link, error) {
 	name := loan.Card.Name
 	if loan.owed() {
-		links, err := m.sides[host].Links()
+		links, err := m.Host().Links()
 		if err != nil {
-			return nil, explain("list", "links", err)
+			return nil, fault.Explain("list", "links", err)
 		}
-		return loan.home(m.sides[host], links), nil
+		return loan.home(m.Host(), links), nil
 	}
 	var last error
 	deadline := time.Now().Add(fetchTimeout)
 	for try := 1; ; try++ {
 		l, err := lookForCard(m, from, loan)
 		if l != nil || err != nil && !guestsDoing(err) {
-			return l, explain("move home", name, err)
+			return l, fault.Explain("move home", name, err)
 		}
 		if err == nil { // neither in the guest nor at home
-			t, terr := trace(m.sides[host], m.hostNS, loan)
+			t, terr := trace(m.Host(), m.HostNS, loan)
 			if terr != nil {
 				return nil, terr
 			}
@@ -226,7 +227,7 @@ func fetchCard(m *machine, from away, loan Loan) (*rtnl.Link, error) {
 // guestsDoing reports whether an error can be that of a guest that changes the
 // card while it is moved.
 func guestsDoing(err error) bool {
-	return absent(err) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
+	return fault.Absent(err) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
 
 // lost is the error for a card that was not found, but that may still exist.
@@ -241,14 +242,14 @@ func (l Loan) lost(t traced) error {
 
 // lookForCard returns the card if it is home, and moves it there if it is in the guest that
 // it was lent to; nil if it is in neither place.
-func lookForCard(m *machine, from away, loan Loan) (*rtnl.Link, error) {
-	if from.kernel != nil {
+func lookForCard(m *plan.Machine, from away, loan Loan) (*rtnl.Link, error) {
+	if from.Kernel != nil {
 		links, err := from.Links()
 		if err != nil {
 			return nil, err
 		}
 		if l := loan.away(from, links); l != nil {
-			is, err := genuine(m.sides[host], from, l, m.hostNS, loan)
+			is, err := genuine(m.Host(), from, l, m.HostNS, loan)
 			if err == nil && is {
 				err = moveHome(m, from, l, loan)
 			}
@@ -257,32 +258,32 @@ func lookForCard(m *machine, from away, loan Loan) (*rtnl.Link, error) {
 			}
 		}
 	}
-	links, err := m.sides[host].Links()
+	links, err := m.Host().Links()
 	if err != nil {
 		return nil, err
 	}
-	return loan.home(m.sides[host], links), nil
+	return loan.home(m.Host(), links), nil
 }
 
 // moveHome moves the card. It first drops the alternative names that the guest has
 // given it, because one that the host uses too would make the move fail.
-func moveHome(m *machine, from away, l *rtnl.Link, loan Loan) error {
+func moveHome(m *plan.Machine, from away, l *rtnl.Link, loan Loan) error {
 	for _, name := range l.AltNames {
-		if err := from.DelAltName(l.Index, name); err != nil && !absent(err) {
+		if err := from.DelAltName(l.Index, name); err != nil && !fault.Absent(err) {
 			return err
 		}
 	}
 	if radio := loan.Hardware.Radio; radio != nil {
-		return from.MoveWiphy(*radio, m.hostNS)
+		return from.MoveWiphy(*radio, m.HostNS)
 	}
-	links, err := m.sides[host].Links()
+	links, err := m.Host().Links()
 	if err != nil {
 		return err
 	}
 	if other := named(links, loan.Card.Name); other != nil {
 		return nameTaken(loan.Card.Name, other)
 	}
-	to := rtnl.Move{NS: m.hostNS, Name: loan.Card.Name, Group: &loan.Card.Group, Index: loan.Card.Index}
+	to := rtnl.Move{NS: m.HostNS, Name: loan.Card.Name, Group: &loan.Card.Group, Index: loan.Card.Index}
 	err = from.MoveLink(l.Index, to)
 	if errors.Is(err, unix.EBUSY) { // somebody has its index by now
 		to.Index = 0
@@ -305,7 +306,7 @@ func named(links []*rtnl.Link, name string) *rtnl.Link {
 // card has. A guest can delete a lent veth and make one of its own with the same
 // numbers, whose other end would then be in the guest; what is outside the guest
 // it cannot forge.
-func genuine(host kernel, from away, l *rtnl.Link, hostNS *os.File, loan Loan) (bool, error) {
+func genuine(host plan.Kernel, from away, l *rtnl.Link, hostNS *os.File, loan Loan) (bool, error) {
 	h := loan.Hardware
 	switch {
 	case h.Node != 0:

@@ -6,7 +6,9 @@ import (
 	"os"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -42,13 +44,13 @@ func (hostClient) keeps(in Inside) string {
 
 func (hostClient) clear(j *job, d *draft) {
 	if c := j.f.Client; c != nil {
-		d.add(endClient{j.place, j.names.inner, c.Ask.Client, c.Index})
+		d.add(endClient{j.Place, j.names.inner, c.Ask.Client, c.Index})
 	}
 }
 
 func (hostClient) detach(d departure, c Pair, r *removal) {
 	if run := clientOf(d.f.Clients, c.index()); run != nil {
-		r.links = append(r.links, endClient{d.place, c.Interface.Name, run.Ask.Client, run.Index})
+		r.links = append(r.links, endClient{d.Place, c.Interface.Name, run.Ask.Client, run.Index})
 	}
 }
 
@@ -57,7 +59,7 @@ func (hostClient) get(j *job, d *draft) error {
 	if j.f.NoClient != nil {
 		return j.f.NoClient
 	}
-	run := runClient{place: j.place, inner: j.names.inner, ask: j.From.Ask}
+	run := runClient{Place: j.Place, inner: j.names.inner, ask: j.From.Ask}
 	if j.complete() {
 		run.known = j.f.Inner.Index
 	}
@@ -66,7 +68,7 @@ func (hostClient) get(j *job, d *draft) error {
 		d.warn("%s is stopped once it has a lease, which nobody then renews: %s-f or dhcp keeps it", j.From.Ask.Client, j.From.Ask.Client)
 	}
 	if !j.traits().upLate && run.known == 0 {
-		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac()})
+		d.add(announce{Place: j.Place, inner: j.names.inner, mac: j.mac()})
 	}
 	return nil
 }
@@ -102,25 +104,25 @@ func (j *job) ownIPv4(a rtnl.Addr) bool {
 
 // runClient runs the client, which has the interface given what it gets.
 type runClient struct {
-	place
+	plan.Place
 	inner string
 	ask   hostclient.Ask
 	known int // index of the interface, if no step makes it
 }
 
-func (s runClient) do(ctx context.Context, m *machine) error {
-	m.hostLock.release() // everything of the host's is in place: see await
-	g := m.guests[s.side]
-	if err := s.kernel(m).Run(mayListen); err != nil {
+func (s runClient) Do(ctx context.Context, m *plan.Machine) error {
+	m.HostLock.Release() // everything of the host's is in place: see await
+	g := m.Guests[s.Side]
+	if err := s.Kernel(m).Run(mayListen); err != nil {
 		return explainRaw("run "+s.ask.Client+" for", s.inner, err)
 	}
-	ctx, stop := m.whileAlive(ctx)
+	ctx, stop := m.WhileAlive(ctx)
 	defer stop()
-	warning, err := hostclient.Start(ctx, m.keeper, clientRun(g.GuestInfo, s.ask, s.inner, s.at(m)), g.Namespace)
+	warning, err := hostclient.Start(ctx, keeperOf(m), clientRun(g.GuestInfo, s.ask, s.inner, s.at(m)), g.Namespace)
 	if err != nil {
-		return explain("run "+s.ask.Client+" for", s.inner, m.cause(ctx, err))
+		return fault.Explain("run "+s.ask.Client+" for", s.inner, m.Cause(ctx, err))
 	}
-	m.warn(warning)
+	m.Warn(warning)
 	return nil
 }
 
@@ -134,17 +136,17 @@ func mayListen() error {
 	return unix.Close(fd)
 }
 
-func (s runClient) undo(_ context.Context, m *machine) error {
-	return endClient{s.place, s.inner, s.ask.Client, s.at(m)}.end(m)
+func (s runClient) Undo(_ context.Context, m *plan.Machine) error {
+	return endClient{s.Place, s.inner, s.ask.Client, s.at(m)}.end(m)
 }
 
-func (s runClient) whom() string { return "is there a DHCP server on this network?" }
+func (s runClient) Whom() string { return "is there a DHCP server on this network?" }
 
-func (s runClient) at(m *machine) int { return cmp.Or(s.known, s.index(m, s.inner)) }
+func (s runClient) at(m *plan.Machine) int { return cmp.Or(s.known, s.Index(m, s.inner)) }
 
-func (s runClient) left() string { return endClient{client: s.ask.Client, inner: s.inner}.left() }
+func (s runClient) Left() string { return endClient{client: s.ask.Client, inner: s.inner}.Left() }
 
-func (runClient) nature() nature { return undoable }
+func (runClient) Nature() plan.Nature { return plan.Undoable }
 
 func (s runClient) String() string {
 	w := "# run " + s.ask.Client + " of the host for " + s.inner
@@ -160,30 +162,30 @@ func (s runClient) String() string {
 // endClient has a client give its lease back and end. There is no way back from
 // it: who asks again may get another address.
 type endClient struct {
-	place
+	plan.Place
 	inner  string
 	client string
 	index  int
 }
 
-func (s endClient) do(_ context.Context, m *machine) error { return s.end(m) }
+func (s endClient) Do(_ context.Context, m *plan.Machine) error { return s.end(m) }
 
-func (s endClient) end(m *machine) error {
-	all, err := hostclient.Find(m.guests[s.side].Namespace)
+func (s endClient) end(m *plan.Machine) error {
+	all, err := hostclient.Find(m.Guests[s.Side].Namespace)
 	if err != nil {
-		return explain("find "+s.client+" of", s.inner, err)
+		return fault.Explain("find "+s.client+" of", s.inner, err)
 	}
 	if r := clientOf(all, s.index); r != nil {
-		return explain("end "+s.client+" of", s.inner, r.End())
+		return fault.Explain("end "+s.client+" of", s.inner, r.End())
 	}
 	return nil
 }
 
-func (s endClient) undo(context.Context, *machine) error { return nil }
+func (s endClient) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (s endClient) left() string { return s.client + ", which keeps the lease of " + s.inner }
+func (s endClient) Left() string { return s.client + ", which keeps the lease of " + s.inner }
 
-func (endClient) nature() nature { return final }
+func (endClient) Nature() plan.Nature { return plan.Final }
 
 func (s endClient) String() string {
 	return "# have " + s.client + " give the lease of " + s.inner + " back, and end it"

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -31,11 +32,11 @@ func inboundName(inner string) string {
 	return inner[:spec.MaxLinkName-len(tail)-hashLength] + tail + hex.EncodeToString(sum[:])[:hashLength]
 }
 
-func isInbound(l *rtnl.Link) bool { return l.Kind == "ifb" && isOurs(l) }
+func isInbound(l *rtnl.Link) bool { return l.Kind == "ifb" && plan.IsOurs(l) }
 
 // inboundOf returns the ifb of ours that a link with these qdiscs sends to what
 // comes in by it; nil: none.
-func inboundOf(k reader, index int, qdiscs []rtnl.Qdisc) (*rtnl.Link, error) {
+func inboundOf(k plan.Reader, index int, qdiscs []rtnl.Qdisc) (*rtnl.Link, error) {
 	if !slices.ContainsFunc(qdiscs, func(q rtnl.Qdisc) bool { return q.Kind == "ingress" }) {
 		return nil, nil
 	}
@@ -52,7 +53,7 @@ func inboundOf(k reader, index int, qdiscs []rtnl.Qdisc) (*rtnl.Link, error) {
 
 // unlessAbsent is nil for a link that has gone meanwhile.
 func unlessAbsent(err error) error {
-	if absent(err) || errors.Is(err, unix.EINVAL) {
+	if fault.Absent(err) || errors.Is(err, unix.EINVAL) {
 		return nil
 	}
 	return err
@@ -64,7 +65,7 @@ type inbounds struct {
 	left []*rtnl.Link       // nothing is sent to: a killed run has left them, or somebody has deleted the link
 }
 
-func findInbounds(k reader, links []*rtnl.Link) (inbounds, error) {
+func findInbounds(k plan.Reader, links []*rtnl.Link) (inbounds, error) {
 	found := inbounds{of: map[int]*rtnl.Link{}}
 	lent, err := lentIn(k, links)
 	if err != nil {
@@ -115,7 +116,7 @@ func (j *job) checkInbound(rate Rate) error {
 func (j *job) clearInbound(d *draft) {
 	for _, l := range j.f.deadInbounds() {
 		if l.Name == j.names.inbound || l == j.f.Shaped.Inbound {
-			d.add(delInner{j.place, l.Name, l.Index})
+			d.add(delInner{j.Place, l.Name, l.Index})
 		}
 	}
 }
@@ -131,62 +132,62 @@ func (in Inside) deadInbounds() []*rtnl.Link {
 
 // inbound is the step that shapes what comes in by the guest's link.
 func (j *job) inbound(e egress) addInbound {
-	return addInbound{place: j.place, inner: j.names.inner, ifb: j.names.inbound, mtu: j.mtu, shape: e}
+	return addInbound{Place: j.Place, inner: j.names.inner, ifb: j.names.inbound, mtu: j.mtu, shape: e}
 }
 
 // addInbound sends what comes in by a guest's link through a new ifb.
 type addInbound struct {
-	place
+	plan.Place
 	inner, ifb string
 	mtu        int
 	shape      egress
 }
 
 // finish is what the new ifb is set to.
-func (s addInbound) finish() setLink {
-	return setLink{place: s.place, name: s.ifb, set: rtnl.Change{Alias: markWord + " rate-in " + s.inner, AddrGenNone: true, Up: true}}
+func (s addInbound) finish() plan.SetLink {
+	return plan.SetLink{Place: s.Place, Name: s.ifb, Set: rtnl.Change{Alias: plan.MarkWord + " rate-in " + s.inner, AddrGenNone: true, Up: true}}
 }
 
-func (s addInbound) do(ctx context.Context, m *machine) error {
-	err := s.kernel(m).AddChild(rtnl.Child{Name: s.ifb, Kind: "ifb", MTU: s.mtu, Group: Group})
+func (s addInbound) Do(ctx context.Context, m *plan.Machine) error {
+	err := s.Kernel(m).AddChild(rtnl.Child{Name: s.ifb, Kind: "ifb", MTU: s.mtu, Group: plan.Group})
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return fault.New(fault.Unsupported, "make ifb", s.ifb, "%w", err).
 			WithHint("to shape what comes in, the kernel needs the module ifb (CONFIG_IFB)")
 	}
 	if err != nil {
-		return explain("make ifb", s.ifb, err)
+		return fault.Explain("make ifb", s.ifb, err)
 	}
 	if err := s.plumb(ctx, m); err != nil {
-		return half(err, s.undo(ctx, m), s)
+		return plan.Half(err, s.Undo(ctx, m), s)
 	}
 	return nil
 }
 
-func (s addInbound) plumb(ctx context.Context, m *machine) error {
-	k := s.kernel(m)
+func (s addInbound) plumb(ctx context.Context, m *plan.Machine) error {
+	k := s.Kernel(m)
 	l, err := k.LinkByName(s.ifb)
 	if err != nil {
-		return explain("find", s.ifb, err)
+		return fault.Explain("find", s.ifb, err)
 	}
-	m.index[end{s.side, s.ifb}] = l.Index
-	if err := s.finish().do(ctx, m); err != nil {
+	m.Know(s.Side, s.ifb, l.Index)
+	if err := s.finish().Do(ctx, m); err != nil {
 		return err
 	}
 	if err := s.shape.change(k, l.Index, egress{}); err != nil {
-		return explain("shape", s.ifb, err)
+		return fault.Explain("shape", s.ifb, err)
 	}
-	inner, err := m.find(end{s.side, s.inner})
+	inner, err := m.Find(s.Side, s.inner)
 	if err != nil {
-		return explain("find", s.inner, err)
+		return fault.Explain("find", s.inner, err)
 	}
 	switch err := k.RedirectIngress(inner, l.Index); {
 	case errors.Is(err, unix.EEXIST):
-		return ingressTaken(s.enter, s.inner)
+		return ingressTaken(s.Enter, s.inner)
 	case errors.Is(err, unix.ENOENT):
 		return fault.New(fault.Unsupported, "redirect what comes in by", s.inner, "%w", err).
 			WithHint("the kernel needs the modules sch_ingress, cls_u32 and act_mirred (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32, CONFIG_NET_ACT_MIRRED)")
 	default:
-		return explain("redirect what comes in by", s.inner, err)
+		return fault.Explain("redirect what comes in by", s.inner, err)
 	}
 }
 
@@ -198,73 +199,73 @@ func ingressTaken(enter, link string) *fault.Error {
 }
 
 // undo takes the redirection away only if it is ours.
-func (s addInbound) undo(_ context.Context, m *machine) error {
-	k := s.kernel(m)
+func (s addInbound) Undo(_ context.Context, m *plan.Machine) error {
+	k := s.Kernel(m)
 	l, err := k.LinkByName(s.ifb)
 	if err != nil {
-		return ignoreAbsent("find", s.ifb, err)
+		return fault.IgnoreAbsent("find", s.ifb, err)
 	}
 	if !isInbound(l) {
 		return nil
 	}
-	if inner, err := m.find(end{s.side, s.inner}); err == nil {
+	if inner, err := m.Find(s.Side, s.inner); err == nil {
 		if to, err := k.Redirect(inner); err == nil && to == l.Index {
 			if err := k.NoIngress(inner); unlessAbsent(err) != nil {
-				return explain("stop redirecting what comes in by", s.inner, err)
+				return fault.Explain("stop redirecting what comes in by", s.inner, err)
 			}
 		}
 	}
-	delete(m.index, end{s.side, s.ifb})
-	return ignoreAbsent("delete", s.ifb, deleteLink(k, l.Index))
+	m.Forget(s.Side, s.ifb)
+	return fault.IgnoreAbsent("delete", s.ifb, deleteLink(k, l.Index))
 }
 
-func (addInbound) nature() nature { return undoable }
+func (addInbound) Nature() plan.Nature { return plan.Undoable }
 
 func (s addInbound) String() string {
 	mtu := ""
 	if s.mtu != 0 {
 		mtu = " mtu " + itoa(s.mtu)
 	}
-	lines := []string{fmt.Sprintf("%sip link add %s%s group %d type ifb", s.enter, s.ifb, mtu, Group), s.finish().String()}
-	lines = append(lines, s.shape.commands(s.enter, shell.Quote(s.ifb), egress{})...)
+	lines := []string{fmt.Sprintf("%sip link add %s%s group %d type ifb", s.Enter, s.ifb, mtu, plan.Group), s.finish().String()}
+	lines = append(lines, s.shape.commands(s.Enter, shell.Quote(s.ifb), egress{})...)
 	return strings.Join(append(lines,
-		s.enter+"tc qdisc add dev "+s.inner+" ingress",
-		s.enter+"tc filter add dev "+s.inner+" parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev "+s.ifb,
+		s.Enter+"tc qdisc add dev "+s.inner+" ingress",
+		s.Enter+"tc filter add dev "+s.inner+" parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev "+s.ifb,
 	), "\n")
 }
 
 // delInbound takes it away again.
 type delInbound struct{ addInbound }
 
-func (s delInbound) do(ctx context.Context, m *machine) error {
-	err := s.addInbound.undo(ctx, m)
+func (s delInbound) Do(ctx context.Context, m *plan.Machine) error {
+	err := s.addInbound.Undo(ctx, m)
 	if err == nil {
 		return nil
 	}
-	return half(err, s.redirect(m), s)
+	return plan.Half(err, s.redirect(m), s)
 }
 
 // redirect sends what comes in through the ifb again, if that is still there.
-func (s delInbound) redirect(m *machine) error {
-	k := s.kernel(m)
+func (s delInbound) redirect(m *plan.Machine) error {
+	k := s.Kernel(m)
 	l, err := k.LinkByName(s.ifb)
 	if err != nil {
-		return ignoreAbsent("find", s.ifb, err)
+		return fault.IgnoreAbsent("find", s.ifb, err)
 	}
-	inner, err := m.find(end{s.side, s.inner})
+	inner, err := m.Find(s.Side, s.inner)
 	if err != nil {
-		return ignoreAbsent("find", s.inner, err)
+		return fault.IgnoreAbsent("find", s.inner, err)
 	}
 	if to, err := k.Redirect(inner); err == nil && to == l.Index {
 		return nil
 	}
-	return explain("redirect what comes in by", s.inner, k.RedirectIngress(inner, l.Index))
+	return fault.Explain("redirect what comes in by", s.inner, k.RedirectIngress(inner, l.Index))
 }
 
-func (s delInbound) undo(ctx context.Context, m *machine) error { return s.addInbound.do(ctx, m) }
+func (s delInbound) Undo(ctx context.Context, m *plan.Machine) error { return s.addInbound.Do(ctx, m) }
 
-func (delInbound) nature() nature { return undoable }
+func (delInbound) Nature() plan.Nature { return plan.Undoable }
 
 func (s delInbound) String() string {
-	return s.enter + "tc qdisc del dev " + s.inner + " ingress\n" + s.enter + "ip link del " + s.ifb
+	return s.Enter + "tc qdisc del dev " + s.inner + " ingress\n" + s.Enter + "ip link del " + s.ifb
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -12,13 +13,13 @@ import (
 
 // up sets the guest's end up.
 func (j *job) up(d *draft) {
-	d.add(setLink{place: j.place, name: j.names.inner, set: rtnl.Change{Up: true}})
+	d.add(plan.SetLink{Place: j.Place, Name: j.names.inner, Set: rtnl.Change{Up: true}})
 }
 
 // carrier plans to look whether a card that was set up has one.
 func (j *job) carrier(d *draft) {
 	if j.card != "" {
-		d.add(awaitCarrier{place: j.place, link: j.names.inner, card: j.card})
+		d.add(awaitCarrier{Place: j.Place, link: j.names.inner, card: j.card})
 	}
 }
 
@@ -27,7 +28,7 @@ func (j *job) carrier(d *draft) {
 // begins at once instead of after a random part of a second.
 func (j *job) sysctls(d *draft) {
 	set := func(path, value string) {
-		d.add(setSysctl{place: j.place, path: fmt.Sprintf(path, j.names.inner), value: value})
+		d.add(plan.SetSysctl{Place: j.Place, Path: fmt.Sprintf(path, j.names.inner), Value: value})
 	}
 	j.routerSysctls(d)
 	if j.Has(false) {
@@ -75,7 +76,7 @@ func (j *job) inet(d *draft) error {
 // addresses plans those of a family.
 func (j *job) addresses(d *draft, ipv6 bool) {
 	for _, p := range j.AddrsOf(ipv6) {
-		d.add(addAddr{place: j.place, inner: j.names.inner, prefix: p, nodad: ipv6 && j.NoDAD})
+		d.add(plan.AddAddr{Place: j.Place, Inner: j.names.inner, Prefix: p, NoDAD: ipv6 && j.NoDAD})
 	}
 }
 
@@ -86,7 +87,7 @@ func (j *job) settled(d *draft, ipv6 bool) error {
 	}
 	addrs := j.given(ipv6)
 	if ipv6 && !j.NoDAD {
-		d.add(awaitDAD{place: j.place, inner: j.names.inner, addrs: addrs})
+		d.add(plan.AwaitDAD{Place: j.Place, Inner: j.names.inner, Addrs: addrs})
 	}
 	j.keepReplies(d, ipv6) // before our default route: no answer is to miss its way
 	if gw := j.Gateway(ipv6); gw.IsValid() {
@@ -98,9 +99,9 @@ func (j *job) settled(d *draft, ipv6 bool) error {
 	j.ownReplies(d, ipv6)
 	switch {
 	case !j.traits().upLate:
-		d.add(announce{place: j.place, inner: j.names.inner, mac: j.mac(), addrs: addrs})
+		d.add(announce{Place: j.Place, inner: j.names.inner, mac: j.mac(), addrs: addrs})
 	case !ipv6 && j.probes():
-		d.add(announceARP{place: j.place, inner: j.names.inner, addrs: addrs})
+		d.add(announceARP{Place: j.Place, inner: j.names.inner, addrs: addrs})
 	}
 	return nil
 }
@@ -109,9 +110,9 @@ func (j *job) settled(d *draft, ipv6 bool) error {
 // ours holds.
 func (j *job) gateway(d *draft, gw netip.Addr) error {
 	if !j.OnLink(gw) {
-		d.add(addRoute{place: j.place, inner: j.names.inner, dst: netip.PrefixFrom(gw, gw.BitLen())})
+		d.add(plan.AddRoute{Place: j.Place, Inner: j.names.inner, Dst: netip.PrefixFrom(gw, gw.BitLen())})
 	}
-	r := addRoute{place: j.place, inner: j.names.inner, dst: spec.DefaultRoute(gw.Is6()), gateway: gw}
+	r := plan.AddRoute{Place: j.Place, Inner: j.names.inner, Dst: spec.DefaultRoute(gw.Is6()), Gateway: gw}
 	if err := j.rank(d, &r); err != nil {
 		return err
 	}

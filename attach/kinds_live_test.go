@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -217,7 +218,7 @@ func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, nee
 	for n, last := 0, false; !last; n++ {
 		err := attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
 			last = n == len(p.Steps)
-			p.Steps = append(p.Steps[:n:n], append([]Step{failStep{}}, p.Steps[n:]...)...)
+			p.Steps = append(p.Steps[:n:n], append([]plan.Step{failStep{}}, p.Steps[n:]...)...)
 		}, untold)
 		if fault.CodeOf(err) == fault.Unsupported && needs != "" && !testhost.Required(needs) {
 			sameSoon(t, "host after the kernel's refusal", hostBefore, func() string { return inventory(t, hostNS) })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -18,17 +19,17 @@ import (
 
 // accessFor returns what a keeper must know to keep the host's way to a guest on
 // the parent.
-func accessFor(k kernel, parent int) (*lease.Access, error) {
+func accessFor(k plan.Kernel, parent int) (*lease.Access, error) {
 	cookie, err := k.Cookie()
 	if err != nil {
-		return nil, explain("number", "the host's namespace", err)
+		return nil, fault.Explain("number", "the host's namespace", err)
 	}
 	return &lease.Access{Host: cookie, Parent: parent}, nil
 }
 
 // onHost calls do with the host's side. ok is false if the namespace that is open
 // is another host's: the run that started this keeper was there.
-func (l leaseLink) onHost(do func(kernel) error) (ok bool, err error) {
+func (l leaseLink) onHost(do func(plan.Kernel) error) (ok bool, err error) {
 	k := l.host
 	if k == nil {
 		c, err := rtnl.Open(l.hostNS)
@@ -46,7 +47,7 @@ func (l leaseLink) onHost(do func(kernel) error) (ok bool, err error) {
 }
 
 // accessOn returns the host's own macvlan on a parent; nil: there is none.
-func accessOn(k kernel, parent int) (*rtnl.Link, error) {
+func accessOn(k plan.Kernel, parent int) (*rtnl.Link, error) {
 	all, err := k.Links()
 	if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return isAccess(l) && l.Peer == parent }); err == nil && i >= 0 {
 		return all[i], nil
@@ -60,7 +61,7 @@ func (l leaseLink) SetAccess(got lease.Lease) error {
 	}
 	a := got.Address.Addr()
 	op, object := "add the host's route to", a.String()
-	ok, err := l.onHost(func(k kernel) error {
+	ok, err := l.onHost(func(k plan.Kernel) error {
 		way, err := accessOn(k, l.ask.Access.Parent)
 		if err == nil && way == nil {
 			return fault.New(fault.Conflict, op, object, "somebody has deleted the host's own macvlan").
@@ -73,12 +74,12 @@ func (l leaseLink) SetAccess(got lease.Lease) error {
 		if err != nil {
 			return err
 		}
-		return ensureRoute(k, rtnl.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Source: source, Index: way.Index, Protocol: Protocol})
+		return plan.EnsureRoute(k, rtnl.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Source: source, Index: way.Index, Protocol: Protocol})
 	})
 	if err == nil && !ok {
 		err = errors.New("the process that keeps the lease was started in another network namespace than the host's")
 	}
-	return explain(op, object, err)
+	return fault.Explain(op, object, err)
 }
 
 // delAccess deletes the host's route to an address that has gone.
@@ -86,7 +87,7 @@ func (l leaseLink) delAccess(a netip.Addr) error {
 	if l.ask.Access == nil {
 		return nil
 	}
-	_, err := l.onHost(func(k kernel) error {
+	_, err := l.onHost(func(k plan.Kernel) error {
 		way, err := accessOn(k, l.ask.Access.Parent)
 		if err != nil || way == nil {
 			return err
@@ -94,12 +95,12 @@ func (l leaseLink) delAccess(a netip.Addr) error {
 		routes, err := routesBy(k, way.Index)
 		for _, r := range routes {
 			if r.Dst.Addr() == a && err == nil {
-				err = ignoreAbsent("delete route to", r.Dst.String(), k.DelRoute(r))
+				err = fault.IgnoreAbsent("delete route to", r.Dst.String(), k.DelRoute(r))
 			}
 		}
 		return err
 	})
-	return explain("delete the host's route to", a.String(), err)
+	return fault.Explain("delete the host's route to", a.String(), err)
 }
 
 // wants reports whether one of the leases needs the way, now or with the next
@@ -120,14 +121,14 @@ type leaseAccess struct {
 // set sets the host's way to a leased address. It makes the macvlan if it has gone
 // while the server took its time: without a route by it, a detach of another guest
 // takes it for unused.
-func (a leaseAccess) set(ctx context.Context, m *machine, link leaseLink, l lease.Lease) error {
-	if err := m.hostLock.acquire(ctx, "host"); err != nil {
+func (a leaseAccess) set(ctx context.Context, m *plan.Machine, link leaseLink, l lease.Lease) error {
+	if err := m.HostLock.Acquire(ctx, "host"); err != nil {
 		return err
 	}
-	defer m.hostLock.release()
-	way, err := accessOn(m.sides[host], link.ask.Access.Parent)
+	defer m.HostLock.Release()
+	way, err := accessOn(m.Host(), link.ask.Access.Parent)
 	if err == nil && way == nil {
-		err = a.macvlan.do(ctx, m)
+		err = a.macvlan.Do(ctx, m)
 	}
 	if err == nil {
 		err = link.SetAccess(l)
@@ -135,36 +136,36 @@ func (a leaseAccess) set(ctx context.Context, m *machine, link leaseLink, l leas
 	if err != nil {
 		return err
 	}
-	source, err := parentSource(m.sides[host], link.ask.Access.Parent, l.Address.Addr())
+	source, err := parentSource(m.Host(), link.ask.Access.Parent, l.Address.Addr())
 	if err == nil && !source.IsValid() {
-		m.warn(noSourceWarning(a.macvlan.parent, l.Address.Addr()))
+		m.Warn(noSourceWarning(a.macvlan.parent, l.Address.Addr()))
 	}
 	return nil
 }
 
 // parentSource is sourceFor by the addresses that a parent has now.
-func parentSource(k kernel, parent int, to netip.Addr) (netip.Addr, error) {
+func parentSource(k plan.Kernel, parent int, to netip.Addr) (netip.Addr, error) {
 	all, err := k.Addrs()
 	return sourceFor(slices.DeleteFunc(all, func(a rtnl.Addr) bool { return a.Index != parent }), to), err
 }
 
 // unset deletes the macvlan if set made it, no earlier step undoes that, and nobody
 // else has come to use it. The caller must hold the host's lock.
-func (a leaseAccess) unset(ctx context.Context, m *machine) error {
-	if _, made := m.index[end{host, a.macvlan.name}]; !made || !a.there {
+func (a leaseAccess) unset(ctx context.Context, m *plan.Machine) error {
+	if !m.Knows(plan.OnHost, a.macvlan.name) || !a.there {
 		return nil
 	}
-	return a.macvlan.undo(ctx, m)
+	return a.macvlan.Undo(ctx, m)
 }
 
 // withdraw is unset for a run that does not hold the host's lock.
-func (a leaseAccess) withdraw(m *machine) error {
-	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
+func (a leaseAccess) withdraw(m *plan.Machine) error {
+	ctx, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
 	defer cancel()
-	if err := m.hostLock.acquire(ctx, "host"); err != nil {
+	if err := m.HostLock.Acquire(ctx, "host"); err != nil {
 		return err
 	}
-	defer m.hostLock.release()
+	defer m.HostLock.Release()
 	return a.unset(ctx, m)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -61,7 +62,7 @@ func tablesOf(all []lease.Kept) map[int]int {
 
 // leaseTables looks for them in a guest. Where a record cannot be read no keeper
 // could go on with it.
-func leaseTables(k kernel) map[int]int {
+func leaseTables(k plan.Kernel) map[int]int {
 	cookie, err := k.Cookie()
 	if err != nil {
 		return nil // nothing can be kept there
@@ -81,11 +82,11 @@ func (l leaseLink) SetReplies(got lease.Lease) error {
 	if err := l.dropReplies(func(r rtnl.Rule) bool { return r == rule }, wanted); err != nil {
 		return err
 	}
-	if err := addRuleTo(l.kernel, rule); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := addRuleTo(l.Kernel, rule); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	for _, r := range routes {
-		if err := l.kernel.AddRoute(r, false); err != nil && !errors.Is(err, unix.EEXIST) && !lease.Impossible(err) {
+		if err := l.Kernel.AddRoute(r, false); err != nil && !errors.Is(err, unix.EEXIST) && !lease.Impossible(err) {
 			return fault.New(fault.Failed, "add route", r.Dst.String()+" table "+itoa(r.Table), "%w", err)
 		}
 	}
@@ -99,9 +100,9 @@ func (l leaseLink) delReplies(a netip.Addr) error {
 	if l.ask.Table == 0 {
 		return nil
 	}
-	rules, err := l.kernel.Rules()
+	rules, err := l.Kernel.Rules()
 	if err != nil {
-		return explain("read", "the rules", err)
+		return fault.Explain("read", "the rules", err)
 	}
 	another := slices.ContainsFunc(rules, func(r rtnl.Rule) bool { return isOurRule(r) && r.Table == l.ask.Table && r.From != a })
 	return l.dropReplies(func(r rtnl.Rule) bool { return r.From != a }, func(rtnl.Route) bool { return another })
@@ -110,24 +111,24 @@ func (l leaseLink) delReplies(a netip.Addr) error {
 // dropReplies deletes what is ours of the table, except for what stays: the routes
 // first, as in leftover.
 func (l leaseLink) dropReplies(ruleStays func(rtnl.Rule) bool, routeStays func(rtnl.Route) bool) error {
-	routes, err := l.kernel.AllRoutes()
+	routes, err := l.Kernel.AllRoutes()
 	if err != nil {
-		return explain("read", "the routes", err)
+		return fault.Explain("read", "the routes", err)
 	}
 	for _, r := range routes {
 		if r.Table == l.ask.Table && r.Index == l.ask.Index && r.Protocol == Protocol && !routeStays(r) {
-			if err := ignoreAbsent("delete route", r.Dst.String(), l.kernel.DelRoute(r)); err != nil {
+			if err := fault.IgnoreAbsent("delete route", r.Dst.String(), l.Kernel.DelRoute(r)); err != nil {
 				return err
 			}
 		}
 	}
-	rules, err := l.kernel.Rules()
+	rules, err := l.Kernel.Rules()
 	if err != nil {
-		return explain("read", "the rules", err)
+		return fault.Explain("read", "the rules", err)
 	}
 	for _, r := range rules {
 		if isOurRule(r) && r.Table == l.ask.Table && !ruleStays(r) {
-			if err := ignoreAbsent("delete rule", ruleWords(r), l.kernel.DelRule(r)); err != nil {
+			if err := fault.IgnoreAbsent("delete rule", ruleWords(r), l.Kernel.DelRule(r)); err != nil {
 				return err
 			}
 		}
@@ -154,10 +155,10 @@ func (j *job) repairLeaseReplies(d *draft) {
 	if l := j.f.routing().holder(rule.From); l == nil || l.Index != kept.Ask.Index {
 		return // its keeper is about to change it
 	}
-	var routes []addRoute
+	var routes []plan.AddRoute
 	for _, r := range all {
 		if slices.ContainsFunc(j.f.Routes, sameWay(r)) { // else the kernel cannot have it
-			routes = append(routes, addRoute{inner: j.names.inner, known: r.Index, dst: r.Dst, gateway: r.Gateway, learned: true})
+			routes = append(routes, plan.AddRoute{Inner: j.names.inner, Known: r.Index, Dst: r.Dst, Gateway: r.Gateway, Learned: true})
 		}
 	}
 	j.reply(d, []netip.Addr{rule.From}, rule.Table, ownPriority, routes)

@@ -7,22 +7,23 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
 // lend moves a card into the guest, under its name there.
 type lend struct {
-	place        // the guest
+	plan.Place   // the guest
 	name         string
 	inner, netns string
 	radio        *int // of a Wi-Fi card, which moves with its radio alone
 }
 
-func (s lend) do(_ context.Context, m *machine) error {
-	i, err := m.find(end{host, s.name})
+func (s lend) Do(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.name)
 	if err != nil {
-		return explain("find", s.name, err)
+		return fault.Explain("find", s.name, err)
 	}
 	loan, err := newLoan(m, i, s)
 	if err != nil {
@@ -42,55 +43,55 @@ func (s lend) do(_ context.Context, m *machine) error {
 		loan.Index, err = arrived(m, loan, s)
 	}
 	if err == nil {
-		delete(m.index, end{host, s.name})
-		m.index[end{guest, s.inner}] = loan.Index
+		m.Forget(plan.OnHost, s.name)
+		m.Know(plan.InGuest, s.inner, loan.Index)
 		err = loan.save()
 	}
 	if err != nil {
-		return half(err, giveBack(m, awayAt(m, guest), loan), s)
+		return plan.Half(err, giveBack(m, awayAt(m, plan.InGuest), loan), s)
 	}
 	return nil
 }
 
 // newLoan looks at the card as it is now.
-func newLoan(m *machine, index int, s lend) (Loan, error) {
-	loan := Loan{To: m.guests[guest].GuestInfo, IfName: s.inner}
-	l, err := m.sides[host].LinkByIndex(index)
+func newLoan(m *plan.Machine, index int, s lend) (Loan, error) {
+	loan := Loan{To: m.Guests[plan.InGuest].GuestInfo, IfName: s.inner}
+	l, err := m.Host().LinkByIndex(index)
 	if err == nil {
-		err = giveID(m, guest)
+		err = giveID(m, plan.InGuest)
 	}
 	if err == nil {
 		loan.Hardware = hardwareOf(l)
-		loan.Hardware.Node, _ = m.sides[host].Node(l) // where sysfs is out of reach, the rest has to do
+		loan.Hardware.Node, _ = m.Host().Node(l) // where sysfs is out of reach, the rest has to do
 		loan.Hardware.Radio = s.radio
-		loan.Card, err = m.sides[host].Keep(index)
+		loan.Card, err = m.Host().Keep(index)
 	}
 	if err == nil {
-		loan.HostNS, err = m.sides[host].Cookie()
+		loan.HostNS, err = m.Host().Cookie()
 	}
 	if err == nil {
-		loan.GuestNS, err = m.sides[guest].Cookie()
+		loan.GuestNS, err = m.In(plan.InGuest).Cookie()
 	}
 	if errors.Is(err, unix.ENOPROTOOPT) {
 		return loan, fault.New(fault.Unsupported, "lend", s.name, "on a kernel before 5.14 a lent card could not be found again")
 	}
-	return loan, explain("look at", s.name, err)
+	return loan, fault.Explain("look at", s.name, err)
 }
 
 // takeOver counts in what the card had not got back from the loan before, and
 // returns that loan; nil: it had got back everything.
-func takeOver(m *machine, loan *Loan, index int) (*Loan, error) {
-	all, _, err := loans(m.sides[host])
+func takeOver(m *plan.Machine, loan *Loan, index int) (*Loan, error) {
+	all, _, err := loans(m.Host())
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	links, err := m.sides[host].Links()
+	links, err := m.Host().Links()
 	if err != nil {
-		return nil, explain("list", "links", err)
+		return nil, fault.Explain("list", "links", err)
 	}
 	var owed *Loan
 	for _, l := range all {
-		if home := l.home(m.sides[host], links); l.owed() && home != nil && home.Index == index {
+		if home := l.home(m.Host(), links); l.owed() && home != nil && home.Index == index {
 			owed = &l
 			loan.Card = loan.Card.With(l.Missing)
 		}
@@ -100,77 +101,77 @@ func takeOver(m *machine, loan *Loan, index int) (*Loan, error) {
 
 // move does not give the card our group: whatever has that may be deleted by
 // those who clean up.
-func (s lend) move(m *machine, index int) error {
-	ns := m.guests[guest].Namespace
+func (s lend) move(m *plan.Machine, index int) error {
+	ns := m.Guests[plan.InGuest].Namespace
 	if s.radio != nil {
-		err := m.sides[host].MoveWiphy(*s.radio, ns)
+		err := m.Host().MoveWiphy(*s.radio, ns)
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return fault.New(fault.Unsupported, "move radio of", s.name, "%w", err).
 				WithHint("the driver of the card has to be able to change namespaces: iw phy%d info", *s.radio)
 		}
-		return explain("move radio of", s.name, err)
+		return fault.Explain("move radio of", s.name, err)
 	}
-	err := m.sides[host].MoveLink(index, rtnl.Move{NS: ns, Name: s.inner})
+	err := m.Host().MoveLink(index, rtnl.Move{NS: ns, Name: s.inner})
 	if errors.Is(err, unix.EINVAL) {
 		return fault.New(fault.Unsupported, "move", s.name, "the kernel does not let it leave its namespace").
 			WithHint("macvlan:%s", s.name)
 	}
-	return explain("move", s.name, err)
+	return fault.Explain("move", s.name, err)
 }
 
 // arrived returns the index that the card has in the guest. A radio's
 // interfaces keep their names when they move.
-func arrived(m *machine, loan Loan, s lend) (int, error) {
-	links, err := m.sides[guest].Links()
+func arrived(m *plan.Machine, loan Loan, s lend) (int, error) {
+	links, err := m.In(plan.InGuest).Links()
 	if err != nil {
-		return 0, explain("list links of", m.guests[guest].Name, err)
+		return 0, fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
 	}
-	l := loan.away(m.sides[guest], links)
+	l := loan.away(m.In(plan.InGuest), links)
 	switch {
 	case l == nil:
 		return 0, fault.New(fault.Failed, "find", s.inner, "somebody in the guest moved it on")
 	case l.Name == s.inner:
 		return l.Index, nil
 	}
-	return l.Index, explain("rename", l.Name, m.sides[guest].SetLink(l.Index, rtnl.Change{Name: s.inner}))
+	return l.Index, fault.Explain("rename", l.Name, m.In(plan.InGuest).SetLink(l.Index, rtnl.Change{Name: s.inner}))
 }
 
-func (s lend) undo(_ context.Context, m *machine) error {
+func (s lend) Undo(_ context.Context, m *plan.Machine) error {
 	loan, err := loanOf(m, s.name)
 	if loan == nil {
 		return err
 	}
-	return giveBack(m, awayAt(m, guest), *loan)
+	return giveBack(m, awayAt(m, plan.InGuest), *loan)
 }
 
 // loanOf returns the loan of a card; nil: there is none.
-func loanOf(m *machine, name string) (*Loan, error) {
-	all, _, err := loans(m.sides[host])
+func loanOf(m *plan.Machine, name string) (*Loan, error) {
+	all, _, err := loans(m.Host())
 	if i := slices.IndexFunc(all, func(l Loan) bool { return l.Card.Name == name }); i >= 0 {
 		return &all[i], err
 	}
 	return nil, err
 }
 
-func (lend) nature() nature { return undoable }
+func (lend) Nature() plan.Nature { return plan.Undoable }
 
 func (s lend) String() string {
 	w := "# note in " + runDir + " what " + s.name + " is like: without it detach does not know the card\n"
 	if s.radio == nil {
 		return w + fmt.Sprintf("ip link set dev %s netns %s name %s", s.name, s.netns, s.inner)
 	}
-	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s", *s.radio, s.netns, s.enter, s.name, s.inner)
+	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s", *s.radio, s.netns, s.Enter, s.name, s.inner)
 }
 
 // markLent marks a card in the guest, and notes in its loan, where the guest cannot
 // change it, that the attach came to its end.
 type markLent struct {
-	mark
+	plan.SetMark
 	card string // its name on the host
 }
 
-func (s markLent) do(ctx context.Context, m *machine) error {
-	if err := s.mark.do(ctx, m); err != nil {
+func (s markLent) Do(ctx context.Context, m *plan.Machine) error {
+	if err := s.SetMark.Do(ctx, m); err != nil {
 		return err
 	}
 	loan, err := loanOf(m, s.card)
@@ -181,8 +182,8 @@ func (s markLent) do(ctx context.Context, m *machine) error {
 	return loan.save()
 }
 
-func (s markLent) undo(context.Context, *machine) error { return nil }
+func (s markLent) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (markLent) nature() nature { return undoable }
+func (markLent) Nature() plan.Nature { return plan.Undoable }
 
-func (s markLent) String() string { return s.mark.String() }
+func (s markLent) String() string { return s.SetMark.String() }

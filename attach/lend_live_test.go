@@ -14,6 +14,7 @@ import (
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // lendable are the kinds of virtual links that can be lent as a card, each with
@@ -106,7 +107,7 @@ func TestLendKinds(t *testing.T) {
 				sameSoon(t, "all after it was refused", before, func() string { return st.look(t) })
 				return
 			}
-			if l := linkIn(t, st.guest.Namespace, "lan0"); isOurs(l) {
+			if l := linkIn(t, st.guest.Namespace, "lan0"); plan.IsOurs(l) {
 				t.Error("what is lent looks as if it were made here")
 			}
 			st.one(t)
@@ -150,7 +151,7 @@ func TestLendNotOurs(t *testing.T) {
 				st := lendHost(t, kind)
 				before := st.look(t)
 				st.attach(t, true)
-				in(t, st.guest.Namespace, "ip", "link", "set", "lan0", "group", fmt.Sprint(Group), "alias", "")
+				in(t, st.guest.Namespace, "ip", "link", "set", "lan0", "group", fmt.Sprint(plan.Group), "alias", "")
 				clean(t, st)
 				sameSoon(t, "all", before, func() string { return st.look(t) })
 			})

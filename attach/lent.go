@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ import (
 // lentIn returns the names, at home, of the cards that are lent to a namespace or
 // have come home to it, whichever host of this machine lent them, by the index
 // that they have among its links. They are nobody's to delete.
-func lentIn(k reader, links []*rtnl.Link) (map[int]string, error) {
+func lentIn(k plan.Reader, links []*rtnl.Link) (map[int]string, error) {
 	all, _, err := readLoans("")
 	if err != nil || len(all) == 0 {
 		return nil, err
@@ -46,7 +47,7 @@ func lentIn(k reader, links []*rtnl.Link) (map[int]string, error) {
 
 // deleteLink is the one door through which this package deletes links. It deletes
 // only what was made here, and so no lent card, whatever its guest has set on it.
-func deleteLink(k kernel, index int) error {
+func deleteLink(k plan.Kernel, index int) error {
 	l, err := k.LinkByIndex(index)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ type Lent struct {
 }
 
 // lentBy returns the loans of a host, and which cards are back there.
-func lentBy(k kernel) (out []Lent, unread []string, err error) {
+func lentBy(k plan.Kernel) (out []Lent, unread []string, err error) {
 	all, bad, err := loans(k)
 	for _, u := range bad {
 		unread = append(unread, u.String())
@@ -82,7 +83,7 @@ func lentBy(k kernel) (out []Lent, unread []string, err error) {
 	}
 	links, err := k.Links()
 	if err != nil {
-		return nil, nil, explain("list", "links", err)
+		return nil, nil, fault.Explain("list", "links", err)
 	}
 	for _, loan := range all {
 		l := Lent{Loan: loan, Home: loan.home(k, links)}
@@ -94,17 +95,17 @@ func lentBy(k kernel) (out []Lent, unread []string, err error) {
 
 // lentTo returns those of the loans whose guest it is, with the cards that are
 // there, and those whose cards another guest has moved there.
-func lentTo(guest kernel, all []Lent) (here []Lent, err error) {
+func lentTo(guest plan.Kernel, all []Lent) (here []Lent, err error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
 	cookie, err := guest.Cookie()
 	if err != nil {
-		return nil, explain("read", "the guest's namespace", err)
+		return nil, fault.Explain("read", "the guest's namespace", err)
 	}
 	links, err := guest.Links()
 	if err != nil {
-		return nil, explain("list links of", "the guest", err)
+		return nil, fault.Explain("list links of", "the guest", err)
 	}
 	for _, l := range all {
 		switch {
@@ -161,8 +162,8 @@ func (l Lent) describe(ns *namespace) (Attachment, error) {
 }
 
 // home plans for the card to come home from a guest.
-func (l Lent) home(from place) Step {
-	return bringHome{place: from, loan: l.Loan, now: l.Link, home: l.Home}
+func (l Lent) home(from plan.Place) plan.Step {
+	return bringHome{Place: from, loan: l.Loan, now: l.Link, home: l.Home}
 }
 
 // checkHome refuses to bring home a card whose name somebody has taken.
@@ -188,14 +189,14 @@ type Stray struct {
 
 // stray judges a loan for gc. ns is the namespace in which the card was found; nil if
 // it was not found.
-func (o *gcObserver) stray(m *machine, l Lent, ns *namespace, f *GCFacts) {
+func (o *gcObserver) stray(m *plan.Machine, l Lent, ns *namespace, f *GCFacts) {
 	o.look("lent cards", func() error {
 		if l.Home != nil {
 			f.Strays = append(f.Strays, Stray{Lent: l})
 			return nil
 		}
 		if ns == nil {
-			t, err := trace(m.sides[host], m.hostNS, l.Loan)
+			t, err := trace(m.Host(), m.HostNS, l.Loan)
 			defer t.close()
 			switch {
 			case err != nil:
@@ -237,7 +238,7 @@ func hasLeft(g GuestInfo, ns *namespace) bool {
 }
 
 // end plans to bring the card home, or to forget the loan of one that is gone.
-func (s Stray) end() Step {
+func (s Stray) end() plan.Step {
 	if s.gone {
 		return forgetLoan{s.Loan}
 	}
@@ -247,13 +248,13 @@ func (s Stray) end() Step {
 // forgetLoan strikes out the loan of a card that is no more.
 type forgetLoan struct{ loan Loan }
 
-func (s forgetLoan) do(context.Context, *machine) error   { return s.loan.forget() }
-func (s forgetLoan) undo(context.Context, *machine) error { return s.loan.save() }
-func (s forgetLoan) left() string {
+func (s forgetLoan) Do(context.Context, *plan.Machine) error   { return s.loan.forget() }
+func (s forgetLoan) Undo(context.Context, *plan.Machine) error { return s.loan.save() }
+func (s forgetLoan) Left() string {
 	return "the note in " + runDir + " of what " + s.loan.Card.Name + " was like"
 }
 
-func (forgetLoan) nature() nature { return undoable }
+func (forgetLoan) Nature() plan.Nature { return plan.Undoable }
 
 func (s forgetLoan) String() string {
 	return "# there is no " + s.loan.Card.Name + " any more, as it was lent to " + s.loan.To.Name + ": forget what it was like"

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -30,41 +31,41 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, 
 		return Result{}, fault.New(fault.Conflict, "link", guests[0].Name+" and "+guests[1].Name, "both are one network namespace").
 			WithHint("a link joins two guests")
 	}
-	m, err := open(ctx, hostNS, guests[:]...)
+	m, err := plan.Open(ctx, hostNS, guests[:]...)
 	if err != nil {
 		return Result{}, err
 	}
-	defer m.close()
-	m.keeper = opt.Keeper
+	defer m.Close()
+	m.Remember(keeperKey{}, opt.Keeper)
 	f, err := observeLink(m, s)
 	if err != nil {
-		return Result{}, m.cause(ctx, err)
+		return Result{}, m.Cause(ctx, err)
 	}
 	p, err := BuildLink(s, f)
 	if err != nil || opt.DryRun {
 		return p.result(), err
 	}
-	if err := p.apply(ctx, m, opt.tell); err != nil {
+	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
 	for i, a := range p.Attachments {
 		warnObstacles(ctx, m, linkSides[i], a, p.routed)
 	}
-	return p.result(m.warnings...), nil
+	return p.result(m.Warnings...), nil
 }
 
 // linkSides are the sides of the two ends.
-var linkSides = [2]side{guest, far}
+var linkSides = [2]plan.Side{plan.InGuest, plan.InFar}
 
 // observeLink reads, and never writes, what BuildLink needs to know.
-func observeLink(m *machine, s LinkSpec) (LinkFacts, error) {
+func observeLink(m *plan.Machine, s LinkSpec) (LinkFacts, error) {
 	var f LinkFacts
 	var o looker
 	for i, at := range linkSides {
-		other := m.guests[linkSides[1-i]]
+		other := m.Guests[linkSides[1-i]]
 		e := LinkEnd{Inside: o.inside(m, at, s.Ends[i], nil)}
 		o.look("the namespace of "+other.Name, func() (err error) {
-			e.OtherNS, err = m.sides[at].NamespaceID(other.Namespace)
+			e.OtherNS, err = m.In(at).NamespaceID(other.Namespace)
 			return err
 		})
 		e.New.Inner = newMAC()
@@ -79,7 +80,7 @@ func (f LinkFacts) joined() bool {
 	a, b := f.Ends[0], f.Ends[1]
 	points := func(from LinkEnd, to *rtnl.Link) bool {
 		l := from.Inner
-		return l != nil && to != nil && isOurs(l) && l.Kind == "veth" && l.Peer == to.Index && l.PeerNS >= 0 && l.PeerNS == from.OtherNS
+		return l != nil && to != nil && plan.IsOurs(l) && l.Kind == "veth" && l.Peer == to.Index && l.PeerNS >= 0 && l.PeerNS == from.OtherNS
 	}
 	return points(a, b.Inner) && points(b, a.Inner)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // A linkStage is two guests and the line that joins them.
@@ -53,11 +54,11 @@ func (st linkStage) inventory(t *testing.T) string {
 func (st linkStage) attempt(t *testing.T, edit func(*Plan)) error {
 	t.Helper()
 	ctx := context.Background()
-	m, err := open(ctx, st.hostNS, st.guests[:]...)
+	m, err := plan.Open(ctx, st.hostNS, st.guests[:]...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.close()
+	defer m.Close()
 	f, err := observeLink(m, st.spec)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +68,7 @@ func (st linkStage) attempt(t *testing.T, edit func(*Plan)) error {
 		t.Fatal(err)
 	}
 	edit(&p)
-	return p.apply(ctx, m, untold)
+	return p.Apply(ctx, m, untold)
 }
 
 func (st linkStage) link(t *testing.T, changed bool) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -74,7 +75,7 @@ func newLink(d *draft, ends [2]*job, half bool) error {
 		b.clearInbound(d)
 	}
 	d.add(addPair{
-		place: a.place, inner: a.names.inner, mac: a.mac(),
+		Place: a.Place, inner: a.names.inner, mac: a.mac(),
 		far: b.names.inner, farMAC: b.mac(), netns: guests.NetNSWord(b.f.Guest), mtu: a.mtu,
 	})
 	for _, e := range ends {
@@ -145,7 +146,7 @@ func (guestPairKind) differ(*job, differ)       {}
 // addPair makes a veth pair with an end in either guest, under their final
 // names.
 type addPair struct {
-	place
+	plan.Place
 	inner  string
 	mac    net.HardwareAddr
 	far    string // the name in the other guest
@@ -154,39 +155,39 @@ type addPair struct {
 	mtu    int
 }
 
-func (s addPair) do(_ context.Context, m *machine) error {
+func (s addPair) Do(_ context.Context, m *plan.Machine) error {
 	for _, at := range linkSides {
 		if err := giveID(m, at); err != nil {
 			return err
 		}
 	}
-	err := s.kernel(m).AddVeth(rtnl.Veth{
-		Name: s.inner, MAC: s.mac, PeerName: s.far, PeerNS: m.guests[far].Namespace, PeerMAC: s.farMAC,
-		MTU: s.mtu, Group: Group,
+	err := s.Kernel(m).AddVeth(rtnl.Veth{
+		Name: s.inner, MAC: s.mac, PeerName: s.far, PeerNS: m.Guests[plan.InFar].Namespace, PeerMAC: s.farMAC,
+		MTU: s.mtu, Group: plan.Group,
 	})
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return fault.New(fault.Unsupported, "make veth", s.inner, "%w", err).WithHint("%s", missing("veth"))
 	}
 	if err != nil {
-		return explain("make veth", s.inner, err)
+		return fault.Explain("make veth", s.inner, err)
 	}
 	// Both indexes come from the first end: the other may be renamed already.
-	l, err := s.kernel(m).LinkByName(s.inner)
+	l, err := s.Kernel(m).LinkByName(s.inner)
 	if err != nil {
-		return half(explain("find veth", s.inner, err), dropHalf(m, s.side, "veth", 0), s)
+		return plan.Half(fault.Explain("find veth", s.inner, err), dropHalf(m, s.Side, "veth", 0), s)
 	}
-	m.index[end{s.side, s.inner}] = l.Index
-	m.index[end{far, s.far}] = l.Peer
+	m.Know(s.Side, s.inner, l.Index)
+	m.Know(plan.InFar, s.far, l.Peer)
 	return nil
 }
 
-func (s addPair) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete veth", s.inner, deleteLink(s.kernel(m), s.index(m, s.inner)))
+func (s addPair) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("delete veth", s.inner, deleteLink(s.Kernel(m), s.Index(m, s.inner)))
 }
 
-func (addPair) nature() nature { return undoable }
+func (addPair) Nature() plan.Nature { return plan.Undoable }
 
 func (s addPair) String() string {
-	return s.enter + fmt.Sprintf("ip link add name %s address %s mtu %d group %d type veth peer name %s address %s mtu %d group %d netns %s",
-		s.inner, s.mac, s.mtu, Group, s.far, s.farMAC, s.mtu, Group, s.netns)
+	return s.Enter + fmt.Sprintf("ip link add name %s address %s mtu %d group %d type veth peer name %s address %s mtu %d group %d netns %s",
+		s.inner, s.mac, s.mtu, plan.Group, s.far, s.farMAC, s.mtu, plan.Group, s.netns)
 }

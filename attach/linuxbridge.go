@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -76,23 +77,23 @@ func (j *job) unplugged() bool {
 // plugIn makes a link of ours a port of a bridge again.
 type plugIn struct{ port, bridge string }
 
-func (s plugIn) do(_ context.Context, m *machine) error {
-	port, err := m.find(end{host, s.port})
+func (s plugIn) Do(_ context.Context, m *plan.Machine) error {
+	port, err := m.Find(plan.OnHost, s.port)
 	if err != nil {
-		return explain("find", s.port, err)
+		return fault.Explain("find", s.port, err)
 	}
-	master, err := m.find(end{host, s.bridge})
+	master, err := m.Find(plan.OnHost, s.bridge)
 	if err != nil {
-		return explain("find bridge", s.bridge, err)
+		return fault.Explain("find bridge", s.bridge, err)
 	}
-	return explain("plug "+s.port+" into", s.bridge, m.sides[host].SetLink(port, rtnl.Change{Master: master}))
+	return fault.Explain("plug "+s.port+" into", s.bridge, m.Host().SetLink(port, rtnl.Change{Master: master}))
 }
 
-func (s plugIn) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("unplug", s.port, m.sides[host].SetLink(m.index[end{host, s.port}], rtnl.Change{NoMaster: true}))
+func (s plugIn) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("unplug", s.port, m.Host().SetLink(m.Index(plan.OnHost, s.port), rtnl.Change{NoMaster: true}))
 }
 
-func (plugIn) nature() nature { return undoable }
+func (plugIn) Nature() plan.Nature { return plan.Undoable }
 
 func (s plugIn) String() string { return "ip link set dev " + s.port + " master " + s.bridge }
 
@@ -114,22 +115,22 @@ func (linuxBridge) differ(j *job, differ differ) {
 }
 
 // ourBridge reports whether the bridge is, or will be, of our making.
-func (j *job) ourBridge() bool { return j.f.Base == nil || j.f.Base.Group == Group }
+func (j *job) ourBridge() bool { return j.f.Base == nil || j.f.Base.Group == plan.Group }
 
 // halfBridge reports whether whoever made it did not get to its end.
 func (j *job) halfBridge() bool {
-	return j.f.Base != nil && j.f.Base.Group == Group && j.f.Base.Alias == ""
+	return j.f.Base != nil && j.f.Base.Group == plan.Group && j.f.Base.Alias == ""
 }
 
 // bridge plans for a bridge that is there and up.
 func (j *job) bridge(d *draft) {
-	br := bridge.New{Name: j.HostIF.Name, MAC: j.f.New.Bridge, MTU: j.mtu, Group: Group, Alias: bridgeMark}
+	br := bridge.New{Name: j.HostIF.Name, MAC: j.f.New.Bridge, MTU: j.mtu, Group: plan.Group, Alias: bridgeMark}
 	switch found := j.f.Base; {
 	case found == nil:
 		d.add(addBridge{br})
 		d.add(ignoreRouters{br.Name})
 	case j.halfBridge():
-		d.add(setLink{name: br.Name, set: br.Finish()})
+		d.add(plan.SetLink{Name: br.Name, Set: br.Finish()})
 		d.add(ignoreRouters{br.Name})
 	case !found.Up:
 		d.add(raiseLink{br.Name})
@@ -176,85 +177,85 @@ func (j *job) firewall(d *draft) {
 // addBridge makes a bridge, sets it up, and marks it.
 type addBridge struct{ bridge.New }
 
-func (s addBridge) do(_ context.Context, m *machine) error {
-	i, err := s.Add(m.sides[host])
+func (s addBridge) Do(_ context.Context, m *plan.Machine) error {
+	i, err := s.Add(m.Host())
 	if err == nil {
-		m.index[end{host, s.Name}] = i
+		m.Know(plan.OnHost, s.Name, i)
 		return nil
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return fault.New(fault.Unsupported, "make bridge", s.Name, "%w", err).
 			WithHint("the kernel needs the module bridge (CONFIG_BRIDGE)")
 	}
-	err = explain("make bridge", s.Name, err)
+	err = fault.Explain("make bridge", s.Name, err)
 	return leftOver(err, s)
 }
 
 // undo leaves the bridge to whoever has come to use it meanwhile.
-func (s addBridge) undo(_ context.Context, m *machine) error {
-	i := m.index[end{host, s.Name}]
+func (s addBridge) Undo(_ context.Context, m *plan.Machine) error {
+	i := m.Index(plan.OnHost, s.Name)
 	if used, err := isUsed(m, i); err != nil || used {
 		return err
 	}
-	return ignoreAbsent("delete bridge", s.Name, deleteLink(m.sides[host], i))
+	return fault.IgnoreAbsent("delete bridge", s.Name, deleteLink(m.Host(), i))
 }
 
-func (addBridge) nature() nature { return shared }
+func (addBridge) Nature() plan.Nature { return plan.Shared }
 
 func (s addBridge) String() string { return strings.Join(s.Commands(), "\n") }
 
 // addRule lets frames through the host's firewall.
 type addRule struct{ bridge.Rule }
 
-func (s addRule) do(ctx context.Context, m *machine) error {
-	err := m.sides[host].Run(func() error { return s.Insert(ctx) })
+func (s addRule) Do(ctx context.Context, m *plan.Machine) error {
+	err := m.Host().Run(func() error { return s.Insert(ctx) })
 	if err == nil {
 		return nil
 	}
 	// A command that was ended in the middle may have done it.
-	undoing, cancel := context.WithTimeout(context.Background(), undoTimeout)
+	undoing, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
 	defer cancel()
-	return half(err, s.undo(undoing, m), s)
+	return plan.Half(err, s.Undo(undoing, m), s)
 }
 
 // undo leaves a rule for the whole bridge to others who have plugged in
 // meanwhile.
-func (s addRule) undo(ctx context.Context, m *machine) error {
+func (s addRule) Undo(ctx context.Context, m *plan.Machine) error {
 	if s.Port == "" {
 		if others, err := othersOn(m, s.Bridge); others || err != nil {
 			return err
 		}
 	}
-	return m.sides[host].Run(func() error { return s.Delete(ctx) })
+	return m.Host().Run(func() error { return s.Delete(ctx) })
 }
 
-func (addRule) nature() nature { return shared }
+func (addRule) Nature() plan.Nature { return plan.Shared }
 
 func (s addRule) String() string { return s.InsertCommand() }
 
 // othersOn reports whether a bridge has a port of ours. Ports that a plan has
 // made are gone when it takes back what it did before them.
-func othersOn(m *machine, name string) (bool, error) {
-	l, err := m.sides[host].LinkByName(name)
+func othersOn(m *plan.Machine, name string) (bool, error) {
+	l, err := m.Host().LinkByName(name)
 	if err != nil {
 		return false, unlessNotFound(err)
 	}
-	ports, err := m.sides[host].Ports(l.Index)
-	return slices.ContainsFunc(ports, isOurs), explain("list ports of", name, err)
+	ports, err := m.Host().Ports(l.Index)
+	return slices.ContainsFunc(ports, plan.IsOurs), fault.Explain("list ports of", name, err)
 }
 
 // delRule takes such a rule away.
 type delRule struct{ bridge.Rule }
 
-func (s delRule) do(ctx context.Context, m *machine) error {
-	return m.sides[host].Run(func() error { return s.Delete(ctx) })
+func (s delRule) Do(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.Delete(ctx) })
 }
 
-func (s delRule) undo(ctx context.Context, m *machine) error {
-	return m.sides[host].Run(func() error { return s.Insert(ctx) })
+func (s delRule) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.Insert(ctx) })
 }
 
-func (delRule) nature() nature { return undoable }
+func (delRule) Nature() plan.Nature { return plan.Undoable }
 
 func (s delRule) String() string { return s.DeleteCommand() }
 
@@ -281,27 +282,27 @@ type bridgeProbe struct {
 	not  int // the VLAN that a port is in by default; 0: none
 }
 
-func (p bridgeProbe) join(ctx context.Context, m *machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
-	master, err := m.find(end{host, s.on})
+func (p bridgeProbe) join(ctx context.Context, m *plan.Machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+	master, err := m.Find(plan.OnHost, s.on)
 	if err != nil {
-		return explain("find", s.on, err)
+		return fault.Explain("find", s.on, err)
 	}
 	port, err := s.pair(m, inner, ns, master)
 	if err != nil {
 		return err
 	}
 	if !p.vlan.IsZero() {
-		if err := (setPortVLAN{port: s.probe, not: p.not, vlan: p.vlan}).do(ctx, m); err != nil {
+		if err := (setPortVLAN{port: s.probe, not: p.not, vlan: p.vlan}).Do(ctx, m); err != nil {
 			return err
 		}
 	}
 	if err := s.raise(m, port, k); err != nil {
 		return err
 	}
-	return awaitForwarding{port: s.probe, bridge: s.on}.do(ctx, m)
+	return awaitForwarding{port: s.probe, bridge: s.on}.Do(ctx, m)
 }
 
-func (bridgeProbe) leave(context.Context, *machine, verify) error { return nil }
+func (bridgeProbe) leave(context.Context, *plan.Machine, verify) error { return nil }
 
 // detached plans for what stood for ports that go: rules, VLAN filtering, and the
 // bridge itself.
@@ -313,7 +314,7 @@ func (linuxBridge) detached(d departure, r *removal) {
 			continue // nothing of this bridge goes
 		}
 		ours := func(has func(*rtnl.Link) bool) bool {
-			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return isOurs(l) && has(l) })
+			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return plan.IsOurs(l) && has(l) })
 		}
 		for _, rule := range s.Firewall.OursFor(s.Name, "") {
 			if !ours(func(l *rtnl.Link) bool { return rule.Port == "" || l.Name == rule.Port }) {
@@ -323,7 +324,7 @@ func (linuxBridge) detached(d departure, r *removal) {
 		if turnedOn(s.Link) && !ours(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
 			r.last = append(r.last, unfilterVLANs{s.Name})
 		}
-		if isOurs(s.Link) && len(rest) == 0 && !s.InUse {
+		if plan.IsOurs(s.Link) && len(rest) == 0 && !s.InUse {
 			r.links = append(r.links, delLink{s.Name, s.Index})
 		}
 	}
@@ -343,7 +344,7 @@ func (linuxBridge) gc(f GCFacts, r *removal) {
 		if turnedOn(l) && !f.filtered(l) {
 			r.links = append(r.links, unfilterVLANs{l.Name})
 		}
-		if isOurs(l) && !f.hasPort(l, false, "") && !inUse(l.Index, f.Addrs) {
+		if plan.IsOurs(l) && !f.hasPort(l, false, "") && !inUse(l.Index, f.Addrs) {
 			r.links = append(r.links, delLink{l.Name, l.Index})
 		}
 	}
@@ -354,7 +355,7 @@ func (linuxBridge) gc(f GCFacts, r *removal) {
 func (f GCFacts) hasPort(bridge *rtnl.Link, ours bool, name string) bool {
 	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
 		_, goes := f.Abandoned[l.Index]
-		return l.Master == bridge.Index && !goes && (isOurs(l) || !ours) && (name == "" || l.Name == name)
+		return l.Master == bridge.Index && !goes && (plan.IsOurs(l) || !ours) && (name == "" || l.Name == name)
 	})
 }
 
@@ -362,6 +363,32 @@ func (f GCFacts) hasPort(bridge *rtnl.Link, ours bool, name string) bool {
 func (f GCFacts) filtered(br *rtnl.Link) bool {
 	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
 		_, goes := f.Abandoned[l.Index]
-		return l.Master == br.Index && isOurs(l) && !goes && vlanOf(f.VLANs[l.Index], br) != ""
+		return l.Master == br.Index && plan.IsOurs(l) && !goes && vlanOf(f.VLANs[l.Index], br) != ""
 	})
+}
+
+// awaitForwarding waits until the bridge passes frames of the port on: a few
+// milliseconds, or twice the forward delay if it runs STP. What is sent before
+// is heard by nobody.
+type awaitForwarding struct{ port, bridge string }
+
+func (s awaitForwarding) Do(ctx context.Context, m *plan.Machine) error {
+	return m.Await(ctx, plan.OnHost, func() (bool, error) {
+		l, err := m.Host().LinkByIndex(m.Index(plan.OnHost, s.port))
+		if err != nil {
+			return false, fault.Explain("find", s.port, err)
+		}
+		if l.Master != m.Index(plan.OnHost, s.bridge) {
+			return false, fault.New(fault.Gone, "wait for", s.port, "somebody took it off %s", s.bridge)
+		}
+		return l.Forwarding, nil
+	})
+}
+
+func (s awaitForwarding) Undo(context.Context, *plan.Machine) error { return nil }
+
+func (awaitForwarding) Nature() plan.Nature { return plan.Passive }
+
+func (s awaitForwarding) String() string {
+	return "# wait until " + s.bridge + " forwards on " + s.port
 }

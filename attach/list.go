@@ -9,7 +9,9 @@ import (
 	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +23,7 @@ func runList(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, erro
 	}
 	k, err := rtnl.Open(hostNS)
 	if err != nil {
-		return nil, explain("enter", "host", err)
+		return nil, fault.Explain("enter", "host", err)
 	}
 	defer k.Close()
 	o := newLister(ctx, k, hostNS)
@@ -53,7 +55,7 @@ type lister struct {
 	list []Attachment
 }
 
-func newLister(ctx context.Context, k kernel, hostNS *os.File) *lister {
+func newLister(ctx context.Context, k plan.Kernel, hostNS *os.File) *lister {
 	return &lister{
 		describer: describer{ctx: ctx, host: freeze(k)},
 		hostNS:    hostNS,
@@ -105,7 +107,7 @@ func (o *lister) look(g *Guest) error {
 func (o *lister) only(g *Guest, paths []string) error {
 	var its unix.Stat_t
 	if err := unix.Fstat(int(g.Namespace.Fd()), &its); err != nil {
-		return explain("look at", "the namespace of "+g.Name, err)
+		return fault.Explain("look at", "the namespace of "+g.Name, err)
 	}
 	var err error
 	walkNamespaces(g, paths, func(ns *namespace) (keep, more bool) {
@@ -129,7 +131,7 @@ func (o *lister) awaits(ns *namespace) bool {
 func (o *lister) visit(ns *namespace, all bool) error {
 	id, err := o.host.NamespaceID(ns.file)
 	if err != nil {
-		return explain("find", "the namespace "+ns.path, err)
+		return fault.Explain("find", "the namespace "+ns.path, err)
 	}
 	o.mu.Lock()
 	ends := o.ends[id]
@@ -177,7 +179,7 @@ func hide(list []Attachment) {
 
 // markCut says of each attachment to a bridge of the kernel's what of the host's
 // firewall cuts it off.
-func markCut(ctx context.Context, k kernel, list []Attachment) error {
+func markCut(ctx context.Context, k plan.Kernel, list []Attachment) error {
 	var queries []bridge.Query
 	var at []int
 	links := map[string]*rtnl.Link{}
@@ -189,7 +191,7 @@ func markCut(ctx context.Context, k kernel, list []Attachment) error {
 		if !ok {
 			var err error
 			if l, err = k.LinkByName(a.Host.Name); unlessNotFound(err) != nil {
-				return explain("find", a.Host.Name, err)
+				return fault.Explain("find", a.Host.Name, err)
 			}
 			links[a.Host.Name] = l
 		}
@@ -220,7 +222,7 @@ func markCut(ctx context.Context, k kernel, list []Attachment) error {
 		for i, fw := range all {
 			q := queries[i]
 			port := q.Port
-			if isOurs(links[q.Bridge]) {
+			if plan.IsOurs(links[q.Bridge]) {
 				port = ""
 			}
 			list[at[i]].Cut = append(list[at[i]].Cut, fw.Cut(q.Bridge, port)...)
@@ -232,34 +234,34 @@ func markCut(ctx context.Context, k kernel, list []Attachment) error {
 // ourEnds returns the host's ends of our pairs; of those to g, if not nil. A
 // pair is g's if its other end is there, or if our mark says so: g may have
 // moved its end away.
-func ourEnds(k kernel, g *Guest) ([]*rtnl.Link, error) {
+func ourEnds(k plan.Kernel, g *Guest) ([]*rtnl.Link, error) {
 	nsid := -1
 	if g != nil {
 		var err error
 		if nsid, err = k.NamespaceID(g.Namespace); err != nil {
-			return nil, explain("find", "the namespace of "+g.Name, err)
+			return nil, fault.Explain("find", "the namespace of "+g.Name, err)
 		}
 	}
 	all, err := k.Links()
 	if err != nil {
-		return nil, explain("list", "links", err)
+		return nil, fault.Explain("list", "links", err)
 	}
 	return slices.DeleteFunc(all, func(l *rtnl.Link) bool {
-		return !isOurs(l) || l.Kind != "veth" || l.PeerNS < 0 || g != nil && l.PeerNS != nsid && !bearsMarkOf(g, l)
+		return !plan.IsOurs(l) || l.Kind != "veth" || l.PeerNS < 0 || g != nil && l.PeerNS != nsid && !bearsMarkOf(g, l)
 	}), nil
 }
 
 // bearsMarkOf reports whether the mark of a link of ours says that it is g's.
 func bearsMarkOf(g *Guest, l *rtnl.Link) bool {
-	m, ok := ParseMark(l.Alias)
-	return ok && m == markOf(g.GuestInfo, m.IfName)
+	m, ok := plan.ParseMark(l.Alias)
+	return ok && m == plan.MarkOf(g.GuestInfo, m.IfName)
 }
 
 // describer tells what the host's ends of our pairs are ends of. What all of
 // them have in common it looks at once, and only if it has to.
 type describer struct {
 	ctx  context.Context
-	host kernel
+	host plan.Kernel
 
 	mu    sync.Mutex              // for what is below
 	vlans map[int][]rtnl.PortVLAN // nil: not looked at
@@ -275,7 +277,7 @@ func (d *describer) describe(l *rtnl.Link, ns *namespace) (Attachment, error) {
 	if err := d.plugged(l, &a.Host); err != nil {
 		return a, err
 	}
-	if m, ok := ParseMark(l.Alias); ok {
+	if m, ok := plan.ParseMark(l.Alias); ok {
 		a.State = Complete
 		a.Guest = GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
 		a.Interface.Name = m.IfName
@@ -313,7 +315,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 	if l.Master != 0 {
 		var err error
 		if master, err = d.host.LinkByIndex(l.Master); unlessNotFound(err) != nil {
-			return explain("find the bridge of", l.Name, err)
+			return fault.Explain("find the bridge of", l.Name, err)
 		}
 	}
 	if master == nil || master.Kind != "bridge" {
@@ -328,7 +330,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 	if d.vlans == nil {
 		var err error
 		if d.vlans, err = d.host.PortVLANs(); err != nil {
-			return explain("read", "the VLANs of bridge ports", err)
+			return fault.Explain("read", "the VLANs of bridge ports", err)
 		}
 	}
 	h.VLAN = vlanOf(d.vlans[l.Index], master)
@@ -359,7 +361,7 @@ func (d *describer) shapedIn(l *rtnl.Link, a *Attachment) (err error) {
 	defer d.mu.Unlock()
 	if d.queue == nil {
 		if d.queue, err = d.host.Qdiscs(); err != nil {
-			return explain("read", "the host's queues", err)
+			return fault.Explain("read", "the host's queues", err)
 		}
 	}
 	var s Shaping

@@ -21,6 +21,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -223,15 +224,15 @@ func (st stage) ready(t *testing.T) (hostNS, guestNS *os.File) {
 }
 
 // attempt is Attach, with the sides wrapped and the plan edited on the way.
-func attempt(t *testing.T, s Spec, g Guest, hostNS *os.File, wrap func(side, kernel) kernel, edit func(*Plan), tell func(string)) error {
+func attempt(t *testing.T, s Spec, g Guest, hostNS *os.File, wrap func(plan.Side, plan.Kernel) plan.Kernel, edit func(*Plan), tell func(string)) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
 	defer cancel()
-	m, err := open(ctx, hostNS, g)
+	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.close()
+	defer m.Close()
 	f, err := observe(ctx, m, s)
 	if err != nil {
 		t.Fatal(err)
@@ -240,18 +241,14 @@ func attempt(t *testing.T, s Spec, g Guest, hostNS *os.File, wrap func(side, ker
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, k := range m.sides {
-		if k != nil {
-			m.sides[i] = wrap(side(i), k)
-		}
-	}
+	m.Wrap(wrap)
 	edit(&p)
-	return p.apply(ctx, m, tell)
+	return p.Apply(ctx, m, tell)
 }
 
-func asItIs(_ side, k kernel) kernel { return k }
-func unedited(*Plan)                 {}
-func untold(string)                  {}
+func asItIs(_ plan.Side, k plan.Kernel) plan.Kernel { return k }
+func unedited(*Plan)                                {}
+func untold(string)                                 {}
 
 // TestAttachListDetach is the life of an attachment, on each stage.
 func TestAttachListDetach(t *testing.T) {
@@ -353,10 +350,10 @@ var errPlanned = errors.New("planned")
 // failStep fails, and has nothing to undo.
 type failStep struct{}
 
-func (failStep) do(context.Context, *machine) error   { return errPlanned }
-func (failStep) undo(context.Context, *machine) error { return nil }
-func (failStep) nature() nature                       { return undoable }
-func (failStep) String() string                       { return "fail" }
+func (failStep) Do(context.Context, *plan.Machine) error   { return errPlanned }
+func (failStep) Undo(context.Context, *plan.Machine) error { return nil }
+func (failStep) Nature() plan.Nature                       { return plan.Undoable }
+func (failStep) String() string                            { return "fail" }
 
 // TestFailAtEveryStep: a plan that fails before its step n, for every n and
 // after the last, leaves both sides as they were.
@@ -369,7 +366,7 @@ func TestFailAtEveryStep(t *testing.T) {
 			for n, last := 0, false; !last; n++ {
 				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
 					last = n == len(p.Steps)
-					p.Steps = append(p.Steps[:n:n], append([]Step{failStep{}}, p.Steps[n:]...)...)
+					p.Steps = append(p.Steps[:n:n], append([]plan.Step{failStep{}}, p.Steps[n:]...)...)
 				}, untold)
 				if !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
 					t.Fatalf("step %d: %v", n, err)
@@ -387,7 +384,7 @@ func TestFailAtEveryStep(t *testing.T) {
 // refusing is a kernel that refuses one of the requests made of it, reads and
 // writes alike, with an errno.
 type refusing struct {
-	kernel
+	plan.Kernel
 	left  *int // requests until it refuses
 	errno unix.Errno
 }
@@ -404,84 +401,84 @@ func (r refusing) LinkByName(name string) (*rtnl.Link, error) {
 	if err := r.refuse(); err != nil {
 		return nil, err
 	}
-	return r.kernel.LinkByName(name)
+	return r.Kernel.LinkByName(name)
 }
 
 func (r refusing) LinkByIndex(i int) (*rtnl.Link, error) {
 	if err := r.refuse(); err != nil {
 		return nil, err
 	}
-	return r.kernel.LinkByIndex(i)
+	return r.Kernel.LinkByIndex(i)
 }
 
 func (r refusing) Addrs() ([]rtnl.Addr, error) {
 	if err := r.refuse(); err != nil {
 		return nil, err
 	}
-	return r.kernel.Addrs()
+	return r.Kernel.Addrs()
 }
 
 func (r refusing) AddVeth(v rtnl.Veth) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.AddVeth(v)
+	return r.Kernel.AddVeth(v)
 }
 
 func (r refusing) AddChild(c rtnl.Child) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.AddChild(c)
+	return r.Kernel.AddChild(c)
 }
 
 func (r refusing) AddBridge(name string, mac net.HardwareAddr, mtu int, group uint32) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.AddBridge(name, mac, mtu, group)
+	return r.Kernel.AddBridge(name, mac, mtu, group)
 }
 
 func (r refusing) SetLink(i int, ch rtnl.Change) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.SetLink(i, ch)
+	return r.Kernel.SetLink(i, ch)
 }
 
 func (r refusing) AddAltName(i int, name string) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.AddAltName(i, name)
+	return r.Kernel.AddAltName(i, name)
 }
 
 func (r refusing) AddAddr(i int, p netip.Prefix, nodad bool) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.AddAddr(i, p, nodad)
+	return r.Kernel.AddAddr(i, p, nodad)
 }
 
 func (r refusing) AddRoute(rt rtnl.Route, prepend bool) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.AddRoute(rt, prepend)
+	return r.Kernel.AddRoute(rt, prepend)
 }
 
 func (r refusing) AddRule(rule rtnl.Rule) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.AddRule(rule)
+	return r.Kernel.AddRule(rule)
 }
 
 func (r refusing) SetSysctl(path, value string) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.SetSysctl(path, value)
+	return r.Kernel.SetSysctl(path, value)
 }
 
 // TestErrnoAtEveryRequest: whatever request of an attach the kernel refuses,
@@ -502,8 +499,8 @@ func TestErrnoAtEveryRequest(t *testing.T) {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			for n := 0; ; n++ {
 				left := n
-				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
-					return refusing{kernel: k, left: &left, errno: errno}
+				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, func(_ plan.Side, k plan.Kernel) plan.Kernel {
+					return refusing{Kernel: k, left: &left, errno: errno}
 				}, unedited, untold)
 				if left >= 0 { // nothing was refused: the attach is complete
 					if err != nil {
@@ -641,7 +638,7 @@ func TestGC(t *testing.T) {
 func TestUndoThatFails(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := stages[0].ready(t)
-	err := attempt(t, parsed(t, stages[0].line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
+	err := attempt(t, parsed(t, stages[0].line), docker(guestNS, 0), hostNS, func(_ plan.Side, k plan.Kernel) plan.Kernel {
 		return stubborn{k}
 	}, func(p *Plan) { p.Steps[len(p.Steps)-1] = failStep{} }, untold)
 	var f *fault.Error
@@ -655,7 +652,7 @@ func TestUndoThatFails(t *testing.T) {
 }
 
 // stubborn deletes no link.
-type stubborn struct{ kernel }
+type stubborn struct{ plan.Kernel }
 
 func (stubborn) DelLink(int) error { return unix.EBUSY }
 
@@ -769,9 +766,9 @@ func TestHalfMade(t *testing.T) {
 	}
 }
 
-type noUndo struct{ Step }
+type noUndo struct{ plan.Step }
 
-func (noUndo) undo(context.Context, *machine) error { return nil }
+func (noUndo) Undo(context.Context, *plan.Machine) error { return nil }
 
 // TestDuplicate: an IPv6 address that somebody on the bridge has is a
 // conflict, and undone.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/rundir"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -99,7 +101,7 @@ func (h hardware) is(l *rtnl.Link) bool {
 func (h hardware) certain() bool { return len(h.PermMAC) > 0 || h.ParentDev != "" }
 
 // away returns the card among the links of the guest; nil: it is not there.
-func (l Loan) away(k reader, links []*rtnl.Link) *rtnl.Link {
+func (l Loan) away(k plan.Reader, links []*rtnl.Link) *rtnl.Link {
 	if l.Index == 0 { // the kernel tries to keep it
 		return l.find(k, links, l.Card.Index)
 	}
@@ -114,19 +116,19 @@ func (l Loan) means(name string, home *rtnl.Link) bool {
 }
 
 // home returns the card among the links of the host; nil: it is not there.
-func (l Loan) home(k reader, links []*rtnl.Link) *rtnl.Link {
+func (l Loan) home(k plan.Reader, links []*rtnl.Link) *rtnl.Link {
 	return l.find(k, links, l.Card.Index)
 }
 
 // elsewhere returns the card among the links of any other namespace, where its
 // index says nothing; nil: it is not there.
-func (l Loan) elsewhere(k reader, links []*rtnl.Link) *rtnl.Link {
+func (l Loan) elsewhere(k plan.Reader, links []*rtnl.Link) *rtnl.Link {
 	return l.find(k, links, 0)
 }
 
 // find identifies the card by its node. Only if that is unknown or cannot be read
 // does it fall back on the index, or on the MAC address, which a guest can change.
-func (l Loan) find(k reader, links []*rtnl.Link, index int) *rtnl.Link {
+func (l Loan) find(k plan.Reader, links []*rtnl.Link, index int) *rtnl.Link {
 	var found *rtnl.Link
 	for _, link := range links {
 		if l.Hardware.Node != 0 && link.Kind == l.Hardware.Kind {
@@ -184,18 +186,18 @@ func (l Loan) with(do func(*rundir.Dir) error) error {
 		err = do(d)
 		d.Close()
 	}
-	return explain("note in "+runDir+" the card", l.Card.Name, err)
+	return fault.Explain("note in "+runDir+" the card", l.Card.Name, err)
 }
 
 // loans returns those of a host, by the cookie of its namespace, and what to say
 // of files that cannot be read. Such a file harms nobody's card but its own.
-func loans(k kernel) (all []Loan, unread []unreadLoan, err error) {
+func loans(k plan.Kernel) (all []Loan, unread []unreadLoan, err error) {
 	cookie, err := k.Cookie()
 	if errors.Is(err, unix.ENOPROTOOPT) {
 		return nil, nil, nil // no card can have been lent: see lend
 	}
 	if err != nil {
-		return nil, nil, explain("read", "the host's namespace", err)
+		return nil, nil, fault.Explain("read", "the host's namespace", err)
 	}
 	return readLoans(fmt.Sprintf("%d.", cookie))
 }
@@ -207,12 +209,12 @@ func readLoans(prefix string) (all []Loan, unread []unreadLoan, err error) {
 		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, explain("open", runDir, err)
+		return nil, nil, fault.Explain("open", runDir, err)
 	}
 	defer d.Close()
 	names, err := d.Names(loanSuffix)
 	if err != nil {
-		return nil, nil, explain("read", runDir, err)
+		return nil, nil, fault.Explain("read", runDir, err)
 	}
 	for _, name := range names {
 		if !strings.HasPrefix(name, prefix) {

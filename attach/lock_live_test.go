@@ -12,6 +12,7 @@ import (
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,7 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	held, err := acquire(context.Background(), c, greedy, "test")
+	held, err := plan.Acquire(context.Background(), c, greedy, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func TestLock(t *testing.T) {
 			t.Errorf("%q shows %q, not process %d", f.Hint, out, os.Getpid())
 		}
 	}
-	held.release()
+	held.Release()
 	if _, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), docker(greedy, 0), hostNS, Options{}); err != nil {
 		t.Errorf("once the lock is free: %v", err)
 	}
@@ -64,7 +65,7 @@ func TestLock(t *testing.T) {
 func TestLockOfItself(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := newNamespace(t), newNamespace(t)
-	testhost.Squatter{NS: guestNS, Addresses: []string{lockAddress(guestNS), lockAddress(hostNS)}, Flock: true}.Start(t)
+	testhost.Squatter{NS: guestNS, Addresses: []string{plan.LockAddress(guestNS), plan.LockAddress(hostNS)}, Flock: true}.Start(t)
 	if unix.Flock(int(testhost.Reopened(t, guestNS).Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 		t.Fatal("the guest does not hold its own lock: this proves nothing")
 	}
@@ -125,12 +126,12 @@ func TestRunsWithSquatter(t *testing.T) {
 	needRoot(t)
 	for _, as := range []string{"user", "root"} {
 		t.Run(as, func(t *testing.T) {
-			was := lockFile
-			lockFile = filepath.Join(t.TempDir(), "lock")
-			t.Cleanup(func() { lockFile = was })
+			was := plan.LockFile
+			plan.LockFile = filepath.Join(t.TempDir(), "lock")
+			t.Cleanup(func() { plan.LockFile = was })
 			hostNS, guestNS := newNamespace(t), newNamespace(t)
 			before := snapshot(t, hostNS)
-			testhost.Squatter{NS: hostNS, Addresses: []string{lockAddress(hostNS), lockAddress(guestNS)}, Root: as == "root"}.Start(t)
+			testhost.Squatter{NS: hostNS, Addresses: []string{plan.LockAddress(hostNS), plan.LockAddress(guestNS)}, Root: as == "root"}.Start(t)
 			g := docker(guestNS, 0)
 			if _, err := runAttach(context.Background(), parsed(t, "brtest web 10.0.0.2/24"), g, hostNS, Options{}); err != nil {
 				t.Fatalf("attach: %v", err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -54,16 +55,16 @@ func (macvlanKind) prober(j *job) (prober, string) {
 	return macvlanProbe{}, ""
 }
 
-func (macvlanProbe) join(_ context.Context, m *machine, s verify, _ *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
-	on, err := m.find(end{host, s.on})
+func (macvlanProbe) join(_ context.Context, m *plan.Machine, s verify, _ *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+	on, err := m.Find(plan.OnHost, s.on)
 	if err != nil {
-		return explain("find", s.on, err)
+		return fault.Explain("find", s.on, err)
 	}
-	err = m.sides[host].AddChild(rtnl.Child{Name: s.probe, Kind: string(KindMacvlan), Mode: "bridge", Parent: on, NS: ns, MAC: s.mac[1], Group: Group})
-	return explain("make macvlan", s.probe, errors.Join(err, s.up(k, s.probe, quietly)))
+	err = m.Host().AddChild(rtnl.Child{Name: s.probe, Kind: string(KindMacvlan), Mode: "bridge", Parent: on, NS: ns, MAC: s.mac[1], Group: plan.Group})
+	return fault.Explain("make macvlan", s.probe, errors.Join(err, s.up(k, s.probe, quietly)))
 }
 
-func (macvlanProbe) leave(context.Context, *machine, verify) error { return nil }
+func (macvlanProbe) leave(context.Context, *plan.Machine, verify) error { return nil }
 
 // mac is the parent's in passthru mode, where another would change the parent's.
 func (macvlanKind) mac(j *job) (net.HardwareAddr, bool) {
@@ -126,7 +127,7 @@ func (macvlanKind) gc(f GCFacts, r *removal) {
 		stays := func(u user) bool {
 			return !f.going(u) && !(u.netns == 0 && ends[u.Index] && u.PeerNS < 0)
 		}
-		if isOurs(l) && l.Kind == "vlan" && !slices.ContainsFunc(f.Users[l.Index], stays) && !inUse(l.Index, f.Addrs) {
+		if plan.IsOurs(l) && l.Kind == "vlan" && !slices.ContainsFunc(f.Users[l.Index], stays) && !inUse(l.Index, f.Addrs) {
 			r.links = append(r.links, delLink{l.Name, l.Index})
 		}
 	}

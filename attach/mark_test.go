@@ -1,16 +1,20 @@
 package attach
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/gopipework/gopipework/internal/plan"
+)
 
 // FuzzParseMark: a guest cannot write it, but an administrator can.
 func FuzzParseMark(f *testing.F) {
 	f.Add("gopipework docker:0123456789ab eth1 web")
 	f.Fuzz(func(t *testing.T, alias string) {
-		m, ok := ParseMark(alias)
-		if !ok || len(alias) > maxAlias {
+		m, ok := plan.ParseMark(alias)
+		if !ok || len(alias) > plan.MaxAlias {
 			return
 		}
-		if again, ok := ParseMark(m.String()); !ok || again != m {
+		if again, ok := plan.ParseMark(m.String()); !ok || again != m {
 			t.Errorf("%q parses to %+v, which prints to %q", alias, m, m)
 		}
 	})

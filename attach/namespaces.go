@@ -4,12 +4,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -27,8 +27,8 @@ type namespace struct {
 	pid    int    // of a process in it; 0 if it is only a name
 	by     int    // process that holds it and is not in it; 0: not looked for
 	inode  uint64
-	links  kernel // opened when first asked
-	locked bool   // by us
+	links  plan.Kernel // opened when first asked
+	locked bool        // by us
 }
 
 // namespaces are by the id that they have on the host.
@@ -50,7 +50,7 @@ var namedNamespaces = []string{"/run/netns/*", "/run/docker/netns/*"}
 // findNamespaces finds the namespaces in which the other ends of links are.
 // The kernel has no way from an id to its namespace, so we look at all that can
 // be found. A guest that is given is known already.
-func findNamespaces(k kernel, links []*rtnl.Link, g *Guest) namespaces {
+func findNamespaces(k plan.Kernel, links []*rtnl.Link, g *Guest) namespaces {
 	wanted := map[int]bool{}
 	for _, l := range links {
 		wanted[l.PeerNS] = true
@@ -73,7 +73,7 @@ func findNamespaces(k kernel, links []*rtnl.Link, g *Guest) namespaces {
 // namedByPath returns the paths by which the guests of links were named.
 func namedByPath(links []*rtnl.Link) (paths []string) {
 	for _, l := range links {
-		if m, ok := ParseMark(l.Alias); ok && m.Runtime == "path" {
+		if m, ok := plan.ParseMark(l.Alias); ok && m.Runtime == "path" {
 			paths = append(paths, m.Name)
 		}
 	}
@@ -82,10 +82,10 @@ func namedByPath(links []*rtnl.Link) (paths []string) {
 
 // eachNamespace calls f for every namespace that can be found, but for the
 // host's, with a connection that is inside it.
-func eachNamespace(hostNS *os.File, f func(*namespace, kernel) error) (err error) {
+func eachNamespace(hostNS *os.File, f func(*namespace, plan.Kernel) error) (err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(hostNS.Fd()), &st); err != nil {
-		return explain("look at", "the host's namespace", err)
+		return fault.Explain("look at", "the host's namespace", err)
 	}
 	walkNamespaces(nil, nil, func(ns *namespace) (keep, more bool) {
 		if ns.inode == st.Ino {
@@ -93,7 +93,7 @@ func eachNamespace(hostNS *os.File, f func(*namespace, kernel) error) (err error
 		}
 		c, oerr := rtnl.Open(ns.file)
 		if oerr != nil {
-			err = explain("enter", "a namespace", oerr)
+			err = fault.Explain("enter", "a namespace", oerr)
 			return false, false
 		}
 		defer c.Close()
@@ -109,7 +109,7 @@ func eachNamespace(hostNS *os.File, f func(*namespace, kernel) error) (err error
 func visitAll(hostNS *os.File, more []string, f func(*namespace) error) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(hostNS.Fd()), &st); err != nil {
-		return explain("look at", "the host's namespace", err)
+		return fault.Explain("look at", "the host's namespace", err)
 	}
 	var visits sync.WaitGroup
 	var failed atomic.Pointer[error]
@@ -148,7 +148,7 @@ const visitors = 4
 func visit(ns *namespace, f func(*namespace) error) error {
 	c, err := rtnl.Open(ns.file)
 	if err != nil {
-		return explain("enter", "a namespace", err)
+		return fault.Explain("enter", "a namespace", err)
 	}
 	defer c.Close()
 	ns.links = freeze(c)
@@ -185,7 +185,7 @@ func walkNamespaces(first *Guest, more []string, look func(*namespace) (keep, mo
 	if first != nil && !visit("/proc/self/fd/"+itoa(int(first.Namespace.Fd())), first.PID) {
 		return
 	}
-	for _, pid := range processes() {
+	for _, pid := range nsfs.Processes() {
 		if !visit("/proc/"+itoa(pid)+"/ns/net", pid) {
 			return
 		}
@@ -212,27 +212,12 @@ func seesAll() bool {
 	return unix.Stat("/proc/self/ns/pid", &pids) == nil && pids.Ino == firstPIDs && unix.Stat("/proc/1/ns/net", &first) == nil
 }
 
-// processes returns the process IDs that /proc shows, in their order: a
-// container's first process comes before its children, unless the numbers have
-// wrapped around.
-func processes() []int {
-	entries, _ := os.ReadDir("/proc")
-	var pids []int
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	slices.Sort(pids)
-	return pids
-}
-
 // read fills in the guest's side of an attachment.
 func (ns *namespace) read(a *Attachment, index int) error {
 	if ns.links == nil {
 		c, err := rtnl.Open(ns.file)
 		if err != nil {
-			return explain("enter", "the namespace of "+a.Guest.Name, err)
+			return fault.Explain("enter", "the namespace of "+a.Guest.Name, err)
 		}
 		ns.links = c
 	}
@@ -242,15 +227,15 @@ func (ns *namespace) read(a *Attachment, index int) error {
 	}
 	addrs, err := ns.links.Addrs()
 	if err != nil {
-		return explain("read addresses of", l.Name, err)
+		return fault.Explain("read addresses of", l.Name, err)
 	}
 	routes, err := ns.links.Routes()
 	if err != nil {
-		return explain("read routes of", l.Name, err)
+		return fault.Explain("read routes of", l.Name, err)
 	}
 	shaped, err := readShaped(ns.links, index)
 	if err != nil {
-		return explain("read queues of", l.Name, err)
+		return fault.Explain("read queues of", l.Name, err)
 	}
 	a.Shaping = shapingOrNil(shaped.shaping())
 	a.Interface = Interface{

@@ -15,6 +15,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -24,21 +25,21 @@ type looker struct{ err error }
 
 func (o *looker) look(at string, read func() error) {
 	if o.err == nil {
-		o.err = explain("look at", at, read())
+		o.err = fault.Explain("look at", at, read())
 	}
 }
 
 // observer reads the facts of one spec.
 type observer struct {
 	looker
-	host, guest kernel
+	host, guest plan.Kernel
 }
 
 // inside looks at one guest.
-func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
-	k, g := m.sides[at], m.guests[at].GuestInfo
+func (o *looker) inside(m *plan.Machine, at plan.Side, s Spec, base *rtnl.Link) Inside {
+	k, g := m.In(at), m.Guests[at].GuestInfo
 	in := Inside{Guest: g, Inner: o.byName(k, namesFor(s, g, base).inner)}
-	o.look("the namespace of the host", func() (err error) { in.HostNS, err = k.NamespaceID(m.hostNS); return err })
+	o.look("the namespace of the host", func() (err error) { in.HostNS, err = k.NamespaceID(m.HostNS); return err })
 	if l := in.Inner; l != nil && l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != in.HostNS {
 		o.look("the other end of "+l.Name, func() (err error) {
 			in.Other, err = k.LinkIn(l.PeerNS, l.Peer)
@@ -65,7 +66,7 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 	})
 	o.look("the guest's rules", func() (err error) { in.Rules, err = k.Rules(); return err })
 	o.look("the leases of the guest", func() error {
-		all, err := keptLeases(m.guests[at])
+		all, err := keptLeases(m.Guests[at])
 		if in.Inner != nil {
 			in.Lease = keptFor(all, in.Inner.Index)
 		}
@@ -74,9 +75,9 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 	})
 	if in.Inner != nil {
 		o.look("the DHCP clients of the guest", func() error {
-			all, err := hostclient.Find(m.guests[at].Namespace)
+			all, err := hostclient.Find(m.Guests[at].Namespace)
 			in.Client = clientOf(all, in.Inner.Index)
-			in.Unminded = s.From.Kind == FromClient && clientRun(m.guests[at].GuestInfo, s.From.Ask, in.Inner.Name, in.Inner.Index).Left()
+			in.Unminded = s.From.Kind == FromClient && clientRun(m.Guests[at].GuestInfo, s.From.Ask, in.Inner.Name, in.Inner.Index).Left()
 			return err
 		})
 		in.RA = o.acceptsRA(k, in.Inner.Name)
@@ -100,14 +101,14 @@ func (o *looker) inside(m *machine, at side, s Spec, base *rtnl.Link) Inside {
 }
 
 // observe reads, and never writes, what Build needs to know.
-func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
-	o := &observer{host: m.sides[host], guest: m.sides[guest]}
+func observe(ctx context.Context, m *plan.Machine, s Spec) (Facts, error) {
+	o := &observer{host: m.Host(), guest: m.In(plan.InGuest)}
 	base := o.base(s.HostIF)
-	n := namesFor(s, m.guests[guest].GuestInfo, base)
-	f := Facts{Inside: o.inside(m, guest, s, base), Base: base}
+	n := namesFor(s, m.Guests[plan.InGuest].GuestInfo, base)
+	f := Facts{Inside: o.inside(m, plan.InGuest, s, base), Base: base}
 	f.Port = o.byName(o.host, n.port)
 	f.Namesake = o.byName(o.host, n.inner)
-	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.guests[guest].Namespace); return err })
+	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.Guests[plan.InGuest].Namespace); return err })
 	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
 	f.Own = o.hostEnd(f.Inner, f.GuestNS)
 	o.shapedAt(o.host, f.Own, &f.Shaped)
@@ -161,7 +162,7 @@ func observe(ctx context.Context, m *machine, s Spec) (Facts, error) {
 		f.FirewallUnread = err.Error()
 		err = nil
 	}
-	return f, withHint(explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
+	return f, withHint(fault.Explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
 }
 
 // firewallQuery asks about the frames of the guest that are to cross the bridge.
@@ -220,7 +221,7 @@ func (o *observer) base(h HostIF) *rtnl.Link {
 // often the card's address too.
 func cardsWith(mac string, all []*rtnl.Link) []*rtnl.Link {
 	having := func(is func(*rtnl.Link) bool) []*rtnl.Link {
-		return slices.DeleteFunc(slices.Clone(all), func(l *rtnl.Link) bool { return l.MAC.String() != mac || isOurs(l) || !is(l) })
+		return slices.DeleteFunc(slices.Clone(all), func(l *rtnl.Link) bool { return l.MAC.String() != mac || plan.IsOurs(l) || !is(l) })
 	}
 	if cards := having(func(l *rtnl.Link) bool { return l.Kind == "" }); len(cards) > 0 {
 		return cards
@@ -244,7 +245,7 @@ func mayBeOVS(h HostIF, f Facts) bool {
 }
 
 // ovs looks at the host's Open vSwitch.
-func (o *looker) ovs(ctx context.Context, k kernel) (ovs bridge.OVS) {
+func (o *looker) ovs(ctx context.Context, k plan.Kernel) (ovs bridge.OVS) {
 	o.look("Open vSwitch", func() error {
 		return k.Run(func() (err error) { ovs, err = bridge.ObserveOVS(ctx); return err })
 	})
@@ -252,7 +253,7 @@ func (o *looker) ovs(ctx context.Context, k kernel) (ovs bridge.OVS) {
 }
 
 // byName returns nil for a link that is not there.
-func (o *looker) byName(k kernel, name string) (l *rtnl.Link) {
+func (o *looker) byName(k plan.Kernel, name string) (l *rtnl.Link) {
 	o.look(name, func() (err error) {
 		l, err = k.LinkByName(name)
 		return unlessNotFound(err)
@@ -265,7 +266,7 @@ func (o *looker) byName(k kernel, name string) (l *rtnl.Link) {
 func (o *observer) altTaken(name string, guestNS int) (taken bool) {
 	o.look(name, func() error {
 		l, err := o.host.LinkByAltName(name)
-		taken = l != nil && !(isOurs(l) && l.Alias == "" && l.PeerNS >= 0 && l.PeerNS == guestNS)
+		taken = l != nil && !(plan.IsOurs(l) && l.Alias == "" && l.PeerNS >= 0 && l.PeerNS == guestNS)
 		return unlessNotFound(err)
 	})
 	return taken
@@ -280,7 +281,7 @@ func (o *observer) hostEnd(inner *rtnl.Link, guestNS int) (own *rtnl.Link) {
 	}
 	o.look("the other end of "+inner.Name, func() error {
 		l, err := o.host.LinkByIndex(inner.Peer)
-		if err == nil && l.Kind == "veth" && l.Group == Group && l.PeerNS == guestNS && l.Peer == inner.Index {
+		if err == nil && l.Kind == "veth" && l.Group == plan.Group && l.PeerNS == guestNS && l.Peer == inner.Index {
 			own = l
 		}
 		return unlessNotFound(err)
@@ -290,7 +291,7 @@ func (o *observer) hostEnd(inner *rtnl.Link, guestNS int) (own *rtnl.Link) {
 
 // ipv6 reports whether the guest has no IPv6 at all, or has it off on new
 // interfaces, as Docker's guests do.
-func (o *looker) ipv6(k kernel) (none, off bool) {
+func (o *looker) ipv6(k plan.Kernel) (none, off bool) {
 	o.look("the guest's IPv6", func() error {
 		v, err := k.Sysctl("ipv6/conf/default/disable_ipv6")
 		if errors.Is(err, fs.ErrNotExist) {

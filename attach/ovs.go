@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -58,7 +59,7 @@ func (openVSwitchKind) join(j *job, d *draft) {
 	}
 	d.add(addOVSPort{j.ovsPort()})
 	if br.Userspace() {
-		d.add(checksums{place: j.place, inner: j.names.inner})
+		d.add(checksums{Place: j.Place, inner: j.names.inner})
 	}
 	j.sysctls(d)
 	j.up(d)
@@ -86,10 +87,10 @@ type awaitOVS struct {
 }
 
 // forwarding waits, and returns the bridge and the port as they are then.
-func (s awaitOVS) forwarding(ctx context.Context, m *machine) (br bridge.OVSBridge, now bridge.OVSPort, err error) {
-	err = m.await(ctx, host, func() (bool, error) {
+func (s awaitOVS) forwarding(ctx context.Context, m *plan.Machine) (br bridge.OVSBridge, now bridge.OVSPort, err error) {
+	err = m.Await(ctx, plan.OnHost, func() (bool, error) {
 		var o looker
-		ovs := o.ovs(ctx, m.sides[host])
+		ovs := o.ovs(ctx, m.Host())
 		if o.err != nil {
 			return false, o.err
 		}
@@ -103,20 +104,20 @@ func (s awaitOVS) forwarding(ctx context.Context, m *machine) (br bridge.OVSBrid
 	return br, now, err
 }
 
-func (s awaitOVS) do(ctx context.Context, m *machine) error {
+func (s awaitOVS) Do(ctx context.Context, m *plan.Machine) error {
 	br, now, err := s.forwarding(ctx, m)
 	if err != nil {
 		return err
 	}
-	return m.sides[host].Run(func() error {
+	return m.Host().Run(func() error {
 		drops, err := now.Drops(ctx, s.mac)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil && br.Secure:
-			m.warn(fmt.Sprintf("%s has fail_mode=secure: whether a flow of it passes on what %s sends is not known: %v", br.Name, s.Name, err))
+			m.Warn(fmt.Sprintf("%s has fail_mode=secure: whether a flow of it passes on what %s sends is not known: %v", br.Name, s.Name, err))
 		case drops:
-			m.warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(s.mac)))
+			m.Warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(s.mac)))
 		}
 		return nil
 	})
@@ -133,9 +134,9 @@ func whyDropped(br bridge.OVSBridge) string {
 	return ", by its flows"
 }
 
-func (s awaitOVS) undo(context.Context, *machine) error { return nil }
+func (s awaitOVS) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (awaitOVS) nature() nature { return passive }
+func (awaitOVS) Nature() plan.Nature { return plan.Passive }
 
 func (s awaitOVS) String() string { return "# wait until " + s.Bridge + " forwards on " + s.Name }
 
@@ -155,7 +156,7 @@ func (j *job) ovs(d *draft) bridge.OVSBridge {
 const hostKey = "gopipework.host"
 
 // hostID is the cookie of the host's namespace; "" on a kernel that has none.
-func hostID(k kernel) (string, error) {
+func hostID(k plan.Kernel) (string, error) {
 	cookie, err := k.Cookie()
 	if errors.Is(err, unix.ENOPROTOOPT) {
 		return "", nil
@@ -181,7 +182,7 @@ func (j *job) ovsPort() bridge.OVSPort {
 		}
 	}
 	return bridge.OVSPort{
-		Bridge: j.HostIF.Name, Name: j.names.port, VLAN: j.vlan, IDs: ids, Mark: markOf(g, j.names.inner).String(),
+		Bridge: j.HostIF.Name, Name: j.names.port, VLAN: j.vlan, IDs: ids, Mark: plan.MarkOf(g, j.names.inner).String(),
 	}
 }
 
@@ -208,18 +209,18 @@ func (openVSwitchKind) differ(j *job, differ differ) {
 // addOVSBridge makes a bridge of Open vSwitch's.
 type addOVSBridge struct{ bridge.OVSBridge }
 
-func (s addOVSBridge) do(ctx context.Context, m *machine) error {
-	return leftOver(m.sides[host].Run(func() error { return s.Add(ctx) }), s)
+func (s addOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
+	return leftOver(m.Host().Run(func() error { return s.Add(ctx) }), s)
 }
 
 // undo leaves the bridge to whoever has come to use it meanwhile.
-func (s addOVSBridge) undo(ctx context.Context, m *machine) error {
+func (s addOVSBridge) Undo(ctx context.Context, m *plan.Machine) error {
 	var o looker
-	now, ok := o.ovs(ctx, m.sides[host]).Bridge(s.Name)
+	now, ok := o.ovs(ctx, m.Host()).Bridge(s.Name)
 	if o.err != nil || !ok || len(now.Ports) > 0 {
 		return o.err
 	}
-	if l := o.byName(m.sides[host], s.Name); l != nil {
+	if l := o.byName(m.Host(), s.Name); l != nil {
 		// Its own port, a link of the kernel's, is a port of the datapath.
 		if used, err := isUsedBut(m, l.Index, fmt.Sprint("master ", l.Master)); err != nil || used {
 			return err
@@ -228,15 +229,15 @@ func (s addOVSBridge) undo(ctx context.Context, m *machine) error {
 	if o.err != nil {
 		return o.err
 	}
-	return m.sides[host].Run(func() error { return s.Delete(ctx) })
+	return m.Host().Run(func() error { return s.Delete(ctx) })
 }
 
-func (addOVSBridge) nature() nature { return shared }
+func (addOVSBridge) Nature() plan.Nature { return plan.Shared }
 
 func (s addOVSBridge) String() string { return s.AddCommand() }
 
 // ovsInUse tells which bridges of ours somebody has given an address.
-func ovsInUse(k kernel, ovs bridge.OVS) (map[string]bool, error) {
+func ovsInUse(k plan.Kernel, ovs bridge.OVS) (map[string]bool, error) {
 	used := map[string]bool{}
 	var o looker
 	for _, br := range ovs.Bridges {
@@ -256,26 +257,30 @@ func ovsInUse(k kernel, ovs bridge.OVS) (map[string]bool, error) {
 // delOVSBridge takes one of ours away that has no ports.
 type delOVSBridge struct{ bridge.OVSBridge }
 
-func (s delOVSBridge) do(ctx context.Context, m *machine) error { return addOVSBridge(s).undo(ctx, m) }
+func (s delOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
+	return addOVSBridge(s).Undo(ctx, m)
+}
 
-func (s delOVSBridge) undo(ctx context.Context, m *machine) error { return addOVSBridge(s).do(ctx, m) }
+func (s delOVSBridge) Undo(ctx context.Context, m *plan.Machine) error {
+	return addOVSBridge(s).Do(ctx, m)
+}
 
-func (delOVSBridge) nature() nature { return undoable }
+func (delOVSBridge) Nature() plan.Nature { return plan.Undoable }
 
 func (s delOVSBridge) String() string { return s.DeleteCommand() }
 
 // addOVSPort makes the host's end of the pair a port.
 type addOVSPort struct{ bridge.OVSPort }
 
-func (s addOVSPort) do(ctx context.Context, m *machine) error {
-	return leftOver(m.sides[host].Run(func() error { return s.Add(ctx) }), s)
+func (s addOVSPort) Do(ctx context.Context, m *plan.Machine) error {
+	return leftOver(m.Host().Run(func() error { return s.Add(ctx) }), s)
 }
 
-func (s addOVSPort) undo(ctx context.Context, m *machine) error {
-	return m.sides[host].Run(func() error { return s.Delete(ctx) })
+func (s addOVSPort) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.Delete(ctx) })
 }
 
-func (addOVSPort) nature() nature { return undoable }
+func (addOVSPort) Nature() plan.Nature { return plan.Undoable }
 
 func (s addOVSPort) String() string { return s.AddCommand() }
 
@@ -283,18 +288,18 @@ func (s addOVSPort) String() string { return s.AddCommand() }
 // link has gone.
 type delOVSPort struct{ bridge.OVSPort }
 
-func (s delOVSPort) do(ctx context.Context, m *machine) error { return addOVSPort(s).undo(ctx, m) }
+func (s delOVSPort) Do(ctx context.Context, m *plan.Machine) error { return addOVSPort(s).Undo(ctx, m) }
 
-func (s delOVSPort) undo(ctx context.Context, m *machine) error { return addOVSPort(s).do(ctx, m) }
+func (s delOVSPort) Undo(ctx context.Context, m *plan.Machine) error { return addOVSPort(s).Do(ctx, m) }
 
-func (delOVSPort) nature() nature { return undoable }
+func (delOVSPort) Nature() plan.Nature { return plan.Undoable }
 
 func (s delOVSPort) String() string { return s.DeleteCommand() }
 
 // leftOver names what a step that failed could not take back itself.
-func leftOver(err error, s Step) error {
+func leftOver(err error, s plan.Step) error {
 	if errors.Is(err, bridge.ErrLeft) {
-		return withResidue(err, bridge.ErrLeft, []Step{s})
+		return plan.WithResidue(err, bridge.ErrLeft, []plan.Step{s})
 	}
 	return err
 }
@@ -304,23 +309,23 @@ func leftOver(err error, s Step) error {
 // left to a card that is not there is thrown away by who gets it: ping works,
 // TCP does not.
 type checksums struct {
-	place
+	plan.Place
 	inner string
 }
 
-func (s checksums) do(_ context.Context, m *machine) error {
-	err := s.kernel(m).SetTxChecksum(s.index(m, s.inner), false)
+func (s checksums) Do(_ context.Context, m *plan.Machine) error {
+	err := s.Kernel(m).SetTxChecksum(s.Index(m, s.inner), false)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil // it leaves none to a card
 	}
-	return explain("turn off checksum offload of", s.inner, err)
+	return fault.Explain("turn off checksum offload of", s.inner, err)
 }
 
-func (s checksums) undo(context.Context, *machine) error { return nil }
+func (s checksums) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (checksums) nature() nature { return undoable }
+func (checksums) Nature() plan.Nature { return plan.Undoable }
 
-func (s checksums) String() string { return s.enter + "ethtool -K " + s.inner + " tx off" }
+func (s checksums) String() string { return s.Enter + "ethtool -K " + s.inner + " tx off" }
 
 // setVLAN plans another VLAN for the port.
 func (openVSwitchKind) setVLAN(c change, d *draft, v bridge.VLAN) error {
@@ -340,22 +345,22 @@ type changeOVSVLAN struct {
 	want bridge.VLAN
 }
 
-func (s changeOVSVLAN) do(ctx context.Context, m *machine) error {
-	err := m.sides[host].Run(func() error { return s.SetVLAN(ctx, s.want) })
+func (s changeOVSVLAN) Do(ctx context.Context, m *plan.Machine) error {
+	err := m.Host().Run(func() error { return s.SetVLAN(ctx, s.want) })
 	if err == nil {
 		return nil
 	}
 	// A command that was ended in the middle may have done it.
-	undoing, cancel := context.WithTimeout(context.Background(), undoTimeout)
+	undoing, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
 	defer cancel()
-	return half(err, s.undo(undoing, m), s)
+	return plan.Half(err, s.Undo(undoing, m), s)
 }
 
-func (s changeOVSVLAN) undo(ctx context.Context, m *machine) error {
-	return m.sides[host].Run(func() error { return s.SetVLAN(ctx, s.VLAN) })
+func (s changeOVSVLAN) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.SetVLAN(ctx, s.VLAN) })
 }
 
-func (changeOVSVLAN) nature() nature { return undoable }
+func (changeOVSVLAN) Nature() plan.Nature { return plan.Undoable }
 
 func (s changeOVSVLAN) String() string { return s.SetVLANCommand(s.want) }
 
@@ -369,13 +374,13 @@ type ovsProbe struct {
 	hostID string
 }
 
-func (p ovsProbe) join(ctx context.Context, m *machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+func (p ovsProbe) join(ctx context.Context, m *plan.Machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
 	link, err := s.pair(m, inner, ns, 0)
 	if err != nil {
 		return err
 	}
 	port := p.port(s)
-	if err := m.sides[host].Run(func() error { return errors.Join(port.Delete(ctx), port.Add(ctx)) }); err != nil {
+	if err := m.Host().Run(func() error { return errors.Join(port.Delete(ctx), port.Add(ctx)) }); err != nil {
 		return err
 	}
 	if err := s.raise(m, link, k); err != nil {
@@ -385,14 +390,14 @@ func (p ovsProbe) join(ctx context.Context, m *machine, s verify, inner *rtnl.Li
 	return err
 }
 
-func (p ovsProbe) leave(ctx context.Context, m *machine, s verify) error {
-	return m.sides[host].Run(func() error { return p.port(s).Delete(ctx) })
+func (p ovsProbe) leave(ctx context.Context, m *plan.Machine, s verify) error {
+	return m.Host().Run(func() error { return p.port(s).Delete(ctx) })
 }
 
 // port is the probe port. gc removes one that a killed run has left there, as it does
 // with every port of ours whose link has gone.
 func (p ovsProbe) port(s verify) bridge.OVSPort {
-	port := bridge.OVSPort{Bridge: s.on, Name: s.probe, VLAN: p.vlan, Mark: markWord + " verify"}
+	port := bridge.OVSPort{Bridge: s.on, Name: s.probe, VLAN: p.vlan, Mark: plan.MarkWord + " verify"}
 	if p.hostID != "" {
 		port.IDs = map[string]string{hostKey: p.hostID}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,7 @@ func (j *job) pair(d *draft, master string) {
 	}
 	// The host's end needs no address of its own: with hundreds of ports the
 	// traffic of that many link-local addresses alone is felt.
-	d.add(setLink{name: n.port, set: rtnl.Change{AddrGenNone: true, Up: true}})
+	d.add(plan.SetLink{Name: n.port, Set: rtnl.Change{AddrGenNone: true, Up: true}})
 	if n.alt != "" && !j.f.AltTaken {
 		d.add(addAltName{port: n.port, alt: n.alt})
 	}
@@ -39,7 +40,7 @@ func (j *job) pair(d *draft, master string) {
 // an earlier attach to this guest has left half made.
 func (j *job) halfPort() bool {
 	p := j.f.Port
-	return p != nil && p.Group == Group && p.Alias == "" && p.PeerNS >= 0 && p.PeerNS == j.f.GuestNS
+	return p != nil && p.Group == plan.Group && p.Alias == "" && p.PeerNS >= 0 && p.PeerNS == j.f.GuestNS
 }
 
 // checkPort refuses a host's end whose name is taken.
@@ -54,7 +55,7 @@ func (j *job) checkPort() error {
 }
 
 func (j *job) portTaken(p *rtnl.Link) error {
-	if m, ok := ParseMark(p.Alias); ok && isOurs(p) {
+	if m, ok := plan.ParseMark(p.Alias); ok && plan.IsOurs(p) {
 		return j.refuse(fault.Conflict, "the host's interface %s belongs to %s of %s already", p.Name, m.IfName, m.Name).
 			WithHint("gopipework detach %s %s, or another name with -l", GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word(), m.IfName)
 	}
@@ -84,17 +85,17 @@ type addVeth struct {
 	mtu          int
 }
 
-func (s addVeth) do(_ context.Context, m *machine) error {
+func (s addVeth) Do(_ context.Context, m *plan.Machine) error {
 	master := 0
 	if s.bridge != "" {
 		var err error
-		if master, err = m.find(end{host, s.bridge}); err != nil {
-			return explain("find bridge", s.bridge, err)
+		if master, err = m.Find(plan.OnHost, s.bridge); err != nil {
+			return fault.Explain("find bridge", s.bridge, err)
 		}
 	}
-	err := m.sides[host].AddVeth(rtnl.Veth{
-		Name: s.port, MAC: s.portMAC, PeerName: s.inner, PeerNS: m.guests[guest].Namespace, PeerMAC: s.mac,
-		MTU: s.mtu, Group: Group, Master: master,
+	err := m.Host().AddVeth(rtnl.Veth{
+		Name: s.port, MAC: s.portMAC, PeerName: s.inner, PeerNS: m.Guests[plan.InGuest].Namespace, PeerMAC: s.mac,
+		MTU: s.mtu, Group: plan.Group, Master: master,
 	})
 	switch {
 	case errors.Is(err, unix.EXFULL):
@@ -104,40 +105,40 @@ func (s addVeth) do(_ context.Context, m *machine) error {
 		return fault.New(fault.Unsupported, "make veth", s.port, "%w", err).
 			WithHint("%s", missing("veth"))
 	case err != nil:
-		return explain("make veth", s.port, err)
+		return fault.Explain("make veth", s.port, err)
 	}
 	if err := s.learn(m); err != nil {
-		return half(err, s.clean(m), s)
+		return plan.Half(err, s.clean(m), s)
 	}
 	return nil
 }
 
 // learn notes the indexes of both ends. The guest's is taken from our own end:
 // the guest may have renamed its end already.
-func (s addVeth) learn(m *machine) error {
-	l, err := m.sides[host].LinkByName(s.port)
+func (s addVeth) learn(m *plan.Machine) error {
+	l, err := m.Host().LinkByName(s.port)
 	if err != nil {
-		return explain("find veth", s.port, err)
+		return fault.Explain("find veth", s.port, err)
 	}
-	m.index[end{host, s.port}] = l.Index
-	m.index[end{guest, s.inner}] = l.Peer
+	m.Know(plan.OnHost, s.port, l.Index)
+	m.Know(plan.InGuest, s.inner, l.Peer)
 	return nil
 }
 
 // clean deletes what was made but could not be found.
-func (s addVeth) clean(m *machine) error {
-	l, err := m.sides[host].LinkByName(s.port)
-	if err == nil && isOurs(l) {
-		err = deleteLink(m.sides[host], l.Index)
+func (s addVeth) clean(m *plan.Machine) error {
+	l, err := m.Host().LinkByName(s.port)
+	if err == nil && plan.IsOurs(l) {
+		err = deleteLink(m.Host(), l.Index)
 	}
-	return ignoreAbsent("delete veth", s.port, err)
+	return fault.IgnoreAbsent("delete veth", s.port, err)
 }
 
-func (s addVeth) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete veth", s.port, deleteLink(m.sides[host], m.index[end{host, s.port}]))
+func (s addVeth) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("delete veth", s.port, deleteLink(m.Host(), m.Index(plan.OnHost, s.port)))
 }
 
-func (addVeth) nature() nature { return undoable }
+func (addVeth) Nature() plan.Nature { return plan.Undoable }
 
 func (s addVeth) String() string {
 	master := ""
@@ -145,21 +146,21 @@ func (s addVeth) String() string {
 		master = " master " + s.bridge
 	}
 	return fmt.Sprintf("ip link add name %s address %s mtu %d group %d%s type veth peer name %s address %s mtu %d group %d netns %s",
-		s.port, s.portMAC, s.mtu, Group, master, s.inner, s.mac, s.mtu, Group, s.netns)
+		s.port, s.portMAC, s.mtu, plan.Group, master, s.inner, s.mac, s.mtu, plan.Group, s.netns)
 }
 
 // addAltName gives the host's end the name that says whose it is.
 type addAltName struct{ port, alt string }
 
-func (s addAltName) do(_ context.Context, m *machine) error {
-	return explain("name", s.port, m.sides[host].AddAltName(m.index[end{host, s.port}], s.alt))
+func (s addAltName) Do(_ context.Context, m *plan.Machine) error {
+	return fault.Explain("name", s.port, m.Host().AddAltName(m.Index(plan.OnHost, s.port), s.alt))
 }
 
-func (s addAltName) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("unname", s.port, m.sides[host].DelAltName(m.index[end{host, s.port}], s.alt))
+func (s addAltName) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("unname", s.port, m.Host().DelAltName(m.Index(plan.OnHost, s.port), s.alt))
 }
 
-func (addAltName) nature() nature { return undoable }
+func (addAltName) Nature() plan.Nature { return plan.Undoable }
 
 func (s addAltName) String() string {
 	return "ip link property add dev " + s.port + " altname " + s.alt

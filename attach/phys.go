@@ -1,13 +1,16 @@
 package attach
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -109,7 +112,7 @@ func (j *job) checkCard(d *draft) error {
 		return j.refuse(fault.Conflict, "%s is the loopback interface, and every namespace has its own", name)
 	case len(j.f.Card.Users) > 0:
 		return j.cardCarries(j.f.Card.Users[0])
-	case isOurs(card):
+	case plan.IsOurs(card):
 		return j.refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
 	case j.ForcePhys:
 		if lost := j.lostNexthops(card.Index); lost != nil {
@@ -131,7 +134,7 @@ func (j *job) checkCard(d *draft) error {
 // cardCarries refuses a card that another link is on.
 func (j *job) cardCarries(u user) error {
 	e := j.refuse(fault.Conflict, "%s (%s) is on it, and would lose it if it moved", u.Name, u.where())
-	if attached(u.Link) {
+	if plan.Attached(u.Link) {
 		return e.WithHint("detach the guests that use %s first: gopipework list", j.HostIF.Name)
 	}
 	return e.WithHint("ip link del dev %s, %s", u.Name, u.where())
@@ -176,16 +179,16 @@ func (physKind) join(j *job, d *draft) {
 	if j.f.Card.Gone {
 		d.add(forgetLoan{*j.f.Card.Loan})
 	}
-	d.add(lend{place: j.place, name: j.HostIF.Name, inner: j.names.inner, netns: guests.NetNSWord(j.f.Guest), radio: j.f.Card.Radio})
+	d.add(lend{Place: j.Place, name: j.HostIF.Name, inner: j.names.inner, netns: guests.NetNSWord(j.f.Guest), radio: j.f.Card.Radio})
 	if j.MAC != nil || j.MTU != 0 {
-		d.add(setLink{place: j.place, name: j.names.inner, set: rtnl.Change{MAC: j.MAC, MTU: j.MTU}})
+		d.add(plan.SetLink{Place: j.Place, Name: j.names.inner, Set: rtnl.Change{MAC: j.MAC, MTU: j.MTU}})
 	}
 	j.sysctls(d)
 }
 
 func (physKind) repair(j *job, d *draft) {
 	if in := j.f.Inner; in.Up && !in.Carrier && j.f.Card.Radio == nil && j.f.Card.Loan.Hardware.Radio == nil {
-		d.warn("%s: nothing can be heard on it", noCarrier(j.HostIF.Name))
+		d.warn("%s: nothing can be heard on it", plan.NoCarrier(j.HostIF.Name))
 	}
 }
 
@@ -231,7 +234,7 @@ func (o *observer) radio(l *rtnl.Link) (radio *int) {
 }
 
 // card looks at a card that is asked for as a whole.
-func (o *observer) card(m *machine, h HostIF, f *Facts) {
+func (o *observer) card(m *plan.Machine, h HostIF, f *Facts) {
 	o.look("lent cards", func() error {
 		all, unread, err := loans(o.host)
 		if err != nil {
@@ -274,14 +277,14 @@ func (o *observer) card(m *machine, h HostIF, f *Facts) {
 	o.look("the host's nexthop objects", func() (err error) { f.Card.Nexthops, err = o.host.Nexthops(); return err })
 	o.look("the host's queueing disciplines", func() (err error) { f.Card.Qdiscs, err = o.host.Qdiscs(); return err })
 	o.look("what is on "+f.Base.Name, func() (err error) {
-		all, err := childrenOf(o.host, f.Base.Index, m.hostNS, nil)
+		all, err := childrenOf(o.host, f.Base.Index, m.HostNS, nil)
 		f.Card.Users = slices.DeleteFunc(all, func(u user) bool { return paired(u.Kind) })
 		return err
 	})
 }
 
 // whereIs looks for a lent card: in this guest, back on the host, or anywhere.
-func (o *observer) whereIs(m *machine, hosts []*rtnl.Link, f *Facts) error {
+func (o *observer) whereIs(m *plan.Machine, hosts []*rtnl.Link, f *Facts) error {
 	loan := f.Card.Loan
 	cookie, err := o.guest.Cookie()
 	if err != nil {
@@ -295,7 +298,7 @@ func (o *observer) whereIs(m *machine, hosts []*rtnl.Link, f *Facts) error {
 	if f.Card.Here || f.Card.Home != nil {
 		return nil
 	}
-	t, err := trace(o.host, m.hostNS, *loan)
+	t, err := trace(o.host, m.HostNS, *loan)
 	defer t.close()
 	switch {
 	case err != nil:
@@ -321,3 +324,40 @@ func (physKind) gc(f GCFacts, r *removal) {
 		r.last = append(r.last, s.end())
 	}
 }
+
+// carrierPatience is how long a card that has just been set up may take to find
+// its partner: most have done so after three seconds.
+const carrierPatience = 5 * time.Second
+
+// awaitCarrier waits until a card that was set up has a carrier. Without one it
+// goes on: the cable may be plugged in later.
+type awaitCarrier struct {
+	plan.Place
+	link string
+	card string // the name that it has on the host
+}
+
+func (s awaitCarrier) Do(ctx context.Context, m *plan.Machine) error {
+	patience := time.Now().Add(carrierPatience)
+	return m.Await(ctx, s.Side, func() (bool, error) {
+		i, err := m.Find(s.Side, s.link)
+		if err != nil {
+			return false, fault.Explain("find", s.link, err)
+		}
+		l, err := s.Kernel(m).LinkByIndex(i)
+		if err != nil {
+			return false, fault.Explain("find", s.link, err)
+		}
+		if !l.Carrier && time.Now().After(patience) {
+			m.Warn(plan.NoCarrier(s.card) + ": nothing can be heard on it")
+			return true, nil
+		}
+		return l.Carrier, nil
+	})
+}
+
+func (s awaitCarrier) Undo(context.Context, *plan.Machine) error { return nil }
+
+func (awaitCarrier) Nature() plan.Nature { return plan.Passive }
+
+func (s awaitCarrier) String() string { return "# wait until " + s.card + " has a carrier" }

@@ -13,6 +13,7 @@ import (
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -377,7 +378,7 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 }
 
 // kernelOf opens a side for a test.
-func kernelOf(t *testing.T, ns *os.File) kernel {
+func kernelOf(t *testing.T, ns *os.File) plan.Kernel {
 	t.Helper()
 	c, err := rtnl.Open(ns)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/acd"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // Duplicate IPv4 addresses (--acd): internal/acd asks the network before an
@@ -36,7 +37,7 @@ func (j *job) probe(d *draft) {
 	if j.traits().upLate {
 		j.up(d)
 	}
-	d.add(probe{place: j.place, inner: j.names.inner, addrs: j.given(false)})
+	d.add(probe{Place: j.Place, inner: j.names.inner, addrs: j.given(false)})
 }
 
 // given returns the addresses of a family, without their prefix lengths.
@@ -48,9 +49,9 @@ func (j *job) given(ipv6 bool) (out []netip.Addr) {
 }
 
 // arpSocket opens a socket for ARP on a guest's interface.
-func arpSocket(p place, m *machine, inner string) (s *acd.Socket, err error) {
-	err = p.kernel(m).Run(func() (err error) {
-		s, err = acd.Open(p.index(m, inner))
+func arpSocket(p plan.Place, m *plan.Machine, inner string) (s *acd.Socket, err error) {
+	err = p.Kernel(m).Run(func() (err error) {
+		s, err = acd.Open(p.Index(m, inner))
 		return err
 	})
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -61,7 +62,7 @@ func arpSocket(p place, m *machine, inner string) (s *acd.Socket, err error) {
 
 // explainRaw is explain for opening a packet socket.
 func explainRaw(op, object string, err error) error {
-	err = explain(op, object, err)
+	err = fault.Explain(op, object, err)
 	var f *fault.Error
 	if errors.As(err, &f) && f.Code == fault.Permission {
 		f.Hint = "run it as root, with CAP_NET_RAW"
@@ -72,21 +73,21 @@ func explainRaw(op, object string, err error) error {
 // probe asks whether somebody has the addresses that are about to be taken, for
 // all of them at once.
 type probe struct {
-	place
+	plan.Place
 	inner string
 	addrs []netip.Addr
 }
 
-func (s probe) do(ctx context.Context, m *machine) error {
+func (s probe) Do(ctx context.Context, m *plan.Machine) error {
 	if err := s.carrier(ctx, m); err != nil {
 		return err
 	}
-	socket, err := arpSocket(s.place, m, s.inner)
+	socket, err := arpSocket(s.Place, m, s.inner)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	ctx, stop := m.whileAlive(ctx)
+	ctx, stop := m.WhileAlive(ctx)
 	defer stop()
 	err = socket.Probe(ctx, acd.Quick, s.addrs)
 	var c *acd.Conflict
@@ -94,49 +95,49 @@ func (s probe) do(ctx context.Context, m *machine) error {
 		return fault.New(fault.Conflict, "take address", c.Addr.String(), "%w", c).
 			WithHint("choose another, or find who that is")
 	}
-	return explain("probe from", s.inner, err)
+	return fault.Explain("probe from", s.inner, err)
 }
 
 // carrier waits until the link has one: a card takes a second or more to find
 // its partner, and what is asked before is heard by nobody.
-func (s probe) carrier(ctx context.Context, m *machine) error {
-	return m.await(ctx, s.side, func() (bool, error) {
-		l, err := s.kernel(m).LinkByIndex(s.index(m, s.inner))
+func (s probe) carrier(ctx context.Context, m *plan.Machine) error {
+	return m.Await(ctx, s.Side, func() (bool, error) {
+		l, err := s.Kernel(m).LinkByIndex(s.Index(m, s.inner))
 		if err != nil {
-			return false, explain("find", s.inner, err)
+			return false, fault.Explain("find", s.inner, err)
 		}
 		return l.Carrier, nil
 	})
 }
 
-func (s probe) undo(context.Context, *machine) error { return nil }
+func (s probe) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (probe) nature() nature { return passive }
+func (probe) Nature() plan.Nature { return plan.Passive }
 
 func (s probe) String() string {
-	return "# ask by ARP whether somebody has " + joinAddrs(s.addrs) + " already"
+	return "# ask by ARP whether somebody has " + plan.JoinAddrs(s.addrs) + " already"
 }
 
 // announceARP tells the neighbours who has the addresses now, where the kernel
 // does not do so by itself: it speaks up when a link comes up, and this one had
 // to be up to be probed from.
 type announceARP struct {
-	place
+	plan.Place
 	inner string
 	addrs []netip.Addr
 }
 
-func (s announceARP) do(_ context.Context, m *machine) error {
-	socket, err := arpSocket(s.place, m, s.inner)
+func (s announceARP) Do(_ context.Context, m *plan.Machine) error {
+	socket, err := arpSocket(s.Place, m, s.inner)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	return explain("announce addresses of", s.inner, socket.Announce(s.addrs))
+	return fault.Explain("announce addresses of", s.inner, socket.Announce(s.addrs))
 }
 
-func (s announceARP) undo(context.Context, *machine) error { return nil }
+func (s announceARP) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (announceARP) nature() nature { return passive }
+func (announceARP) Nature() plan.Nature { return plan.Passive }
 
-func (s announceARP) String() string { return "# announce " + joinAddrs(s.addrs) + " by ARP" }
+func (s announceARP) String() string { return "# announce " + plan.JoinAddrs(s.addrs) + " by ARP" }

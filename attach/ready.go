@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,7 @@ func runAwait(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (In
 	defer k.Close()
 	sleep := relook
 	if g != nil && guests.OwnerOf(g) != nil {
-		sleep = glance // the kernel does not tell of a death
+		sleep = plan.Glance // the kernel does not tell of a death
 	}
 	return awaitReady(ctx, r, k, g, sleep)
 }
@@ -40,7 +41,7 @@ func runAwait(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (In
 func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *Guest, sleep time.Duration) (Interface, error) {
 	events, err := k.WatchAll() // before the first look, so that nothing falls between
 	if err != nil {
-		return Interface{}, explain("watch", r.IfName, err)
+		return Interface{}, fault.Explain("watch", r.IfName, err)
 	}
 	defer events.Close()
 	defer context.AfterFunc(ctx, events.Close)() // the end of ctx ends a sleep
@@ -60,7 +61,7 @@ func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *Guest, sleep time
 			return Interface{}, gaveUp(r, cause, g, missing)
 		}
 		if err := events.Wait(sleep); err != nil && ctx.Err() == nil {
-			return Interface{}, explain("watch", r.IfName, err)
+			return Interface{}, fault.Explain("watch", r.IfName, err)
 		}
 	}
 }
@@ -68,10 +69,10 @@ func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *Guest, sleep time
 func openFor(g *Guest) (*rtnl.Conn, error) {
 	if g == nil {
 		c, err := rtnl.OpenOwn()
-		return c, explain("open", "the network namespace of this process", err)
+		return c, fault.Explain("open", "the network namespace of this process", err)
 	}
 	c, err := rtnl.Open(g.Namespace)
-	return c, explain("enter", "guest "+g.Name, err)
+	return c, fault.Explain("enter", "guest "+g.Name, err)
 }
 
 // stillAlive reports whether the guest has died; the namespace of this process has
@@ -110,13 +111,13 @@ func sightOf(r Ready, k *rtnl.Conn) (s sight, err error) {
 		return sight{}, nil
 	}
 	if err != nil {
-		return s, explain("find", r.IfName, err)
+		return s, fault.Explain("find", r.IfName, err)
 	}
 	if s.addrs, err = k.Addrs(); err != nil {
-		return s, explain("read addresses of", r.IfName, err)
+		return s, fault.Explain("read addresses of", r.IfName, err)
 	}
 	if s.routes, err = k.Routes(); err != nil {
-		return s, explain("read routes of", r.IfName, err)
+		return s, fault.Explain("read routes of", r.IfName, err)
 	}
 	return s, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -16,8 +17,8 @@ import (
 // clearReplies plans for the source routing of ours to go that stands for
 // nothing: a killed run has left it.
 func (j *job) clearReplies(d *draft) {
-	if l := j.f.routing().leftover(j.enter, j.own); !l.empty() {
-		d.add(delReplies{j.place, l})
+	if l := j.f.routing().leftover(j.Enter, j.own); !l.empty() {
+		d.add(delReplies{j.Place, l})
 	}
 }
 
@@ -42,7 +43,7 @@ func (j *job) table(d *draft, index int) int {
 			return r.Table
 		}
 	}
-	if t := d.tables[j.side][index]; t != 0 {
+	if t := d.tables[j.Side][index]; t != 0 {
 		return t
 	}
 	t := spec.FirstTable
@@ -50,18 +51,18 @@ func (j *job) table(d *draft, index int) int {
 		t++
 	}
 	if d.tables == nil {
-		d.tables = map[side]map[int]int{}
+		d.tables = map[plan.Side]map[int]int{}
 	}
-	if d.tables[j.side] == nil {
-		d.tables[j.side] = map[int]int{}
+	if d.tables[j.Side] == nil {
+		d.tables[j.Side] = map[int]int{}
 	}
-	d.tables[j.side][index] = t
+	d.tables[j.Side][index] = t
 	return t
 }
 
 // takes reports whether somebody uses a table.
 func (j *job) takes(d *draft, table int) bool {
-	for _, tables := range []map[int]int{d.tables[j.side], j.f.LeaseTables} {
+	for _, tables := range []map[int]int{d.tables[j.Side], j.f.LeaseTables} {
 		for _, t := range tables {
 			if t == table {
 				return true
@@ -85,7 +86,7 @@ func (j *job) keepReplies(d *draft, ipv6 bool) {
 			continue
 		}
 		routes := j.routesBy(l, ipv6)
-		if !slices.ContainsFunc(routes, func(r addRoute) bool { return r.dst.Bits() == 0 }) {
+		if !slices.ContainsFunc(routes, func(r plan.AddRoute) bool { return r.Dst.Bits() == 0 }) {
 			continue
 		}
 		var addrs []netip.Addr
@@ -109,7 +110,7 @@ func (j *job) repliesOwn(index int) bool {
 
 // routesBy returns the routes of the main table by a link, those on link first;
 // of several to one destination, the one that wins.
-func (j *job) routesBy(l *rtnl.Link, ipv6 bool) (out []addRoute) {
+func (j *job) routesBy(l *rtnl.Link, ipv6 bool) (out []plan.AddRoute) {
 	metrics := map[netip.Prefix]int{}
 	for _, r := range j.f.Routes {
 		gw, leads := hop(r, l.Index)
@@ -120,10 +121,10 @@ func (j *job) routesBy(l *rtnl.Link, ipv6 bool) (out []addRoute) {
 			continue
 		}
 		metrics[r.Dst] = r.Metric
-		out = slices.DeleteFunc(out, func(old addRoute) bool { return old.dst == r.Dst })
-		out = append(out, addRoute{inner: l.Name, known: l.Index, dst: r.Dst, gateway: gw})
+		out = slices.DeleteFunc(out, func(old plan.AddRoute) bool { return old.Dst == r.Dst })
+		out = append(out, plan.AddRoute{Inner: l.Name, Known: l.Index, Dst: r.Dst, Gateway: gw})
 	}
-	slices.SortStableFunc(out, func(a, b addRoute) int { return a.gateway.Compare(b.gateway) }) // those on link first
+	slices.SortStableFunc(out, func(a, b plan.AddRoute) int { return a.Gateway.Compare(b.Gateway) }) // those on link first
 	return out
 }
 
@@ -150,10 +151,10 @@ func (j *job) ownReplies(d *draft, ipv6 bool) {
 	if j.complete() {
 		index = j.f.Inner.Index
 	}
-	var routes []addRoute
+	var routes []plan.AddRoute
 	add := func(dst netip.Prefix, gw netip.Addr) {
-		if !slices.ContainsFunc(routes, func(r addRoute) bool { return r.dst == dst }) {
-			routes = append(routes, addRoute{inner: j.names.inner, known: index, dst: dst, gateway: gw})
+		if !slices.ContainsFunc(routes, func(r plan.AddRoute) bool { return r.Dst == dst }) {
+			routes = append(routes, plan.AddRoute{Inner: j.names.inner, Known: index, Dst: dst, Gateway: gw})
 		}
 	}
 	var addrs []netip.Addr
@@ -184,21 +185,21 @@ func (j *job) ownReplies(d *draft, ipv6 bool) {
 
 // reply plans the rules for addresses, and the routes of their table; not those
 // that are there.
-func (j *job) reply(d *draft, addrs []netip.Addr, table, priority int, routes []addRoute) {
+func (j *job) reply(d *draft, addrs []netip.Addr, table, priority int, routes []plan.AddRoute) {
 	kept := j.keptRules()
 	for _, a := range addrs {
 		r := rtnl.Rule{From: a, Table: table, Priority: priority, Protocol: Protocol}
 		if !slices.Contains(kept, r) {
-			d.add(addIPRule{j.place, r})
+			d.add(addIPRule{j.Place, r})
 		}
 	}
 	for _, r := range routes {
-		if len(addrs) == 0 || r.known != 0 && slices.ContainsFunc(j.f.Tables, func(t rtnl.Route) bool {
-			return t.Table == table && t.Index == r.known && t.Dst == r.dst && t.Protocol == Protocol
+		if len(addrs) == 0 || r.Known != 0 && slices.ContainsFunc(j.f.Tables, func(t rtnl.Route) bool {
+			return t.Table == table && t.Index == r.Known && t.Dst == r.Dst && t.Protocol == Protocol
 		}) {
 			continue
 		}
-		r.place, r.table, r.protocol = j.place, table, Protocol
+		r.Place, r.Table, r.Protocol = j.Place, table, Protocol
 		d.add(r)
 	}
 }
@@ -239,7 +240,7 @@ func (j *job) cutsOff(ipv6 bool) string {
 		best.Index = best.Hops[0].Index
 	}
 	l := j.f.routing().link(best.Index)
-	if !ok || l == nil || attached(l) {
+	if !ok || l == nil || plan.Attached(l) {
 		return ""
 	}
 	return l.Name
@@ -247,43 +248,45 @@ func (j *job) cutsOff(ipv6 bool) string {
 
 // addIPRule has replies from an address looked up in a table.
 type addIPRule struct {
-	place
+	plan.Place
 	rule rtnl.Rule
 }
 
-func (s addIPRule) do(_ context.Context, m *machine) error { return addRuleTo(s.kernel(m), s.rule) }
+func (s addIPRule) Do(_ context.Context, m *plan.Machine) error {
+	return addRuleTo(s.Kernel(m), s.rule)
+}
 
-func addRuleTo(k kernel, r rtnl.Rule) error {
+func addRuleTo(k plan.Kernel, r rtnl.Rule) error {
 	err := k.AddRule(r)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return fault.New(fault.Unsupported, "add rule", ruleWords(r), "%w", err).
 			WithHint("the kernel needs CONFIG_IP_MULTIPLE_TABLES, and for IPv6 CONFIG_IPV6_MULTIPLE_TABLES")
 	}
-	return explain("add rule", ruleWords(r), err)
+	return fault.Explain("add rule", ruleWords(r), err)
 }
 
-func (s addIPRule) undo(_ context.Context, m *machine) error {
-	return ignoreAbsent("delete rule", ruleWords(s.rule), s.kernel(m).DelRule(s.rule))
+func (s addIPRule) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("delete rule", ruleWords(s.rule), s.Kernel(m).DelRule(s.rule))
 }
 
-func (addIPRule) nature() nature { return undoable }
+func (addIPRule) Nature() plan.Nature { return plan.Undoable }
 
 func (s addIPRule) String() string {
-	return s.enter + ipCommand(s.rule.From.Is6()) + "rule add " + ruleWords(s.rule)
+	return s.Enter + plan.IPCommand(s.rule.From.Is6()) + "rule add " + ruleWords(s.rule)
 }
 
 // delReplies deletes source routing that stands for nothing, in a guest of the
 // machine.
 type delReplies struct {
-	place
+	plan.Place
 	leftover
 }
 
-func (s delReplies) do(_ context.Context, m *machine) error { return s.remove(s.kernel(m)) }
+func (s delReplies) Do(_ context.Context, m *plan.Machine) error { return s.remove(s.Kernel(m)) }
 
-func (s delReplies) undo(context.Context, *machine) error { return nil }
+func (s delReplies) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (delReplies) nature() nature { return undoable }
+func (delReplies) Nature() plan.Nature { return plan.Undoable }
 
 func (s delReplies) String() string { return s.leftover.String() }
 
@@ -294,7 +297,7 @@ type delRepliesIn struct {
 	leftover
 }
 
-func (s delRepliesIn) do(_ context.Context, _ *machine) error {
+func (s delRepliesIn) Do(_ context.Context, _ *plan.Machine) error {
 	ns, err := openSame(s.path, s.inode)
 	if err != nil {
 		return nil // the guest has gone, and all of it with it
@@ -302,14 +305,14 @@ func (s delRepliesIn) do(_ context.Context, _ *machine) error {
 	defer ns.Close()
 	k, err := rtnl.Open(ns)
 	if err != nil {
-		return explain("enter", s.path, err)
+		return fault.Explain("enter", s.path, err)
 	}
 	defer k.Close()
 	return s.remove(k)
 }
 
-func (s delRepliesIn) undo(context.Context, *machine) error { return nil }
+func (s delRepliesIn) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (delRepliesIn) nature() nature { return undoable }
+func (delRepliesIn) Nature() plan.Nature { return plan.Undoable }
 
 func (s delRepliesIn) String() string { return s.leftover.String() }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/rundir"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -54,7 +55,7 @@ func (n resolvNote) with(do func(*rundir.Dir) error) error {
 		err = do(d)
 		d.Close()
 	}
-	return explain("note in "+runDir, "the name servers before "+n.IfName, err)
+	return fault.Explain("note in "+runDir, "the name servers before "+n.IfName, err)
 }
 
 // resolvNoteOf returns that of a guest, by its namespace's cookie; nil: none.
@@ -64,7 +65,7 @@ func resolvNoteOf(cookie uint64) (n *resolvNote, err error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, explain("open", runDir, err)
+		return nil, fault.Explain("open", runDir, err)
 	}
 	defer d.Close()
 	name := resolvNote{GuestNS: cookie}.file()
@@ -87,7 +88,7 @@ func leftResolvNotes() (left []resolvNote, err error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, explain("open", runDir, err)
+		return nil, fault.Explain("open", runDir, err)
 	}
 	defer d.Close()
 	names, err := d.Names(resolvSuffix)
@@ -97,16 +98,16 @@ func leftResolvNotes() (left []resolvNote, err error) {
 			left = append(left, n)
 		}
 	}
-	return left, explain("read", runDir, err)
+	return left, fault.Explain("read", runDir, err)
 }
 
 // dropNote strikes out the note of a guest that has ended, and its file with it.
 type dropNote struct{ note resolvNote }
 
-func (s dropNote) do(context.Context, *machine) error   { return s.note.forget() }
-func (s dropNote) undo(context.Context, *machine) error { return s.note.save() }
-func (dropNote) nature() nature                         { return undoable }
-func (s dropNote) String() string                       { return "rm " + runDir + "/" + s.note.file() }
+func (s dropNote) Do(context.Context, *plan.Machine) error   { return s.note.forget() }
+func (s dropNote) Undo(context.Context, *plan.Machine) error { return s.note.save() }
+func (dropNote) Nature() plan.Nature                         { return plan.Undoable }
+func (s dropNote) String() string                            { return "rm " + runDir + "/" + s.note.file() }
 
 // torn are the names of files that a killed run was writing.
 func torn() ([]string, error) {
@@ -115,7 +116,7 @@ func torn() ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, explain("open", runDir, err)
+		return nil, fault.Explain("open", runDir, err)
 	}
 	defer d.Close()
 	return d.Torn()
@@ -124,18 +125,18 @@ func torn() ([]string, error) {
 // dropTorn removes such a file.
 type dropTorn struct{ name string }
 
-func (s dropTorn) do(context.Context, *machine) error {
+func (s dropTorn) Do(context.Context, *plan.Machine) error {
 	d, err := rundir.Open(runDir, false)
 	if err == nil {
 		err = d.RemoveTorn(s.name)
 		d.Close()
 	}
-	return ignoreAbsent("remove", runDir+"/"+s.name, err)
+	return fault.IgnoreAbsent("remove", runDir+"/"+s.name, err)
 }
 
-func (s dropTorn) undo(context.Context, *machine) error { return nil }
-func (dropTorn) nature() nature                         { return undoable }
-func (s dropTorn) String() string                       { return "rm " + runDir + "/" + shell.Quote(s.name) }
+func (s dropTorn) Undo(context.Context, *plan.Machine) error { return nil }
+func (dropTorn) Nature() plan.Nature                         { return plan.Undoable }
+func (s dropTorn) String() string                            { return "rm " + runDir + "/" + shell.Quote(s.name) }
 
 // alive reports whether the process whose file it was still has the namespace.
 func (n resolvNote) alive() bool {
@@ -174,7 +175,7 @@ func (n resolvNote) written(g Guest, write bool) (*os.File, error) {
 	}
 	f.Close()
 	if err != nil && !errors.Is(err, errTooLarge) {
-		return nil, explain("read", "/etc/resolv.conf of "+g.Name, err)
+		return nil, fault.Explain("read", "/etc/resolv.conf of "+g.Name, err)
 	}
 	return nil, nil
 }
@@ -199,7 +200,7 @@ func openResolv(g Guest, write bool) (*os.File, error) {
 		return nil, fault.New(fault.Gone, op, object, "its process has ended")
 	}
 	if err != nil {
-		return nil, explain(op, object, err)
+		return nil, fault.Explain(op, object, err)
 	}
 	defer unix.Close(root)
 	var ns unix.Stat_t
@@ -216,7 +217,7 @@ func openResolv(g Guest, write bool) (*os.File, error) {
 	case errors.Is(err, unix.ENOSYS):
 		return nil, fault.New(fault.Unsupported, op, object, "the kernel has no openat2, 5.6 has")
 	case err != nil:
-		return nil, explain(op, object, err)
+		return nil, fault.Explain(op, object, err)
 	}
 	defer unix.Close(path)
 	if err := ownFile(path, g.PID); err != nil {
@@ -231,9 +232,9 @@ func openResolv(g Guest, write bool) (*os.File, error) {
 		err = p.Err // the path is ours
 	}
 	if errors.Is(err, unix.EROFS) {
-		return nil, withHint(explain(op, object, err), "leave --dns out, or give the container a file system that can be written: docker run without --read-only")
+		return nil, withHint(fault.Explain(op, object, err), "leave --dns out, or give the container a file system that can be written: docker run without --read-only")
 	}
-	return f, explain(op, object, err)
+	return f, fault.Explain(op, object, err)
 }
 
 // pseudo are the file systems whose files keep nothing of what is written to

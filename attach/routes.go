@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -63,8 +64,8 @@ func (j *job) routes(d *draft, ipv6 bool) {
 	for _, onLink := range []bool{true, false} {
 		for _, r := range j.Routes {
 			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
-				d.add(addRoute{place: j.place, inner: j.names.inner, dst: r.Dst, gateway: r.Via,
-					metric: r.Metric, table: r.Table, protocol: Protocol, learned: j.From.Gives(ipv6)})
+				d.add(plan.AddRoute{Place: j.Place, Inner: j.names.inner, Dst: r.Dst, Gateway: r.Via,
+					Metric: r.Metric, Table: r.Table, Protocol: Protocol, Learned: j.From.Gives(ipv6)})
 			}
 		}
 	}
@@ -81,26 +82,26 @@ const advertisedMetric = 1024
 //
 // An IPv6 route goes in front of those too that a router may yet advertise on
 // another interface.
-func (j *job) rank(d *draft, r *addRoute) error {
-	ipv6 := r.dst.Addr().Is6()
-	r.metric = j.Metric
+func (j *job) rank(d *draft, r *plan.AddRoute) error {
+	ipv6 := r.Dst.Addr().Is6()
+	r.Metric = j.Metric
 	best, ok := j.bestDefault(ipv6)
 	switch {
 	case j.Keep:
-		r.protocol = Protocol
+		r.Protocol = Protocol
 		return j.behind(r)
 	case ipv6 && j.Metric == 0 && (!ok || best.Metric > advertisedMetric):
-		r.metric = advertisedMetric - 1
+		r.Metric = advertisedMetric - 1
 	case ipv6 && j.Metric >= advertisedMetric && (!ok || j.Metric < best.Metric):
 		d.warn("a router that advertises itself on another interface of the guest goes before a default route of metric %d", j.Metric)
 	case !ok:
 	case !ipv6 && (j.Metric == 0 || j.Metric == best.Metric):
-		r.metric, r.prepend = best.Metric, true
+		r.Metric, r.Prepend = best.Metric, true
 	case j.Metric == 0 && best.Metric <= 1:
 		return j.refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
-			WithHint("%sip -6 route show default", j.enter)
+			WithHint("%sip -6 route show default", j.Enter)
 	case j.Metric == 0:
-		r.metric = best.Metric - 1
+		r.Metric = best.Metric - 1
 	case j.Metric >= best.Metric:
 		return j.refuse(fault.Conflict, "its default route has the metric %d, and one of %d does not go before it", best.Metric, j.Metric).
 			WithHint("leave out --metric, or --default=keep")
@@ -109,9 +110,9 @@ func (j *job) rank(d *draft, r *addRoute) error {
 }
 
 // behind gives a default route a metric above all others of its family.
-func (j *job) behind(r *addRoute) error {
+func (j *job) behind(r *plan.AddRoute) error {
 	for _, o := range j.others() {
-		if o.Table != 0 || !o.Default() || o.Dst.Addr().Is6() != r.dst.Addr().Is6() {
+		if o.Table != 0 || !o.Default() || o.Dst.Addr().Is6() != r.Dst.Addr().Is6() {
 			continue
 		}
 		switch {
@@ -121,7 +122,7 @@ func (j *job) behind(r *addRoute) error {
 		case o.Metric >= spec.MaxMetric:
 			return j.refuse(fault.Conflict, "it has a default route of metric %d, and nothing goes behind that", o.Metric)
 		case j.Metric == 0:
-			r.metric = max(r.metric, o.Metric+1)
+			r.Metric = max(r.Metric, o.Metric+1)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -27,42 +28,42 @@ type SetFacts struct {
 func runSet(ctx context.Context, s SetSpec, g Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
-	m, err := open(ctx, hostNS, g)
+	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {
 		return Result{}, err
 	}
-	defer m.close()
-	m.keeper = opt.Keeper
+	defer m.Close()
+	m.Remember(keeperKey{}, opt.Keeper)
 	f, err := observeSet(ctx, m, s)
 	if err != nil {
-		return Result{}, m.cause(ctx, err)
+		return Result{}, m.Cause(ctx, err)
 	}
 	p, err := BuildSet(s, f)
 	if err != nil || opt.DryRun {
 		return p.result(), err
 	}
 	f.hold(m)
-	if err := p.apply(ctx, m, opt.tell); err != nil {
+	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
-	return p.result(m.warnings...), nil
+	return p.result(m.Warnings...), nil
 }
 
 // hold has the steps act on the links that were looked at, whatever they are
 // called by then.
-func (f SetFacts) hold(m *machine) {
-	m.index[end{guest, f.Inner.Name}] = f.Inner.Index
+func (f SetFacts) hold(m *plan.Machine) {
+	m.Know(plan.InGuest, f.Inner.Name, f.Inner.Index)
 	if ifb := f.Shaped.Inbound; ifb != nil {
-		m.index[end{guest, ifb.Name}] = ifb.Index
+		m.Know(plan.InGuest, ifb.Name, ifb.Index)
 	}
 	if own := f.Found.Port; own != nil {
-		m.index[end{host, own.Name}] = own.Index
+		m.Know(plan.OnHost, own.Name, own.Index)
 	}
 }
 
 // observeSet reads, and never writes, what BuildSet needs to know.
-func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
-	name, err := m.ownName(guest, s.IfName)
+func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (SetFacts, error) {
+	name, err := m.OwnName(plan.InGuest, s.IfName)
 	if err != nil {
 		return SetFacts{}, err
 	}
@@ -81,22 +82,22 @@ func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
 	}
 	f.Found = &found[0]
 	var o looker
-	f.Inside = o.inside(m, guest, Spec{IfName: f.Found.Interface.Name, Addrs: s.Addrs}, nil)
+	f.Inside = o.inside(m, plan.InGuest, Spec{IfName: f.Found.Interface.Name, Addrs: s.Addrs}, nil)
 	if f.Inner == nil {
 		return f, fault.New(fault.Gone, "set", s.IfName, "somebody deleted or moved it meanwhile")
 	}
 	if own := f.Found.Port; own != nil {
-		o.shapedAt(m.sides[host], own, &f.Shaped)
+		o.shapedAt(m.Host(), own, &f.Shaped)
 		if own.Master != 0 {
 			o.look("the bridge of "+own.Name, func() (err error) {
-				f.OwnOn, err = m.sides[host].LinkByIndex(own.Master)
+				f.OwnOn, err = m.Host().LinkByIndex(own.Master)
 				return unlessNotFound(err)
 			})
 			if f.OwnOn != nil && f.OwnOn.Kind != "bridge" {
 				f.OwnOn = nil // Open vSwitch's
 			}
 			o.look("the VLANs of "+own.Name, func() error {
-				all, err := m.sides[host].PortVLANs()
+				all, err := m.Host().PortVLANs()
 				f.PortVLANs = all[own.Index]
 				return err
 			})
@@ -105,19 +106,19 @@ func observeSet(ctx context.Context, m *machine, s SetSpec) (SetFacts, error) {
 	}
 	if inner := f.Inner; f.Found.Attachment.Host.Kind == string(KindVeth) && inner.PeerNS >= 0 {
 		o.look("the other end of "+inner.Name, func() (err error) {
-			f.OtherEnd, err = m.sides[guest].LinkIn(inner.PeerNS, inner.Peer)
+			f.OtherEnd, err = m.In(plan.InGuest).LinkIn(inner.PeerNS, inner.Peer)
 			return unlessNotFound(err)
 		})
 	}
 	f.On = f.OwnOn
 	switch inner := f.Inner; {
 	case f.Found.Attachment.Host.Kind == string(KindOVS):
-		f.On = o.byName(m.sides[host], f.Found.Attachment.Host.Name)
+		f.On = o.byName(m.Host(), f.Found.Attachment.Host.Name)
 	case f.Found.Child != nil && inner.Peer != 0 && inner.PeerNS >= 0 && inner.PeerNS == f.HostNS:
-		o.look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.sides[host].LinkByIndex(inner.Peer); return unlessNotFound(err) })
+		o.look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.Host().LinkByIndex(inner.Peer); return unlessNotFound(err) })
 	}
 	if s.HasAddrs {
-		f.Sysctls = o.sysctlsOf(m.sides[guest], addrSysctls(f.Inner.Name))
+		f.Sysctls = o.sysctlsOf(m.In(plan.InGuest), addrSysctls(f.Inner.Name))
 	}
 	return f, o.err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
@@ -48,11 +49,11 @@ func tryToSet(t *testing.T, s SetSpec, g Guest, hostNS *os.File, n int) (done bo
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
 	defer cancel()
-	m, err := open(ctx, hostNS, g)
+	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.close()
+	defer m.Close()
 	f, err := observeSet(ctx, m, s)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,7 @@ func tryToSet(t *testing.T, s SetSpec, g Guest, hostNS *os.File, n int) (done bo
 	f.hold(m)
 	done = n == len(p.Steps)
 	p.Steps = append(p.Steps[:n:n], failStep{})
-	return done, p.apply(ctx, m, untold)
+	return done, p.Apply(ctx, m, untold)
 }
 
 const nicHost = "ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up"

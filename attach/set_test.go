@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -46,7 +47,7 @@ func setText(t *testing.T, head string) string {
 func setFacts() SetFacts {
 	f := stock()
 	pair(&f)
-	f.Base.Group = Group
+	f.Base.Group = plan.Group
 	f.Own.MTU = 1500
 	return SetFacts{
 		Inside: f.Inside, OwnOn: f.Base,
@@ -70,7 +71,7 @@ var setChanges = map[string]func(*SetFacts){
 	},
 	"turned-on": func(f *SetFacts) { f.OwnOn.AltNames = []string{filteringMark + f.OwnOn.Name} },
 	"other-vlan": func(f *SetFacts) {
-		other := &rtnl.Link{Index: 50, Name: "other", Group: Group}
+		other := &rtnl.Link{Index: 50, Name: "other", Group: plan.Group}
 		f.Switch = Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port, other}, VLANs: map[int]string{50: "10"}}
 	},
 	"ovs": func(f *SetFacts) {

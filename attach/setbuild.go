@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -9,10 +8,10 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
-	"golang.org/x/sys/unix"
 )
 
 // BuildSet decides what changes. What is on the host comes first: a wait for
@@ -45,7 +44,7 @@ type change struct {
 func newChange(s SetSpec, f SetFacts) change {
 	spec := Spec{Guest: s.Guest, IfName: f.Found.Interface.Name, Addrs: s.Addrs, NoDAD: s.NoDAD, MAC: f.Inner.MAC}
 	facts := Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
-	j := newJob(spec, facts, guest)
+	j := newJob(spec, facts, plan.InGuest)
 	j.op, j.kind, j.mtu = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
 	j.plug = kindOf(j.kind)
 	if s.MTU != 0 {
@@ -93,11 +92,11 @@ func (c change) setMTU(d *draft) error {
 			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", itoa(c.MTU)}))
 	}
 	if own := c.f.Found.Port; own != nil {
-		d.add(changeMTU{link: own.Name, mtu: c.MTU, was: own.MTU})
+		d.add(plan.ChangeMTU{Link: own.Name, MTU: c.MTU, Was: own.MTU})
 	}
-	d.add(changeMTU{place: c.job.place, link: c.f.Inner.Name, mtu: c.MTU, was: c.f.Inner.MTU})
+	d.add(plan.ChangeMTU{Place: c.job.Place, Link: c.f.Inner.Name, MTU: c.MTU, Was: c.f.Inner.MTU})
 	if ifb := c.f.Shaped.Inbound; ifb != nil {
-		d.add(changeMTU{place: c.job.place, link: ifb.Name, mtu: c.MTU, was: ifb.MTU})
+		d.add(plan.ChangeMTU{Place: c.job.Place, Link: ifb.Name, MTU: c.MTU, Was: ifb.MTU})
 	}
 	return nil
 }
@@ -122,10 +121,10 @@ func (c change) setShape(d *draft) error {
 	}
 	out, was := sent(want, c.job.mtu), sent(have, c.f.Inner.MTU)
 	if out != was && (out.shapes() || was.shapes()) {
-		if err := c.job.checkRoot(c.job.enter, c.f.Inner.Name, c.f.Shaped.Out); err != nil {
+		if err := c.job.checkRoot(c.job.Enter, c.f.Inner.Name, c.f.Shaped.Out); err != nil {
 			return err
 		}
-		d.add(shapeLink{place: c.job.place, link: c.f.Inner.Name, want: out, have: was})
+		d.add(shapeLink{Place: c.job.Place, link: c.f.Inner.Name, want: out, have: was})
 	}
 	return c.setRateIn(d, received(want, c.job.mtu), received(have, c.f.Inner.MTU))
 }
@@ -144,7 +143,7 @@ func (c change) setRateIn(d *draft, want, have egress) error {
 		}
 		d.add(shapeLink{link: c.f.Found.Port.Name, want: want, have: have})
 	case ifb == nil && c.f.Shaped.Taken:
-		return ingressTaken(c.job.enter, c.f.Inner.Name)
+		return ingressTaken(c.job.Enter, c.f.Inner.Name)
 	case ifb == nil:
 		if err := c.job.checkInbound(want.rate); err != nil {
 			return err
@@ -156,10 +155,10 @@ func (c change) setRateIn(d *draft, want, have egress) error {
 		s.ifb = ifb.Name
 		d.add(delInbound{s})
 	default:
-		if err := c.job.checkRoot(c.job.enter, ifb.Name, c.f.Shaped.In); err != nil {
+		if err := c.job.checkRoot(c.job.Enter, ifb.Name, c.f.Shaped.In); err != nil {
 			return err
 		}
-		d.add(shapeLink{place: c.job.place, link: ifb.Name, want: want, have: have})
+		d.add(shapeLink{Place: c.job.Place, link: ifb.Name, want: want, have: have})
 	}
 	return nil
 }
@@ -212,7 +211,7 @@ func (c change) setAddrs(d *draft) error {
 		}
 	}
 	for _, p := range gone {
-		d.add(delAddr{place: c.job.place, inner: c.f.Inner.Name, prefix: p, behind: behind(have, p), routes: c.routesBy(p.Addr().Is6())})
+		d.add(plan.DelAddr{Place: c.job.Place, Inner: c.f.Inner.Name, Prefix: p, Behind: behind(have, p), Routes: c.routesBy(p.Addr().Is6())})
 	}
 	return nil
 }
@@ -263,7 +262,7 @@ func (c change) checkAddrs(added []netip.Prefix) error {
 func (c change) addrSysctls(d *draft, added, gone []netip.Prefix) {
 	set := func(path, value string) {
 		if was, ok := c.f.Sysctls[path]; ok && was != value {
-			d.add(setSysctl{place: c.job.place, path: path, value: value, was: was})
+			d.add(plan.SetSysctl{Place: c.job.Place, Path: path, Value: value, Was: was})
 		}
 	}
 	paths := addrSysctls(c.f.Inner.Name)
@@ -296,7 +295,7 @@ func addrSysctls(inner string) []string {
 }
 
 // sysctlsOf reads those that there are.
-func (o *looker) sysctlsOf(k kernel, paths []string) map[string]string {
+func (o *looker) sysctlsOf(k plan.Kernel, paths []string) map[string]string {
 	values := map[string]string{}
 	for _, path := range paths {
 		o.look("sysctl net/"+path, func() error {
@@ -334,69 +333,4 @@ func behind(have []netip.Prefix, p netip.Prefix) (after []netip.Prefix) {
 		}
 	}
 	return after
-}
-
-// delAddr takes an address away.
-type delAddr struct {
-	place
-	inner  string
-	prefix netip.Prefix
-	behind []netip.Prefix // that the kernel puts in its place
-	routes []rtnl.Route   // that may go with it
-}
-
-func (s delAddr) do(_ context.Context, m *machine) error {
-	return addAddr{place: s.place, inner: s.inner, prefix: s.prefix}.undo(context.Background(), m)
-}
-
-// undo gives it back, in front of those that were behind it, and the routes that
-// went with it.
-func (s delAddr) undo(ctx context.Context, m *machine) error {
-	again := addAddr{place: s.place, inner: s.inner, prefix: s.prefix, nodad: s.prefix.Addr().Is6()}
-	if err := again.do(ctx, m); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	for _, p := range s.behind {
-		again.prefix = p
-		if err := again.undo(ctx, m); err != nil {
-			return err
-		}
-		if err := again.do(ctx, m); err != nil {
-			return err
-		}
-	}
-	for _, r := range s.routes {
-		if err := s.kernel(m).AddRoute(r, false); err != nil && !errors.Is(err, unix.EEXIST) {
-			return explain("add again route", r.Dst.String(), err)
-		}
-	}
-	return nil
-}
-
-func (delAddr) nature() nature { return undoable }
-
-func (s delAddr) String() string {
-	return s.enter + "ip address del " + s.prefix.String() + " dev " + s.inner
-}
-
-// changeMTU changes that of a link.
-type changeMTU struct {
-	place
-	link     string
-	mtu, was int // bytes
-}
-
-func (s changeMTU) do(_ context.Context, m *machine) error {
-	return setLink{place: s.place, name: s.link, set: rtnl.Change{MTU: s.mtu}}.do(context.Background(), m)
-}
-
-func (s changeMTU) undo(_ context.Context, m *machine) error {
-	err := setLink{place: s.place, name: s.link, set: rtnl.Change{MTU: s.was}}.do(context.Background(), m)
-	return ignoreAbsent("set", s.link, err)
-}
-
-func (changeMTU) nature() nature { return undoable }
-
-func (s changeMTU) String() string {
-	return s.enter + "ip link set " + s.link + " mtu " + itoa(s.mtu)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -25,7 +26,7 @@ import (
 //
 // Our qdiscs are known by their handles.
 const (
-	shapeMajor = Group          // netem, at the root
+	shapeMajor = plan.Group     // netem, at the root
 	belowMajor = shapeMajor + 1 // tbf, below a netem
 	aloneMajor = shapeMajor + 2 // tbf, at the root: two kinds cannot have one handle
 )
@@ -89,7 +90,7 @@ func (e egress) tbf() *rtnl.TBF {
 
 // change makes a link that has have into one that has e. What waits in a qdisc
 // that stays is kept.
-func (e egress) change(k kernel, index int, have egress) error {
+func (e egress) change(k plan.Kernel, index int, have egress) error {
 	on := func(q rtnl.Qdisc, do func(rtnl.Qdisc) error) error {
 		q.Index = index
 		return lacksQdisc(q.Kind, do(q))
@@ -185,34 +186,34 @@ func lossOf(n *rtnl.Netem) Loss {
 
 // shapeLink changes what shapes a link.
 type shapeLink struct {
-	place
+	plan.Place
 	link       string
 	want, have egress
 }
 
-func (s shapeLink) do(_ context.Context, m *machine) error {
-	i, err := m.find(end{s.side, s.link})
+func (s shapeLink) Do(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(s.Side, s.link)
 	if err != nil {
-		return explain("find", s.link, err)
+		return fault.Explain("find", s.link, err)
 	}
-	if err = s.want.change(s.kernel(m), i, s.have); err == nil {
+	if err = s.want.change(s.Kernel(m), i, s.have); err == nil {
 		return nil
 	}
-	return half(explain("shape", s.link, err), s.undo(context.Background(), m), s)
+	return plan.Half(fault.Explain("shape", s.link, err), s.Undo(context.Background(), m), s)
 }
 
-func (s shapeLink) undo(_ context.Context, m *machine) error {
-	i, err := m.find(end{s.side, s.link})
+func (s shapeLink) Undo(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(s.Side, s.link)
 	if err == nil {
-		err = s.have.change(s.kernel(m), i, s.want)
+		err = s.have.change(s.Kernel(m), i, s.want)
 	}
-	return ignoreAbsent("shape", s.link, err)
+	return fault.IgnoreAbsent("shape", s.link, err)
 }
 
-func (shapeLink) nature() nature { return undoable }
+func (shapeLink) Nature() plan.Nature { return plan.Undoable }
 
 func (s shapeLink) String() string {
-	return strings.Join(s.want.commands(s.enter, shell.Quote(s.link), s.have), "\n")
+	return strings.Join(s.want.commands(s.Enter, shell.Quote(s.link), s.have), "\n")
 }
 
 // Shaped is what shapes a guest's link now.
@@ -269,7 +270,7 @@ func qdiscsOf(index int, all []rtnl.Qdisc) []rtnl.Qdisc {
 }
 
 // readShaped looks at what shapes a guest's link from inside the guest.
-func readShaped(k reader, index int) (s Shaped, err error) {
+func readShaped(k plan.Reader, index int) (s Shaped, err error) {
 	all, err := k.Qdiscs()
 	if err != nil {
 		return s, err
@@ -286,7 +287,7 @@ func readShaped(k reader, index int) (s Shaped, err error) {
 
 // shapedAt looks at the host's end of a pair, where nothing in the guest shapes
 // what comes in.
-func (o *looker) shapedAt(k kernel, own *rtnl.Link, s *Shaped) {
+func (o *looker) shapedAt(k plan.Kernel, own *rtnl.Link, s *Shaped) {
 	if own == nil || s.Inbound != nil {
 		return
 	}
@@ -322,7 +323,7 @@ func (j *job) shapePort(d *draft) {
 func (j *job) shapeInner(d *draft) {
 	want := j.shape()
 	if e := sent(want, j.mtu); e.shapes() {
-		d.add(shapeLink{place: j.place, link: j.names.inner, want: e})
+		d.add(shapeLink{Place: j.Place, link: j.names.inner, want: e})
 	}
 	if e := received(want, j.mtu); e.shapes() && !j.traits().shapesPort {
 		d.add(j.inbound(e))

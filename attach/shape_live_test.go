@@ -11,6 +11,7 @@ import (
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -67,14 +68,14 @@ func (r refusing) SetQdisc(q rtnl.Qdisc) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.SetQdisc(q)
+	return r.Kernel.SetQdisc(q)
 }
 
 func (r refusing) RedirectIngress(from, to int) error {
 	if err := r.refuse(); err != nil {
 		return err
 	}
-	return r.kernel.RedirectIngress(from, to)
+	return r.Kernel.RedirectIngress(from, to)
 }
 
 // TestShapeErrno: whatever request the kernel refuses, both sides are as
@@ -87,8 +88,8 @@ func TestShapeErrno(t *testing.T) {
 	for errno, code := range map[unix.Errno]fault.Code{unix.EPERM: fault.Permission, unix.EEXIST: fault.Conflict, unix.ENOMEM: fault.Failed} {
 		for n, left := 0, -1; left < 0; n++ {
 			left = n
-			err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, func(_ side, k kernel) kernel {
-				return refusing{kernel: k, left: &left, errno: errno}
+			err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, func(_ plan.Side, k plan.Kernel) plan.Kernel {
+				return refusing{Kernel: k, left: &left, errno: errno}
 			}, unedited, untold)
 			if left >= 0 {
 				if err != nil {

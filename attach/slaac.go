@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
@@ -34,7 +36,7 @@ var routerNeeds = []routerNeed{
 }
 
 // newLinks are the sysctls of a guest's new interfaces that matter.
-func (o *looker) newLinks(k kernel) map[string]string {
+func (o *looker) newLinks(k plan.Kernel) map[string]string {
 	values := map[string]string{}
 	names := []string{"accept_ra", "autoconf"}
 	for _, n := range routerNeeds {
@@ -60,7 +62,7 @@ func (o *looker) newLinks(k kernel) map[string]string {
 func (j *job) routerSysctls(d *draft) {
 	set := func(name, value string) {
 		if is, ok := j.f.NewLinks[name]; ok && is != value {
-			d.add(setSysctl{place: j.place, path: "ipv6/conf/" + j.names.inner + "/" + name, value: value})
+			d.add(plan.SetSysctl{Place: j.Place, Path: "ipv6/conf/" + j.names.inner + "/" + name, Value: value})
 		}
 	}
 	switch {
@@ -100,14 +102,14 @@ func (slaac) keeps(in Inside) string {
 
 // get plans to wait for an address.
 func (slaac) get(j *job, d *draft) error {
-	d.add(awaitSLAAC{place: j.place, inner: j.names.inner})
+	d.add(awaitSLAAC{Place: j.Place, inner: j.names.inner})
 	j.routes(d, true)
 	return nil
 }
 
 // acceptsRA reports whether an interface was told to take advertisements
 // whatever else it does, as only we do.
-func (o *looker) acceptsRA(k kernel, name string) (yes bool) {
+func (o *looker) acceptsRA(k plan.Kernel, name string) (yes bool) {
 	o.look("what "+name+" accepts", func() error {
 		v, err := k.Sysctl("ipv6/conf/" + name + "/accept_ra")
 		yes = v == "2"
@@ -132,22 +134,22 @@ func (slaac) differ(j *job, differ differ) {
 // awaitSLAAC waits for an address that a router's advertisement has brought,
 // and that is known to be nobody else's.
 type awaitSLAAC struct {
-	place
+	plan.Place
 	inner string
 }
 
-func (s awaitSLAAC) do(ctx context.Context, m *machine) error {
-	return m.await(ctx, s.side, func() (bool, error) {
-		if _, err := s.kernel(m).LinkByIndex(s.index(m, s.inner)); err != nil {
-			return false, explain("find", s.inner, err)
+func (s awaitSLAAC) Do(ctx context.Context, m *plan.Machine) error {
+	return m.Await(ctx, s.Side, func() (bool, error) {
+		if _, err := s.Kernel(m).LinkByIndex(s.Index(m, s.inner)); err != nil {
+			return false, fault.Explain("find", s.inner, err)
 		}
-		all, err := s.kernel(m).Addrs()
+		all, err := s.Kernel(m).Addrs()
 		for _, a := range all {
-			if a.Index == s.index(m, s.inner) && learned(a) && !a.Tentative() && !a.Duplicate() {
+			if a.Index == s.Index(m, s.inner) && learned(a) && !a.Tentative() && !a.Duplicate() {
 				return true, nil
 			}
 		}
-		return false, explain("read addresses of", s.inner, err)
+		return false, fault.Explain("read addresses of", s.inner, err)
 	})
 }
 
@@ -157,13 +159,13 @@ func learned(a rtnl.Addr) bool {
 	return ip.Is6() && !ip.IsLinkLocalUnicast() && !a.Permanent()
 }
 
-func (s awaitSLAAC) whom() string {
+func (s awaitSLAAC) Whom() string {
 	return "is there a router on this network that advertises a prefix to make addresses from? dhcp6 asks a server instead;"
 }
 
-func (s awaitSLAAC) undo(context.Context, *machine) error { return nil }
+func (s awaitSLAAC) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (awaitSLAAC) nature() nature { return passive }
+func (awaitSLAAC) Nature() plan.Nature { return plan.Passive }
 
 func (s awaitSLAAC) String() string {
 	return "# wait until a router has given " + s.inner + " an address"
@@ -175,22 +177,22 @@ func (s awaitSLAAC) String() string {
 // nothing to tell.
 type ignoreRouters struct{ name string }
 
-func (s ignoreRouters) do(_ context.Context, m *machine) error {
-	err := m.sides[host].SetSysctl(fmt.Sprintf(acceptRA, s.name), "0")
+func (s ignoreRouters) Do(_ context.Context, m *plan.Machine) error {
+	err := m.Host().SetSysctl(fmt.Sprintf(acceptRA, s.name), "0")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case locked(err):
-		m.warn(fmt.Sprintf("/proc/sys cannot be written here (%v): the host may take a guest behind %s for a router", err, s.name))
+	case plan.SysctlsLocked(err):
+		m.Warn(fmt.Sprintf("/proc/sys cannot be written here (%v): the host may take a guest behind %s for a router", err, s.name))
 		return nil
 	}
-	return explain("have the host ignore routers on", s.name, err)
+	return fault.Explain("have the host ignore routers on", s.name, err)
 }
 
 // undo is left to the link, with which it goes.
-func (s ignoreRouters) undo(context.Context, *machine) error { return nil }
+func (s ignoreRouters) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (ignoreRouters) nature() nature { return undoable }
+func (ignoreRouters) Nature() plan.Nature { return plan.Undoable }
 
 func (s ignoreRouters) String() string {
 	return "sysctl -eqw net/" + fmt.Sprintf(acceptRA, s.name) + "=0"

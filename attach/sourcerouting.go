@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -45,7 +47,7 @@ func (in Inside) routing() routing {
 }
 
 // observeRouting looks for source routing of ours in a guest.
-func observeRouting(k kernel) (r routing, err error) {
+func observeRouting(k plan.Kernel) (r routing, err error) {
 	if r.rules, err = k.Rules(); err != nil || !slices.ContainsFunc(r.rules, isOurRule) {
 		return r, err
 	}
@@ -125,7 +127,7 @@ func (r routing) sort(going func(index int) bool) (kept, stale []rtnl.Rule) {
 		}
 		l := r.holder(rule.From)
 		isOwn := rule.Priority == ownPriority
-		if l == nil || going(l.Index) || isOwn && !attached(l) {
+		if l == nil || going(l.Index) || isOwn && !plan.Attached(l) {
 			stale = append(stale, rule)
 			continue
 		}
@@ -148,8 +150,8 @@ func (r routing) leftover(enter string, going func(index int) bool) leftover {
 			continue
 		}
 		if l := r.link(route.Index); l != nil {
-			out.routes = append(out.routes, addRoute{inner: l.Name, dst: route.Dst, gateway: route.Gateway,
-				metric: route.Metric, table: route.Table, protocol: Protocol, known: route.Index})
+			out.routes = append(out.routes, plan.AddRoute{Inner: l.Name, Dst: route.Dst, Gateway: route.Gateway,
+				Metric: route.Metric, Table: route.Table, Protocol: Protocol, Known: route.Index})
 		}
 	}
 	return out
@@ -159,20 +161,20 @@ func (r routing) leftover(enter string, going func(index int) bool) leftover {
 type leftover struct {
 	enter  string
 	rules  []rtnl.Rule
-	routes []addRoute
+	routes []plan.AddRoute
 }
 
 func (l leftover) empty() bool { return len(l.rules)+len(l.routes) == 0 }
 
 // remove deletes them, the routes first: what is left is then found again.
-func (l leftover) remove(k kernel) error {
+func (l leftover) remove(k plan.Kernel) error {
 	for _, r := range l.routes {
-		if err := ignoreAbsent("delete route", r.words(), k.DelRoute(r.route(nil))); err != nil {
+		if err := fault.IgnoreAbsent("delete route", r.Words(), k.DelRoute(r.Route(nil))); err != nil {
 			return err
 		}
 	}
 	for _, r := range l.rules {
-		if err := ignoreAbsent("delete rule", ruleWords(r), k.DelRule(r)); err != nil {
+		if err := fault.IgnoreAbsent("delete rule", ruleWords(r), k.DelRule(r)); err != nil {
 			return err
 		}
 	}
@@ -185,22 +187,15 @@ func (l leftover) String() (text string) {
 		if text != "" {
 			text += "\n"
 		}
-		text += l.enter + ipCommand(ipv6) + words
+		text += l.enter + plan.IPCommand(ipv6) + words
 	}
 	for _, r := range l.routes {
-		add(r.dst.Addr().Is6(), "route del "+r.words())
+		add(r.Dst.Addr().Is6(), "route del "+r.Words())
 	}
 	for _, r := range l.rules {
 		add(r.From.Is6(), "rule del "+ruleWords(r))
 	}
 	return text
-}
-
-func ipCommand(ipv6 bool) string {
-	if ipv6 {
-		return "ip -6 "
-	}
-	return "ip "
 }
 
 func ruleWords(r rtnl.Rule) string {

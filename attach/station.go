@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ type stationWatch struct {
 }
 
 // stations looks for those on the bridge or card that HOSTIF names.
-func (o *observer) stations(m *machine, s Spec, f Facts) []Station {
+func (o *observer) stations(m *plan.Machine, s Spec, f Facts) []Station {
 	w := stationWatch{observer: o, ns: f.GuestNS, addrs: len(s.Addrs) > 0}
 	base := f.Base
 	if base == nil {
@@ -46,7 +47,7 @@ func (o *observer) stations(m *machine, s Spec, f Facts) []Station {
 	switch {
 	case f.Own != nil:
 		w.self, w.own = f.Inner, f.Own.Index
-	case f.Port != nil && isOurs(f.Port) && f.Port.Alias == "":
+	case f.Port != nil && plan.IsOurs(f.Port) && f.Port.Alias == "":
 		w.own = f.Port.Index // a killed run has left it, and it goes
 	}
 	switch kind := settleKind(s.HostIF, f); kind {
@@ -97,7 +98,7 @@ func (w *stationWatch) port(p *rtnl.Link) {
 		return
 	}
 	who := "the guest behind " + p.Name
-	if m, ok := ParseMark(p.Alias); ok && isOurs(p) {
+	if m, ok := plan.ParseMark(p.Alias); ok && plan.IsOurs(p) {
 		who = m.Name + ", behind " + p.Name + ","
 	}
 	var far *rtnl.Link
@@ -130,7 +131,7 @@ func (w *stationWatch) isSelf(l *rtnl.Link, nsid int) bool {
 
 // children adds the macvlans and ipvlans on a card: of the host, and of the
 // guests that the host has ids for, which all of ours have.
-func (w *stationWatch) children(m *machine, parent *rtnl.Link) {
+func (w *stationWatch) children(m *plan.Machine, parent *rtnl.Link) {
 	on := func(l *rtnl.Link, ns int) bool {
 		return l.Peer == parent.Index && l.PeerNS == ns && (l.Kind == "macvlan" || l.Kind == "macvtap" || l.Kind == "ipvlan")
 	}
@@ -140,7 +141,7 @@ func (w *stationWatch) children(m *machine, parent *rtnl.Link) {
 				continue
 			}
 			who := l.Name + " of another guest"
-			if m, ok := ParseMark(l.Alias); ok && isOurs(l) {
+			if m, ok := plan.ParseMark(l.Alias); ok && plan.IsOurs(l) {
 				who = l.Name + " of " + m.Name
 			} else if nsid < 0 {
 				who = l.Name + " of the host"
@@ -160,7 +161,7 @@ func (w *stationWatch) children(m *machine, parent *rtnl.Link) {
 			continue // it has ended
 		}
 		// The look gives the host an id in itself, if it had none.
-		self, err := w.host.NamespaceID(m.hostNS)
+		self, err := w.host.NamespaceID(m.HostNS)
 		if err == nil && self >= 0 && self != id {
 			add(there, id, self)
 		}

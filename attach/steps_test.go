@@ -11,28 +11,33 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // oneOfEach has a step of each type; where the zero one would print nothing, one that
 // does something.
-var oneOfEach = []Step{
-	addAccess{}, addAddr{}, addAltName{}, addBridge{}, addChild{}, addIPRule{}, addInbound{}, addOVSBridge{}, addOVSPort{},
-	addPair{}, addRoute{}, addRule{}, addTagged{}, addVeth{}, announce{}, announceARP{}, awaitCarrier{}, awaitDAD{},
-	awaitForwarding{}, awaitOVS{}, awaitSLAAC{}, bringHome{}, changeMTU{}, changeOVSVLAN{},
-	changePortVLANs{want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, checksums{}, delAddr{}, delHalf{}, delHostRoute{}, delInbound{},
+var oneOfEach = []plan.Step{
+	addAccess{}, plan.AddAddr{}, addAltName{}, addBridge{}, addChild{}, addIPRule{}, addInbound{}, addOVSBridge{}, addOVSPort{},
+	addPair{}, plan.AddRoute{}, addRule{}, addTagged{}, addVeth{}, announce{}, announceARP{}, awaitCarrier{}, plan.AwaitDAD{},
+	awaitForwarding{}, awaitOVS{}, awaitSLAAC{}, bringHome{}, plan.ChangeMTU{}, changeOVSVLAN{},
+	changePortVLANs{want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, checksums{}, plan.DelAddr{}, delHalf{}, delHostRoute{}, delInbound{},
 	delInner{}, delLink{}, delOVSBridge{}, delOVSPort{}, delReplies{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRepliesIn{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRule{}, dropNote{}, dropTorn{}, endClient{},
-	filterVLANs{}, forgetLoan{}, getLease{}, getLease6{}, ignoreRouters{}, lend{}, mark{}, markLent{}, plugIn{}, probe{}, raiseLink{},
-	releaseLease{}, restoreDNS{}, runClient{}, setLink{}, setPortVLAN{vlan: bridge.VLAN{PVID: 9}}, setSysctl{},
+	filterVLANs{}, forgetLoan{}, getLease{}, getLease6{}, ignoreRouters{}, lend{}, plan.SetMark{}, markLent{}, plugIn{}, probe{}, raiseLink{},
+	releaseLease{}, restoreDNS{}, runClient{}, plan.SetLink{}, setPortVLAN{vlan: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
 	shapeLink{want: egress{rate: 1}}, unfilterVLANs{}, verify{}, writeDNS{},
 }
 
-// stepTypes returns the names of the types of this package that have a nature.
+// stepTypes returns the names of the types that have a nature.
 func stepTypes(t *testing.T) (names []string) {
 	t.Helper()
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, dir := range []string{".", "../internal/plan"} {
+		in, err := filepath.Glob(dir + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, in...)
 	}
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
@@ -43,8 +48,8 @@ func stepTypes(t *testing.T) (names []string) {
 			t.Fatal(err)
 		}
 		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.Name == "nature" {
-				names = append(names, f.Recv.List[0].Type.(*ast.Ident).Name)
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.Name == "Nature" {
+				names = append(names, file.Name.Name+"."+f.Recv.List[0].Type.(*ast.Ident).Name)
 			}
 		}
 	}
@@ -59,9 +64,9 @@ func TestResidueHasWords(t *testing.T) {
 		t.Fatal("no type has a nature")
 	}
 	for _, s := range oneOfEach {
-		name := reflect.TypeOf(s).Name()
+		name := reflect.TypeOf(s).String()
 		missing = slices.DeleteFunc(missing, func(m string) bool { return m == name })
-		left := remains([]Step{s})
+		left := plan.Remains([]plan.Step{s})
 		if len(left) == 0 {
 			t.Errorf("nothing remains of %T", s)
 		}
@@ -70,9 +75,9 @@ func TestResidueHasWords(t *testing.T) {
 				t.Errorf("of %T remains %q", s, left)
 			}
 		}
-		_, hasWords := s.(worded)
-		if !hasCommand(s) && changes(s) && !hasWords {
-			t.Errorf("%T prints a comment alone and changes something: give it the method left", s)
+		_, hasWords := s.(plan.Worded)
+		if !hasCommand(s) && s.Nature() != plan.Passive && !hasWords {
+			t.Errorf("%T prints a comment alone and changes something: give it the method Left", s)
 		}
 	}
 	if len(missing) > 0 {
@@ -81,7 +86,7 @@ func TestResidueHasWords(t *testing.T) {
 }
 
 // hasCommand reports whether a step prints a line that is not a comment.
-func hasCommand(s Step) bool {
+func hasCommand(s plan.Step) bool {
 	return slices.ContainsFunc(strings.Split(s.String(), "\n"), func(line string) bool {
 		return line != "" && !strings.HasPrefix(line, "#")
 	})

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
@@ -42,7 +45,7 @@ const (
 )
 
 // trace looks for a lent card of the host.
-func trace(k kernel, hostNS *os.File, loan Loan) (t traced, err error) {
+func trace(k plan.Kernel, hostNS *os.File, loan Loan) (t traced, err error) {
 	for look := 0; look < traceLooks && t.at == nil && err == nil; look++ {
 		if look > 0 {
 			time.Sleep(tracePause)
@@ -54,7 +57,7 @@ func trace(k kernel, hostNS *os.File, loan Loan) (t traced, err error) {
 	return t, err
 }
 
-func lookFor(k kernel, hostNS *os.File, loan Loan) (traced, error) {
+func lookFor(k plan.Kernel, hostNS *os.File, loan Loan) (traced, error) {
 	s := seeker{host: k, hostNS: hostNS, loan: loan, known: map[int]bool{}, complete: true, ended: true}
 	var err error
 	if s.others, _, err = readLoans(""); err != nil {
@@ -62,7 +65,7 @@ func lookFor(k kernel, hostNS *os.File, loan Loan) (traced, error) {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(hostNS.Fd()), &st); err != nil {
-		return traced{}, explain("look at", "the host's namespace", err)
+		return traced{}, fault.Explain("look at", "the host's namespace", err)
 	}
 	if id, err := k.NamespaceID(hostNS); err == nil {
 		s.known[id] = true
@@ -76,7 +79,7 @@ func lookFor(k kernel, hostNS *os.File, loan Loan) (traced, error) {
 		return s.found, nil
 	}
 	if err := s.unreachable(); err != nil {
-		return traced{}, explain("look for", loan.Card.Name, err)
+		return traced{}, fault.Explain("look for", loan.Card.Name, err)
 	}
 	t := s.found
 	t.ended = s.ended && s.complete
@@ -113,7 +116,7 @@ func (h hardware) unplugged() bool {
 
 // seeker is one look for a card.
 type seeker struct {
-	host   kernel
+	host   plan.Kernel
 	hostNS *os.File
 	loan   Loan
 	others []Loan          // whose cards are not this one
@@ -186,7 +189,7 @@ func (s *seeker) into(ns *namespace) (bool, error) {
 }
 
 // anothers reports whether a link is the card of another loan.
-func (s *seeker) anothers(k reader, l *rtnl.Link, cookie uint64, links []*rtnl.Link) bool {
+func (s *seeker) anothers(k plan.Reader, l *rtnl.Link, cookie uint64, links []*rtnl.Link) bool {
 	return slices.ContainsFunc(s.others, func(o Loan) bool {
 		return o.GuestNS == cookie && o.file() != s.loan.file() && o.away(k, links) == l
 	})
@@ -221,9 +224,9 @@ func (s *seeker) unreachable() error {
 // after its guest has changed everything that a guest can change. Two veths whose
 // peers are both away from this host differ only in their MAC addresses.
 func (l Loan) maybe(link *rtnl.Link, cookie uint64) bool {
-	_, complete := ParseMark(link.Alias)
+	_, complete := plan.ParseMark(link.Alias)
 	switch {
-	case !l.Hardware.is(link), l.Hardware.Node != 0, isOurs(link) && complete:
+	case !l.Hardware.is(link), l.Hardware.Node != 0, plan.IsOurs(link) && complete:
 		return false // with a node it was told for certain
 	case paired(link.Kind):
 		return link.PeerNS >= 0 && (cookie == l.GuestNS || link.MAC.String() == l.Card.MAC)
@@ -267,7 +270,7 @@ func walkHeld(look func(*namespace) (keep, more bool)) (complete bool) {
 		return more
 	}
 	self, mounts := os.Getpid(), map[string]bool{}
-	for _, pid := range processes() {
+	for _, pid := range nsfs.Processes() {
 		dir := "/proc/" + itoa(pid)
 		paths, _ := globAll(dir+"/task", "/ns/net")
 		held, err := heldBy(dir)

@@ -15,6 +15,7 @@ import (
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,10 +123,10 @@ var lacking = regexp.MustCompile("Unknown device type|not supported")
 // letGo lets the host's lock go, as a wait does.
 type letGo struct{}
 
-func (letGo) do(_ context.Context, m *machine) error { m.hostLock.release(); return nil }
-func (letGo) undo(context.Context, *machine) error   { return nil }
-func (letGo) nature() nature                         { return undoable }
-func (letGo) String() string                         { return "let go" }
+func (letGo) Do(_ context.Context, m *plan.Machine) error { m.HostLock.Release(); return nil }
+func (letGo) Undo(context.Context, *plan.Machine) error   { return nil }
+func (letGo) Nature() plan.Nature                         { return plan.Undoable }
+func (letGo) String() string                              { return "let go" }
 
 // beside attaches another guest meanwhile.
 func beside(t *testing.T, hostNS, guestNS *os.File, line string) error {
@@ -161,7 +162,7 @@ func TestDetachAgain(t *testing.T) {
 				if n == 1 && strings.Contains(st.host, "brx") && strings.Contains(st.name, "down") {
 					before = "" // a bridge that was set up stays so
 				}
-				m, err := open(ctx, hostNS, g)
+				m, err := plan.Open(ctx, hostNS, g)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -176,10 +177,10 @@ func TestDetachAgain(t *testing.T) {
 				last = n >= len(p.Steps)
 				p.Steps = p.Steps[:min(n, len(p.Steps))]
 				done := p.Commands()
-				if err := p.remove(ctx, m, untold); err != nil {
+				if err := p.Remove(ctx, m, untold); err != nil {
 					t.Fatal(err)
 				}
-				m.close()
+				m.Close()
 				if _, err := runDetach(ctx, Selection{}, g, hostNS, Options{}); err != nil {
 					t.Fatal(err)
 				}
@@ -194,8 +195,8 @@ func TestDetachAgain(t *testing.T) {
 
 // An undo or a detach that fails at such a step names it.
 func TestResidueNames(t *testing.T) {
-	p := place{guest, "nsenter -t 1 -n "}
-	err := withResidue(errPlanned, errPlanned, []Step{getLease{place: p, inner: "eth1"}, writeDNS{place: p}, delLink{name: "veth1pl1"}})
+	p := plan.Place{Side: plan.InGuest, Enter: "nsenter -t 1 -n "}
+	err := plan.WithResidue(errPlanned, errPlanned, []plan.Step{getLease{Place: p, inner: "eth1"}, writeDNS{Place: p}, delLink{name: "veth1pl1"}})
 	e := (*fault.Error)(nil)
 	if !errors.As(err, &e) || len(e.Residue) != 3 || !strings.Contains(e.Hint, "lease of eth1") || !strings.Contains(e.Hint, "resolv.conf") {
 		t.Errorf("%+v", e)
@@ -205,7 +206,7 @@ func TestResidueNames(t *testing.T) {
 // What writes into a guest's file is over when the step is: a signal that comes
 // before the first change leaves the file alone, one that comes later waits.
 func TestWithin(t *testing.T) {
-	m := &machine{}
+	m := &plan.Machine{}
 	for _, begun := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(context.Background())
 		changed, ended := false, make(chan struct{})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +17,8 @@ import (
 // usesOf returns a key for each thing that uses a link of the host: what it is a port
 // of, its own ports, links on it in any namespace, and addresses and routes that
 // somebody has given it. Nothing uses a link that has gone.
-func usesOf(m *machine, index int) (map[string]bool, error) {
-	k, found := m.sides[host], map[string]bool{}
+func usesOf(m *plan.Machine, index int) (map[string]bool, error) {
+	k, found := m.Host(), map[string]bool{}
 	l, err := k.LinkByIndex(index)
 	if err != nil {
 		return found, unlessNotFound(err)
@@ -26,21 +28,21 @@ func usesOf(m *machine, index int) (map[string]bool, error) {
 	}
 	ports, err := k.Ports(index)
 	if err != nil {
-		return nil, explain("list ports of", l.Name, err)
+		return nil, fault.Explain("list ports of", l.Name, err)
 	}
 	for _, p := range ports {
 		found[fmt.Sprint("port ", p.Index)] = true
 	}
-	children, err := childrenOf(k, index, m.hostNS, nil)
+	children, err := childrenOf(k, index, m.HostNS, nil)
 	if err != nil {
-		return nil, explain("look for users of", l.Name, err)
+		return nil, fault.Explain("look for users of", l.Name, err)
 	}
 	for _, c := range children {
 		found[useBy(c)] = true
 	}
 	addrs, err := k.Addrs()
 	if err != nil {
-		return nil, explain("read addresses of", l.Name, err)
+		return nil, fault.Explain("read addresses of", l.Name, err)
 	}
 	for _, a := range addrs {
 		if a.Index == index && inUse(index, []rtnl.Addr{a}) {
@@ -49,7 +51,7 @@ func usesOf(m *machine, index int) (map[string]bool, error) {
 	}
 	routes, err := k.AllRoutes()
 	if err != nil {
-		return nil, explain("read routes by", l.Name, err)
+		return nil, fault.Explain("read routes by", l.Name, err)
 	}
 	for _, r := range routes {
 		if routesOver(r, index) {
@@ -73,10 +75,10 @@ func routesOver(r rtnl.Route, index int) bool {
 func useBy(u user) string { return fmt.Sprint("link ", u.netns, " ", u.PeerNS, " ", u.Index) }
 
 // isUsed reports whether anything makes use of a link of the host.
-func isUsed(m *machine, index int) (bool, error) { return isUsedBut(m, index, "") }
+func isUsed(m *plan.Machine, index int) (bool, error) { return isUsedBut(m, index, "") }
 
 // isUsedBut is isUsed, except that it disregards one use.
-func isUsedBut(m *machine, index int, use string) (bool, error) {
+func isUsedBut(m *plan.Machine, index int, use string) (bool, error) {
 	uses, err := usesOf(m, index)
 	delete(uses, use)
 	return len(uses) > 0, err
@@ -88,41 +90,41 @@ type usesBefore raiseLink
 // raiseLink sets up a link of the host that we did not make.
 type raiseLink struct{ name string }
 
-func (s raiseLink) set() setLink { return setLink{name: s.name, set: rtnl.Change{Up: true}} }
+func (s raiseLink) set() plan.SetLink { return plan.SetLink{Name: s.name, Set: rtnl.Change{Up: true}} }
 
-func (s raiseLink) do(ctx context.Context, m *machine) error {
-	i, err := m.find(end{host, s.name})
+func (s raiseLink) Do(ctx context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.name)
 	if err != nil {
-		return explain("find", s.name, err)
+		return fault.Explain("find", s.name, err)
 	}
 	before, err := usesOf(m, i)
 	if err != nil {
 		return err
 	}
-	m.remember(usesBefore(s), before)
-	return s.set().do(ctx, m)
+	m.Remember(usesBefore(s), before)
+	return s.set().Do(ctx, m)
 }
 
 // undo sets it down again, unless somebody has come to use it meanwhile. What
 // our own plan has put on it has been taken back by then.
-func (s raiseLink) undo(_ context.Context, m *machine) error {
-	i, err := m.find(end{host, s.name})
+func (s raiseLink) Undo(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.name)
 	if err != nil {
-		return ignoreAbsent("find", s.name, err)
+		return fault.IgnoreAbsent("find", s.name, err)
 	}
 	now, err := usesOf(m, i)
 	if err != nil {
 		return err
 	}
-	before, _ := m.remembered(usesBefore(s)).(map[string]bool)
+	before, _ := m.Remembered(usesBefore(s)).(map[string]bool)
 	for use := range now {
 		if !before[use] {
 			return nil
 		}
 	}
-	return ignoreAbsent("set down", s.name, s.set().apply(m, rtnl.Change{Down: true}))
+	return fault.IgnoreAbsent("set down", s.name, s.set().Apply(m, rtnl.Change{Down: true}))
 }
 
-func (raiseLink) nature() nature { return shared }
+func (raiseLink) Nature() plan.Nature { return plan.Shared }
 
 func (s raiseLink) String() string { return s.set().String() }

@@ -16,6 +16,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
@@ -42,9 +43,9 @@ func (j *job) checkVerify() error {
 type prober interface {
 	// join makes the link and waits until frames pass. Its far end, in the namespace
 	// ns, is to be called s.probe and to be up; inner is the guest's link.
-	join(ctx context.Context, m *machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error
+	join(ctx context.Context, m *plan.Machine, s verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error
 	// leave undoes what the end of the link does not.
-	leave(ctx context.Context, m *machine, s verify) error
+	leave(ctx context.Context, m *plan.Machine, s verify) error
 }
 
 // quietly is how a link of a probe is set up: it is to say nothing by itself.
@@ -55,8 +56,8 @@ func (j *job) verify(d *draft) {
 	if !j.Verify {
 		return
 	}
-	s := verify{place: j.place, inner: j.names.inner, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.f.New.ProbePort, j.f.New.Probe}, drops: d.drops}
-	sum := sha256.Sum256([]byte(markOf(j.f.Guest, j.names.inner).String()))
+	s := verify{Place: j.Place, inner: j.names.inner, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.f.New.ProbePort, j.f.New.Probe}, drops: d.drops}
+	sum := sha256.Sum256([]byte(plan.MarkOf(j.f.Guest, j.names.inner).String()))
 	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
 	s.prober, _ = j.plug.prober(j)
 	if j.subInterface {
@@ -71,7 +72,7 @@ func (j *job) verify(d *draft) {
 // verify sends packets from the guest to a probe port on the same switch or card, and
 // back.
 type verify struct {
-	place
+	plan.Place
 	prober
 	inner string
 	on    string              // the bridge or card
@@ -80,22 +81,22 @@ type verify struct {
 	drops []string            // what is known of the host's firewall, which is the first suspect
 }
 
-func (s verify) do(ctx context.Context, m *machine) (err error) {
+func (s verify) Do(ctx context.Context, m *plan.Machine) (err error) {
 	ns, err := unnamedNamespace()
 	if err != nil {
-		return explain("make", "a network namespace", err)
+		return fault.Explain("make", "a network namespace", err)
 	}
 	defer ns.Close()
 	k, err := rtnl.Open(ns)
 	if err != nil {
-		return explain("enter", "a network namespace of our own", err)
+		return fault.Explain("enter", "a network namespace of our own", err)
 	}
 	defer k.Close()
 	defer func() {
-		cleaning, cancel := context.WithTimeout(context.Background(), undoTimeout)
+		cleaning, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
 		defer cancel()
 		if left := s.clean(cleaning, m, k); left != nil {
-			err = half(errors.Join(err, errProbeLeft), left, s)
+			err = plan.Half(errors.Join(err, errProbeLeft), left, s)
 		}
 	}()
 	if err := s.plugIn(ctx, m, k, ns); err != nil {
@@ -107,15 +108,15 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 	}
 	defer from.Close()
 	defer to.Close()
-	ctx, stop := m.whileAlive(ctx)
+	ctx, stop := m.WhileAlive(ctx)
 	defer stop()
 	err = witness.Prove(ctx, from, to, addrs)
 	var broken *witness.Broken
 	if errors.As(err, &broken) {
-		if dead := m.withoutCarrier(); dead != "" {
-			return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "%s %w: %w", dead, errNoCarrier, broken)
+		if dead := m.WithoutCarrier(); dead != "" {
+			return fault.New(fault.Failed, "verify", s.inner+" of "+m.Guests[s.Side].Name, "%s %w: %w", dead, plan.ErrNoCarrier, broken)
 		}
-		return fault.New(fault.Failed, "verify", s.inner+" of "+m.guests[s.side].Name, "over %s, %w", s.on, broken).
+		return fault.New(fault.Failed, "verify", s.inner+" of "+m.Guests[s.Side].Name, "over %s, %w", s.on, broken).
 			WithHint("%s", s.suspects())
 	}
 	for _, p := range addrs {
@@ -124,9 +125,9 @@ func (s verify) do(ctx context.Context, m *machine) (err error) {
 		}
 	}
 	if len(addrs) == 0 && err == nil {
-		m.warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP packet")
+		m.Warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP packet")
 	}
-	return explain("verify", s.inner, err)
+	return fault.Explain("verify", s.inner, err)
 }
 
 // suspects returns the hint for a lost packet.
@@ -139,38 +140,38 @@ func (s verify) suspects() string {
 
 // talk has the guest's own network stack speak to the probe port, which plays a
 // neighbour at an address that the guest knows nothing of.
-func (s verify) talk(ctx context.Context, m *machine, probe *witness.End, own netip.Prefix) error {
-	k, guest := s.kernel(m), m.guests[s.side]
+func (s verify) talk(ctx context.Context, m *plan.Machine, probe *witness.End, own netip.Prefix) error {
+	k, guest := s.Kernel(m), m.Guests[s.Side]
 	inner, err := s.link(m)
 	if err != nil || own.IsSingleIP() {
 		return err
 	}
 	all, err := k.Addrs()
 	if err != nil {
-		return explain("read addresses of", guest.Name, err)
+		return fault.Explain("read addresses of", guest.Name, err)
 	}
 	if sharesSubnet(all, inner.Index, own) {
-		m.warn(guest.Name + " has another interface in " + own.Masked().String() + " and may answer by that: --verify did not try its own network stack")
+		m.Warn(guest.Name + " has another interface in " + own.Masked().String() + " and may answer by that: --verify did not try its own network stack")
 		return nil
 	}
 	stack := witness.Stack{MAC: inner.MAC, Own: own.Addr(), Run: k.Run}
 	if inner.Slave == "vrf" {
 		vrf, err := k.LinkByIndex(inner.Master)
 		if err != nil {
-			return explain("find the VRF of", s.inner, err)
+			return fault.Explain("find the VRF of", s.inner, err)
 		}
 		stack.VRF = vrf.Name
 	}
 	peer, err := freePeer(k, inner.Index, own)
 	if err != nil {
-		return explain("look for a free address beside", own.String(), err)
+		return fault.Explain("look for a free address beside", own.String(), err)
 	}
 	if !peer.IsValid() {
-		m.warn("--verify found no address in " + own.Masked().String() + " that " + guest.Name + " does not use: its own network stack was not tried")
+		m.Warn("--verify found no address in " + own.Masked().String() + " that " + guest.Name + " does not use: its own network stack was not tried")
 		return nil
 	}
 	stack.Resolved = func(a netip.Addr, mac net.HardwareAddr) error {
-		return explain("enter the neighbour", a.String(), k.SetNeighbour(inner.Index, a, mac))
+		return fault.Explain("enter the neighbour", a.String(), k.SetNeighbour(inner.Index, a, mac))
 	}
 	defer func() { _ = k.DelNeighbour(inner.Index, peer) }() // it may not have got one
 	greeted, err := witness.Talk(ctx, stack, probe, peer)
@@ -181,14 +182,14 @@ func (s verify) talk(ctx context.Context, m *machine, probe *witness.End, own ne
 				guests.Command(guest.GuestInfo, fmt.Sprintf("ip route get %s from %s", peer, own.Addr())), guests.Command(guest.GuestInfo, "nft list ruleset"))
 	}
 	if err == nil && !greeted {
-		m.warn(guest.Name + " answers neither a ping to " + own.Addr().String() + " nor a new TCP connection; what it begins itself is answered")
+		m.Warn(guest.Name + " answers neither a ping to " + own.Addr().String() + " nor a new TCP connection; what it begins itself is answered")
 	}
-	return explain("verify", s.inner, err)
+	return fault.Explain("verify", s.inner, err)
 }
 
 // freePeer returns an address of a subnet that the guest neither has nor has spoken
 // to, nor has a route by; the zero Addr if there is none among those that were tried.
-func freePeer(k kernel, index int, own netip.Prefix) (netip.Addr, error) {
+func freePeer(k plan.Kernel, index int, own netip.Prefix) (netip.Addr, error) {
 	used, err := k.Neighbours(index)
 	addrs, err2 := k.Addrs()
 	routes, err3 := k.AllRoutes()
@@ -224,7 +225,7 @@ func freePeer(k kernel, index int, own netip.Prefix) (netip.Addr, error) {
 var errProbeLeft = errors.New("the link that --verify made could not be deleted")
 
 // plugIn makes the probe port.
-func (s verify) plugIn(ctx context.Context, m *machine, k *rtnl.Conn, ns *os.File) error {
+func (s verify) plugIn(ctx context.Context, m *plan.Machine, k *rtnl.Conn, ns *os.File) error {
 	for _, which := range []string{"all", "default"} {
 		_ = k.SetSysctl("ipv6/conf/"+which+"/disable_ipv6", "1") // it is to say nothing by itself
 	}
@@ -237,24 +238,24 @@ func (s verify) plugIn(ctx context.Context, m *machine, k *rtnl.Conn, ns *os.Fil
 
 // pair makes a veth pair as the probe port, whose end on the host is born into the
 // bridge master; 0: none.
-func (s verify) pair(m *machine, inner *rtnl.Link, ns *os.File, master int) (*rtnl.Link, error) {
-	err := m.sides[host].AddVeth(rtnl.Veth{
-		Name: s.probe, MAC: s.mac[0], PeerName: s.probe, PeerNS: ns, PeerMAC: s.mac[1], MTU: inner.MTU, Group: Group, Master: master,
+func (s verify) pair(m *plan.Machine, inner *rtnl.Link, ns *os.File, master int) (*rtnl.Link, error) {
+	err := m.Host().AddVeth(rtnl.Veth{
+		Name: s.probe, MAC: s.mac[0], PeerName: s.probe, PeerNS: ns, PeerMAC: s.mac[1], MTU: inner.MTU, Group: plan.Group, Master: master,
 	})
 	if err != nil {
-		return nil, explain("make veth", s.probe, err)
+		return nil, fault.Explain("make veth", s.probe, err)
 	}
-	l, err := m.sides[host].LinkByName(s.probe)
+	l, err := m.Host().LinkByName(s.probe)
 	if err != nil {
-		return nil, explain("find", s.probe, err)
+		return nil, fault.Explain("find", s.probe, err)
 	}
-	m.index[end{host, s.probe}] = l.Index
+	m.Know(plan.OnHost, s.probe, l.Index)
 	return l, nil
 }
 
 // raise sets both ends of such a pair up.
-func (s verify) raise(m *machine, port *rtnl.Link, k *rtnl.Conn) error {
-	return explain("set up", s.probe, errors.Join(m.sides[host].SetLink(port.Index, quietly), s.up(k, s.probe, quietly)))
+func (s verify) raise(m *plan.Machine, port *rtnl.Link, k *rtnl.Conn) error {
+	return fault.Explain("set up", s.probe, errors.Join(m.Host().SetLink(port.Index, quietly), s.up(k, s.probe, quietly)))
 }
 
 // up sets a link up by its name.
@@ -270,24 +271,24 @@ func (s verify) up(k *rtnl.Conn, name string, ch rtnl.Change) error {
 }
 
 // link returns the guest's link.
-func (s verify) link(m *machine) (*rtnl.Link, error) {
-	i, err := m.find(end{s.side, s.inner})
+func (s verify) link(m *plan.Machine) (*rtnl.Link, error) {
+	i, err := m.Find(s.Side, s.inner)
 	if err != nil {
-		return nil, explain("find", s.inner, err)
+		return nil, fault.Explain("find", s.inner, err)
 	}
-	l, err := s.kernel(m).LinkByIndex(i)
-	return l, explain("find", s.inner, err)
+	l, err := s.Kernel(m).LinkByIndex(i)
+	return l, fault.Explain("find", s.inner, err)
 }
 
 // ends opens both ends, and returns one address of each family that the guest has.
-func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []netip.Prefix, err error) {
+func (s verify) ends(m *plan.Machine, k *rtnl.Conn) (from, to *witness.End, addrs []netip.Prefix, err error) {
 	inner, err := s.link(m)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	all, err := s.kernel(m).Addrs()
+	all, err := s.Kernel(m).Addrs()
 	if err != nil {
-		return nil, nil, nil, explain("read addresses of", s.inner, err)
+		return nil, nil, nil, fault.Explain("read addresses of", s.inner, err)
 	}
 	has := map[bool]bool{}
 	for _, a := range all {
@@ -299,7 +300,7 @@ func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []n
 	}
 	probe, err := k.LinkByName(s.probe)
 	if err == nil {
-		err = s.kernel(m).Run(func() (err error) { from, err = witness.Open(inner.Index, inner.MAC); return err })
+		err = s.Kernel(m).Run(func() (err error) { from, err = witness.Open(inner.Index, inner.MAC); return err })
 	}
 	if err == nil {
 		if err = k.Run(func() (err error) { to, err = witness.Open(probe.Index, probe.MAC); return err }); err != nil {
@@ -310,23 +311,23 @@ func (s verify) ends(m *machine, k *rtnl.Conn) (from, to *witness.End, addrs []n
 }
 
 // clean deletes the probe port.
-func (s verify) clean(ctx context.Context, m *machine, k *rtnl.Conn) error {
+func (s verify) clean(ctx context.Context, m *plan.Machine, k *rtnl.Conn) error {
 	left := s.leave(ctx, m, s)
-	delete(m.index, end{host, s.probe})
+	m.Forget(plan.OnHost, s.probe)
 	l, err := k.LinkByName(s.probe)
 	if err == nil {
 		err = deleteLink(k, l.Index) // and its other end
 	}
-	return errors.Join(left, ignoreAbsent("delete", s.probe, err))
+	return errors.Join(left, fault.IgnoreAbsent("delete", s.probe, err))
 }
 
-func (s verify) undo(context.Context, *machine) error { return nil }
+func (s verify) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (s verify) left() string {
+func (s verify) Left() string {
 	return "the interface " + s.probe + ", if it is there: ip link del " + s.probe
 }
 
-func (verify) nature() nature { return passive }
+func (verify) Nature() plan.Nature { return plan.Passive }
 
 func (s verify) String() string {
 	return "# send packets from " + s.inner + " over " + s.on + " to a probe port of our own, and back"

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -92,9 +93,9 @@ func (j *job) taggedName() string {
 
 // vlanTaken explains EEXIST of a link for a VLAN, whose name is free: some guest
 // has the card's one link for it.
-func vlanTaken(m *machine, parent int, parentName string, tag int, err error) error {
+func vlanTaken(m *plan.Machine, parent int, parentName string, tag int, err error) error {
 	e := fault.New(fault.Conflict, "make vlan on", parentName, "%w", err)
-	users, lookErr := childrenOf(m.sides[host], parent, m.hostNS, nil)
+	users, lookErr := childrenOf(m.Host(), parent, m.HostNS, nil)
 	if lookErr != nil {
 		return e
 	}
@@ -103,7 +104,7 @@ func vlanTaken(m *machine, parent int, parentName string, tag int, err error) er
 			continue
 		}
 		who := u.Name + " (" + u.where() + ")"
-		if mark, ok := ParseMark(u.Alias); ok && isOurs(u.Link) {
+		if mark, ok := plan.ParseMark(u.Alias); ok && plan.IsOurs(u.Link) {
 			who = u.Name + " of " + mark.Name
 			e.Hint = "gopipework detach " + GuestInfo{Runtime: mark.Runtime, ID: mark.ID, Name: mark.Name}.Word() + " " + mark.IfName
 		}
@@ -126,7 +127,7 @@ func taggedName(kind Kind, base *rtnl.Link, vlan string) string {
 }
 
 // vlanMark is the alias of a VLAN sub-interface that we made as a parent.
-const vlanMark = markWord + " vlan"
+const vlanMark = plan.MarkWord + " vlan"
 
 // tagged plans for the VLAN sub-interface that is to be the parent, and
 // returns its name.
@@ -135,8 +136,8 @@ func (j *job) tagged(d *draft) string {
 	switch t := j.f.Tagged; {
 	case t == nil:
 		d.add(addTagged{parent: j.f.Base.Name, name: name, tag: j.tag})
-	case isOurs(t) && t.Alias == "":
-		d.add(setLink{name: name, set: rtnl.Change{Alias: vlanMark, Up: true}})
+	case plan.IsOurs(t) && t.Alias == "":
+		d.add(plan.SetLink{Name: name, Set: rtnl.Change{Alias: vlanMark, Up: true}})
 	case !t.Up:
 		d.add(raiseLink{name})
 	}
@@ -149,12 +150,12 @@ type addTagged struct {
 	tag          int
 }
 
-func (s addTagged) do(_ context.Context, m *machine) error {
-	i, err := m.find(end{host, s.parent})
+func (s addTagged) Do(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.parent)
 	if err != nil {
-		return explain("find parent", s.parent, err)
+		return fault.Explain("find parent", s.parent, err)
 	}
-	err = m.sides[host].AddChild(rtnl.Child{Name: s.name, Kind: "vlan", Parent: i, Group: Group, VLAN: s.tag})
+	err = m.Host().AddChild(rtnl.Child{Name: s.name, Kind: "vlan", Parent: i, Group: plan.Group, VLAN: s.tag})
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return lacksKind(m, "vlan", s.name, s.parent, err)
 	}
@@ -162,38 +163,38 @@ func (s addTagged) do(_ context.Context, m *machine) error {
 		return vlanTaken(m, i, s.parent, s.tag, err)
 	}
 	if err != nil {
-		return explain("make vlan", s.name, err)
+		return fault.Explain("make vlan", s.name, err)
 	}
-	l, err := m.sides[host].LinkByName(s.name)
+	l, err := m.Host().LinkByName(s.name)
 	if err == nil {
-		m.index[end{host, s.name}] = l.Index
-		err = m.sides[host].SetLink(l.Index, rtnl.Change{Alias: vlanMark, Up: true})
+		m.Know(plan.OnHost, s.name, l.Index)
+		err = m.Host().SetLink(l.Index, rtnl.Change{Alias: vlanMark, Up: true})
 	}
 	if err != nil {
-		return half(explain("set up vlan", s.name, err), s.clean(m), s)
+		return plan.Half(fault.Explain("set up vlan", s.name, err), s.clean(m), s)
 	}
 	return nil
 }
 
 // undo leaves it to others who have come to use it meanwhile.
-func (s addTagged) undo(_ context.Context, m *machine) error {
-	if used, err := isUsed(m, m.index[end{host, s.name}]); err != nil || used {
+func (s addTagged) Undo(_ context.Context, m *plan.Machine) error {
+	if used, err := isUsed(m, m.Index(plan.OnHost, s.name)); err != nil || used {
 		return err
 	}
 	return s.clean(m)
 }
 
-func (s addTagged) clean(m *machine) error {
-	l, err := m.sides[host].LinkByName(s.name)
-	if err == nil && isOurs(l) {
-		err = deleteLink(m.sides[host], l.Index)
+func (s addTagged) clean(m *plan.Machine) error {
+	l, err := m.Host().LinkByName(s.name)
+	if err == nil && plan.IsOurs(l) {
+		err = deleteLink(m.Host(), l.Index)
 	}
-	return ignoreAbsent("delete vlan", s.name, err)
+	return fault.IgnoreAbsent("delete vlan", s.name, err)
 }
 
-func (addTagged) nature() nature { return shared }
+func (addTagged) Nature() plan.Nature { return plan.Shared }
 
 func (s addTagged) String() string {
 	return fmt.Sprintf("ip link add link %s name %s group %d type vlan id %d\nip link set dev %s alias %s up",
-		s.parent, s.name, Group, s.tag, s.name, shell.Quote(vlanMark))
+		s.parent, s.name, plan.Group, s.tag, s.name, shell.Quote(vlanMark))
 }

@@ -23,12 +23,12 @@ main
           Parse
         Find
         Attach
-          open
+          Open
           observe
           Build
             linuxBridge.join
-          Plan.apply
-            addVeth.do
+          Plan.Apply
+            addVeth.Do
               Conn.AddVeth
 `
 

@@ -1,4 +1,4 @@
-package attach
+package plan
 
 import (
 	"context"
@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/plainfile"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
 
-// lock is the lock of a namespace. It excludes other processes, whatever they see
+// Lock is the lock of a namespace. It excludes other processes, whatever they see
 // of the file system, needs no file, and dies with its holder.
 //
 // It is an address: a unix socket in the host's network namespace, bound to an
@@ -41,9 +42,9 @@ import (
 // passes by looks whether the address still belongs to the socket it has judged. Two
 // runs that each have a /run of their own see different files; while somebody squats,
 // only the flock keeps them apart.
-type lock struct {
-	host    kernel // in whose namespace the address is
-	ns      *os.File
+type Lock struct {
+	host    Kernel // in whose namespace the address is
+	NS      *os.File
 	held    bool
 	bound   bool // to the address
 	socket  int
@@ -52,8 +53,8 @@ type lock struct {
 	run     rtnl.UnixSocket // has the address, and may be a run
 }
 
-// lockFile is there once somebody has squatted on an address.
-var lockFile = "/run/gopipework.lock"
+// LockFile is there once somebody has squatted on an address.
+var LockFile = "/run/gopipework.lock"
 
 // A lock is asked for again and again rather than waited for, so that the wait
 // can end when the context does. The pauses grow from lockPause to
@@ -69,13 +70,20 @@ const suspicion = 100 * time.Millisecond
 // flockPatience is how long a guest can delay us by holding its own flock.
 const flockPatience = time.Second
 
-// acquire takes the lock of a namespace.
-func acquire(ctx context.Context, host kernel, ns *os.File, what string) (*lock, error) {
-	l := &lock{host: host, ns: ns}
-	return l, l.acquire(ctx, what)
+// Acquire takes the lock of a namespace.
+func Acquire(ctx context.Context, host Kernel, ns *os.File, what string) (*Lock, error) {
+	l := &Lock{host: host, NS: ns}
+	return l, l.Acquire(ctx, what)
 }
 
-func (l *lock) acquire(ctx context.Context, what string) error {
+// AcquireIdle takes the lock of a namespace, or returns EWOULDBLOCK if a run of this
+// host has it.
+func AcquireIdle(ctx context.Context, host Kernel, ns *os.File) (*Lock, error) {
+	l := &Lock{host: host, NS: ns}
+	return l, l.tryPatiently(ctx)
+}
+
+func (l *Lock) Acquire(ctx context.Context, what string) error {
 	wait := suspicion
 	look := time.Now().Add(wait)
 	err := l.wait(ctx, what, func() error {
@@ -93,14 +101,14 @@ func (l *lock) acquire(ctx context.Context, what string) error {
 	short, cancel := context.WithTimeout(ctx, flockPatience)
 	defer cancel()
 	if err := l.wait(short, what, l.flock); err != nil && ctx.Err() != nil {
-		l.release()
+		l.Release()
 		return err
 	}
 	return nil
 }
 
 // wait calls try until it returns something other than EWOULDBLOCK.
-func (l *lock) wait(ctx context.Context, what string, try func() error) error {
+func (l *Lock) wait(ctx context.Context, what string, try func() error) error {
 	for pause := lockPause; ; pause = min(2*pause, maxLockPause) {
 		err := try()
 		switch {
@@ -109,7 +117,7 @@ func (l *lock) wait(ctx context.Context, what string, try func() error) error {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case !errors.Is(err, unix.EWOULDBLOCK):
-			return explain("lock", what, err)
+			return fault.Explain("lock", what, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -126,7 +134,7 @@ func (l *lock) wait(ctx context.Context, what string, try func() error) error {
 // tryPatiently takes the lock, or returns EWOULDBLOCK if a run of this host has it. It
 // waits for the flock as long as acquire does, because a run that works from another
 // host's namespace may hold it only to look.
-func (l *lock) tryPatiently(ctx context.Context) error {
+func (l *Lock) tryPatiently(ctx context.Context) error {
 	err := l.bind()
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = l.passBy()
@@ -137,15 +145,16 @@ func (l *lock) tryPatiently(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flockPatience)
 	defer cancel()
 	if err = l.wait(ctx, "", l.flock); err != nil {
-		l.release()
+		l.Release()
 	}
 	return err
 }
 
 // address is the abstract name.
-func (l *lock) address() string { return lockAddress(l.ns) }
+func (l *Lock) address() string { return LockAddress(l.NS) }
 
-func lockAddress(ns *os.File) string {
+// LockAddress is the abstract name that the lock of a namespace is.
+func LockAddress(ns *os.File) string {
 	return "@gopipework/lock/" + strconv.FormatUint(inode(ns), 10)
 }
 
@@ -155,7 +164,7 @@ func inode(ns *os.File) uint64 {
 	return st.Ino
 }
 
-func (l *lock) bind() error {
+func (l *Lock) bind() error {
 	err := l.host.Run(func() (err error) {
 		l.socket, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		return os.NewSyscallError("socket", err)
@@ -173,7 +182,7 @@ func (l *lock) bind() error {
 	}
 	l.held, l.bound = true, true
 	if err = l.lockPlace(0); err != nil && !noPlace(err) {
-		l.release()
+		l.Release()
 		return err
 	}
 	return nil
@@ -187,7 +196,7 @@ func noPlace(err error) bool {
 
 // passBy takes the lock although its address is taken, if those who have it cannot be
 // a run of gopipework; otherwise it returns EWOULDBLOCK.
-func (l *lock) passBy() error {
+func (l *Lock) passBy() error {
 	s, err := l.host.AbstractSocket(l.address())
 	if err != nil || s == l.run { // nobody any more, or this kernel does not tell
 		return unix.EWOULDBLOCK
@@ -201,19 +210,19 @@ func (l *lock) passBy() error {
 	}
 	l.held = true
 	if again, err := l.host.AbstractSocket(l.address()); err != nil || again != s {
-		l.release()
+		l.Release()
 		return unix.EWOULDBLOCK
 	}
 	return nil
 }
 
 // lockPlace locks the byte of lockFile that the namespace's inode is the offset of.
-func (l *lock) lockPlace(flag int) error {
-	f, err := plainfile.Open(lockFile, os.O_RDWR|unix.O_NOFOLLOW|flag)
+func (l *Lock) lockPlace(flag int) error {
+	f, err := plainfile.Open(LockFile, os.O_RDWR|unix.O_NOFOLLOW|flag)
 	if err != nil {
 		return err
 	}
-	place := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(inode(l.ns)), Len: 1}
+	place := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(inode(l.NS)), Len: 1}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &place); err != nil {
 		f.Close()
 		return err
@@ -231,8 +240,8 @@ func mayBeRun(s rtnl.UnixSocket) bool {
 	}
 	link := fmt.Sprintf("socket:[%d]", s.Inode)
 	unseen := true
-	for _, pid := range processes() {
-		fds := "/proc/" + itoa(pid) + "/fd"
+	for _, pid := range nsfs.Processes() {
+		fds := "/proc/" + strconv.Itoa(pid) + "/fd"
 		entries, _ := os.ReadDir(fds)
 		for _, e := range entries {
 			if to, err := os.Readlink(fds + "/" + e.Name()); err == nil && to == link {
@@ -251,7 +260,7 @@ func mayBeRun(s rtnl.UnixSocket) bool {
 // does not count against it.
 func mayRun(pid int) bool {
 	const needs = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN
-	dir := "/proc/" + itoa(pid)
+	dir := "/proc/" + strconv.Itoa(pid)
 	own, err1 := os.Readlink("/proc/self/ns/user")
 	its, err2 := os.Readlink(dir + "/ns/user")
 	if err1 == nil && err2 == nil && own != its {
@@ -267,16 +276,16 @@ func mayRun(pid int) bool {
 	return err != nil || caps&needs == needs
 }
 
-func (l *lock) flock() error {
-	err := unix.Flock(int(l.ns.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+func (l *Lock) flock() error {
+	err := unix.Flock(int(l.NS.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	l.flocked = err == nil
 	return err
 }
 
-// release gives it back; a lock that is not held stays so.
-func (l *lock) release() {
+// Release releases the lock; one that is not held stays so.
+func (l *Lock) Release() {
 	if l.flocked {
-		unix.Flock(int(l.ns.Fd()), unix.LOCK_UN)
+		unix.Flock(int(l.NS.Fd()), unix.LOCK_UN)
 		l.flocked = false
 	}
 	if l.file != nil {

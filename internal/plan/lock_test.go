@@ -1,4 +1,4 @@
-package attach
+package plan
 
 import (
 	"context"
@@ -30,9 +30,9 @@ func connect(t *testing.T, ns *os.File) *rtnl.Conn {
 // lockFileHere has the test's locks pass by squatters in a file of its own.
 func lockFileHere(t *testing.T) {
 	t.Helper()
-	was := lockFile
-	lockFile = filepath.Join(t.TempDir(), "lock")
-	t.Cleanup(func() { lockFile = was })
+	was := LockFile
+	LockFile = filepath.Join(t.TempDir(), "lock")
+	t.Cleanup(func() { LockFile = was })
 }
 
 // TestLockElsewhere: two that see different file systems, and one that works from
@@ -41,7 +41,7 @@ func lockFileHere(t *testing.T) {
 func TestLockElsewhere(t *testing.T) {
 	testhost.NeedRoot(t)
 	hostNS, otherNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t), testhost.NewNamespace(t)
-	take := &lock{host: connect(t, hostNS), ns: testhost.Reopened(t, guestNS)}
+	take := &Lock{host: connect(t, hostNS), NS: testhost.Reopened(t, guestNS)}
 	for name, from := range map[string]*os.File{"another mount namespace": hostNS, "another host": otherNS} {
 		cmd := program.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run && exec "+os.Args[0])
 		cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_LOCK=1")
@@ -49,23 +49,23 @@ func TestLockElsewhere(t *testing.T) {
 		testhost.StartHolder(t, cmd)
 		if err := take.try(); !errors.Is(err, unix.EWOULDBLOCK) {
 			t.Errorf("%s: %v; want the lock to be held", name, err)
-			take.release()
+			take.Release()
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if err := take.try(); err != nil {
 			t.Errorf("%s: after its holder was killed: %v", name, err)
 		}
-		take.release()
+		take.Release()
 	}
 }
 
 // try takes the lock, or says EWOULDBLOCK at once.
-func (l *lock) try() error {
+func (l *Lock) try() error {
 	err := l.bind()
 	if err == nil {
 		if err = l.flock(); err != nil {
-			l.release()
+			l.Release()
 		}
 	}
 	return err
@@ -77,8 +77,8 @@ func holdLock() {
 	if err == nil {
 		var ns *os.File
 		if ns, err = os.Open("/proc/self/fd/3"); err == nil {
-			var l *lock
-			l, err = acquire(context.Background(), c, ns, "guest")
+			var l *Lock
+			l, err = Acquire(context.Background(), c, ns, "guest")
 			defer runtime.KeepAlive(l)
 		}
 	}
@@ -97,13 +97,13 @@ func TestLockSquatted(t *testing.T) {
 		t.Run(as, func(t *testing.T) {
 			lockFileHere(t)
 			hostNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t)
-			squatter := testhost.Squatter{NS: hostNS, Addresses: []string{lockAddress(guestNS)}, Root: as == "root"}.Start(t)
+			squatter := testhost.Squatter{NS: hostNS, Addresses: []string{LockAddress(guestNS)}, Root: as == "root"}.Start(t)
 			host := connect(t, hostNS)
-			held, err := acquire(context.Background(), host, guestNS, "guest")
+			held, err := Acquire(context.Background(), host, guestNS, "guest")
 			if err != nil {
 				t.Fatal(err)
 			}
-			other := &lock{host: host, ns: testhost.Reopened(t, guestNS)}
+			other := &Lock{host: host, NS: testhost.Reopened(t, guestNS)}
 			if err := other.tryPatiently(context.Background()); !errors.Is(err, unix.EWOULDBLOCK) {
 				t.Errorf("two have passed by the squatter: %v", err)
 			}
@@ -112,11 +112,11 @@ func TestLockSquatted(t *testing.T) {
 			if err := other.tryPatiently(context.Background()); !errors.Is(err, unix.EWOULDBLOCK) {
 				t.Errorf("one has passed by, another has the address: %v", err)
 			}
-			held.release()
+			held.Release()
 			if err := other.tryPatiently(context.Background()); err != nil {
 				t.Errorf("once it is free: %v", err)
 			}
-			other.release()
+			other.Release()
 		})
 	}
 }
@@ -127,7 +127,7 @@ func TestLockSquatterFlaps(t *testing.T) {
 	testhost.NeedRoot(t)
 	lockFileHere(t)
 	hostNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t)
-	testhost.Squatter{NS: hostNS, Addresses: []string{lockAddress(guestNS)}, Flaps: true}.Start(t)
+	testhost.Squatter{NS: hostNS, Addresses: []string{LockAddress(guestNS)}, Flaps: true}.Start(t)
 	host := connect(t, hostNS)
 	var inside, passed atomic.Int32
 	var all sync.WaitGroup
@@ -136,7 +136,7 @@ func TestLockSquatterFlaps(t *testing.T) {
 		all.Go(func() {
 			for range 15 {
 				// Without the flock, which would hide it.
-				l := &lock{host: host, ns: ns}
+				l := &Lock{host: host, NS: ns}
 				for l.bind() != nil && l.passBy() != nil {
 					time.Sleep(time.Millisecond)
 				}
@@ -148,7 +148,7 @@ func TestLockSquatterFlaps(t *testing.T) {
 				}
 				time.Sleep(2 * time.Millisecond)
 				inside.Add(-1)
-				l.release()
+				l.Release()
 			}
 		})
 	}
@@ -167,11 +167,11 @@ func TestLockOfARun(t *testing.T) {
 	cmd.Env = append(os.Environ(), "GOPIPEWORK_TEST_LOCK=1")
 	cmd.ExtraFiles = []*os.File{guestNS, hostNS}
 	testhost.StartHolder(t, cmd)
-	l := &lock{host: connect(t, hostNS), ns: guestNS}
+	l := &Lock{host: connect(t, hostNS), NS: guestNS}
 	if err := l.passBy(); !errors.Is(err, unix.EWOULDBLOCK) {
 		t.Errorf("it was passed by: %v", err)
 	}
-	if _, err := os.Stat(lockFile); err == nil {
+	if _, err := os.Stat(LockFile); err == nil {
 		t.Error("there is a file")
 	}
 }
