@@ -7,25 +7,28 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/kind"
 )
 
-// accessHost is a host whose card has 10.0.0.254, with guests that can be found
+// accessHost is a host whose card has 10.0.0.254, with three that can be found
 // and a network at the end of the wire, where 10.0.0.9 is.
-func accessHost(t *testing.T) (h *testHost, guests []Guest) {
+func accessHost(t *testing.T) (h *testHost, three []guests.Guest) {
 	t.Helper()
 	needRoot(t)
-	h, guests = neighbours(t, "macvlan", 2)
+	h, three = neighbours(t, "macvlan", 2)
 	in(t, h.host, "sh", "-ec", `ip address add 10.0.0.254/24 dev nic0
 echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter; echo 1 >/proc/sys/net/ipv4/conf/default/rp_filter`)
 	in(t, h.network, "ip", "address", "add", "10.0.0.9/24", "dev", "wire")
-	for _, g := range guests {
+	for _, g := range three {
 		inhabit(t, g.Namespace)
 	}
-	return h, guests
+	return h, three
 }
 
-func (h *testHost) attach(t *testing.T, g Guest, line string) Result {
+func (h *testHost) attach(t *testing.T, g guests.Guest, line string) Result {
 	t.Helper()
 	r, err := runAttach(context.Background(), parsed(t, line), g, h.host, Options{})
 	if err != nil {
@@ -40,16 +43,16 @@ func (h *testHost) own(t *testing.T) string {
 	return in(t, h.host, "sh", "-c", "ip -o link show type macvlan | grep gph; true")
 }
 
-// TestHostAccess: the host and its guests hear each other, as they do the
+// TestHostAccess: the host and its three hear each other, as they do the
 // network, over one macvlan that goes with the last guest.
 func TestHostAccess(t *testing.T) {
-	h, guests := accessHost(t)
+	h, three := accessHost(t)
 	before := inventory(t, h.host)
-	for n, g := range guests {
+	for n, g := range three {
 		line := fmt.Sprintf("nic0 web 10.0.0.%d/24,10.7.0.%d/24 --host-access", n+1, n+1)
 		attachKind(t, "macvlan", parsed(t, line), g, h.host, "macvlan")
 	}
-	for n, g := range guests {
+	for n, g := range three {
 		own := fmt.Sprint("10.0.0.", n+1)
 		for what, ok := range map[string]bool{
 			"the host hears the guest": hears(h.host, own), "the guest hears the host": hears(g.Namespace, "10.0.0.254"),
@@ -69,38 +72,38 @@ func TestHostAccess(t *testing.T) {
 	if out := in(t, h.network, "sh", "-c", "busybox arping -c 1 -w 2 -I wire 10.0.0.254; true"); strings.Count(out, "eply from") != 1 || !strings.Contains(strings.ToLower(out), "02:00:00:00:00:09") {
 		t.Errorf("who has the host's address, by ARP:\n%s", out)
 	}
-	if _, err := runAttach(context.Background(), parsed(t, "nic0 web 10.0.0.1/24,10.7.0.1/24"), guests[0], h.host, Options{}); fault.CodeOf(err) != fault.Conflict {
+	if _, err := runAttach(context.Background(), parsed(t, "nic0 web 10.0.0.1/24,10.7.0.1/24"), three[0], h.host, Options{}); fault.CodeOf(err) != fault.Conflict {
 		t.Errorf("without --host-access: %v; want a conflict", err)
 	}
-	detachKind(t, guests[0], h.host)
-	if hears(guests[0].Namespace, "10.0.0.254") || !hears(h.host, "10.0.0.2") {
+	detachKind(t, three[0], h.host)
+	if hears(three[0].Namespace, "10.0.0.254") || !hears(h.host, "10.0.0.2") {
 		t.Error("after the detach of one: that still hears the host, or the other does not")
 	}
-	detachKind(t, guests[1], h.host)
+	detachKind(t, three[1], h.host)
 	sameSoon(t, "host after the last detach", before, func() string { return inventory(t, h.host) })
 }
 
 // TestHostAccessVLAN: the same on a VLAN of the card, whose sub-interface goes
 // too.
 func TestHostAccessVLAN(t *testing.T) {
-	h, guests := accessHost(t)
+	h, three := accessHost(t)
 	before := inventory(t, h.host)
-	attachKind(t, "macvlan on a VLAN", parsed(t, "nic0 web 10.0.9.1/24 @10 --host-access"), guests[0], h.host, "8021q")
-	in(t, guests[0].Namespace, "ip", "route", "add", "10.0.0.254", "dev", "eth1")
-	if !hears(h.host, "10.0.9.1") || !hears(guests[0].Namespace, "10.0.0.254") {
+	attachKind(t, "macvlan on a VLAN", parsed(t, "nic0 web 10.0.9.1/24 @10 --host-access"), three[0], h.host, "8021q")
+	in(t, three[0].Namespace, "ip", "route", "add", "10.0.0.254", "dev", "eth1")
+	if !hears(h.host, "10.0.9.1") || !hears(three[0].Namespace, "10.0.0.254") {
 		t.Error("the host and the guest do not hear each other")
 	}
-	attachKind(t, "macvlan on a VLAN", parsed(t, "nic0 web 10.0.9.2/24 @10 --host-access"), guests[1], h.host, "8021q")
-	detachKind(t, guests[0], h.host)
-	detachKind(t, guests[1], h.host)
+	attachKind(t, "macvlan on a VLAN", parsed(t, "nic0 web 10.0.9.2/24 @10 --host-access"), three[1], h.host, "8021q")
+	detachKind(t, three[0], h.host)
+	detachKind(t, three[1], h.host)
 	sameSoon(t, "host", before, func() string { return inventory(t, h.host) })
 }
 
 // TestHostAccessKilled: a run that is killed after any step is mended by the
 // same line, by detach, and by gc.
 func TestHostAccessKilled(t *testing.T) {
-	h, guests := accessHost(t)
-	g, before := guests[0], inventory(t, h.host)
+	h, three := accessHost(t)
+	g, before := three[0], inventory(t, h.host)
 	const line = "nic0 web 10.0.0.1/24 --host-access"
 	mend := map[string]func(){
 		"the same line": func() {
@@ -127,9 +130,9 @@ func TestHostAccessKilled(t *testing.T) {
 	for how, f := range mend {
 		for n, last := 1, false; !last; n++ {
 			links := 0
-			err := attempt(t, parsed(t, line), g, h.host, asItIs, func(p *Plan) {
+			err := attempt(t, parsed(t, line), g, h.host, asItIs, func(p *build.Plan) {
 				for _, s := range p.Steps[:min(n, len(p.Steps))] {
-					if _, ok := s.(addChild); ok {
+					if _, ok := s.(kind.AddChild); ok {
 						links++
 					}
 				}
@@ -153,16 +156,16 @@ func TestHostAccessKilled(t *testing.T) {
 	}
 }
 
-// TestHostAccessDead: gc takes what dead guests have left, and nothing of those
+// TestHostAccessDead: gc takes what dead three have left, and nothing of those
 // that live.
 func TestHostAccessDead(t *testing.T) {
-	h, guests := accessHost(t)
+	h, three := accessHost(t)
 	before := inventory(t, h.host)
-	h.attach(t, guests[0], "nic0 web 10.0.0.1/24 --host-access")
-	h.attach(t, guests[1], "nic0 web 10.0.0.2/24 --host-access")
+	h.attach(t, three[0], "nic0 web 10.0.0.1/24 --host-access")
+	h.attach(t, three[1], "nic0 web 10.0.0.2/24 --host-access")
 	for n, left := range []string{"10.0.0.1 10.0.0.2", "10.0.0.2", ""} {
 		if n > 0 {
-			in(t, guests[n-1].Namespace, "ip", "link", "del", "eth1") // as with its namespace
+			in(t, three[n-1].Namespace, "ip", "link", "del", "eth1") // as with its namespace
 		}
 		if _, err := runGC(context.Background(), h.host, Options{}); err != nil {
 			t.Fatal(err)
@@ -174,32 +177,32 @@ func TestHostAccessDead(t *testing.T) {
 	sameSoon(t, "host", before, func() string { return inventory(t, h.host) })
 }
 
-// TestHostAccessTogether: two guests at once, and away at once, share one
+// TestHostAccessTogether: two three at once, and away at once, share one
 // macvlan.
 func TestHostAccessTogether(t *testing.T) {
-	h, guests := accessHost(t)
+	h, three := accessHost(t)
 	before := inventory(t, h.host)
-	both := func(do func(n int, g Guest, hostNS *os.File) error) {
+	both := func(do func(n int, g guests.Guest, hostNS *os.File) error) {
 		t.Helper()
 		done := make(chan error)
-		for n, g := range guests {
+		for n, g := range three {
 			own := again(t, h.host)
 			go func() { done <- do(n, g, own) }()
 		}
-		for range guests {
+		for range three {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	both(func(n int, g Guest, hostNS *os.File) error {
+	both(func(n int, g guests.Guest, hostNS *os.File) error {
 		_, err := runAttach(context.Background(), parsed(t, fmt.Sprintf("nic0 web 10.0.0.%d/24 --acd --host-access", n+1)), g, hostNS, Options{})
 		return err
 	})
 	if strings.Count(h.own(t), "\n") != 1 || !hears(h.host, "10.0.0.1") || !hears(h.host, "10.0.0.2") {
 		t.Errorf("the host does not hear both, by one macvlan:\n%s", h.own(t))
 	}
-	both(func(_ int, g Guest, hostNS *os.File) error {
+	both(func(_ int, g guests.Guest, hostNS *os.File) error {
 		_, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{})
 		return err
 	})

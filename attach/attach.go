@@ -2,11 +2,15 @@ package attach
 
 import (
 	"context"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 )
 
@@ -36,21 +40,13 @@ func (o Options) tell(step string) {
 	}
 }
 
-// Plan is what a run will do, in order.
-type Plan struct {
-	plan.Plan
-	Attachments []Attachment // what will be there, or will be gone
-
-	routed []netip.Prefix // subnets that a route of the guest's goes before, as Warnings say
-}
-
 // result is what the plan came to; more are warnings of its steps.
-func (p Plan) result(more ...string) Result {
+func result(p build.Plan, more ...string) Result {
 	return Result{Attachments: p.Attachments, Changed: p.Changes(), Steps: p.Commands(), Warnings: append(slices.Clip(p.Warnings), more...)}
 }
 
 // runAttach carries out Attach; hostNS is the namespace that has, or gets, the bridge.
-func runAttach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Options) (Result, error) {
+func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, extend, cancel := opt.bound(ctx)
 	defer cancel()
 	m, err := plan.Open(ctx, hostNS, g)
@@ -58,37 +54,37 @@ func runAttach(ctx context.Context, s Spec, g Guest, hostNS *os.File, opt Option
 		return Result{}, err
 	}
 	defer m.Close()
-	m.Remember(keeperKey{}, opt.Keeper)
+	m.Remember(ours.KeeperKey{}, opt.Keeper)
 	f, err := observe(ctx, m, s)
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
 	p, err := Build(s, f)
 	if err != nil || opt.DryRun {
-		return p.result(), err
+		return result(p), err
 	}
 	extend(p.Wait)
-	if k := Kind(p.Attachments[0].Host.Kind); !traitsOf(k).pair {
+	if k := Kind(p.Attachments[0].Host.Kind); !kind.TraitsOf(k).Pair {
 		m.Card = p.Attachments[0].Host.Name
 	}
 	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
-	warnObstacles(ctx, m, plan.InGuest, p.Attachments[0], p.routed)
+	guestnet.WarnObstacles(ctx, m, plan.InGuest, p.Attachments[0], p.Routed)
 	if s.From.Kind != FromLine {
-		p.Attachments[0].given(m.In(plan.InGuest))
+		given(&p.Attachments[0], m.In(plan.InGuest))
 	}
-	return p.result(m.Warnings...), nil
+	return result(p, m.Warnings...), nil
 }
 
 // given fills in the addresses that a server or a router has given. They are
 // for telling alone, so that they could not be read is no failure.
-func (a *Attachment) given(k plan.Kernel) {
+func given(a *Attachment, k plan.Kernel) {
 	l, err := k.LinkByName(a.Interface.Name)
 	if err != nil {
 		return
 	}
 	kind := a.Interface.Kind
-	_ = (&namespace{links: k}).read(a, l.Index)
+	_ = read((&ours.Namespace{Links: k}), a, l.Index)
 	a.Interface.Kind = kind
 }

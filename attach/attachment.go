@@ -1,71 +1,46 @@
 package attach
 
 import (
-	"net/netip"
-	"strconv"
-
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
 )
 
-// GuestInfo is what is known of a guest: its Runtime, ID and Name, its PID if it has
-// one, and NetNS, the inode number of its network namespace.
-type GuestInfo = guests.GuestInfo
+// What there is. These types are internal packages'; here they have the names that an
+// importer writes. Their JSON is the command's.
+type (
+	// GuestInfo is what is known of a guest: its Runtime, ID and Name, its PID if it
+	// has one, and NetNS, the inode number of its network namespace.
+	GuestInfo = guests.GuestInfo
 
-// Guest is a network namespace, held open: its GuestInfo, the open Namespace, and
-// Doubts, which are warnings. It is Alive, or returns an error of the code "gone". Close
-// it when done. dockerutil.Find returns one, and so does OpenGuest.
-type Guest = guests.Guest
+	// Guest is a network namespace, held open: its GuestInfo, the open Namespace, and
+	// Doubts, which are warnings. It is Alive, or returns an error of the code "gone".
+	// Close it when done. dockerutil.Find returns one, and so does OpenGuest.
+	Guest = guests.Guest
 
-// State says how far an attachment has come.
-type State string
+	// Attachment is one interface of ours in one guest: the Guest, the Interface there,
+	// the Host's side, the State, and, where there are any, the Shaping, the Lease, and
+	// what has Cut it off, a sentence each.
+	Attachment = ours.Attachment
+
+	// Interface is the guest's end: its Name, Kind, MAC, MTU, Addresses and Gateway.
+	Interface = ours.Interface
+
+	// Host is the other end: its Kind, the Name of the bridge, card or parent, the Port
+	// where there is one, and the VLAN. Of a link between guests it is in the other one.
+	Host = ours.Host
+
+	// LeaseState is how the lease of an interface stands: its Source, the Server, for how
+	// many Seconds, and what Trouble there is.
+	LeaseState = ours.LeaseState
+
+	// State says how far an attachment has come.
+	State = ours.State
+)
 
 // The states. Half is one whose attach did not get to its end, orphan one
 // whose guest cannot be found though every process can be seen.
 const (
-	Complete State = "complete"
-	Half     State = "half"
-	Orphan   State = "orphan"
+	Complete = ours.Complete
+	Half     = ours.Half
+	Orphan   = ours.Orphan
 )
-
-// Attachment is one interface of ours in one guest, as the command's JSON
-// output has it.
-type Attachment struct {
-	Guest     GuestInfo `json:"guest"`
-	Interface Interface `json:"interface"`
-	Host      Host      `json:"host"`
-	State     State     `json:"state"`
-	Hidden    bool      `json:"hidden,omitempty"`  // its guest cannot be seen from here: only the host's side is known
-	Shaping   *Shaping  `json:"shaping,omitempty"` // nil: none
-
-	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
-	Cut   []string    `json:"cut,omitempty"`   // what drops its packets now, on the host or in the guest, a sentence each
-}
-
-// LeaseState is how the lease of an interface stands.
-type LeaseState struct {
-	Source  SourceKind `json:"source"`            // FromDHCP or FromDHCP6
-	Server  string     `json:"server,omitempty"`  // "": it has none now
-	Seconds int64      `json:"seconds,omitempty"` // until it ends, if nobody renews it; 0: it has none, or it does not end
-	Trouble string     `json:"trouble,omitempty"` // what is wrong; "": nothing
-}
-
-// Interface is the guest's end.
-type Interface struct {
-	Name      string         `json:"name"`
-	Kind      string         `json:"kind"` // as in "ip -d link"
-	MAC       string         `json:"mac"`
-	MTU       int            `json:"mtu"`
-	Addresses []netip.Prefix `json:"addresses"`
-	Gateway   []netip.Addr   `json:"gateway"`
-}
-
-// Host is the other end: on the host or, for a link between guests, in the
-// other one.
-type Host struct {
-	Kind string `json:"kind"` // "bridge", ...
-	Name string `json:"name"` // of the bridge, card or parent; "veth": the other guest
-	Port string `json:"port"` // name of the other end, where there is one
-	VLAN string `json:"vlan"`
-}
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -38,8 +40,8 @@ func BenchmarkApply(b *testing.B) {
 	}
 	// Nothing waits, and the pair is in place: the rest of a second attach.
 	p := planned(b, m, s)
-	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { _, wait := s.(awaitForwarding); return wait })
-	veth := p.Steps[0].(addVeth)
+	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { _, wait := s.(kind.AwaitForwarding); return wait })
+	veth := p.Steps[0].(kind.AddVeth)
 	var ours, bare []time.Duration
 	b.ResetTimer()
 	for b.Loop() {
@@ -59,7 +61,7 @@ func BenchmarkApply(b *testing.B) {
 	b.ReportMetric(float64(median(ours))/float64(median(bare)), "ratio")
 }
 
-func planned(b *testing.B, m *plan.Machine, s Spec) Plan {
+func planned(b *testing.B, m *plan.Machine, s Spec) build.Plan {
 	f, err := observe(context.Background(), m, s)
 	if err != nil {
 		b.Fatal(err)
@@ -73,13 +75,13 @@ func planned(b *testing.B, m *plan.Machine, s Spec) Plan {
 
 // bareAttach makes the pair in the bridge, and gives the guest's end its
 // address and sets both ends up.
-func bareAttach(b *testing.B, m *plan.Machine, v addVeth) {
-	err := m.Host().AddVeth(rtnl.Veth{Name: v.port, PeerName: v.inner, PeerNS: m.Guests[plan.InGuest].Namespace,
-		MTU: v.mtu, Master: m.Index(plan.OnHost, v.bridge)})
+func bareAttach(b *testing.B, m *plan.Machine, v kind.AddVeth) {
+	err := m.Host().AddVeth(rtnl.Veth{Name: v.Port, PeerName: v.Inner, PeerNS: m.Guests[plan.InGuest].Namespace,
+		MTU: v.Mtu, Master: m.Index(plan.OnHost, v.Bridge)})
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, err := m.Host().LinkByName(v.port)
+	l, err := m.Host().LinkByName(v.Port)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -94,8 +96,8 @@ func bareAttach(b *testing.B, m *plan.Machine, v addVeth) {
 	}
 }
 
-func remove(b *testing.B, m *plan.Machine, v addVeth) {
-	l, err := m.Host().LinkByName(v.port)
+func remove(b *testing.B, m *plan.Machine, v kind.AddVeth) {
+	l, err := m.Host().LinkByName(v.Port)
 	if err == nil {
 		err = m.Host().DelLink(l.Index)
 	}

@@ -13,11 +13,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/source"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
@@ -140,10 +146,10 @@ const (
 )
 
 // stock is a Docker host without anything of ours, and one of its guests.
-func stock() Facts {
-	return Facts{
-		Inside: Inside{
-			Guest: GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "web", PID: 4321, NetNS: 4026532000},
+func stock() build.Facts {
+	return build.Facts{
+		Inside: build.Inside{
+			Guest: guests.GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "web", PID: 4321, NetNS: 4026532000},
 			Links: []*rtnl.Link{{Index: 1, Name: "lo", Loopback: true}, {Index: eth0Index, Name: "eth0", Kind: "veth"}},
 			Addrs: []rtnl.Addr{
 				{Index: 1, Prefix: netip.MustParsePrefix("127.0.0.1/8"), Flags: unix.IFA_F_PERMANENT},
@@ -152,7 +158,7 @@ func stock() Facts {
 			Routes:  []rtnl.Route{{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index}},
 			IPv6Off: true,
 		},
-		New: NewMACs{
+		New: build.NewMACs{
 			Bridge: net.HardwareAddr{0x02, 0, 0, 0, 0, 0xb},
 			Port:   net.HardwareAddr{0xfe, 0, 0, 0, 0, 0xc},
 			Inner:  net.HardwareAddr{0x02, 0, 0, 0, 0, 0xd},
@@ -162,7 +168,7 @@ func stock() Facts {
 	}
 }
 
-func bridgeFact(f *Facts) *rtnl.Link {
+func bridgeFact(f *build.Facts) *rtnl.Link {
 	if f.Base == nil {
 		f.Base = &rtnl.Link{Index: brIndex, Name: "brtest", Kind: "bridge", MTU: 1500, Up: true, CanFilter: true}
 	}
@@ -170,7 +176,7 @@ func bridgeFact(f *Facts) *rtnl.Link {
 }
 
 // pair puts a complete attachment of 192.168.1.2/24 there.
-func pair(f *Facts) {
+func pair(f *build.Facts) {
 	bridgeFact(f)
 	f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "veth", Group: plan.Group, MTU: 1500, Up: true,
 		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Peer: portIndex}
@@ -181,15 +187,15 @@ func pair(f *Facts) {
 	f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
 }
 
-var factChanges = map[string]func(*Facts){
-	"bridge":      func(f *Facts) { bridgeFact(f) },
-	"our-bridge":  func(f *Facts) { b := bridgeFact(f); b.Group, b.Alias = plan.Group, bridgeMark },
-	"half-bridge": func(f *Facts) { b := bridgeFact(f); b.Group, b.MTU, b.Up = plan.Group, 1501, false },
-	"down":        func(f *Facts) { bridgeFact(f).Up = false },
-	"jumbo":       func(f *Facts) { bridgeFact(f).MTU = 9000 },
-	"stp":         func(f *Facts) { b := bridgeFact(f); b.STP, b.ForwardDelay = true, 15*time.Second },
-	"dummy":       func(f *Facts) { f.Base = &rtnl.Link{Index: brIndex, Name: "brtest", Kind: "dummy"} },
-	"drop": func(f *Facts) {
+var factChanges = map[string]func(*build.Facts){
+	"bridge":      func(f *build.Facts) { bridgeFact(f) },
+	"our-bridge":  func(f *build.Facts) { b := bridgeFact(f); b.Group, b.Alias = plan.Group, build.BridgeMark },
+	"half-bridge": func(f *build.Facts) { b := bridgeFact(f); b.Group, b.MTU, b.Up = plan.Group, 1501, false },
+	"down":        func(f *build.Facts) { bridgeFact(f).Up = false },
+	"jumbo":       func(f *build.Facts) { bridgeFact(f).MTU = 9000 },
+	"stp":         func(f *build.Facts) { b := bridgeFact(f); b.STP, b.ForwardDelay = true, 15*time.Second },
+	"dummy":       func(f *build.Facts) { f.Base = &rtnl.Link{Index: brIndex, Name: "brtest", Kind: "dummy"} },
+	"drop": func(f *build.Facts) {
 		for _, family := range []bridge.Family{bridge.IPv4, bridge.IPv6} {
 			p := bridge.Path{Family: family, Filtered: true, Drops: true, Backend: bridge.NFT, Chain: "FORWARD", Tool: "ip6tables"}
 			if family == bridge.IPv4 {
@@ -198,176 +204,180 @@ var factChanges = map[string]func(*Facts){
 			f.Firewall.Paths = append(f.Firewall.Paths, p)
 		}
 	},
-	"ruled": func(f *Facts) {
+	"ruled": func(f *build.Facts) {
 		for i, p := range f.Firewall.Paths {
 			f.Firewall.Paths[i].Ours = []bridge.Rule{{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: "brtest", Tool: p.Tool}}
 		}
 	},
-	"netns": func(f *Facts) {
-		f.Guest = GuestInfo{Runtime: "netns", ID: "red", Name: "red", Path: "/run/netns/red"}
+	"netns": func(f *build.Facts) {
+		f.Guest = guests.GuestInfo{Runtime: "netns", ID: "red", Name: "red", Path: "/run/netns/red"}
 	},
-	"namesake": func(f *Facts) { f.Namesake = &rtnl.Link{Index: 3, Name: "eth1", Kind: "veth"} },
-	"long-pid": func(f *Facts) { f.Guest.PID = 4194303 },
+	"namesake": func(f *build.Facts) { f.Namesake = &rtnl.Link{Index: 3, Name: "eth1", Kind: "veth"} },
+	"long-pid": func(f *build.Facts) { f.Guest.PID = 4194303 },
 	"attached": pair,
-	"half": func(f *Facts) {
+	"half": func(f *build.Facts) {
 		pair(f)
 		f.Own.Alias, f.Inner.Up = "", false
 	},
-	"half-renamed": func(f *Facts) {
+	"half-renamed": func(f *build.Facts) {
 		bridgeFact(f)
 		f.Port = &rtnl.Link{Index: portIndex, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: guestNS}
 	},
-	"port-taken": func(f *Facts) { f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", PeerNS: -1} },
-	"alt-taken":  func(f *Facts) { f.AltTaken = true },
-	"eth1-taken": func(f *Facts) {
+	"port-taken": func(f *build.Facts) { f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", PeerNS: -1} },
+	"alt-taken":  func(f *build.Facts) { f.AltTaken = true },
+	"eth1-taken": func(f *build.Facts) {
 		f.Inner = &rtnl.Link{Index: 78, Name: "eth1", Kind: "macvlan"}
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: 78, Prefix: netip.MustParsePrefix("10.9.9.9/8")})
 	},
-	"mac-taken": func(f *Facts) {
+	"mac-taken": func(f *build.Facts) {
 		bridgeFact(f)
-		f.Stations = []Station{{Who: "db, behind veth1pl99,", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 5}, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}}
+		f.Stations = []build.Station{{Who: "db, behind veth1pl99,", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 5}, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}}
 	},
-	"default6": func(f *Facts) {
+	"default6": func(f *build.Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(true), Gateway: netip.MustParseAddr("fe80::9"), Index: eth0Index, Metric: 1024})
 	},
-	"default6-first": func(f *Facts) {
+	"default6-first": func(f *build.Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(true), Gateway: netip.MustParseAddr("fe80::9"), Index: eth0Index, Metric: 1})
 	},
-	"default-metric": func(f *Facts) { f.Routes[0].Metric = 100 },
-	"no-default":     func(f *Facts) { f.Routes = nil },
-	"other-bridge":   func(f *Facts) { f.Own.Master, f.OwnOn = 99, &rtnl.Link{Index: 99, Name: "brold"} },
-	"ends-down":      func(f *Facts) { f.Own.Up, f.Inner.Up = false, false },
-	"other-alias":    func(f *Facts) { f.Own.Alias = "somebody wrote here" },
-	"port-ours": func(f *Facts) {
+	"default-metric": func(f *build.Facts) { f.Routes[0].Metric = 100 },
+	"no-default":     func(f *build.Facts) { f.Routes = nil },
+	"other-bridge":   func(f *build.Facts) { f.Own.Master, f.OwnOn = 99, &rtnl.Link{Index: 99, Name: "brold"} },
+	"ends-down":      func(f *build.Facts) { f.Own.Up, f.Inner.Up = false, false },
+	"other-alias":    func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },
+	"port-ours": func(f *build.Facts) {
 		f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: 9,
 			Alias: "gopipework docker:0123456789ab eth1 web"}
 	},
-	"alt-bridge": func(f *Facts) { bridgeFact(f).Name = "zbr" },
-	"tiny":       func(f *Facts) { bridgeFact(f).MTU = 1000 },
-	"no-filter":  func(f *Facts) { bridgeFact(f).CanFilter = false },
-	"no-pvid":    func(f *Facts) { b := bridgeFact(f); b.VLANFiltering, b.DefaultPVID = true, 0 },
-	"shares":     func(f *Facts) { f.Guest.Shares = "0123456789ab" },
-	"unread":     func(f *Facts) { f.FirewallUnread = "iptables-legacy: exit status 3" },
-	"nic": func(f *Facts) {
+	"alt-bridge": func(f *build.Facts) { bridgeFact(f).Name = "zbr" },
+	"tiny":       func(f *build.Facts) { bridgeFact(f).MTU = 1000 },
+	"no-filter":  func(f *build.Facts) { bridgeFact(f).CanFilter = false },
+	"no-pvid":    func(f *build.Facts) { b := bridgeFact(f); b.VLANFiltering, b.DefaultPVID = true, 0 },
+	"shares":     func(f *build.Facts) { f.Guest.Shares = "0123456789ab" },
+	"unread":     func(f *build.Facts) { f.FirewallUnread = "iptables-legacy: exit status 3" },
+	"nic": func(f *build.Facts) {
 		f.Base = &rtnl.Link{Index: 20, Name: "eth0", Type: unix.ARPHRD_ETHER, MTU: 1500, Up: true, Carrier: true, PeerNS: -1, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}}
 	},
-	"tun": func(f *Facts) {
+	"tun": func(f *build.Facts) {
 		f.Base = &rtnl.Link{Index: 20, Name: "tun0", Kind: "tun", Type: unix.ARPHRD_NONE, MTU: 1500, Up: true, Carrier: true, PeerNS: -1}
 	},
-	"nic-jumbo": func(f *Facts) { f.Base.MTU = 9000 },
-	"nic-1400":  func(f *Facts) { f.Base.MTU = 1400 },
-	"ib": func(f *Facts) {
+	"nic-jumbo": func(f *build.Facts) { f.Base.MTU = 9000 },
+	"nic-1400":  func(f *build.Facts) { f.Base.MTU = 1400 },
+	"ib": func(f *build.Facts) {
 		f.Base = &rtnl.Link{Index: 20, Name: "ib0", Type: unix.ARPHRD_INFINIBAND, MTU: 2044, Up: true, Carrier: true, PeerNS: -1}
 	},
-	"wifi": func(f *Facts) { radio := 3; f.Card.Radio = &radio },
-	"nic-own": func(f *Facts) {
+	"wifi": func(f *build.Facts) { radio := 3; f.Card.Radio = &radio },
+	"nic-own": func(f *build.Facts) {
 		f.Access.Addrs = []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.0.2.7/24")}, {Index: 20, Prefix: netip.MustParsePrefix("192.168.1.1/24")}}
 	},
 	// access is the host's own macvlan on the card.
-	"access": func(f *Facts) {
-		f.Access.Link = &rtnl.Link{Index: 66, Name: accessName("eth0"), Kind: "macvlan", Group: plan.Group, Alias: accessMark, Up: true, Peer: 20, PeerNS: -1}
+	"access": func(f *build.Facts) {
+		f.Access.Link = &rtnl.Link{Index: 66, Name: hostaccess.AccessName("eth0"), Kind: "macvlan", Group: plan.Group, Alias: hostaccess.AccessMark, Up: true, Peer: 20, PeerNS: -1}
 		f.Access.Named = f.Access.Link
 	},
-	"access-half":  func(f *Facts) { f.Access.Link.Alias, f.Access.Link.Up = "", false },
-	"access-taken": func(f *Facts) { f.Access.Named = &rtnl.Link{Index: 66, Name: accessName("eth0"), Kind: "dummy"} },
-	"access-route": func(f *Facts) {
-		f.Access.Routes = []rtnl.Route{{Dst: netip.MustParsePrefix("192.168.1.2/32"), Index: 66, Protocol: Protocol}}
+	"access-half": func(f *build.Facts) { f.Access.Link.Alias, f.Access.Link.Up = "", false },
+	"access-taken": func(f *build.Facts) {
+		f.Access.Named = &rtnl.Link{Index: 66, Name: hostaccess.AccessName("eth0"), Kind: "dummy"}
 	},
-	"nic-address": func(f *Facts) {
+	"access-route": func(f *build.Facts) {
+		f.Access.Routes = []rtnl.Route{{Dst: netip.MustParsePrefix("192.168.1.2/32"), Index: 66, Protocol: ours.Protocol}}
+	},
+	"nic-address": func(f *build.Facts) {
 		f.Card.Addrs = []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.0.2.7/24")}}
 	},
-	"nic-default": func(f *Facts) { f.Card.Route = []rtnl.Route{{Dst: spec.DefaultRoute(false), Index: 20}} },
-	"port-of-db": func(f *Facts) {
+	"nic-default": func(f *build.Facts) { f.Card.Route = []rtnl.Route{{Dst: spec.DefaultRoute(false), Index: 20}} },
+	"port-of-db": func(f *build.Facts) {
 		f.Port = &rtnl.Link{Index: 77, Name: "tap0", Kind: "veth", Group: plan.Group, PeerNS: 9, Alias: "gopipework docker:0123456789ab lan0 db"}
 	},
-	"nic-ours-on": func(f *Facts) {
-		f.Card.Users = []user{{Link: &rtnl.Link{Name: "gph84ed3baa", Kind: "macvlan", Group: plan.Group, Alias: "gopipework host-access"}}}
+	"nic-ours-on": func(f *build.Facts) {
+		f.Card.Users = []ours.User{{Link: &rtnl.Link{Name: "gph84ed3baa", Kind: "macvlan", Group: plan.Group, Alias: "gopipework host-access"}}}
 	},
-	"nic-parent": func(f *Facts) { f.Card.Users = []user{{Link: &rtnl.Link{Name: "eth0.7"}}} },
-	"lent": func(f *Facts) { // to this guest
+	"nic-parent": func(f *build.Facts) { f.Card.Users = []ours.User{{Link: &rtnl.Link{Name: "eth0.7"}}} },
+	"lent": func(f *build.Facts) { // to this guest
 		f.Base, f.Card.Here = nil, true
 		f.Inner = &rtnl.Link{Index: 20, Name: "eth1", Group: plan.Group, MTU: 1500, Up: true, Carrier: true, MAC: net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}, PeerNS: -1}
-		f.Card.Loan = &Loan{To: f.Guest, IfName: "eth1", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500, Up: true}}
+		f.Card.Loan = &ours.Loan{To: f.Guest, IfName: "eth1", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500, Up: true}}
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: 20, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
 	},
-	"lent-half": func(f *Facts) { f.Card.Loan.Complete = false },
-	"lent-other": func(f *Facts) {
+	"lent-half": func(f *build.Facts) { f.Card.Loan.Complete = false },
+	"lent-other": func(f *build.Facts) {
 		f.Base = nil
-		f.Card.Loan = &Loan{To: GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MTU: 1500}}
+		f.Card.Loan = &ours.Loan{To: guests.GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MTU: 1500}}
 	},
-	"lent-home": func(f *Facts) {
-		f.Card.Loan = &Loan{To: GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500}}
+	"lent-home": func(f *build.Facts) {
+		f.Card.Loan = &ours.Loan{To: guests.GuestInfo{Runtime: "docker", Name: "db"}, IfName: "lan0", Complete: true, Card: rtnl.Kept{Name: "eth0", MAC: "00:16:3e:00:00:01", MTU: 1500}}
 		f.Base, f.Card.Home = nil, &rtnl.Link{Name: "dev7"}
 	},
-	"long-card":  func(f *Facts) { f.Base.Name = "enp0s31f6lab" },
-	"no-carrier": func(f *Facts) { f.Base.Carrier = false },
-	"nic-down":   func(f *Facts) { f.Base.Up = false },
-	"nic-port":   func(f *Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },
-	"lo":         func(f *Facts) { f.Base = &rtnl.Link{Index: 1, Name: "lo", Loopback: true, Up: true} },
-	"tagged": func(f *Facts) {
+	"long-card":  func(f *build.Facts) { f.Base.Name = "enp0s31f6lab" },
+	"no-carrier": func(f *build.Facts) { f.Base.Carrier = false },
+	"nic-down":   func(f *build.Facts) { f.Base.Up = false },
+	"nic-port":   func(f *build.Facts) { f.Base.Master, f.Base.Slave = brIndex, "bridge" },
+	"lo":         func(f *build.Facts) { f.Base = &rtnl.Link{Index: 1, Name: "lo", Loopback: true, Up: true} },
+	"tagged": func(f *build.Facts) {
 		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Up: true}
 	},
-	"tagged-renamed": func(f *Facts) {
+	"tagged-renamed": func(f *build.Facts) {
 		f.Tagged = &rtnl.Link{Index: 21, Name: "vlan10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Up: true}
 	},
-	"tagged-port": func(f *Facts) { f.Tagged.Slave, f.Tagged.Master = "bridge", 30 },
-	"tagged-half": func(f *Facts) {
+	"tagged-port": func(f *build.Facts) { f.Tagged.Slave, f.Tagged.Master = "bridge", 30 },
+	"tagged-half": func(f *build.Facts) {
 		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 10, Peer: 20, PeerNS: -1, MTU: 1500, Group: plan.Group}
 	},
-	"tagged-other": func(f *Facts) {
+	"tagged-other": func(f *build.Facts) {
 		f.Tagged = &rtnl.Link{Index: 21, Name: "eth0.10", Kind: "vlan", VLAN: 11, Peer: 20, PeerNS: -1}
 	},
-	"macvlan": func(f *Facts) {
+	"macvlan": func(f *build.Facts) {
 		f.HostNS = 5
 		f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "macvlan", Mode: "bridge", Group: plan.Group, MTU: 1500, Up: true,
 			MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Peer: 20, PeerNS: 5, Alias: "gopipework docker:0123456789ab eth1 web"}
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
 	},
 	// shaped has the attachment be so, on a bridge or inside the guest.
-	"shaped": func(f *Facts) {
+	"shaped": func(f *build.Facts) {
 		f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6})
 		if f.Own == nil {
 			f.Shaped.Inbound = &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: plan.Group}
 		}
 	},
-	"inbound-left": func(f *Facts) {
+	"inbound-left": func(f *build.Facts) {
 		left := &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "ifb", Group: plan.Group}
 		f.Links, f.LeftInbounds = append(f.Links, left), []*rtnl.Link{left}
 	},
-	"inbound-taken": func(f *Facts) {
+	"inbound-taken": func(f *build.Facts) {
 		f.Links = append(f.Links, &rtnl.Link{Index: 20, Name: "eth1-in", Kind: "dummy"})
 	},
-	"macvlan-half": func(f *Facts) { f.Inner.Alias, f.Inner.Up = "", false },
-	"our-gateway": func(f *Facts) {
+	"macvlan-half": func(f *build.Facts) { f.Inner.Alias, f.Inner.Up = "", false },
+	"our-gateway": func(f *build.Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Set: true})
 	},
-	"ipv6-on":    func(f *Facts) { f.IPv6Off = false },
-	"ovs":        func(f *Facts) { f.OVS = bridge.OVS{Running: true} },
-	"ovs-kernel": func(f *Facts) { f.OVS.Kernel = true },
-	"ovs-bridge": func(f *Facts) {
+	"ipv6-on":    func(f *build.Facts) { f.IPv6Off = false },
+	"ovs":        func(f *build.Facts) { f.OVS = bridge.OVS{Running: true} },
+	"ovs-kernel": func(f *build.Facts) { f.OVS.Kernel = true },
+	"ovs-bridge": func(f *build.Facts) {
 		f.Base = &rtnl.Link{Index: brIndex, Name: "ovsbr0", Kind: "tun", MTU: 1500, Up: true}
 		f.OVS = bridge.OVS{Running: true, Bridges: []bridge.OVSBridge{{Name: "ovsbr0", Datapath: bridge.UserspaceDatapath, Made: true}}}
 	},
-	"ovs-dead": func(f *Facts) {
+	"ovs-dead": func(f *build.Facts) {
 		f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl4321", Mark: "gopipework docker:ffffffffffff eth1 old"}}
 	},
-	"ovs-port": func(f *Facts) { f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl4321"}} },
-	"ovs-attached": func(f *Facts) {
+	"ovs-port": func(f *build.Facts) {
+		f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl4321"}}
+	},
+	"ovs-attached": func(f *build.Facts) {
 		base := f.Base
 		pair(f)
 		f.Base, f.OwnOn, f.Own.Master = base, nil, 0
 		f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl4321", VLAN: bridge.VLAN{PVID: 10}, Mark: f.Own.Alias}}
 	},
-	"filters":      func(f *Facts) { b := bridgeFact(f); b.VLANFiltering, b.DefaultPVID = true, 1 },
-	"default-pvid": func(f *Facts) { bridgeFact(f).DefaultPVID = 1 },
-	"in-vlan-10":   func(f *Facts) { f.PortVLANs = []rtnl.PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}} },
-	"leased": func(f *Facts) {
+	"filters":      func(f *build.Facts) { b := bridgeFact(f); b.VLANFiltering, b.DefaultPVID = true, 1 },
+	"default-pvid": func(f *build.Facts) { bridgeFact(f).DefaultPVID = 1 },
+	"in-vlan-10":   func(f *build.Facts) { f.PortVLANs = []rtnl.PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}} },
+	"leased": func(f *build.Facts) {
 		f.Addrs[len(f.Addrs)-1].Flags = 0 // it has an end
-		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, identityOf(f.Guest), "eth1", innerIndex)}
+		f.Lease = &lease.Kept{Ask: lease.NewAsk(lease.Options{}, source.IdentityOf(f.Guest), "eth1", innerIndex)}
 	},
 	// lease-table has a lease's source routing, lease-routed what it has set as well,
 	// and lease-none no lease for the moment.
-	"lease-table": func(f *Facts) {
+	"lease-table": func(f *build.Facts) {
 		f.Lease.Ask.Table = spec.FirstTable
 		f.Lease.Lease = &lease.Lease{Address: netip.MustParsePrefix("192.168.1.2/24"), Routes: []lease.Route{
 			{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1")}, {Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.2")}}}
@@ -376,62 +386,64 @@ var factChanges = map[string]func(*Facts){
 			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Protocol: unix.RTPROT_DHCP})
 	},
 	// lease-access has a lease that the host's way follows.
-	"lease-access": func(f *Facts) {
+	"lease-access": func(f *build.Facts) {
 		f.Lease.Ask.Access = &lease.Access{Host: 1, Parent: 7}
 		f.Lease.Lease = &lease.Lease{Address: netip.MustParsePrefix("192.168.1.2/24")}
 	},
-	"lease-routed": func(f *Facts) {
-		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: spec.FirstTable, Priority: ownPriority, Protocol: Protocol})
+	"lease-routed": func(f *build.Facts) {
+		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: spec.FirstTable, Priority: guestnet.OwnPriority, Protocol: ours.Protocol})
 		for _, r := range f.Routes {
 			if r.Index == innerIndex {
-				r.Table, r.Protocol = spec.FirstTable, Protocol
+				r.Table, r.Protocol = spec.FirstTable, ours.Protocol
 				f.Tables = append(f.Tables, r)
 			}
 		}
 	},
-	"lease-none": func(f *Facts) {
+	"lease-none": func(f *build.Facts) {
 		f.Lease.Lease = nil
 		f.Addrs = slices.DeleteFunc(f.Addrs, func(a rtnl.Addr) bool { return a.Index == innerIndex })
 		f.Routes = slices.DeleteFunc(f.Routes, func(r rtnl.Route) bool { return r.Index == innerIndex })
 	},
-	"leased6": func(f *Facts) {
+	"leased6": func(f *build.Facts) {
 		f.Addrs[len(f.Addrs)-1] = rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("2001:db8::77/128")}
-		f.Lease = &lease.Kept{Ask: lease.NewAsk6(identityOf(f.Guest), "eth1", innerIndex)}
+		f.Lease = &lease.Kept{Ask: lease.NewAsk6(source.IdentityOf(f.Guest), "eth1", innerIndex)}
 		f.RA = true
 	},
 	// dns has the attachment's name servers written, dns-other those of another
 	// interface, dns-gone those of one that is gone.
-	"dns":       func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth1", Index: innerIndex, Asked: "192.168.1.1"} },
-	"dns-other": func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth0", Index: eth0Index, Asked: "dhcp"} },
-	"dns-gone":  func(f *Facts) { f.Resolv = &resolvNote{IfName: "eth5", Index: 99, Asked: "192.168.1.1"} },
-	"minded": func(f *Facts) {
+	"dns": func(f *build.Facts) {
+		f.Resolv = &build.ResolvNote{IfName: "eth1", Index: innerIndex, Asked: "192.168.1.1"}
+	},
+	"dns-other": func(f *build.Facts) { f.Resolv = &build.ResolvNote{IfName: "eth0", Index: eth0Index, Asked: "dhcp"} },
+	"dns-gone":  func(f *build.Facts) { f.Resolv = &build.ResolvNote{IfName: "eth5", Index: 99, Asked: "192.168.1.1"} },
+	"minded": func(f *build.Facts) {
 		f.Addrs[len(f.Addrs)-1].Flags = 0
 		f.Client = &hostclient.Running{Run: hostclient.Run{Ask: hostclient.Ask{Client: "udhcpc", Stays: true}}}
 	},
-	"unminded": func(f *Facts) { f.Unminded = true },
-	"clientless": func(f *Facts) {
+	"unminded": func(f *build.Facts) { f.Unminded = true },
+	"clientless": func(f *build.Facts) {
 		f.NoClient = fault.New(fault.Unsupported, "run", "udhcpc", "this host does not have it").WithHint("install it")
 	},
-	"ra": func(f *Facts) { f.RA = true },
+	"ra": func(f *build.Facts) { f.RA = true },
 	// hears is what the kernel's own defaults make of routers, deaf a guest that
 	// has all of it the other way.
-	"hears": func(f *Facts) {
+	"hears": func(f *build.Facts) {
 		f.NewLinks = map[string]string{"accept_ra": "1", "autoconf": "1", "accept_ra_pinfo": "1", "accept_ra_defrtr": "1",
 			"accept_ra_min_lft": "0", "addr_gen_mode": "0", "router_solicitations": "-1"}
 	},
-	"deaf": func(f *Facts) {
+	"deaf": func(f *build.Facts) {
 		f.NewLinks = map[string]string{"accept_ra": "0", "autoconf": "0", "accept_ra_pinfo": "0", "accept_ra_defrtr": "0",
 			"accept_ra_min_lft": "600", "addr_gen_mode": "1", "router_solicitations": "0"}
 	},
-	"hears-always": func(f *Facts) { f.NewLinks = map[string]string{"accept_ra": "2"} },
+	"hears-always": func(f *build.Facts) { f.NewLinks = map[string]string{"accept_ra": "2"} },
 	// advertised is what a router on the network gives a guest that does not ask.
-	"advertised": func(f *Facts) {
+	"advertised": func(f *build.Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(true), Gateway: netip.MustParseAddr("fe80::1"), Index: innerIndex, Metric: 1024, Protocol: unix.RTPROT_RA})
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("fd00:9::7/64")})
 	},
-	"no-ipv6":   func(f *Facts) { f.NoIPv6 = true },
-	"published": func(f *Facts) { f.Guest.Published = true },
-	"docker-routes": func(f *Facts) { // what Docker gives a container in a network with IPv6
+	"no-ipv6":   func(f *build.Facts) { f.NoIPv6 = true },
+	"published": func(f *build.Facts) { f.Guest.Published = true },
+	"docker-routes": func(f *build.Facts) { // what Docker gives a container in a network with IPv6
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("172.17.0.0/16"), Index: eth0Index, Protocol: unix.RTPROT_KERNEL},
 			rtnl.Route{Dst: netip.MustParsePrefix("fd00:17::/64"), Index: eth0Index, Metric: 256, Protocol: unix.RTPROT_KERNEL},
 			rtnl.Route{Dst: netip.MustParsePrefix("fe80::/64"), Index: eth0Index, Metric: 256, Protocol: unix.RTPROT_KERNEL},
@@ -439,36 +451,36 @@ var factChanges = map[string]func(*Facts){
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: eth0Index, Prefix: netip.MustParsePrefix("fd00:17::2/64")},
 			rtnl.Addr{Index: eth0Index, Prefix: netip.MustParsePrefix("fe80::2/64"), Scope: unix.RT_SCOPE_LINK})
 	},
-	"table-taken": func(f *Facts) {
+	"table-taken": func(f *build.Facts) {
 		f.Rules = append(f.Rules, rtnl.Rule{From: netip.MustParseAddr("10.0.0.1"), Table: spec.FirstTable, Priority: 5})
 	},
-	"our-route": func(f *Facts) {
+	"our-route": func(f *build.Facts) {
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.3"),
-			Index: innerIndex, Protocol: Protocol})
+			Index: innerIndex, Protocol: ours.Protocol})
 	},
-	"our-default-kept": func(f *Facts) {
-		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Metric: 1, Protocol: Protocol})
+	"our-default-kept": func(f *build.Facts) {
+		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Metric: 1, Protocol: ours.Protocol})
 	},
-	"replies": func(f *Facts) {
+	"replies": func(f *build.Facts) {
 		f.Rules = append(f.Rules,
-			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: spec.FirstTable, Priority: othersPriority, Protocol: Protocol},
-			rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: spec.FirstTable + 1, Priority: ownPriority, Protocol: Protocol})
+			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: spec.FirstTable, Priority: guestnet.OthersPriority, Protocol: ours.Protocol},
+			rtnl.Rule{From: netip.MustParseAddr("192.168.1.2"), Table: spec.FirstTable + 1, Priority: guestnet.OwnPriority, Protocol: ours.Protocol})
 		f.Tables = append(f.Tables,
-			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: spec.FirstTable, Protocol: Protocol},
-			rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Table: spec.FirstTable + 1, Protocol: Protocol},
-			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Table: spec.FirstTable + 1, Protocol: Protocol})
+			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: spec.FirstTable, Protocol: ours.Protocol},
+			rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.0/24"), Index: innerIndex, Table: spec.FirstTable + 1, Protocol: ours.Protocol},
+			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("192.168.1.1"), Index: innerIndex, Table: spec.FirstTable + 1, Protocol: ours.Protocol})
 	},
-	"half-table": func(f *Facts) { f.Tables = f.Tables[:len(f.Tables)-1] },
-	"other-replies": func(f *Facts) { // of another attachment, eth2
+	"half-table": func(f *build.Facts) { f.Tables = f.Tables[:len(f.Tables)-1] },
+	"other-replies": func(f *build.Facts) { // of another attachment, eth2
 		const eth2 = 30
 		f.Links = append(f.Links, &rtnl.Link{Index: eth2, Name: "eth2", Kind: "veth", Group: plan.Group})
 		f.Addrs = append(f.Addrs, rtnl.Addr{Index: eth2, Prefix: netip.MustParsePrefix("10.2.0.2/16")})
 		f.Rules = append(f.Rules,
-			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: spec.FirstTable, Priority: othersPriority, Protocol: Protocol},
-			rtnl.Rule{From: netip.MustParseAddr("10.2.0.2"), Table: spec.FirstTable + 1, Priority: ownPriority, Protocol: Protocol})
+			rtnl.Rule{From: netip.MustParseAddr("172.17.0.2"), Table: spec.FirstTable, Priority: guestnet.OthersPriority, Protocol: ours.Protocol},
+			rtnl.Rule{From: netip.MustParseAddr("10.2.0.2"), Table: spec.FirstTable + 1, Priority: guestnet.OwnPriority, Protocol: ours.Protocol})
 		f.Tables = append(f.Tables,
-			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: spec.FirstTable, Protocol: Protocol},
-			rtnl.Route{Dst: netip.MustParsePrefix("10.2.0.0/16"), Index: eth2, Table: spec.FirstTable + 1, Protocol: Protocol})
+			rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("172.17.0.1"), Index: eth0Index, Table: spec.FirstTable, Protocol: ours.Protocol},
+			rtnl.Route{Dst: netip.MustParsePrefix("10.2.0.0/16"), Index: eth2, Table: spec.FirstTable + 1, Protocol: ours.Protocol})
 	},
-	"reaches": func(f *Facts) { f.Reaches = true },
+	"reaches": func(f *build.Facts) { f.Reaches = true },
 }

@@ -7,78 +7,21 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/hostclient"
-	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/source"
 )
 
-// DetachFacts are what planning a detach must know.
-type DetachFacts struct {
-	Guest   GuestInfo
-	Ours    []Pair       // what is ours between the host and this guest
-	Foreign []*rtnl.Link // the guest's other links
-	Left    []*rtnl.Link // ifbs of ours that nothing is sent to
-	Bridges map[int]Switch
-	OVS     bridge.OVS           // looked at only if a pair is in it
-	InUse   map[string]bool      // its bridges that somebody has given an address
-	Leases  []lease.Kept         // of the guest's interfaces
-	Clients []hostclient.Running // DHCP clients of the host that run for them
-	Resolv  *resolvNote          // what was written into its resolv.conf; nil: nothing
-	Parents map[int]Parent       // VLAN sub-interfaces of ours that a child is on
-	GuestNS int                  // id of the guest's namespace in the host's
-	Routing routing              // in the guest
-	Ways    []Way                // of the host to macvlans, without this guest
-	HostNS  int                  // id of the host's namespace in the guest's
-
-	ResolvChanged bool // by somebody else since
-
-	Emptied  Emptied  // looked at only if nothing is left of what is chosen, or all of it is chosen
-	Warnings []string // of what could not be looked at
-}
-
-// Pair is one of ours, described and by its end on the host; or, where it has
-// none, by the guest's link; or by the loan of a card.
-type Pair struct {
-	Attachment
-	Port  *rtnl.Link
-	Child *rtnl.Link
-	Lent  *Lent
-
-	Inbound *rtnl.Link // the ifb that what comes in is sent through; nil: none
-}
-
-// index is that of the guest's end.
-func (p Pair) index() int {
-	switch {
-	case p.Child != nil:
-		return p.Child.Index
-	case p.Port != nil:
-		return p.Port.Peer
-	case p.Lent.Link != nil:
-		return p.Lent.Link.Index
-	}
-	return 0
-}
-
-// Parent is a VLAN sub-interface that we made as a parent.
-type Parent struct {
-	*rtnl.Link
-	Users int // links on it, in any namespace
-}
-
-// Switch is a bridge that such a pair is plugged into.
-type Switch struct {
-	*rtnl.Link
-	Ports    []*rtnl.Link
-	InUse    bool // somebody has given the bridge an address
-	Firewall bridge.Firewall
-	VLANs    map[int]string // of its ports that have any but the default, by index
-}
-
 // runDetach carries out Detach.
-func runDetach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt Options) (Result, error) {
+func runDetach(ctx context.Context, sel Selection, g guests.Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
 	m, err := plan.Open(ctx, hostNS, g)
@@ -86,7 +29,7 @@ func runDetach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt
 		return Result{}, err
 	}
 	defer m.Close()
-	m.Remember(keeperKey{}, opt.Keeper)
+	m.Remember(ours.KeeperKey{}, opt.Keeper)
 	if sel.IfName, err = m.OwnName(plan.InGuest, sel.IfName); err != nil {
 		return Result{}, err
 	}
@@ -99,20 +42,20 @@ func runDetach(ctx context.Context, sel Selection, g Guest, hostNS *os.File, opt
 	}
 	p, err := BuildDetach(sel, f)
 	if err != nil || opt.DryRun {
-		return p.result(), err
+		return result(p), err
 	}
 	err = p.Remove(ctx, m, opt.tell)
-	return p.result(m.Warnings...), err
+	return result(p, m.Warnings...), err
 }
 
-func observeDetach(ctx context.Context, m *plan.Machine) (DetachFacts, error) {
-	f := DetachFacts{Guest: m.Guests[plan.InGuest].GuestInfo, Bridges: map[int]Switch{}, Parents: map[int]Parent{}}
+func observeDetach(ctx context.Context, m *plan.Machine) (build.DetachFacts, error) {
+	f := build.DetachFacts{Guest: m.Guests[plan.InGuest].GuestInfo, Bridges: map[int]build.Switch{}, Parents: map[int]build.Parent{}}
 	ends, err := ourEnds(m.Host(), &m.Guests[plan.InGuest])
 	if err != nil {
 		return f, err
 	}
-	found := findNamespaces(m.Host(), ends, &m.Guests[plan.InGuest])
-	defer found.close()
+	found := ours.FindNamespaces(m.Host(), ends, &m.Guests[plan.InGuest])
+	defer found.Close()
 	inners := map[int]bool{}
 	d := describer{ctx: ctx, host: m.Host()}
 	for _, l := range ends {
@@ -123,7 +66,7 @@ func observeDetach(ctx context.Context, m *plan.Machine) (DetachFacts, error) {
 		if err != nil {
 			return f, err
 		}
-		f.Ours = append(f.Ours, Pair{Attachment: a, Port: l})
+		f.Ours = append(f.Ours, build.Pair{Attachment: a, Port: l})
 		inners[l.Peer] = true
 		if a.Host.Kind == string(KindOVS) {
 			continue
@@ -134,7 +77,7 @@ func observeDetach(ctx context.Context, m *plan.Machine) (DetachFacts, error) {
 	}
 	if d.ovs != nil {
 		f.OVS = *d.ovs
-		if f.InUse, err = ovsInUse(m.Host(), f.OVS); err != nil {
+		if f.InUse, err = kind.OvsInUse(m.Host(), f.OVS); err != nil {
 			return f, err
 		}
 	}
@@ -144,7 +87,7 @@ func observeDetach(ctx context.Context, m *plan.Machine) (DetachFacts, error) {
 	if err := observeLent(m, &f, inners); err != nil {
 		return f, err
 	}
-	if f.Ways, err = ways(m.Host(), m.HostNS, m.Guests[plan.InGuest].Namespace, func(ns *namespace, _ *rtnl.Link) bool { return ns.inode == m.Guests[plan.InGuest].NetNS }); err != nil {
+	if f.Ways, err = hostaccess.Ways(m.Host(), m.HostNS, m.Guests[plan.InGuest].Namespace, func(ns *ours.Namespace, _ *rtnl.Link) bool { return ns.Inode == m.Guests[plan.InGuest].NetNS }); err != nil {
 		return f, fault.Explain("look for macvlans of", "the host", err)
 	}
 	if f.GuestNS, err = m.Host().NamespaceID(m.Guests[plan.InGuest].Namespace); err != nil {
@@ -153,13 +96,13 @@ func observeDetach(ctx context.Context, m *plan.Machine) (DetachFacts, error) {
 	if f.HostNS, err = m.In(plan.InGuest).NamespaceID(m.HostNS); err != nil {
 		return f, fault.Explain("find", "the namespace of the host", err)
 	}
-	if f.Routing, err = observeRouting(m.In(plan.InGuest)); err != nil {
+	if f.Routing, err = guestnet.ObserveRouting(m.In(plan.InGuest)); err != nil {
 		return f, fault.Explain("read routes and rules of", m.Guests[plan.InGuest].Name, err)
 	}
-	if f.Leases, err = keptLeases(m.Guests[plan.InGuest]); err != nil {
+	if f.Leases, err = source.KeptLeases(m.Guests[plan.InGuest]); err != nil {
 		return f, err
 	}
-	if err := observeResolv(ctx, m, &f); err != nil {
+	if err := guestnet.ObserveResolv(ctx, m, &f); err != nil {
 		return f, err
 	}
 	if f.Clients, err = hostclient.Find(m.Guests[plan.InGuest].Namespace); err != nil {
@@ -169,22 +112,22 @@ func observeDetach(ctx context.Context, m *plan.Machine) (DetachFacts, error) {
 	if err != nil {
 		return f, fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
 	}
-	ifbs, err := findInbounds(m.In(plan.InGuest), links)
+	ifbs, err := guestnet.FindInbounds(m.In(plan.InGuest), links)
 	for i := range f.Ours {
-		f.Ours[i].Inbound = ifbs.of[f.Ours[i].index()]
+		f.Ours[i].Inbound = ifbs.Of[f.Ours[i].Index()]
 	}
-	f.Left = ifbs.left
-	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || isInbound(l) })
+	f.Left = ifbs.Left
+	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || guestnet.IsInbound(l) })
 	return f, fault.Explain("read queues of", m.Guests[plan.InGuest].Name, err)
 }
 
 // observeChildren looks at what of ours is in the guest alone.
-func observeChildren(m *plan.Machine, f *DetachFacts, inners map[int]bool) error {
+func observeChildren(m *plan.Machine, f *build.DetachFacts, inners map[int]bool) error {
 	children, err := childrenIn(m.In(plan.InGuest), m.HostNS)
 	if err != nil {
 		return fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
 	}
-	ns := &namespace{pid: m.Guests[plan.InGuest].PID, inode: m.Guests[plan.InGuest].NetNS, links: m.In(plan.InGuest)}
+	ns := &ours.Namespace{Pid: m.Guests[plan.InGuest].PID, Inode: m.Guests[plan.InGuest].NetNS, Links: m.In(plan.InGuest)}
 	for _, c := range children {
 		a, err := describeChild(m.Host(), c, ns)
 		if errors.Is(err, rtnl.ErrNotFound) {
@@ -193,7 +136,7 @@ func observeChildren(m *plan.Machine, f *DetachFacts, inners map[int]bool) error
 		if err != nil {
 			return err
 		}
-		f.Ours = append(f.Ours, Pair{Attachment: a, Child: c.Link})
+		f.Ours = append(f.Ours, build.Pair{Attachment: a, Child: c.Link})
 		inners[c.Index] = true
 		if !c.onHost() {
 			continue
@@ -202,33 +145,33 @@ func observeChildren(m *plan.Machine, f *DetachFacts, inners map[int]bool) error
 		if err != nil || !plan.IsOurs(parent) || parent.Kind != "vlan" {
 			continue // another's, or gone
 		}
-		others, err := childrenOf(m.Host(), parent.Index, m.HostNS, m.Guests[plan.InGuest].Namespace)
+		others, err := ours.ChildrenOf(m.Host(), parent.Index, m.HostNS, m.Guests[plan.InGuest].Namespace)
 		if err != nil {
 			return fault.Explain("look for users of", parent.Name, err)
 		}
-		f.Parents[parent.Index] = Parent{Link: parent, Users: len(others) + childrenOn(children, parent.Index)}
+		f.Parents[parent.Index] = build.Parent{Link: parent, Users: len(others) + childrenOn(children, parent.Index)}
 	}
 	return nil
 }
 
 // observeLent looks at the cards that are lent to the guest.
-func observeLent(m *plan.Machine, f *DetachFacts, inners map[int]bool) error {
-	all, unread, err := lentBy(m.Host())
+func observeLent(m *plan.Machine, f *build.DetachFacts, inners map[int]bool) error {
+	all, unread, err := ours.LentBy(m.Host())
 	if err != nil {
 		return err
 	}
 	f.Warnings = unread
-	here, err := lentTo(m.In(plan.InGuest), all)
+	here, err := ours.LentTo(m.In(plan.InGuest), all)
 	if err != nil {
 		return err
 	}
-	ns := &namespace{pid: m.Guests[plan.InGuest].PID, inode: m.Guests[plan.InGuest].NetNS, links: m.In(plan.InGuest)}
-	for _, l := range append(here, lentBefore(m.Guests[plan.InGuest].GuestInfo, all, here)...) {
-		a, err := l.describe(ns)
+	ns := &ours.Namespace{Pid: m.Guests[plan.InGuest].PID, Inode: m.Guests[plan.InGuest].NetNS, Links: m.In(plan.InGuest)}
+	for _, l := range append(here, ours.LentBefore(m.Guests[plan.InGuest].GuestInfo, all, here)...) {
+		a, err := describe(l, ns)
 		if err != nil {
 			return err
 		}
-		f.Ours = append(f.Ours, Pair{Attachment: a, Lent: &l})
+		f.Ours = append(f.Ours, build.Pair{Attachment: a, Lent: &l})
 		if l.Link != nil {
 			inners[l.Link.Index] = true
 		}
@@ -247,35 +190,35 @@ func childrenOn(children []child, parent int) (n int) {
 }
 
 // observeSwitch looks at a bridge that a pair is plugged into, once.
-func observeSwitch(ctx context.Context, k plan.Kernel, index int, seen map[int]Switch) error {
+func observeSwitch(ctx context.Context, k plan.Kernel, index int, seen map[int]build.Switch) error {
 	if _, ok := seen[index]; ok || index == 0 {
 		return nil
 	}
-	var s Switch
-	var o looker
-	o.look("the bridge", func() (err error) { s.Link, err = k.LinkByIndex(index); return err })
-	o.look("the ports of the bridge", func() (err error) { s.Ports, err = k.Ports(index); return err })
-	o.look("the addresses of the bridge", func() error {
+	var s build.Switch
+	var o build.Looker
+	o.Look("the bridge", func() (err error) { s.Link, err = k.LinkByIndex(index); return err })
+	o.Look("the ports of the bridge", func() (err error) { s.Ports, err = k.Ports(index); return err })
+	o.Look("the addresses of the bridge", func() error {
 		addrs, err := k.Addrs()
-		s.InUse = inUse(index, addrs)
+		s.InUse = ours.InUse(index, addrs)
 		return err
 	})
-	if o.err == nil && turnedOn(s.Link) {
-		o.look("the VLANs of the bridge", func() error {
+	if o.Err == nil && kind.TurnedOn(s.Link) {
+		o.Look("the VLANs of the bridge", func() error {
 			all, err := k.PortVLANs()
 			s.VLANs = map[int]string{}
 			for _, p := range s.Ports {
-				s.VLANs[p.Index] = vlanOf(all[p.Index], s.Link)
+				s.VLANs[p.Index] = kind.VlanOf(all[p.Index], s.Link)
 			}
 			return err
 		})
 	}
-	o.look("the firewall", func() error {
+	o.Look("the firewall", func() error {
 		return k.Run(func() (err error) {
 			s.Firewall, err = bridge.ObserveRules(ctx)
 			return err
 		})
 	})
 	seen[index] = s
-	return o.err
+	return o.Err
 }

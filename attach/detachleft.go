@@ -5,42 +5,34 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/hostaccess"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
-	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // A detach that is killed after the attachment has gone can leave things on the
 // host that nothing in the guest leads to any more. The same detach, run again,
 // looks for them.
 
-// Emptied is what we made on the host and nothing uses any more. An attach makes
-// such a thing and puts it to use under one hold of the host's lock, so none of it
-// is about to be used.
-type Emptied struct {
-	Ways       []Way              // of the host to macvlans
-	Links      []*rtnl.Link       // bridges and VLAN sub-interfaces
-	OVS        []bridge.OVSBridge // bridges
-	Unfiltered []string           // names of bridges that filter VLANs for no port of ours
-}
-
 // observeEmptied looks for such things if a detach has nothing else to do, or takes
 // everything of the guest.
-func observeEmptied(ctx context.Context, m *plan.Machine, sel Selection, f *DetachFacts) error {
+func observeEmptied(ctx context.Context, m *plan.Machine, sel Selection, f *build.DetachFacts) error {
 	if chosen, err := choose(sel, *f); err != nil || len(chosen) > 0 && !sel.All {
 		return nil // an error is for BuildDetach to tell
 	}
-	var o looker
-	o.look("the host's links", func() error { return emptiedLinks(m, f, sel.All) })
-	ovs := o.ovs(ctx, m.Host())
+	var o build.Looker
+	o.Look("the host's links", func() error { return emptiedLinks(m, f, sel.All) })
+	ovs := o.Ovs(ctx, m.Host())
 	for _, br := range ovs.Bridges {
 		if !br.Ours || len(br.Ports) > 0 {
 			continue
 		}
 		used := false
-		if l := o.byName(m.Host(), br.Name); l != nil {
-			o.look("the users of "+br.Name, func() (err error) {
-				used, err = isUsedBut(m, l.Index, fmt.Sprint("master ", l.Master))
+		if l := o.ByName(m.Host(), br.Name); l != nil {
+			o.Look("the users of "+br.Name, func() (err error) {
+				used, err = ours.IsUsedBut(m, l.Index, fmt.Sprint("master ", l.Master))
 				return err
 			})
 		}
@@ -48,10 +40,10 @@ func observeEmptied(ctx context.Context, m *plan.Machine, sel Selection, f *Deta
 			f.Emptied.OVS = append(f.Emptied.OVS, br)
 		}
 	}
-	return o.err
+	return o.Err
 }
 
-func emptiedLinks(m *plan.Machine, f *DetachFacts, all bool) error {
+func emptiedLinks(m *plan.Machine, f *build.DetachFacts, all bool) error {
 	links, err := m.Host().Links()
 	if err != nil {
 		return err
@@ -59,22 +51,22 @@ func emptiedLinks(m *plan.Machine, f *DetachFacts, all bool) error {
 	going := map[int]string{} // the use that goes of a link, by its index
 	for _, w := range f.Ways {
 		if !all {
-			w.need(f.Ours, f.Leases, nil)
+			hostaccess.NeedFor(&w, f.Ours, f.Leases, nil)
 		}
-		used, err := isUsed(m, w.Index)
+		used, err := ours.IsUsed(m, w.Index)
 		if err != nil {
 			return err
 		}
-		if _, last := w.end(nil); last != nil && used {
+		if _, last := hostaccess.EndWay(w, nil); last != nil && used {
 			continue
 		} else if last != nil {
-			going[w.Peer] = useBy(user{Link: w.Link})
+			going[w.Peer] = ours.UseBy(ours.User{Link: w.Link})
 		}
 		f.Emptied.Ways = append(f.Emptied.Ways, w)
 	}
 	for _, l := range links {
-		if turnedOn(l) {
-			needed, err := needsFiltering(m.Host(), l)
+		if kind.TurnedOn(l) {
+			needed, err := kind.NeedsFiltering(m.Host(), l)
 			if err != nil {
 				return err
 			}
@@ -85,7 +77,7 @@ func emptiedLinks(m *plan.Machine, f *DetachFacts, all bool) error {
 		if !plan.IsOurs(l) || l.Kind != "bridge" && l.Kind != "vlan" {
 			continue
 		}
-		used, err := isUsedBut(m, l.Index, going[l.Index])
+		used, err := ours.IsUsedBut(m, l.Index, going[l.Index])
 		if err != nil {
 			return err
 		}
@@ -97,28 +89,28 @@ func emptiedLinks(m *plan.Machine, f *DetachFacts, all bool) error {
 }
 
 // emptied plans to delete those things, unless that is planned already.
-func (d departure) emptied(r *removal) {
+func emptied(d build.Departure, r *build.Removal) {
 	add := func(to *[]plan.Step, s plan.Step) {
 		if !slices.ContainsFunc(*to, func(have plan.Step) bool { return have.String() == s.String() }) {
 			*to = append(*to, s)
 		}
 	}
-	for _, w := range d.f.Emptied.Ways {
-		steps, last := w.end(nil)
+	for _, w := range d.F.Emptied.Ways {
+		steps, last := hostaccess.EndWay(w, nil)
 		for _, s := range steps {
-			add(&r.steps, s)
+			add(&r.Steps, s)
 		}
 		if last != nil {
-			add(&r.links, *last)
+			add(&r.Links, *last)
 		}
 	}
-	for _, l := range d.f.Emptied.Links {
-		add(&r.links, delLink{l.Name, l.Index})
+	for _, l := range d.F.Emptied.Links {
+		add(&r.Links, ours.DelLink{Name: l.Name, Index: l.Index})
 	}
-	for _, br := range d.f.Emptied.OVS {
-		add(&r.last, delOVSBridge{br})
+	for _, br := range d.F.Emptied.OVS {
+		add(&r.Last, kind.DelOVSBridge{OVSBridge: br})
 	}
-	for _, name := range d.f.Emptied.Unfiltered {
-		add(&r.last, unfilterVLANs{name})
+	for _, name := range d.F.Emptied.Unfiltered {
+		add(&r.Last, kind.UnfilterVLANs{Bridge: name})
 	}
 }

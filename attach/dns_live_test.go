@@ -11,13 +11,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gopipework/gopipework/internal/fault"
-
 	"github.com/gopipework/gopipework/e2e/program"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
 )
 
 // rooted is a guest with a process whose /etc/resolv.conf is file.
-func rooted(t *testing.T, ns *os.File) (g Guest, file string) {
+func rooted(t *testing.T, ns *os.File) (g guests.Guest, file string) {
 	t.Helper()
 	busybox, err := program.Look("busybox")
 	if err != nil {
@@ -63,13 +66,13 @@ func TestDNSUndone(t *testing.T) {
 		if c := content(); c != "nameserver 10.0.0.1\n" {
 			t.Errorf("%s it is %q", when, c)
 		}
-		if _, err := os.Stat(runDir); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(ours.RunDir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s a note is left: %v", when, err)
 		}
 	}
 	s := parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53")
 	seen := ""
-	fails := func(p *Plan) { // after the file, before the mark
+	fails := func(p *build.Plan) { // after the file, before the mark
 		last := len(p.Steps) - 1
 		p.Steps = append(p.Steps[:last:last], failStep{})
 	}
@@ -84,7 +87,7 @@ func TestDNSUndone(t *testing.T) {
 	// A killed run: the steps are done, the mark is not.
 	kill := func() {
 		t.Helper()
-		if err := attempt(t, s, g, hostNS, asItIs, func(p *Plan) { p.Steps = p.Steps[:len(p.Steps)-1] }, untold); err != nil {
+		if err := attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) { p.Steps = p.Steps[:len(p.Steps)-1] }, untold); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -115,7 +118,7 @@ func TestResolv(t *testing.T) {
 		{"# mine\nsearch a.test\noptions ndots:0", "# mine\nsearch a.test\noptions ndots:0\nnameserver 10.0.0.53\nnameserver fd00::53\n", nil},
 		{"search a.test\ndomain b.test\n\tnameserver\t1.1.1.1\n", "search lan.test x.test\nnameserver 10.0.0.53\nnameserver fd00::53\n", []string{"lan.test", "x.test"}},
 	} {
-		if got := string(resolv([]byte(tt.before), []netip.Addr{one, six}, tt.search)); got != tt.want {
+		if got := string(guestnet.Resolv([]byte(tt.before), []netip.Addr{one, six}, tt.search)); got != tt.want {
 			t.Errorf("of %q comes %q, want %q", tt.before, got, tt.want)
 		}
 	}
@@ -123,7 +126,7 @@ func TestResolv(t *testing.T) {
 
 // TestResolvNote: a file that a killed run has left half written is known again.
 func TestResolvNote(t *testing.T) {
-	for _, n := range []resolvNote{
+	for _, n := range []build.ResolvNote{
 		{Before: []byte("nameserver 192.0.2.1\nsearch example.org\n"), After: []byte("nameserver 10.0.0.1\n")},
 		{Before: []byte("# none\n"), After: []byte("# none\nnameserver 10.0.0.1\n")},
 	} {
@@ -136,7 +139,7 @@ func TestResolvNote(t *testing.T) {
 			string(n.Before): true, string(n.After): true, torn: true,
 			string(n.After) + "options ndots:5\n": false, "": false,
 		} {
-			if got := n.ours([]byte(text)); got != want {
+			if got := guestnet.Ours(n, []byte(text)); got != want {
 				t.Errorf("%q is ours: %v, want %v", text, got, want)
 			}
 		}

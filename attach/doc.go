@@ -7,51 +7,31 @@
 //	argv --Parse--> Spec --observe--> Facts --Build--> Plan --apply--> kernel
 //	       pure            reads only          pure           undoes on error
 //
-// In the files:
-//
-//	words.go                                   the words of a line, and what they ask for: internal/spec
-//	facts.go, observe.go                       what planning must know about this machine
-//	build.go, same.go, names.go                every decision, refusal and name
-//	station.go, mtu.go                         who else is on the bridge or card, and how long its frames are
-//	kind.go                                    what a kind of host interface has to answer
-//	steps.go, uses.go                          how links are deleted, and what else uses one of the host's
-//
-// The kinds of host interface, each with its steps:
-//
-//	linuxbridge.go, bridgevlan.go, pair.go     a Linux bridge, VLANs on it, and the veth pair plugged into it
-//	ovs.go                                     an Open vSwitch bridge
-//	child.go, vlanparent.go                    links on a card or without one, and the parents that are made for them
-//	macvlan.go, ipvlan.go, vlan.go, dummy.go, ipoib.go   each kind of those
-//	access.go, accessend.go, leaseaccess.go    the host's way to macvlans on its card
-//	phys.go, nexthops.go, queues.go, frozen.go, lend.go, home.go, loan.go, lent.go, trace.go   a network card itself, and how it is returned
-//	link.go, linkbuild.go                      a veth pair between two guests
-//
-// Inside a guest, whatever kind leads there:
-//
-//	inside.go                                  what is planned there
-//	routes.go, sourcerouting.go, replies.go    routes, their ranks, and rules that replies leave by
-//	addresssource.go                           what a source of addresses has to answer
-//	dhcp.go, dhcp6.go, slaac.go, hostclient.go  addresses that are not given on the line
-//	flow.go                                    what is in the way of packets, and not ours
-//	leasereplies.go                            the rules for replies that follow a lease
-//	verify.go                                  trying whether packets flow
-//	probe.go, announce.go                      asking who has an IPv4 address before it is taken; telling the neighbours
-//	dns.go, resolv.go                          the guest's name servers
-//	shape.go, inbound.go                       how fast and how well a link carries
-//
-// And what a caller can do:
+// This package is what others import: it observes, decides the order of what is
+// planned, and carries plans out.
 //
 //	api.go, errors.go, helper.go               what is exported, and the processes that outlive a run
-//	attach.go, set.go, setbuild.go             plug in; change what is there
+//	words.go, attachment.go                    what can be asked for, and what there is, under the names of an importer
+//	attach.go, observe.go, build.go, same.go   attach: the facts, the decisions, and what is there already
+//	job.go, addressing.go                      what is asked and what is there; addresses inside the guest
+//	set.go, setbuild.go                        change what is there
+//	link.go, linkbuild.go                      a veth pair between two guests
 //	detach.go, detachbuild.go, detachleft.go   detach
 //	gc.go, gcbuild.go                          clean up
-//	list.go, attachment.go, ready.go           show what is there; wait for it
-//	namespaces.go, children.go                 finding guests, and our links in them
+//	list.go, childlist.go, ready.go            show what is there; wait for it
 //
-// Below it, [github.com/gopipework/gopipework/internal/plan] carries plans out,
-// [github.com/gopipework/gopipework/internal/rtnl] is the one door to
-// the kernel's network configuration, and
-// [github.com/gopipework/gopipework/bridge] knows switches and the firewall.
+// Below it, each of these knows nothing of those before it:
+//
+//   - [github.com/gopipework/gopipework/internal/kind]: the kinds of host interface
+//   - [github.com/gopipework/gopipework/internal/source]: where addresses come from
+//   - [github.com/gopipework/gopipework/internal/hostaccess]: the host's way to macvlans
+//   - [github.com/gopipework/gopipework/internal/guestnet]: what is set up inside a guest
+//   - [github.com/gopipework/gopipework/internal/build]: facts, jobs and drafts of plans
+//   - [github.com/gopipework/gopipework/internal/ours]: what was made or lent here, and where it is
+//   - [github.com/gopipework/gopipework/internal/plan]: how plans are carried out and undone
+//   - [github.com/gopipework/gopipework/internal/spec]: the words of a line
+//   - [github.com/gopipework/gopipework/internal/rtnl] is the one door to the kernel's network
+//     configuration, and [github.com/gopipework/gopipework/bridge] knows switches and the firewall
 //
 // # What belongs to us
 //
@@ -63,7 +43,7 @@
 // any instant.
 //
 // A lent card was not made here, and does not get the group. But its guest may set
-// that group on it, so every deletion goes through deleteLink, which knows the loans.
+// that group on it, so every deletion goes through ours.DeleteLink, which knows the loans.
 package attach
 
 // # Terms

@@ -2,55 +2,23 @@ package attach
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"os"
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/hostclient"
-	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
-	"golang.org/x/sys/unix"
+	"github.com/gopipework/gopipework/internal/source"
 )
-
-// GCFacts are what planning a clean-up must know.
-type GCFacts struct {
-	Links     []*rtnl.Link            // the host's
-	VLANs     map[int][]rtnl.PortVLAN // of its bridge ports; looked at only if it matters
-	Addrs     []rtnl.Addr
-	Rules     []bridge.Rule      // ours, of any bridge
-	Abandoned map[int]Attachment // half-made pairs that nobody works on, by their end's index
-	Inside    []HalfInside       // half-made links that are in a guest alone, and that nobody works on
-	Left      []LeftInbound      // ifbs in guests that nobody works on
-	OVS       bridge.OVS
-	HostID    string  // of this host, as in hostKey
-	Strays    []Stray // cards that are lent to nobody any more
-	Warnings  []string
-	Users     map[int][]user // links on our VLAN sub-interfaces, by the index of those
-	Ways      []Way          // of the host to macvlans
-	Resolvs   []resolvNote   // of resolv.confs of guests that have ended
-	Torn      []string       // files in /run/gopipework that a killed run was writing
-	Replies   []delRepliesIn // source routing that stands for nothing, in guests that nobody works on
-}
-
-// LeftInbound is an ifb of ours in a guest that nothing is sent to, or only what
-// comes in by a link that goes.
-type LeftInbound struct {
-	path  string // of the guest's namespace
-	inode uint64
-	name  string
-	index int
-}
-
-// HalfInside is a link of ours that a killed run has left in a guest.
-type HalfInside struct {
-	Attachment
-	path  string // of the guest's namespace
-	index int
-}
 
 // runGC carries out GC.
 func runGC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
@@ -69,22 +37,22 @@ func runGC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	}
 	p := BuildGC(f)
 	if opt.DryRun {
-		return p.result(), nil
+		return result(p), nil
 	}
 	if err := p.Remove(ctx, m, opt.tell); err != nil {
-		return p.result(m.Warnings...), err
+		return result(p, m.Warnings...), err
 	}
-	return p.result(append(m.Warnings, wakeKeepers(ctx, opt.Keeper)...)...), fault.Explain("remove", "pid files of DHCP clients", hostclient.Sweep())
+	return result(p, append(m.Warnings, source.WakeKeepers(ctx, opt.Keeper)...)...), fault.Explain("remove", "pid files of DHCP clients", hostclient.Sweep())
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links
 // are abandoned, which proves that they are.
 type gcObserver struct {
-	looker
+	build.Looker
 	ctx   context.Context
 	host  plan.Kernel
 	held  []*plan.Lock
-	found namespaces
+	found ours.Namespaces
 	idles map[uint64]bool         // inodes of the namespaces whose locks are held
 	going map[uint64]map[int]bool // half-made links in guests, by the namespace's inode and their index
 }
@@ -95,21 +63,21 @@ func (o *gcObserver) release() {
 		l.Release()
 		l.NS.Close()
 	}
-	o.found.close()
+	o.found.Close()
 }
 
 // idle takes the lock of a namespace, and reports whether it could: nobody
 // works there. It waits a moment for one that only looks.
-func (o *gcObserver) idle(ns *namespace) bool {
-	if ns.locked || o.idles[ns.inode] {
+func (o *gcObserver) idle(ns *ours.Namespace) bool {
+	if ns.Locked || o.idles[ns.Inode] {
 		return true
 	}
-	f, err := openSame("/proc/self/fd/"+itoa(int(ns.file.Fd())), ns.inode)
+	f, err := ours.OpenSame("/proc/self/fd/"+ours.Itoa(int(ns.File.Fd())), ns.Inode)
 	if err != nil {
 		return false
 	}
 	l, err := plan.AcquireIdle(o.ctx, o.host, f)
-	if ns.locked = err == nil; !ns.locked {
+	if ns.Locked = err == nil; !ns.Locked {
 		f.Close()
 		return false
 	}
@@ -117,7 +85,7 @@ func (o *gcObserver) idle(ns *namespace) bool {
 	if o.idles == nil {
 		o.idles = map[uint64]bool{}
 	}
-	o.idles[ns.inode] = true
+	o.idles[ns.Inode] = true
 	return true
 }
 
@@ -128,32 +96,18 @@ func (o *gcObserver) idleOther(guest plan.Kernel, c child) bool {
 	if c.other == nil {
 		return true
 	}
-	found := findNamespaces(guest, []*rtnl.Link{c.Link}, nil)
-	defer found.close()
+	found := ours.FindNamespaces(guest, []*rtnl.Link{c.Link}, nil)
+	defer found.Close()
 	ns := found[c.PeerNS]
 	return ns != nil && o.idle(ns)
 }
 
-// openSame opens a namespace again, if the path still leads to it.
-func openSame(path string, inode uint64) (*os.File, error) {
-	f, err := nsfs.Open(path, 0)
-	if err != nil {
-		return nil, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != inode {
-		f.Close()
-		return nil, errors.Join(err, unix.ENOENT)
-	}
-	return f, nil
-}
-
-func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (GCFacts, error) {
+func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (build.GCFacts, error) {
 	k := m.Host()
-	f := GCFacts{Abandoned: map[int]Attachment{}, Users: map[int][]user{}}
-	o.look("links", func() (err error) { f.Links, err = k.Links(); return err })
-	o.look("addresses", func() (err error) { f.Addrs, err = k.Addrs(); return err })
-	o.look("the firewall", func() error {
+	f := build.GCFacts{Abandoned: map[int]Attachment{}, Users: map[int][]ours.User{}}
+	o.Look("links", func() (err error) { f.Links, err = k.Links(); return err })
+	o.Look("addresses", func() (err error) { f.Addrs, err = k.Addrs(); return err })
+	o.Look("the firewall", func() error {
 		return k.Run(func() error {
 			fw, err := bridge.ObserveRules(ctx)
 			for _, p := range fw.Paths {
@@ -164,35 +118,35 @@ func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (GCFacts, err
 	})
 	for _, l := range f.Links {
 		if l.Kind == "vlan" && plan.IsOurs(l) {
-			o.look("the users of "+l.Name, func() (err error) {
-				f.Users[l.Index], err = childrenOf(k, l.Index, m.HostNS, nil)
+			o.Look("the users of "+l.Name, func() (err error) {
+				f.Users[l.Index], err = ours.ChildrenOf(k, l.Index, m.HostNS, nil)
 				return err
 			})
 		}
 	}
-	if slices.ContainsFunc(f.Links, turnedOn) {
-		o.look("the VLANs of bridge ports", func() (err error) { f.VLANs, err = k.PortVLANs(); return err })
+	if slices.ContainsFunc(f.Links, kind.TurnedOn) {
+		o.Look("the VLANs of bridge ports", func() (err error) { f.VLANs, err = k.PortVLANs(); return err })
 	}
-	f.OVS = o.ovs(ctx, k)
-	o.look("the host's namespace", func() (err error) { f.HostID, err = hostID(k); return err })
-	o.look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
-	o.look("what is in guests", func() error { return o.insides(m, &f) })
-	o.look("the host's own macvlans", func() (err error) {
-		f.Ways, err = ways(k, m.HostNS, nil, func(ns *namespace, l *rtnl.Link) bool { return o.going[ns.inode][l.Index] })
+	f.OVS = o.Ovs(ctx, k)
+	o.Look("the host's namespace", func() (err error) { f.HostID, err = kind.HostID(k); return err })
+	o.Look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
+	o.Look("what is in guests", func() error { return o.insides(m, &f) })
+	o.Look("the host's own macvlans", func() (err error) {
+		f.Ways, err = hostaccess.Ways(k, m.HostNS, nil, func(ns *ours.Namespace, l *rtnl.Link) bool { return o.going[ns.Inode][l.Index] })
 		return err
 	})
-	o.look("what is noted of guests", func() (err error) { f.Resolvs, err = leftResolvNotes(); return err })
-	o.look("what killed runs have left in "+runDir, func() (err error) { f.Torn, err = torn(); return err })
-	return f, o.err
+	o.Look("what is noted of guests", func() (err error) { f.Resolvs, err = guestnet.LeftResolvNotes(); return err })
+	o.Look("what killed runs have left in "+ours.RunDir, func() (err error) { f.Torn, err = guestnet.Torn(); return err })
+	return f, o.Err
 }
 
 // pairs finds the half-made ones.
-func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
+func (o *gcObserver) pairs(d *describer, f *build.GCFacts) error {
 	half := slices.DeleteFunc(slices.Clone(f.Links), func(l *rtnl.Link) bool {
 		_, complete := plan.ParseMark(l.Alias)
 		return !plan.IsOurs(l) || complete || l.Kind != "veth" || l.PeerNS < 0
 	})
-	o.found = findNamespaces(d.host, half, nil)
+	o.found = ours.FindNamespaces(d.host, half, nil)
 	for _, l := range half {
 		ns := o.found[l.PeerNS]
 		if ns == nil || !o.idle(ns) {
@@ -208,21 +162,21 @@ func (o *gcObserver) pairs(d *describer, f *GCFacts) error {
 
 // insides finds the half-made links that have no end on the host, and the cards
 // that were lent and are to come home.
-func (o *gcObserver) insides(m *plan.Machine, f *GCFacts) error {
-	all, unread, err := lentBy(m.Host())
+func (o *gcObserver) insides(m *plan.Machine, f *build.GCFacts) error {
+	all, unread, err := ours.LentBy(m.Host())
 	if err != nil {
 		return err
 	}
 	f.Warnings = append(f.Warnings, unread...)
 	met := map[string]bool{} // loans, by their files
-	err = eachNamespace(m.HostNS, func(ns *namespace, guest plan.Kernel) error {
-		here, err := lentTo(guest, all)
+	err = ours.EachNamespace(m.HostNS, func(ns *ours.Namespace, guest plan.Kernel) error {
+		here, err := ours.LentTo(guest, all)
 		if err != nil {
 			return err
 		}
 		for _, l := range here {
 			if l.Link != nil {
-				met[l.file()] = true
+				met[l.File()] = true
 				o.stray(m, l, ns, f)
 			}
 		}
@@ -235,7 +189,7 @@ func (o *gcObserver) insides(m *plan.Machine, f *GCFacts) error {
 		return o.inbounds(m, ns, guest, f)
 	})
 	for _, l := range all {
-		if err == nil && !met[l.file()] {
+		if err == nil && !met[l.File()] {
 			o.stray(m, l, nil, f)
 		}
 	}
@@ -243,19 +197,19 @@ func (o *gcObserver) insides(m *plan.Machine, f *GCFacts) error {
 }
 
 // children finds those of a guest that are half made.
-func (o *gcObserver) children(m *plan.Machine, ns *namespace, guest plan.Kernel, f *GCFacts) error {
+func (o *gcObserver) children(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
 	all, err := childrenIn(guest, m.HostNS)
 	if err != nil {
 		return err
 	}
-	id, err := m.Host().NamespaceID(ns.file)
+	id, err := m.Host().NamespaceID(ns.File)
 	if err != nil {
 		return err
 	}
 	for _, c := range owned(id, all) {
 		a, err := describeChild(m.Host(), c, ns)
 		if err == nil && a.State == Half && o.idle(ns) && o.idleOther(guest, c) {
-			f.Inside = append(f.Inside, HalfInside{a, ns.path, c.Index})
+			f.Inside = append(f.Inside, build.HalfInside{Attachment: a, Path: ns.Path, Index: c.Index})
 			o.goes(ns, c.Index)
 		}
 	}
@@ -263,22 +217,22 @@ func (o *gcObserver) children(m *plan.Machine, ns *namespace, guest plan.Kernel,
 }
 
 // goes notes that a link in a guest goes.
-func (o *gcObserver) goes(ns *namespace, index int) {
+func (o *gcObserver) goes(ns *ours.Namespace, index int) {
 	if o.going == nil {
 		o.going = map[uint64]map[int]bool{}
 	}
-	if o.going[ns.inode] == nil {
-		o.going[ns.inode] = map[int]bool{}
+	if o.going[ns.Inode] == nil {
+		o.going[ns.Inode] = map[int]bool{}
 	}
-	o.going[ns.inode][index] = true
+	o.going[ns.Inode][index] = true
 }
 
 // replies finds the source routing in a guest that stands for nothing. It looks
 // again when it has the guest's lock: a run may have ended meanwhile. A guest
 // that this host has never had a link with is another host's: either has no id
 // for the other, and an id outlives the link that it was given for.
-func (o *gcObserver) replies(m *plan.Machine, ns *namespace, guest plan.Kernel, f *GCFacts) error {
-	id, err := m.Host().NamespaceID(ns.file)
+func (o *gcObserver) replies(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
+	id, err := m.Host().NamespaceID(ns.File)
 	if err == nil && id < 0 {
 		id, err = guest.NamespaceID(m.HostNS)
 	}
@@ -286,17 +240,17 @@ func (o *gcObserver) replies(m *plan.Machine, ns *namespace, guest plan.Kernel, 
 		return err
 	}
 	for _, last := range []bool{false, true} {
-		r, err := observeRouting(guest)
+		r, err := guestnet.ObserveRouting(guest)
 		if err != nil {
 			return err
 		}
-		enter := "nsenter --net=" + shell.Quote(ns.path) + " "
-		l := r.leftover(enter, func(index int) bool { return o.going[ns.inode][index] })
+		enter := "nsenter --net=" + shell.Quote(ns.Path) + " "
+		l := guestnet.LeftoverIn(r, enter, func(index int) bool { return o.going[ns.Inode][index] })
 		switch {
-		case l.empty() || !o.idle(ns):
+		case l.Empty() || !o.idle(ns):
 			return nil
 		case last:
-			f.Replies = append(f.Replies, delRepliesIn{ns.path, ns.inode, l})
+			f.Replies = append(f.Replies, guestnet.DelRepliesIn{Path: ns.Path, Inode: ns.Inode, Leftover: l})
 		}
 	}
 	return nil
@@ -304,13 +258,13 @@ func (o *gcObserver) replies(m *plan.Machine, ns *namespace, guest plan.Kernel, 
 
 // inbounds finds the ifbs in a guest that have nothing to do, or will have when
 // half-made links have gone.
-func (o *gcObserver) inbounds(m *plan.Machine, ns *namespace, guest plan.Kernel, f *GCFacts) error {
+func (o *gcObserver) inbounds(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
 	links, err := guest.Links()
 	if err != nil {
 		return err
 	}
-	found, err := findInbounds(guest, links)
-	if err != nil || len(found.left)+len(found.of) == 0 {
+	found, err := guestnet.FindInbounds(guest, links)
+	if err != nil || len(found.Left)+len(found.Of) == 0 {
 		return err
 	}
 	hostNS, err := guest.NamespaceID(m.HostNS)
@@ -319,15 +273,54 @@ func (o *gcObserver) inbounds(m *plan.Machine, ns *namespace, guest plan.Kernel,
 	}
 	for _, l := range links {
 		_, abandoned := f.Abandoned[l.Peer]
-		goes := abandoned && plan.IsOurs(l) && l.Kind == "veth" && l.PeerNS == hostNS || f.going(user{l, ns.inode})
-		if ifb := found.of[l.Index]; ifb != nil && goes {
-			found.left = append(found.left, ifb)
+		goes := abandoned && plan.IsOurs(l) && l.Kind == "veth" && l.PeerNS == hostNS || f.Going(ours.User{Link: l, Netns: ns.Inode})
+		if ifb := found.Of[l.Index]; ifb != nil && goes {
+			found.Left = append(found.Left, ifb)
 		}
 	}
-	for _, l := range found.left {
+	for _, l := range found.Left {
 		if o.idle(ns) {
-			f.Left = append(f.Left, LeftInbound{ns.path, ns.inode, l.Name, l.Index})
+			f.Left = append(f.Left, build.LeftInbound{Path: ns.Path, Inode: ns.Inode, Name: l.Name, Index: l.Index})
 		}
 	}
 	return nil
+}
+
+// stray judges a loan for gc. ns is the namespace in which the card was found; nil if
+// it was not found.
+func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *build.GCFacts) {
+	o.Look("lent cards", func() error {
+		if l.Home != nil {
+			f.Strays = append(f.Strays, ours.Stray{Lent: l})
+			return nil
+		}
+		if ns == nil {
+			t, err := ours.Trace(m.Host(), m.HostNS, l.Loan)
+			defer t.Close()
+			switch {
+			case err != nil:
+				return err
+			case t.Gone:
+				f.Strays = append(f.Strays, ours.Stray{Lent: l, Gone: true})
+				return nil
+			case l.Owed(): // somebody has moved it away since it was home
+				return nil
+			case t.At == nil:
+				f.Warnings = append(f.Warnings, kind.Lost(l.Loan, t).Error())
+				return nil
+			}
+			ns, l.Link = t.At, t.Link
+		}
+		switch {
+		case l.Complete && ns.Pid == 0 && ours.HasLeft(l.To, ns) && !l.Moved, !l.Complete:
+			if o.idle(ns) {
+				f.Strays = append(f.Strays, ours.Stray{Lent: l, Path: ns.Path, Inode: ns.Inode})
+				o.goes(ns, l.Link.Index)
+			}
+		case l.Moved, ours.HasLeft(l.To, ns):
+			f.Warnings = append(f.Warnings, fmt.Sprintf("%s, which was lent to %s, is in the namespace of %s, as %s: gopipework detach %s %s brings it home",
+				l.Card.Name, l.To.Name, ns.Holder(), shell.Quote(l.Link.Name), ns.Word(), l.IfName))
+		}
+		return nil
+	})
 }

@@ -2,55 +2,46 @@ package attach
 
 import (
 	"context"
-	"slices"
 
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // BuildGC decides what goes.
-func BuildGC(f GCFacts) Plan {
-	r, all := &removal{warnings: f.Warnings}, []Attachment{}
+func BuildGC(f build.GCFacts) build.Plan {
+	r, all := &build.Removal{Warnings: f.Warnings}, []Attachment{}
 	for _, l := range f.Links {
 		if a, ok := f.Abandoned[l.Index]; ok {
 			all = append(all, a)
-			r.links = append(r.links, delLink{l.Name, l.Index})
+			r.Links = append(r.Links, ours.DelLink{Name: l.Name, Index: l.Index})
 		}
 	}
 	for _, h := range f.Inside {
 		all = append(all, h.Attachment)
-		r.links = append(r.links, delHalf{h.path, h.Guest.NetNS, h.Interface.Name, h.index})
+		r.Links = append(r.Links, delHalf{h.Path, h.Guest.NetNS, h.Interface.Name, h.Index})
 	}
 	for _, l := range f.Left {
-		r.links = append(r.links, delHalf(l))
+		r.Links = append(r.Links, delHalf{l.Path, l.Inode, l.Name, l.Index})
 	}
-	for _, k := range registry {
-		k.gc(f, r)
+	for _, k := range kind.Registry {
+		k.Gc(f, r)
 	}
 	for _, n := range f.Resolvs {
-		r.last = append(r.last, dropNote{n})
+		r.Last = append(r.Last, guestnet.DropNote{Note: n})
 	}
 	for _, name := range f.Torn {
-		r.last = append(r.last, dropTorn{name})
+		r.Last = append(r.Last, guestnet.DropTorn{Name: name})
 	}
 	for _, s := range f.Replies {
-		r.last = append(r.last, s)
+		r.Last = append(r.Last, s)
 	}
-	return r.order(all)
-}
-
-// going reports whether a user is a half-made link that is about to go.
-func (f GCFacts) going(u user) bool {
-	return slices.ContainsFunc(f.Inside, func(h HalfInside) bool { return h.Guest.NetNS == u.netns && h.index == u.Index })
-}
-
-func (f GCFacts) named(name string) *rtnl.Link {
-	if i := slices.IndexFunc(f.Links, func(l *rtnl.Link) bool { return l.Name == name }); i >= 0 {
-		return f.Links[i]
-	}
-	return nil
+	return r.Order(all)
 }
 
 // delHalf deletes a half-made link in some guest, whose lock is held.
@@ -62,7 +53,7 @@ type delHalf struct {
 }
 
 func (s delHalf) Do(_ context.Context, _ *plan.Machine) error {
-	ns, err := openSame(s.path, s.inode)
+	ns, err := ours.OpenSame(s.path, s.inode)
 	if err != nil {
 		return nil // the guest has gone, and the link with it
 	}
@@ -76,7 +67,7 @@ func (s delHalf) Do(_ context.Context, _ *plan.Machine) error {
 	if err != nil || !plan.IsOurs(l) {
 		return fault.IgnoreAbsent("find", s.name, err)
 	}
-	return fault.IgnoreAbsent("delete", s.name, deleteLink(k, s.index))
+	return fault.IgnoreAbsent("delete", s.name, ours.DeleteLink(k, s.index))
 }
 
 func (s delHalf) Undo(context.Context, *plan.Machine) error { return nil }

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/guests"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/e2e/table"
@@ -53,7 +56,7 @@ func TestKinds(t *testing.T) {
 			in(t, network, "sh", "-ec", quiet+"ip link set wire up")
 			carriers(t, hostNS, "nic0")
 			before := inventory(t, hostNS)
-			var guests []Guest
+			var guests []guests.Guest
 			for n := 1; n <= 2; n++ {
 				g := docker(newNamespace(t), 0)
 				g.Name, g.ID = fmt.Sprint("g", n), fmt.Sprint("00000000000", n)
@@ -118,7 +121,7 @@ func TestBridgeVLANs(t *testing.T) {
 	hostNS := newNamespace(t)
 	in(t, hostNS, "sh", "-ec", quiet+"ip link add brx address 02:00:00:00:00:09 type bridge; ip link set brx addrgenmode none up")
 	before := inventory(t, hostNS)
-	guests := map[string]Guest{}
+	guests := map[string]guests.Guest{}
 	join := func(name, line string) error {
 		g, ok := guests[name]
 		if !ok {
@@ -212,11 +215,11 @@ func hears(ns *os.File, address string) bool {
 // attachKind fails at every step, then attaches, twice, and lists, and accounts
 // for it under the kind's name. It skips where the kernel has not got the kind,
 // unless it is required.
-func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, needs string) {
+func attachKind(t *testing.T, kind string, s Spec, g guests.Guest, hostNS *os.File, needs string) {
 	t.Helper()
 	hostBefore, guestBefore := inventory(t, hostNS), inventory(t, g.Namespace)
 	for n, last := 0, false; !last; n++ {
-		err := attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
+		err := attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {
 			last = n == len(p.Steps)
 			p.Steps = append(p.Steps[:n:n], append([]plan.Step{failStep{}}, p.Steps[n:]...)...)
 		}, untold)
@@ -248,7 +251,7 @@ func attachKind(t *testing.T, kind string, s Spec, g Guest, hostNS *os.File, nee
 	table.Proven(t, kind, table.List)
 }
 
-func detachKind(t *testing.T, g Guest, hostNS *os.File) {
+func detachKind(t *testing.T, g guests.Guest, hostNS *os.File) {
 	t.Helper()
 	for i, changed := range []bool{true, false} {
 		r, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{})
@@ -342,7 +345,7 @@ func TestIPvlanMode(t *testing.T) {
 	in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set wire up; ip link set nic0 up")
 	web, db := docker(newNamespace(t), 0), docker(newNamespace(t), 0)
 	db.Name, db.ID = "db", strings.Repeat("d", 64)
-	attached := func(g Guest, line string) (Result, error) {
+	attached := func(g guests.Guest, line string) (Result, error) {
 		return runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
 	}
 	if _, err := attached(web, "ipvlan:nic0 web 10.0.0.2/24"); fault.CodeOf(err) == fault.Unsupported && !testhost.Required("ipvlan") {

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -84,7 +87,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 func noNotes(t *testing.T) {
 	t.Helper()
-	if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
+	if notes, _ := os.ReadDir(ours.RunDir); len(notes) > 0 {
 		t.Errorf("left: %v", notes)
 	}
 }
@@ -161,7 +164,7 @@ func TestLendNotOurs(t *testing.T) {
 		st := lendHost(t, "macvlan")
 		st.attach(t, true)
 		k := kernelOf(t, st.guest.Namespace)
-		if err := deleteLink(k, linkIn(t, st.guest.Namespace, "lan0").Index); fault.CodeOf(err) != fault.Conflict {
+		if err := ours.DeleteLink(k, linkIn(t, st.guest.Namespace, "lan0").Index); fault.CodeOf(err) != fault.Conflict {
 			t.Errorf("deleteLink of a lent card: %v; want a conflict", err)
 		}
 		st.detach(t)
@@ -302,7 +305,7 @@ func TestLendDeleted(t *testing.T) {
 					if _, err := runGC(context.Background(), st.hostNS, Options{}); err != nil {
 						t.Fatal(err)
 					}
-					notes, _ := os.ReadDir(runDir)
+					notes, _ := os.ReadDir(ours.RunDir)
 					return len(notes) == 0
 				})
 			}
@@ -368,7 +371,7 @@ func TestLendUnreadNote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, _ := json.Marshal(Loan{HostNS: cookie})
+	other, _ := json.Marshal(ours.Loan{HostNS: cookie})
 	for what, bad := range map[string]func(string) error{
 		"empty":        func(p string) error { return os.WriteFile(p, nil, 0o600) },
 		"cut short":    func(p string) error { return os.WriteFile(p, []byte(`{"host": 1, "card": {`), 0o600) },
@@ -378,11 +381,11 @@ func TestLendUnreadNote(t *testing.T) {
 		"a dead link":  func(p string) error { return os.Symlink("nowhere", p) },
 		"of a network": func(p string) error { return os.WriteFile(p, []byte(`{"host": "eth0"}`), 0o600) },
 	} {
-		path := filepath.Join(runDir, fmt.Sprintf("%d.eth7%s", cookie, loanSuffix))
+		path := filepath.Join(ours.RunDir, fmt.Sprintf("%d.eth7%s", cookie, ours.LoanSuffix))
 		if err := bad(path); err != nil {
 			t.Fatal(err)
 		}
-		if w := strings.Join(unreadLoans(st.hostNS), "\n"); !strings.Contains(w, "eth7") {
+		if w := strings.Join(ours.UnreadLoans(st.hostNS), "\n"); !strings.Contains(w, "eth7") {
 			t.Errorf("%s: %q; want eth7 named", what, w)
 		}
 		st.one(t)
@@ -443,7 +446,7 @@ func TestLendHostileLoop(t *testing.T) {
 					hostile.Wait()
 					if err != nil { // it is held up by force: then the loan stands, and the next one does it
 						var f *fault.Error
-						if notes, _ := os.ReadDir(runDir); len(notes) != 1 || !errors.As(err, &f) {
+						if notes, _ := os.ReadDir(ours.RunDir); len(notes) != 1 || !errors.As(err, &f) {
 							t.Errorf("round %d: %v, and %d notes", round, err, len(notes))
 						}
 						t.Logf("round %d: %v", round, err)
@@ -465,9 +468,9 @@ func TestLendHostileLoop(t *testing.T) {
 // the time there is to find it.
 func TestLendFoundLate(t *testing.T) {
 	st := lendHost(t, "veth")
-	was := fetchTimeout
-	fetchTimeout = 0
-	t.Cleanup(func() { fetchTimeout = was })
+	was := kind.FetchTimeout
+	kind.FetchTimeout = 0
+	t.Cleanup(func() { kind.FetchTimeout = was })
 	before := st.look(t)
 	st.attach(t, true)
 	second := newNamespace(t)

@@ -4,7 +4,11 @@ import (
 	"context"
 	"os"
 
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -18,13 +22,13 @@ type LinkFacts struct {
 
 // LinkEnd is what is known of one end's guest.
 type LinkEnd struct {
-	Inside
+	build.Inside
 	OtherNS int // id of the other end's namespace here; -1: none yet
-	New     NewMACs
+	New     build.NewMACs
 }
 
 // runLink carries out Link: s.Ends[i] is about guests[i].
-func runLink(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, opt Options) (Result, error) {
+func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
 	if guests[0].NetNS == guests[1].NetNS {
@@ -36,22 +40,22 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]Guest, hostNS *os.File, 
 		return Result{}, err
 	}
 	defer m.Close()
-	m.Remember(keeperKey{}, opt.Keeper)
+	m.Remember(ours.KeeperKey{}, opt.Keeper)
 	f, err := observeLink(m, s)
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
 	p, err := BuildLink(s, f)
 	if err != nil || opt.DryRun {
-		return p.result(), err
+		return result(p), err
 	}
 	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
 	for i, a := range p.Attachments {
-		warnObstacles(ctx, m, linkSides[i], a, p.routed)
+		guestnet.WarnObstacles(ctx, m, linkSides[i], a, p.Routed)
 	}
-	return p.result(m.Warnings...), nil
+	return result(p, m.Warnings...), nil
 }
 
 // linkSides are the sides of the two ends.
@@ -60,18 +64,18 @@ var linkSides = [2]plan.Side{plan.InGuest, plan.InFar}
 // observeLink reads, and never writes, what BuildLink needs to know.
 func observeLink(m *plan.Machine, s LinkSpec) (LinkFacts, error) {
 	var f LinkFacts
-	var o looker
+	var o build.Looker
 	for i, at := range linkSides {
 		other := m.Guests[linkSides[1-i]]
-		e := LinkEnd{Inside: o.inside(m, at, s.Ends[i], nil)}
-		o.look("the namespace of "+other.Name, func() (err error) {
+		e := LinkEnd{Inside: inside(&o, m, at, s.Ends[i], nil)}
+		o.Look("the namespace of "+other.Name, func() (err error) {
 			e.OtherNS, err = m.In(at).NamespaceID(other.Namespace)
 			return err
 		})
 		e.New.Inner = newMAC()
 		f.Ends[i] = e
 	}
-	return f, o.err
+	return f, o.Err
 }
 
 // joined reports whether the two ends are those of one pair of ours. Each

@@ -9,14 +9,16 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/e2e/table"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // A linkStage is two guests and the line that joins them.
 type linkStage struct {
 	hostNS *os.File
-	guests [2]Guest
+	guests [2]guests.Guest
 	spec   LinkSpec
 }
 
@@ -51,7 +53,7 @@ func (st linkStage) inventory(t *testing.T) string {
 }
 
 // attempt is Link with the plan edited on the way.
-func (st linkStage) attempt(t *testing.T, edit func(*Plan)) error {
+func (st linkStage) attempt(t *testing.T, edit func(*build.Plan)) error {
 	t.Helper()
 	ctx := context.Background()
 	m, err := plan.Open(ctx, st.hostNS, st.guests[:]...)
@@ -120,7 +122,7 @@ func TestLinkFails(t *testing.T) {
 	st := newLinkStage(t)
 	before := st.inventory(t)
 	for n, last := 0, false; !last; n++ {
-		stop := func(p *Plan) {
+		stop := func(p *build.Plan) {
 			last = n == len(p.Steps)
 			p.Steps = append(p.Steps[:n:n], failStep{})
 		}
@@ -128,7 +130,7 @@ func TestLinkFails(t *testing.T) {
 			t.Fatalf("step %d: %v", n, err)
 		}
 		sameSoon(t, fmt.Sprintf("all after failure at step %d", n), before, func() string { return st.inventory(t) })
-		killed := func(p *Plan) {
+		killed := func(p *build.Plan) {
 			stop(p)
 			for i := range p.Steps[:n] {
 				p.Steps[i] = noUndo{p.Steps[i]}
@@ -161,7 +163,7 @@ func TestLinkRefused(t *testing.T) {
 	third.Name, third.ID = "third", strings.Repeat("3", 12)
 	st.link(t, true)
 	before := st.inventory(t) + inventory(t, third.Namespace)
-	for what, guests := range map[string][2]Guest{
+	for what, guests := range map[string][2]guests.Guest{
 		"an end that is linked elsewhere": {st.guests[0], third},
 		"one guest at both ends":          {third, third},
 	} {

@@ -8,8 +8,12 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -18,92 +22,92 @@ import (
 
 // BuildLink decides, as Build does, for a link between two guests. Inside each
 // of them it is an attach like any other.
-func BuildLink(s LinkSpec, f LinkFacts) (Plan, error) {
-	d := &draft{}
-	var ends [2]*job
+func BuildLink(s LinkSpec, f LinkFacts) (build.Plan, error) {
+	d := &build.Draft{}
+	var ends [2]*build.Job
 	for i, at := range linkSides {
-		j := newJob(s.Ends[i], Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at)
-		j.kind, j.plug = KindVeth, guestPair
-		j.mtu = j.linkMTU()
-		if err := j.checkShape(j.shape()); err != nil {
-			return Plan{}, err
+		j := jobFor(s.Ends[i], build.Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at)
+		j.Kind, j.Traits = KindVeth, kind.GuestPair.Traits
+		j.Mtu = linkMTU(j)
+		if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {
+			return build.Plan{}, err
 		}
 		ends[i] = j
 	}
 	d.Attachments = linkAttachments(ends)
-	if f.joined() && ends[0].complete() && ends[1].complete() {
+	if f.joined() && ends[0].Complete() && ends[1].Complete() {
 		if err := keepLink(d, ends); err != nil {
-			return Plan{}, err
+			return build.Plan{}, err
 		}
 		return d.Plan, nil
 	}
 	for _, j := range ends {
-		if !f.joined() && j.complete() {
-			return Plan{}, j.innerTaken()
+		if !f.joined() && j.Complete() {
+			return build.Plan{}, innerTaken(j)
 		}
-		if err := j.checkFree(); err != nil {
-			return Plan{}, err
+		if err := checkFree(j); err != nil {
+			return build.Plan{}, err
 		}
 	}
 	if err := newLink(d, ends, f.joined()); err != nil {
-		return Plan{}, err
+		return build.Plan{}, err
 	}
 	return d.Plan, nil
 }
 
 // keepLink holds both ends of a link that is there against what is asked for.
-func keepLink(d *draft, ends [2]*job) error {
+func keepLink(d *build.Draft, ends [2]*build.Job) error {
 	for _, j := range ends {
-		if err := j.checkSame(); err != nil {
+		if err := checkSame(j); err != nil {
 			return err
 		}
 	}
 	for _, j := range ends {
-		j.repair(d)
+		planUpAgain(j, d)
 	}
 	return nil
 }
 
 // newLink plans the pair and what is inside both guests. The addresses of both
 // are there before either waits for duplicate address detection.
-func newLink(d *draft, ends [2]*job, half bool) error {
+func newLink(d *build.Draft, ends [2]*build.Job, half bool) error {
 	a, b := ends[0], ends[1]
-	a.clear(d)
+	kind.PlanClearing(a, d)
 	if !half { // otherwise b's end goes with a's
-		b.clear(d)
+		kind.PlanClearing(b, d)
 	} else {
-		b.clearInbound(d)
+		guestnet.ClearInbound(b, d)
 	}
-	d.add(addPair{
-		Place: a.Place, inner: a.names.inner, mac: a.mac(),
-		far: b.names.inner, farMAC: b.mac(), netns: guests.NetNSWord(b.f.Guest), mtu: a.mtu,
+	d.Add(addPair{
+		Place: a.Place, inner: a.Names.Inner, mac: a.Mac(),
+		far: b.Names.Inner, farMAC: b.Mac(), netns: guests.NetNSWord(b.F.Guest), mtu: a.Mtu,
 	})
 	for _, e := range ends {
-		e.sysctls(d)
-		e.up(d)
-		e.shapeInner(d)
+		guestnet.PlanSysctls(e, d)
+		guestnet.PlanUp(e, d)
+		guestnet.PlanShape(e, d)
 	}
 	for _, ipv6 := range []bool{false, true} {
 		for _, e := range ends {
-			e.addresses(d, ipv6)
+			guestnet.PlanAddresses(e, d, ipv6)
 		}
 		for _, e := range ends {
-			if err := e.settled(d, ipv6); err != nil {
+			if err := guestnet.PlanFollowing(e, d, ipv6); err != nil {
 				return err
 			}
 		}
 	}
 	for i, e := range ends {
-		e.mark(d)
-		e.warnings(d)
-		e.warnSubnet(d, ends[1-i])
+		planMark(e, d)
+		warn(e, d)
+		warnSubnet(e, d, ends[1-i])
 	}
 	return nil
 }
 
 // warnSubnet warns of an end that has no route to the other by the link: each has
 // addresses, and none of the other's is in a subnet of its own, or its gateway.
-func (j *job) warnSubnet(d *draft, other *job) {
+func warnSubnet(j *build.Job, d *build.Draft, other *build.Job) {
 	if len(j.Addrs) == 0 || len(other.Addrs) == 0 {
 		return
 	}
@@ -112,7 +116,7 @@ func (j *job) warnSubnet(d *draft, other *job) {
 			return
 		}
 	}
-	d.warn("%s does not reach %s by the link: its own subnet is %s", j.f.Guest.Name, other.f.Guest.Name+" ("+spec.Join(other.Addrs)+")", spec.Join(subnets(j.Addrs)))
+	d.Warn("%s does not reach %s by the link: its own subnet is %s", j.F.Guest.Name, other.F.Guest.Name+" ("+spec.Join(other.Addrs)+")", spec.Join(subnets(j.Addrs)))
 }
 
 func subnets(all []netip.Prefix) (out []netip.Prefix) {
@@ -123,8 +127,8 @@ func subnets(all []netip.Prefix) (out []netip.Prefix) {
 }
 
 // linkAttachments are what will be there, in either guest.
-func linkAttachments(ends [2]*job) []Attachment {
-	all := []Attachment{ends[0].attachment(), ends[1].attachment()}
+func linkAttachments(ends [2]*build.Job) []Attachment {
+	all := []Attachment{newAttachment(ends[0]), newAttachment(ends[1])}
 	for i := range all {
 		other := all[1-i]
 		all[i].Interface.Kind = "veth"
@@ -132,16 +136,6 @@ func linkAttachments(ends [2]*job) []Attachment {
 	}
 	return all
 }
-
-// guestPairKind is one end of a link between two guests: the host has nothing to do
-// with it.
-type guestPairKind struct{ traits }
-
-var guestPair = guestPairKind{traits{word: KindVeth}}
-
-func (guestPairKind) settle(*job, *draft) error { return nil }
-func (guestPairKind) join(*job, *draft)         {}
-func (guestPairKind) differ(*job, differ)       {}
 
 // addPair makes a veth pair with an end in either guest, under their final
 // names.
@@ -157,7 +151,7 @@ type addPair struct {
 
 func (s addPair) Do(_ context.Context, m *plan.Machine) error {
 	for _, at := range linkSides {
-		if err := giveID(m, at); err != nil {
+		if err := ours.GiveID(m, at); err != nil {
 			return err
 		}
 	}
@@ -166,7 +160,7 @@ func (s addPair) Do(_ context.Context, m *plan.Machine) error {
 		MTU: s.mtu, Group: plan.Group,
 	})
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fault.New(fault.Unsupported, "make veth", s.inner, "%w", err).WithHint("%s", missing("veth"))
+		return fault.New(fault.Unsupported, "make veth", s.inner, "%w", err).WithHint("%s", ours.Missing("veth"))
 	}
 	if err != nil {
 		return fault.Explain("make veth", s.inner, err)
@@ -174,7 +168,7 @@ func (s addPair) Do(_ context.Context, m *plan.Machine) error {
 	// Both indexes come from the first end: the other may be renamed already.
 	l, err := s.Kernel(m).LinkByName(s.inner)
 	if err != nil {
-		return plan.Half(fault.Explain("find veth", s.inner, err), dropHalf(m, s.Side, "veth", 0), s)
+		return plan.Half(fault.Explain("find veth", s.inner, err), ours.DropHalf(m, s.Side, "veth", 0), s)
 	}
 	m.Know(s.Side, s.inner, l.Index)
 	m.Know(plan.InFar, s.far, l.Peer)
@@ -182,7 +176,7 @@ func (s addPair) Do(_ context.Context, m *plan.Machine) error {
 }
 
 func (s addPair) Undo(_ context.Context, m *plan.Machine) error {
-	return fault.IgnoreAbsent("delete veth", s.inner, deleteLink(s.Kernel(m), s.Index(m, s.inner)))
+	return fault.IgnoreAbsent("delete veth", s.inner, ours.DeleteLink(s.Kernel(m), s.Index(m, s.inner)))
 }
 
 func (addPair) Nature() plan.Nature { return plan.Undoable }

@@ -4,22 +4,29 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/source"
 	"golang.org/x/sys/unix"
 )
 
 // runList carries out List.
-func runList(ctx context.Context, hostNS *os.File, g *Guest) ([]Attachment, error) {
+func runList(ctx context.Context, hostNS *os.File, g *guests.Guest) ([]Attachment, error) {
 	if g != nil {
-		g = &Guest{GuestInfo: guests.Short(g.GuestInfo), Namespace: g.Namespace}
+		g = &guests.Guest{GuestInfo: guests.Short(g.GuestInfo), Namespace: g.Namespace}
 	}
 	k, err := rtnl.Open(hostNS)
 	if err != nil {
@@ -50,14 +57,14 @@ type lister struct {
 
 	mu   sync.Mutex           // for what is below
 	ends map[int][]*rtnl.Link // of pairs whose other end was not met yet, by the id of its namespace
-	lent []Lent
+	lent []ours.Lent
 	met  map[string]bool // loans whose guest was met, by their file
 	list []Attachment
 }
 
 func newLister(ctx context.Context, k plan.Kernel, hostNS *os.File) *lister {
 	return &lister{
-		describer: describer{ctx: ctx, host: freeze(k)},
+		describer: describer{ctx: ctx, host: ours.Freeze(k)},
 		hostNS:    hostNS,
 		ends:      map[int][]*rtnl.Link{},
 		met:       map[string]bool{},
@@ -66,7 +73,7 @@ func newLister(ctx context.Context, k plan.Kernel, hostNS *os.File) *lister {
 }
 
 // look visits the namespace of g, or, if that is nil, every one that can be found.
-func (o *lister) look(g *Guest) error {
+func (o *lister) look(g *guests.Guest) error {
 	ends, err := ourEnds(o.host, g)
 	if err != nil {
 		return err
@@ -74,13 +81,13 @@ func (o *lister) look(g *Guest) error {
 	for _, l := range ends {
 		o.ends[l.PeerNS] = append(o.ends[l.PeerNS], l)
 	}
-	if o.lent, _, err = lentBy(o.host); err != nil {
+	if o.lent, _, err = ours.LentBy(o.host); err != nil {
 		return err
 	}
 	if o.every = g == nil; o.every {
-		err = visitAll(o.hostNS, namedByPath(ends), func(ns *namespace) error { return o.visit(ns, true) })
+		err = ours.VisitAll(o.hostNS, ours.NamedByPath(ends), func(ns *ours.Namespace) error { return o.visit(ns, true) })
 	} else {
-		err = o.only(g, namedByPath(ends))
+		err = o.only(g, ours.NamedByPath(ends))
 	}
 	if err != nil {
 		return err
@@ -93,10 +100,10 @@ func (o *lister) look(g *Guest) error {
 		}
 	}
 	for _, l := range o.lent {
-		if !o.every || o.met[l.file()] {
+		if !o.every || o.met[l.File()] {
 			continue
 		}
-		if err := o.add(l.describe(nil)); err != nil {
+		if err := o.add(describe(l, nil)); err != nil {
 			return err
 		}
 	}
@@ -104,15 +111,15 @@ func (o *lister) look(g *Guest) error {
 }
 
 // only visits g, and others only if g has moved ends of its pairs there.
-func (o *lister) only(g *Guest, paths []string) error {
+func (o *lister) only(g *guests.Guest, paths []string) error {
 	var its unix.Stat_t
 	if err := unix.Fstat(int(g.Namespace.Fd()), &its); err != nil {
 		return fault.Explain("look at", "the namespace of "+g.Name, err)
 	}
 	var err error
-	walkNamespaces(g, paths, func(ns *namespace) (keep, more bool) {
-		if is := ns.inode == its.Ino; is || o.awaits(ns) {
-			err = visit(ns, func(ns *namespace) error { return o.visit(ns, is) })
+	ours.WalkNamespaces(g, paths, func(ns *ours.Namespace) (keep, more bool) {
+		if is := ns.Inode == its.Ino; is || o.awaits(ns) {
+			err = ours.Visit(ns, func(ns *ours.Namespace) error { return o.visit(ns, is) })
 		}
 		return false, err == nil && len(o.ends) > 0
 	})
@@ -120,18 +127,18 @@ func (o *lister) only(g *Guest, paths []string) error {
 }
 
 // awaits reports whether there are ends whose other ends are in the namespace.
-func (o *lister) awaits(ns *namespace) bool {
-	id, err := o.host.NamespaceID(ns.file)
+func (o *lister) awaits(ns *ours.Namespace) bool {
+	id, err := o.host.NamespaceID(ns.File)
 	return err == nil && o.ends[id] != nil
 }
 
 // visit describes what of ours is in a namespace: the pairs whose other end is on the
 // host and, if all is set, also what has no end there. It may be called for several
 // namespaces at the same time.
-func (o *lister) visit(ns *namespace, all bool) error {
-	id, err := o.host.NamespaceID(ns.file)
+func (o *lister) visit(ns *ours.Namespace, all bool) error {
+	id, err := o.host.NamespaceID(ns.File)
 	if err != nil {
-		return fault.Explain("find", "the namespace "+ns.path, err)
+		return fault.Explain("find", "the namespace "+ns.Path, err)
 	}
 	o.mu.Lock()
 	ends := o.ends[id]
@@ -164,7 +171,7 @@ func (o *lister) add(a Attachment, err error) error {
 // how far its attach has come.
 func hide(list []Attachment) {
 	orphan := func(a Attachment) bool { return a.State == Orphan }
-	if !slices.ContainsFunc(list, orphan) || seesAll() {
+	if !slices.ContainsFunc(list, orphan) || ours.SeesAll() {
 		return
 	}
 	for i, a := range list {
@@ -190,7 +197,7 @@ func markCut(ctx context.Context, k plan.Kernel, list []Attachment) error {
 		l, ok := links[a.Host.Name]
 		if !ok {
 			var err error
-			if l, err = k.LinkByName(a.Host.Name); unlessNotFound(err) != nil {
+			if l, err = k.LinkByName(a.Host.Name); ours.UnlessNotFound(err) != nil {
 				return fault.Explain("find", a.Host.Name, err)
 			}
 			links[a.Host.Name] = l
@@ -234,7 +241,7 @@ func markCut(ctx context.Context, k plan.Kernel, list []Attachment) error {
 // ourEnds returns the host's ends of our pairs; of those to g, if not nil. A
 // pair is g's if its other end is there, or if our mark says so: g may have
 // moved its end away.
-func ourEnds(k plan.Kernel, g *Guest) ([]*rtnl.Link, error) {
+func ourEnds(k plan.Kernel, g *guests.Guest) ([]*rtnl.Link, error) {
 	nsid := -1
 	if g != nil {
 		var err error
@@ -252,7 +259,7 @@ func ourEnds(k plan.Kernel, g *Guest) ([]*rtnl.Link, error) {
 }
 
 // bearsMarkOf reports whether the mark of a link of ours says that it is g's.
-func bearsMarkOf(g *Guest, l *rtnl.Link) bool {
+func bearsMarkOf(g *guests.Guest, l *rtnl.Link) bool {
 	m, ok := plan.ParseMark(l.Alias)
 	return ok && m == plan.MarkOf(g.GuestInfo, m.IfName)
 }
@@ -271,40 +278,40 @@ type describer struct {
 
 // describe tells it of one. Its namespace is nil if it could not be found. The
 // error is ErrNotFound if the end is gone.
-func (d *describer) describe(l *rtnl.Link, ns *namespace) (Attachment, error) {
+func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, error) {
 	a := Attachment{Host: Host{Kind: string(KindBridge), Port: l.Name}, State: Half}
-	a.Interface.Kind, a.Interface.Addresses, a.Interface.Gateway = l.Kind, noAddrs, noGateways
+	a.Interface.Kind, a.Interface.Addresses, a.Interface.Gateway = l.Kind, ours.NoAddrs, ours.NoGateways
 	if err := d.plugged(l, &a.Host); err != nil {
 		return a, err
 	}
 	if m, ok := plan.ParseMark(l.Alias); ok {
 		a.State = Complete
-		a.Guest = GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
+		a.Guest = guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
 		a.Interface.Name = m.IfName
 	}
 	if ns == nil {
 		a.State = Orphan
 		return a, nil
 	}
-	a.Guest.PID, a.Guest.NetNS = ns.pid, ns.inode
-	if a.Guest.Runtime == "" && ns.pid != 0 { // half made: known by its process alone
-		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", itoa(ns.pid), "pid:"+itoa(ns.pid)
+	a.Guest.PID, a.Guest.NetNS = ns.Pid, ns.Inode
+	if a.Guest.Runtime == "" && ns.Pid != 0 { // half made: known by its process alone
+		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", ours.Itoa(ns.Pid), "pid:"+ours.Itoa(ns.Pid)
 	}
-	err := ns.read(&a, l.Peer)
+	err := read(ns, &a, l.Peer)
 	if err == nil {
 		err = d.shapedIn(l, &a)
 	}
 	if err == nil {
-		p := passage{host: d.host, port: l, unplugged: a.Host.Name == ""}
+		p := guestnet.Passage{Host: d.host, Port: l, Unplugged: a.Host.Name == ""}
 		if l.Slave == "bridge" {
-			p.on, err = d.host.LinkByIndex(l.Master)
+			p.On, err = d.host.LinkByIndex(l.Master)
 		}
-		err = cmp.Or(err, ns.cut(d.ctx, &a, l.Peer, p))
+		err = cmp.Or(err, guestnet.Cut(ns, d.ctx, &a, l.Peer, p))
 	}
 	if errors.Is(err, rtnl.ErrNotFound) {
 		// The guest has deleted or moved its end. If deleted, ours is gone
 		// too; if moved, the mark says what there is to say.
-		_, err = now(d.host).LinkByIndex(l.Index)
+		_, err = ours.Now(d.host).LinkByIndex(l.Index)
 	}
 	return a, err
 }
@@ -314,7 +321,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 	var master *rtnl.Link
 	if l.Master != 0 {
 		var err error
-		if master, err = d.host.LinkByIndex(l.Master); unlessNotFound(err) != nil {
+		if master, err = d.host.LinkByIndex(l.Master); ours.UnlessNotFound(err) != nil {
 			return fault.Explain("find the bridge of", l.Name, err)
 		}
 	}
@@ -333,7 +340,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 			return fault.Explain("read", "the VLANs of bridge ports", err)
 		}
 	}
-	h.VLAN = vlanOf(d.vlans[l.Index], master)
+	h.VLAN = kind.VlanOf(d.vlans[l.Index], master)
 	return nil
 }
 
@@ -342,10 +349,10 @@ func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ovs == nil {
-		var o looker
-		ovs := o.ovs(d.ctx, d.host)
-		if o.err != nil {
-			return o.err
+		var o build.Looker
+		ovs := o.Ovs(d.ctx, d.host)
+		if o.Err != nil {
+			return o.Err
 		}
 		d.ovs = &ovs
 	}
@@ -368,9 +375,102 @@ func (d *describer) shapedIn(l *rtnl.Link, a *Attachment) (err error) {
 	if a.Shaping != nil {
 		s = *a.Shaping
 	}
-	if in := (Shaped{In: qdiscsOf(l.Index, d.queue)}).shaping(); s.RateIn == 0 {
+	if in := guestnet.Shaping((build.Shaped{In: guestnet.QdiscsOf(l.Index, d.queue)})); s.RateIn == 0 {
 		s.RateIn = in.RateIn
 	}
-	a.Shaping = shapingOrNil(s)
+	a.Shaping = guestnet.ShapingOrNil(s)
 	return nil
+}
+
+// describe tells what a loan is. ns is the guest's namespace; nil: it was not
+// found.
+func describe(l ours.Lent, ns *ours.Namespace) (Attachment, error) {
+	a := Attachment{Guest: l.To, Host: Host{Kind: string(KindPhys), Name: l.Card.Name}, State: Orphan}
+	a.Interface = Interface{Name: l.IfName, Kind: string(KindPhys), MAC: l.Card.MAC, MTU: l.Card.MTU, Addresses: ours.NoAddrs, Gateway: ours.NoGateways}
+	a.Guest.PID = 0
+	if l.Home != nil {
+		a.State = Half
+	}
+	if ns == nil || l.Link == nil {
+		return a, nil
+	}
+	a.Guest.PID, a.Guest.NetNS = ns.Pid, ns.Inode
+	err := read(ns, &a, l.Link.Index)
+	if errors.Is(err, rtnl.ErrNotFound) {
+		return a, nil // its guest has moved it on since: whoever wants it looks for it
+	}
+	a.Interface.Kind = string(KindPhys)
+	a.State = Half
+	if l.Complete {
+		a.State = Complete
+	}
+	return a, err
+}
+
+// read fills in the guest's side of an attachment.
+func read(ns *ours.Namespace, a *Attachment, index int) error {
+	if ns.Links == nil {
+		c, err := rtnl.Open(ns.File)
+		if err != nil {
+			return fault.Explain("enter", "the namespace of "+a.Guest.Name, err)
+		}
+		ns.Links = c
+	}
+	l, err := ns.Links.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	addrs, err := ns.Links.Addrs()
+	if err != nil {
+		return fault.Explain("read addresses of", l.Name, err)
+	}
+	routes, err := ns.Links.Routes()
+	if err != nil {
+		return fault.Explain("read routes of", l.Name, err)
+	}
+	shaped, err := guestnet.ReadShaped(ns.Links, index)
+	if err != nil {
+		return fault.Explain("read queues of", l.Name, err)
+	}
+	a.Shaping = guestnet.ShapingOrNil(guestnet.Shaping(shaped))
+	a.Interface = Interface{
+		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
+		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, routes),
+	}
+	a.Lease = source.LeaseState(ns.Links, index)
+	return nil
+}
+
+// WhereLent tells what has become of the cards that were lent to a guest which is
+// not there any more, by a word of the command line that named it: "" if there
+// is nothing to tell. It is advice for somebody who wanted one back.
+func WhereLent(word string, opt Options) (where string) {
+	_, _ = opt.in(func(hostNS *os.File) (Result, error) {
+		where = whereLent(hostNS, word)
+		return Result{}, nil
+	})
+	return where
+}
+
+func whereLent(hostNS *os.File, word string) string {
+	k, err := rtnl.Open(hostNS)
+	if err != nil {
+		return ""
+	}
+	defer k.Close()
+	all, _, err := ours.LentBy(k)
+	if err != nil {
+		return ""
+	}
+	var lines []string
+	for _, l := range all {
+		if !ours.AnswersTo(l.To, word) || l.Home != nil {
+			continue
+		}
+		if t, err := ours.Trace(k, hostNS, l.Loan); err == nil && t.At != nil {
+			lines = append(lines, fmt.Sprintf("%s keeps %s: gopipework detach %s %s", t.At.Holder(), l.Card.Name, t.At.Word(), l.IfName))
+			t.Close()
+		}
+	}
+	return strings.Join(lines, "; ")
 }

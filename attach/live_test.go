@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/gopipework/gopipework/internal/build"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -128,11 +130,11 @@ func settle(t *testing.T, ns *os.File) {
 // queueing discipline that a link gets when it is first set up.
 var volatile = regexp.MustCompile(`(?m) ?(valid_lft|preferred_lft|\w+_timer|qdisc|fdb_n_learned) +\S+| tentative|\[\d+:\d+\]|^#.*$|.*stable_secret.*`)
 
-func docker(ns *os.File, pid int) Guest {
+func docker(ns *os.File, pid int) guests.Guest {
 	var st unix.Stat_t
 	unix.Fstat(int(ns.Fd()), &st)
-	return Guest{
-		GuestInfo: GuestInfo{Runtime: "docker", ID: "0123456789abcdef", Name: "web", PID: pid, NetNS: st.Ino,
+	return guests.Guest{
+		GuestInfo: guests.GuestInfo{Runtime: "docker", ID: "0123456789abcdef", Name: "web", PID: pid, NetNS: st.Ino,
 			Path: fmt.Sprintf("/proc/self/fd/%d", ns.Fd())},
 		Namespace: ns,
 	}
@@ -145,7 +147,7 @@ func (m mortal) Alive() error { return m() }
 func (mortal) Close() error   { return nil }
 
 // mortalGuest returns g with a process that is asked whether it lives.
-func mortalGuest(g Guest, alive func() error) Guest {
+func mortalGuest(g guests.Guest, alive func() error) guests.Guest {
 	return *guests.New(g.GuestInfo, g.Namespace, mortal(alive))
 }
 
@@ -224,7 +226,7 @@ func (st stage) ready(t *testing.T) (hostNS, guestNS *os.File) {
 }
 
 // attempt is Attach, with the sides wrapped and the plan edited on the way.
-func attempt(t *testing.T, s Spec, g Guest, hostNS *os.File, wrap func(plan.Side, plan.Kernel) plan.Kernel, edit func(*Plan), tell func(string)) error {
+func attempt(t *testing.T, s Spec, g guests.Guest, hostNS *os.File, wrap func(plan.Side, plan.Kernel) plan.Kernel, edit func(*build.Plan), tell func(string)) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
 	defer cancel()
@@ -247,7 +249,7 @@ func attempt(t *testing.T, s Spec, g Guest, hostNS *os.File, wrap func(plan.Side
 }
 
 func asItIs(_ plan.Side, k plan.Kernel) plan.Kernel { return k }
-func unedited(*Plan)                                {}
+func unedited(*build.Plan)                          {}
 func untold(string)                                 {}
 
 // TestAttachListDetach is the life of an attachment, on each stage.
@@ -364,7 +366,7 @@ func TestFailAtEveryStep(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
 			hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for n, last := 0, false; !last; n++ {
-				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
+				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, asItIs, func(p *build.Plan) {
 					last = n == len(p.Steps)
 					p.Steps = append(p.Steps[:n:n], append([]plan.Step{failStep{}}, p.Steps[n:]...)...)
 				}, untold)
@@ -597,7 +599,7 @@ func TestGC(t *testing.T) {
 			s, g := parsed(t, st.line), docker(guestNS, 0)
 			before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for n, last := 1, false; !last; n++ {
-				attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
+				attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {
 					last = n == len(p.Steps)-1 // all but the mark
 					p.Steps = append(p.Steps[:n:n], failStep{})
 					for i := range p.Steps[:n] {
@@ -640,7 +642,7 @@ func TestUndoThatFails(t *testing.T) {
 	hostNS, guestNS := stages[0].ready(t)
 	err := attempt(t, parsed(t, stages[0].line), docker(guestNS, 0), hostNS, func(_ plan.Side, k plan.Kernel) plan.Kernel {
 		return stubborn{k}
-	}, func(p *Plan) { p.Steps[len(p.Steps)-1] = failStep{} }, untold)
+	}, func(p *build.Plan) { p.Steps[len(p.Steps)-1] = failStep{} }, untold)
 	var f *fault.Error
 	if !errors.As(err, &f) || f.Code != fault.Residue || !strings.Contains(strings.Join(f.Residue, "\n"), "type veth") {
 		t.Fatalf("error %v, residue %q; want the veth in it", err, f.Residue)
@@ -743,7 +745,7 @@ func TestHalfMade(t *testing.T) {
 				hostNS, guestNS := st.ready(t)
 				s, g := parsed(t, st.line), docker(guestNS, 0)
 				// The undo is cut off too: as if the process were gone.
-				attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
+				attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {
 					done = n == len(p.Steps)
 					p.Steps = append(p.Steps[:n:n], failStep{})
 					for i := range p.Steps[:n] {

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/ours"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -48,7 +51,7 @@ func TestLock(t *testing.T) {
 	// The hint finds who holds it.
 	var f *fault.Error
 	if errors.As(err, &f); f != nil {
-		if out := in(t, hostNS, "sh", "-c", strings.TrimPrefix(f.Hint, "see who: ")); !strings.Contains(out, itoa(os.Getpid())) {
+		if out := in(t, hostNS, "sh", "-c", strings.TrimPrefix(f.Hint, "see who: ")); !strings.Contains(out, ours.Itoa(os.Getpid())) {
 			t.Errorf("%q shows %q, not process %d", f.Hint, out, os.Getpid())
 		}
 	}
@@ -96,7 +99,7 @@ func TestGCWaitsForALook(t *testing.T) {
 	t.Cleanup(func() { p.Process.Kill(); p.Wait() })
 	before := snapshot(t, hostNS)
 	s, g := parsed(t, "brtest web 10.0.0.2/24"), docker(guestNS, 0)
-	attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
+	attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {
 		n := len(p.Steps) - 1 // all but the mark
 		p.Steps = append(p.Steps[:n:n], failStep{})
 		for i := range p.Steps[:n] {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/ours"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,10 +17,10 @@ func TestNamesOfNothing(t *testing.T) {
 	needRoot(t)
 	ns := newNamespace(t)
 	dir := t.TempDir()
-	was := namedNamespaces
-	namedNamespaces = []string{dir + "/*"}
-	t.Cleanup(func() { namedNamespaces = was })
-	good := "/proc/self/fd/" + itoa(int(ns.Fd()))
+	was := ours.NamedNamespaces
+	ours.NamedNamespaces = []string{dir + "/*"}
+	t.Cleanup(func() { ours.NamedNamespaces = was })
+	good := "/proc/self/fd/" + ours.Itoa(int(ns.Fd()))
 	path := func(name string) string { return filepath.Join(dir, name) }
 	if err := errors.Join(unix.Mkfifo(path("fifo"), 0o600), os.Symlink("/dev/zero", path("device")), os.Symlink("/proc/self/ns/uts", path("uts")),
 		os.Mkdir(path("directory"), 0o700), os.WriteFile(path("file"), nil, 0o600), os.Symlink("nowhere", path("link")),
@@ -31,10 +32,10 @@ func TestNamesOfNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := func() (found bool) {
-		walkNamespaces(nil, nil, func(n *namespace) (keep, more bool) {
-			found = found || n.inode == st.Ino
-			if n.pid == 0 && n.inode != st.Ino {
-				t.Errorf("%s is taken for a namespace", n.path)
+		ours.WalkNamespaces(nil, nil, func(n *ours.Namespace) (keep, more bool) {
+			found = found || n.Inode == st.Ino
+			if n.Pid == 0 && n.Inode != st.Ino {
+				t.Errorf("%s is taken for a namespace", n.Path)
 			}
 			return false, true
 		})

@@ -5,6 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"io/fs"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/hostaccess"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/source"
+
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -20,141 +28,126 @@ import (
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
-// looker reads one thing after the other; the first error sticks.
-type looker struct{ err error }
-
-func (o *looker) look(at string, read func() error) {
-	if o.err == nil {
-		o.err = fault.Explain("look at", at, read())
-	}
-}
-
-// observer reads the facts of one spec.
-type observer struct {
-	looker
-	host, guest plan.Kernel
-}
-
 // inside looks at one guest.
-func (o *looker) inside(m *plan.Machine, at plan.Side, s Spec, base *rtnl.Link) Inside {
+func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.Link) build.Inside {
 	k, g := m.In(at), m.Guests[at].GuestInfo
-	in := Inside{Guest: g, Inner: o.byName(k, namesFor(s, g, base).inner)}
-	o.look("the namespace of the host", func() (err error) { in.HostNS, err = k.NamespaceID(m.HostNS); return err })
+	in := build.Inside{Guest: g, Inner: o.ByName(k, namesFor(s, g, base).Inner)}
+	o.Look("the namespace of the host", func() (err error) { in.HostNS, err = k.NamespaceID(m.HostNS); return err })
 	if l := in.Inner; l != nil && l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != in.HostNS {
-		o.look("the other end of "+l.Name, func() (err error) {
+		o.Look("the other end of "+l.Name, func() (err error) {
 			in.Other, err = k.LinkIn(l.PeerNS, l.Peer)
-			return unlessNotFound(err)
+			return ours.UnlessNotFound(err)
 		})
 	}
-	o.look("the guest's links", func() (err error) { in.Links, err = k.Links(); return err })
-	o.look("the guest's queues", func() (err error) {
+	o.Look("the guest's links", func() (err error) { in.Links, err = k.Links(); return err })
+	o.Look("the guest's queues", func() (err error) {
 		if in.Inner != nil {
-			in.Shaped, err = readShaped(k, in.Inner.Index)
+			in.Shaped, err = guestnet.ReadShaped(k, in.Inner.Index)
 		}
 		if err == nil {
-			var found inbounds
-			found, err = findInbounds(k, in.Links)
-			in.LeftInbounds = found.left
+			var found guestnet.Inbounds
+			found, err = guestnet.FindInbounds(k, in.Links)
+			in.LeftInbounds = found.Left
 		}
 		return err
 	})
-	o.look("the guest's addresses", func() (err error) { in.Addrs, err = k.Addrs(); return err })
-	o.look("the guest's routes", func() error {
+	o.Look("the guest's addresses", func() (err error) { in.Addrs, err = k.Addrs(); return err })
+	o.Look("the guest's routes", func() error {
 		all, err := k.AllRoutes()
-		in.Routes, in.Tables = split(all)
+		in.Routes, in.Tables = ours.Split(all)
 		return err
 	})
-	o.look("the guest's rules", func() (err error) { in.Rules, err = k.Rules(); return err })
-	o.look("the leases of the guest", func() error {
-		all, err := keptLeases(m.Guests[at])
+	o.Look("the guest's rules", func() (err error) { in.Rules, err = k.Rules(); return err })
+	o.Look("the leases of the guest", func() error {
+		all, err := source.KeptLeases(m.Guests[at])
 		if in.Inner != nil {
-			in.Lease = keptFor(all, in.Inner.Index)
+			in.Lease = source.KeptFor(all, in.Inner.Index)
 		}
-		in.LeaseTables = tablesOf(all)
+		in.LeaseTables = guestnet.TablesOf(all)
 		return err
 	})
 	if in.Inner != nil {
-		o.look("the DHCP clients of the guest", func() error {
+		o.Look("the DHCP clients of the guest", func() error {
 			all, err := hostclient.Find(m.Guests[at].Namespace)
-			in.Client = clientOf(all, in.Inner.Index)
-			in.Unminded = s.From.Kind == FromClient && clientRun(m.Guests[at].GuestInfo, s.From.Ask, in.Inner.Name, in.Inner.Index).Left()
+			in.Client = source.ClientOf(all, in.Inner.Index)
+			in.Unminded = s.From.Kind == FromClient && source.ClientRun(m.Guests[at].GuestInfo, s.From.Ask, in.Inner.Name, in.Inner.Index).Left()
 			return err
 		})
-		in.RA = o.acceptsRA(k, in.Inner.Name)
+		in.RA = guestnet.AcceptsRA(o, k, in.Inner.Name)
 	}
-	o.look("what was written into its resolv.conf", func() error {
+	o.Look("what was written into its resolv.conf", func() error {
 		cookie, err := k.Cookie()
 		if err != nil {
 			return nil // nothing can have been noted: see writeDNS
 		}
-		in.Resolv, err = resolvNoteOf(cookie)
+		in.Resolv, err = guestnet.ResolvNoteOf(cookie)
 		return err
 	})
 	if s.From.Kind == FromClient {
 		in.NoClient = s.From.Ask.Installed()
 	}
-	in.NewLinks = o.newLinks(k)
+	in.NewLinks = guestnet.NewLinks(o, k)
 	if s.Has(true) {
-		in.NoIPv6, in.IPv6Off = o.ipv6(k)
+		in.NoIPv6, in.IPv6Off = ipv6(o, k)
 	}
 	return in
 }
 
 // observe reads, and never writes, what Build needs to know.
-func observe(ctx context.Context, m *plan.Machine, s Spec) (Facts, error) {
-	o := &observer{host: m.Host(), guest: m.In(plan.InGuest)}
-	base := o.base(s.HostIF)
+func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) {
+	o := &build.Observer{Host: m.Host(), Guest: m.In(plan.InGuest)}
+	base := base(o, s.HostIF)
 	n := namesFor(s, m.Guests[plan.InGuest].GuestInfo, base)
-	f := Facts{Inside: o.inside(m, plan.InGuest, s, base), Base: base}
-	f.Port = o.byName(o.host, n.port)
-	f.Namesake = o.byName(o.host, n.inner)
-	o.look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.host.NamespaceID(m.Guests[plan.InGuest].Namespace); return err })
-	f.AltTaken = n.alt != "" && o.altTaken(n.alt, f.GuestNS)
-	f.Own = o.hostEnd(f.Inner, f.GuestNS)
-	o.shapedAt(o.host, f.Own, &f.Shaped)
+	f := build.Facts{Inside: inside(&o.Looker, m, plan.InGuest, s, base), Base: base}
+	f.Port = o.ByName(o.Host, n.Port)
+	f.Namesake = o.ByName(o.Host, n.Inner)
+	o.Look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.Host.NamespaceID(m.Guests[plan.InGuest].Namespace); return err })
+	f.AltTaken = n.Alt != "" && altTaken(o, n.Alt, f.GuestNS)
+	f.Own = hostEnd(o, f.Inner, f.GuestNS)
+	guestnet.ShapedAt(&o.Looker, o.Host, f.Own, &f.Shaped)
 	if f.Own != nil && f.Own.Master != 0 {
-		o.look("the bridge of "+f.Own.Name, func() (err error) { f.OwnOn, err = o.host.LinkByIndex(f.Own.Master); return unlessNotFound(err) })
+		o.Look("the bridge of "+f.Own.Name, func() (err error) { f.OwnOn, err = o.Host.LinkByIndex(f.Own.Master); return ours.UnlessNotFound(err) })
 	}
 	if f.OwnOn != nil && f.OwnOn.VLANFiltering {
-		o.look("the VLANs of "+f.Own.Name, func() error {
-			all, err := o.host.PortVLANs()
+		o.Look("the VLANs of "+f.Own.Name, func() error {
+			all, err := o.Host.PortVLANs()
 			f.PortVLANs = all[f.Own.Index]
 			return err
 		})
 	}
-	f.Card.Radio = o.radio(base)
-	if mayBeCard(s.HostIF, f) {
-		o.card(m, s.HostIF, &f)
+	f.Card.Radio = kind.Radio(o, base)
+	if kind.MayBeCard(s.HostIF, f) {
+		kind.Card(o, m, s.HostIF, &f)
 	}
 	if mayBeOVS(s.HostIF, f) {
-		f.OVS = o.ovs(ctx, o.host)
-		o.look("the host's namespace", func() (err error) { f.HostID, err = hostID(o.host); return err })
+		f.OVS = o.Ovs(ctx, o.Host)
+		o.Look("the host's namespace", func() (err error) { f.HostID, err = kind.HostID(o.Host); return err })
 	}
-	f.Tagged = o.tagged(settleKind(s.HostIF, f), f.Base, s.VLAN)
-	if base != nil && settleKind(s.HostIF, f) == KindMacvlan {
+	f.Tagged = kind.Tagged(o, kind.SettleKind(s.HostIF, f), f.Base, s.VLAN)
+	if base != nil && kind.SettleKind(s.HostIF, f) == KindMacvlan {
 		name, parent := base.Name, base
-		switch tagged := taggedName(KindMacvlan, base, s.VLAN); {
+		switch tagged := build.TaggedName(KindMacvlan, base, s.VLAN); {
 		case f.Tagged != nil:
 			name, parent = f.Tagged.Name, f.Tagged
 		case tagged != "":
 			name, parent = tagged, nil
 		}
-		f.Access = o.access(name, parent)
+		f.Access = hostaccess.Access(o, name, parent)
 	}
-	if s.MAC != nil || len(s.Addrs) > 0 || settleKind(s.HostIF, f) == KindIPvlan {
-		f.Stations = o.stations(m, s, f)
+	if s.MAC != nil || len(s.Addrs) > 0 || kind.SettleKind(s.HostIF, f) == KindIPvlan {
+		f.Stations = kind.Stations(o, m, s, f)
 	}
-	f.New = NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC(), ProbePort: highest(newMAC()), Probe: newMAC()}
+	f.New = build.NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC(), ProbePort: highest(newMAC()), Probe: newMAC()}
 	f.NewIndex = newIndex()
 	f.Reaches = reaches(f)
-	if o.err != nil {
-		return f, o.err
+	if o.Err != nil {
+		return f, o.Err
 	}
-	if settleKind(s.HostIF, f) != KindBridge {
+	if kind.SettleKind(s.HostIF, f) != KindBridge {
 		return f, nil // its frames cross no bridge of the kernel's
 	}
-	q := firewallQuery(s, f, n.port)
-	err := o.host.Run(func() (err error) {
+	q := firewallQuery(s, f, n.Port)
+	err := o.Host.Run(func() (err error) {
 		f.Firewall, err = bridge.ObserveFirewall(ctx, q)
 		return err
 	})
@@ -162,11 +155,11 @@ func observe(ctx context.Context, m *plan.Machine, s Spec) (Facts, error) {
 		f.FirewallUnread = err.Error()
 		err = nil
 	}
-	return f, withHint(fault.Explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
+	return f, build.WithHint(fault.Explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
 }
 
 // firewallQuery asks about the frames of the guest that are to cross the bridge.
-func firewallQuery(s Spec, f Facts, port string) bridge.Query {
+func firewallQuery(s Spec, f build.Facts, port string) bridge.Query {
 	q := bridge.Query{Bridge: s.HostIF.Name, Port: port, Addresses: s.Addrs}
 	if f.Own != nil {
 		q.Port = f.Own.Name
@@ -183,23 +176,15 @@ func firewallQuery(s Spec, f Facts, port string) bridge.Query {
 	return q
 }
 
-// withHint adds a hint to an error that has none.
-func withHint(err error, hint string) error {
-	if f := (*fault.Error)(nil); errors.As(err, &f) && f.Hint == "" {
-		f.Hint = hint
-	}
-	return err
-}
-
 // base finds what HOSTIF names, by its name or by its MAC address.
-func (o *observer) base(h HostIF) *rtnl.Link {
+func base(o *build.Observer, h HostIF) *rtnl.Link {
 	mac, byMAC := strings.CutPrefix(h.Name, spec.MACWord)
 	if !byMAC {
-		return o.byName(o.host, h.Name)
+		return o.ByName(o.Host, h.Name)
 	}
 	var found []*rtnl.Link
-	o.look("the host's links", func() error {
-		all, err := o.host.Links()
+	o.Look("the host's links", func() error {
+		all, err := o.Host.Links()
 		found = cardsWith(mac, all)
 		return err
 	})
@@ -209,7 +194,7 @@ func (o *observer) base(h HostIF) *rtnl.Link {
 	case 1:
 		return found[0]
 	}
-	o.look("MAC address "+mac, func() error {
+	o.Look("MAC address "+mac, func() error {
 		return fault.New(fault.Conflict, "find host interface", h.String(), "%s and %s both have that address", found[0].Name, found[1].Name).
 			WithHint("name the one that is meant")
 	})
@@ -232,7 +217,7 @@ func cardsWith(mac string, all []*rtnl.Link) []*rtnl.Link {
 // mayBeOVS reports whether Open vSwitch has to be asked: the kind is said, or
 // the name is that of a link such as its bridges have, or of none; or the pair
 // that is there is in no bridge of the kernel's.
-func mayBeOVS(h HostIF, f Facts) bool {
+func mayBeOVS(h HostIF, f build.Facts) bool {
 	switch {
 	case h.Kind == KindOVS, h.Kind == KindPhys, f.Own != nil && (f.OwnOn == nil || f.OwnOn.Kind != "bridge"):
 		return true
@@ -244,30 +229,13 @@ func mayBeOVS(h HostIF, f Facts) bool {
 	return f.Base.Kind == "openvswitch" || f.Base.Kind == "tun"
 }
 
-// ovs looks at the host's Open vSwitch.
-func (o *looker) ovs(ctx context.Context, k plan.Kernel) (ovs bridge.OVS) {
-	o.look("Open vSwitch", func() error {
-		return k.Run(func() (err error) { ovs, err = bridge.ObserveOVS(ctx); return err })
-	})
-	return ovs
-}
-
-// byName returns nil for a link that is not there.
-func (o *looker) byName(k plan.Kernel, name string) (l *rtnl.Link) {
-	o.look(name, func() (err error) {
-		l, err = k.LinkByName(name)
-		return unlessNotFound(err)
-	})
-	return l
-}
-
 // altTaken reports whether a link has the alternative name, but for a half-made
 // one to the same guest, which is about to go.
-func (o *observer) altTaken(name string, guestNS int) (taken bool) {
-	o.look(name, func() error {
-		l, err := o.host.LinkByAltName(name)
+func altTaken(o *build.Observer, name string, guestNS int) (taken bool) {
+	o.Look(name, func() error {
+		l, err := o.Host.LinkByAltName(name)
 		taken = l != nil && !(plan.IsOurs(l) && l.Alias == "" && l.PeerNS >= 0 && l.PeerNS == guestNS)
-		return unlessNotFound(err)
+		return ours.UnlessNotFound(err)
 	})
 	return taken
 }
@@ -275,24 +243,24 @@ func (o *observer) altTaken(name string, guestNS int) (taken bool) {
 // hostEnd returns the host's end of a guest's veth, if both ends say of each
 // other that they are a pair, and the host's is of our group. What the guest
 // says alone is not believed.
-func (o *observer) hostEnd(inner *rtnl.Link, guestNS int) (own *rtnl.Link) {
+func hostEnd(o *build.Observer, inner *rtnl.Link, guestNS int) (own *rtnl.Link) {
 	if inner == nil || inner.Kind != "veth" || guestNS < 0 {
 		return nil
 	}
-	o.look("the other end of "+inner.Name, func() error {
-		l, err := o.host.LinkByIndex(inner.Peer)
+	o.Look("the other end of "+inner.Name, func() error {
+		l, err := o.Host.LinkByIndex(inner.Peer)
 		if err == nil && l.Kind == "veth" && l.Group == plan.Group && l.PeerNS == guestNS && l.Peer == inner.Index {
 			own = l
 		}
-		return unlessNotFound(err)
+		return ours.UnlessNotFound(err)
 	})
 	return own
 }
 
 // ipv6 reports whether the guest has no IPv6 at all, or has it off on new
 // interfaces, as Docker's guests do.
-func (o *looker) ipv6(k plan.Kernel) (none, off bool) {
-	o.look("the guest's IPv6", func() error {
+func ipv6(o *build.Looker, k plan.Kernel) (none, off bool) {
+	o.Look("the guest's IPv6", func() error {
 		v, err := k.Sysctl("ipv6/conf/default/disable_ipv6")
 		if errors.Is(err, fs.ErrNotExist) {
 			none = true
@@ -302,13 +270,6 @@ func (o *looker) ipv6(k plan.Kernel) (none, off bool) {
 		return err
 	})
 	return none, off
-}
-
-func unlessNotFound(err error) error {
-	if errors.Is(err, rtnl.ErrNotFound) {
-		return nil
-	}
-	return err
 }
 
 // newMAC returns a random address with the "locally administered" bit, as the
@@ -338,7 +299,7 @@ func highest(mac net.HardwareAddr) net.HardwareAddr {
 // namespace can make and delete links where the other end is
 // (IFLA_TARGET_NETNSID). One with an interface from its engine has that way
 // already.
-func reaches(f Facts) bool {
+func reaches(f build.Facts) bool {
 	if f.Guest.Runtime != "docker" || f.Guest.PID == 0 {
 		return false
 	}
@@ -350,12 +311,12 @@ func reaches(f Facts) bool {
 	const capNetAdmin = 12
 	caps := effectiveCaps(f.Guest.PID)
 	mine, err1 := os.Readlink("/proc/self/ns/user")
-	its, err2 := os.Readlink("/proc/" + itoa(f.Guest.PID) + "/ns/user")
+	its, err2 := os.Readlink("/proc/" + ours.Itoa(f.Guest.PID) + "/ns/user")
 	return caps&(1<<capNetAdmin) != 0 && err1 == nil && err2 == nil && mine == its
 }
 
 func effectiveCaps(pid int) (caps uint64) {
-	b, _ := os.ReadFile("/proc/" + itoa(pid) + "/status")
+	b, _ := os.ReadFile("/proc/" + ours.Itoa(pid) + "/status")
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
 			caps, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)

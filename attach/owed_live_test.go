@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/ours"
 )
 
 // owedStage is a host to which a card has come home without one route, whose source
@@ -25,7 +26,7 @@ ip route add 10.76.0.0/16 dev nic0; ip route add 10.77.0.0/16 via 192.0.0.9 dev 
 	in(t, st.hostNS, "ip", "address", "del", "192.0.1.1/24", "dev", "nic1")
 	_, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
 	checkOwed(t, "detach", err)
-	if !strings.Contains(hintOf(err), "gopipework gc") || !strings.Contains(hintOf(err), runDir) {
+	if !strings.Contains(hintOf(err), "gopipework gc") || !strings.Contains(hintOf(err), ours.RunDir) {
 		t.Errorf("the hint %q does not say how the loan ends", hintOf(err))
 	}
 	in(t, st.hostNS, "sh", "-ec", "ip address show dev nic0 | grep -q 192.0.0.1/24; ip route show | grep -q ^10.76.0.0/16")
@@ -128,11 +129,11 @@ func TestLendMissingKeepsNobody(t *testing.T) {
 	st := owedStage(t)
 	in(t, st.hostNS, "sh", "-ec", "ip link set nic0 down; ip link set nic0 name lab0 up; ip link set nic1 down; ip link set nic1 name nic0 up")
 	for _, opt := range []Options{{DryRun: true}, {}} {
-		if _, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, opt); fault.CodeOf(err) != fault.Conflict || !strings.Contains(hintOf(err), runDir) {
+		if _, err := runAttach(context.Background(), st.spec, st.guest, st.hostNS, opt); fault.CodeOf(err) != fault.Conflict || !strings.Contains(hintOf(err), ours.RunDir) {
 			t.Errorf("attach of another nic0, %+v: %v; want a conflict, and how to end it", opt, err)
 		}
 	}
-	torn := runDir + "/.17"
+	torn := ours.RunDir + "/.17"
 	if err := os.WriteFile(torn, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func TestLendMissingKeepsNobody(t *testing.T) {
 	if _, err := os.Stat(torn); err == nil {
 		t.Error("gc has not gone on")
 	}
-	in(t, st.hostNS, "sh", "-ec", "rm "+runDir+"/*.loan.json")
+	in(t, st.hostNS, "sh", "-ec", "rm "+ours.RunDir+"/*.loan.json")
 	st.attach(t, true)
 	st.detach(t)
 	noNotes(t)

@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/table"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -21,7 +25,7 @@ import (
 // other end is the wire.
 type cardStage struct {
 	hostNS *os.File
-	guest  Guest
+	guest  guests.Guest
 	spec   Spec
 }
 
@@ -54,9 +58,9 @@ ip -6 route add default via 2001:db8::fe dev nic0 metric 90`)
 // notesHere keeps what is noted of cards in a directory of the test's.
 func notesHere(t *testing.T) {
 	t.Helper()
-	was := runDir
-	runDir = filepath.Join(t.TempDir(), "run")
-	t.Cleanup(func() { runDir = was })
+	was := ours.RunDir
+	ours.RunDir = filepath.Join(t.TempDir(), "run")
+	t.Cleanup(func() { ours.RunDir = was })
 }
 
 // look is the state of both sides and of the notes, in an order that does not
@@ -68,7 +72,7 @@ func (st cardStage) look(t *testing.T) string {
 		lines[i] = strings.TrimSpace(l)
 	}
 	slices.Sort(lines)
-	notes, _ := os.ReadDir(runDir)
+	notes, _ := os.ReadDir(ours.RunDir)
 	return strings.Join(lines, "\n") + fmt.Sprintf("\n%d notes\n", len(notes))
 }
 
@@ -127,7 +131,7 @@ func TestCardFails(t *testing.T) {
 	st := newCardStage(t)
 	before := st.look(t)
 	for n, last := 0, false; !last; n++ {
-		stop := func(p *Plan) {
+		stop := func(p *build.Plan) {
 			last = n == len(p.Steps)
 			p.Steps = append(p.Steps[:n:n], failStep{})
 		}
@@ -136,7 +140,7 @@ func TestCardFails(t *testing.T) {
 		}
 		sameSoon(t, fmt.Sprintf("all after failure at step %d", n), before, func() string { return st.look(t) })
 		kill := func() {
-			attempt(t, st.spec, st.guest, st.hostNS, asItIs, func(p *Plan) {
+			attempt(t, st.spec, st.guest, st.hostNS, asItIs, func(p *build.Plan) {
 				stop(p)
 				for i := range p.Steps[:n] {
 					p.Steps[i] = noUndo{p.Steps[i]}
@@ -214,7 +218,7 @@ func TestCardHostile(t *testing.T) {
 	if _, err := tryIn(st.hostNS, "ip", "link", "show", "nic0"); err == nil {
 		t.Error("the guest's own link is on the host, as nic0")
 	}
-	if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
+	if notes, _ := os.ReadDir(ours.RunDir); len(notes) > 0 {
 		t.Errorf("left: %v", notes)
 	}
 }
@@ -303,7 +307,7 @@ func TestCardGoesWithGuest(t *testing.T) {
 			t.Errorf("gc %d: changed = %v, %v, want %v: %q", i+1, r.Changed, err, changed, r.Steps)
 		}
 	}
-	if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
+	if notes, _ := os.ReadDir(ours.RunDir); len(notes) > 0 {
 		t.Errorf("left: %v", notes)
 	}
 }
@@ -350,7 +354,7 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 		ns.Close()
 		home := ""
 		for range 100 {
-			lent, _, err := lentBy(kernelOf(t, hostNS))
+			lent, _, err := ours.LentBy(kernelOf(t, hostNS))
 			if err != nil || len(lent) != 1 {
 				t.Fatalf("loans: %+v, %v", lent, err)
 			}
@@ -370,7 +374,7 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 		}
 		mend()
 		sameSoon(t, "the host after "+round, before, func() string { return inventory(t, hostNS) })
-		if notes, _ := os.ReadDir(runDir); len(notes) > 0 {
+		if notes, _ := os.ReadDir(ours.RunDir); len(notes) > 0 {
 			t.Errorf("left after %s: %v", round, notes)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // acdStages are networks that two guests can both be on.
@@ -22,7 +23,7 @@ var acdStages = []struct{ name, line, needs string }{
 type testHost struct{ host, network *os.File }
 
 // neighbours makes a host with a card, and guests on it.
-func neighbours(t *testing.T, needs string, count int) (hostNS *testHost, guests []Guest) {
+func neighbours(t *testing.T, needs string, count int) (hostNS *testHost, guests []guests.Guest) {
 	t.Helper()
 	hostNS = &testHost{newHostFor(t, needs), newNamespace(t)}
 	in(t, hostNS.host, "sh", "-ec", quiet+"ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set nic0 up")

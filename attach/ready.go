@@ -18,7 +18,7 @@ import (
 const relook = time.Second
 
 // runAwait carries out Await. A timeout of 0 is none.
-func runAwait(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (Interface, error) {
+func runAwait(ctx context.Context, r Ready, g *guests.Guest, timeout time.Duration) (Interface, error) {
 	if timeout > 0 {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -38,7 +38,7 @@ func runAwait(ctx context.Context, r Ready, g *Guest, timeout time.Duration) (In
 
 // awaitReady looks when something has changed, or after sleep, until the interface
 // is ready or ctx has ended.
-func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *Guest, sleep time.Duration) (Interface, error) {
+func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *guests.Guest, sleep time.Duration) (Interface, error) {
 	events, err := k.WatchAll() // before the first look, so that nothing falls between
 	if err != nil {
 		return Interface{}, fault.Explain("watch", r.IfName, err)
@@ -66,7 +66,7 @@ func awaitReady(ctx context.Context, r Ready, k *rtnl.Conn, g *Guest, sleep time
 	}
 }
 
-func openFor(g *Guest) (*rtnl.Conn, error) {
+func openFor(g *guests.Guest) (*rtnl.Conn, error) {
 	if g == nil {
 		c, err := rtnl.OpenOwn()
 		return c, fault.Explain("open", "the network namespace of this process", err)
@@ -77,7 +77,7 @@ func openFor(g *Guest) (*rtnl.Conn, error) {
 
 // stillAlive reports whether the guest has died; the namespace of this process has
 // not.
-func stillAlive(g *Guest) error {
+func stillAlive(g *guests.Guest) error {
 	if g == nil {
 		return nil
 	}
@@ -85,7 +85,7 @@ func stillAlive(g *Guest) error {
 }
 
 // gaveUp is the error for a wait that ended before the interface was ready.
-func gaveUp(r Ready, cause error, g *Guest, missing string) error {
+func gaveUp(r Ready, cause error, g *guests.Guest, missing string) error {
 	if !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
 	}

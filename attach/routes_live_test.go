@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gopipework/gopipework/internal/fault"
-
 	"github.com/gopipework/gopipework/e2e/program"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
 )
 
 // sourceRouted is the stage with all that this file is about.
@@ -77,7 +77,7 @@ func TestKilledReplies(t *testing.T) {
 	before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 	for n, last := 3, false; !last; n++ {
 		for name, cure := range cures {
-			attempt(t, s, g, hostNS, asItIs, func(p *Plan) {
+			attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {
 				last = n == len(p.Steps)-1 // all but the mark
 				p.Steps = append(p.Steps[:n:n], failStep{})
 				for i := range p.Steps[:n] {

@@ -4,6 +4,8 @@ import (
 	"os"
 	"sync"
 	"testing"
+
+	"github.com/gopipework/gopipework/internal/ours"
 )
 
 // Other runs and keepers make and remove the run directory at any time, also
@@ -20,14 +22,14 @@ func TestLoansWhileRunDirComesAndGoes(t *testing.T) {
 				return
 			default:
 			}
-			_ = os.Mkdir(runDir, 0o700)
-			_ = os.Remove(runDir)
+			_ = os.Mkdir(ours.RunDir, 0o700)
+			_ = os.Remove(ours.RunDir)
 		}
 	})
 	defer busy.Wait()
 	defer close(stop)
 	for n := range 50_000 {
-		if all, unread, err := readLoans(""); err != nil || len(all)+len(unread) > 0 {
+		if all, unread, err := ours.ReadLoans(""); err != nil || len(all)+len(unread) > 0 {
 			t.Fatalf("after %d: %v, %v, %v", n, all, unread, err)
 		}
 	}

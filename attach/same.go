@@ -3,22 +3,21 @@ package attach
 import (
 	"bytes"
 	"fmt"
-	"net"
-	"net/netip"
-	"slices"
 	"strings"
 
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/rtnl"
-	"github.com/gopipework/gopipework/internal/spec"
-	"golang.org/x/sys/unix"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/source"
 )
 
 // checkSame holds what is asked against an attachment that is there and
 // complete: nil if it is the same. A difference is refused, saying what is
 // there.
-func (j *job) checkSame() error {
-	all, flags := j.differences()
+func checkSame(j *build.Job) error {
+	all, flags := differences(j)
 	if len(all) == 0 {
 		return nil
 	}
@@ -30,12 +29,12 @@ func (j *job) checkSame() error {
 		}
 		asked = append(asked, d.asked)
 	}
-	e := j.refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
-		j.names.inner, strings.Join(is, ", "), strings.Join(asked, ", "))
+	e := j.Refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
+		j.Names.Inner, strings.Join(is, ", "), strings.Join(asked, ", "))
 	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
-		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.names.inner, set, j.orDetach())
+		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.Names.Inner, set, j.OrDetach())
 	}
-	return e.WithHint("%s", j.orDetach())
+	return e.WithHint("%s", j.OrDetach())
 }
 
 // difference is something in which an attachment that is there is not as asked.
@@ -43,110 +42,33 @@ type difference struct{ what, there, asked string }
 
 // differences returns all that there are, and the flags of set that end them,
 // where there are any.
-func (j *job) differences() (all []difference, flags []string) {
+func differences(j *build.Job) (all []difference, flags []string) {
 	differ := func(what string, there, want any) {
 		all = append(all, difference{what, fmt.Sprint(there), fmt.Sprint(want)})
 	}
-	inner := j.f.Inner
-	j.plug.differ(j, differ)
+	inner := j.F.Inner
+	kind.KindOf(j.Kind).Differ(j, differ)
 	if j.MAC != nil && !bytes.Equal(j.MAC, inner.MAC) {
 		differ("MAC address", inner.MAC, j.MAC)
 	}
 	if j.MTU != 0 && j.MTU != inner.MTU {
 		differ("MTU", inner.MTU, j.MTU)
-		flags = append(flags, "--mtu", itoa(j.MTU))
+		flags = append(flags, "--mtu", ours.Itoa(j.MTU))
 	}
-	line := j.From.Kind == FromLine && j.f.Lease == nil && j.f.Client == nil
-	if there := addressesOf(inner, j.f.Addrs); line && !sameSet(there, j.Addrs) {
-		differ("address", orNone(there), orNone(j.Addrs))
+	line := j.From.Kind == FromLine && j.F.Lease == nil && j.F.Client == nil
+	if there := ours.AddressesOf(inner, j.F.Addrs); line && !ours.SameSet(there, j.Addrs) {
+		differ("address", ours.OrNone(there), ours.OrNone(j.Addrs))
 		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.AddressWord())
 	}
-	for _, s := range addressSources {
-		s.differ(j, differ)
+	for _, s := range source.AddressSources {
+		s.Differ(j, differ)
 	}
-	j.dnsDiffers(differ)
-	if there := gatewaysOf(inner.Index, j.f.Routes); line && !sameSet(there, j.Gateways) {
-		differ("gateway", orNone(there), orNone(j.Gateways))
+	guestnet.DnsDiffers(j, differ)
+	if there := ours.GatewaysOf(inner.Index, j.F.Routes); line && !ours.SameSet(there, j.Gateways) {
+		differ("gateway", ours.OrNone(there), ours.OrNone(j.Gateways))
 	}
-	j.routesDiffer(differ)
-	j.repliesDiffer(differ)
-	flags = append(flags, j.shapeDiffers(differ)...)
+	guestnet.RoutesDiffer(j, differ)
+	guestnet.RepliesDiffer(j, differ)
+	flags = append(flags, guestnet.ShapeDiffers(j, differ)...)
 	return all, flags
-}
-
-// addressesOf returns the addresses that somebody set on a link: not those that
-// a router's advertisement brought, and not the kernel's own link-local one.
-func addressesOf(l *rtnl.Link, all []rtnl.Addr) []netip.Prefix {
-	out := []netip.Prefix{}
-	for _, a := range all {
-		if a.Index == l.Index && a.Permanent() && !autoLinkLocal(a, l.MAC) {
-			out = append(out, a.Prefix)
-		}
-	}
-	return out
-}
-
-// addressesIn returns the addresses that a link has, but for the kernel's own
-// link-local one: also those with an end, from a DHCP server or a router.
-func addressesIn(l *rtnl.Link, all []rtnl.Addr) []netip.Prefix {
-	out := []netip.Prefix{}
-	for _, a := range all {
-		if a.Index == l.Index && !autoLinkLocal(a, l.MAC) {
-			out = append(out, a.Prefix)
-		}
-	}
-	return out
-}
-
-// autoLinkLocal reports whether the kernel gave the address to the link by
-// itself: fe80::/64 and an identifier made from the MAC address (RFC 4291,
-// appendix A: ff:fe in its middle) or from a secret (RFC 7217).
-func autoLinkLocal(a rtnl.Addr, mac net.HardwareAddr) bool {
-	ip := a.Prefix.Addr()
-	if !ip.Is6() || !ip.IsLinkLocalUnicast() || a.Prefix.Bits() != 64 {
-		return false
-	}
-	b := ip.As16()
-	return b[11] == 0xff && b[12] == 0xfe || a.Flags&unix.IFA_F_STABLE_PRIVACY != 0 || ownID(b, mac)
-}
-
-// ownID reports whether an interface identifier is made from a MAC address that
-// several links share, as ipvlans do: a number tells them apart in the middle
-// (addrconf_ifid_eui48).
-func ownID(b [16]byte, mac net.HardwareAddr) bool {
-	return len(mac) == 6 && bytes.Equal(b[8:11], mac[:3]) && bytes.Equal(b[13:], mac[3:])
-}
-
-// gatewaysOf returns the gateways of the default routes by a link that somebody
-// set: a DHCP server and a router's advertisement bring others.
-func gatewaysOf(index int, all []rtnl.Route) []netip.Addr {
-	return gateways(index, all, func(r rtnl.Route) bool { return r.Set || r.Protocol == Protocol })
-}
-
-// gatewaysIn returns those of all default routes by a link, whoever brought them.
-func gatewaysIn(index int, all []rtnl.Route) []netip.Addr {
-	return gateways(index, all, func(r rtnl.Route) bool {
-		return r.Set || r.Protocol == Protocol || r.Protocol == unix.RTPROT_DHCP || r.Protocol == unix.RTPROT_RA
-	})
-}
-
-func gateways(index int, all []rtnl.Route, of func(rtnl.Route) bool) []netip.Addr {
-	out := []netip.Addr{}
-	for _, r := range all {
-		if r.Default() && r.Index == index && r.Gateway.IsValid() && of(r) {
-			out = append(out, r.Gateway)
-		}
-	}
-	return out
-}
-
-func sameSet[T comparable](a, b []T) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(v T) bool { return !slices.Contains(b, v) })
-}
-
-func orNone[T interface{ String() string }](list []T) string {
-	if len(list) == 0 {
-		return "none"
-	}
-	return spec.Join(list)
 }

@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -45,7 +48,7 @@ func typedSet(t *testing.T, line string) SetSpec {
 
 // tryToSet is Set, with a step that fails before the plan's step n; done is
 // whether n is after the last.
-func tryToSet(t *testing.T, s SetSpec, g Guest, hostNS *os.File, n int) (done bool, err error) {
+func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (done bool, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
 	defer cancel()
@@ -62,7 +65,7 @@ func tryToSet(t *testing.T, s SetSpec, g Guest, hostNS *os.File, n int) (done bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.hold(m)
+	hold(f, m)
 	done = n == len(p.Steps)
 	p.Steps = append(p.Steps[:n:n], failStep{})
 	return done, p.Apply(ctx, m, untold)
@@ -169,7 +172,7 @@ func (st setStage) test(t *testing.T) {
 		if got := orNothing(a.Shaping); got != st.want || orNothing(r.Attachments[0].Shaping) != got {
 			t.Errorf("shaping %v, said %v, want %v", got, r.Attachments[0].Shaping, st.want)
 		}
-		if got := orNone(a.Interface.Addresses); st.addrs != "" && got != st.addrs {
+		if got := ours.OrNone(a.Interface.Addresses); st.addrs != "" && got != st.addrs {
 			t.Errorf("addresses %s, want %s", got, st.addrs)
 		}
 		if v := a.Host.VLAN; s.VLAN != "" && spec.OrNone(v) != s.VLAN {

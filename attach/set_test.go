@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -44,14 +46,14 @@ func setText(t *testing.T, head string) string {
 }
 
 // setFacts are those of 192.168.1.2/24 on a bridge of ours.
-func setFacts() SetFacts {
+func setFacts() build.SetFacts {
 	f := stock()
 	pair(&f)
 	f.Base.Group = plan.Group
 	f.Own.MTU = 1500
-	return SetFacts{
+	return build.SetFacts{
 		Inside: f.Inside, OwnOn: f.Base,
-		Found: &Pair{Port: f.Own, Attachment: Attachment{
+		Found: &build.Pair{Port: f.Own, Attachment: Attachment{
 			Guest: f.Guest, State: Complete, Host: Host{Kind: "bridge", Name: "brtest", Port: f.Own.Name},
 			Interface: Interface{Name: "eth1", Kind: "veth", MTU: 1500},
 		}},
@@ -63,24 +65,26 @@ func setFacts() SetFacts {
 	}
 }
 
-var setChanges = map[string]func(*SetFacts){
-	"foreign": func(f *SetFacts) { f.OwnOn.Group, f.OwnOn.DefaultPVID = 0, 1 },
-	"vlan": func(f *SetFacts) {
+var setChanges = map[string]func(*build.SetFacts){
+	"foreign": func(f *build.SetFacts) { f.OwnOn.Group, f.OwnOn.DefaultPVID = 0, 1 },
+	"vlan": func(f *build.SetFacts) {
 		f.OwnOn.VLANFiltering, f.OwnOn.DefaultPVID = true, 1
-		f.PortVLANs = portVLANs(bridge.VLAN{PVID: 10, Tagged: []bridge.TagRange{{First: 20, Last: 30}}})
+		f.PortVLANs = kind.PortVLANs(bridge.VLAN{PVID: 10, Tagged: []bridge.TagRange{{First: 20, Last: 30}}})
 	},
-	"turned-on": func(f *SetFacts) { f.OwnOn.AltNames = []string{filteringMark + f.OwnOn.Name} },
-	"other-vlan": func(f *SetFacts) {
+	"turned-on": func(f *build.SetFacts) { f.OwnOn.AltNames = []string{kind.FilteringMark + f.OwnOn.Name} },
+	"other-vlan": func(f *build.SetFacts) {
 		other := &rtnl.Link{Index: 50, Name: "other", Group: plan.Group}
-		f.Switch = Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port, other}, VLANs: map[int]string{50: "10"}}
+		f.Switch = build.Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port, other}, VLANs: map[int]string{50: "10"}}
 	},
-	"ovs": func(f *SetFacts) {
+	"ovs": func(f *build.SetFacts) {
 		f.OwnOn, f.Found.Host = nil, Host{Kind: "ovs", Name: "ovsbr0", Port: f.Found.Port.Name, VLAN: "10"}
 		f.Detach.OVS = bridge.OVS{Running: true, Bridges: []bridge.OVSBridge{{Name: "ovsbr0", Ports: []bridge.OVSPort{
 			{Bridge: "ovsbr0", Name: f.Found.Port.Name, Mark: f.Found.Port.Alias, VLAN: bridge.VLAN{PVID: 10}},
 		}}}}
 	},
-	"shaped":    func(f *SetFacts) { f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6}) },
-	"unplugged": func(f *SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
-	"half":      func(f *SetFacts) { f.Found.State = Half },
+	"shaped": func(f *build.SetFacts) {
+		f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6})
+	},
+	"unplugged": func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
+	"half":      func(f *build.SetFacts) { f.Found.State = Half },
 }

@@ -7,103 +7,102 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/source"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // BuildSet decides what changes. What is on the host comes first: a wait for
 // duplicate address detection lets the host's lock go.
-func BuildSet(s SetSpec, f SetFacts) (Plan, error) {
+func BuildSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 	if f.Found == nil {
-		return Plan{}, fault.New(fault.NotFound, "set", s.IfName+" of "+f.Guest.Name, "there is no such attachment").
+		return build.Plan{}, fault.New(fault.NotFound, "set", s.IfName+" of "+f.Guest.Name, "there is no such attachment").
 			WithHint("gopipework list %s", s.Guest)
 	}
-	c, d := newChange(s, f), &draft{}
+	c, d := newChange(s, f), &build.Draft{}
 	if f.Found.State != Complete {
-		return Plan{}, c.refuse(fault.Conflict, "it is half made").WithHint("attach it again, or detach it")
+		return build.Plan{}, c.Refuse(fault.Conflict, "it is half made").WithHint("attach it again, or detach it")
 	}
-	for _, plan := range []func(*draft) error{c.setVLAN, c.setMTU, c.setShape, c.setAddrs} {
-		if err := plan(d); err != nil {
-			return Plan{}, err
+	for _, plan := range []func() error{
+		func() error { return setVLAN(c, d) },
+		func() error { return setMTU(c, d) },
+		func() error { return setShape(c, d) },
+		func() error { return setAddrs(c, d) },
+	} {
+		if err := plan(); err != nil {
+			return build.Plan{}, err
 		}
 	}
-	d.Attachments = []Attachment{c.attachment()}
+	d.Attachments = []Attachment{changedAttachment(c)}
 	return d.Plan, nil
 }
 
-// change is one attachment to change: what is asked, and what is there.
-type change struct {
-	SetSpec
-	f   SetFacts
-	job *job // the interface, as an attach that asks for the new addresses sees it
-}
-
-func newChange(s SetSpec, f SetFacts) change {
+func newChange(s SetSpec, f build.SetFacts) build.Change {
 	spec := Spec{Guest: s.Guest, IfName: f.Found.Interface.Name, Addrs: s.Addrs, NoDAD: s.NoDAD, MAC: f.Inner.MAC}
-	facts := Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
-	j := newJob(spec, facts, plan.InGuest)
-	j.op, j.kind, j.mtu = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
-	j.plug = kindOf(j.kind)
+	facts := build.Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
+	j := jobFor(spec, facts, plan.InGuest)
+	j.Op, j.Kind, j.Mtu = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
+	j.Traits = kind.TraitsOf(j.Kind)
 	if s.MTU != 0 {
-		j.mtu = s.MTU
+		j.Mtu = s.MTU
 	}
-	return change{SetSpec: s, f: f, job: j}
+	return build.Change{SetSpec: s, F: f, Job: j}
 }
 
 // attachment is what will be there.
-func (c change) attachment() Attachment {
-	a := c.f.Found.Attachment
-	a.Interface.MTU = c.job.mtu
-	a.Shaping = shapingOrNil(c.shape())
+func changedAttachment(c build.Change) Attachment {
+	a := c.F.Found.Attachment
+	a.Interface.MTU = c.Job.Mtu
+	a.Shaping = guestnet.ShapingOrNil(shape(c))
 	if c.HasAddrs {
 		a.Interface.Addresses = append([]netip.Prefix{}, c.Addrs...)
 	}
-	if v, err := c.vlan(); err == nil && c.VLAN != "" {
+	if v, err := vlan(c); err == nil && c.VLAN != "" {
 		a.Host.VLAN = v.String()
 	}
 	return a
 }
 
-func (c change) refuse(code fault.Code, format string, args ...any) *fault.Error {
-	return c.job.refuse(code, format, args...)
-}
-
 // setMTU plans for another, at both ends of a pair and of what shapes it.
-func (c change) setMTU(d *draft) error {
-	if c.MTU == 0 || c.MTU == c.f.Inner.MTU {
+func setMTU(c build.Change, d *build.Draft) error {
+	if c.MTU == 0 || c.MTU == c.F.Inner.MTU {
 		return nil
 	}
 	if c.MTU < spec.MinMTU6 {
-		for _, p := range addressesOf(c.f.Inner, c.f.Addrs) {
+		for _, p := range ours.AddressesOf(c.F.Inner, c.F.Addrs) {
 			if p.Addr().Is6() && !c.HasAddrs {
-				return c.refuse(fault.Conflict, "it has the address %s, and IPv6 needs an MTU of %d", p, spec.MinMTU6)
+				return c.Refuse(fault.Conflict, "it has the address %s, and IPv6 needs an MTU of %d", p, spec.MinMTU6)
 			}
 		}
 	}
-	if err := c.job.checkMTU(c.MTU, c.f.On); err != nil {
+	if err := kind.CheckMTU(c.Job, c.MTU, c.F.On); err != nil {
 		return err
 	}
-	c.job.warnMTU(d, c.MTU, c.f.On)
-	if other, at := c.f.OtherEnd, c.f.Found.Host; other != nil && other.MTU != c.MTU {
-		d.warn("the other end of the link, %s of %s, has an MTU of %d, and packets that are longer than the lower of the two are lost: %s",
-			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", itoa(c.MTU)}))
+	kind.WarnMTU(c.Job, d, c.MTU, c.F.On)
+	if other, at := c.F.OtherEnd, c.F.Found.Host; other != nil && other.MTU != c.MTU {
+		d.Warn("the other end of the link, %s of %s, has an MTU of %d, and packets that are longer than the lower of the two are lost: %s",
+			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", ours.Itoa(c.MTU)}))
 	}
-	if own := c.f.Found.Port; own != nil {
-		d.add(plan.ChangeMTU{Link: own.Name, MTU: c.MTU, Was: own.MTU})
+	if own := c.F.Found.Port; own != nil {
+		d.Add(plan.ChangeMTU{Link: own.Name, MTU: c.MTU, Was: own.MTU})
 	}
-	d.add(plan.ChangeMTU{Place: c.job.Place, Link: c.f.Inner.Name, MTU: c.MTU, Was: c.f.Inner.MTU})
-	if ifb := c.f.Shaped.Inbound; ifb != nil {
-		d.add(plan.ChangeMTU{Place: c.job.Place, Link: ifb.Name, MTU: c.MTU, Was: ifb.MTU})
+	d.Add(plan.ChangeMTU{Place: c.Job.Place, Link: c.F.Inner.Name, MTU: c.MTU, Was: c.F.Inner.MTU})
+	if ifb := c.F.Shaped.Inbound; ifb != nil {
+		d.Add(plan.ChangeMTU{Place: c.Job.Place, Link: ifb.Name, MTU: c.MTU, Was: ifb.MTU})
 	}
 	return nil
 }
 
 // shape is how the link is to be shaped.
-func (c change) shape() Shaping {
-	want := c.Shape.Apply(c.f.Shaped.shaping())
+func shape(c build.Change) Shaping {
+	want := c.Shape.Apply(guestnet.Shaping(c.F.Shaped))
 	if want.Delay == 0 && c.Shape.Jitter == nil {
 		want.Jitter = 0 // it goes with the delay
 	}
@@ -111,60 +110,60 @@ func (c change) shape() Shaping {
 }
 
 // setShape plans for another shaping.
-func (c change) setShape(d *draft) error {
-	have, want := c.f.Shaped.shaping(), c.shape()
-	if c.job.kind == KindVeth && want.RateIn != have.RateIn {
-		return c.refuse(fault.Usage, "what one end of a link gets is what the other sends").WithHint("--rate-out, of the other end")
+func setShape(c build.Change, d *build.Draft) error {
+	have, want := guestnet.Shaping(c.F.Shaped), shape(c)
+	if c.Job.Kind == KindVeth && want.RateIn != have.RateIn {
+		return c.Refuse(fault.Usage, "what one end of a link gets is what the other sends").WithHint("--rate-out, of the other end")
 	}
-	if err := c.job.checkShape(want); err != nil {
+	if err := guestnet.CheckShape(c.Job, want); err != nil {
 		return err
 	}
-	out, was := sent(want, c.job.mtu), sent(have, c.f.Inner.MTU)
-	if out != was && (out.shapes() || was.shapes()) {
-		if err := c.job.checkRoot(c.job.Enter, c.f.Inner.Name, c.f.Shaped.Out); err != nil {
+	out, was := guestnet.Sent(want, c.Job.Mtu), guestnet.Sent(have, c.F.Inner.MTU)
+	if out != was && (out.Shapes() || was.Shapes()) {
+		if err := guestnet.CheckRoot(c.Job, c.Job.Enter, c.F.Inner.Name, c.F.Shaped.Out); err != nil {
 			return err
 		}
-		d.add(shapeLink{Place: c.job.Place, link: c.f.Inner.Name, want: out, have: was})
+		d.Add(guestnet.ShapeLink{Place: c.Job.Place, Link: c.F.Inner.Name, Want: out, Have: was})
 	}
-	return c.setRateIn(d, received(want, c.job.mtu), received(have, c.f.Inner.MTU))
+	return setRateIn(c, d, guestnet.Received(want, c.Job.Mtu), guestnet.Received(have, c.F.Inner.MTU))
 }
 
 // setRateIn plans for another rate of what comes in.
-func (c change) setRateIn(d *draft, want, have egress) error {
-	ifb := c.f.Shaped.Inbound
+func setRateIn(c build.Change, d *build.Draft, want, have guestnet.Egress) error {
+	ifb := c.F.Shaped.Inbound
 	switch {
-	case want == have || !want.shapes() && !have.shapes() && ifb == nil:
-	case c.job.traits().shapesPort && c.f.OwnOn == nil:
-		return c.refuse(fault.Conflict, "%s is in no bridge", c.f.Found.Port.Name).
+	case want == have || !want.Shapes() && !have.Shapes() && ifb == nil:
+	case c.Job.Traits.ShapesPort && c.F.OwnOn == nil:
+		return c.Refuse(fault.Conflict, "%s is in no bridge", c.F.Found.Port.Name).
 			WithHint("if it is one of Open vSwitch, start that")
-	case c.job.traits().shapesPort:
-		if err := c.job.checkRoot("", c.f.Found.Port.Name, c.f.Shaped.In); err != nil {
+	case c.Job.Traits.ShapesPort:
+		if err := guestnet.CheckRoot(c.Job, "", c.F.Found.Port.Name, c.F.Shaped.In); err != nil {
 			return err
 		}
-		d.add(shapeLink{link: c.f.Found.Port.Name, want: want, have: have})
-	case ifb == nil && c.f.Shaped.Taken:
-		return ingressTaken(c.job.Enter, c.f.Inner.Name)
+		d.Add(guestnet.ShapeLink{Link: c.F.Found.Port.Name, Want: want, Have: have})
+	case ifb == nil && c.F.Shaped.Taken:
+		return guestnet.IngressTaken(c.Job.Enter, c.F.Inner.Name)
 	case ifb == nil:
-		if err := c.job.checkInbound(want.rate); err != nil {
+		if err := guestnet.CheckInbound(c.Job, want.Rate); err != nil {
 			return err
 		}
-		c.job.clearInbound(d)
-		d.add(c.job.inbound(want))
-	case !want.shapes():
-		s := c.job.inbound(have)
-		s.ifb = ifb.Name
-		d.add(delInbound{s})
+		guestnet.ClearInbound(c.Job, d)
+		d.Add(guestnet.InboundStep(c.Job, want))
+	case !want.Shapes():
+		s := guestnet.InboundStep(c.Job, have)
+		s.Ifb = ifb.Name
+		d.Add(guestnet.DelInbound{AddInbound: s})
 	default:
-		if err := c.job.checkRoot(c.job.Enter, ifb.Name, c.f.Shaped.In); err != nil {
+		if err := guestnet.CheckRoot(c.Job, c.Job.Enter, ifb.Name, c.F.Shaped.In); err != nil {
 			return err
 		}
-		d.add(shapeLink{Place: c.job.Place, link: ifb.Name, want: want, have: have})
+		d.Add(guestnet.ShapeLink{Place: c.Job.Place, Link: ifb.Name, Want: want, Have: have})
 	}
 	return nil
 }
 
 // vlan is the one that is asked for.
-func (c change) vlan() (bridge.VLAN, error) {
+func vlan(c build.Change) (bridge.VLAN, error) {
 	if c.VLAN == "" || c.VLAN == spec.None {
 		return bridge.VLAN{}, nil
 	}
@@ -172,84 +171,84 @@ func (c change) vlan() (bridge.VLAN, error) {
 }
 
 // setVLAN plans for others, where the host's end is a port of a switch.
-func (c change) setVLAN(d *draft) error {
+func setVLAN(c build.Change, d *build.Draft) error {
 	if c.VLAN == "" {
 		return nil
 	}
-	v, err := c.vlan()
+	v, err := vlan(c)
 	if err != nil {
 		return err
 	}
-	return c.job.plug.setVLAN(c, d, v)
+	return kind.KindOf(c.Job.Kind).SetVLAN(c, d, v)
 }
 
 // setAddrs plans for the list of addresses to be another: the new ones are
 // there, and known to be nobody else's, before the old ones go.
-func (c change) setAddrs(d *draft) error {
+func setAddrs(c build.Change, d *build.Draft) error {
 	if !c.HasAddrs {
 		return nil
 	}
-	if err := c.checkSource(); err != nil {
+	if err := checkSource(c); err != nil {
 		return err
 	}
-	have := addressesOf(c.f.Inner, c.f.Addrs)
+	have := ours.AddressesOf(c.F.Inner, c.F.Addrs)
 	missing := func(from []netip.Prefix) func(netip.Prefix) bool {
 		return func(p netip.Prefix) bool { return slices.Contains(from, p) }
 	}
 	added := slices.DeleteFunc(slices.Clone(c.Addrs), missing(have))
 	gone := slices.DeleteFunc(slices.Clone(have), missing(c.Addrs))
-	if err := c.checkAddrs(added); err != nil {
+	if err := checkAddrs(c, added); err != nil {
 		return err
 	}
-	j := *c.job
+	j := *c.Job
 	j.Addrs = added
-	c.addrSysctls(d, added, gone)
+	planAddrSysctls(c, d, added, gone)
 	for _, ipv6 := range []bool{false, true} {
-		j.addresses(d, ipv6)
-		if err := j.settled(d, ipv6); err != nil {
+		guestnet.PlanAddresses(&j, d, ipv6)
+		if err := guestnet.PlanFollowing(&j, d, ipv6); err != nil {
 			return err
 		}
 	}
 	for _, p := range gone {
-		d.add(plan.DelAddr{Place: c.job.Place, Inner: c.f.Inner.Name, Prefix: p, Behind: behind(have, p), Routes: c.routesBy(p.Addr().Is6())})
+		d.Add(plan.DelAddr{Place: c.Job.Place, Inner: c.F.Inner.Name, Prefix: p, Behind: behind(have, p), Routes: routesBy(c, p.Addr().Is6())})
 	}
 	return nil
 }
 
 // checkSource refuses to change addresses that something else keeps, or has made
 // rules for.
-func (c change) checkSource() error {
-	why := c.f.kept()
-	if why == "" && c.job.repliesOwn(c.f.Inner.Index) {
+func checkSource(c build.Change) error {
+	why := source.Kept(c.F.Inside)
+	if why == "" && guestnet.RepliesOwn(c.Job, c.F.Inner.Index) {
 		why = "it has source routing, by the addresses that it has"
 	}
 	if why == "" {
 		return nil
 	}
-	return c.refuse(fault.Conflict, "%s", why).WithHint("gopipework detach %s %s, and attach it with the new addresses", c.Guest, c.f.Inner.Name)
+	return c.Refuse(fault.Conflict, "%s", why).WithHint("gopipework detach %s %s, and attach it with the new addresses", c.Guest, c.F.Inner.Name)
 }
 
 // checkAddrs refuses addresses that collide with others, or that leave a
 // gateway out of reach.
-func (c change) checkAddrs(added []netip.Prefix) error {
+func checkAddrs(c build.Change, added []netip.Prefix) error {
 	ipv6 := slices.ContainsFunc(c.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
 	switch {
-	case ipv6 && c.f.NoIPv6:
-		return c.refuse(fault.Unsupported, "the kernel has no IPv6")
-	case ipv6 && c.job.mtu < spec.MinMTU6:
-		return c.refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.job.mtu, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
+	case ipv6 && c.F.NoIPv6:
+		return c.Refuse(fault.Unsupported, "the kernel has no IPv6")
+	case ipv6 && c.Job.Mtu < spec.MinMTU6:
+		return c.Refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.Job.Mtu, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	for _, p := range added {
-		for _, a := range c.f.Addrs {
-			if a.Prefix.Addr() == p.Addr() && (a.Index != c.f.Inner.Index || p.Addr().Is6()) {
-				return c.refuse(fault.Conflict, "%s is on %s already", a.Prefix, c.job.linkName(a.Index))
+		for _, a := range c.F.Addrs {
+			if a.Prefix.Addr() == p.Addr() && (a.Index != c.F.Inner.Index || p.Addr().Is6()) {
+				return c.Refuse(fault.Conflict, "%s is on %s already", a.Prefix, c.Job.LinkName(a.Index))
 			}
 		}
 	}
-	for _, gw := range gatewaysOf(c.f.Inner.Index, c.f.Routes) {
+	for _, gw := range ours.GatewaysOf(c.F.Inner.Index, c.F.Routes) {
 		reach := func(p netip.Prefix) bool { return p.Contains(gw) }
-		if slices.ContainsFunc(addressesOf(c.f.Inner, c.f.Addrs), reach) && !slices.ContainsFunc(c.Addrs, reach) {
-			return c.refuse(fault.Conflict, "its gateway %s is in the subnet of none of these addresses", gw).
+		if slices.ContainsFunc(ours.AddressesOf(c.F.Inner, c.F.Addrs), reach) && !slices.ContainsFunc(c.Addrs, reach) {
+			return c.Refuse(fault.Conflict, "its gateway %s is in the subnet of none of these addresses", gw).
 				WithHint("detach it, and attach it with its new gateway")
 		}
 	}
@@ -259,13 +258,13 @@ func (c change) checkAddrs(added []netip.Prefix) error {
 // addrSysctls plans for those of the interface that new addresses need. By
 // default the kernel deletes, with an address, all others of its subnet that
 // came after it.
-func (c change) addrSysctls(d *draft, added, gone []netip.Prefix) {
+func planAddrSysctls(c build.Change, d *build.Draft, added, gone []netip.Prefix) {
 	set := func(path, value string) {
-		if was, ok := c.f.Sysctls[path]; ok && was != value {
-			d.add(plan.SetSysctl{Place: c.job.Place, Path: path, Value: value, Was: was})
+		if was, ok := c.F.Sysctls[path]; ok && was != value {
+			d.Add(plan.SetSysctl{Place: c.Job.Place, Path: path, Value: value, Was: was})
 		}
 	}
-	paths := addrSysctls(c.f.Inner.Name)
+	paths := addrSysctls(c.F.Inner.Name)
 	if len(gone) > 0 {
 		set(paths[0], "1")
 	}
@@ -295,10 +294,10 @@ func addrSysctls(inner string) []string {
 }
 
 // sysctlsOf reads those that there are.
-func (o *looker) sysctlsOf(k plan.Kernel, paths []string) map[string]string {
+func sysctlsOf(o *build.Looker, k plan.Kernel, paths []string) map[string]string {
 	values := map[string]string{}
 	for _, path := range paths {
-		o.look("sysctl net/"+path, func() error {
+		o.Look("sysctl net/"+path, func() error {
 			v, err := k.Sysctl(path)
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
@@ -312,9 +311,9 @@ func (o *looker) sysctlsOf(k plan.Kernel, paths []string) map[string]string {
 
 // routesBy are the interface's routes of a family that somebody set: they go
 // with its last address.
-func (c change) routesBy(ipv6 bool) (routes []rtnl.Route) {
-	for _, r := range c.f.Routes {
-		if r.Index == c.f.Inner.Index && r.Set && r.Dst.Addr().Is6() == ipv6 {
+func routesBy(c build.Change, ipv6 bool) (routes []rtnl.Route) {
+	for _, r := range c.F.Routes {
+		if r.Index == c.F.Inner.Index && r.Set && r.Dst.Addr().Is6() == ipv6 {
 			routes = append(routes, r)
 		}
 	}

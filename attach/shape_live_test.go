@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopipework/gopipework/internal/guests"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -55,7 +57,7 @@ func TestShape(t *testing.T) {
 }
 
 // listed returns the guest's only attachment.
-func listed(t *testing.T, hostNS *os.File, g Guest) Attachment {
+func listed(t *testing.T, hostNS *os.File, g guests.Guest) Attachment {
 	t.Helper()
 	all, err := runList(context.Background(), hostNS, &g)
 	if err != nil || len(all) != 1 {
@@ -122,13 +124,13 @@ func TestShapeLink(t *testing.T) {
 	}
 	before := inventory(t, web.Namespace) + inventory(t, db.Namespace)
 	for i, changed := range []bool{true, false} {
-		r, err := runLink(context.Background(), s, [2]Guest{web, db}, hostNS, Options{})
+		r, err := runLink(context.Background(), s, [2]guests.Guest{web, db}, hostNS, Options{})
 		if err != nil || r.Changed != changed {
 			t.Fatalf("link %d: changed = %v, %v; want %v", i+1, r.Changed, err, changed)
 		}
 	}
 	want := Shaping{RateOut: 10e6}
-	for _, g := range []Guest{web, db} {
+	for _, g := range []guests.Guest{web, db} {
 		if got := listed(t, hostNS, g).Shaping; got == nil || *got != want {
 			t.Errorf("%s: %v, want %v", g.Name, got, want)
 		}

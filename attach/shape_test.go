@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
@@ -20,23 +22,23 @@ func FuzzShapeRead(f *testing.F) {
 		if s.Delay == 0 {
 			s.Jitter = 0
 		}
-		if got := asRead(s).shaping(); got != s {
+		if got := guestnet.Shaping(asRead(s)); got != s {
 			t.Errorf("%v is read back as %v", s, got)
 		}
 	})
 }
 
 // asRead is how the kernel shows a shaping.
-func asRead(s Shaping) (out Shaped) {
-	e := sent(s, 1500)
-	if e.shapes() {
-		out.Out = append(out.Out, e.root())
+func asRead(s Shaping) (out build.Shaped) {
+	e := guestnet.Sent(s, 1500)
+	if e.Shapes() {
+		out.Out = append(out.Out, e.Root())
 	}
-	if e.worse() && e.rate != 0 {
-		out.Out = append(out.Out, e.below())
+	if e.Worse() && e.Rate != 0 {
+		out.Out = append(out.Out, e.Below())
 	}
-	if e := received(s, 1500); e.shapes() {
-		out.In = append(out.In, e.root())
+	if e := guestnet.Received(s, 1500); e.Shapes() {
+		out.In = append(out.In, e.Root())
 	}
 	return out
 }
@@ -46,8 +48,8 @@ func asRead(s Shaping) (out Shaped) {
 func TestBucket(t *testing.T) {
 	for _, rate := range []Rate{spec.MinRate, 512e3, 10e6, 1e9, 100e9, spec.MaxRate} {
 		for _, mtu := range []int{spec.MinMTU, 1500, spec.MaxMTU} {
-			b := egress{rate: rate, mtu: mtu}.tbf()
-			if int(b.Burst) < mtu+header || b.Limit < b.Burst || b.Rate != uint64(rate)/8 {
+			b := guestnet.Egress{Rate: rate, Mtu: mtu}.Tbf()
+			if int(b.Burst) < mtu+guestnet.Header || b.Limit < b.Burst || b.Rate != uint64(rate)/8 {
 				t.Errorf("%s, MTU %d: %+v", rate, mtu, *b)
 			}
 			if rate >= 10e6 && mtu == 1500 && float64(b.Burst)/float64(b.Rate) > 0.011 {
@@ -58,7 +60,7 @@ func TestBucket(t *testing.T) {
 }
 
 func TestLossIsShare(t *testing.T) {
-	if n := (egress{loss: 10000}).root().Netem; n.Loss/100 != math.MaxUint32/10000 {
+	if n := (guestnet.Egress{Loss: 10000}).Root().Netem; n.Loss/100 != math.MaxUint32/10000 {
 		t.Errorf("1%% is %d of %d", n.Loss, uint32(math.MaxUint32))
 	}
 }
@@ -66,7 +68,7 @@ func TestLossIsShare(t *testing.T) {
 func TestInboundName(t *testing.T) {
 	seen := map[string]bool{}
 	for _, inner := range []string{"e", "eth1", "twelve-bytes", "thirteenbytes", "fifteen-bytes-a", "fifteen-bytes-b"} {
-		n := inboundName(inner)
+		n := guestnet.InboundName(inner)
 		if why := spec.CheckName(n); why != "" || seen[n] {
 			t.Errorf("%s: %s, %s", inner, n, why)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // TestStations: a MAC address that somebody has on the same bridge or card is
@@ -39,7 +40,7 @@ func TestStations(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			hostNS := newHostFor(t, c.needs)
 			in(t, hostNS, "sh", "-ec", quiet+c.host)
-			guests := map[string]Guest{}
+			guests := map[string]guests.Guest{}
 			for i, name := range []string{"db", "web"} {
 				g := docker(newNamespace(t), 0)
 				inhabit(t, g.Namespace)

@@ -11,28 +11,33 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/hostaccess"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/source"
 )
 
 // oneOfEach has a step of each type; where the zero one would print nothing, one that
 // does something.
 var oneOfEach = []plan.Step{
-	addAccess{}, plan.AddAddr{}, addAltName{}, addBridge{}, addChild{}, addIPRule{}, addInbound{}, addOVSBridge{}, addOVSPort{},
-	addPair{}, plan.AddRoute{}, addRule{}, addTagged{}, addVeth{}, announce{}, announceARP{}, awaitCarrier{}, plan.AwaitDAD{},
-	awaitForwarding{}, awaitOVS{}, awaitSLAAC{}, bringHome{}, plan.ChangeMTU{}, changeOVSVLAN{},
-	changePortVLANs{want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, checksums{}, plan.DelAddr{}, delHalf{}, delHostRoute{}, delInbound{},
-	delInner{}, delLink{}, delOVSBridge{}, delOVSPort{}, delReplies{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRepliesIn{leftover: leftover{rules: []rtnl.Rule{{}}}}, delRule{}, dropNote{}, dropTorn{}, endClient{},
-	filterVLANs{}, forgetLoan{}, getLease{}, getLease6{}, ignoreRouters{}, lend{}, plan.SetMark{}, markLent{}, plugIn{}, probe{}, raiseLink{},
-	releaseLease{}, restoreDNS{}, runClient{}, plan.SetLink{}, setPortVLAN{vlan: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
-	shapeLink{want: egress{rate: 1}}, unfilterVLANs{}, verify{}, writeDNS{},
+	hostaccess.AddAccess{}, plan.AddAddr{}, kind.AddAltName{}, kind.AddBridge{}, kind.AddChild{}, guestnet.AddIPRule{}, guestnet.AddInbound{}, kind.AddOVSBridge{}, kind.AddOVSPort{},
+	addPair{}, plan.AddRoute{}, kind.AddRule{}, kind.AddTagged{}, kind.AddVeth{}, guestnet.Announce{}, guestnet.AnnounceARP{}, guestnet.AwaitCarrier{}, plan.AwaitDAD{},
+	kind.AwaitForwarding{}, kind.AwaitOVS{}, source.AwaitSLAAC{}, kind.BringHome{}, plan.ChangeMTU{}, kind.ChangeOVSVLAN{},
+	kind.ChangePortVLANs{Want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, kind.Checksums{}, plan.DelAddr{}, delHalf{}, hostaccess.DelHostRoute{}, guestnet.DelInbound{},
+	ours.DelInner{}, ours.DelLink{}, kind.DelOVSBridge{}, kind.DelOVSPort{}, guestnet.DelReplies{Leftover: guestnet.Leftover{Rules: []rtnl.Rule{{}}}}, guestnet.DelRepliesIn{Leftover: guestnet.Leftover{Rules: []rtnl.Rule{{}}}}, kind.DelRule{}, guestnet.DropNote{}, guestnet.DropTorn{}, source.EndClient{},
+	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, guestnet.Probe{}, ours.RaiseLink{},
+	source.ReleaseLease{}, guestnet.RestoreDNS{}, source.RunClient{}, plan.SetLink{}, kind.SetPortVLAN{Vlan: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
+	guestnet.ShapeLink{Want: guestnet.Egress{Rate: 1}}, kind.UnfilterVLANs{}, kind.Verify{}, guestnet.WriteDNS{},
 }
 
 // stepTypes returns the names of the types that have a nature.
 func stepTypes(t *testing.T) (names []string) {
 	t.Helper()
 	var files []string
-	for _, dir := range []string{".", "../internal/plan"} {
+	for _, dir := range []string{".", "../internal/plan", "../internal/ours", "../internal/guestnet", "../internal/hostaccess", "../internal/source", "../internal/kind"} {
 		in, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/guests"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 )
@@ -38,7 +40,7 @@ func TestPortMoved(t *testing.T) {
 				hostNS, web, db, other := newNamespace(t), docker(newNamespace(t), 0), docker(newNamespace(t), 0), newNamespace(t)
 				db.Name, db.ID = "db", "fedcba9876543210"
 				for _, line := range []string{"brtest web 10.0.0.2/24 -l web0", "brtest db 10.0.0.3/24 -l db0"} {
-					g := map[bool]Guest{true: web, false: db}[strings.Contains(line, " web ")]
+					g := map[bool]guests.Guest{true: web, false: db}[strings.Contains(line, " web ")]
 					if _, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
 						t.Fatal(err)
 					}

@@ -12,6 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/hostaccess"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/source"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -59,8 +66,8 @@ func TestUndoSparesOthers(t *testing.T) {
 			"a macvlan":  "ip link add mv0 link nic0.9 type macvlan",
 			"an address": "ip address add 10.0.0.1/24 dev nic0.9",
 		}},
-		{"the host's own macvlan", "nic0 web 192.168.1.2/24 --host-access", card, accessName("nic0"), "", map[string]string{
-			"an address":                 "ip address add 10.0.0.1/24 dev " + accessName("nic0"),
+		{"the host's own macvlan", "nic0 web 192.168.1.2/24 --host-access", card, hostaccess.AccessName("nic0"), "", map[string]string{
+			"an address":                 "ip address add 10.0.0.1/24 dev " + hostaccess.AccessName("nic0"),
 			"another attachment of ours": "",
 		}},
 	} {
@@ -92,7 +99,7 @@ func TestUndoSparesOthers(t *testing.T) {
 					}
 				}
 				// The host's lock is let go, so that the other can come to its end.
-				err := attempt(t, parsed(t, tt.line), docker(guestNS, 0), hostNS, asItIs, func(p *Plan) {
+				err := attempt(t, parsed(t, tt.line), docker(guestNS, 0), hostNS, asItIs, func(p *build.Plan) {
 					last := len(p.Steps) - 1
 					p.Steps = append(p.Steps[:last:last], letGo{}, failStep{})
 				}, comes)
@@ -196,7 +203,7 @@ func TestDetachAgain(t *testing.T) {
 // An undo or a detach that fails at such a step names it.
 func TestResidueNames(t *testing.T) {
 	p := plan.Place{Side: plan.InGuest, Enter: "nsenter -t 1 -n "}
-	err := plan.WithResidue(errPlanned, errPlanned, []plan.Step{getLease{Place: p, inner: "eth1"}, writeDNS{Place: p}, delLink{name: "veth1pl1"}})
+	err := plan.WithResidue(errPlanned, errPlanned, []plan.Step{source.GetLease{Place: p, Inner: "eth1"}, guestnet.WriteDNS{Place: p}, ours.DelLink{Name: "veth1pl1"}})
 	e := (*fault.Error)(nil)
 	if !errors.As(err, &e) || len(e.Residue) != 3 || !strings.Contains(e.Hint, "lease of eth1") || !strings.Contains(e.Hint, "resolv.conf") {
 		t.Errorf("%+v", e)
@@ -210,7 +217,7 @@ func TestWithin(t *testing.T) {
 	for _, begun := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(context.Background())
 		changed, ended := false, make(chan struct{})
-		err := within(ctx, m, nil, func(begin func() error) error {
+		err := guestnet.Within(ctx, m, nil, func(begin func() error) error {
 			defer close(ended)
 			if begun {
 				if err := begin(); err != nil {
@@ -288,7 +295,7 @@ func TestDNSPseudoFile(t *testing.T) {
 			t.Errorf("%s: %v", made, err)
 		}
 		sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
-		if _, err := os.Stat(runDir); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(ours.RunDir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: a note is left: %v", made, err)
 		}
 	}
@@ -303,7 +310,7 @@ func TestDNSUnwritable(t *testing.T) {
 	g := mounted(t, guestNS, "mount -t tmpfs none $root/etc; echo nameserver 10.0.0.1 > $root/etc/resolv.conf")
 	mount := func(how string) {
 		t.Helper()
-		if out, err := program.Command("nsenter", "-t", itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, filepath.Join("/proc", itoa(g.PID), "root", "etc")).CombinedOutput(); err != nil {
+		if out, err := program.Command("nsenter", "-t", ours.Itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, filepath.Join("/proc", ours.Itoa(g.PID), "root", "etc")).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -331,14 +338,14 @@ func TestDNSUnwritable(t *testing.T) {
 	if _, err := runDetach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
-	if b, err := os.ReadFile(filepath.Join("/proc", itoa(g.PID), "root", "etc", "resolv.conf")); err != nil || string(b) != "nameserver 10.0.0.1\n" {
+	if b, err := os.ReadFile(filepath.Join("/proc", ours.Itoa(g.PID), "root", "etc", "resolv.conf")); err != nil || string(b) != "nameserver 10.0.0.1\n" {
 		t.Errorf("it is %q, %v", b, err)
 	}
 }
 
 // mounted is a guest whose root is $root, in a mount namespace of its own where
 // a script has mounted something.
-func mounted(t *testing.T, ns *os.File, script string) Guest {
+func mounted(t *testing.T, ns *os.File, script string) guests.Guest {
 	t.Helper()
 	busybox, err := program.Look("busybox")
 	if err != nil {
@@ -359,7 +366,7 @@ func mounted(t *testing.T, ns *os.File, script string) Guest {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatal("the guest does not start")
-	return Guest{}
+	return guests.Guest{}
 }
 
 // What somebody has put on a link, at either end, to shape what leaves or to
@@ -419,10 +426,10 @@ func TestSetSparesQueues(t *testing.T) {
 func TestGCTorn(t *testing.T) {
 	needRoot(t)
 	notesHere(t)
-	if err := os.Mkdir(runDir, 0o700); err != nil {
+	if err := os.Mkdir(ours.RunDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	path := func(name string) string { return filepath.Join(runDir, name) }
+	path := func(name string) string { return filepath.Join(ours.RunDir, name) }
 	for _, name := range []string{".1.dns.json", ".2.json", "3.note"} {
 		if err := os.WriteFile(path(name), []byte("{"), 0o600); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopipework/gopipework/internal/guests"
+
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
 )
@@ -19,7 +21,7 @@ func TestVLANName(t *testing.T) {
 	if out, err := tryIn(hostNS, "sh", "-ec", "ip link add link nic0 name vlan10 type vlan id 10; ip link set vlan10 up; ip link add link nic0 name nic0.30 type vlan protocol 802.1ad id 30"); err != nil {
 		testhost.Lacking(t, "8021q", out)
 	}
-	guests := map[string]Guest{}
+	guests := map[string]guests.Guest{}
 	for _, name := range []string{"web", "db"} {
 		g := docker(newNamespace(t), 0)
 		inhabit(t, g.Namespace)

@@ -19,6 +19,12 @@ import (
 // words that the glossary bans.
 var notClean = []string{
 	"attach/",
+	"internal/build/",
+	"internal/guestnet/",
+	"internal/hostaccess/",
+	"internal/kind/",
+	"internal/ours/",
+	"internal/source/",
 }
 
 // TestGlossary: no comment, string, name or page has a word for which the glossary in

@@ -13,8 +13,12 @@ import (
 var layers = [][]string{
 	{"cmd/gopipework"},
 	{"attach", "dockerutil"},
-	{"internal/kind", "internal/source"},
+	{"internal/kind"},
+	{"internal/source"},
+	{"internal/hostaccess"},
 	{"internal/guestnet"},
+	{"internal/build"},
+	{"internal/ours"},
 	{"internal/plan"},
 	{"internal/spec"},
 	{"bridge", "internal/guests", "internal/hostclient"},
@@ -31,7 +35,7 @@ var imports = []struct {
 	why     string
 }{
 	{"github.com/vishvananda/", []string{"internal/rtnl", "bridge", "bridge/firewall", "e2e/bench"}, "one door to the kernel's links, addresses and routes, and one to its packet filter"},
-	{module + "internal/rtnl", []string{"attach", "internal/kind", "internal/source", "internal/guestnet", "internal/plan", "bridge"}, "only the product and its switch change the network"},
+	{module + "internal/rtnl", []string{"attach", "internal/kind", "internal/source", "internal/hostaccess", "internal/guestnet", "internal/build", "internal/ours", "internal/plan", "bridge"}, "only the product and its switch change the network"},
 	{"github.com/google/nftables", []string{"bridge/firewall"}, "one package reads the packet filter"},
 	{"github.com/moby/", []string{"dockerutil", "e2e/bench/start/client"}, "one place speaks to Docker"},
 	{"google.golang.org/protobuf/encoding/protowire", []string{"dockerutil"}, "only containerd and the CRI speak gRPC"},

@@ -26,9 +26,9 @@ main
           Open
           observe
           Build
-            linuxBridge.join
+            linuxBridge.Join
           Plan.Apply
-            addVeth.Do
+            AddVeth.Do
               Conn.AddVeth
 `
 

@@ -1,0 +1,83 @@
+package build
+
+import (
+	"net"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// Facts are what planning must know about this machine. Plain data: what was
+// there when it was looked at, under both locks.
+type Facts struct {
+	Inside
+	Base   *rtnl.Link // what has HOSTIF's name; nil: nothing
+	Tagged *rtnl.Link // its sub-interface for the VLAN, or what has the name of that; nil: nothing
+	New    NewMACs
+
+	Namesake *rtnl.Link // what the host has under the name that the guest's link is to have; nil: nothing
+	NewIndex int        // for a link that cannot have the kernel's next
+
+	Card      Card            // of a network card that may be asked for as a whole
+	OVS       bridge.OVS      // looked at only if it may matter
+	HostID    string          // of this host, as in hostKey; with OVS
+	PortVLANs []rtnl.PortVLAN // of Own
+
+	Firewall       bridge.Firewall
+	FirewallUnread string // why it could not be read, where that does not matter
+
+	Access Access // the host's way to macvlans; looked at only for those
+
+	Port     *rtnl.Link // what has the name of the host's end; nil: nothing
+	AltTaken bool       // a link has the alternative name
+	Stations []Station  // what else is on the bridge or card; looked at only for an attach that gives a MAC or an address, and for an ipvlan
+
+	GuestNS int        // id of the guest's namespace in the host's; -1: none yet
+	Own     *rtnl.Link // the host's end of Inner, if the pair is ours
+	OwnOn   *rtnl.Link // the bridge of Own; nil: none
+
+	Joined bool // Inner is one end of the very link between two guests that is asked for
+
+	Reaches bool // the guest could change the host's links through our veth, and could not before
+}
+
+// Inside is what planning must know about one guest.
+type Inside struct {
+	Guest  guests.GuestInfo
+	HostNS int        // id of the host's namespace there; -1: none yet
+	Inner  *rtnl.Link // what has IFNAME; nil: nothing
+	Other  *rtnl.Link // the other end of Inner, if that is a veth to another guest; nil: it is not
+
+	Links  []*rtnl.Link // all of them
+	Addrs  []rtnl.Addr  // of all links
+	Routes []rtnl.Route // main table
+	Tables []rtnl.Route // the other tables
+	Rules  []rtnl.Rule
+
+	Lease       *lease.Kept         // that is kept for Inner; nil: none
+	Client      *hostclient.Running // of the host, that runs for Inner; nil: none
+	Unminded    bool                // the client that is asked for was run for Inner, and the process that looked after it was killed
+	NoClient    error               // why the client that is asked for cannot be run
+	LeaseTables map[int]int         // the tables of source routing for leases that are kept, by the interface's index
+	Resolv      *ResolvNote         // what was written into its resolv.conf, for any interface; nil: nothing
+	RA          bool                // Inner accepts router advertisements
+
+	Shaped       Shaped       // of Inner
+	LeftInbounds []*rtnl.Link // ifbs of ours that nothing is sent to
+
+	NoIPv6  bool // its kernel has no IPv6
+	IPv6Off bool // it is there, and off on new interfaces
+
+	NewLinks map[string]string // what its new interfaces make of routers, by sysctl
+}
+
+// betweenGuests reports whether Inner is one end of a link of ours to another
+// guest.
+func (in Inside) betweenGuests() bool { return ours.BetweenGuests(in.Inner, in.Other) }
+
+// NewMACs are random addresses, for what is made without one being asked for.
+type NewMACs struct{ Bridge, Port, Inner, ProbePort, Probe net.HardwareAddr }

@@ -1,0 +1,59 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// bridgeMark is the alias of a bridge that we made.
+const BridgeMark = plan.MarkWord + " bridge"
+
+// names are the names that an attachment will have.
+type Names struct {
+	Inner   string // inside the guest
+	Port    string // of the host's end
+	Alt     string // the host's end's alternative name; "" where none fits
+	Inbound string // of the ifb in the guest, where one is needed
+}
+
+// portName is pipework's v<IFNAME>pl<PID> where there is a PID and it fits;
+// otherwise v<IFNAME>, cut short, and a hash of the guest and the name.
+func PortName(inner string, g guests.GuestInfo) string {
+	if g.PID != 0 {
+		if name := "v" + inner + "pl" + ours.Itoa(g.PID); len(name) <= spec.MaxLinkName {
+			return name
+		}
+	}
+	const hashLength = 7
+	sum := sha256.Sum256([]byte(plan.MarkOf(g, inner).String()))
+	head := "v" + inner
+	head = head[:min(len(head), spec.MaxLinkName-hashLength)]
+	return head + hex.EncodeToString(sum[:])[:hashLength]
+}
+
+// taggedName is the name of the sub-interface of a network card for a VLAN, as
+// everybody calls it; "" where there is none, or none can be.
+func TaggedName(kind spec.Kind, base *rtnl.Link, vlan string) string {
+	if base == nil || vlan == "" || kind != spec.KindMacvlan && kind != spec.KindIPvlan {
+		return ""
+	}
+	name := base.Name + "." + vlan
+	if spec.CheckName(name) != "" {
+		return ""
+	}
+	return name
+}
+
+// taggedName is the name of the sub-interface that the link is, or is to be, on.
+func (j *Job) TaggedName() string {
+	if t := j.F.Tagged; t != nil {
+		return t.Name
+	}
+	return TaggedName(j.Kind, j.F.Base, j.VLAN)
+}

@@ -1,0 +1,182 @@
+package guestnet
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// checkRoutes refuses routes that the guest has already.
+func CheckRoutes(j *build.Job) error {
+	for _, r := range j.Routes {
+		for _, there := range otherRoutes(j) {
+			if r.Collides(spec.Route{Dst: there.Dst, Metric: there.Metric, Table: there.Table}) {
+				return j.Refuse(fault.Conflict, "it has a route to %s already, by %s", r.Dst, j.LinkName(there.Index)).
+					WithHint("--route '%s,metric N' with another metric", r.Dst)
+			}
+		}
+	}
+	return nil
+}
+
+// others are the guest's routes, in every table, but for those by a link of
+// ours that is about to go.
+func otherRoutes(j *build.Job) []rtnl.Route {
+	return slices.DeleteFunc(slices.Concat(j.F.Routes, j.F.Tables), func(r rtnl.Route) bool { return j.Own(r.Index) })
+}
+
+// warnRoutes warns of routes that the guest has and that go before the one which
+// the kernel adds for the subnet of an address: those to a part of it, and one to
+// the same that was there first. An address that overlaps has been warned of.
+func WarnRoutes(j *build.Job, d *build.Draft, p netip.Prefix) {
+	if p.IsSingleIP() || p.Addr().IsLinkLocalUnicast() {
+		return
+	}
+	metric := 0 // of the kernel's own route
+	if p.Addr().Is6() {
+		metric = 256
+	}
+	for _, r := range j.F.Routes {
+		known := slices.ContainsFunc(j.F.Addrs, func(a rtnl.Addr) bool { return a.Index == r.Index && a.Prefix.Overlaps(p) })
+		switch {
+		case known || j.Own(r.Index) || r.Dst.Bits() < p.Bits() || !p.Contains(r.Dst.Addr()):
+		case r.Dst.Bits() > p.Bits() || r.Metric <= metric:
+			d.Warn("the guest's route to %s by %s goes before the new one to %s: addresses in both are not reached by %s",
+				r.Dst, j.LinkName(r.Index), p.Masked(), j.Names.Inner)
+			d.Routed = append(d.Routed, p.Masked())
+		}
+	}
+}
+
+// routes plans those of a family that are asked for; those on link first, for
+// they may lead to the gateways of others.
+func PlanRoutes(j *build.Job, d *build.Draft, ipv6 bool) {
+	for _, onLink := range []bool{true, false} {
+		for _, r := range j.Routes {
+			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
+				d.Add(plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: r.Dst, Gateway: r.Via,
+					Metric: r.Metric, Table: r.Table, Protocol: ours.Protocol, Learned: j.From.Gives(ipv6)})
+			}
+		}
+	}
+}
+
+// advertisedMetric is that of a default route from a router advertisement
+// (IP6_RT_PRIO_USER; ra_defrtr_metric). Among routes of one metric a router that
+// calls itself preferable wins (RFC 4191).
+const advertisedMetric = 1024
+
+// rank decides where our default route goes: in front of those that are there,
+// or with --default=keep behind them all. The kernel is told which was meant:
+// others may come and go around it.
+//
+// An IPv6 route goes in front of those too that a router may yet advertise on
+// another interface.
+func RankRoute(j *build.Job, d *build.Draft, r *plan.AddRoute) error {
+	ipv6 := r.Dst.Addr().Is6()
+	r.Metric = j.Metric
+	best, ok := bestDefault(j, ipv6)
+	switch {
+	case j.Keep:
+		r.Protocol = ours.Protocol
+		return rankBehind(j, r)
+	case ipv6 && j.Metric == 0 && (!ok || best.Metric > advertisedMetric):
+		r.Metric = advertisedMetric - 1
+	case ipv6 && j.Metric >= advertisedMetric && (!ok || j.Metric < best.Metric):
+		d.Warn("a router that advertises itself on another interface of the guest goes before a default route of metric %d", j.Metric)
+	case !ok:
+	case !ipv6 && (j.Metric == 0 || j.Metric == best.Metric):
+		r.Metric, r.Prepend = best.Metric, true
+	case j.Metric == 0 && best.Metric <= 1:
+		return j.Refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
+			WithHint("%sip -6 route show default", j.Enter)
+	case j.Metric == 0:
+		r.Metric = best.Metric - 1
+	case j.Metric >= best.Metric:
+		return j.Refuse(fault.Conflict, "its default route has the metric %d, and one of %d does not go before it", best.Metric, j.Metric).
+			WithHint("leave out --metric, or --default=keep")
+	}
+	return nil
+}
+
+// behind gives a default route a metric above all others of its family.
+func rankBehind(j *build.Job, r *plan.AddRoute) error {
+	for _, o := range otherRoutes(j) {
+		if o.Table != 0 || !o.Default() || o.Dst.Addr().Is6() != r.Dst.Addr().Is6() {
+			continue
+		}
+		switch {
+		case j.Metric != 0 && o.Metric >= j.Metric:
+			return j.Refuse(fault.Conflict, "it has a default route of metric %d, and one of %d does not go behind it", o.Metric, j.Metric).
+				WithHint("a higher --metric, or leave it out")
+		case o.Metric >= spec.MaxMetric:
+			return j.Refuse(fault.Conflict, "it has a default route of metric %d, and nothing goes behind that", o.Metric)
+		case j.Metric == 0:
+			r.Metric = max(r.Metric, o.Metric+1)
+		}
+	}
+	return nil
+}
+
+// routesDiffer tells how the routes that are there differ from what is asked
+// for. A metric that is not asked for may be any.
+func RoutesDiffer(j *build.Job, differ build.Differ) {
+	var there []spec.Route
+	keep, metric := j.Keep, j.Metric
+	for _, r := range slices.Concat(j.F.Routes, j.F.Tables) {
+		switch {
+		case r.Index != j.F.Inner.Index:
+		case r.Table == 0 && r.Default() && (r.Set || r.Protocol == ours.Protocol):
+			keep = r.Protocol == ours.Protocol
+			if j.Metric != 0 {
+				metric = r.Metric
+			}
+		case r.Protocol == ours.Protocol && !sourceTable(r.Table):
+			there = append(there, spec.Route{Dst: r.Dst, Via: r.Gateway, Metric: spec.UsualMetric(r.Dst, r.Metric), Table: r.Table})
+		}
+	}
+	var asked []spec.Route
+	for _, r := range j.Routes {
+		r.Metric = spec.UsualMetric(r.Dst, r.Metric)
+		asked = append(asked, r)
+	}
+	if l := j.F.Lease; l != nil && l.Lease == nil { // its keeper adds them with the next one
+		for _, r := range l.Ask.Routes {
+			there = append(there, spec.Route{Dst: r.Dst, Via: r.Via, Metric: spec.UsualMetric(r.Dst, r.Metric), Table: r.Table})
+		}
+	}
+	if !ours.SameSet(there, asked) {
+		differ("route", routeWords(there), routeWords(asked))
+	}
+	if keep != j.Keep {
+		differ("--default", DefaultWord(keep), DefaultWord(j.Keep))
+	}
+	if metric != j.Metric {
+		differ("metric", metric, j.Metric)
+	}
+}
+
+func routeWords(routes []spec.Route) string {
+	if len(routes) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, r := range routes {
+		words = append(words, "'"+r.String()+"'")
+	}
+	return strings.Join(words, " ")
+}
+
+func DefaultWord(keep bool) string {
+	if keep {
+		return "keep"
+	}
+	return "front"
+}

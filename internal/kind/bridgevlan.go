@@ -1,0 +1,338 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+	"golang.org/x/sys/unix"
+)
+
+// VLANs on a Linux bridge. A bridge looks at tags only when it filters VLANs:
+// we turn that on where we made the bridge, and elsewhere if we are told to.
+
+// filteringMark begins the alternative name that somebody else's bridge has
+// while it filters VLANs for our ports' sake.
+const FilteringMark = plan.MarkWord + ".vlan_filtering."
+
+func TurnedOn(br *rtnl.Link) bool { return slices.Contains(br.AltNames, FilteringMark+br.Name) }
+
+// settleVLAN reads the word after @ as a switch does.
+func settleVLAN(j *build.Job) (err error) {
+	if j.VLAN != "" {
+		j.Vlan, err = bridge.ParseVLAN(j.VLAN)
+	}
+	return err
+}
+
+// checkFiltering refuses a VLAN on a bridge that does not filter, unless it is
+// ours or we are told to turn it on.
+func checkFiltering(j *build.Job) error {
+	found := j.F.Base
+	if j.Vlan.IsZero() || found == nil || found.VLANFiltering {
+		return nil
+	}
+	if !found.CanFilter {
+		return noFiltering(found.Name, unix.EOPNOTSUPP)
+	}
+	if !j.OurBridge() && !j.VLANFiltering {
+		return j.Refuse(fault.Conflict, "%s does not filter VLANs", found.Name).
+			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", found.DefaultPVID)
+	}
+	return nil
+}
+
+func noFiltering(bridge string, err error) error {
+	return fault.New(fault.Unsupported, "filter VLANs on", bridge, "%w", err).
+		WithHint("the kernel's module bridge needs the option CONFIG_BRIDGE_VLAN_FILTERING")
+}
+
+// filtering plans for a bridge that filters, if the port has VLANs.
+func planFiltering(j *build.Job, d *build.Draft) {
+	if found := j.F.Base; j.Vlan.IsZero() || found != nil && found.VLANFiltering {
+		return
+	}
+	d.Add(FilterVLANs{bridge: j.HostIF.Name, foreign: !j.OurBridge()})
+}
+
+// portVLAN plans the VLANs of the new port, which the kernel has put into the
+// default one.
+func planPortVLAN(j *build.Job, d *build.Draft) {
+	if j.Vlan.IsZero() {
+		return
+	}
+	s := SetPortVLAN{port: j.Names.Port, not: 1, Vlan: j.Vlan}
+	if j.F.Base != nil {
+		s.not = j.F.Base.DefaultPVID
+	}
+	d.Add(s)
+}
+
+// vlanDiffers holds the VLANs of a port that is there against those asked for.
+func vlanDiffers(j *build.Job, differ build.Differ) {
+	is := VlanOf(j.F.PortVLANs, j.F.OwnOn)
+	if asked := j.Vlan.String(); is != asked {
+		differ("VLAN", spec.OrNone(is), spec.OrNone(asked))
+	}
+}
+
+// vlanOf is the word after @ for a port's VLANs; "" for a port that has the
+// default one of its bridge and no other, or whose bridge does not filter.
+func VlanOf(vlans []rtnl.PortVLAN, br *rtnl.Link) string {
+	var v bridge.VLAN
+	for _, e := range vlans {
+		if e.PVID {
+			v.PVID = e.First
+		} else {
+			v.Tagged = append(v.Tagged, bridge.TagRange{First: e.First, Last: e.Last})
+		}
+	}
+	if br == nil || !br.VLANFiltering || len(v.Tagged) == 0 && v.PVID == br.DefaultPVID {
+		return ""
+	}
+	return v.String()
+}
+
+// setVLAN plans other VLANs for the port.
+func (linuxBridge) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error {
+	br, port := c.F.OwnOn, c.F.Found.Port
+	if br == nil {
+		return c.Refuse(fault.Conflict, "%s is in no bridge", port.Name)
+	}
+	switch {
+	case v.IsZero() && !br.VLANFiltering:
+		return nil
+	case !br.VLANFiltering && !plan.IsOurs(br) && !c.VLANFiltering:
+		return c.Refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
+			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", br.DefaultPVID)
+	case !br.VLANFiltering:
+		d.Add(FilterVLANs{bridge: br.Name, foreign: !plan.IsOurs(br)})
+	}
+	want := PortVLANs(v)
+	if v.IsZero() {
+		want = PortVLANs(bridge.VLAN{PVID: br.DefaultPVID})
+	}
+	if !slices.Equal(want, c.F.PortVLANs) {
+		d.Add(ChangePortVLANs{port: port.Name, Want: want, have: c.F.PortVLANs})
+	}
+	others := slices.ContainsFunc(c.F.Switch.Ports, func(l *rtnl.Link) bool {
+		return plan.IsOurs(l) && l.Index != port.Index && c.F.Switch.VLANs[l.Index] != ""
+	})
+	if v.IsZero() && TurnedOn(br) && !others {
+		d.Add(UnfilterVLANs{br.Name})
+	}
+	return nil
+}
+
+// portVLANs is what a port is to be in.
+func PortVLANs(v bridge.VLAN) (out []rtnl.PortVLAN) {
+	if v.PVID != 0 {
+		out = append(out, rtnl.PortVLAN{First: v.PVID, Last: v.PVID, PVID: true, Untagged: true})
+	}
+	for _, r := range v.Tagged {
+		out = append(out, rtnl.PortVLAN{First: r.First, Last: r.Last})
+	}
+	return out
+}
+
+// filterVLANs has a bridge filter VLANs. Somebody else's is marked first, so
+// that the last of our ports turns it off again.
+type FilterVLANs struct {
+	bridge  string
+	foreign bool
+}
+
+func (s FilterVLANs) Do(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.bridge)
+	if err != nil {
+		return fault.Explain("find bridge", s.bridge, err)
+	}
+	if s.foreign {
+		if err := m.Host().AddAltName(i, FilteringMark+s.bridge); err != nil {
+			return fault.Explain("mark bridge", s.bridge, err)
+		}
+	}
+	err = m.Host().SetVLANFiltering(i, true)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = noFiltering(s.bridge, err)
+	}
+	return plan.Half(fault.Explain("filter VLANs on", s.bridge, err), s.unmark(m, i), s)
+}
+
+func (s FilterVLANs) unmark(m *plan.Machine, index int) error {
+	if !s.foreign {
+		return nil
+	}
+	return fault.IgnoreAbsent("unmark bridge", s.bridge, m.Host().DelAltName(index, FilteringMark+s.bridge))
+}
+
+// undo leaves it to others of ours who have VLANs on the bridge meanwhile.
+func (s FilterVLANs) Undo(_ context.Context, m *plan.Machine) error {
+	l, err := m.Host().LinkByName(s.bridge)
+	if err != nil {
+		return fault.IgnoreAbsent("find bridge", s.bridge, err)
+	}
+	needed, err := NeedsFiltering(m.Host(), l)
+	if needed || err != nil {
+		return fault.Explain("look for VLANs on", s.bridge, err)
+	}
+	if err := m.Host().SetVLANFiltering(l.Index, false); err != nil {
+		return fault.Explain("stop filtering VLANs on", s.bridge, err)
+	}
+	return s.unmark(m, l.Index)
+}
+
+func (FilterVLANs) Nature() plan.Nature { return plan.Shared }
+
+func (s FilterVLANs) String() string {
+	w := "ip link set dev " + s.bridge + " type bridge vlan_filtering 1"
+	if s.foreign {
+		return "ip link property add dev " + s.bridge + " altname " + FilteringMark + s.bridge + "\n" + w
+	}
+	return w
+}
+
+// unfilterVLANs turns it off again where we had turned it on.
+type UnfilterVLANs struct{ Bridge string }
+
+func (s UnfilterVLANs) Do(ctx context.Context, m *plan.Machine) error {
+	return FilterVLANs{s.Bridge, true}.Undo(ctx, m)
+}
+
+func (s UnfilterVLANs) Undo(_ context.Context, m *plan.Machine) error {
+	return FilterVLANs{s.Bridge, true}.Do(context.Background(), m)
+}
+
+func (UnfilterVLANs) Nature() plan.Nature { return plan.Undoable }
+
+func (s UnfilterVLANs) String() string {
+	return "ip link set dev " + s.Bridge + " type bridge vlan_filtering 0\n" +
+		"ip link property del dev " + s.Bridge + " altname " + FilteringMark + s.Bridge
+}
+
+// needsFiltering reports whether a port of ours has a VLAN on a bridge.
+func NeedsFiltering(k plan.Kernel, br *rtnl.Link) (bool, error) {
+	ports, err := k.Ports(br.Index)
+	if err != nil {
+		return false, err
+	}
+	vlans, err := k.PortVLANs()
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(ports, func(p *rtnl.Link) bool {
+		return plan.IsOurs(p) && VlanOf(vlans[p.Index], br) != ""
+	}), nil
+}
+
+// setPortVLAN puts a port into its VLANs. They go with it.
+type SetPortVLAN struct {
+	port string
+	not  int // the VLAN that it is in by default; 0: none
+	Vlan bridge.VLAN
+}
+
+func (s SetPortVLAN) Do(_ context.Context, m *plan.Machine) error {
+	k, i := m.Host(), m.Index(plan.OnHost, s.port)
+	if s.not != 0 {
+		if err := k.DelPortVLANs(i, []rtnl.PortVLAN{{First: s.not, Last: s.not}}); err != nil {
+			return fault.Explain("take port out of VLAN "+ours.Itoa(s.not), s.port, err)
+		}
+	}
+	return fault.Explain("put port into VLAN "+s.Vlan.String(), s.port, k.AddPortVLANs(i, PortVLANs(s.Vlan)))
+}
+
+func (s SetPortVLAN) Undo(context.Context, *plan.Machine) error { return nil }
+
+func (SetPortVLAN) Nature() plan.Nature { return plan.Undoable }
+
+func (s SetPortVLAN) String() string {
+	var lines []string
+	if s.not != 0 {
+		lines = append(lines, fmt.Sprintf("bridge vlan del dev %s vid %d", s.port, s.not))
+	}
+	if s.Vlan.PVID != 0 {
+		lines = append(lines, fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", s.port, s.Vlan.PVID))
+	}
+	for _, r := range s.Vlan.Tagged {
+		lines = append(lines, fmt.Sprintf("bridge vlan add dev %s vid %s", s.port, r))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// changePortVLANs puts a port that is there into other VLANs.
+type ChangePortVLANs struct {
+	port       string
+	Want, have []rtnl.PortVLAN
+}
+
+func (s ChangePortVLANs) Do(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.port)
+	if err != nil {
+		return fault.Explain("find", s.port, err)
+	}
+	if err := s.change(m, i); err != nil {
+		return plan.Half(fault.Explain("change the VLANs of", s.port, err), ChangePortVLANs{s.port, s.have, s.Want}.change(m, i), s)
+	}
+	return nil
+}
+
+func (s ChangePortVLANs) change(m *plan.Machine, index int) error {
+	if old := s.gone(); len(old) > 0 {
+		if err := m.Host().DelPortVLANs(index, old); err != nil {
+			return err
+		}
+	}
+	if len(s.Want) == 0 {
+		return nil
+	}
+	return m.Host().AddPortVLANs(index, s.Want)
+}
+
+// gone are those that are not wanted as they are.
+func (s ChangePortVLANs) gone() []rtnl.PortVLAN {
+	return slices.DeleteFunc(slices.Clone(s.have), func(v rtnl.PortVLAN) bool { return slices.Contains(s.Want, v) })
+}
+
+func (s ChangePortVLANs) Undo(_ context.Context, m *plan.Machine) error {
+	i, err := m.Find(plan.OnHost, s.port)
+	if err == nil {
+		err = ChangePortVLANs{s.port, s.have, s.Want}.change(m, i)
+	}
+	return fault.IgnoreAbsent("change the VLANs of", s.port, err)
+}
+
+func (ChangePortVLANs) Nature() plan.Nature { return plan.Undoable }
+
+func (s ChangePortVLANs) String() string {
+	var lines []string
+	for _, v := range s.gone() {
+		lines = append(lines, "bridge vlan del dev "+s.port+" vid "+bridge.TagRange{First: v.First, Last: v.Last}.String())
+	}
+	for _, v := range s.Want {
+		if slices.Contains(s.have, v) {
+			continue
+		}
+		w := "bridge vlan add dev " + s.port + " vid " + bridge.TagRange{First: v.First, Last: v.Last}.String()
+		if v.PVID {
+			w += " pvid"
+		}
+		if v.Untagged {
+			w += " untagged"
+		}
+		lines = append(lines, w)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,206 @@
+package kind
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/source"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// A kind is all that is known of one kind of host interface. Each has a file of its
+// own and a place in the registry. What is inside the guest, addresses and routes, is
+// the same for all kinds.
+type kind interface {
+	// features are what holds for every link of the kind.
+	features() build.Traits
+	// claims reports whether a HOSTIF that does not say its kind is of this one.
+	claims(name string, f build.Facts) bool
+
+	// settle refuses what the kind cannot do, and decides what the words have
+	// left open: the mode, the VLAN.
+	settle(*build.Job, *build.Draft) error
+	// refuseConflicts refuses what would collide with something on the host.
+	RefuseConflicts(*build.Job) error
+	// join plans the guest's link, from nothing or from what a killed run has
+	// left, up to the moment when it can have addresses.
+	Join(*build.Job, *build.Draft)
+	// repair plans what may have to be mended on the host for an attachment that
+	// is complete.
+	Repair(*build.Job, *build.Draft)
+	// differ tells how what is there differs from what is asked for.
+	Differ(*build.Job, build.Differ)
+
+	// mac is the address that the guest's link has unless another is asked for; not ok:
+	// a random one.
+	mac(*build.Job) (mac net.HardwareAddr, ok bool)
+	// prober plans how --verify joins what the guest has joined, or says why nothing
+	// can be proven there.
+	prober(*build.Job) (prober, string)
+	// detached plans for what stood on the host for attachments that go.
+	Detached(build.Departure, *build.Removal)
+	// gc plans for what of the kind nobody uses.
+	Gc(build.GCFacts, *build.Removal)
+	// setVLAN plans another VLAN for an attachment that is there; the zero VLAN: none.
+	SetVLAN(build.Change, *build.Draft, bridge.VLAN) error
+}
+
+// registry has every kind. HOSTIF is of the first kind that claims it.
+var Registry = []kind{openVSwitch, linux, dummy, phys, ipoib, macvlan, ipvlan, vlan}
+
+// plain is a kind that has nothing of its own to do.
+type plain struct{ build.Traits }
+
+func (t plain) features() build.Traits                 { return t.Traits }
+func (plain) claims(string, build.Facts) bool          { return false }
+func (plain) RefuseConflicts(*build.Job) error         { return nil }
+func (plain) Detached(build.Departure, *build.Removal) {}
+func (plain) Gc(build.GCFacts, *build.Removal)         {}
+func (plain) Repair(*build.Job, *build.Draft)          {}
+func (plain) mac(*build.Job) (net.HardwareAddr, bool)  { return nil, false }
+
+func (t plain) prober(*build.Job) (prober, string) {
+	return nil, fmt.Sprintf("of the kind %s nothing on this host is at the other end; what is beyond the card cannot be tried from here", t.Word)
+}
+
+func (t plain) SetVLAN(c build.Change, _ *build.Draft, _ bridge.VLAN) error {
+	return c.Refuse(fault.Usage, "the VLAN of a %s cannot be changed", t.Word).WithHint("detach it, and attach it again")
+}
+
+// kindOf returns the kind of a word; nil for KindAny.
+func KindOf(word spec.Kind) kind {
+	if word == spec.KindVeth {
+		return GuestPair
+	}
+	for _, k := range Registry {
+		if k.features().Word == word {
+			return k
+		}
+	}
+	return nil
+}
+
+// traitsOf returns the traits of the kind of that word, or of links that "ip -d link"
+// calls so; none if there is no such kind.
+func TraitsOf(word spec.Kind) build.Traits {
+	if k := KindOf(word); k != nil {
+		return k.features()
+	}
+	return build.Traits{}
+}
+
+// settleKind says what HOSTIF is, or can become.
+func SettleKind(h spec.HostIF, f build.Facts) spec.Kind {
+	if h.Kind != spec.KindAny {
+		return h.Kind
+	}
+	for _, k := range Registry {
+		if k.claims(h.Name, f) {
+			return k.features().Word
+		}
+	}
+	return spec.KindAny
+}
+
+// toMake reports whether HOSTIF is the name of something that is to be made, and
+// begins like that.
+func toMake(prefix, name string, f build.Facts) bool {
+	return f.Base == nil && strings.HasPrefix(name, prefix)
+}
+
+// settle finds the kind, and lets it settle the rest.
+func Settle(j *build.Job, d *build.Draft) error {
+	if j.F.Base == nil && j.F.Card.Loan == nil && len(j.HostIF.Name) > spec.MaxLinkName && !strings.HasPrefix(j.HostIF.Name, spec.MACWord) {
+		return j.Refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", j.HostIF.Name).
+			WithHint("an interface's own name has no more than the kernel's %d bytes", spec.MaxLinkName)
+	}
+	j.Kind = SettleKind(j.HostIF, j.F)
+	if j.Kind == spec.KindAny {
+		return noSuchInterface(j)
+	}
+	k := KindOf(j.Kind)
+	j.Traits = k.features()
+	idle(j, d)
+	if err := k.settle(j, d); err != nil {
+		return err
+	}
+	j.Inherited, j.Inherits = k.mac(j)
+	if j.HostAccess && !j.Traits.HostAccess {
+		return j.Refuse(fault.Usage, "--host-access is for a macvlan, and this is of the kind %s", j.Kind).WithHint("leave --host-access out")
+	}
+	if err := checkVerify(j); err != nil {
+		return err
+	}
+	return guestnet.CheckACD(j)
+}
+
+// sourceName is what gives the guest its addresses, for an error.
+func sourceName(s spec.Source) string { return cmp.Or(s.Ask.Client, string(s.Kind)) }
+
+// idle warns of words that have no meaning for the kind.
+func idle(j *build.Job, d *build.Draft) {
+	for _, w := range []struct {
+		flag  string
+		given bool
+	}{
+		{"-l", j.HostName != "" && !j.Traits.Pair},
+		{"--force-phys", j.ForcePhys && !j.Traits.Lent},
+		{"--vlan-filtering", j.VLANFiltering && !j.Traits.Filters},
+	} {
+		if w.given {
+			d.Warn("%s means nothing for the kind %s", w.flag, j.Kind)
+		}
+	}
+}
+
+func noSuchInterface(j *build.Job) error {
+	if mac, ok := strings.CutPrefix(j.HostIF.Name, spec.MACWord); ok {
+		return j.Refuse(fault.NotFound, "there is no network card with the address %s on this host", mac).WithHint("ip link")
+	}
+	if loan := j.F.Card.Loan; loan != nil && !j.F.Card.Gone {
+		return isLent(j, loan)
+	}
+	e := j.Refuse(fault.NotFound, "there is no interface %s on this host", j.HostIF.Name)
+	if j.HostIF.Kind == spec.KindAny {
+		e.WithHint("bridge:%s makes a bridge of that name", j.HostIF.Name)
+	}
+	return e
+}
+
+// clear plans for what a killed run has left under the name to go.
+func PlanClearing(j *build.Job, d *build.Draft) {
+	defer guestnet.ClearReplies(j, d) // when the links have gone
+	for _, s := range source.AddressSources {
+		s.Clear(j, d)
+	}
+	port := j.Names.Port
+	if j.F.Own != nil {
+		port = j.F.Own.Name
+	}
+	if p, ok := j.F.OVS.Port(port); ok && p.Mark != "" {
+		d.Add(DelOVSPort{p}) // its link may have gone long ago
+	}
+	switch {
+	case j.F.Card.Here:
+		d.Add(BringHome{Place: j.Place, loan: *j.F.Card.Loan, now: j.F.Inner})
+		return
+	case j.F.Card.Home != nil:
+		d.Add(BringHome{Place: j.Place, loan: *j.F.Card.Loan, home: j.F.Card.Home})
+	}
+	guestnet.ClearInbound(j, d)
+	switch {
+	case j.F.Own != nil:
+		d.Add(ours.DelLink{Name: j.F.Own.Name, Index: j.F.Own.Index})
+	case j.F.Inner != nil:
+		d.Add(ours.DelInner{Place: j.Place, Name: j.F.Inner.Name, Index: j.F.Inner.Index})
+	case halfPort(j):
+		d.Add(ours.DelLink{Name: j.F.Port.Name, Index: j.F.Port.Index})
+	}
+}

@@ -1,0 +1,390 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+	"golang.org/x/sys/unix"
+)
+
+// linuxBridge plugs a guest into a bridge of the kernel's.
+type linuxBridge struct{ plain }
+
+var linux = linuxBridge{plain{build.Traits{
+	Word: spec.KindBridge, Pair: true, OnHost: true, Switches: true, LongFrames: true,
+	Filters: true, Firewalled: true, ShapesPort: true,
+}}}
+
+func (linuxBridge) claims(name string, f build.Facts) bool {
+	return f.Base != nil && f.Base.Kind == "bridge" || strings.HasPrefix(name, "br")
+}
+
+func (linuxBridge) settle(j *build.Job, d *build.Draft) error {
+	h, found := j.HostIF, j.F.Base
+	switch {
+	case found != nil && found.Kind != "bridge":
+		return j.Refuse(fault.Conflict, "%s is there already, and it is not a bridge but %s", h.Name, ours.DescribeKind(found)).
+			WithHint("choose another name for the bridge, or macvlan:%s for a macvlan on what is there", found.Name)
+	case j.Mode != "":
+		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", h.Name)
+	}
+	if err := settleVLAN(j); err != nil {
+		return err
+	}
+	return checkFiltering(j)
+}
+
+func (linuxBridge) RefuseConflicts(j *build.Job) error { return checkPort(j) }
+
+func (linuxBridge) Join(j *build.Job, d *build.Draft) {
+	planBridge(j, d)
+	planFiltering(j, d)
+	planFirewall(j, d)
+	planPair(j, d, j.HostIF.Name)
+	guestnet.PlanPortShape(j, d)
+	guestnet.PlanSysctls(j, d)
+	guestnet.PlanUp(j, d)
+	d.Add(AwaitForwarding{port: j.Names.Port, bridge: j.HostIF.Name})
+}
+
+func (linuxBridge) Repair(j *build.Job, d *build.Draft) {
+	planBridge(j, d)
+	planFirewall(j, d)
+	if unplugged(j) {
+		d.Add(PlugIn{port: j.F.Own.Name, bridge: j.HostIF.Name})
+		d.Add(AwaitForwarding{port: j.F.Own.Name, bridge: j.HostIF.Name})
+	}
+}
+
+// unplugged reports whether somebody has taken the host's end off its bridge, and has
+// not put it into another.
+func unplugged(j *build.Job) bool {
+	if j.F.Own == nil || j.F.Own.Master != 0 {
+		return false
+	}
+	_, inOVS := j.F.OVS.Port(j.F.Own.Name)
+	return !inOVS
+}
+
+// plugIn makes a link of ours a port of a bridge again.
+type PlugIn struct{ port, bridge string }
+
+func (s PlugIn) Do(_ context.Context, m *plan.Machine) error {
+	port, err := m.Find(plan.OnHost, s.port)
+	if err != nil {
+		return fault.Explain("find", s.port, err)
+	}
+	master, err := m.Find(plan.OnHost, s.bridge)
+	if err != nil {
+		return fault.Explain("find bridge", s.bridge, err)
+	}
+	return fault.Explain("plug "+s.port+" into", s.bridge, m.Host().SetLink(port, rtnl.Change{Master: master}))
+}
+
+func (s PlugIn) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("unplug", s.port, m.Host().SetLink(m.Index(plan.OnHost, s.port), rtnl.Change{NoMaster: true}))
+}
+
+func (PlugIn) Nature() plan.Nature { return plan.Undoable }
+
+func (s PlugIn) String() string { return "ip link set dev " + s.port + " master " + s.bridge }
+
+func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
+	own := j.F.Own
+	if own == nil {
+		differ("kind", j.F.Inner.Kind, spec.KindBridge)
+		return
+	}
+	if !unplugged(j) && (j.F.Base == nil || own.Master != j.F.Base.Index) {
+		there := "none"
+		if j.F.OwnOn != nil {
+			there = j.F.OwnOn.Name
+		}
+		differ("bridge", there, j.HostIF.Name)
+	}
+	vlanDiffers(j, differ)
+	portDiffers(j, differ)
+}
+
+// bridge plans for a bridge that is there and up.
+func planBridge(j *build.Job, d *build.Draft) {
+	br := bridge.New{Name: j.HostIF.Name, MAC: j.F.New.Bridge, MTU: j.Mtu, Group: plan.Group, Alias: build.BridgeMark}
+	switch found := j.F.Base; {
+	case found == nil:
+		d.Add(AddBridge{br})
+		d.Add(guestnet.IgnoreRouters{Name: br.Name})
+	case j.HalfBridge():
+		d.Add(plan.SetLink{Name: br.Name, Set: br.Finish()})
+		d.Add(guestnet.IgnoreRouters{Name: br.Name})
+	case !found.Up:
+		d.Add(ours.RaiseLink{Name: br.Name})
+	}
+	if found := j.F.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && j.Vlan.IsZero() {
+		d.Warn("%s filters VLANs and has no default one: it drops what is not tagged", found.Name)
+	}
+	if found := j.F.Base; found != nil && found.STP {
+		d.Wait = 2 * found.ForwardDelay // listening, then learning
+		d.Warn("%s runs the spanning tree protocol: a new port forwards after %s", found.Name, d.Wait)
+	}
+}
+
+// firewall plans the rules that let the frames through, where anything on the
+// host would drop them.
+func planFirewall(j *build.Job, d *build.Draft) {
+	port := ""
+	if !j.OurBridge() {
+		port = j.Names.Port
+		if j.F.Own != nil {
+			port = j.F.Own.Name
+		}
+	}
+	told := len(d.Warnings)
+	defer func() { d.Drops = slices.Clone(d.Warnings[told:]) }()
+	if j.F.FirewallUnread != "" {
+		d.Warn("the host's firewall was not looked at: %s", j.F.FirewallUnread)
+	}
+	rules := j.F.Firewall.Needed(j.HostIF.Name, port)
+	d.Warnings = append(d.Warnings, j.F.Firewall.Warnings(j.HostIF.Name)...)
+	for _, r := range rules {
+		if j.NoFirewall && !j.F.Firewall.Drops(r) {
+			continue
+		}
+		if j.NoFirewall {
+			d.Warn("the host's firewall drops what crosses %s, and --no-firewall leaves it so; what would open it: %s",
+				j.HostIF.Name, r.InsertCommand())
+			continue
+		}
+		d.Add(AddRule{r})
+	}
+}
+
+// addBridge makes a bridge, sets it up, and marks it.
+type AddBridge struct{ bridge.New }
+
+func (s AddBridge) Do(_ context.Context, m *plan.Machine) error {
+	i, err := s.Add(m.Host())
+	if err == nil {
+		m.Know(plan.OnHost, s.Name, i)
+		return nil
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return fault.New(fault.Unsupported, "make bridge", s.Name, "%w", err).
+			WithHint("the kernel needs the module bridge (CONFIG_BRIDGE)")
+	}
+	err = fault.Explain("make bridge", s.Name, err)
+	return leftOver(err, s)
+}
+
+// undo leaves the bridge to whoever has come to use it meanwhile.
+func (s AddBridge) Undo(_ context.Context, m *plan.Machine) error {
+	i := m.Index(plan.OnHost, s.Name)
+	if used, err := ours.IsUsed(m, i); err != nil || used {
+		return err
+	}
+	return fault.IgnoreAbsent("delete bridge", s.Name, ours.DeleteLink(m.Host(), i))
+}
+
+func (AddBridge) Nature() plan.Nature { return plan.Shared }
+
+func (s AddBridge) String() string { return strings.Join(s.Commands(), "\n") }
+
+// addRule lets frames through the host's firewall.
+type AddRule struct{ bridge.Rule }
+
+func (s AddRule) Do(ctx context.Context, m *plan.Machine) error {
+	err := m.Host().Run(func() error { return s.Insert(ctx) })
+	if err == nil {
+		return nil
+	}
+	// A command that was ended in the middle may have done it.
+	undoing, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
+	defer cancel()
+	return plan.Half(err, s.Undo(undoing, m), s)
+}
+
+// undo leaves a rule for the whole bridge to others who have plugged in
+// meanwhile.
+func (s AddRule) Undo(ctx context.Context, m *plan.Machine) error {
+	if s.Port == "" {
+		if others, err := othersOn(m, s.Bridge); others || err != nil {
+			return err
+		}
+	}
+	return m.Host().Run(func() error { return s.Delete(ctx) })
+}
+
+func (AddRule) Nature() plan.Nature { return plan.Shared }
+
+func (s AddRule) String() string { return s.InsertCommand() }
+
+// othersOn reports whether a bridge has a port of ours. Ports that a plan has
+// made are gone when it takes back what it did before them.
+func othersOn(m *plan.Machine, name string) (bool, error) {
+	l, err := m.Host().LinkByName(name)
+	if err != nil {
+		return false, ours.UnlessNotFound(err)
+	}
+	ports, err := m.Host().Ports(l.Index)
+	return slices.ContainsFunc(ports, plan.IsOurs), fault.Explain("list ports of", name, err)
+}
+
+// delRule takes such a rule away.
+type DelRule struct{ bridge.Rule }
+
+func (s DelRule) Do(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.Delete(ctx) })
+}
+
+func (s DelRule) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.Insert(ctx) })
+}
+
+func (DelRule) Nature() plan.Nature { return plan.Undoable }
+
+func (s DelRule) String() string { return s.DeleteCommand() }
+
+func (linuxBridge) prober(j *build.Job) (prober, string) {
+	p := bridgeProbe{vlan: j.Vlan, not: 1}
+	if j.F.Base != nil {
+		p.not = j.F.Base.DefaultPVID
+	}
+	return p, onlyTagged(j)
+}
+
+// onlyTagged says why nothing can be proven of a port whose frames all have tags; "":
+// not all have.
+func onlyTagged(j *build.Job) string {
+	if j.Vlan.PVID == 0 && len(j.Vlan.Tagged) > 0 {
+		return "the guest's frames are tagged by interfaces that are made later, and the bridge drops what is not tagged"
+	}
+	return ""
+}
+
+// bridgeProbe is one more port of a bridge.
+type bridgeProbe struct {
+	vlan bridge.VLAN
+	not  int // the VLAN that a port is in by default; 0: none
+}
+
+func (p bridgeProbe) join(ctx context.Context, m *plan.Machine, s Verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+	master, err := m.Find(plan.OnHost, s.on)
+	if err != nil {
+		return fault.Explain("find", s.on, err)
+	}
+	port, err := s.pair(m, inner, ns, master)
+	if err != nil {
+		return err
+	}
+	if !p.vlan.IsZero() {
+		if err := (SetPortVLAN{port: s.probe, not: p.not, Vlan: p.vlan}).Do(ctx, m); err != nil {
+			return err
+		}
+	}
+	if err := s.raise(m, port, k); err != nil {
+		return err
+	}
+	return AwaitForwarding{port: s.probe, bridge: s.on}.Do(ctx, m)
+}
+
+func (bridgeProbe) leave(context.Context, *plan.Machine, Verify) error { return nil }
+
+// detached plans for what stood for ports that go: rules, VLAN filtering, and the
+// bridge itself.
+func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
+	for _, index := range slices.Sorted(maps.Keys(d.F.Bridges)) {
+		s := d.F.Bridges[index]
+		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return d.Ports[l.Index] })
+		if len(rest) == len(s.Ports) {
+			continue // nothing of this bridge goes
+		}
+		oursStay := func(that func(*rtnl.Link) bool) bool {
+			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return plan.IsOurs(l) && that(l) })
+		}
+		for _, rule := range s.Firewall.OursFor(s.Name, "") {
+			if !oursStay(func(l *rtnl.Link) bool { return rule.Port == "" || l.Name == rule.Port }) {
+				r.Steps = append(r.Steps, DelRule{rule})
+			}
+		}
+		if TurnedOn(s.Link) && !oursStay(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
+			r.Last = append(r.Last, UnfilterVLANs{s.Name})
+		}
+		if plan.IsOurs(s.Link) && len(rest) == 0 && !s.InUse {
+			r.Links = append(r.Links, ours.DelLink{Name: s.Name, Index: s.Index})
+		}
+	}
+}
+
+// gc plans for rules that stand for no port, and for bridges of ours that nobody uses.
+func (linuxBridge) Gc(f build.GCFacts, r *build.Removal) {
+	for _, rule := range f.Rules {
+		if br := f.Named(rule.Bridge); br == nil || !hasPort(f, br, true, rule.Port) {
+			r.Steps = append(r.Steps, DelRule{rule})
+		}
+	}
+	for _, l := range f.Links {
+		if l.Kind != "bridge" {
+			continue
+		}
+		if TurnedOn(l) && !filtered(f, l) {
+			r.Links = append(r.Links, UnfilterVLANs{l.Name})
+		}
+		if plan.IsOurs(l) && !hasPort(f, l, false, "") && !ours.InUse(l.Index, f.Addrs) {
+			r.Links = append(r.Links, ours.DelLink{Name: l.Name, Index: l.Index})
+		}
+	}
+}
+
+// hasPort reports whether a link stays plugged into a bridge; of ours alone, and
+// of one name, if so asked.
+func hasPort(f build.GCFacts, bridge *rtnl.Link, ours bool, name string) bool {
+	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
+		_, goes := f.Abandoned[l.Index]
+		return l.Master == bridge.Index && !goes && (plan.IsOurs(l) || !ours) && (name == "" || l.Name == name)
+	})
+}
+
+// filtered reports whether a port of ours that stays has a VLAN on the bridge.
+func filtered(f build.GCFacts, br *rtnl.Link) bool {
+	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
+		_, goes := f.Abandoned[l.Index]
+		return l.Master == br.Index && plan.IsOurs(l) && !goes && VlanOf(f.VLANs[l.Index], br) != ""
+	})
+}
+
+// awaitForwarding waits until the bridge passes frames of the port on: a few
+// milliseconds, or twice the forward delay if it runs STP. What is sent before
+// is heard by nobody.
+type AwaitForwarding struct{ port, bridge string }
+
+func (s AwaitForwarding) Do(ctx context.Context, m *plan.Machine) error {
+	return m.Await(ctx, plan.OnHost, func() (bool, error) {
+		l, err := m.Host().LinkByIndex(m.Index(plan.OnHost, s.port))
+		if err != nil {
+			return false, fault.Explain("find", s.port, err)
+		}
+		if l.Master != m.Index(plan.OnHost, s.bridge) {
+			return false, fault.New(fault.Gone, "wait for", s.port, "somebody took it off %s", s.bridge)
+		}
+		return l.Forwarding, nil
+	})
+}
+
+func (s AwaitForwarding) Undo(context.Context, *plan.Machine) error { return nil }
+
+func (AwaitForwarding) Nature() plan.Nature { return plan.Passive }
+
+func (s AwaitForwarding) String() string {
+	return "# wait until " + s.bridge + " forwards on " + s.port
+}

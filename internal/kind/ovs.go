@@ -1,0 +1,458 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+	"golang.org/x/sys/unix"
+)
+
+// openVSwitchKind plugs a guest into a bridge of Open vSwitch.
+type openVSwitchKind struct{ plain }
+
+var openVSwitch = openVSwitchKind{plain{build.Traits{Word: spec.KindOVS, Pair: true, OnHost: true, Switches: true, LongFrames: true}}}
+
+func (openVSwitchKind) claims(name string, f build.Facts) bool {
+	_, is := f.OVS.Bridge(name)
+	return is || toMake("ovs", name, f)
+}
+
+func (openVSwitchKind) settle(j *build.Job, d *build.Draft) error {
+	name := j.HostIF.Name
+	if err := j.F.OVS.Require("attach to", name); err != nil {
+		return err
+	}
+	_, isOVS := j.F.OVS.Bridge(name)
+	switch found := j.F.Base; {
+	case !isOVS && found != nil:
+		return j.Refuse(fault.Conflict, "%s is there already, and it is not an Open vSwitch bridge but %s", name, ours.DescribeKind(found)).
+			WithHint("choose another name for the bridge")
+	case j.Mode != "":
+		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", name)
+	}
+	return settleVLAN(j)
+}
+
+func (openVSwitchKind) RefuseConflicts(j *build.Job) error {
+	if p, ok := j.F.OVS.Port(j.Names.Port); ok && p.Mark == "" {
+		return j.Refuse(fault.Conflict, "%s is a port of the Open vSwitch bridge %s already", p.Name, p.Bridge).
+			WithHint("choose another name for the host's end with -l")
+	}
+	return checkPort(j)
+}
+
+func (openVSwitchKind) Join(j *build.Job, d *build.Draft) {
+	br := planOVS(j, d)
+	planPair(j, d, "")
+	if br.Userspace() {
+		d.Add(guestnet.IgnoreRouters{Name: j.Names.Port}) // the kernel hears what ovs-vswitchd does
+	}
+	d.Add(AddOVSPort{ovsPort(j)})
+	if br.Userspace() {
+		d.Add(Checksums{Place: j.Place, inner: j.Names.Inner})
+	}
+	guestnet.PlanSysctls(j, d)
+	guestnet.PlanUp(j, d)
+	if br.STP || br.RSTP {
+		d.Wait = 2 * br.ForwardDelay
+		d.Warn("%s runs the spanning tree protocol: a new port may take %s to forward", br.Name, d.Wait)
+	}
+	d.Add(AwaitOVS{ovsPort(j), j.Mac()})
+}
+
+func (openVSwitchKind) Repair(j *build.Job, d *build.Draft) {
+	br, _ := j.F.OVS.Bridge(j.HostIF.Name)
+	if p, ok := j.F.OVS.Port(j.F.Own.Name); ok && !br.Forwards(p) {
+		d.Warn("%s does not forward on %s now: its spanning tree protocol has it in state %q", br.Name, p.Name, p.State)
+	}
+}
+
+// awaitOVS waits until the bridge forwards on the port, and then asks
+// ovs-vswitchd what its flows do with a broadcast of the guest's. That they drop
+// it is a warning alone: who writes flows by hand, or has a controller write
+// them, often has to have the port first.
+type AwaitOVS struct {
+	bridge.OVSPort
+	mac net.HardwareAddr
+}
+
+// forwarding waits, and returns the bridge and the port as they are then.
+func (s AwaitOVS) forwarding(ctx context.Context, m *plan.Machine) (br bridge.OVSBridge, now bridge.OVSPort, err error) {
+	err = m.Await(ctx, plan.OnHost, func() (bool, error) {
+		var o build.Looker
+		ovs := o.Ovs(ctx, m.Host())
+		if o.Err != nil {
+			return false, o.Err
+		}
+		var there bool
+		br, _ = ovs.Bridge(s.Bridge)
+		if now, there = ovs.Port(s.Name); !there || now.Bridge != s.Bridge {
+			return false, fault.New(fault.Gone, "wait for", s.Name, "somebody took it off %s", s.Bridge)
+		}
+		return br.Forwards(now), nil
+	})
+	return br, now, err
+}
+
+func (s AwaitOVS) Do(ctx context.Context, m *plan.Machine) error {
+	br, now, err := s.forwarding(ctx, m)
+	if err != nil {
+		return err
+	}
+	return m.Host().Run(func() error {
+		drops, err := now.Drops(ctx, s.mac)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return err
+		case err != nil && br.Secure:
+			m.Warn(fmt.Sprintf("%s has fail_mode=secure: whether a flow of it passes on what %s sends is not known: %v", br.Name, s.Name, err))
+		case drops:
+			m.Warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(s.mac)))
+		}
+		return nil
+	})
+}
+
+// whyDropped is the most common reason.
+func whyDropped(br bridge.OVSBridge) string {
+	switch {
+	case br.Secure && br.Controlled:
+		return ": it has fail_mode=secure, and its controller has written no flow for it"
+	case br.Secure:
+		return ": it has fail_mode=secure, no controller, and no flow for it (ovs-ofctl add-flow " + br.Name + " actions=NORMAL)"
+	}
+	return ", by its flows"
+}
+
+func (s AwaitOVS) Undo(context.Context, *plan.Machine) error { return nil }
+
+func (AwaitOVS) Nature() plan.Nature { return plan.Passive }
+
+func (s AwaitOVS) String() string { return "# wait until " + s.Bridge + " forwards on " + s.Name }
+
+// ovs plans for the bridge, and that nothing of what is to be made stands in
+// it already.
+func planOVS(j *build.Job, d *build.Draft) bridge.OVSBridge {
+	br, ok := j.F.OVS.Bridge(j.HostIF.Name)
+	if !ok {
+		br = bridge.OVSBridge{Name: j.HostIF.Name, Datapath: j.F.OVS.Datapath(), Ours: true}
+		d.Add(AddOVSBridge{br})
+	}
+	return br
+}
+
+// hostKey is the external_ids key of the host, a network namespace, that a port
+// was made on.
+const hostKey = "gopipework.host"
+
+// hostID is the cookie of the host's namespace; "" on a kernel that has none.
+func HostID(k plan.Kernel) (string, error) {
+	cookie, err := k.Cookie()
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return "", nil
+	}
+	return strconv.FormatUint(cookie, 10), err
+}
+
+// ovsPort is the port, with the external_ids that pipework gave it.
+func ovsPort(j *build.Job) bridge.OVSPort {
+	g := j.F.Guest
+	ids := map[string]string{
+		"pipework.interface":     j.Names.Port,
+		"pipework.bridge":        j.HostIF.Name,
+		"pipework.containerid":   g.ID,
+		"pipework.containername": g.Name,
+		"pipework.nspid":         ours.Itoa(g.PID),
+		"pipework.vlan":          j.VLAN,
+		hostKey:                  j.F.HostID,
+	}
+	for key, value := range ids {
+		if value == "" || value == "0" {
+			delete(ids, key)
+		}
+	}
+	return bridge.OVSPort{
+		Bridge: j.HostIF.Name, Name: j.Names.Port, VLAN: j.Vlan, IDs: ids, Mark: plan.MarkOf(g, j.Names.Inner).String(),
+	}
+}
+
+func (openVSwitchKind) Differ(j *build.Job, differ build.Differ) {
+	own := j.F.Own
+	if own == nil {
+		differ("kind", j.F.Inner.Kind, spec.KindOVS)
+		return
+	}
+	p, ok := j.F.OVS.Port(own.Name)
+	switch {
+	case ok && p.Bridge != j.HostIF.Name:
+		differ("bridge", p.Bridge, j.HostIF.Name)
+	case !ok && j.F.OwnOn != nil:
+		differ("bridge", j.F.OwnOn.Name, j.HostIF.Name)
+	case !ok:
+		differ("bridge", "none", j.HostIF.Name)
+	case !p.Carries(j.Vlan):
+		differ("VLAN", spec.OrNone(p.VLAN.String()), spec.OrNone(j.Vlan.String()))
+	}
+	portDiffers(j, differ)
+}
+
+// addOVSBridge makes a bridge of Open vSwitch's.
+type AddOVSBridge struct{ bridge.OVSBridge }
+
+func (s AddOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
+	return leftOver(m.Host().Run(func() error { return s.Add(ctx) }), s)
+}
+
+// undo leaves the bridge to whoever has come to use it meanwhile.
+func (s AddOVSBridge) Undo(ctx context.Context, m *plan.Machine) error {
+	var o build.Looker
+	now, ok := o.Ovs(ctx, m.Host()).Bridge(s.Name)
+	if o.Err != nil || !ok || len(now.Ports) > 0 {
+		return o.Err
+	}
+	if l := o.ByName(m.Host(), s.Name); l != nil {
+		// Its own port, a link of the kernel's, is a port of the datapath.
+		if used, err := ours.IsUsedBut(m, l.Index, fmt.Sprint("master ", l.Master)); err != nil || used {
+			return err
+		}
+	}
+	if o.Err != nil {
+		return o.Err
+	}
+	return m.Host().Run(func() error { return s.Delete(ctx) })
+}
+
+func (AddOVSBridge) Nature() plan.Nature { return plan.Shared }
+
+func (s AddOVSBridge) String() string { return s.AddCommand() }
+
+// ovsInUse tells which bridges of ours somebody has given an address.
+func OvsInUse(k plan.Kernel, ovs bridge.OVS) (map[string]bool, error) {
+	used := map[string]bool{}
+	var o build.Looker
+	for _, br := range ovs.Bridges {
+		l := o.ByName(k, br.Name)
+		if !br.Ours || l == nil {
+			continue
+		}
+		o.Look("the addresses of "+br.Name, func() error {
+			addrs, err := k.Addrs()
+			used[br.Name] = ours.InUse(l.Index, addrs)
+			return err
+		})
+	}
+	return used, o.Err
+}
+
+// delOVSBridge takes one of ours away that has no ports.
+type DelOVSBridge struct{ bridge.OVSBridge }
+
+func (s DelOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
+	return AddOVSBridge(s).Undo(ctx, m)
+}
+
+func (s DelOVSBridge) Undo(ctx context.Context, m *plan.Machine) error {
+	return AddOVSBridge(s).Do(ctx, m)
+}
+
+func (DelOVSBridge) Nature() plan.Nature { return plan.Undoable }
+
+func (s DelOVSBridge) String() string { return s.DeleteCommand() }
+
+// addOVSPort makes the host's end of the pair a port.
+type AddOVSPort struct{ bridge.OVSPort }
+
+func (s AddOVSPort) Do(ctx context.Context, m *plan.Machine) error {
+	return leftOver(m.Host().Run(func() error { return s.Add(ctx) }), s)
+}
+
+func (s AddOVSPort) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.Delete(ctx) })
+}
+
+func (AddOVSPort) Nature() plan.Nature { return plan.Undoable }
+
+func (s AddOVSPort) String() string { return s.AddCommand() }
+
+// delOVSPort takes a port of ours off its bridge. Open vSwitch keeps one whose
+// link has gone.
+type DelOVSPort struct{ bridge.OVSPort }
+
+func (s DelOVSPort) Do(ctx context.Context, m *plan.Machine) error { return AddOVSPort(s).Undo(ctx, m) }
+
+func (s DelOVSPort) Undo(ctx context.Context, m *plan.Machine) error { return AddOVSPort(s).Do(ctx, m) }
+
+func (DelOVSPort) Nature() plan.Nature { return plan.Undoable }
+
+func (s DelOVSPort) String() string { return s.DeleteCommand() }
+
+// leftOver names what a step that failed could not take back itself.
+func leftOver(err error, s plan.Step) error {
+	if errors.Is(err, bridge.ErrLeft) {
+		return plan.WithResidue(err, bridge.ErrLeft, []plan.Step{s})
+	}
+	return err
+}
+
+// checksums has the kernel compute those of what the guest sends. The datapath
+// of ovs-vswitchd passes frames on as they are, and a packet whose checksum was
+// left to a card that is not there is thrown away by who gets it: ping works,
+// TCP does not.
+type Checksums struct {
+	plan.Place
+	inner string
+}
+
+func (s Checksums) Do(_ context.Context, m *plan.Machine) error {
+	err := s.Kernel(m).SetTxChecksum(s.Index(m, s.inner), false)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // it leaves none to a card
+	}
+	return fault.Explain("turn off checksum offload of", s.inner, err)
+}
+
+func (s Checksums) Undo(context.Context, *plan.Machine) error { return nil }
+
+func (Checksums) Nature() plan.Nature { return plan.Undoable }
+
+func (s Checksums) String() string { return s.Enter + "ethtool -K " + s.inner + " tx off" }
+
+// setVLAN plans another VLAN for the port.
+func (openVSwitchKind) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error {
+	p, ok := c.F.Detach.OVS.Port(c.F.Found.Port.Name)
+	switch {
+	case !ok || p.Mark == "":
+		return c.Refuse(fault.Conflict, "%s is no port of ours in Open vSwitch", c.F.Found.Port.Name)
+	case !p.Carries(v):
+		d.Add(ChangeOVSVLAN{p, v})
+	}
+	return nil
+}
+
+// changeOVSVLAN puts a port of ours into another VLAN.
+type ChangeOVSVLAN struct {
+	bridge.OVSPort
+	want bridge.VLAN
+}
+
+func (s ChangeOVSVLAN) Do(ctx context.Context, m *plan.Machine) error {
+	err := m.Host().Run(func() error { return s.SetVLAN(ctx, s.want) })
+	if err == nil {
+		return nil
+	}
+	// A command that was ended in the middle may have done it.
+	undoing, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
+	defer cancel()
+	return plan.Half(err, s.Undo(undoing, m), s)
+}
+
+func (s ChangeOVSVLAN) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.SetVLAN(ctx, s.VLAN) })
+}
+
+func (ChangeOVSVLAN) Nature() plan.Nature { return plan.Undoable }
+
+func (s ChangeOVSVLAN) String() string { return s.SetVLANCommand(s.want) }
+
+func (openVSwitchKind) prober(j *build.Job) (prober, string) {
+	return ovsProbe{vlan: j.Vlan, hostID: j.F.HostID}, onlyTagged(j)
+}
+
+// ovsProbe is one more port of a bridge of Open vSwitch.
+type ovsProbe struct {
+	vlan   bridge.VLAN
+	hostID string
+}
+
+func (p ovsProbe) join(ctx context.Context, m *plan.Machine, s Verify, inner *rtnl.Link, k *rtnl.Conn, ns *os.File) error {
+	link, err := s.pair(m, inner, ns, 0)
+	if err != nil {
+		return err
+	}
+	port := p.port(s)
+	if err := m.Host().Run(func() error { return errors.Join(port.Delete(ctx), port.Add(ctx)) }); err != nil {
+		return err
+	}
+	if err := s.raise(m, link, k); err != nil {
+		return err
+	}
+	_, _, err = AwaitOVS{OVSPort: port}.forwarding(ctx, m)
+	return err
+}
+
+func (p ovsProbe) leave(ctx context.Context, m *plan.Machine, s Verify) error {
+	return m.Host().Run(func() error { return p.port(s).Delete(ctx) })
+}
+
+// port is the probe port. gc removes one that a killed run has left there, as it does
+// with every port of ours whose link has gone.
+func (p ovsProbe) port(s Verify) bridge.OVSPort {
+	port := bridge.OVSPort{Bridge: s.on, Name: s.probe, VLAN: p.vlan, Mark: plan.MarkWord + " verify"}
+	if p.hostID != "" {
+		port.IDs = map[string]string{hostKey: p.hostID}
+	}
+	return port
+}
+
+// detached plans for the records of ports that go, and for bridges that we made and
+// that have no port any more.
+func (openVSwitchKind) Detached(d build.Departure, r *build.Removal) {
+	going := map[string]bool{}
+	for _, c := range d.Chosen {
+		if c.Port == nil {
+			continue
+		}
+		if p, ok := d.F.OVS.Port(c.Port.Name); ok && p.Mark != "" {
+			r.Steps = append(r.Steps, DelOVSPort{p})
+			going[p.Name] = true
+		}
+	}
+	for _, br := range d.F.OVS.Bridges {
+		stays := func(p bridge.OVSPort) bool { return !going[p.Name] }
+		if br.Ours && len(br.Ports) > 0 && !slices.ContainsFunc(br.Ports, stays) && !d.F.InUse[br.Name] {
+			r.Last = append(r.Last, DelOVSBridge{br})
+		}
+	}
+}
+
+// gc plans for ports whose link has gone, or goes, and for bridges that we made, that
+// keep no port, and that nobody has given an address.
+func (openVSwitchKind) Gc(f build.GCFacts, r *build.Removal) {
+	for _, p := range f.OVS.OurPorts() {
+		if !stays(f, p) {
+			r.Steps = append(r.Steps, DelOVSPort{p})
+		}
+	}
+	for _, br := range f.OVS.Bridges {
+		l := f.Named(br.Name)
+		if br.Ours && !slices.ContainsFunc(br.Ports, func(p bridge.OVSPort) bool { return stays(f, p) }) && l != nil && !ours.InUse(l.Index, f.Addrs) {
+			r.Last = append(r.Last, DelOVSBridge{br})
+		}
+	}
+}
+
+// stays reports whether a port has a use. Open vSwitch may serve several
+// network namespaces of a machine, each a host of its own; one whose link is not
+// here is ours to judge only if we have made it here.
+func stays(f build.GCFacts, p bridge.OVSPort) bool {
+	l := f.Named(p.Name)
+	if l != nil {
+		_, goes := f.Abandoned[l.Index]
+		return !goes
+	}
+	host, known := p.IDs[hostKey]
+	return p.Mark == "" || known && host != f.HostID || !known && p.Number > 0
+}

@@ -1,0 +1,218 @@
+package kind
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+	"golang.org/x/sys/unix"
+)
+
+// Who else is on the bridge or card that a guest is plugged into. Two stations with
+// the same MAC address do not hear each other, whatever the kind of host interface:
+// a switch hands frames to only one of them, and the kernel sets up only one of two
+// macvlans of a card.
+
+// stationWatch looks for stations.
+type stationWatch struct {
+	*build.Observer
+	self  *rtnl.Link // the guest's own link, which is no other
+	ns    int        // the guest's namespace, where that is
+	own   int        // index of its end on the host; 0: there is none
+	addrs bool       // their addresses matter
+	vlans map[int][]rtnl.PortVLAN
+	found []build.Station
+}
+
+// stations looks for those on the bridge or card that HOSTIF names.
+func Stations(o *build.Observer, m *plan.Machine, s spec.Spec, f build.Facts) []build.Station {
+	w := stationWatch{Observer: o, ns: f.GuestNS, addrs: len(s.Addrs) > 0}
+	base := f.Base
+	if base == nil {
+		return nil
+	}
+	switch {
+	case f.Own != nil:
+		w.self, w.own = f.Inner, f.Own.Index
+	case f.Port != nil && plan.IsOurs(f.Port) && f.Port.Alias == "":
+		w.own = f.Port.Index // a killed run has left it, and it goes
+	}
+	switch kind := SettleKind(s.HostIF, f); kind {
+	case spec.KindBridge:
+		if base.VLANFiltering {
+			o.Look("the VLANs of the bridge", func() (err error) { w.vlans, err = o.Host.PortVLANs(); return err })
+		}
+		w.add("the host, on "+base.Name+",", base, -1)
+		w.found[0].VLAN = w.untagged(base)
+		o.Look("the ports of the bridge", func() error {
+			ports, err := o.Host.Ports(base.Index)
+			for _, p := range ports {
+				w.port(p)
+			}
+			return err
+		})
+	case spec.KindOVS:
+		w.add("the host, on "+base.Name+",", base, -1)
+		if br, ok := f.OVS.Bridge(base.Name); ok {
+			for _, p := range br.Ports {
+				if l := o.ByName(o.Host, p.Name); l != nil {
+					w.vlans = map[int][]rtnl.PortVLAN{l.Index: PortVLANs(p.VLAN)}
+					w.port(l)
+				}
+			}
+		}
+	case spec.KindMacvlan, spec.KindIPvlan:
+		if s.VLAN != "" {
+			if base = f.Tagged; base == nil {
+				return nil
+			}
+		}
+		w.self = f.Inner
+		w.add("the host, on "+base.Name+",", base, -1)
+		w.children(m, base)
+	}
+	return w.found
+}
+
+// port adds a port of a switch, and what is behind it.
+func (w *stationWatch) port(p *rtnl.Link) {
+	if p.Index == w.own {
+		return
+	}
+	vlan := w.untagged(p)
+	w.found = append(w.found, build.Station{Who: "the port " + p.Name, MAC: p.MAC, VLAN: vlan})
+	if p.Kind != "veth" || p.Peer == 0 {
+		return
+	}
+	who := "the guest behind " + p.Name
+	if m, ok := plan.ParseMark(p.Alias); ok && plan.IsOurs(p) {
+		who = m.Name + ", behind " + p.Name + ","
+	}
+	var far *rtnl.Link
+	var err error
+	if p.PeerNS < 0 {
+		far, err = w.Host.LinkByIndex(p.Peer)
+	} else {
+		far, err = w.Host.LinkIn(p.PeerNS, p.Peer)
+	}
+	if err == nil && !w.isSelf(far, p.PeerNS) {
+		w.add(who, far, p.PeerNS)
+		w.found[len(w.found)-1].VLAN = vlan
+	}
+}
+
+// untagged is the VLAN whose frames a port, or the bridge itself, takes without a
+// tag; 0: none, or the switch looks at none.
+func (w *stationWatch) untagged(p *rtnl.Link) int {
+	for _, v := range w.vlans[p.Index] {
+		if v.PVID {
+			return v.First
+		}
+	}
+	return 0
+}
+
+func (w *stationWatch) isSelf(l *rtnl.Link, nsid int) bool {
+	return w.self != nil && nsid >= 0 && nsid == w.ns && l.Index == w.self.Index
+}
+
+// children adds the macvlans and ipvlans on a card: of the host, and of the
+// guests that the host has ids for, which all of ours have.
+func (w *stationWatch) children(m *plan.Machine, parent *rtnl.Link) {
+	on := func(l *rtnl.Link, ns int) bool {
+		return l.Peer == parent.Index && l.PeerNS == ns && (l.Kind == "macvlan" || l.Kind == "macvtap" || l.Kind == "ipvlan")
+	}
+	add := func(links []*rtnl.Link, nsid, hostNS int) {
+		for _, l := range links {
+			if !on(l, hostNS) || w.isSelf(l, nsid) {
+				continue
+			}
+			who := l.Name + " of another guest"
+			if m, ok := plan.ParseMark(l.Alias); ok && plan.IsOurs(l) {
+				who = l.Name + " of " + m.Name
+			} else if nsid < 0 {
+				who = l.Name + " of the host"
+			}
+			w.add(who, l, nsid)
+		}
+	}
+	links, err1 := w.Host.Links()
+	ids, err2 := w.Host.NamespaceIDs()
+	if err1 != nil || err2 != nil {
+		return // what comes of it is a warning, or the kernel's own refusal
+	}
+	add(links, -1, -1)
+	for _, id := range ids {
+		there, err := w.Host.LinksIn(id)
+		if err != nil {
+			continue // it has ended
+		}
+		// The look gives the host an id in itself, if it had none.
+		self, err := w.Host.NamespaceID(m.HostNS)
+		if err == nil && self >= 0 && self != id {
+			add(there, id, self)
+		}
+	}
+}
+
+// add adds a link, in the namespace of that id; -1: on the host.
+func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
+	st := build.Station{Who: who, MAC: l.MAC}
+	if l.Kind == string(spec.KindIPvlan) {
+		st.Mode = l.Mode
+	}
+	if w.addrs {
+		var all []rtnl.Addr
+		if nsid < 0 {
+			all, _ = w.Host.Addrs()
+		} else {
+			all, _ = w.Host.AddrsIn(nsid, l.Index)
+		}
+		for _, a := range all {
+			if a.Index == l.Index && a.Scope != unix.RT_SCOPE_LINK {
+				st.Addrs = append(st.Addrs, a.Prefix.Addr())
+			}
+		}
+	}
+	w.found = append(w.found, st)
+}
+
+// checkMAC refuses a MAC address that somebody has.
+func CheckMAC(j *build.Job) error {
+	if j.MAC == nil {
+		return nil
+	}
+	for _, st := range j.F.Stations {
+		if bytes.Equal(st.MAC, j.MAC) {
+			return j.Refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, j.MAC).WithHint("choose another MAC address, or leave it out")
+		}
+	}
+	return nil
+}
+
+// warnStations warns of addresses that somebody has who is on the same wire.
+func WarnStations(j *build.Job, d *build.Draft) {
+	for _, st := range j.F.Stations {
+		if st.VLAN != untaggedVLAN(j) {
+			continue
+		}
+		for _, p := range j.Addrs {
+			if slices.Contains(st.Addrs, p.Addr()) {
+				d.Warn("%s has the address %s too: others reach one of the two, and not the other", st.Who, p.Addr())
+			}
+		}
+	}
+}
+
+// untagged is the VLAN of a switch whose frames the guest gets without a tag; 0:
+// it looks at none.
+func untaggedVLAN(j *build.Job) int {
+	if j.Vlan.PVID == 0 && j.Kind == spec.KindBridge && j.F.Base != nil && j.F.Base.VLANFiltering {
+		return j.F.Base.DefaultPVID
+	}
+	return j.Vlan.PVID
+}

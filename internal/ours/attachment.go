@@ -1,0 +1,63 @@
+package ours
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// State says how far an attachment has come.
+type State string
+
+// The states. Half is one whose attach did not get to its end, orphan one
+// whose guest cannot be found though every process can be seen.
+const (
+	Complete State = "complete"
+	Half     State = "half"
+	Orphan   State = "orphan"
+)
+
+// Attachment is one interface of ours in one guest, as the command's JSON
+// output has it.
+type Attachment struct {
+	Guest     guests.GuestInfo `json:"guest"`
+	Interface Interface        `json:"interface"`
+	Host      Host             `json:"host"`
+	State     State            `json:"state"`
+	Hidden    bool             `json:"hidden,omitempty"`  // its guest cannot be seen from here: only the host's side is known
+	Shaping   *spec.Shaping    `json:"shaping,omitempty"` // nil: none
+
+	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
+	Cut   []string    `json:"cut,omitempty"`   // what drops its packets now, on the host or in the guest, a sentence each
+}
+
+// LeaseState is how the lease of an interface stands.
+type LeaseState struct {
+	Source  spec.SourceKind `json:"source"`            // FromDHCP or FromDHCP6
+	Server  string          `json:"server,omitempty"`  // "": it has none now
+	Seconds int64           `json:"seconds,omitempty"` // until it ends, if nobody renews it; 0: it has none, or it does not end
+	Trouble string          `json:"trouble,omitempty"` // what is wrong; "": nothing
+}
+
+// Interface is the guest's end.
+type Interface struct {
+	Name      string         `json:"name"`
+	Kind      string         `json:"kind"` // as in "ip -d link"
+	MAC       string         `json:"mac"`
+	MTU       int            `json:"mtu"`
+	Addresses []netip.Prefix `json:"addresses"`
+	Gateway   []netip.Addr   `json:"gateway"`
+}
+
+// Host is the other end: on the host or, for a link between guests, in the
+// other one.
+type Host struct {
+	Kind string `json:"kind"` // "bridge", ...
+	Name string `json:"name"` // of the bridge, card or parent; "veth": the other guest
+	Port string `json:"port"` // name of the other end, where there is one
+	VLAN string `json:"vlan"`
+}
+
+func Itoa(n int) string { return strconv.Itoa(n) }

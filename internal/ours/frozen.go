@@ -1,0 +1,84 @@
+package ours
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// frozen is a kernel that reads the links, the addresses, the routes and the queues of
+// a namespace once each, when it is first asked for them, and answers from that.
+// It is for whoever describes a namespace as it was at one moment.
+type frozen struct {
+	plan.Kernel
+	links  func() ([]*rtnl.Link, error)
+	addrs  func() ([]rtnl.Addr, error)
+	routes func() ([]rtnl.Route, error)
+	qdiscs func() ([]rtnl.Qdisc, error)
+	vlans  func() (map[int][]rtnl.PortVLAN, error)
+}
+
+func Freeze(k plan.Kernel) *frozen {
+	return &frozen{
+		Kernel: k,
+		links:  sync.OnceValues(k.Links),
+		addrs:  sync.OnceValues(k.Addrs),
+		routes: sync.OnceValues(k.AllRoutes),
+		qdiscs: sync.OnceValues(k.Qdiscs),
+		vlans:  sync.OnceValues(k.PortVLANs),
+	}
+}
+
+// now returns the kernel that a frozen one was read from, for a question about this moment.
+func Now(k plan.Kernel) plan.Kernel {
+	if f, ok := k.(*frozen); ok {
+		return f.Kernel
+	}
+	return k
+}
+
+func (f *frozen) Links() ([]*rtnl.Link, error) {
+	all, err := f.links()
+	return slices.Clone(all), err
+}
+
+func (f *frozen) LinkByIndex(index int) (*rtnl.Link, error) {
+	all, err := f.links()
+	if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return l.Index == index }); i >= 0 {
+		return all[i], nil
+	}
+	if err == nil {
+		err = rtnl.ErrNotFound
+	}
+	return nil, err
+}
+
+func (f *frozen) Ports(master int) ([]*rtnl.Link, error) {
+	all, err := f.Links()
+	return slices.DeleteFunc(all, func(l *rtnl.Link) bool { return l.Master != master }), err
+}
+
+func (f *frozen) Addrs() ([]rtnl.Addr, error) {
+	all, err := f.addrs()
+	return slices.Clone(all), err
+}
+
+func (f *frozen) AllRoutes() ([]rtnl.Route, error) {
+	all, err := f.routes()
+	return slices.Clone(all), err
+}
+
+func (f *frozen) Routes() ([]rtnl.Route, error) {
+	all, err := f.routes()
+	main, _ := Split(all)
+	return main, err
+}
+
+func (f *frozen) Qdiscs() ([]rtnl.Qdisc, error) {
+	all, err := f.qdiscs()
+	return slices.Clone(all), err
+}
+
+func (f *frozen) PortVLANs() (map[int][]rtnl.PortVLAN, error) { return f.vlans() }
