@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gopipework/gopipework/attach"
@@ -50,7 +51,7 @@ func (o *output) withGuests(c *cli.Context, words []string, do func(context.Cont
 func (o *output) options(c *cli.Context) (attach.Options, error) {
 	// /proc/self/exe is this program even if its file has been replaced or deleted.
 	opt := attach.Options{DryRun: c.Bool("dry-run"), Timeout: c.Duration("timeout"), Keeper: "/proc/self/exe"}
-	if c.IsSet("timeout") && opt.Timeout <= 0 {
+	if slices.Contains(given(c), "timeout") && opt.Timeout <= 0 {
 		return opt, fault.BadWord("read flag", "--timeout", "it must be longer than 0s").WithHint("--timeout 30s")
 	}
 	if c.Bool("v") {

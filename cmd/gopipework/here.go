@@ -33,8 +33,8 @@ func (o *output) hereCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.IsSet("i") && c.String("i") == "" {
-		return fault.BadWord("read flag", "-i", "its value is empty")
+	if err := noneEmpty(c, "i"); err != nil {
+		return err
 	}
 	want, err := attach.ParseReady(c.String("i"), c.Bool("addr"), c.Bool("route"))
 	if err != nil {
