@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -338,16 +337,11 @@ func ovsFault(op, object string, err error) error {
 	if missing := (*missingOVSError)(nil); errors.As(err, &missing) {
 		return noOVS(op, object, missing.why)
 	}
-	out := &fault.Error{Code: fault.Failed, Op: op, Object: object, Err: err}
+	out := &fault.Error{Code: fault.CodeOfCause(err), Op: op, Object: object, Err: err}
 	var timeout net.Error
-	switch {
-	case errors.Is(err, context.Canceled):
-		out.Code = fault.Interrupted
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		out.Code = fault.Timeout
 		out.Err = fmt.Errorf("ovsdb-server or ovs-vswitchd did not answer: %w", err)
-	case errors.Is(err, fs.ErrPermission):
-		out.Code = fault.Permission
 	}
 	return out
 }

@@ -101,17 +101,13 @@ func (e *missingToolError) Error() string { return "no program " + e.name + " on
 
 // toolFault says what kind of error a run of iptables ended in.
 func toolFault(op, object string, err error) error {
-	out := &fault.Error{Code: fault.Failed, Op: op, Object: object, Err: err}
+	out := &fault.Error{Code: fault.CodeOfCause(err), Op: op, Object: object, Err: err}
 	if t := (*missingToolError)(nil); errors.As(err, &t) {
 		out.Code = fault.Unsupported
 		return out.WithHint("install the package iptables, or use --no-firewall")
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		out.Code = fault.Timeout
 		out.Err = fmt.Errorf("iptables did not answer, perhaps another program holds its lock: %w", err)
-	}
-	if errors.Is(err, context.Canceled) {
-		out.Code = fault.Interrupted
 	}
 	if t := (*hosttool.Error)(nil); errors.As(err, &t) {
 		switch {

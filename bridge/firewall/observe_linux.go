@@ -184,16 +184,7 @@ func readFault(bridge string, err error) error {
 	if f := (*fault.Error)(nil); errors.As(err, &f) {
 		return err
 	}
-	code := fault.Failed
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		code = fault.Timeout
-	case errors.Is(err, context.Canceled):
-		code = fault.Interrupted
-	case errors.Is(err, fs.ErrPermission):
-		code = fault.Permission
-	}
-	return &fault.Error{Code: code, Op: "read firewall rules for", Object: bridge, Err: err}
+	return &fault.Error{Code: fault.CodeOfCause(err), Op: "read firewall rules for", Object: bridge, Err: err}
 }
 
 // bridgeNFCall tells whether bridged frames of a family go through iptables. The

@@ -2,7 +2,6 @@ package fault
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,19 +15,10 @@ func Explain(op, object string, err error) error {
 	case errors.As(err, &f):
 		return err
 	}
-	e := New(Failed, op, object, "%w", err)
+	e := New(CodeOfCause(err), op, object, "%w", err)
 	switch {
-	case errors.Is(err, os.ErrPermission): // EPERM and EACCES
-		e.Code = Permission
+	case e.Code == Permission:
 		e.Hint = "run it as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN"
-	case errors.Is(err, unix.EEXIST):
-		e.Code = Conflict
-	case errors.Is(err, unix.EXFULL), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		e.Code = Limit
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
-		e.Code = Unsupported
-	case errors.Is(err, unix.ETIMEDOUT), errors.Is(err, unix.EAGAIN):
-		e.Code = Timeout
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		e.Code = Gone
 		e.Err = errors.New("somebody deleted or moved it meanwhile")
@@ -46,6 +36,7 @@ func Absent(err error) bool {
 	return false
 }
 
+// IgnoreAbsent is Explain for an undo, to which what is absent is no error.
 func IgnoreAbsent(op, object string, err error) error {
 	if Absent(err) || CodeOf(err) == Gone {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostaddr"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 )
@@ -336,7 +337,7 @@ func FuzzLease6(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if unusable6(l.Address.Addr()) != "" || l.Time <= 0 || l.Preferred > l.Time || l.T1 > l.T2 || l.T2 > l.Time || len(l.DUID) < 3 {
+		if hostaddr.Unleasable6(l.Address.Addr()) != "" || l.Time <= 0 || l.Preferred > l.Time || l.T1 > l.T2 || l.T2 > l.Time || len(l.DUID) < 3 {
 			t.Errorf("%+v", l)
 		}
 		if _, err := testAsk6.bytes(question{kind: dhcpv6.MessageTypeRenew, server: l.DUID, addr: l.Address.Addr()}); err != nil {

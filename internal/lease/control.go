@@ -140,18 +140,9 @@ func explain(op, object string, err error) error {
 	if err == nil {
 		return nil
 	}
-	code := fault.Failed
-	switch {
-	case errors.Is(err, errGone):
+	code := fault.CodeOfCause(err)
+	if errors.Is(err, errGone) {
 		code = fault.Gone
-	case errors.Is(err, errors.ErrUnsupported):
-		code = fault.Unsupported
-	case errors.Is(err, os.ErrPermission):
-		code = fault.Permission
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		code = fault.Timeout
-	case errors.Is(err, context.Canceled):
-		code = fault.Interrupted
 	}
 	return fault.New(code, op, object, "%w", err)
 }

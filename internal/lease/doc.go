@@ -5,7 +5,6 @@
 //	options.go   what stands after "dhcp:" on a line
 //	ask.go       what a client says about itself, and the messages it sends
 //	lease.go     what a server says, checked
-//	policy.go    which addresses a host can have
 //	client.go    acquiring, renewing and releasing one lease
 //	await.go     waiting for an answer that can be used
 //	insist.go    asking again until there is a lease

@@ -32,7 +32,7 @@ func TestReadLeaseLeavesOut(t *testing.T) {
 		{"we are the router", []dhcpv4.Modifier{raw(3, 10, 0, 0, 9)}, nil, "10.0.0.9, which is our own address"},
 		{"we are the first router", []dhcpv4.Modifier{raw(3, 10, 0, 0, 9, 10, 0, 0, 1)}, []string{byRouter}, "our own address"},
 		{"router is broadcast", []dhcpv4.Modifier{raw(3, 10, 0, 0, 255)}, nil, "broadcast address"},
-		{"router is everybody", []dhcpv4.Modifier{raw(3, 255, 255, 255, 255)}, nil, "nobody has"},
+		{"router is everybody", []dhcpv4.Modifier{raw(3, 255, 255, 255, 255)}, nil, "the broadcast address"},
 		{"router is multicast", []dhcpv4.Modifier{raw(121, 0, 224, 0, 0, 1)}, nil, "multicast"},
 		{"one bad among good ones", []dhcpv4.Modifier{raw(121, 8, 172, 10, 0, 0, 2, 8, 239, 10, 0, 0, 1, 8, 173, 10, 0, 0, 3)},
 			[]string{"172.0.0.0/8 10.0.0.2", "173.0.0.0/8 10.0.0.3"}, "239.0.0.0/8, which no router forwards"},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/hostaddr"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/rfc1035label"
 )
@@ -77,7 +78,7 @@ func readLease(m *dhcpv4.DHCPv4, at time.Duration) (Lease, error) {
 	l.Routes, l.LeftOut = readRoutes(m.Options, l.Address)
 	l.MTU = readMTU(m.Options)
 	for _, a := range readAddrs(m.Options, dhcpv4.OptionDomainNameServer) {
-		if unusable(a) == "" && len(l.DNS) < maxDNS {
+		if hostaddr.Unleasable4(a) == "" && len(l.DNS) < maxDNS {
 			l.DNS = append(l.DNS, a)
 		}
 	}
@@ -93,7 +94,7 @@ func readAddress(m *dhcpv4.DHCPv4) (netip.Prefix, error) {
 	if !ok {
 		return netip.Prefix{}, fmt.Errorf("it gives no address")
 	}
-	if why := unusable(a); why != "" {
+	if why := hostaddr.Unleasable4(a); why != "" {
 		return netip.Prefix{}, fmt.Errorf("it gives the address %s: %s", a, why)
 	}
 	ones, err := readMask(m.Options)
@@ -101,10 +102,10 @@ func readAddress(m *dhcpv4.DHCPv4) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("it gives the address %s %w", a, err)
 	}
 	p := netip.PrefixFrom(a, ones)
-	if thisNetwork.Contains(p.Masked().Addr()) {
+	if hostaddr.ThisNetwork.Contains(p.Masked().Addr()) {
 		return netip.Prefix{}, fmt.Errorf("it gives the address %s, and the kernel makes no route to a subnet that begins in 0.0.0.0/8: %w", p, lacking("prefix=24"))
 	}
-	if why := notAHost(p, a); why != "" {
+	if why := hostaddr.NotHost(p, a); why != "" {
 		return netip.Prefix{}, fmt.Errorf("it gives the address %s: it is %s", p, why)
 	}
 	return p, nil
@@ -133,7 +134,7 @@ func readServer(m *dhcpv4.DHCPv4) (netip.Addr, error) {
 	if len(as) != 1 {
 		return netip.Addr{}, fmt.Errorf("it does not say which server it is from")
 	}
-	if why := unusable(as[0]); why != "" {
+	if why := hostaddr.Unleasable4(as[0]); why != "" {
 		return netip.Addr{}, fmt.Errorf("it says it is from the server %s: %s", as[0], why)
 	}
 	return as[0], nil
@@ -256,10 +257,10 @@ func badRoute(r Route, own netip.Prefix) string {
 	if gw == own.Addr() {
 		return fmt.Sprintf("the router %s, which is our own address", gw)
 	}
-	if why := unusable(gw); why != "" {
+	if why := hostaddr.Unleasable4(gw); why != "" {
 		return fmt.Sprintf("the router %s: %s", gw, why)
 	}
-	if why := notAHost(own, gw); why != "" {
+	if why := hostaddr.NotHost(own, gw); why != "" {
 		return fmt.Sprintf("the router %s: it is %s", gw, why)
 	}
 	return ""

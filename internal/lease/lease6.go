@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/hostaddr"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 )
@@ -92,7 +93,7 @@ func readAddress6(ia *dhcpv6.OptIANA, want netip.Addr) (*dhcpv6.OptIAAddress, er
 		if !ok || want.IsValid() && addr != want {
 			continue
 		}
-		if why := unusable6(addr); why != "" {
+		if why := hostaddr.Unleasable6(addr); why != "" {
 			return nil, fmt.Errorf("it gives the address %s: %s", addr, why)
 		}
 		return got, nil
@@ -127,21 +128,4 @@ func (l *Lease) readTimes6(ia *dhcpv6.OptIANA, got *dhcpv6.OptIAAddress) error {
 	}
 	l.T1, l.T2 = paced(l.T1, l.T2, l.Time/2, l.Time/5*4)
 	return nil
-}
-
-// unusable6 returns why no host can have the IPv6 address from a server.
-func unusable6(a netip.Addr) string {
-	switch {
-	case !a.Is6() || a.Is4In6():
-		return "it is not an IPv6 address"
-	case a.IsUnspecified():
-		return "it means no address"
-	case a.IsLoopback():
-		return "it is the loopback address"
-	case a.IsMulticast():
-		return "it is a multicast address"
-	case a.IsLinkLocalUnicast():
-		return "it is a link-local address, which hosts give themselves"
-	}
-	return ""
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/gopipework/gopipework/internal/hostaddr"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/rfc1035label"
 )
@@ -120,10 +121,10 @@ func TestReadLeaseRefuses(t *testing.T) {
 		change dhcpv4.Modifier
 		want   string
 	}{
-		{"no address", yours(0, 0, 0, 0), "this network"},
+		{"no address", yours(0, 0, 0, 0), "unspecified"},
 		{"multicast", yours(224, 0, 0, 1), "multicast"},
 		{"loopback", yours(127, 0, 0, 1), "loopback"},
-		{"broadcast", yours(255, 255, 255, 255), "nobody has"},
+		{"broadcast", yours(255, 255, 255, 255), "the broadcast address"},
 		{"network address", yours(10, 0, 0, 0), "network address"},
 		{"broadcast address", yours(10, 0, 0, 255), "broadcast address"},
 		{"no mask", dhcpv4.WithoutOption(dhcpv4.OptionSubnetMask), "without a subnet mask"},
@@ -136,7 +137,7 @@ func TestReadLeaseRefuses(t *testing.T) {
 		{"lease time 0", dhcpv4.WithLeaseTime(0), "no lease time, or 0"},
 		{"no server", dhcpv4.WithoutOption(dhcpv4.OptionServerIdentifier), "which server"},
 		{"two servers", raw(54, 10, 0, 0, 1, 10, 0, 0, 2), "which server"},
-		{"nonsense server", raw(54, 0, 0, 0, 0), "this network"},
+		{"nonsense server", raw(54, 0, 0, 0, 0), "unspecified"},
 	}
 	for _, tt := range tests {
 		l, err := readLease(ack(t, tt.change), 0)
@@ -183,7 +184,7 @@ func FuzzReadLease(f *testing.F) {
 		if l.Time != Forever && (l.T1 < min(l.Time/2, soonest) || l.T2 < l.T1) {
 			t.Fatalf("asks again after %v and %v of %v", l.T1, l.T2, l.Time)
 		}
-		if unusable(l.Address.Addr()) != "" || l.Address.Bits() == 0 || l.Time <= 0 || l.T1 > l.T2 || l.T2 > l.Time || len(l.Routes) > 2*maxRoutes {
+		if hostaddr.Unleasable4(l.Address.Addr()) != "" || l.Address.Bits() == 0 || l.Time <= 0 || l.T1 > l.T2 || l.T2 > l.Time || len(l.Routes) > 2*maxRoutes {
 			t.Fatalf("accepted %+v", l)
 		}
 	})

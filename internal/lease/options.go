@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostaddr"
 )
 
 // Options are what stands after "dhcp:" on a command line.
@@ -250,7 +251,7 @@ func parseRequest(o *Options, s string) error {
 		return fault.BadWord(opRead, "request="+s, "it is not an IPv4 address").
 			WithHint("request=192.168.1.2, without a prefix length")
 	}
-	if why := unusable(a); why != "" {
+	if why := hostaddr.Unleasable4(a); why != "" {
 		return fault.BadWord(opRead, "request="+s, "%s", why)
 	}
 	o.Request = a

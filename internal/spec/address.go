@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostaddr"
 )
 
 // parseAddress reads ADDRESS[,ADDRESS...][@GATEWAY[,GATEWAY]], or a word for none.
@@ -75,22 +76,22 @@ func parsePrefix(word string) (netip.Prefix, error) {
 		return netip.Prefix{}, fault.BadWord(op, word, "it is not ADDRESS/PREFIX%s", notPrefix(word)).
 			WithHint("192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none")
 	}
-	if why := unusable(p.Addr()); why != "" {
+	if why := hostaddr.Unusable(p.Addr()); why != "" {
 		return netip.Prefix{}, fault.BadWord(op, word, "%s", why)
 	}
 	if p.Bits() == 0 {
 		return netip.Prefix{}, fault.BadWord(op, word, "a prefix length of 0 puts every address on this link").
 			WithHint("0/0 for an interface without an address")
 	}
-	if why := notAHost(p, p.Addr()); why != "" {
+	if why := hostaddr.NotHost(p, p.Addr()); why != "" {
 		e := fault.BadWord(op, word, "it is %s, not a host's", why)
-		if next := p.Addr().Next(); next.IsValid() && p.Contains(next) && notAHost(p, next) == "" {
+		if next := p.Addr().Next(); next.IsValid() && p.Contains(next) && hostaddr.NotHost(p, next) == "" {
 			e.WithHint("%s/%d", next, p.Bits())
 		}
 		return netip.Prefix{}, e
 	}
-	if subnet := p.Masked(); p.Bits() < p.Addr().BitLen() && thisNetwork.Contains(subnet.Addr()) { // fib_add_ifaddr
-		return netip.Prefix{}, fault.BadWord(op, word, "the kernel makes no route to a subnet that begins in %s, as %s does", thisNetwork, subnet).
+	if subnet := p.Masked(); p.Bits() < p.Addr().BitLen() && hostaddr.ThisNetwork.Contains(subnet.Addr()) { // fib_add_ifaddr
+		return netip.Prefix{}, fault.BadWord(op, word, "the kernel makes no route to a subnet that begins in %s, as %s does", hostaddr.ThisNetwork, subnet).
 			WithHint("a longer prefix: %s/24", p.Addr())
 	}
 	return p, nil
@@ -112,48 +113,6 @@ func notPrefix(word string) string {
 		return ": it has a zone"
 	}
 	return ": its prefix length is no number from 0 to " + strconv.Itoa(a.BitLen())
-}
-
-var (
-	thisNetwork = netip.MustParsePrefix("0.0.0.0/8") // RFC 1122, section 3.2.1.3
-	broadcast   = netip.MustParseAddr("255.255.255.255")
-)
-
-// unusable returns why no interface can have the address.
-func unusable(a netip.Addr) string {
-	switch {
-	case a.Is4In6():
-		return "it is an IPv4 address written as IPv6"
-	case a.IsUnspecified():
-		return "it is the unspecified address"
-	case a.IsMulticast():
-		return "it is a multicast address"
-	case a.IsLoopback():
-		return "it is a loopback address"
-	case a == broadcast:
-		return "it is the broadcast address"
-	case thisNetwork.Contains(a):
-		return "it is in 0.0.0.0/8, which means this network"
-	}
-	return ""
-}
-
-// notAHost returns what a is within its subnet when it is not a host's
-// address: /31 (RFC 3021), /32, /127 (RFC 6164) and /128 have hosts only.
-func notAHost(p netip.Prefix, a netip.Addr) string {
-	if p.Bits() >= a.BitLen()-1 {
-		return ""
-	}
-	if a == p.Masked().Addr() {
-		if a.Is6() {
-			return "the subnet's router anycast address"
-		}
-		return "the subnet's network address"
-	}
-	if a.Is4() && (!p.Contains(a.Next())) {
-		return "the subnet's broadcast address"
-	}
-	return ""
 }
 
 func parseGateways(words string, addrs []netip.Prefix) ([]netip.Addr, error) {
@@ -181,7 +140,7 @@ func parseGateway(word string, addrs []netip.Prefix) (netip.Addr, error) {
 	if gw.Zone() != "" {
 		return gw, fault.BadWord(op, word, "it takes no zone: the interface is known").WithHint("%s", gw.WithZone(""))
 	}
-	if why := unusable(gw); why != "" {
+	if why := hostaddr.Unusable(gw); why != "" {
 		return gw, fault.BadWord(op, word, "%s", why)
 	}
 	sameFamily := false
@@ -194,7 +153,7 @@ func parseGateway(word string, addrs []netip.Prefix) (netip.Addr, error) {
 			return gw, fault.BadWord(op, word, "it is the guest's own address")
 		}
 		// The router anycast address is a router's, so a good IPv6 gateway.
-		if why := notAHost(p, gw); p.Contains(gw) && gw.Is4() && why != "" {
+		if why := hostaddr.NotHost(p, gw); p.Contains(gw) && gw.Is4() && why != "" {
 			return gw, fault.BadWord(op, word, "it is %s, not a router's", why)
 		}
 	}

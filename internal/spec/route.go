@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostaddr"
 	"golang.org/x/sys/unix"
 )
 
@@ -197,7 +198,7 @@ func parseRoute(word string, s *Spec) (Route, error) {
 // parseVia reads the gateway of a route. Where the network gives the addresses,
 // whether one of them reaches it is known later.
 func parseVia(word string, s *Spec) (netip.Addr, error) {
-	if gw, err := netip.ParseAddr(word); err == nil && s.From.Gives(gw.Is6()) && gw.Zone() == "" && unusable(gw) == "" {
+	if gw, err := netip.ParseAddr(word); err == nil && s.From.Gives(gw.Is6()) && gw.Zone() == "" && hostaddr.Unusable(gw) == "" {
 		return gw, nil
 	}
 	gw, err := parseGateway(word, s.Addrs)
@@ -225,7 +226,7 @@ func parseDestination(word string, via netip.Addr) (netip.Prefix, error) {
 	if p != p.Masked() {
 		return p, fault.BadWord(op, word, "its address has bits beyond its prefix length").WithHint("%s", p.Masked())
 	}
-	if why := unusable(p.Addr()); why != "" {
+	if why := hostaddr.Unusable(p.Addr()); why != "" {
 		return p, fault.BadWord(op, word, "%s", why)
 	}
 	return p, nil
