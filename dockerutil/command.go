@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// commandDirs are the directories of commands: those of PATH, and where a
-// distribution puts what only root uses. A relative one is left out, for the
-// directory that one happens to be in is not to be trusted.
+// commandDirs returns the directories to look for commands in: those of PATH, and the
+// system's own, which PATH may lack. Relative ones are left out, because the current
+// directory cannot be trusted.
 func commandDirs() []string {
 	var dirs []string
 	system := []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
@@ -27,7 +27,7 @@ func commandDirs() []string {
 	return dirs
 }
 
-// command returns the path of a command, "" if there is none.
+// command returns the path of a command, or "" if there is none.
 func (f *finder) command(name string) string {
 	for _, dir := range f.commands {
 		path := filepath.Join(dir, name)
@@ -39,11 +39,10 @@ func (f *finder) command(name string) string {
 	return ""
 }
 
-// refusal is a command that ended with an exit code of its own choice, after
-// saying why on standard error.
+// refusal is the error of a command that exited by itself with a code other than 0.
 type refusal struct {
 	exit int
-	text string // the first kilobytes of it
+	text string // its standard error, the first kilobytes
 }
 
 func (e *refusal) Error() string {
@@ -53,22 +52,22 @@ func (e *refusal) Error() string {
 	return e.text
 }
 
-// run runs a command of the host, without a shell, and returns its standard
-// output. Whatever it started is ended with it.
+// run runs a command of the host, without a shell, and returns its standard output. It
+// kills what the command leaves running.
 func run(ctx context.Context, path string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	var stdout, stderr capped
 	stdout.left, stderr.left = maxAnswer, 4<<10
 	stderr.forgiving = true
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Env = append(os.Environ(), "LC_ALL=C") // its errors are read
+	cmd.Env = append(os.Environ(), "LC_ALL=C") // we read its error messages
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 200 * time.Millisecond
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		cmd.Cancel() // it has ended, and left something behind that has not
+		cmd.Cancel() // it has ended, but something that it started has not
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {
@@ -77,8 +76,8 @@ func run(ctx context.Context, path string, args ...string) ([]byte, error) {
 	return stdout.kept, err
 }
 
-// capped is a buffer with an end. What comes after it is an error, or if it is
-// forgiving is dropped.
+// capped is a buffer of limited size. Writing more is an error, unless it is forgiving:
+// then it drops the rest.
 type capped struct {
 	kept      []byte
 	left      int

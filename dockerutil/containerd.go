@@ -14,22 +14,22 @@ const errNoContainerd = absence("no containerd listens")
 // nerdctlName is the label in which nerdctl keeps the name of a container.
 const nerdctlName = "nerdctl/name"
 
-// lentNamespaces are those in which Docker and the CRI keep their containers. A
-// bare word is asked of these two themselves.
-var lentNamespaces = []string{"moby", "k8s.io"}
+// engineNamespaces are those that Docker and the CRI use. For a bare word the engines
+// themselves are asked about the containers in there.
+var engineNamespaces = []string{"moby", "k8s.io"}
 
-// beginsID says whether s can be the beginning of an ID.
+// beginsID reports whether an ID can begin with s.
 func beginsID(s string) bool { return len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == "" }
 
 func (f *finder) containerdHere(string) bool { return exists(f.containerd) }
 
-// findContainerd asks containerd, in one of its namespaces or in all.
+// findContainerd asks containerd about one of its namespaces, or about all.
 func (f *finder) findContainerd(ctx context.Context, r wordRef) (*Guest, error) {
 	return f.askContainerd(ctx, r, nil)
 }
 
 func (f *finder) findContainerdBare(ctx context.Context, r wordRef) (*Guest, error) {
-	return f.askContainerd(ctx, r, lentNamespaces)
+	return f.askContainerd(ctx, r, engineNamespaces)
 }
 
 func (f *finder) askContainerd(ctx context.Context, r wordRef, except []string) (*Guest, error) {
@@ -43,7 +43,7 @@ func (f *finder) askContainerd(ctx context.Context, r wordRef, except []string) 
 	return f.take(ctx, r, source{c.inspect, c.stopped, c.caller.dialer}, RuntimeContainerd)
 }
 
-// containerd is asked on behalf of one guest word.
+// containerd asks containerd for one guest word.
 type containerd struct {
 	ref    wordRef
 	socket string
@@ -51,24 +51,24 @@ type containerd struct {
 	at     address // the container, once it is located
 }
 
-// address is where containerd keeps a container.
+// address identifies a container of containerd.
 type address struct {
 	namespace, id string
-	name          string // by nerdctl; "" without
+	name          string // given by nerdctl, or ""
 }
 
 func (a address) String() string { return RuntimeContainerd + ":" + a.namespace + "/" + a.id }
 
-// The questions, as package.Service/Method of github.com/containerd/containerd/api.
-// What the numbers of the fields mean is said where they are used.
+// The calls, as package.Service/Method of github.com/containerd/containerd/api. The
+// numbers of the fields are explained where they are used.
 const (
 	listNamespaces = "containerd.services.namespaces.v1.Namespaces/List"
 	listContainers = "containerd.services.containers.v1.Containers/List"
 	getTask        = "containerd.services.tasks.v1.Tasks/Get"
 )
 
-// locate finds the one container that the word means: by its ID or its name,
-// and if there is none by the beginning of its ID.
+// locate finds the one container that the word means: the one with that ID or name, or
+// else the one whose ID begins with it.
 func (c *containerd) locate(ctx context.Context, except []string) error {
 	namespaces := []string{c.ref.Namespace}
 	if c.ref.Namespace == "" {
@@ -118,9 +118,9 @@ func (c *containerd) locate(ctx context.Context, except []string) error {
 		WithHint("write %s", strings.Join(words, " or "))
 }
 
-// list returns the containers of a namespace that the word can mean. A name
-// holds nothing that a filter would take for its own, and a dot is all that a
-// regular expression would.
+// list returns the containers of a namespace that the word can mean. A name contains no
+// character that is special in a filter, and only the dot is special in a regular
+// expression.
 func (c *containerd) list(ctx context.Context, namespace string) ([]address, error) {
 	request := appendText(nil, 1, fmt.Sprintf("id==%q", c.ref.Name)) // filters: any of them
 	request = appendText(request, 1, fmt.Sprintf("labels.%q==%q", nerdctlName, c.ref.Name))
@@ -134,8 +134,7 @@ func (c *containerd) list(ctx context.Context, namespace string) ([]address, err
 	var list []address
 	for _, m := range answer.all(1) { // containers: 1 id, 2 labels
 		a := address{namespace, m.text(1), m.entry(2, nerdctlName)}
-		// Only an ID that containerd's user made up has a beginning: "web" is
-		// not short for "web2".
+		// Only a generated ID can be abbreviated: "web" is not short for "web2".
 		begins := isID(a.id) && strings.HasPrefix(a.id, c.ref.Name)
 		if a.id != c.ref.Name && a.name != c.ref.Name && !begins {
 			continue
@@ -157,7 +156,7 @@ const (
 	taskPausing
 )
 
-// inspect is a source's, for the container that was located.
+// inspect implements a source, for the container that was located.
 func (c *containerd) inspect(ctx context.Context, _ string) (*found, error) {
 	seen := &found{id: c.at.id, name: c.at.name}
 	if !isName(seen.name) {
@@ -190,7 +189,7 @@ func (c *containerd) inspect(ctx context.Context, _ string) (*found, error) {
 	return seen, nil
 }
 
-// start is the command that starts the container.
+// start returns the command that starts the container.
 func (c *containerd) start() string {
 	if c.at.name != "" {
 		return "nerdctl -n " + c.at.namespace + " start " + c.ref.Name
@@ -198,7 +197,7 @@ func (c *containerd) start() string {
 	return "ctr -n " + c.at.namespace + " tasks start -d " + c.at.id
 }
 
-// explain gives an error of a call its code.
+// explain returns the error for a failed call.
 func (c *containerd) explain(ctx context.Context, err error) error {
 	if stopped := c.stopped(ctx); stopped != nil {
 		return stopped
@@ -210,7 +209,7 @@ func (c *containerd) explain(ctx context.Context, err error) error {
 	return c.broken(err)
 }
 
-// stopped is a source's.
+// stopped implements a source.
 func (c *containerd) stopped(ctx context.Context) error {
 	return c.ref.stopped(ctx, "containerd at "+c.socket, c.instead())
 }

@@ -14,8 +14,8 @@ import (
 
 const errNoCRI = absence("no CRI answers")
 
-// criSockets returns where the kubelet's runtime listens: where crictl is told
-// to look, or where containerd and CRI-O do by themselves.
+// criSockets returns where the kubelet's runtime may listen: at the address that crictl is
+// configured with, or at the default addresses of containerd and CRI-O.
 func criSockets(containerd string) []string {
 	if set := os.Getenv("CONTAINER_RUNTIME_ENDPOINT"); set != "" {
 		return []string{strings.TrimPrefix(set, "unix://")}
@@ -23,7 +23,7 @@ func criSockets(containerd string) []string {
 	return []string{containerd, "/run/crio/crio.sock"}
 }
 
-// criHere says whether a bare word is worth asking. The CRI goes by IDs only.
+// criHere reports whether to ask for a bare word. The CRI knows IDs only.
 func (f *finder) criHere(name string) bool {
 	for _, socket := range f.cri {
 		if exists(socket) {
@@ -33,11 +33,11 @@ func (f *finder) criHere(name string) bool {
 	return false
 }
 
-// findCRI asks for a container, and then for a pod, of that ID or prefix.
+// findCRI asks for a container with that ID or prefix, and then for a pod.
 func (f *finder) findCRI(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
-	var kept error // the most telling one: that there is one who does not know it
+	var kept error // the most useful one: from a runtime that answered
 	for _, socket := range f.cri {
 		c := &cri{ref: r, socket: socket, caller: newCaller(ctx, socket)}
 		g, err := f.take(ctx, r, source{c.inspect, c.stopped, c.caller.dialer}, RuntimeCRI)
@@ -55,21 +55,21 @@ func (f *finder) findCRI(ctx context.Context, r wordRef) (*Guest, error) {
 	return nil, kept
 }
 
-// cri is a runtime that the kubelet speaks to, asked on behalf of one guest word.
+// cri asks a runtime of the kubelet for one guest word.
 type cri struct {
 	ref    wordRef
 	socket string
 	caller *caller
 }
 
-// The questions, of k8s.io/cri-api.
+// The calls of k8s.io/cri-api.
 const (
 	criContainer = "runtime.v1.RuntimeService/ContainerStatus"
 	criPod       = "runtime.v1.RuntimeService/PodSandboxStatus"
 )
 
-// criInfo is what containerd and CRI-O add to a status when it is asked for in
-// full: the CRI itself knows of no processes.
+// criInfo is what containerd and CRI-O add to a verbose status. The CRI itself does not
+// tell PIDs.
 type criInfo struct {
 	PID         int    `json:"pid"`
 	SandboxID   string `json:"sandboxID"`
@@ -80,7 +80,8 @@ type criInfo struct {
 	} `json:"runtimeSpec"`
 }
 
-// inspect is a source's. Which of the two an ID is of is not seen on it.
+// inspect implements a source. An ID does not show whether it is that of a container or
+// of a pod.
 func (c *cri) inspect(ctx context.Context, name string) (*found, error) {
 	request := appendNumber(appendText(nil, 1, name), 2, 1) // 1 the ID, 2 verbose
 	understand := c.container
@@ -169,7 +170,7 @@ func networkPath(info criInfo) string {
 	return ""
 }
 
-// explain gives an error of a call its code.
+// explain returns the error for a failed call.
 func (c *cri) explain(ctx context.Context, err error) error {
 	if stopped := c.stopped(ctx); stopped != nil {
 		return stopped
@@ -190,7 +191,7 @@ func (c *cri) explain(ctx context.Context, err error) error {
 	return c.broken(err)
 }
 
-// stopped is a source's.
+// stopped implements a source.
 func (c *cri) stopped(ctx context.Context) error {
 	return c.ref.stopped(ctx, "the CRI at "+c.socket, c.instead())
 }

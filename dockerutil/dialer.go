@@ -12,8 +12,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 )
 
-// maxAnswer is far above what Docker says about one container (some kilobytes, and
-// its labels and environment), and far below what would hurt.
+// maxAnswer bounds an answer in bytes. What Docker says about one container takes some
+// kilobytes, plus its labels and environment.
 const maxAnswer = 8 << 20
 
 var (
@@ -21,12 +21,12 @@ var (
 	errUpgrade = errors.New("it answers a question by switching to another protocol")
 )
 
-// dialer connects to the daemon and keeps what the client's own errors drop:
-// the system's reason why a connection failed.
+// dialer connects to a daemon, and keeps the system's reason if a connection failed, which
+// the client's errors do not contain.
 //
-// All its connections end with ctx. The context of a request is not enough: the
-// HTTP client lets go of it as soon as it has the header of an answer that
-// switches protocols, and reads on for ever.
+// All its connections end with ctx. The context of a request is not enough: once the HTTP
+// client has read the header of an answer that switches protocols, it ignores that
+// context and can read for ever.
 type dialer struct {
 	ctx         context.Context
 	proto, addr string
@@ -34,13 +34,13 @@ type dialer struct {
 	mu    sync.Mutex
 	err   error
 	conns []net.Conn
-	apart bool // the last one that listened has another network than we
-	local bool // and numbers processes as we do
+	apart bool // the last listener is in another network namespace
+	local bool // the last listener is in our PID namespace
 }
 
-// dial has the signature of http.Transport.DialContext. The address the
-// transport gives is made up for a unix socket, and the real one otherwise. The
-// context that it gives is not used: it outlives the request.
+// dial has the signature of http.Transport.DialContext. For a unix socket the transport
+// passes a made-up address, otherwise the real one. Its context is not used, because it
+// outlives the request.
 func (d *dialer) dial(_ context.Context, network, addr string) (net.Conn, error) {
 	if d.proto == "unix" {
 		network, addr = d.proto, d.addr
@@ -64,14 +64,13 @@ func (d *dialer) dial(_ context.Context, network, addr string) (net.Conn, error)
 // hundreds of fields, which takes half a millisecond the first time.
 func prepare() { _ = json.Unmarshal([]byte("{}"), new(container.InspectResponse)) }
 
-// endWith makes every read and write of conn fail once ctx is done. The function
-// that it returns ends that.
+// endWith makes every read and write of conn fail once ctx is done, until stop is called.
 func endWith(ctx context.Context, conn net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-// refuseUpgrade is a client.ResponseHook. No question here asks for another
-// protocol, and what follows such an answer is not HTTP and has no end.
+// refuseUpgrade is a client.ResponseHook. No request here asks for another protocol, and
+// what follows an answer that switches to one is not HTTP and may never end.
 func (d *dialer) refuseUpgrade(r *http.Response) {
 	if r.StatusCode != http.StatusSwitchingProtocols {
 		return
@@ -84,15 +83,15 @@ func (d *dialer) refuseUpgrade(r *http.Response) {
 	}
 }
 
-// seen says whether the last one that listened numbers processes as we do.
+// seen reports whether the last listener is in our PID namespace.
 func (d *dialer) seen() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.local
 }
 
-// elsewhere returns a warning if the engine called title is in another network
-// namespace than we are, else nil.
+// elsewhere returns a warning if the engine called title is in another network namespace,
+// else nil.
 func (d *dialer) elsewhere(title string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -103,19 +102,18 @@ func (d *dialer) elsewhere(title string) []string {
 		title + " cannot see it; run gopipework in the network of " + title + " (docker run --network host)"}
 }
 
-// failure returns why there is no connection, nil if the last one was made and
-// served.
+// failure returns why the last connection failed, or nil.
 func (d *dialer) failure() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.err
 }
 
-// boundedConn ends a connection that does not stop talking.
+// boundedConn is a connection from which only so many bytes can be read.
 type boundedConn struct {
 	net.Conn
 	left int
-	done func() bool // ends the watch over the context
+	done func() bool // stops watching the context
 }
 
 func (c *boundedConn) Close() error {

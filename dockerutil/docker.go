@@ -23,13 +23,13 @@ var (
 	errElsewhere   = errors.New("the daemon is not on this machine")
 )
 
-// brand is who speaks Docker's API.
+// brand is an engine that speaks Docker's API.
 type brand struct {
-	title   string       // what a message calls it
+	title   string       // its name in messages
 	command string       // its own command, for hints
-	none    error        // nobody listens there
-	start   string       // what to do about that
-	options []client.Opt // where the client takes its settings from
+	none    error        // the error when nobody listens
+	start   string       // the hint for that
+	options []client.Opt // where the client gets its settings
 }
 
 var dockerBrand = brand{
@@ -40,18 +40,17 @@ var dockerBrand = brand{
 	options: []client.Opt{client.FromEnv},
 }
 
-// daemon is a Docker, asked on behalf of one guest word, or a podman that
-// speaks Docker's API.
+// daemon is Docker, or a podman that listens on a socket, asked for one guest word.
 type daemon struct {
 	ref     wordRef
 	brand   brand
 	client  *client.Client
 	dialer  *dialer
 	options []client.Opt // of the client, without a version of the API
-	settled bool         // the version is not to be changed any more
+	settled bool         // the version has been negotiated, or was set by the user
 }
 
-// findContainer asks Docker for a container and takes hold of its namespace.
+// findContainer asks Docker for a container and opens its namespace.
 func (f *finder) findContainer(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
@@ -90,9 +89,9 @@ func daemonAt(ctx context.Context, r wordRef, b brand, host string) (*daemon, er
 	d.options = append(d.options, b.options...)
 	d.options = append(d.options, client.WithHost(host), client.WithDialContext(d.dialer.dial),
 		client.WithHTTPResponseHook(d.dialer.refuseUpgrade))
-	// Negotiating the version costs a round trip, a third of the time it all
-	// takes. Engines 19.03 to 28, and those since 29.3, speak the client's
-	// lowest version at once, as podman does; inspect negotiates with the others.
+	// Negotiating the version takes a round trip, a third of the whole time. Podman and
+	// the engines 19.03 to 28, and those since 29.3, accept the client's lowest version.
+	// With the others, inspect negotiates.
 	d.client, err = client.New(append(d.options, client.WithAPIVersion(client.MinAPIVersion))...)
 	if err != nil {
 		return nil, err
@@ -100,8 +99,8 @@ func daemonAt(ctx context.Context, r wordRef, b brand, host string) (*daemon, er
 	return d, nil
 }
 
-// negotiate replaces the client by one that asks for the version first. The one
-// there is cannot: it negotiates down from its version only.
+// negotiate replaces the client by one that asks for the version first. The present
+// client cannot do so, because a client negotiates only down from its own version.
 func (d *daemon) negotiate() error {
 	c, err := client.New(d.options...)
 	if err != nil {
@@ -114,11 +113,11 @@ func (d *daemon) negotiate() error {
 
 func (d *daemon) close() { d.client.Close() }
 
-// inspect asks for the container of that name, ID or prefix.
+// inspect implements a source.
 func (d *daemon) inspect(ctx context.Context, name string) (*found, error) {
 	answer, err := d.client.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
 	if cerrdefs.IsInvalidArgument(err) && !d.settled && !ambiguous(err) {
-		// This may mean that the engine does not speak our version of the API.
+		// The engine may not accept our version of the API.
 		if err := d.negotiate(); err != nil {
 			return nil, err
 		}
@@ -134,9 +133,8 @@ func (d *daemon) inspect(ctx context.Context, name string) (*found, error) {
 	return c, nil
 }
 
-// understand takes over what is needed and believes nothing that cannot be: the
-// PID and the ID decide which process is touched. A name that Docker would not
-// give is replaced by the short ID.
+// understand reads an answer. It refuses an impossible PID or ID, because these decide
+// which process is used. It replaces a name that Docker would not accept by the short ID.
 func (r wordRef) understand(answer container.InspectResponse, command string) (*found, error) {
 	if !isID(answer.ID) {
 		return nil, fmt.Errorf("%q is no container ID", answer.ID)
@@ -157,7 +155,7 @@ func (r wordRef) understand(answer container.InspectResponse, command string) (*
 		c.comingUp = state.Running || state.Restarting
 		c.idle, c.hint = r.idle(*state, command)
 	}
-	// An unreadable time stays zero: no process was started then.
+	// If the time cannot be parsed it stays zero, when no process was started.
 	c.started, _ = time.Parse(time.RFC3339Nano, state.StartedAt)
 	if answer.NetworkSettings != nil {
 		c.sandbox = answer.NetworkSettings.SandboxKey
@@ -172,8 +170,8 @@ func (r wordRef) understand(answer container.InspectResponse, command string) (*
 	return c, nil
 }
 
-// published reports whether a port is bound to an address of the host that
-// others can reach.
+// published reports whether a port is bound to an address of the host that other machines
+// can reach.
 func published(ports network.PortMap) bool {
 	for _, bindings := range ports {
 		if slices.ContainsFunc(bindings, func(b network.PortBinding) bool { return !b.HostIP.IsLoopback() }) {
@@ -183,7 +181,7 @@ func published(ports network.PortMap) bool {
 	return false
 }
 
-// idle says in words why a container has no process, and what to do.
+// idle returns a text that says why a container has no process, and a hint.
 func (r wordRef) idle(s container.State, command string) (text, hint string) {
 	switch s.Status {
 	case container.StateCreated:
@@ -201,7 +199,7 @@ func (r wordRef) idle(s container.State, command string) (text, hint string) {
 	return fmt.Sprintf("it has no process, its state is %q", clipped{errors.New(string(s.Status))}), ""
 }
 
-// shortID is what "docker ps" shows of an ID; a name stays as it is.
+// shortID returns the part of an ID that "docker ps" shows, or a name as it is.
 func shortID(id string) string {
 	if len(id) == 64 {
 		return id[:12]
@@ -209,7 +207,7 @@ func shortID(id string) string {
 	return id
 }
 
-// explain gives an error of the client its code.
+// explain returns the error for a failed question.
 func (d *daemon) explain(ctx context.Context, err error) error {
 	if stopped := d.stopped(ctx); stopped != nil {
 		return stopped
@@ -226,15 +224,15 @@ func (d *daemon) explain(ctx context.Context, err error) error {
 	return d.broken(err)
 }
 
-// stopped is a source's.
+// stopped implements a source.
 func (d *daemon) stopped(ctx context.Context) error {
 	return d.ref.stopped(ctx, d.place(), d.instead())
 }
 
-// place names the daemon.
+// place names the daemon and its address.
 func (d *daemon) place() string { return d.brand.title + " at " + d.client.DaemonHost() }
 
-// unreachable gives a failed connection its code.
+// unreachable returns the error for a failed connection.
 func (d *daemon) unreachable(err error) error {
 	return d.ref.unreachable(err, d.brand.title, d.client.DaemonHost(), d.brand.none, d.brand.start, d.instead())
 }
@@ -244,8 +242,8 @@ func (d *daemon) broken(err error) error {
 		WithHint("%s", d.instead())
 }
 
-// instead says what can be done about a Docker that fails. A bare word may have
-// meant a named namespace, which is not looked for then.
+// instead returns the hint for a daemon that fails. A bare word may have meant a named
+// namespace, which was not looked for in this case.
 func (d *daemon) instead() string {
 	if d.ref.Runtime == "" {
 		return "see whether docker ps works; a namespace in /run/netns can be named without Docker: netns:" + d.ref.Name

@@ -16,12 +16,12 @@ import (
 	"github.com/gopipework/gopipework/internal/plainfile"
 )
 
-// endpoint returns where Docker listens, chosen as the docker command chooses:
-// DOCKER_HOST, else the context named by DOCKER_CONTEXT, else the one that
-// "docker context use" has set. Empty is the client's default.
+// endpoint returns where Docker listens, by the same rules as the docker command:
+// DOCKER_HOST, else the context that DOCKER_CONTEXT names, else the one that "docker
+// context use" has set. An empty string means the client's default.
 //
-// A context's TLS files are not read: they are for daemons on other machines,
-// whose namespaces are out of reach.
+// The TLS files of a context are not read. They are for daemons on other machines, whose
+// namespaces are out of reach.
 func endpoint() (string, error) {
 	host := os.Getenv(client.EnvOverrideHost)
 	if host == "" {
@@ -39,7 +39,7 @@ func endpoint() (string, error) {
 	return host, nil
 }
 
-// contextName returns the name of the context in use, "" for none.
+// contextName returns the name of the context in use, or "".
 func contextName() (string, error) {
 	if name := os.Getenv("DOCKER_CONTEXT"); name != "" {
 		return name, nil
@@ -54,8 +54,8 @@ func contextName() (string, error) {
 	return config.CurrentContext, nil
 }
 
-// contextHost returns the endpoint of a context. Its file is found by the hash
-// of its name, so a name needs no checking before it becomes part of a path.
+// contextHost returns the endpoint of a context. The path of its file contains a hash of
+// the name, so any name is safe.
 func contextHost(name string) (string, error) {
 	if name == "" || name == "default" {
 		return "", nil
@@ -75,8 +75,8 @@ func contextHost(name string) (string, error) {
 	return host, nil
 }
 
-// configDir returns the docker command's directory. Without DOCKER_CONFIG and
-// HOME nobody has configured anything: the path then names no file.
+// configDir returns the directory of the docker command's configuration. Without
+// DOCKER_CONFIG and HOME there is none, and the path names nothing.
 func configDir() string {
 	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
 		return dir
@@ -88,7 +88,7 @@ func configDir() string {
 	return filepath.Join(home, ".docker")
 }
 
-// maxConfig is far more than a configuration has.
+// maxConfig bounds a configuration file in bytes.
 const maxConfig = 1 << 20
 
 func readJSON(path string, into any) error {

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fault returns an error about the search for r.
 func (r wordRef) fault(code fault.Code, format string, args ...any) *fault.Error {
 	return fault.New(code, "find guest", `"`+r.String()+`"`, format, args...)
 }
 
-// explain gives what the kernel said of a process or a namespace its code.
+// explain returns the error for a system call on a process or a namespace.
 func (r wordRef) explain(err error) error {
 	switch {
 	case errors.Is(err, errEnded):
@@ -28,7 +29,7 @@ func (r wordRef) explain(err error) error {
 	return r.fault(fault.Failed, "%w", err)
 }
 
-// wrap explains err unless that has been done.
+// wrap explains err unless it has been explained already.
 func (r wordRef) wrap(err error) error {
 	var done *fault.Error
 	if errors.As(err, &done) {
@@ -37,8 +38,8 @@ func (r wordRef) wrap(err error) error {
 	return r.explain(err)
 }
 
-// stopped returns the error of a question to whom that ran out of time or was
-// called off, nil if neither happened.
+// stopped returns an error if ctx is done: the time for questions to whom is over, or the
+// search was cancelled. Otherwise it returns nil.
 func (r wordRef) stopped(ctx context.Context, whom, hint string) error {
 	switch {
 	case ctx.Err() == nil:
@@ -49,12 +50,12 @@ func (r wordRef) stopped(ctx context.Context, whom, hint string) error {
 	return r.fault(fault.Timeout, "%s: %w", whom, context.Cause(ctx)).WithHint("%s", hint)
 }
 
-// unreachable tells a runtime that is not there, which is no obstacle for a bare
-// word, from one that is and cannot be reached.
+// unreachable returns the error for a failed connection. It wraps none if the runtime is
+// not there at all, in which case a bare word is looked for elsewhere.
 func (r wordRef) unreachable(err error, title, address string, none error, start, instead string) error {
 	var errno unix.Errno
 	if errors.As(err, &errno) {
-		err = errno // without the address, which is printed already
+		err = errno // without the address, which is in the message already
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -70,8 +71,8 @@ func (r wordRef) refuseHost() error {
 		WithHint("a guest without a namespace of its own (in Docker: --network host) already has every interface of the host")
 }
 
-// hintPID adds what a bare number was probably meant to be. A number is never
-// taken for a PID: it is a valid name, and a valid prefix of a container's ID.
+// hintPID adds a hint about what the user probably meant. A bare number is never read as
+// a PID, because it is also a valid name and a valid prefix of a container's ID.
 func (r wordRef) hintPID(err *fault.Error) *fault.Error {
 	if n, e := strconv.Atoi(r.Name); e == nil && n > 0 && n <= maxPID {
 		return err.WithHint("to name a process, write pid:%d", n)
@@ -94,9 +95,9 @@ func (r wordRef) refuseAmbiguous() error {
 		WithHint("give more of the ID, or the name")
 }
 
-// ambiguous recognizes an ID prefix that fits several containers. There is no
-// code of its own for it: Docker 20.10 sends 500, newer ones 400, podman 404,
-// and only the text tells it from other failures.
+// ambiguous reports whether an ID prefix fits several containers. Only the text of the
+// error tells this from other failures: the status is 500 from Docker 20.10, 400 from
+// newer ones and 404 from podman.
 func ambiguous(err error) bool {
 	if err == nil {
 		return false
@@ -106,7 +107,7 @@ func ambiguous(err error) bool {
 		strings.Contains(text, "more than one result for container")
 }
 
-// clipped is a daemon's error, cut to what a person will read.
+// clipped is an error of a daemon, cut to a length that people will read.
 type clipped struct{ error }
 
 func (c clipped) Error() string {

@@ -21,12 +21,19 @@ import (
 // Find looks up the guest that a word of the command line names, and opens its
 // namespace. It changes nothing.
 //
-// The error is a *fault.Error: NotFound for no such guest, Gone for one that is
-// not running, Conflict for an ambiguous ID, for a bare word that two runtimes
-// besides Docker know (one of them that fails keeps nobody from being found: see
-// Doubts), or for a guest that has the host's own namespace, Timeout
-// and Runtime for a runtime that does not answer, answers nonsense or is not
-// there, Permission, Unsupported for a kernel before 5.3.
+// The error is an *attach.Error with one of these codes:
+//
+//	NotFound     there is no such guest
+//	Gone         it is not running
+//	Conflict     the ID is ambiguous, two runtimes other than Docker know the bare word,
+//	             or the guest has the host's own namespace
+//	Timeout      a runtime did not answer in time
+//	Runtime      a runtime is not there, or its answer makes no sense
+//	Permission   root is needed
+//	Unsupported  the kernel is older than 5.3
+//
+// If one of the other runtimes fails, a guest that another one knows is found all the
+// same, with a warning in its Doubts.
 func Find(ctx context.Context, word string) (*Guest, error) {
 	r, err := parseWord(word)
 	if err != nil {
@@ -38,21 +45,21 @@ func Find(ctx context.Context, word string) (*Guest, error) {
 		pause:    250 * time.Millisecond,
 		settle:   300 * time.Millisecond,
 		proc:     "/proc",
-		// The second is the first on every current system, by a symbolic link.
+		// On every current system the second is a symbolic link to the first.
 		named:  []string{"/run/netns", "/var/run/netns"},
 		places: findPlaces(),
 	}
 	return f.find(ctx, r)
 }
 
-// finder holds what Find takes from its surroundings.
+// finder holds what Find depends on: time limits and places, which tests change.
 type finder struct {
-	bound    time.Duration // for everything that is asked of one runtime, together
-	patience time.Duration // how long a container may take to come up
-	pause    time.Duration // between two looks at a container that comes up
-	settle   time.Duration // how long a runtime may take to notice a death
-	proc     string        // procfs
-	named    []string      // directories of named namespaces, by precedence
+	bound    time.Duration // for all questions to one runtime together
+	patience time.Duration // how long a container may take to start
+	pause    time.Duration // between two questions about a container that is starting
+	settle   time.Duration // how long a runtime may take to notice that a process ended
+	proc     string        // where procfs is mounted
+	named    []string      // directories of named namespaces, the first one first
 	places
 }
 
@@ -84,8 +91,9 @@ func (f *finder) find(ctx context.Context, r wordRef) (*Guest, error) {
 	return nil, r.fault(fault.Usage, "%q is no runtime", r.Runtime)
 }
 
-// findBare asks Docker first, and the others and the named namespaces only when
-// it is certain that Docker has no such container: a Docker that hangs might have.
+// findBare asks Docker first. It tries the other runtimes and then the named namespaces
+// only when it is certain that Docker has no such container. A Docker that does not
+// answer might have it.
 func (f *finder) findBare(ctx context.Context, r wordRef) (*Guest, error) {
 	g, dockerErr := f.findContainer(ctx, r)
 	if dockerErr == nil || !unknown(dockerErr) {
@@ -136,8 +144,8 @@ func (f *finder) findNamed(r wordRef) (*Guest, error) {
 	var firstErr error
 	for _, dir := range f.named {
 		path := dir + "/" + r.Name
-		// A name is what "ip netns add" made, so a link there is not followed:
-		// whoever wants what it points to can give the path.
+		// "ip netns add" makes no symbolic links, so none is followed here. A user
+		// who wants what one points to can give the path.
 		ns, err := nsfs.Open(path, unix.O_NOFOLLOW)
 		if err == nil {
 			return r.admit(guests.GuestInfo{Runtime: RuntimeNetNS, ID: r.Name, Name: r.Name, Path: path}, ns, nil)
@@ -170,7 +178,7 @@ func (f *finder) findPath(r wordRef) (*Guest, error) {
 	return r.admit(guests.GuestInfo{Runtime: RuntimePath, ID: hex.EncodeToString(sum[:6]), Name: r.Name, Path: r.Name}, ns, nil)
 }
 
-// hold completes g with p and p's namespace. It owns p.
+// hold returns the guest whose process is p. It takes over p, and closes it on an error.
 func (r wordRef) hold(p *process, g guests.GuestInfo) (*Guest, error) {
 	ns, err := p.netns()
 	if err != nil {
@@ -181,8 +189,8 @@ func (r wordRef) hold(p *process, g guests.GuestInfo) (*Guest, error) {
 	return r.admit(g, ns, owner{p, g.Name})
 }
 
-// admit returns the guest that has the namespace, unless that is the host's. It closes
-// what it refuses.
+// admit returns the guest with that namespace, unless it is the host's. On an error it
+// closes the namespace and the owner.
 func (r wordRef) admit(info guests.GuestInfo, ns *os.File, of guests.Owner) (*Guest, error) {
 	shared, err := isHost(ns)
 	if err == nil && !shared {

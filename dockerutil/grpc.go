@@ -31,13 +31,13 @@ func newCaller(ctx context.Context, socket string) *caller {
 
 func (c *caller) close() { c.http.CloseIdleConnections() }
 
-// The status codes of gRPC that mean something here.
+// The status codes of gRPC that are handled here.
 const (
 	rpcNotFound      = 5
 	rpcUnimplemented = 12
 )
 
-// rpcError is the server's refusal.
+// rpcError is a call that the server refused.
 type rpcError struct {
 	code int
 	text string
@@ -45,16 +45,16 @@ type rpcError struct {
 
 func (e *rpcError) Error() string { return fmt.Sprintf("%s (gRPC status %d)", e.text, e.code) }
 
-// refusedWith says whether the server refused a call with that status.
+// refusedWith reports whether the server refused a call with that status.
 func refusedWith(err error, code int) bool {
 	var e *rpcError
 	return errors.As(err, &e) && e.code == code
 }
 
-// call calls METHOD ("package.Service/Method") with one message, and returns
-// the one in answer. namespace is containerd's; "" sends none.
+// call calls a method ("package.Service/Method") with one message, and returns the
+// message that it answers. namespace is one of containerd, or "".
 func (c *caller) call(ctx context.Context, namespace, method string, request []byte) (protobuf, error) {
-	body, writer := io.Pipe() // of unknown length, as a gRPC stream is
+	body, writer := io.Pipe() // without a length, as gRPC has it
 	go func() {
 		frame := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
 		writer.Write(append(frame, request...))
@@ -95,8 +95,8 @@ func (c *caller) call(ctx context.Context, namespace, method string, request []b
 	return parseProtobuf(framed[5:])
 }
 
-// statusOf reads how a call ended: in the trailers, or where there is no message
-// in the headers.
+// statusOf reads the status of a call from the trailers, or from the headers if the
+// answer has no message.
 func statusOf(answer *http.Response) error {
 	from := answer.Trailer
 	if from.Get("Grpc-Status") == "" {

@@ -7,8 +7,8 @@ import (
 	"github.com/gopipework/gopipework/internal/guests"
 )
 
-// Guest is a network namespace, held open, and what is known of its owner: the
-// same type as attach.Guest. Close it when done.
+// Guest is an open network namespace, and what is known about its owner. It is the same
+// type as attach.Guest. Close it after use.
 type Guest = guests.Guest
 
 // owner is the process that a guest's namespace belongs to.
@@ -32,5 +32,5 @@ func (o owner) Alive() error {
 	return fault.New(code, "reach guest", `"`+o.guest+`"`, "process %d: %w", o.pid, err)
 }
 
-// Close lets go of the process.
+// Close closes the pidfd.
 func (o owner) Close() error { return o.close() }

@@ -15,7 +15,7 @@ import (
 
 const errNoIncus = absence("no Incus listens")
 
-// incusSockets returns where Incus listens, as its own command looks for it.
+// incusSockets returns where Incus may listen, in the order of its own command.
 func incusSockets() []string {
 	if socket := os.Getenv("INCUS_SOCKET"); socket != "" {
 		return []string{socket}
@@ -26,7 +26,7 @@ func incusSockets() []string {
 	return []string{"/run/incus/unix.socket", "/var/lib/incus/unix.socket"}
 }
 
-// incusSocket returns the first of the sockets that is there, else the last.
+// incusSocket returns the first socket that exists, else the last one.
 func (f *finder) incusSocket() (socket string) {
 	for _, socket = range f.incus {
 		if exists(socket) {
@@ -38,7 +38,7 @@ func (f *finder) incusSocket() (socket string) {
 
 func (f *finder) incusHere(string) bool { return exists(f.incusSocket()) }
 
-// findIncus asks Incus for an instance, in the project that its command takes.
+// findIncus asks Incus for an instance, in the project that its own command would use.
 func (f *finder) findIncus(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
@@ -48,7 +48,7 @@ func (f *finder) findIncus(ctx context.Context, r wordRef) (*Guest, error) {
 	return f.take(ctx, r, source{i.inspect, i.stopped, i.dialer}, RuntimeIncus)
 }
 
-// incus is asked on behalf of one guest word.
+// incus asks Incus for one guest word.
 type incus struct {
 	ref    wordRef
 	socket string
@@ -56,19 +56,19 @@ type incus struct {
 	dialer *dialer
 }
 
-// incusInstance is what Incus says about an instance in full (GET
-// /1.0/instances/NAME?recursion=1), as far as it matters here.
+// incusInstance is the answer to GET /1.0/instances/NAME?recursion=1, as far as it is
+// needed.
 type incusInstance struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`     // container or virtual-machine
-	Location string `json:"location"` // a machine of the cluster; none without one
+	Location string `json:"location"` // a machine of the cluster, or "none"
 	State    *struct {
 		Status string `json:"status"`
 		PID    int    `json:"pid"`
 	} `json:"state"`
 }
 
-// inspect is a source's.
+// inspect implements a source.
 func (i *incus) inspect(ctx context.Context, name string) (*found, error) {
 	query := url.Values{"recursion": {"1"}}
 	if project := os.Getenv("INCUS_PROJECT"); project != "" {
@@ -101,8 +101,8 @@ func (i *incus) inspect(ctx context.Context, name string) (*found, error) {
 	return seen, nil
 }
 
-// here sees that an instance of a cluster runs on this machine: its process has a
-// number of the machine where it is.
+// here checks that an instance of a cluster runs on this machine. Its PID is one of the
+// machine on which it runs.
 func (i *incus) here(ctx context.Context, location string) error {
 	if location == "" || location == "none" {
 		return nil
@@ -122,7 +122,7 @@ func (i *incus) here(ctx context.Context, location string) error {
 	return nil
 }
 
-// get asks for what is at path, and reads it into v.
+// get requests path, and decodes the answer into v.
 func (i *incus) get(ctx context.Context, path string, v any) error {
 	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://incus"+path, nil)
 	if err != nil {
@@ -136,29 +136,29 @@ func (i *incus) get(ctx context.Context, path string, v any) error {
 	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusNotFound {
 		return i.broken(fmt.Errorf("it answers with %q", answer.Status)) // what follows may have no end
 	}
-	said := struct {
+	envelope := struct {
 		Type     string          `json:"type"`
 		Error    string          `json:"error"`
 		Code     int             `json:"error_code"`
 		Metadata json.RawMessage `json:"metadata"`
 	}{}
-	err = json.NewDecoder(answer.Body).Decode(&said)
+	err = json.NewDecoder(answer.Body).Decode(&envelope)
 	switch {
 	case err != nil:
 		return i.explain(ctx, err)
-	case said.Type == "error" && said.Code == http.StatusNotFound:
+	case envelope.Type == "error" && envelope.Code == http.StatusNotFound:
 		return i.ref.fault(fault.NotFound, "%w: Incus knows no such instance", errNoContainer).
 			WithHint("incus list --all-projects lists the instances; INCUS_PROJECT says which project is meant")
-	case said.Type != "sync":
-		return i.broken(fmt.Errorf("it answers: %s", said.Error))
+	case envelope.Type != "sync":
+		return i.broken(fmt.Errorf("it answers: %s", envelope.Error))
 	}
-	if err := json.Unmarshal(said.Metadata, v); err != nil {
+	if err := json.Unmarshal(envelope.Metadata, v); err != nil {
 		return i.broken(err)
 	}
 	return nil
 }
 
-// explain gives an error of a question its code.
+// explain returns the error for a failed question.
 func (i *incus) explain(ctx context.Context, err error) error {
 	if stopped := i.stopped(ctx); stopped != nil {
 		return stopped
@@ -170,7 +170,7 @@ func (i *incus) explain(ctx context.Context, err error) error {
 	return i.broken(err)
 }
 
-// stopped is a source's.
+// stopped implements a source.
 func (i *incus) stopped(ctx context.Context) error {
 	return i.ref.stopped(ctx, "Incus at "+i.socket, i.instead())
 }

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lxcDir returns where LXC keeps its containers: lxc.lxcpath of lxc.system.conf(5),
-// or what LXC is built with.
+// lxcDir returns the directory of LXC's containers: lxc.lxcpath of lxc.system.conf(5), or
+// else LXC's own default.
 func lxcDir() string {
 	text, _ := plainfile.ReadFile("/etc/lxc/lxc.conf", maxConfig)
 	for line := range strings.Lines(string(text)) {
@@ -36,8 +36,8 @@ func (f *finder) lxcHere(name string) bool {
 	return f.lxc != "" && exists(filepath.Join(f.lxc, name))
 }
 
-// findLXC asks the process that watches over the container, which listens on a
-// socket of its own: the cgroups, of whatever version, are not looked at.
+// findLXC asks the monitor process of the container, which listens on a socket of its own.
+// The cgroups, whatever their version, are not used.
 func (f *finder) findLXC(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
@@ -45,14 +45,14 @@ func (f *finder) findLXC(ctx context.Context, r wordRef) (*Guest, error) {
 	return f.take(ctx, r, source{inspect: l.inspect, stopped: l.stopped}, RuntimeLXC)
 }
 
-// lxc is an LXC container's monitor, asked on behalf of one guest word.
+// lxc asks the monitor of an LXC container for one guest word.
 type lxc struct {
 	ref wordRef
 	dir string
 }
 
-// The commands and states of LXC (src/lxc/commands.h, state.h). The numbers have
-// stayed since LXC 1.0; new ones are added at the end.
+// The commands and states of LXC (src/lxc/commands.h, state.h). The numbers have not
+// changed since LXC 1.0; new ones are added at the end.
 const (
 	lxcGetState   = 3
 	lxcGetInitPID = 4
@@ -62,7 +62,7 @@ const (
 	lxcAborting = 4
 )
 
-// inspect is a source's.
+// inspect implements a source.
 func (l lxc) inspect(ctx context.Context, name string) (*found, error) {
 	c := &found{id: name, name: name, local: true}
 	state, err := l.ask(ctx, name, lxcGetState, c)
@@ -74,7 +74,7 @@ func (l lxc) inspect(ctx context.Context, name string) (*found, error) {
 	}
 	switch state {
 	case lxcStarting:
-		// Until it runs it may not be in its own namespace.
+		// Until it runs it may not be in its own namespace yet.
 		c.idle, c.comingUp = "it does not come up", true
 		c.hint = "lxc-start -n " + name + " -F shows why"
 		return c, nil
@@ -100,8 +100,8 @@ func (l lxc) stoppedContainer(name string) *found {
 	return &found{id: name, name: name, idle: "it is not running", hint: "lxc-start -n " + name}
 }
 
-// silent says what it means that nobody listens: no such container, one that is
-// not running, or no LXC.
+// silent finds out why nobody listens: there is no such container, it is not running, or
+// there is no LXC.
 func (l lxc) silent(name string) (*found, error) {
 	_, err := os.Stat(filepath.Join(l.dir, name))
 	switch {
@@ -117,13 +117,12 @@ func (l lxc) silent(name string) (*found, error) {
 		WithHint("lxc-ls -f lists the containers")
 }
 
-// errForeign is a listener that is not LXC.
+// errForeign is the error for a listener that is not LXC.
 var errForeign = errors.New("another user's process listens in its place")
 
-// ask sends one command to the container's monitor and returns the answer. The
-// name of its socket belongs to no file, and anybody can take it while the
-// container does not run: only root, ourselves or whoever owns the container is
-// believed.
+// ask sends one command to the container's monitor and returns the answer. Its socket has
+// an abstract name, which anybody can take while the container does not run, so ask
+// trusts only a listener that belongs to root, to us or to the owner of the container.
 func (l lxc) ask(ctx context.Context, name string, command int32, c *found) (int64, error) {
 	socket := "@" + lxcSocket(l.dir, name)
 	conn, err := (&net.Dialer{Control: passCredentials}).DialContext(ctx, "unix", socket)
@@ -140,18 +139,19 @@ func (l lxc) ask(ctx context.Context, name string, command int32, c *found) (int
 		return 0, errForeign
 	}
 
-	// struct lxc_cmd_req, and struct lxc_cmd_rsp in answer: an int, another with
-	// the length of what follows, and a pointer that here is the value itself.
+	// struct lxc_cmd_req, answered by struct lxc_cmd_rsp: an int, the length of what
+	// follows as another int, and a pointer, which here is the value itself.
 	const pointer = strconv.IntSize / 8
 	request := binary.NativeEndian.AppendUint32(nil, uint32(command))
 	request = append(request, make([]byte, 4+pointer)...)
-	// It wants to know who asks, and takes that from the kernel only (unix(7)).
+	// The monitor requires credentials, which the kernel vouches for (unix(7)).
 	who := unix.UnixCredentials(&unix.Ucred{Pid: int32(os.Getpid()), Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())})
 	if _, _, err := conn.(*net.UnixConn).WriteMsgUnix(request, who, nil); err != nil {
 		return 0, err
 	}
-	// The monitor did not begin to listen itself, so it is seen by its answer,
-	// not by peerOf, whether it numbers processes as we do.
+	// Another process began to listen and handed the socket to the monitor, so not
+	// peerOf but the sender of the answer shows whether the monitor is in our PID
+	// namespace.
 	answer, control := make([]byte, 8+pointer), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	n, controlled, _, _, err := conn.(*net.UnixConn).ReadMsgUnix(answer, control)
 	if err == nil {
@@ -170,8 +170,8 @@ func (l lxc) ask(ctx context.Context, name string, command int32, c *found) (int
 	return int64(binary.NativeEndian.Uint64(answer[8:])), nil
 }
 
-// lxcSocket returns the abstract name of a container's command socket. One that
-// would be too long for an address is hashed (lxc_make_abstract_socket_name).
+// lxcSocket returns the abstract name of a container's command socket. A name that is too
+// long for an address is hashed (lxc_make_abstract_socket_name).
 func lxcSocket(dir, name string) string {
 	const longest = 108 - 2 // sun_path, without the zero bytes at both ends
 	socket := dir + "/" + name + "/command"
@@ -183,7 +183,7 @@ func lxcSocket(dir, name string) string {
 	return fmt.Sprintf("lxc/%016x/command", sum.Sum64())
 }
 
-// ownerOf returns the user who owns a directory, -1 where there is none.
+// ownerOf returns the user who owns a directory, or -1 if it does not exist.
 func ownerOf(path string) int {
 	var st unix.Stat_t
 	if unix.Lstat(path, &st) != nil {
@@ -202,7 +202,7 @@ func (l lxc) explain(ctx context.Context, err error) error {
 	return l.broken(err)
 }
 
-// stopped is a source's.
+// stopped implements a source.
 func (l lxc) stopped(ctx context.Context) error {
 	return l.ref.stopped(ctx, "its monitor", l.instead())
 }

@@ -16,8 +16,8 @@ func (f *finder) machineHere(name string) bool {
 	return f.machines != "" && exists(filepath.Join(f.machines, name))
 }
 
-// findMachine asks systemd-machined by its command. A D-Bus library would cost
-// every run for what few ask.
+// findMachine asks systemd-machined through its command. A D-Bus library would slow down
+// every start, and few users have such guests.
 func (f *finder) findMachine(ctx context.Context, r wordRef) (*Guest, error) {
 	path := f.command("machinectl")
 	if path == "" {
@@ -30,16 +30,17 @@ func (f *finder) findMachine(ctx context.Context, r wordRef) (*Guest, error) {
 	return f.take(ctx, r, source{inspect: m.inspect, stopped: m.stopped}, RuntimeMachine)
 }
 
-// machined is systemd-machined, asked on behalf of one guest word.
+// machined asks systemd-machined for one guest word.
 type machined struct {
 	ref  wordRef
 	path string
 }
 
-// noBus is how systemd says that it has no bus to ask; since 257 it says which bus.
+// noBus matches systemd's message that it cannot reach a bus. Since version 257 it names
+// the bus.
 var noBus = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`Failed to connect to (.* )?bus\b`) })
 
-// inspect is a source's.
+// inspect implements a source.
 func (m machined) inspect(ctx context.Context, name string) (*found, error) {
 	out, err := run(ctx, m.path, "show", "--no-pager",
 		"--property=Name", "--property=Leader", "--property=Unit", "--property=State", name)
@@ -57,20 +58,20 @@ func (m machined) inspect(ctx context.Context, name string) (*found, error) {
 	case err != nil:
 		return nil, m.broken(err)
 	}
-	said := map[string]string{}
+	properties := map[string]string{}
 	for line := range strings.Lines(string(out)) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-		said[key] = value
+		properties[key] = value
 	}
-	pid, err := strconv.Atoi(said["Leader"])
+	pid, err := strconv.Atoi(properties["Leader"])
 	if err != nil || pid < 0 || pid > maxPID {
 		return nil, m.broken(errors.New("the leader of the machine is missing or impossible"))
 	}
-	if said["Name"] != name || said["Unit"] == "" {
+	if properties["Name"] != name || properties["Unit"] == "" {
 		return nil, m.broken(errors.New("the answer is not about this machine"))
 	}
-	c := &found{id: name, name: name, unit: said["Unit"]}
-	switch said["State"] {
+	c := &found{id: name, name: name, unit: properties["Unit"]}
+	switch properties["State"] {
 	case "running":
 		c.pid = pid
 	case "opening":
@@ -81,7 +82,7 @@ func (m machined) inspect(ctx context.Context, name string) (*found, error) {
 	return c, nil
 }
 
-// stopped is a source's.
+// stopped implements a source.
 func (m machined) stopped(ctx context.Context) error {
 	return m.ref.stopped(ctx, "systemd-machined", m.instead())
 }

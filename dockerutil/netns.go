@@ -12,15 +12,14 @@ var (
 	errNoName      = errors.New("no namespace of that name")
 )
 
-// isHost says whether ns is PID 1's network namespace or gopipework's own. That
-// of PID 1 may be hidden (a container, hidepid); our own may not, or nothing
-// could be told.
+// isHost reports whether ns is the network namespace of PID 1 or of this process. That of
+// PID 1 may be hidden, by a container or by hidepid.
 func isHost(ns *os.File) (bool, error) {
 	guest, err := ns.Stat()
 	if err != nil {
 		return false, err
 	}
-	// Not /proc/self: that is the main thread, and a thread may have moved.
+	// Not /proc/self: that is the main thread, and this thread may be in another namespace.
 	own, err := os.Stat("/proc/thread-self/ns/net")
 	if err != nil {
 		return false, err

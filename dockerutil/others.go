@@ -10,21 +10,21 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// places is where the runtimes besides Docker are found. Empty means nowhere.
+// places are where the runtimes other than Docker are found. An empty one means nowhere.
 type places struct {
-	podmanHost  string   // CONTAINER_HOST: the one podman there is, if set
-	podmanOwn   string   // this user's podman's socket; its command stands in
-	podmanOther string   // another podman's socket
+	podmanHost  string   // CONTAINER_HOST: if set, no other podman is asked
+	podmanOwn   string   // socket of this user's podman; without it the command is run
+	podmanOther string   // socket of another user's podman
 	containerd  string   // containerd's socket
 	lxc         string   // directory of LXC's containers
-	incus       []string // sockets of Incus, by precedence
-	machines    string   // directory in which machined has a file per machine
-	cri         []string // sockets of the CRI, by precedence
-	commands    []string // directories of commands, by precedence
+	incus       []string // sockets of Incus, in the order they are tried
+	machines    string   // directory in which machined has a file for each machine
+	cri         []string // sockets of the CRI, in the order they are tried
+	commands    []string // directories of commands, in the order they are searched
 }
 
-// findPlaces reads where the runtimes are from the environment that their own
-// commands read, and otherwise takes where they are by default.
+// findPlaces reads the environment variables that the runtimes' own commands use, and takes
+// the default places for what they do not set.
 func findPlaces() places {
 	p := places{
 		podmanHost: os.Getenv("CONTAINER_HOST"),
@@ -42,31 +42,34 @@ func findPlaces() places {
 	return p
 }
 
-// absence is a runtime that is not there. That is no obstacle for a bare word.
+// absence is the error for a runtime that is not there. A bare word is then looked for
+// elsewhere.
 type absence string
 
 func (a absence) Error() string { return string(a) }
 
-// unknown says that a runtime is certain not to have the container.
+// unknown reports whether it is certain that the runtime does not have the container.
 func unknown(err error) bool {
 	return errors.Is(err, errNoContainer) || errors.Is(err, errNoDocker) || absent(err)
 }
 
+// absent reports whether the runtime is not there.
 func absent(err error) bool {
 	var a absence
 	return errors.As(err, &a)
 }
 
-// other is a runtime that is asked for a bare word when Docker does not know it.
+// other is a runtime that is asked for a bare word that Docker does not know.
 type other struct {
 	runtime string
-	// here looks whether it is worth asking for that name. It reads directories
-	// and no more: a runtime that is not there must cost nothing.
+	// here reports whether to ask it for that name. It only looks at directories, so
+	// that a runtime that is not there costs nothing.
 	here func(f *finder, name string) bool
 	find func(f *finder, ctx context.Context, r wordRef) (*Guest, error)
 }
 
-// others are in the order in which they are named, and win for one namespace.
+// others are in the order in which messages name them. If two of them know the same
+// namespace, the guest is that of the first.
 var others = []other{
 	{RuntimePodman, (*finder).podmanHere, (*finder).findPodman},
 	{RuntimeCRI, (*finder).criHere, (*finder).findCRI},
@@ -76,7 +79,7 @@ var others = []other{
 	{RuntimeMachine, (*finder).machineHere, (*finder).findMachine},
 }
 
-// title is what a message calls a runtime.
+// title returns the name of a runtime in messages.
 func title(runtime string) string {
 	switch runtime {
 	case RuntimeDocker:
@@ -93,16 +96,16 @@ func title(runtime string) string {
 	return runtime
 }
 
-// reply is what one runtime says to a bare word.
+// reply is what one runtime answers about a bare word.
 type reply struct {
-	ref   wordRef // the word, with the runtime said outright
+	ref   wordRef // the word with the runtime's prefix
 	guest *Guest
 	err   error
 }
 
-// askOthers asks every other runtime that is here for a bare word, all at once.
-// The error wraps errNoContainer when none of those that answered has it. failed
-// is one that did not answer, and might have it. asked are those that were asked.
+// askOthers asks every other runtime on this machine for a bare word, all at once. asked
+// are the names of these runtimes. failed is the error of one that did not answer, and so
+// might have the guest. err wraps errNoContainer if none of the others has it.
 func (f *finder) askOthers(ctx context.Context, r wordRef) (g *Guest, asked []string, failed, err error) {
 	var replies []*reply
 	var wg sync.WaitGroup
@@ -120,15 +123,15 @@ func (f *finder) askOthers(ctx context.Context, r wordRef) (g *Guest, asked []st
 	return g, asked, failed, err
 }
 
-// decide picks the one reply that counts, and the first failure. It closes the
-// guests it does not return.
+// decide returns the guest of the only runtime that knows it, and the first failure. It
+// closes the guests that it does not return.
 func (r wordRef) decide(replies []*reply) (g *Guest, failed, err error) {
 	var known []*reply
 	for _, a := range replies {
 		switch code := fault.CodeOf(a.err); {
 		case unknown(a.err):
 		case a.err == nil && len(known) > 0 && known[0].sameAs(a):
-			a.guest.Close() // one guest, known to two runtimes
+			a.guest.Close() // two runtimes know the same guest
 		case a.err == nil, code == fault.Gone, code == fault.Conflict:
 			known = append(known, a)
 		case failed == nil:
@@ -152,7 +155,7 @@ func (r wordRef) decide(replies []*reply) (g *Guest, failed, err error) {
 		WithHint("write %s", strings.Join(words, " or "))
 }
 
-// sameAs says whether two runtimes mean one namespace, and so one guest.
+// sameAs reports whether two replies are about the same namespace, and so the same guest.
 func (a *reply) sameAs(b *reply) bool {
 	if a.guest == nil || b.guest == nil {
 		return false
@@ -162,7 +165,8 @@ func (a *reply) sameAs(b *reply) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
-// outright adds the way round a runtime that fails for a bare word.
+// outright adds a hint to the error of a runtime that failed for a bare word: how to ask
+// another runtime alone.
 func outright(err error, name string) error {
 	var e *fault.Error
 	if errors.As(err, &e) && e.Hint != "" {
@@ -171,7 +175,7 @@ func outright(err error, name string) error {
 	return err
 }
 
-// exists says whether there is a file at path.
+// exists reports whether there is a file at path.
 func exists(path string) bool {
 	if path == "" {
 		return false

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerOf returns who listens at the other end of a unix socket (unix(7)).
+// peerOf returns the process that listens at the other end of a unix socket (unix(7)).
 func peerOf(conn net.Conn) (*unix.Ucred, error) {
 	if bounded, is := conn.(*boundedConn); is {
 		conn = bounded.Conn
@@ -31,9 +31,9 @@ func peerOf(conn net.Conn) (*unix.Ucred, error) {
 	return peer, errors.Join(err, peerErr)
 }
 
-// sameProcesses says whether the process that listens is in our PID namespace,
-// so that the numbers it gives are ours. The kernel gives 0 for one that cannot
-// be seen from here; one in a namespace below ours can be.
+// sameProcesses reports whether the listening process is in our PID namespace, so that the
+// PIDs it gives are ours. For a process that cannot be seen from here the kernel gives
+// the PID 0. A process in a PID namespace below ours can be seen, but is not in ours.
 func sameProcesses(peer int) bool {
 	if peer <= 0 {
 		return false
@@ -46,9 +46,9 @@ func sameProcesses(peer int) bool {
 	return err == nil && os.SameFile(own, theirs)
 }
 
-// apart reports whether the process at the other end of a unix socket is known to be
-// in another network namespace. One that we cannot see is outside the container that
-// we are in; we take its network to be the machine's first.
+// apart reports whether the process at the other end of a unix socket is known to be in
+// another network namespace. If we cannot see the process, we are in a container and it
+// is outside; we then assume that it is in the machine's first network namespace.
 func apart(conn net.Conn) bool {
 	peer, err := peerOf(conn)
 	if err != nil {
@@ -66,8 +66,7 @@ func apart(conn net.Conn) bool {
 }
 
 // firstNetwork reports whether we are in the network namespace that the kernel started
-// with, whose cookie is 1. On a kernel before 5.14, which has no cookies, it returns
-// true.
+// with, whose cookie is 1. It returns true on a kernel before 5.14, which has no cookies.
 func firstNetwork(conn *net.UnixConn) bool {
 	first := true
 	if raw, err := conn.SyscallConn(); err == nil {
@@ -86,8 +85,8 @@ func passCredentials(_, _ string, c syscall.RawConn) error {
 	return errors.Join(controlErr, err)
 }
 
-// senderOf returns the process that sent a message, 0 if it cannot be seen from
-// our PID namespace.
+// senderOf returns the process that sent a message, or 0 if it cannot be seen from our PID
+// namespace.
 func senderOf(control []byte) int {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {

@@ -13,8 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// podmanBrand takes no settings from the environment: Docker's variables, and
-// its certificates, are Docker's.
+// podmanBrand takes no settings from the environment, because the variables are Docker's.
 var podmanBrand = brand{
 	title:   "podman",
 	command: "podman",
@@ -22,8 +21,8 @@ var podmanBrand = brand{
 	start:   "start podman.socket, or see where CONTAINER_HOST says that it listens",
 }
 
-// podmanSockets returns where this user's podman listens, and where another one
-// may: the machine's and the user's own. Root's is the machine's.
+// podmanSockets returns the socket of this user's podman and that of another podman, which
+// may be "". Root's own is that of the machine. For anybody else the other one is.
 func podmanSockets() (own, another string) {
 	own = "/run/podman/podman.sock"
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); strings.HasPrefix(dir, "/") {
@@ -39,8 +38,8 @@ func (f *finder) podmanHere(string) bool {
 	return f.podmanHost != "" || exists(f.podmanOwn) || exists(f.podmanOther) || f.command("podman") != ""
 }
 
-// findPodman asks podman over its socket where it listens, and by its command
-// where it does not: podman needs no daemon, and most often has none.
+// findPodman asks podman through its socket if it listens, and through its command if it
+// does not. podman needs no daemon, and usually none runs.
 func (f *finder) findPodman(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
@@ -88,13 +87,13 @@ func (f *finder) askPodman(ctx context.Context, r wordRef, host string) (*Guest,
 	return f.take(ctx, r, source{d.inspect, d.stopped, d.dialer}, RuntimePodman)
 }
 
-// podmanCommand is podman, asked by its command on behalf of one guest word.
+// podmanCommand asks podman for one guest word, through its command.
 type podmanCommand struct {
 	ref  wordRef
 	path string
 }
 
-// inspect is a source's.
+// inspect implements a source.
 func (p podmanCommand) inspect(ctx context.Context, name string) (*found, error) {
 	out, err := run(ctx, p.path, "container", "inspect", "--format", "json", name)
 	if stopped := p.stopped(ctx); stopped != nil {
@@ -120,8 +119,8 @@ func (p podmanCommand) inspect(ctx context.Context, name string) (*found, error)
 	return c, nil
 }
 
-// readPodman takes from the command's answer what both have in common: in other
-// fields it differs from Docker's.
+// readPodman reads the fields that the command's answer has in common with Docker's. Other
+// fields differ in type.
 func readPodman(text []byte) (container.InspectResponse, error) {
 	var answers []struct {
 		ID    string `json:"Id"`
@@ -157,7 +156,7 @@ func readPodman(text []byte) (container.InspectResponse, error) {
 	return c, nil
 }
 
-// stopped is a source's.
+// stopped implements a source.
 func (p podmanCommand) stopped(ctx context.Context) error {
 	return p.ref.stopped(ctx, "the podman command", "see whether podman ps works")
 }

@@ -21,14 +21,14 @@ var (
 	errEnded     = errors.New("it has ended")
 )
 
-// process is a process held by a pidfd. Unlike its number a pidfd never comes
-// to mean another one (pidfd_open(2)).
+// process is a process held by a pidfd. A PID can be reused, but a pidfd always means the
+// same process (pidfd_open(2)).
 type process struct {
 	pid int
 	fd  *os.File
 }
 
-// openProcess takes hold of process pid. A pidfd is always close-on-exec.
+// openProcess opens a pidfd of process pid. A pidfd is always close-on-exec.
 func openProcess(pid int) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch {
@@ -37,14 +37,14 @@ func openProcess(pid int) (*process, error) {
 	case errors.Is(err, unix.ESRCH):
 		return nil, errNoProcess
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-		// A number that a thread has which is not its process's first:
-		// EINVAL, and ENOENT on newer kernels.
+		// It is the ID of a thread that is not the first one of its process. Newer
+		// kernels say ENOENT, older ones EINVAL.
 		return nil, errThread
 	}
 	return nil, os.NewSyscallError("pidfd_open", err)
 }
 
-// close lets go of the process. It does nothing for nil.
+// close closes the pidfd. It does nothing for nil.
 func (p *process) close() error {
 	if p == nil {
 		return nil
@@ -52,8 +52,9 @@ func (p *process) close() error {
 	return p.fd.Close()
 }
 
-// alive returns nil, or errEnded. A pidfd polls readable from the moment that
-// the process has ended, reaped or not; kill(pid, 0) would still find a zombie.
+// alive returns errEnded if the process has ended, else nil. A pidfd polls readable as soon
+// as the process has ended, even if nobody has reaped it. kill(pid, 0) would still find
+// the zombie.
 func (p *process) alive() error {
 	fds := []unix.PollFd{{Fd: int32(p.fd.Fd()), Events: unix.POLLIN}}
 	for {
@@ -72,9 +73,9 @@ func (p *process) alive() error {
 	}
 }
 
-// pidfdGetNetNamespace is PIDFD_GET_NET_NAMESPACE, _IO(0xFF, 4) of
-// linux/pidfd.h. What _IO adds to the two bytes differs between architectures;
-// NS_GET_NSTYPE, _IO(0xB7, 3), carries the same.
+// pidfdGetNetNamespace is PIDFD_GET_NET_NAMESPACE, _IO(0xFF, 4) of linux/pidfd.h. What _IO
+// adds to the two bytes differs between architectures, and is taken from NS_GET_NSTYPE,
+// which is _IO(0xB7, 3).
 const pidfdGetNetNamespace = unix.NS_GET_NSTYPE - 0xB703 + 0xFF04
 
 // netns opens the process's network namespace.
@@ -92,8 +93,8 @@ func (p *process) netns() (*os.File, error) {
 	return nil, fmt.Errorf("open namespace of process %d: %w", p.pid, err)
 }
 
-// netnsByPath opens the namespace by the number, and then sees that the number
-// still meant this process: while a process lives no other one has its PID.
+// netnsByPath opens the namespace by the PID, and then checks that the process is still
+// alive. While it lives, no other process can have its PID.
 func (p *process) netnsByPath() (*os.File, error) {
 	ns, openErr := os.Open(fmt.Sprintf("/proc/%d/ns/net", p.pid))
 	if err := p.alive(); err != nil {
@@ -105,27 +106,27 @@ func (p *process) netnsByPath() (*os.File, error) {
 	return ns, openErr
 }
 
-// kinship says what a process's cgroup tells about its container.
+// kinship is what the path of a process's cgroup says about a container.
 type kinship int
 
 const (
-	stranger kinship = iota // it is another container's, or there is no process
-	silent                  // the path names no container
-	ours                    // the path holds the container's ID
+	stranger kinship = iota // the process is another container's, or has ended
+	silent                  // the path contains no ID
+	ours                    // the path contains the container's ID
 )
 
-// containerID is compiled when it is first needed: the count makes it large,
-// and a run that asks for another guest should not pay for it.
+// containerID is compiled when it is first used. The count makes it large, and most runs do
+// not need it.
 var containerID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9a-f]{64}`) })
 
-// kinTo says whether p belongs to container c. Every engine whose IDs have 64
-// digits puts the full ID into the cgroup's path (/docker/ID, docker-ID.scope,
-// libpod-ID.scope), under each cgroup driver and version; engines without cgroups
-// put nothing there. A name of a person's choice proves nothing either way.
+// kinTo tells whether p belongs to container c. Every engine whose IDs have 64 digits puts
+// the full ID into the path of the cgroup (/docker/ID, docker-ID.scope,
+// libpod-ID.scope), with every cgroup driver and version. Engines that use no cgroups put
+// nothing there. A name that a user chose proves nothing, whether it is there or not.
 func (p *process) kinTo(c *found, proc string) (kinship, error) {
 	path, err := os.ReadFile(fmt.Sprintf("%s/%d/cgroup", proc, p.pid))
 	if ended := p.alive(); ended != nil {
-		return stranger, nil // what was read may be another's
+		return stranger, nil // the file may have been that of another process
 	}
 	switch {
 	case err != nil:
@@ -142,8 +143,8 @@ func (p *process) kinTo(c *found, proc string) (kinship, error) {
 	return silent, nil
 }
 
-// inUnit says whether a cgroup's path is in a unit of systemd's. One line of
-// several is enough: on cgroup v1 only systemd's own hierarchy has units.
+// inUnit tells whether a process is in a unit of systemd. One of the lines is enough: on
+// cgroup v1 only systemd's own hierarchy has units.
 func inUnit(cgroups, unit string) kinship {
 	for line := range strings.Lines(cgroups) {
 		_, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "/")
@@ -154,20 +155,19 @@ func inUnit(cgroups, unit string) kinship {
 	return stranger
 }
 
-// isID says whether s is the full ID of an engine that makes up its own.
+// isID reports whether s is a full ID, as engines generate them.
 func isID(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
 
-// startedAt says whether p was started about when its engine says so. Engines
-// note the time after the process has been made and set up, hence the margin
-// before it.
+// startedAt reports whether p started at about the time that its engine says. Engines note
+// the time when the process has been created and set up, hence the margin before it.
 func (p *process) startedAt(when time.Time, proc string) bool {
 	start, err := p.started(proc)
 	return err == nil && start.After(when.Add(-30*time.Second)) && start.Before(when.Add(2*time.Second))
 }
 
-// started returns when p was made: field 22 of proc_pid_stat(5), in hundredths
-// of a second since boot. Field 2, the name, is p's own choice and may hold
-// anything; its last ')' ends it.
+// started returns when p was created: field 22 of proc_pid_stat(5), in hundredths of a
+// second since boot. Field 2, the name, is chosen by p and may contain anything, so the
+// fields are counted from the last ')', which ends it.
 func (p *process) started(proc string) (time.Time, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", proc, p.pid))
 	if err != nil {

@@ -19,18 +19,18 @@ const (
 	RuntimePodman     = "podman"
 	RuntimeContainerd = "containerd"
 	RuntimeLXC        = "lxc"
-	RuntimeMachine    = "machine" // what systemd-machined knows: systemd-nspawn
-	RuntimeCRI        = "cri"     // what the kubelet speaks to
+	RuntimeMachine    = "machine" // systemd-machined, which knows those of systemd-nspawn
+	RuntimeCRI        = "cri"     // the runtime of a kubelet
 	RuntimeIncus      = "incus"
 	RuntimePID        = "pid"
 	RuntimeNetNS      = "netns"
 	RuntimePath       = "path"
 )
 
-// wordRef is a guest word, taken apart, with nothing looked up yet.
+// wordRef is a guest word, taken apart. Nothing has been looked up yet.
 type wordRef struct {
 	Runtime   string // one of the constants above; "" for a bare word
-	Namespace string // containerd's own, "k8s.io" in containerd:k8s.io/ID; "" for any
+	Namespace string // a namespace of containerd, as in containerd:k8s.io/ID; "" for any
 	Name      string // the name, ID prefix or path; "" for a PID
 	PID       int    // 0 unless Runtime is "pid"
 }
@@ -47,9 +47,9 @@ const (
 // isName reports whether w is a name of a container.
 func isName(w string) bool { return len(w) <= maxName && plainname.Is(w) && w[0] != '_' }
 
-// parseWord reads a guest word: NAME, RUNTIME:NAME, containerd:NAMESPACE/NAME, pid:N
-// or an absolute path. It looks at nothing but the word, and an error is the
-// user's to mend: fault.Usage.
+// parseWord reads a guest word: NAME, RUNTIME:NAME, containerd:NAMESPACE/NAME, pid:N or an
+// absolute path. It looks at nothing but the word, and its errors have the code
+// fault.Usage.
 func parseWord(word string) (wordRef, error) {
 	if strings.HasPrefix(word, "/") {
 		return parsePath(word)
@@ -70,13 +70,13 @@ func parseWord(word string) (wordRef, error) {
 		WithHint("write docker:, podman:, containerd:, lxc:, incus:, machine:, cri: or netns: and a name, or pid:N; a path starts with /")
 }
 
-// prefixes are the runtimes that a word can name.
+// prefixes are the runtimes that a word can begin with.
 var prefixes = []string{
 	RuntimeDocker, RuntimePodman, RuntimeContainerd, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimeIncus, RuntimePID, RuntimeNetNS,
 }
 
-// Cut splits GUEST:REST, where GUEST may begin with a prefix of its own, and a
-// path may hold colons. Without a REST it returns "".
+// Cut splits GUEST:REST. GUEST may begin with the prefix of a runtime, and may be a path
+// that contains colons. Without a REST it returns "".
 func Cut(word string) (guest, rest string) {
 	from := 0
 	if prefix, _, ok := strings.Cut(word, ":"); ok && slices.Contains(prefixes, prefix) {
@@ -110,8 +110,8 @@ func parseName(word, runtime, name string) (wordRef, error) {
 	return wordRef{Runtime: runtime, Name: name}, nil
 }
 
-// parseContainerd takes ID or NAMESPACE/ID. What containerd calls an identifier
-// is narrower than a name here, so a namespace needs no grammar of its own.
+// parseContainerd reads ID or NAMESPACE/ID. Every identifier of containerd is a valid name
+// here, so a namespace needs no grammar of its own.
 func parseContainerd(word, rest string) (wordRef, error) {
 	namespace, name, namespaced := strings.Cut(rest, "/")
 	if !namespaced {
@@ -128,8 +128,8 @@ func parseContainerd(word, rest string) (wordRef, error) {
 	return r, err
 }
 
-// parsePID takes the one decimal spelling of a number, so that "pid:007" is not
-// mistaken for something that was meant otherwise.
+// parsePID accepts a number only in its plain decimal form, and not "pid:007", which may
+// have been meant differently.
 func parsePID(word, digits string) (wordRef, error) {
 	n, err := strconv.Atoi(digits)
 	if err != nil || strconv.Itoa(n) != digits || n < 1 || n > maxPID {
@@ -139,8 +139,8 @@ func parsePID(word, digits string) (wordRef, error) {
 	return wordRef{Runtime: RuntimePID, PID: n}, nil
 }
 
-// parsePath takes only the clean spelling, without "..": what the path means
-// can then be read off it, and one namespace has one spelling.
+// parsePath accepts only a clean path, without "..", so that a reader sees what it means
+// and a namespace has only one spelling.
 func parsePath(word string) (wordRef, error) {
 	switch {
 	case len(word) > maxPath:

@@ -11,50 +11,50 @@ import (
 	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
-// source is a runtime that is asked for containers. It is no interface: one that
-// holds a *daemon would make the linker keep all that the Docker client can do, a
-// megabyte of it.
+// source is a runtime that can be asked for containers. It is not an interface, because
+// an interface that holds a *daemon makes the linker keep every method of the Docker
+// client, which is a megabyte of code.
 type source struct {
-	// inspect asks for the container of that name, ID or prefix. The error is
-	// a *fault.Error, and wraps errNoContainer where there is none.
+	// inspect asks for the container with that name, ID or ID prefix. The error is a
+	// *fault.Error. It wraps errNoContainer if there is no such container.
 	inspect func(ctx context.Context, name string) (*found, error)
 
-	// stopped returns the error of a question that ran out of time or was
-	// called off, nil if neither happened.
+	// stopped returns an error if the time for the questions is over or the search was
+	// cancelled, else nil.
 	stopped func(ctx context.Context) error
 
-	dialer *dialer // nil for a runtime that is asked by a command
+	dialer *dialer // nil for a runtime that is asked through a command
 }
 
-// found is what a runtime says about a container, as far as it matters here.
+// found is what a runtime says about a container, as far as the search needs it.
 type found struct {
-	id      string // what the runtime calls it, in full
+	id      string // the runtime's full name for it
 	name    string
 	pid     int       // 0 unless it runs
-	started time.Time // zero where the runtime does not say
-	sandbox string    // path of its namespace where the daemon runs; may be ""
+	started time.Time // zero if the runtime does not say
+	sandbox string    // path of its namespace on the daemon's machine, or ""
 	shares  string    // the container of "--network container:X"
-	onHost  bool      // --network host; seen from a container only Docker can tell
-	public  bool      // Docker publishes a port of it to more than this machine
-	joined  bool      // Docker connects it to networks, and may to more
+	onHost  bool      // --network host; if we are in a container, only Docker can tell
+	public  bool      // Docker publishes a port of it to other machines
+	joined  bool      // Docker connects it to networks, and may connect it to more
 
-	// local: the runtime was seen to number processes as this process does.
+	// local says that the runtime is in our PID namespace, so its PIDs are ours.
 	local bool
-	// unit is the systemd unit that holds the process and nobody else's; ""
-	// where the ID in the cgroup's path has to tell.
+	// unit is the systemd unit that contains only this container's processes. If it is
+	// "", the process is recognized by the ID in its cgroup's path.
 	unit string
 
-	idle     string // why it has no process; "" if it has, or needs none
-	comingUp bool   // it will have one without anybody's help
-	hint     string // what to do where it will not
+	idle     string // why it has no process; "" if it has one, or needs none
+	comingUp bool   // the runtime is about to start a process
+	hint     string // what to do if it is not
 }
 
-// bounded limits the time for all that one runtime is asked.
+// bounded limits the time for all questions to one runtime.
 func (f *finder) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, f.bound, fmt.Errorf("no answer within %v", f.bound))
 }
 
-// take asks s for a container and takes hold of its namespace.
+// take asks s for a container and opens its namespace.
 func (f *finder) take(ctx context.Context, r wordRef, s source, runtime string) (*Guest, error) {
 	c, err := f.running(ctx, r, s)
 	if err != nil {
@@ -70,8 +70,9 @@ func (f *finder) take(ctx context.Context, r wordRef, s source, runtime string) 
 	return g, err
 }
 
-// running asks for the container until it has a process. It waits only while
-// the runtime itself is about to start one; created and exited wait for a person.
+// running asks for the container until it has a process. It waits only while the runtime
+// itself is about to start one. A container that was created or has exited has to be
+// started by the user.
 func (f *finder) running(ctx context.Context, r wordRef, s source) (*found, error) {
 	giveUp := time.Now().Add(f.patience)
 	for {
@@ -88,13 +89,13 @@ func (f *finder) running(ctx context.Context, r wordRef, s source) (*found, erro
 	}
 }
 
-// pin takes hold of c's process and namespace. The cgroup's path shows that the
-// PID means the same here as to the runtime, and needs no second question. Where
-// it does not, the container may have ended meanwhile, the engine may use no
-// cgroups, or the daemon counts processes elsewhere.
+// pin opens c's process and namespace. If the path of the process's cgroup contains the
+// ID, the PID means the same here as to the runtime. If not, the container may have
+// ended meanwhile, the engine may not use cgroups, or the daemon may be in another PID
+// namespace; the runtime is then asked again.
 func (f *finder) pin(ctx context.Context, r wordRef, s source, c *found, runtime string) (*Guest, error) {
 	guest := guests.GuestInfo{Runtime: runtime, ID: c.id, Name: c.name, Shares: c.shares, Published: c.public, Joined: c.joined}
-	if c.pid == 0 { // a pod that is a namespace and no process
+	if c.pid == 0 { // a pod that is a namespace without a process
 		return f.findSandbox(r, c, guest)
 	}
 	p, err := openProcess(c.pid)
@@ -118,9 +119,9 @@ func (f *finder) pin(ctx context.Context, r wordRef, s source, c *found, runtime
 	return f.findSandbox(r, c, guest)
 }
 
-// unchanged asks again, and returns nil when the runtime still says the same of
-// c. It hears of a death some milliseconds after the kernel, so a process that
-// is missing is asked for until the runtime must have heard.
+// unchanged asks again, and returns nil if the runtime still says the same about c. A
+// runtime notices the end of a process some milliseconds after the kernel, so if the
+// process is missing, unchanged asks until the runtime must have noticed.
 func (f *finder) unchanged(ctx context.Context, r wordRef, s source, c *found, kin kinship) error {
 	settled := time.Now().Add(f.settle)
 	for {
@@ -142,9 +143,9 @@ func (f *finder) unchanged(ctx context.Context, r wordRef, s source, c *found, k
 	}
 }
 
-// findSandbox takes the namespace by the path where the runtime mounts it. That is
-// the way in where the daemon's processes cannot be seen, as from a container
-// that has only Docker's socket and /run/docker/netns.
+// findSandbox opens the namespace by the path where the runtime has mounted it. This works
+// even if the daemon's processes cannot be seen, as in a container that has only
+// Docker's socket and /run/docker/netns.
 func (f *finder) findSandbox(r wordRef, c *found, g guests.GuestInfo) (*Guest, error) {
 	ref, err := parseWord(c.sandbox)
 	if err == nil && ref.Runtime == RuntimePath {
@@ -161,7 +162,7 @@ func (f *finder) findSandbox(r wordRef, c *found, g guests.GuestInfo) (*Guest, e
 		WithHint("run gopipework where %s runs, or name a process that is here: pid:N", title(g.Runtime))
 }
 
-// sleep waits for t, or until the time to ask s is over.
+// sleep waits for t, or until the time for questions to s is over.
 func sleep(ctx context.Context, s source, t time.Duration) error {
 	select {
 	case <-ctx.Done():
