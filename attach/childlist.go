@@ -45,14 +45,10 @@ func childrenIn(k plan.Kernel, hostNS *os.File) ([]child, error) {
 	if err != nil {
 		return nil, err
 	}
-	lent, err := ours.LentIn(k, links)
-	if err != nil {
-		return nil, err
-	}
 	var out []child
 	for _, l := range links {
 		c := child{Link: l, hostNS: id}
-		if _, is := lent[l.Index]; is || !plan.IsOurs(l) {
+		if !plan.IsOurs(l) {
 			continue
 		}
 		if l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != id {
@@ -64,7 +60,11 @@ func childrenIn(k plan.Kernel, hostNS *os.File) ([]child, error) {
 			out = append(out, c)
 		}
 	}
-	return out, nil
+	if len(out) == 0 {
+		return nil, nil
+	}
+	lent, err := ours.LentIn(k, links)
+	return slices.DeleteFunc(out, func(c child) bool { _, is := lent[c.Index]; return is }), err
 }
 
 // describeChild tells what a child in a guest is. k is the host's side.

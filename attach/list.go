@@ -119,7 +119,7 @@ func (o *lister) only(g *guests.Guest, paths []string) error {
 	var err error
 	ours.WalkNamespaces(g, paths, func(ns *ours.Namespace) (keep, more bool) {
 		if is := ns.Inode == its.Ino; is || o.awaits(ns) {
-			err = ours.Visit(ns, func(ns *ours.Namespace) error { return o.visit(ns, is) })
+			err = ours.OnThread(func() error { return ours.Visit(ns, func(ns *ours.Namespace) error { return o.visit(ns, is) }) })
 		}
 		return false, err == nil && len(o.ends) > 0
 	})

@@ -161,7 +161,7 @@ type nftReader struct {
 // open lists what there is.
 func (r *nftReader) open() (err error) {
 	r.sets = &nftSets{reader: r}
-	if r.chains, err = r.conn.chains(); err != nil {
+	if r.chains, err = r.conn.chains(); err != nil || len(r.chains) == 0 {
 		return err
 	}
 	if len(r.chains) > 0 { // as most guests have none

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"math"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -79,17 +80,22 @@ func waitForQuiet(ctx context.Context, d time.Duration) error {
 type nftConn struct {
 	fd  int
 	seq uint32
-	buf []byte
+	buf *[receiveSize]byte
 }
+
+// receiveSize is that of the buffer for an answer. The kernel fills up to 32 KiB of a
+// dump into one message (af_netlink.c, netlink_recvmsg), if it is asked with a buffer
+// of that size.
+const receiveSize = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new([receiveSize]byte) }}
 
 func dialNFT() (*nftConn, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	// The kernel fills up to 32 KiB of a dump into one message (af_netlink.c,
-	// netlink_recvmsg), if it is asked with a buffer of that size.
-	c := &nftConn{fd: fd, buf: make([]byte, 64<<10)}
+	c := &nftConn{fd: fd, buf: buffers.Get().(*[receiveSize]byte)}
 	limit := unix.Timeval{Sec: 5}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 		c.close()
@@ -98,7 +104,10 @@ func dialNFT() (*nftConn, error) {
 	return c, nil
 }
 
-func (c *nftConn) close() { unix.Close(c.fd) }
+func (c *nftConn) close() {
+	unix.Close(c.fd)
+	buffers.Put(c.buf)
+}
 
 // nftReply is one message of an answer.
 type nftReply struct {
@@ -159,13 +168,14 @@ func (c *nftConn) giveUp() error {
 		return err
 	}
 	unix.Close(c.fd)
+	buffers.Put(again.buf)
 	c.fd = again.fd
 	return errTooMany
 }
 
 func (c *nftConn) receive() ([]syscall.NetlinkMessage, error) {
 	for {
-		n, from, err := unix.Recvfrom(c.fd, c.buf, 0)
+		n, from, err := unix.Recvfrom(c.fd, c.buf[:], 0)
 		switch {
 		case errors.Is(err, unix.EINTR): // a signal of Go's scheduler
 			continue

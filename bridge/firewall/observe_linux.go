@@ -69,6 +69,7 @@ func observeAll(ctx context.Context, queries []Query, all []Firewall) error {
 	}
 	var legacy legacyReader
 	named := tools{}
+	others := unseen()
 	for i := range queries {
 		fw := &all[i]
 		fw.Restless = !still
@@ -83,7 +84,7 @@ func observeAll(ctx context.Context, queries []Query, all []Firewall) error {
 			}
 		}
 		named.name(fw)
-		fw.Unseen = unseen()
+		fw.Unseen = others
 	}
 	return nil
 }

@@ -177,27 +177,17 @@ func (p Passage) atSysctls() (out []obstacle, err error) {
 	if p.inner.Type != unix.ARPHRD_ETHER || p.inner.Flags&unix.IFF_NOARP != 0 {
 		return nil, nil
 	}
-	read := func(path string) (int, error) {
-		text, err := p.guest.Sysctl(path)
-		if err != nil {
-			return 0, err
-		}
-		n, err := strconv.Atoi(text)
-		return n, err
+	all, err := p.guest.Sysctl("ipv4/conf/all/arp_ignore")
+	if err != nil {
+		return nil, err
 	}
-	// The greater of the two counts (ip-sysctl.rst, arp_ignore).
-	for _, which := range []string{"all", p.inner.Name} {
-		path := "ipv4/conf/" + which + "/arp_ignore"
-		n, err := read(path)
-		if err != nil {
-			return out, err
-		}
-		if n == 8 {
-			out = append(out, surely("%s answers no ARP request, as net/%s is 8", p.of.Name, path))
-			break
+	const never = 8
+	for _, is := range []struct{ of, value string }{{"all", all}, {p.inner.Name, strconv.Itoa(p.inner.ARPIgnore)}} {
+		if is.value == strconv.Itoa(never) { // the greater of the two counts (ip-sysctl.rst, arp_ignore)
+			return []obstacle{surely("%s answers no ARP request, as net/ipv4/conf/%s/arp_ignore is %d", p.of.Name, is.of, never)}, nil
 		}
 	}
-	return out, nil
+	return nil, nil
 }
 
 // atFirewall looks at the guest's own.

@@ -11,7 +11,9 @@ import (
 // Thread is a thread of this process that stays in one network namespace. It is
 // never returned to the Go scheduler, so no other goroutine can find itself in the
 // wrong namespace, whatever fails.
-type Thread struct{ work chan func() }
+type Thread struct {
+	work chan func() // nil: it is the caller's own
+}
 
 // Enter starts a thread in the network namespace ns, whose file stays the caller's.
 func Enter(ns *os.File) (*Thread, error) {
@@ -36,15 +38,31 @@ func Stay() *Thread {
 	return t
 }
 
+// Move takes the calling goroutine's own thread, as [Go] gives it one, into the network
+// namespace ns. The Thread is for that goroutine alone.
+func Move(ns *os.File) (*Thread, error) {
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("enter namespace: %w", os.NewSyscallError("setns", err))
+	}
+	return &Thread{}, nil
+}
+
 // Run calls f on the thread and waits for it. Two calls do not overlap.
 func (t *Thread) Run(f func() error) error {
+	if t.work == nil {
+		return f()
+	}
 	done := make(chan error)
 	t.work <- func() { done <- f() }
 	return <-done
 }
 
 // End ends the thread, as soon as it has nothing to run.
-func (t *Thread) End() { close(t.work) }
+func (t *Thread) End() {
+	if t.work != nil {
+		close(t.work)
+	}
+}
 
 // Go runs f in a goroutine of its own, on a thread that ends with it, so f may leave
 // the thread in another namespace. The first thread of a process never ends: the Go

@@ -117,7 +117,9 @@ func VisitAll(hostNS *os.File, more []string, f func(*Namespace) error) error {
 	var failed atomic.Pointer[error]
 	met := make(chan *Namespace)
 	for range visitors {
-		visits.Go(func() {
+		visits.Add(1)
+		nsfs.Go(func() {
+			defer visits.Done()
 			for ns := range met {
 				if failed.Load() == nil {
 					if err := Visit(ns, f); err != nil {
@@ -146,15 +148,23 @@ func VisitAll(hostNS *os.File, more []string, f func(*Namespace) error) error {
 // faster, because the kernel reads links and queues under one lock.
 const visitors = 4
 
-// visit calls f for a namespace, and gives it the frozen kernel of it.
+// Visit takes the calling goroutine's own thread into a namespace, and calls f there with
+// the frozen kernel of it.
 func Visit(ns *Namespace, f func(*Namespace) error) error {
-	c, err := rtnl.Open(ns.File)
+	c, err := rtnl.Visit(ns.File)
 	if err != nil {
 		return fault.Explain("enter", "a namespace", err)
 	}
 	defer c.Close()
 	ns.Links = Freeze(c)
 	return f(ns)
+}
+
+// OnThread calls f on a thread that ends with it.
+func OnThread(f func() error) error {
+	done := make(chan error)
+	nsfs.Go(func() { done <- f() })
+	return <-done
 }
 
 // walkNamespaces calls look with each namespace that processes are in, and then

@@ -13,26 +13,27 @@ import (
 
 // Link is a network interface as the kernel describes it (ip -d link show).
 type Link struct {
-	Index    int
-	Name     string
-	AltNames []string
-	Alias    string
-	Kind     string // "veth", "bridge", ...; "" for a device with no kind, a card
-	Type     uint16 // unix.ARPHRD_*: of the hardware, or what it plays
-	Group    uint32
-	MTU      int // bytes
-	TxQueue  int // txqueuelen, packets
-	MAC      net.HardwareAddr
-	Up       bool              // administratively
-	Carrier  bool              // the cable is plugged in; never while the link is down
-	Flags    uint32            // unix.IFF_*, as the kernel has them
-	Promisc  int               // how many want to hear everything; a bridge port's bridge is one
-	AddrGen  uint8             // nl.IN6_ADDR_GEN_MODE_*: how it makes its link-local address
-	XDP      map[string]uint32 // IDs of BPF programs that see what comes in, by "xdpdrv", "xdpgeneric" or "xdpoffload"
-	Token    string            // the end of the IPv6 addresses that routers give it; "": none is set
-	Loopback bool
-	Master   int    // index of the bridge or bond it is a port of; 0 for none
-	Slave    string // kind of the master: "bridge", "openvswitch", ...
+	Index     int
+	Name      string
+	AltNames  []string
+	Alias     string
+	Kind      string // "veth", "bridge", ...; "" for a device with no kind, a card
+	Type      uint16 // unix.ARPHRD_*: of the hardware, or what it plays
+	Group     uint32
+	MTU       int // bytes
+	TxQueue   int // txqueuelen, packets
+	MAC       net.HardwareAddr
+	Up        bool              // administratively
+	Carrier   bool              // the cable is plugged in; never while the link is down
+	Flags     uint32            // unix.IFF_*, as the kernel has them
+	Promisc   int               // how many want to hear everything; a bridge port's bridge is one
+	ARPIgnore int               // its sysctl arp_ignore
+	AddrGen   uint8             // nl.IN6_ADDR_GEN_MODE_*: how it makes its link-local address
+	XDP       map[string]uint32 // IDs of BPF programs that see what comes in, by "xdpdrv", "xdpgeneric" or "xdpoffload"
+	Token     string            // the end of the IPv6 addresses that routers give it; "": none is set
+	Loopback  bool
+	Master    int    // index of the bridge or bond it is a port of; 0 for none
+	Slave     string // kind of the master: "bridge", "openvswitch", ...
 
 	// Peer is IFLA_LINK: for a veth the other end's index, for a macvlan the
 	// parent's. PeerNS is the id that the namespace of that link has in this

@@ -70,6 +70,7 @@ func parseLink(m []byte) (*Link, error) {
 			l.XDP = xdpPrograms(v)
 		case unix.IFLA_AF_SPEC:
 			l.AddrGen, l.Token = addrGen(v)
+			l.ARPIgnore = arpIgnore(v)
 		}
 	}
 	return l, nil
@@ -101,6 +102,23 @@ func addrGen(b []byte) (mode uint8, token string) {
 		}
 	}
 	return mode, token
+}
+
+// arpIgnore finds the sysctl of that name in the settings of the address families: in
+// the list of all those in net/ipv4/conf, which linux/ip.h numbers from 1.
+func arpIgnore(b []byte) int {
+	const confOf, number = 1, 19 // IFLA_INET_CONF, IPV4_DEVCONF_ARP_IGNORE
+	for _, family := range nested(b) {
+		if family.Attr.Type&^unix.NLA_F_NESTED != unix.AF_INET {
+			continue
+		}
+		for _, a := range nested(family.Value) {
+			if a.Attr.Type&^unix.NLA_F_NESTED == confOf && len(a.Value) >= 4*number {
+				return int(u32(a.Value[4*(number-1):]))
+			}
+		}
+	}
+	return 0
 }
 
 func (l *Link) parseInfo(b []byte) {

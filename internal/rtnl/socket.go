@@ -20,8 +20,14 @@ type socket struct {
 	mu  sync.Mutex // one request at a time
 	fd  int        // -1: closed
 	seq uint32
-	buf []byte
 }
+
+// receiveSize is that of the buffer for an answer. The kernel fills up to 32 KiB of a
+// dump into one message (af_netlink.c, netlink_recvmsg), if it is asked with a buffer
+// of that size.
+const receiveSize = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new([receiveSize]byte) }}
 
 // dial opens a socket in the namespace that the calling thread is in.
 func dial(protocol int) (*socket, error) {
@@ -29,9 +35,7 @@ func dial(protocol int) (*socket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	// The kernel fills up to 32 KiB of a dump into one message (af_netlink.c,
-	// netlink_recvmsg), if it is asked with a buffer of that size.
-	s := &socket{fd: fd, buf: make([]byte, 64<<10)}
+	s := &socket{fd: fd}
 	limit := unix.NsecToTimeval(replyTimeout.Nanoseconds())
 	err = errors.Join(
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit),
@@ -107,8 +111,10 @@ func ifInterrupted(yes bool) error {
 
 // receive returns what the kernel sends next. The caller must hold s.mu.
 func (s *socket) receive(flags int) ([]syscall.NetlinkMessage, error) {
+	buf := buffers.Get().(*[receiveSize]byte)
+	defer buffers.Put(buf)
 	for {
-		n, from, err := unix.Recvfrom(s.fd, s.buf, flags)
+		n, from, err := unix.Recvfrom(s.fd, buf[:], flags)
 		if errors.Is(err, unix.EINTR) { // a signal of Go's scheduler
 			continue
 		}
@@ -118,7 +124,7 @@ func (s *socket) receive(flags int) ([]syscall.NetlinkMessage, error) {
 		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
 			continue // not the kernel
 		}
-		return syscall.ParseNetlinkMessage(slices.Clone(s.buf[:n]))
+		return syscall.ParseNetlinkMessage(slices.Clone(buf[:n]))
 	}
 }
 
