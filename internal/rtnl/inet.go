@@ -112,25 +112,52 @@ func (r Route) Default() bool { return r.Dst.Bits() == 0 }
 //	ip route show; ip -6 route show
 func (c *Conn) Routes() ([]Route, error) { return c.routes(unix.RT_TABLE_MAIN) }
 
-func parseRoute(family int, r netlink.Route) Route {
-	out := Route{Index: r.LinkIndex, Metric: r.Priority, Protocol: uint8(r.Protocol), Set: r.Protocol == unix.RTPROT_BOOT}
-	if r.Table != unix.RT_TABLE_MAIN {
-		out.Table = r.Table
+// parseRoute reads the body of an RTM_NEWROUTE message. ok is false for a route that is
+// no unicast route, or that the kernel has made from another for one destination.
+func parseRoute(m []byte) (r Route, ok bool) {
+	if len(m) < unix.SizeofRtMsg {
+		return r, false
 	}
-	out.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if family == unix.AF_INET6 {
-		out.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	msg := nl.DeserializeRtMsg(m)
+	if msg.Type != unix.RTN_UNICAST || msg.Flags&unix.RTM_F_CLONED != 0 {
+		return r, false
 	}
-	if r.Dst != nil {
-		if p, ok := prefix(r.Dst); ok {
-			out.Dst = p
+	r = Route{Protocol: msg.Protocol, Set: msg.Protocol == unix.RTPROT_BOOT, Table: int(msg.Table)}
+	to := netip.IPv4Unspecified()
+	if msg.Family == unix.AF_INET6 {
+		to = netip.IPv6Unspecified()
+	}
+	for _, a := range nested(m[unix.SizeofRtMsg:]) {
+		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+		case unix.RTA_DST:
+			to, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_GATEWAY:
+			r.Gateway, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_PREFSRC:
+			r.Source, _ = netip.AddrFromSlice(a.Value)
+		case unix.RTA_OIF:
+			r.Index = int(u32(a.Value))
+		case unix.RTA_PRIORITY:
+			r.Metric = int(u32(a.Value))
+		case unix.RTA_TABLE:
+			r.Table = int(u32(a.Value))
+		case unix.RTA_MULTIPATH:
+			hops, err := readHops(a.Value)
+			if err != nil {
+				return r, false
+			}
+			for _, h := range hops {
+				via, _ := h.attrs.get(unix.RTA_GATEWAY)
+				gw, _ := netip.AddrFromSlice(via)
+				r.Hops = append(r.Hops, Hop{Gateway: gw, Index: h.index()})
+			}
 		}
 	}
-	out.Gateway, out.Source = addr(r.Gw), addr(r.Src)
-	for _, h := range r.MultiPath {
-		out.Hops = append(out.Hops, Hop{Gateway: addr(h.Gw), Index: h.LinkIndex})
+	r.Dst = netip.PrefixFrom(to, int(msg.Dst_len))
+	if r.Table == unix.RT_TABLE_MAIN {
+		r.Table = 0
 	}
-	return out
+	return r, r.Dst.IsValid()
 }
 
 // addr is the zero Addr for an IP that is none.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"syscall"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -137,20 +136,15 @@ func (c *Conn) AllRoutes() ([]Route, error) {
 // routes returns the unicast routes of one table, or with RT_TABLE_UNSPEC of
 // all.
 func (c *Conn) routes(table int) (routes []Route, err error) {
-	h, err := c.inet()
-	if err != nil {
-		return nil, err
-	}
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := retry(func() ([]netlink.Route, error) {
-			return h.RouteListFiltered(family, &netlink.Route{Table: table, Type: unix.RTN_UNICAST},
-				netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
-		})
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		msgs, err := c.routeMessages(family)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range list {
-			routes = append(routes, parseRoute(family, r))
+		for _, m := range msgs {
+			if r, ok := parseRoute(m); ok && (table == unix.RT_TABLE_UNSPEC || r.Table == 0) {
+				routes = append(routes, r)
+			}
 		}
 	}
 	return routes, nil
