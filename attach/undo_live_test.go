@@ -452,3 +452,45 @@ func TestGCTorn(t *testing.T) {
 		}
 	}
 }
+
+// A detach that has restored the guest's resolv.conf cannot write the name servers
+// again: if it fails after that, it says what it has not done, and not that nothing
+// has changed.
+func TestDetachRestoresForGood(t *testing.T) {
+	needRoot(t)
+	notesHere(t)
+	hostNS, guestNS := stages[0].ready(t)
+	g, file := rooted(t, guestNS)
+	if _, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	in(t, guestNS, "ip", "link", "del", "eth1")
+	m, err := plan.Open(context.Background(), hostNS, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := observeDetach(context.Background(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := BuildDetach(Selection{}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { _, is := s.(guestnet.RestoreDNS); return !is })
+	if len(p.Steps) != 1 {
+		t.Fatalf("%d steps restore the file, want 1: this proves nothing", len(p.Steps))
+	}
+	p.Steps = append(p.Steps, failStep{})
+	err = p.Remove(context.Background(), m, untold)
+	m.Close()
+	if !errors.Is(err, errPlanned) || fault.CodeOf(err) != fault.Residue {
+		t.Errorf("%v; want residue", err)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "nameserver 10.0.0.1\n" {
+		t.Errorf("the file is %q, %v", b, err)
+	}
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+		t.Errorf("detach again: %v", err)
+	}
+}

@@ -186,7 +186,7 @@ func (s RestoreDNS) Left() string {
 
 func (s RestoreDNS) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (RestoreDNS) Nature() plan.Nature { return plan.Undoable }
+func (RestoreDNS) Nature() plan.Nature { return plan.Final }
 
 func (s RestoreDNS) String() string {
 	return "# put back what was in the guest's /etc/resolv.conf before " + s.note.IfName

@@ -288,7 +288,7 @@ func (s DelReplies) Do(_ context.Context, m *plan.Machine) error { return s.remo
 
 func (s DelReplies) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (DelReplies) Nature() plan.Nature { return plan.Undoable }
+func (DelReplies) Nature() plan.Nature { return plan.Final }
 
 func (s DelReplies) String() string { return s.Leftover.String() }
 
@@ -315,6 +315,6 @@ func (s DelRepliesIn) Do(_ context.Context, _ *plan.Machine) error {
 
 func (s DelRepliesIn) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (DelRepliesIn) Nature() plan.Nature { return plan.Undoable }
+func (DelRepliesIn) Nature() plan.Nature { return plan.Final }
 
 func (s DelRepliesIn) String() string { return s.Leftover.String() }

@@ -126,7 +126,7 @@ func (s DropTorn) Do(context.Context, *plan.Machine) error {
 }
 
 func (s DropTorn) Undo(context.Context, *plan.Machine) error { return nil }
-func (DropTorn) Nature() plan.Nature                         { return plan.Undoable }
+func (DropTorn) Nature() plan.Nature                         { return plan.Final }
 func (s DropTorn) String() string                            { return "rm " + ours.RunDir + "/" + shell.Quote(s.Name) }
 
 // alive reports whether the process whose file it was still has the namespace.
