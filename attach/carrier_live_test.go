@@ -19,7 +19,7 @@ const noWire = quiet + "ip link add nic0 address 02:00:00:00:00:09 type veth pee
 
 // TestNoCarrier: a card that gets no carrier when it is set up is named, in a
 // warning where an attachment can stand without, and otherwise in the error of
-// whatever has waited in vain.
+// whatever has waited for it.
 func TestNoCarrier(t *testing.T) {
 	needRoot(t)
 	const want = "nic0 has no carrier"
@@ -61,7 +61,7 @@ func TestNoCarrier(t *testing.T) {
 // come, and not before it waits, on a busy machine either.
 const reachesTheWait = 5 * time.Second
 
-// TestNobodyAnswers: what asks the network in vain names the card that has no
+// TestNobodyAnswers: what gets no answer from the network names the card that has no
 // carrier, also if that was up before and nothing waits for it; and the answer
 // that did not come, if the card has one.
 func TestNobodyAnswers(t *testing.T) {

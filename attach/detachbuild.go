@@ -62,8 +62,8 @@ func link(d build.Departure, c build.Pair, r *build.Removal) {
 
 // replies plans for the source routing to go that then stands for nothing.
 func replies(d build.Departure, r *build.Removal) {
-	if l := guestnet.LeftoverIn(d.F.Routing, d.Enter, func(index int) bool { return d.Inners[index] }); !l.Empty() {
-		r.Last = append(r.Last, guestnet.DelReplies{Place: d.Place, Leftover: l})
+	if l := guestnet.ObsoleteIn(d.F.Routing, d.Enter, func(index int) bool { return d.Inners[index] }); !l.Empty() {
+		r.Last = append(r.Last, guestnet.DelReplies{Place: d.Place, Obsolete: l})
 	}
 }
 

@@ -48,7 +48,7 @@ func rooted(t *testing.T, ns *os.File) (g guests.Guest, file string) {
 }
 
 // What fails after the file was written is undone in it, too; what a killed run
-// has left there, the same line and a detach put back.
+// has left there, the same line and a detach restore.
 func TestDNSUndone(t *testing.T) {
 	needRoot(t)
 	notesHere(t)

@@ -118,7 +118,7 @@ func TestObstacles(t *testing.T) {
 }
 
 // TestGuestFirewall: a guest's own firewall is warned of where it lets no ordinary
-// connection begin, and list says of one that stops all that it cuts the guest off. One
+// connection begin, and list says that one which stops everything cuts the guest off. One
 // that is only careful is no matter. A ping says that it is so.
 func TestGuestFirewall(t *testing.T) {
 	needRoot(t)

@@ -57,7 +57,7 @@ type gcObserver struct {
 	going map[uint64]map[int]bool // half-made links in guests, by the namespace's inode and their index
 }
 
-// release gives the locks back.
+// release releases the locks.
 func (o *gcObserver) release() {
 	for _, l := range o.held {
 		l.Release()
@@ -161,7 +161,7 @@ func (o *gcObserver) pairs(d *describer, f *build.GCFacts) error {
 }
 
 // insides finds the half-made links that have no end on the host, and the cards
-// that were lent and are to come home.
+// that were lent and are to be returned.
 func (o *gcObserver) insides(m *plan.Machine, f *build.GCFacts) error {
 	all, unread, err := ours.LentBy(m.Host())
 	if err != nil {
@@ -245,12 +245,12 @@ func (o *gcObserver) replies(m *plan.Machine, ns *ours.Namespace, guest plan.Ker
 			return err
 		}
 		enter := "nsenter --net=" + shell.Quote(ns.Path) + " "
-		l := guestnet.LeftoverIn(r, enter, func(index int) bool { return o.going[ns.Inode][index] })
+		l := guestnet.ObsoleteIn(r, enter, func(index int) bool { return o.going[ns.Inode][index] })
 		switch {
 		case l.Empty() || !o.idle(ns):
 			return nil
 		case last:
-			f.Replies = append(f.Replies, guestnet.DelRepliesIn{Path: ns.Path, Inode: ns.Inode, Leftover: l})
+			f.Replies = append(f.Replies, guestnet.DelRepliesIn{Path: ns.Path, Inode: ns.Inode, Obsolete: l})
 		}
 	}
 	return nil
@@ -303,7 +303,7 @@ func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *
 			case t.Gone:
 				f.Strays = append(f.Strays, ours.Stray{Lent: l, Gone: true})
 				return nil
-			case l.Owed(): // somebody has moved it away since it was home
+			case l.Owed(): // somebody has moved it away since it was returned
 				return nil
 			case t.At == nil:
 				f.Warnings = append(f.Warnings, kind.Lost(l.Loan, t).Error())

@@ -92,7 +92,7 @@ func noNotes(t *testing.T) {
 	}
 }
 
-// TestLendKinds: a card of any kind is home after detach, as it was: the device
+// TestLendKinds: a card of any kind is returned by detach as it was: the device
 // itself and not one like it, which its index tells; or the kernel does not let
 // it go, and then it has not left.
 func TestLendKinds(t *testing.T) {
@@ -194,7 +194,7 @@ func TestLendIndexTaken(t *testing.T) {
 	}
 }
 
-// TestLendLowMTU: a card without IPv6, for its MTU is below 1280, comes home; also
+// TestLendLowMTU: a card without IPv6, for its MTU is below 1280, is returned; also
 // where the guest has turned IPv6 on and changed how it makes its address.
 func TestLendLowMTU(t *testing.T) {
 	for what, guest := range map[string]string{
@@ -240,7 +240,7 @@ func nested(t *testing.T) (pid int) {
 }
 
 // TestLendMovedOn: a card that its guest has moved on is not forgotten: list and
-// gc tell, and detach brings it home, from a namespace with a process as from one
+// gc tell, and detach returns it, from a namespace with a process as from one
 // that a descriptor alone holds.
 func TestLendMovedOn(t *testing.T) {
 	for _, kind := range []string{"macvlan", "veth", "vxlan", "dummy", "vlan"} {
@@ -350,7 +350,7 @@ func TestLendKept(t *testing.T) {
 	if p, err := os.FindProcess(second); err == nil {
 		p.Kill()
 	}
-	eventually(t, "gc brings it home when nobody is there", func() bool {
+	eventually(t, "gc returns it when nobody is there", func() bool {
 		if _, err := runGC(context.Background(), st.hostNS, Options{}); err != nil {
 			t.Fatal(err)
 		}
@@ -464,7 +464,7 @@ func TestLendHostileLoop(t *testing.T) {
 	}
 }
 
-// TestLendFoundLate: a card that its guest has moved on comes home also if it took all
+// TestLendFoundLate: a card that its guest has moved on is returned also if it took all
 // the time there is to find it.
 func TestLendFoundLate(t *testing.T) {
 	st := lendHost(t, "veth")

@@ -97,7 +97,7 @@ func (st linkStage) link(t *testing.T, changed bool) {
 // linkRow is the row of the table of kinds.
 const linkRow = "link of two guests"
 
-// TestLink: two guests talk, twice is once, and either end takes both away.
+// TestLink: two guests talk, twice is once, and detaching either end deletes both.
 func TestLink(t *testing.T) {
 	st := newLinkStage(t)
 	before := st.inventory(t)

@@ -184,8 +184,8 @@ func hide(list []Attachment) {
 	}
 }
 
-// markCut says of each attachment to a bridge of the kernel's what of the host's
-// firewall cuts it off.
+// markCut says what of the host's firewall cuts off an attachment to a Linux
+// bridge.
 func markCut(ctx context.Context, k plan.Kernel, list []Attachment) error {
 	var queries []bridge.Query
 	var at []int

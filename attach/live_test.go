@@ -102,7 +102,7 @@ func settle(t *testing.T, ns *os.File) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Asked for one link, kernels from 6.8 on tell of its carrier first: others
+		// Asked for one link, kernels from 6.8 on announce its carrier first: others
 		// hear of it, and it gets its link-local address. To ask for all tells nothing.
 		for _, l := range links {
 			_, _ = c.LinkByIndex(l.Index)
@@ -288,7 +288,7 @@ func TestAttachListDetach(t *testing.T) {
 	}
 }
 
-// sameSoon is same, a moment later if need be: the kernel tells of a carrier that
+// sameSoon is same, a moment later if need be: the kernel announces a carrier that
 // comes or goes up to a second late (linkwatch).
 func sameSoon(t *testing.T, what, before string, look func() string) {
 	t.Helper()

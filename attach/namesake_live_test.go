@@ -55,7 +55,7 @@ for l in nic0 wire eth1 eth0; do ip link set $l addrgenmode none; done`)
 				t.Errorf("%s of the guest has not got the address", c.inner)
 			}
 			detachKind(t, g, hostNS)
-			if c.kind != "phys" { // a virtual card comes home under a new index
+			if c.kind != "phys" { // a virtual card is returned under a new index
 				sameSoon(t, "host", before, func() string { return inventory(t, hostNS) })
 			}
 		})

@@ -43,8 +43,8 @@ ip route add 10.9.0.0/16 nhid 7`)
 }
 
 // TestCardNexthopGroup: a route by a group of nexthop objects outlives the card that
-// one of them is by, and there is one such route when the card is home; one by a
-// group that goes with the card comes back.
+// one of them is by, and there is one such route when the card is returned; one by a
+// group that goes with the card is restored.
 func TestCardNexthopGroup(t *testing.T) {
 	needRoot(t)
 	notesHere(t)

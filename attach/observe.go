@@ -240,8 +240,8 @@ func altTaken(o *build.Observer, name string, guestNS int) (taken bool) {
 	return taken
 }
 
-// hostEnd returns the host's end of a guest's veth, if both ends say of each
-// other that they are a pair, and the host's is of our group. What the guest
+// hostEnd returns the host's end of a guest's veth, if both ends say
+// that they are a pair, and the host's is of our group. What the guest
 // says alone is not believed.
 func hostEnd(o *build.Observer, inner *rtnl.Link, guestNS int) (own *rtnl.Link) {
 	if inner == nil || inner.Kind != "veth" || guestNS < 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// TestOVSForwards: what keeps a bridge of Open vSwitch from passing frames on is
+// TestOVSForwards: what keeps an Open vSwitch bridge from passing frames on is
 // waited for where it ends, and told of where it does not.
 func TestOVSForwards(t *testing.T) {
 	needRoot(t)

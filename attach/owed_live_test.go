@@ -11,7 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 )
 
-// owedStage is a host to which a card has come home without one route, whose source
+// owedStage is a host to which a card was returned without one route, whose source
 // address the host lost meanwhile.
 func owedStage(t *testing.T) cardStage {
 	t.Helper()
@@ -31,7 +31,7 @@ ip route add 10.76.0.0/16 dev nic0; ip route add 10.77.0.0/16 via 192.0.0.9 dev 
 	}
 	in(t, st.hostNS, "sh", "-ec", "ip address show dev nic0 | grep -q 192.0.0.1/24; ip route show | grep -q ^10.76.0.0/16")
 	if a := st.one(t); a.State != Half {
-		t.Errorf("list: %+v; want it half done", a)
+		t.Errorf("list: %+v; want it half", a)
 	}
 	return st
 }
@@ -64,7 +64,7 @@ func (st cardStage) gc(t *testing.T) Result {
 	return r
 }
 
-// TestLendMissing: the loan of a card that is home stays for what is missing, until
+// TestLendMissing: the loan of a returned card stays for what is missing, until
 // that is there, or there is something else in its place, or the card has gone. What
 // somebody has changed since is left alone.
 func TestLendMissing(t *testing.T) {
@@ -104,8 +104,8 @@ func TestLendMissing(t *testing.T) {
 	}
 }
 
-// TestLendMissingAgain: a card that has not got back everything is lent again, and
-// the next time that it comes home it gets all of it; detach tries again too.
+// TestLendMissingAgain: a card on which something is missing is lent again, and the
+// next time that it is returned all of it is restored; detach tries again too.
 func TestLendMissingAgain(t *testing.T) {
 	st := owedStage(t)
 	_, err := runDetach(context.Background(), Selection{}, st.guest, st.hostNS, Options{})
@@ -123,7 +123,7 @@ func TestLendMissingAgain(t *testing.T) {
 	noNotes(t)
 }
 
-// TestLendMissingKeepsNobody: a card that has not got back everything does not keep
+// TestLendMissingKeepsNobody: a card on which something is missing does not keep
 // gc from what else there is to do, nor another card of its old name from being lent.
 func TestLendMissingKeepsNobody(t *testing.T) {
 	st := owedStage(t)
@@ -149,7 +149,7 @@ func TestLendMissingKeepsNobody(t *testing.T) {
 }
 
 // TestLendMaster: a card is a port again of what it was one of, and has the addresses
-// and routes that it loses by becoming one; without that it is home, and it is said.
+// and routes that it loses by becoming one; without that it is returned all the same, and it is said.
 func TestLendMaster(t *testing.T) {
 	for kind, make := range map[string]string{
 		"bridge": "ip link add sw0 type bridge",

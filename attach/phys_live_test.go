@@ -94,7 +94,7 @@ func (st cardStage) one(t *testing.T) Attachment {
 	return all[0]
 }
 
-// TestCard: a card is lent, whatever the guest does to it, and comes home as it
+// TestCard: a card is lent, whatever the guest does to it, and is returned as it
 // was.
 func TestCard(t *testing.T) {
 	st := newCardStage(t)
@@ -125,7 +125,7 @@ ip link property add dev lost altname liar; ip link set lost up; ip address add 
 	table.Proven(t, "phys", table.Detach)
 }
 
-// TestCardFails: an attach that fails before any step gives the card back as it
+// TestCardFails: an attach that fails before any step leaves the card as it
 // was; and what a run that is killed there leaves, gc and the same line mend.
 func TestCardFails(t *testing.T) {
 	st := newCardStage(t)
@@ -253,8 +253,8 @@ func TestCardHidden(t *testing.T) {
 	sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })
 }
 
-// TestCardWithoutItsRoute: what cannot be given back is named, once, and the card
-// is home.
+// TestCardWithoutItsRoute: what cannot be restored is named, once, and the card
+// is returned.
 func TestCardWithoutItsRoute(t *testing.T) {
 	needRoot(t)
 	notesHere(t)
@@ -313,15 +313,15 @@ func TestCardGoesWithGuest(t *testing.T) {
 }
 
 // TestHardware: a card that is no virtual device outlives its guest. The kernel
-// gives it back under a wrong name, and gc, or the same line, makes it what it
-// was. Of a machine's own cards none may be used, so GOPIPEWORK_NIC names the
+// returns it under a wrong name, and gc, or the same line, makes it what it
+// was. Of a machine's own cards none may be used, so GOPIPEWORK_CARD names the
 // one: make kernels gives its kernel a card for this test.
 func TestHardware(t *testing.T) {
 	needRoot(t)
 	notesHere(t)
-	nic := os.Getenv("GOPIPEWORK_NIC")
+	nic := os.Getenv("GOPIPEWORK_CARD")
 	if nic == "" {
-		testhost.Lacking(t, "nic", "GOPIPEWORK_NIC names no card")
+		testhost.Lacking(t, "nic", "GOPIPEWORK_CARD names no card")
 	}
 	hostNS := ownNS
 	in(t, hostNS, "sh", "-ec", `ip link set `+nic+` address 02:00:00:00:00:77 mtu 1400 alias "to the lab" up

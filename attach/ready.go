@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// relook is how long a wait sleeps when nothing happens. The kernel tells of
+// relook is how long a wait sleeps when nothing happens. The kernel announces
 // every change, so this only bounds what an untold one could cost.
 const relook = time.Second
 
@@ -31,7 +31,7 @@ func runAwait(ctx context.Context, r Ready, g *guests.Guest, timeout time.Durati
 	defer k.Close()
 	sleep := relook
 	if g != nil && guests.OwnerOf(g) != nil {
-		sleep = plan.Glance // the kernel does not tell of a death
+		sleep = plan.Glance // the kernel does not announce a death
 	}
 	return awaitReady(ctx, r, k, g, sleep)
 }

@@ -25,7 +25,7 @@ func sourceRouted(t *testing.T) stage {
 }
 
 // TestKilledReplies: what a killed run leaves of source routing, wherever it
-// was, is taken away by a detach, by gc, and by the same line and its detach.
+// was, is deleted by a detach, by gc, and by the same line and its detach.
 func TestKilledReplies(t *testing.T) {
 	needRoot(t)
 	st := sourceRouted(t)

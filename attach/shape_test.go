@@ -9,7 +9,7 @@ import (
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
-// FuzzShapeRead: the kernel gives back what it was given.
+// FuzzShapeRead: the kernel returns what it was given.
 func FuzzShapeRead(f *testing.F) {
 	f.Add("10mbit", "1.5gbit", "0.1%", "100ms", "3us")
 	f.Add("none", "0", "0.00%", "", "0.5s")

@@ -12,7 +12,7 @@ import (
 )
 
 // TestStations: a MAC address that somebody has on the same bridge or card is
-// refused, and an address warned of, by the name of who has it.
+// refused, and an address warned of, by the name of the guest that has it.
 func TestStations(t *testing.T) {
 	needRoot(t)
 	const (

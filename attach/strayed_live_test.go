@@ -15,7 +15,7 @@ import (
 )
 
 // TestPortMoved: what somebody has done to the host's end of a pair by hand is told by
-// list, mended by the same line or refused, and taken back by detach.
+// list, mended by the same line or refused, and undone by detach.
 func TestPortMoved(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {

@@ -124,7 +124,7 @@ func TestUndoSparesOthers(t *testing.T) {
 	}
 }
 
-// lacking is what ip says of a kind that the kernel has not got.
+// lacking is what ip says about a kind that the kernel has not got.
 var lacking = regexp.MustCompile("Unknown device type|not supported")
 
 // letGo lets the host's lock go, as a wait does.

@@ -55,7 +55,7 @@ type (
 	// SetWords are the words of a set line after its guest.
 	SetWords = spec.SetWords
 
-	// Selection is which of a guest's attachments to take back.
+	// Selection is which of a guest's attachments to detach.
 	Selection = spec.Selection
 	// Ready is an interface that somebody waits for, and what it has to have.
 	Ready = spec.Ready

@@ -51,7 +51,7 @@ inside() {
 	mount -t tmpfs -o mode=1777 tmp /mnt
 	export TMPDIR=/mnt
 	# Its card: see TestHardware.
-	export GOPIPEWORK_NIC=vec0
+	export GOPIPEWORK_CARD=vec0
 	export GOPIPEWORK_KERNEL=$(uname -r) GOPIPEWORK_BIN=$dir/bin
 	ip link set lo up
 	uname -r >"$dir/release"

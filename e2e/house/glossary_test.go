@@ -19,13 +19,13 @@ import (
 // words that the glossary bans.
 var notClean = []string{
 	"attach/",
-	"internal/build/",
-	"internal/guestnet/",
-	"internal/hostaccess/",
 	"internal/kind/",
 	"internal/ours/",
 	"internal/source/",
 }
+
+// fixed are texts that stay as they are, because they are steps of plans.
+var fixed = []string{"# put back what was in the guest's /etc/resolv.conf before "}
 
 // TestGlossary: no comment, string, name or page has a word for which the glossary in
 // attach/doc.go has another one.
@@ -44,7 +44,7 @@ func TestGlossary(t *testing.T) {
 		}
 		for _, p := range prose(t, root, file) {
 			text := hump.ReplaceAllString(p.text, "$1 $2")
-			if !anyOf.MatchString(text) {
+			if slices.Contains(fixed, p.text) || !anyOf.MatchString(text) {
 				continue
 			}
 			for _, b := range bans {

@@ -28,9 +28,9 @@ type Card struct {
 	Nexthops []rtnl.Nexthop // the host's
 	Qdiscs   []rtnl.Qdisc   // the host's
 
-	Namesake *ours.Loan // of another card of that name, which came home without all that it had; nil: there is none
+	Namesake *ours.Loan // of another card of that name, which was returned without all that it had; nil: there is none
 
-	Unread string // what to say of a loan of the card whose file cannot be read; "": there is none
+	Unread string // what to say about a loan of the card whose file cannot be read; "": there is none
 	Radio  *int   // of a Wi-Fi card
 }
 
@@ -70,7 +70,7 @@ type Shaped struct {
 }
 
 // resolvNote is of one guest: what was in its file before it was written for an
-// interface, and what then. It is in /run/gopipework until that is put back.
+// interface, and what then. It is in /run/gopipework until that is restored.
 type ResolvNote struct {
 	GuestNS uint64 `json:"guest"`     // cookie of its namespace
 	PID     int    `json:"pid"`       // its process, whose file it was

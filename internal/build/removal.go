@@ -10,7 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// removal is a plan that takes things away, while it is written.
+// removal is a plan that deletes things, while it is written.
 type Removal struct {
 	Warnings []string
 	First    []plan.Step // what needs the network

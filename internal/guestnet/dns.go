@@ -37,7 +37,7 @@ func CheckDNS(j *build.Job) error {
 }
 
 // clearDNS plans for what was written for an interface that is gone, or only
-// half made, to be put back.
+// half made, to be undone: the file is restored.
 func PlanDNSAway(j *build.Job, d *build.Draft) {
 	if dnsLeft(j) {
 		d.Add(RestoreDNS{Place: j.Place, note: *j.F.Resolv, gently: j.DNS.IsZero()})
@@ -138,7 +138,7 @@ func (s WriteDNS) String() string {
 	return "# write the name servers " + s.dns.String() + " into the guest's /etc/resolv.conf"
 }
 
-// searchOf is what a lease says of names without a dot.
+// searchOf is what a lease says about names without a dot.
 func searchOf(l lease.Lease) []string {
 	if len(l.Search) == 0 && l.Domain != "" {
 		return []string{l.Domain}
@@ -146,7 +146,7 @@ func searchOf(l lease.Lease) []string {
 	return l.Search
 }
 
-// restoreDNS puts back what was in the guest's file, unless somebody has
+// restoreDNS restores what was in the guest's file, unless somebody has
 // written to it since. If it cannot, the note of what was there is kept.
 type RestoreDNS struct {
 	plan.Place
@@ -193,7 +193,7 @@ func (s RestoreDNS) String() string {
 }
 
 // restoreDNS plans for a detach that what was written for an interface that
-// goes, or is gone, is put back.
+// goes, or is gone, is undone.
 func ReturnDNS(d build.Departure, r *build.Removal) {
 	n := d.F.Resolv
 	if n == nil || !d.Inners[n.Index] && (stands(*n, d.F.Foreign) || slices.ContainsFunc(d.F.Ours, func(p build.Pair) bool { return p.Index() == n.Index })) {
@@ -231,7 +231,7 @@ func ObserveResolv(ctx context.Context, m *plan.Machine, f *build.DetachFacts) e
 // within waits for do, which is about files of a guest, as long as the run may
 // take, because what a guest has mounted there need not answer. do calls begin before its
 // first change, and gives up if that refuses; once it has begun it is waited for,
-// so that nothing is written behind the back of who takes it back. s is what to
+// so that nothing is written while the change is undone. s is what to
 // name if even that takes too long.
 func Within(ctx context.Context, m *plan.Machine, s plan.Step, do func(begin func() error) error) error {
 	unanswered := fault.New(fault.Timeout, "open", "/etc/resolv.conf of "+m.Guests[plan.InGuest].Name, "its file system does not answer")

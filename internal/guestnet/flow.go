@@ -103,7 +103,7 @@ func (p Passage) cut(ctx context.Context) (out []string) {
 	return out
 }
 
-// cut tells of an attachment that is complete what is in its packets' way.
+// cut says what is in the way of a complete attachment's packets.
 func Cut(ns *ours.Namespace, ctx context.Context, a *ours.Attachment, index int, p Passage) error {
 	if a.State != ours.Complete || ns == nil || ns.Links == nil {
 		return nil

@@ -200,7 +200,7 @@ func IngressTaken(enter, link string) *fault.Error {
 		WithHint("%stc qdisc show dev %s", enter, link)
 }
 
-// undo takes the redirection away only if it is ours.
+// undo deletes the redirection only if it is ours.
 func (s AddInbound) Undo(_ context.Context, m *plan.Machine) error {
 	k := s.Kernel(m)
 	l, err := k.LinkByName(s.Ifb)
@@ -236,7 +236,7 @@ func (s AddInbound) String() string {
 	), "\n")
 }
 
-// delInbound takes it away again.
+// delInbound deletes it.
 type DelInbound struct{ AddInbound }
 
 func (s DelInbound) Do(ctx context.Context, m *plan.Machine) error {

@@ -19,7 +19,7 @@ import (
 // clearReplies plans for the source routing of ours to go that stands for
 // nothing: a killed run has left it.
 func ClearReplies(j *build.Job, d *build.Draft) {
-	if l := LeftoverIn(Routing(j.F.Inside), j.Enter, j.Own); !l.Empty() {
+	if l := ObsoleteIn(Routing(j.F.Inside), j.Enter, j.Own); !l.Empty() {
 		d.Add(DelReplies{j.Place, l})
 	}
 }
@@ -281,7 +281,7 @@ func (s AddIPRule) String() string {
 // machine.
 type DelReplies struct {
 	plan.Place
-	Leftover
+	Obsolete
 }
 
 func (s DelReplies) Do(_ context.Context, m *plan.Machine) error { return s.remove(s.Kernel(m)) }
@@ -290,13 +290,13 @@ func (s DelReplies) Undo(context.Context, *plan.Machine) error { return nil }
 
 func (DelReplies) Nature() plan.Nature { return plan.Final }
 
-func (s DelReplies) String() string { return s.Leftover.String() }
+func (s DelReplies) String() string { return s.Obsolete.String() }
 
 // delRepliesIn deletes it in some guest, whose lock is held.
 type DelRepliesIn struct {
 	Path  string // of the guest's namespace
 	Inode uint64
-	Leftover
+	Obsolete
 }
 
 func (s DelRepliesIn) Do(_ context.Context, _ *plan.Machine) error {
@@ -317,4 +317,4 @@ func (s DelRepliesIn) Undo(context.Context, *plan.Machine) error { return nil }
 
 func (DelRepliesIn) Nature() plan.Nature { return plan.Final }
 
-func (s DelRepliesIn) String() string { return s.Leftover.String() }
+func (s DelRepliesIn) String() string { return s.Obsolete.String() }

@@ -146,7 +146,7 @@ func alive(n build.ResolvNote) bool {
 }
 
 // written opens the guest's file if it holds what was written there; nil if
-// somebody has changed it since, taken it away, or put something else there, or
+// somebody has changed it since, deleted it, or put something else there, or
 // if the process whose file it was has ended. A guest can do any of that, and
 // must not keep its interface by it. An error says that it cannot be told.
 func written(n build.ResolvNote, g guests.Guest, write bool) (*os.File, error) {

@@ -160,7 +160,7 @@ func (e Egress) commands(enter, link string, have Egress) []string {
 
 func class(handle uint32) string { return fmt.Sprintf("%x:%x", handle>>16, handle&0xffff) }
 
-// describeQdisc tells of one as tc takes it.
+// describeQdisc describes one as tc takes it.
 func describeQdisc(q rtnl.Qdisc) string {
 	w := fmt.Sprintf("handle %x: %s", q.Handle>>16, q.Kind)
 	switch {

@@ -121,10 +121,10 @@ func sort(r build.Routing, going func(index int) bool) (kept, stale []rtnl.Rule)
 	return kept, stale
 }
 
-// leftover is what is to go, in the guest that enter leads to.
-func LeftoverIn(r build.Routing, enter string, going func(index int) bool) Leftover {
+// ObsoleteIn is what is to go, in the guest that enter leads to.
+func ObsoleteIn(r build.Routing, enter string, going func(index int) bool) Obsolete {
 	kept, stale := sort(r, going)
-	out := Leftover{Rules: stale, enter: enter}
+	out := Obsolete{Rules: stale, enter: enter}
 	for _, route := range r.Tables {
 		used := keeps(r, route.Table, going) || slices.ContainsFunc(kept, func(k rtnl.Rule) bool { return k.Table == route.Table })
 		if !sourceTable(route.Table) || route.Protocol != ours.Protocol || used || going(route.Index) {
@@ -138,17 +138,17 @@ func LeftoverIn(r build.Routing, enter string, going func(index int) bool) Lefto
 	return out
 }
 
-// leftover are rules and routes of ours that stand for nothing any more.
-type Leftover struct {
+// Obsolete are rules and routes of ours that stand for nothing any more.
+type Obsolete struct {
 	enter  string
 	Rules  []rtnl.Rule
 	routes []plan.AddRoute
 }
 
-func (l Leftover) Empty() bool { return len(l.Rules)+len(l.routes) == 0 }
+func (l Obsolete) Empty() bool { return len(l.Rules)+len(l.routes) == 0 }
 
 // remove deletes them, the routes first: what is left is then found again.
-func (l Leftover) remove(k plan.Kernel) error {
+func (l Obsolete) remove(k plan.Kernel) error {
 	for _, r := range l.routes {
 		if err := fault.IgnoreAbsent("delete route", r.Words(), k.DelRoute(r.Route(nil))); err != nil {
 			return err
@@ -163,7 +163,7 @@ func (l Leftover) remove(k plan.Kernel) error {
 }
 
 // String is one command a line.
-func (l Leftover) String() (text string) {
+func (l Obsolete) String() (text string) {
 	add := func(ipv6 bool, words string) {
 		if text != "" {
 			text += "\n"

@@ -150,7 +150,7 @@ func NoSourceWarning(parent string, to netip.Addr) string {
 	return fmt.Sprintf("%s has no IPv4 address: the host speaks to %s from one of another interface", parent, to)
 }
 
-// accessDiffers tells of a way to the guest that is there and not asked for. One
+// accessDiffers reports a way to the guest that is there and not asked for. One
 // that is asked for and not there is made: somebody may have taken the address
 // that it speaks from, and the kernel the routes with it. The keeper of a lease
 // has to know of it.

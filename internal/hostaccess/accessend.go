@@ -17,7 +17,7 @@ import (
 // How the host's way to its guests goes: each route with the guest's address,
 // the link with the last of them.
 
-// ways looks at the host's own macvlans. goes says of a link in a guest that it
+// ways looks at the host's own macvlans. goes reports that a link in a guest
 // is about to go, and needs nothing any more; nor is the guest except, if there is one, looked at.
 func Ways(k plan.Kernel, hostNS, except *os.File, goes func(*ours.Namespace, *rtnl.Link) bool) (out []build.Way, err error) {
 	all, err := k.Links()
@@ -125,7 +125,7 @@ func EndWay(w build.Way, going []netip.Addr) (steps []plan.Step, last *ours.DelL
 	return steps, nil
 }
 
-// delHostRoute takes away the host's route to a guest.
+// delHostRoute deletes the host's route to a guest.
 type DelHostRoute struct {
 	route rtnl.Route
 	dev   string

@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bringHome takes a card back from a guest, or from where the end of that guest
+// returnCard returns a card from a guest, or from where the end of that guest
 // has left it, and makes it what it was.
-type BringHome struct {
+type ReturnCard struct {
 	plan.Place
 	path  string // of the guest's namespace, if that is not the place's
 	inode uint64
@@ -28,7 +28,7 @@ type BringHome struct {
 	home  *rtnl.Link // on the host; nil: it is not there yet
 }
 
-func (s BringHome) Do(_ context.Context, m *plan.Machine) error {
+func (s ReturnCard) Do(_ context.Context, m *plan.Machine) error {
 	from := ours.Away{Kernel: s.Kernel(m), Ns: m.Guests[s.Side].Namespace}
 	if s.path != "" {
 		ns, err := ours.OpenSame(s.path, s.inode)
@@ -52,11 +52,11 @@ func (s BringHome) Do(_ context.Context, m *plan.Machine) error {
 	return err
 }
 
-func (s BringHome) Undo(context.Context, *plan.Machine) error { return nil }
+func (s ReturnCard) Undo(context.Context, *plan.Machine) error { return nil }
 
-func (BringHome) Nature() plan.Nature { return plan.Final }
+func (ReturnCard) Nature() plan.Nature { return plan.Final }
 
-func (s BringHome) String() string {
+func (s ReturnCard) String() string {
 	now := rtnl.Link{Name: s.loan.Card.Name}
 	var lines []string
 	if s.loan.Owed() {
@@ -77,7 +77,7 @@ func (s BringHome) String() string {
 	return strings.Join(lines, "\n")
 }
 
-func (s BringHome) in() string {
+func (s ReturnCard) in() string {
 	if s.path != "" {
 		return "nsenter --net=" + shell.Quote(s.path) + " "
 	}
@@ -88,9 +88,9 @@ func awayAt(m *plan.Machine, at plan.Side) ours.Away {
 	return ours.Away{Kernel: m.In(at), Ns: m.Guests[at].Namespace}
 }
 
-// giveBack is bringBack for a caller that cannot go on with a card that has not got
-// back everything.
-func giveBack(m *plan.Machine, from ours.Away, loan ours.Loan) error {
+// returnWhole is bringBack for a caller that cannot go on with a card of which
+// something could not be restored.
+func returnWhole(m *plan.Machine, from ours.Away, loan ours.Loan) error {
 	missing, err := bringBack(m, from, loan)
 	if err == nil && missing != nil {
 		return missing
@@ -98,8 +98,8 @@ func giveBack(m *plan.Machine, from ours.Away, loan ours.Loan) error {
 	return err
 }
 
-// bringBack brings the card home, wherever it is, and restores what it was like. The
-// loan is over once the card is home and equal, or no longer exists. While parts
+// bringBack returns the card, wherever it is, and restores what it was like. The
+// loan is over once the card is on the host and equal, or no longer exists. While parts
 // are missing that may still come back, it stays, for these parts alone. The first
 // error lists what is missing, whether it may come back or not.
 func bringBack(m *plan.Machine, from ours.Away, loan ours.Loan) (missing *fault.Error, err error) {
@@ -121,8 +121,8 @@ func bringBack(m *plan.Machine, from ours.Away, loan ours.Loan) (missing *fault.
 	return settleLoan(m, loan, parts)
 }
 
-// restoreCard gives back to a card that is home what it has not got. Of one that came
-// home earlier it touches nothing else.
+// restoreCard restores what a returned card lacks. Of one that was returned earlier
+// it touches nothing else.
 func restoreCard(m *plan.Machine, l *rtnl.Link, loan ours.Loan) ([]rtnl.Part, error) {
 	if loan.Owed() {
 		return m.Host().RestoreParts(l.Index, loan.Card, loan.Missing), nil
@@ -130,7 +130,7 @@ func restoreCard(m *plan.Machine, l *rtnl.Link, loan ours.Loan) ([]rtnl.Part, er
 	return m.Host().Restore(l.Index, loan.Card)
 }
 
-// settleLoan ends the loan of a card that is home, or notes which parts are to be tried
+// settleLoan ends the loan of a returned card, or notes which parts are to be tried
 // again.
 func settleLoan(m *plan.Machine, loan ours.Loan, parts []rtnl.Part) (missing *fault.Error, err error) {
 	name := loan.Card.Name
@@ -176,8 +176,8 @@ const (
 	fetchPause = time.Millisecond
 )
 
-// fetchCard moves the card home if it is away, and returns it; nil if it no longer
-// exists. One that has been home is only looked for there: if it is away again,
+// fetchCard moves the card to the host if it is away, and returns it; nil if it no
+// longer exists. One that was returned before is only looked for there: if it is away again,
 // gopipework did not lend it.
 func fetchCard(m *plan.Machine, from ours.Away, loan ours.Loan) (*rtnl.Link, error) {
 	name := loan.Card.Name
@@ -236,7 +236,7 @@ func Lost(l ours.Loan, t ours.Traced) error {
 		WithHint("when it is back on the host, gopipework gc puts it in order")
 }
 
-// lookForCard returns the card if it is home, and moves it there if it is in the guest that
+// lookForCard returns the card if it is on the host, and moves it there if it is in the guest that
 // it was lent to; nil if it is in neither place.
 func lookForCard(m *plan.Machine, from ours.Away, loan ours.Loan) (*rtnl.Link, error) {
 	if from.Kernel != nil {
@@ -288,17 +288,17 @@ func moveHome(m *plan.Machine, from ours.Away, l *rtnl.Link, loan ours.Loan) err
 	return err
 }
 
-// home plans for the card to come home from a guest.
+// home plans for the card to be returned from a guest.
 func HomeStep(l ours.Lent, from plan.Place) plan.Step {
-	return BringHome{Place: from, loan: l.Loan, now: l.Link, home: l.Home}
+	return ReturnCard{Place: from, loan: l.Loan, now: l.Link, home: l.Home}
 }
 
-// end plans to bring the card home, or to forget the loan of one that is gone.
+// end plans to return the card, or to forget the loan of one that is gone.
 func strayStep(s ours.Stray) plan.Step {
 	if s.Gone {
 		return ForgetLoan{s.Loan}
 	}
-	return BringHome{path: s.Path, inode: s.Inode, loan: s.Loan, now: s.Link, home: s.Home}
+	return ReturnCard{path: s.Path, inode: s.Inode, loan: s.Loan, now: s.Link, home: s.Home}
 }
 
 // forgetLoan strikes out the loan of a card that is no more.

@@ -189,10 +189,10 @@ func PlanClearing(j *build.Job, d *build.Draft) {
 	}
 	switch {
 	case j.F.Card.Here:
-		d.Add(BringHome{Place: j.Place, loan: *j.F.Card.Loan, now: j.F.Inner})
+		d.Add(ReturnCard{Place: j.Place, loan: *j.F.Card.Loan, now: j.F.Inner})
 		return
 	case j.F.Card.Home != nil:
-		d.Add(BringHome{Place: j.Place, loan: *j.F.Card.Loan, home: j.F.Card.Home})
+		d.Add(ReturnCard{Place: j.Place, loan: *j.F.Card.Loan, home: j.F.Card.Home})
 	}
 	guestnet.ClearInbound(j, d)
 	switch {

@@ -49,7 +49,7 @@ func (s Lend) Do(_ context.Context, m *plan.Machine) error {
 		err = loan.Save()
 	}
 	if err != nil {
-		return plan.Half(err, giveBack(m, awayAt(m, plan.InGuest), loan), s)
+		return plan.Half(err, returnWhole(m, awayAt(m, plan.InGuest), loan), s)
 	}
 	return nil
 }
@@ -79,8 +79,8 @@ func newLoan(m *plan.Machine, index int, s Lend) (ours.Loan, error) {
 	return loan, fault.Explain("look at", s.name, err)
 }
 
-// takeOver counts in what the card had not got back from the loan before, and
-// returns that loan; nil: it had got back everything.
+// takeOver counts in what could not be restored on the card after the loan before,
+// and returns that loan; nil: everything was restored.
 func takeOver(m *plan.Machine, loan *ours.Loan, index int) (*ours.Loan, error) {
 	all, _, err := ours.Loans(m.Host())
 	if err != nil || len(all) == 0 {
@@ -142,7 +142,7 @@ func (s Lend) Undo(_ context.Context, m *plan.Machine) error {
 	if loan == nil {
 		return err
 	}
-	return giveBack(m, awayAt(m, plan.InGuest), *loan)
+	return returnWhole(m, awayAt(m, plan.InGuest), *loan)
 }
 
 // loanOf returns the loan of a card; nil: there is none.

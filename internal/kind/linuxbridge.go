@@ -184,7 +184,7 @@ func (s AddBridge) Do(_ context.Context, m *plan.Machine) error {
 			WithHint("the kernel needs the module bridge (CONFIG_BRIDGE)")
 	}
 	err = fault.Explain("make bridge", s.Name, err)
-	return leftOver(err, s)
+	return residueOf(err, s)
 }
 
 // undo leaves the bridge to whoever has come to use it meanwhile.
@@ -230,7 +230,7 @@ func (AddRule) Nature() plan.Nature { return plan.Shared }
 func (s AddRule) String() string { return s.InsertCommand() }
 
 // othersOn reports whether a bridge has a port of ours. Ports that a plan has
-// made are gone when it takes back what it did before them.
+// made are gone when it undoes what it did before them.
 func othersOn(m *plan.Machine, name string) (bool, error) {
 	l, err := m.Host().LinkByName(name)
 	if err != nil {
@@ -240,7 +240,7 @@ func othersOn(m *plan.Machine, name string) (bool, error) {
 	return slices.ContainsFunc(ports, plan.IsOurs), fault.Explain("list ports of", name, err)
 }
 
-// delRule takes such a rule away.
+// delRule deletes such a rule.
 type DelRule struct{ bridge.Rule }
 
 func (s DelRule) Do(ctx context.Context, m *plan.Machine) error {

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openVSwitchKind plugs a guest into a bridge of Open vSwitch.
+// openVSwitchKind plugs a guest into an Open vSwitch bridge.
 type openVSwitchKind struct{ plain }
 
 var openVSwitch = openVSwitchKind{plain{build.Traits{Word: spec.KindOVS, Pair: true, OnHost: true, Switches: true, LongFrames: true}}}
@@ -213,7 +213,7 @@ func (openVSwitchKind) Differ(j *build.Job, differ build.Differ) {
 type AddOVSBridge struct{ bridge.OVSBridge }
 
 func (s AddOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
-	return leftOver(m.Host().Run(func() error { return s.Add(ctx) }), s)
+	return residueOf(m.Host().Run(func() error { return s.Add(ctx) }), s)
 }
 
 // undo leaves the bridge to whoever has come to use it meanwhile.
@@ -257,7 +257,7 @@ func OvsInUse(k plan.Kernel, ovs bridge.OVS) (map[string]bool, error) {
 	return used, o.Err
 }
 
-// delOVSBridge takes one of ours away that has no ports.
+// delOVSBridge deletes one of ours that has no ports.
 type DelOVSBridge struct{ bridge.OVSBridge }
 
 func (s DelOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
@@ -276,7 +276,7 @@ func (s DelOVSBridge) String() string { return s.DeleteCommand() }
 type AddOVSPort struct{ bridge.OVSPort }
 
 func (s AddOVSPort) Do(ctx context.Context, m *plan.Machine) error {
-	return leftOver(m.Host().Run(func() error { return s.Add(ctx) }), s)
+	return residueOf(m.Host().Run(func() error { return s.Add(ctx) }), s)
 }
 
 func (s AddOVSPort) Undo(ctx context.Context, m *plan.Machine) error {
@@ -299,8 +299,8 @@ func (DelOVSPort) Nature() plan.Nature { return plan.Undoable }
 
 func (s DelOVSPort) String() string { return s.DeleteCommand() }
 
-// leftOver names what a step that failed could not take back itself.
-func leftOver(err error, s plan.Step) error {
+// residueOf names what a step that failed could not undo itself.
+func residueOf(err error, s plan.Step) error {
 	if errors.Is(err, bridge.ErrLeft) {
 		return plan.WithResidue(err, bridge.ErrLeft, []plan.Step{s})
 	}
@@ -309,7 +309,7 @@ func leftOver(err error, s plan.Step) error {
 
 // checksums has the kernel compute those of what the guest sends. The datapath
 // of ovs-vswitchd passes frames on as they are, and a packet whose checksum was
-// left to a card that is not there is thrown away by who gets it: ping works,
+// left to a card that is not there is thrown away by the receiver: ping works,
 // TCP does not.
 type Checksums struct {
 	plan.Place
@@ -371,7 +371,7 @@ func (openVSwitchKind) prober(j *build.Job) (prober, string) {
 	return ovsProbe{vlan: j.Vlan, hostID: j.F.HostID}, onlyTagged(j)
 }
 
-// ovsProbe is one more port of a bridge of Open vSwitch.
+// ovsProbe is one more port of an Open vSwitch bridge.
 type ovsProbe struct {
 	vlan   bridge.VLAN
 	hostID string

@@ -18,8 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// physKind lends the guest a network card itself. It comes home on detach, as
-// it was.
+// physKind lends the guest a network card itself. Detach returns it as it was.
 type physKind struct{ plain }
 
 var phys = physKind{plain{build.Traits{Word: spec.KindPhys, Lent: true, UpLate: true}}}
@@ -296,9 +295,9 @@ func whereIs(o *build.Observer, m *plan.Machine, hosts []*rtnl.Link, f *build.Fa
 	return nil
 }
 
-// gc plans for cards to come home that are lent to nobody any more.
+// gc plans for cards to be returned that are lent to nobody any more.
 func (physKind) Gc(f build.GCFacts, r *build.Removal) {
-	for _, s := range f.Strays { // last: they are not the kernel's alone to give back
+	for _, s := range f.Strays { // last: they are not the kernel's alone to return
 		if err := s.CheckHome(); err != nil {
 			r.Warn("%v", err)
 			continue

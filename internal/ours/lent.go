@@ -16,7 +16,7 @@ import (
 // What list, detach and gc know of cards that are lent.
 
 // lentIn returns the names, at home, of the cards that are lent to a namespace or
-// have come home to it, whichever host of this machine lent them, by the index
+// have been returned to it, whichever host of this machine lent them, by the index
 // that they have among its links. They are nobody's to delete.
 func LentIn(k plan.Reader, links []*rtnl.Link) (map[int]string, error) {
 	all, _, err := ReadLoans("")
@@ -107,7 +107,7 @@ func LentTo(guest plan.Kernel, all []Lent) (here []Lent, err error) {
 	}
 	for _, l := range all {
 		switch {
-		case l.Owed(): // it has been home, and if it is away again, nobody lent it
+		case l.Owed(): // it was returned, and if it is away again, nobody lent it
 		case l.GuestNS == cookie:
 			l.Link = l.Away(guest, links)
 		case l.Home == nil && cookie != l.HostNS:
@@ -134,7 +134,7 @@ func LentBefore(g guests.GuestInfo, all, here []Lent) (before []Lent) {
 	return before
 }
 
-// checkHome refuses to bring home a card whose name somebody has taken.
+// checkHome refuses to return a card whose name somebody has taken.
 func (l Lent) CheckHome() error {
 	if l.Taken == nil || l.Owed() {
 		return nil

@@ -34,7 +34,7 @@ type Loan struct {
 	Hardware hardware         `json:"hardware"` // which card it is, wherever it is
 	Card     rtnl.Kept        `json:"card"`     // what it was like
 
-	// Missing are the parts of a card that is home that could not be given back yet.
+	// Missing are the parts of a returned card that could not be restored yet.
 	// All else of the loan is over: the card is in use, and may have been changed.
 	Missing []rtnl.Part `json:"missing,omitempty"`
 }
@@ -53,7 +53,7 @@ func (l *Loan) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// owed reports whether the card came home without all that it had.
+// owed reports whether the card was returned without all that it had.
 func (l Loan) Owed() bool { return len(l.Missing) > 0 }
 
 // hardware tells a card from others, whatever somebody has configured.
@@ -110,7 +110,7 @@ func (l Loan) Away(k plan.Reader, links []*rtnl.Link) *rtnl.Link {
 }
 
 // means reports whether HOSTIF is the card. home is the card on the host; nil: it is
-// not there. Somebody may have renamed a card that has been home, or moved it away,
+// not there. Somebody may have renamed a card that was returned, or moved it away,
 // and given its name to another.
 func (l Loan) Means(name string, home *rtnl.Link) bool {
 	return home != nil && home.Name == name || l.Card.Name == name && !l.Owed()
@@ -191,7 +191,7 @@ func (l Loan) with(do func(*rundir.Dir) error) error {
 }
 
 // loans returns those of a host, by the cookie of its namespace, and what to say
-// of files that cannot be read. Such a file harms nobody's card but its own.
+// about files that cannot be read. Such a file harms nobody's card but its own.
 func Loans(k plan.Kernel) (all []Loan, unread []unreadLoan, err error) {
 	cookie, err := k.Cookie()
 	if errors.Is(err, unix.ENOPROTOOPT) {
@@ -227,7 +227,7 @@ func ReadLoans(prefix string) (all []Loan, unread []unreadLoan, err error) {
 			err = errors.New("it describes a different card from the one in its name")
 		}
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // given back while we looked
+		case errors.Is(err, fs.ErrNotExist): // it was returned while we looked
 		case err != nil:
 			unread = append(unread, newUnreadLoan(name, err))
 		default:

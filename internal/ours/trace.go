@@ -99,8 +99,8 @@ func lookFor(k plan.Kernel, hostNS *os.File, loan Loan) (Traced, error) {
 	return t, nil
 }
 
-// virtual reports whether the card ends with its namespace. The kernel gives
-// those of hardware back to the machine's first namespace.
+// virtual reports whether the card ends with its namespace. The kernel returns
+// those of hardware to the machine's first namespace.
 func (l Loan) virtual() bool { return l.Hardware.Kind != "" && l.Hardware.Kind != "can" }
 
 // unplugged reports whether the device that the card is on has left its bus.
@@ -401,7 +401,7 @@ func Genuine(host plan.Kernel, from Away, l *rtnl.Link, hostNS *os.File, loan Lo
 	case h.Node != 0:
 		return true, nil // nothing is like it
 	case l.PeerNS < 0 && !Paired(h.Kind) && !onLower(h.Kind):
-		return true, nil // it tells of nothing outside
+		return true, nil // it shows nothing outside
 	case h.PeerNS < 0: // it was on the host
 		id, err := from.NamespaceID(hostNS)
 		return err == nil && id >= 0 && l.PeerNS == id, err

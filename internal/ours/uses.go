@@ -106,7 +106,7 @@ func (s RaiseLink) Do(ctx context.Context, m *plan.Machine) error {
 }
 
 // undo sets it down again, unless somebody has come to use it meanwhile. What
-// our own plan has put on it has been taken back by then.
+// our own plan has put on it has been undone by then.
 func (s RaiseLink) Undo(_ context.Context, m *plan.Machine) error {
 	i, err := m.Find(plan.OnHost, s.Name)
 	if err != nil {

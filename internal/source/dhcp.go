@@ -138,7 +138,7 @@ func (dhcp) Get(j *build.Job, d *build.Draft) error {
 	return nil
 }
 
-// defaultMetric is what --metric says of the server's default route.
+// defaultMetric is what --metric says about the server's default route.
 func defaultMetric(j *build.Job) int {
 	if j.From.DHCP.NoDefaultRoute {
 		return 0
@@ -146,7 +146,7 @@ func defaultMetric(j *build.Job) int {
 	return j.Metric
 }
 
-// repair plans the source routing of the address again, if somebody has taken it away.
+// repair plans the source routing of the address again, if somebody has deleted it.
 func (dhcp) Repair(j *build.Job, d *build.Draft) error {
 	repairLeaseReplies(j, d)
 	return nil
@@ -283,7 +283,7 @@ func keepLease(ctx context.Context, p plan.Place, m *plan.Machine, ask lease.Ask
 // fromHost calls do in the host's namespace, where the keepers live that it starts.
 func fromHost(m *plan.Machine, do func() error) error { return m.Host().Run(do) }
 
-// releaseOf gives back the lease of an interface that an earlier step has made.
+// releaseOf releases the lease of an interface that an earlier step has made.
 func releaseOf(ctx context.Context, p plan.Place, m *plan.Machine, inner string) error {
 	return ReleaseLease{p, inner, p.Index(m, inner)}.Do(ctx, m)
 }
@@ -325,8 +325,8 @@ func (s GetLease) String() string {
 	return w
 }
 
-// releaseLease gives a lease back to its server. There is no way back from it:
-// who asks again may get another address.
+// releaseLease releases a lease. It cannot be undone: a client that asks again may
+// get another address.
 type ReleaseLease struct {
 	plan.Place
 	inner string
@@ -484,8 +484,8 @@ func (l leaseLink) LowerMTU(bytes int) error {
 	return l.Kernel.SetLink(l.ask.Index, rtnl.Change{MTU: bytes})
 }
 
-// DAD looks at the address. The kernel takes one away that has an end and turns
-// out to be somebody else's.
+// DAD looks at the address. The kernel deletes one that has an end and turns out
+// to be somebody else's.
 func (l leaseLink) DAD(p netip.Prefix) (lease.DAD, error) {
 	if _, err := l.Kernel.LinkByIndex(l.ask.Index); err != nil {
 		return 0, fmt.Errorf("find interface %d: %w", l.ask.Index, err)

@@ -164,8 +164,8 @@ func (s RunClient) String() string {
 	return w + " until it has a lease"
 }
 
-// endClient has a client give its lease back and end. There is no way back from
-// it: who asks again may get another address.
+// endClient has a client release its lease and end. It cannot be undone: a client
+// that asks again may get another address.
 type EndClient struct {
 	plan.Place
 	inner  string

@@ -85,7 +85,7 @@ func (l leaseLink) delReplies(a netip.Addr) error {
 }
 
 // dropReplies deletes what is ours of the table, except for what stays: the routes
-// first, as in leftover.
+// first, as in obsolete.
 func (l leaseLink) dropReplies(ruleStays func(rtnl.Rule) bool, routeStays func(rtnl.Route) bool) error {
 	routes, err := l.Kernel.AllRoutes()
 	if err != nil {
@@ -121,7 +121,7 @@ func leaseTable(j *build.Job, d *build.Draft) int {
 }
 
 // repairLeaseReplies plans the source routing of a leased address that somebody has
-// taken away. Its keeper would set it again only with the next renewal.
+// deleted. Its keeper would set it again only with the next renewal.
 func repairLeaseReplies(j *build.Job, d *build.Draft) {
 	kept := j.F.Lease
 	if kept == nil || kept.Lease == nil || kept.Ask.Table == 0 {

@@ -12,7 +12,7 @@ import (
 )
 
 // Addresses and a default route from router advertisements (RFC 4862), on our
-// interface alone. The kernel keeps them true by itself.
+// interface alone. The kernel maintains them by itself.
 
 // slaac is the routers on the network.
 type slaac struct{ passively }
