@@ -77,7 +77,7 @@ func planned(b *testing.B, m *plan.Machine, s Spec) build.Plan {
 // address and sets both ends up.
 func bareAttach(b *testing.B, m *plan.Machine, v kind.AddVeth) {
 	err := m.Host().AddVeth(rtnl.Veth{Name: v.Port, PeerName: v.Inner, PeerNS: m.Guests[plan.InGuest].Namespace,
-		MTU: v.Mtu, Master: m.Index(plan.OnHost, v.Bridge)})
+		MTU: v.MTU, Master: m.Index(plan.OnHost, v.Bridge)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -24,9 +24,9 @@ func Build(s Spec, f build.Facts) (build.Plan, error) {
 	if err := kind.Settle(j, d); err != nil {
 		return build.Plan{}, err
 	}
-	j.Mtu = linkMTU(j)
-	if j.Has(true) && j.Mtu < spec.MinMTU6 {
-		return build.Plan{}, j.Refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", j.Mtu, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
+	j.LinkMTU = linkMTU(j)
+	if j.Has(true) && j.LinkMTU < spec.MinMTU6 {
+		return build.Plan{}, j.Refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", j.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {
 		return build.Plan{}, err
@@ -68,7 +68,7 @@ func Build(s Spec, f build.Facts) (build.Plan, error) {
 
 // mark plans the last step.
 func planMark(j *build.Job, d *build.Draft) {
-	m := plan.SetMark{Place: j.Place, Inner: j.Names.Inner, Mark: plan.MarkOf(j.F.Guest, j.Names.Inner)}
+	m := plan.SetMark{Place: j.Place, Inner: j.Names.Inner, Mark: plan.MarkOf(j.There.Guest, j.Names.Inner)}
 	switch t := j.Traits; {
 	case t.Pair:
 		m.Port = j.Names.Port
@@ -81,10 +81,10 @@ func planMark(j *build.Job, d *build.Draft) {
 
 // repair sets both ends up, if somebody has set one down.
 func planUpAgain(j *build.Job, d *build.Draft) {
-	if own := j.F.Own; own != nil && !own.Up {
+	if own := j.There.Own; own != nil && !own.Up {
 		d.Add(plan.SetLink{Name: own.Name, Set: rtnl.Change{Up: true}})
 	}
-	if !j.F.Inner.Up {
+	if !j.There.Inner.Up {
 		guestnet.PlanUp(j, d)
 		guestnet.PlanCarrier(j, d)
 	}
@@ -95,10 +95,10 @@ func linkMTU(j *build.Job) int {
 	switch {
 	case j.MTU != 0:
 		return j.MTU
-	case j.F.Base != nil && !j.HalfBridge():
-		return j.F.Base.MTU
+	case j.There.Base != nil && !j.HalfBridge():
+		return j.There.Base.MTU
 	case j.Traits.Lent:
-		return j.F.Card.Loan.Card.MTU
+		return j.There.Card.Loan.Card.MTU
 	}
 	return build.DefaultMTU
 }
@@ -106,18 +106,18 @@ func linkMTU(j *build.Job) int {
 // attachment is what will be there.
 func newAttachment(j *build.Job) Attachment {
 	a := Attachment{
-		Guest: j.F.Guest,
+		Guest: j.There.Guest,
 		Interface: Interface{
-			Name: j.Names.Inner, Kind: "veth", MAC: j.Mac().String(), MTU: j.Mtu,
+			Name: j.Names.Inner, Kind: "veth", MAC: j.LinkMAC().String(), MTU: j.LinkMTU,
 			Addresses: append([]netip.Prefix{}, j.Addrs...),
 			Gateway:   append([]netip.Addr{}, j.Gateways...),
 		},
-		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.Vlan.String()},
+		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String()},
 		State:   Complete,
 		Shaping: guestnet.ShapingOrNil(guestnet.AskedShape(j)),
 	}
 	if j.Complete() {
-		a.Shaping = guestnet.ShapingOrNil(guestnet.Shaping(j.F.Shaped))
+		a.Shaping = guestnet.ShapingOrNil(guestnet.Shaping(j.There.Shaped))
 	}
 	if j.Traits.Pair {
 		a.Host.Port = j.Names.Port
@@ -125,10 +125,10 @@ func newAttachment(j *build.Job) Attachment {
 		a.Interface.Kind = string(j.Kind)
 	}
 	if j.Complete() {
-		if j.F.Own != nil {
-			a.Host.Port = j.F.Own.Name
+		if j.There.Own != nil {
+			a.Host.Port = j.There.Own.Name
 		}
-		a.Interface.MAC, a.Interface.MTU = j.F.Inner.MAC.String(), j.F.Inner.MTU
+		a.Interface.MAC, a.Interface.MTU = j.There.Inner.MAC.String(), j.There.Inner.MTU
 	}
 	return a
 }
@@ -138,9 +138,9 @@ func warn(j *build.Job, d *build.Draft) {
 	if !j.HalfBridge() {
 		kind.WarnMTU(j, d, j.MTU, j.On())
 	}
-	j.WarnCarrier(d, j.F.Base)
+	j.WarnCarrier(d, j.There.Base)
 	for _, p := range j.Addrs {
-		for _, a := range j.F.Addrs {
+		for _, a := range j.There.Addrs {
 			if a.Prefix.Addr().Is6() && a.Scope == unix.RT_SCOPE_LINK || !a.Prefix.Overlaps(p) || j.Own(a.Index) {
 				continue
 			}
@@ -150,21 +150,21 @@ func warn(j *build.Job, d *build.Draft) {
 		guestnet.WarnRoutes(j, d, p)
 	}
 	kind.WarnStations(j, d)
-	if j.F.Guest.Shares != "" {
-		d.Warn("%s shares the network of container %s: the interface is that one's too", j.F.Guest.Name, j.F.Guest.Shares)
+	if j.There.Guest.Shares != "" {
+		d.Warn("%s shares the network of container %s: the interface is that one's too", j.There.Guest.Name, j.There.Guest.Shares)
 	}
 	guestnet.WarnReplies(j, d)
-	if j.F.Reaches && j.Traits.OnHost {
-		d.Warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", j.F.Guest.Name)
+	if j.There.Reaches && j.Traits.OnHost {
+		d.Warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", j.There.Guest.Name)
 	}
 }
 
 // checkFree refuses what would collide, before anything is changed.
 func checkFree(j *build.Job) error {
-	if j.Has(true) && j.F.NoIPv6 {
+	if j.Has(true) && j.There.NoIPv6 {
 		return j.Refuse(fault.Unsupported, "the kernel has no IPv6").WithHint("it was booted with ipv6.disable=1, or built without CONFIG_IPV6")
 	}
-	if j.F.Inner != nil && j.Marked() == nil {
+	if j.There.Inner != nil && j.Marked() == nil {
 		return innerTaken(j)
 	}
 	if err := kind.KindOf(j.Kind).RefuseConflicts(j); err != nil {
@@ -174,7 +174,7 @@ func checkFree(j *build.Job) error {
 		return err
 	}
 	for _, p := range j.Addrs {
-		for _, a := range j.F.Addrs {
+		for _, a := range j.There.Addrs {
 			if a.Prefix.Addr() == p.Addr() && !j.Own(a.Index) {
 				return j.Refuse(fault.Conflict, "it has the address %s already, on %s", p.Addr(), j.LinkName(a.Index))
 			}
@@ -191,11 +191,11 @@ func checkFree(j *build.Job) error {
 
 // innerTaken refuses a name that an interface of the guest has.
 func innerTaken(j *build.Job) error {
-	e := j.Refuse(fault.Conflict, "it has an interface %s already: %s", j.Names.Inner, j.Describe(j.F.Inner))
-	if plan.IsOurs(j.F.Inner) && j.F.Inner.Kind == "veth" && j.F.Own == nil { // its other end is elsewhere: no detach finds it
-		return e.WithHint("gopipework exec %s -- ip link del %s, or %s", j.Spec.Guest, j.F.Inner.Name, j.OtherName())
+	e := j.Refuse(fault.Conflict, "it has an interface %s already: %s", j.Names.Inner, j.Describe(j.There.Inner))
+	if plan.IsOurs(j.There.Inner) && j.There.Inner.Kind == "veth" && j.There.Own == nil { // its other end is elsewhere: no detach finds it
+		return e.WithHint("gopipework exec %s -- ip link del %s, or %s", j.Spec.Guest, j.There.Inner.Name, j.OtherName())
 	}
-	if plan.IsOurs(j.F.Inner) {
+	if plan.IsOurs(j.There.Inner) {
 		return e.WithHint("%s", j.OrDetach())
 	}
 	return e.WithHint("choose %s", j.OtherName())

@@ -75,7 +75,7 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 		a.State = Complete
 		a.Guest = guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
 	}
-	a.Guest.PID, a.Guest.NetNS = ns.Pid, ns.Inode
+	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
 	if ours.Strayed(c.Link, c.other) {
 		m, _ := plan.ParseMark(c.other.Alias)
 		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = m.Runtime, m.ID, m.Name

@@ -127,7 +127,7 @@ func observeChildren(m *plan.Machine, f *build.DetachFacts, inners map[int]bool)
 	if err != nil {
 		return fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
 	}
-	ns := &ours.Namespace{Pid: m.Guests[plan.InGuest].PID, Inode: m.Guests[plan.InGuest].NetNS, Links: m.In(plan.InGuest)}
+	ns := &ours.Namespace{PID: m.Guests[plan.InGuest].PID, Inode: m.Guests[plan.InGuest].NetNS, Links: m.In(plan.InGuest)}
 	for _, c := range children {
 		a, err := describeChild(m.Host(), c, ns)
 		if errors.Is(err, rtnl.ErrNotFound) {
@@ -165,7 +165,7 @@ func observeLent(m *plan.Machine, f *build.DetachFacts, inners map[int]bool) err
 	if err != nil {
 		return err
 	}
-	ns := &ours.Namespace{Pid: m.Guests[plan.InGuest].PID, Inode: m.Guests[plan.InGuest].NetNS, Links: m.In(plan.InGuest)}
+	ns := &ours.Namespace{PID: m.Guests[plan.InGuest].PID, Inode: m.Guests[plan.InGuest].NetNS, Links: m.In(plan.InGuest)}
 	for _, l := range append(here, ours.LentBefore(m.Guests[plan.InGuest].GuestInfo, all, here)...) {
 		a, err := describe(l, ns)
 		if err != nil {
@@ -208,7 +208,7 @@ func observeSwitch(ctx context.Context, k plan.Kernel, index int, seen map[int]b
 			all, err := k.PortVLANs()
 			s.VLANs = map[int]string{}
 			for _, p := range s.Ports {
-				s.VLANs[p.Index] = kind.VlanOf(all[p.Index], s.Link)
+				s.VLANs[p.Index] = kind.VLANOf(all[p.Index], s.Link)
 			}
 			return err
 		})

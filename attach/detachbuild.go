@@ -62,7 +62,7 @@ func link(d build.Departure, c build.Pair, r *build.Removal) {
 
 // replies plans for the source routing to go that then stands for nothing.
 func replies(d build.Departure, r *build.Removal) {
-	if l := guestnet.ObsoleteIn(d.F.Routing, d.Enter, func(index int) bool { return d.Inners[index] }); !l.Empty() {
+	if l := guestnet.ObsoleteIn(d.There.Routing, d.Enter, func(index int) bool { return d.Inners[index] }); !l.Empty() {
 		r.Last = append(r.Last, guestnet.DelReplies{Place: d.Place, Obsolete: l})
 	}
 }
@@ -70,13 +70,13 @@ func replies(d build.Departure, r *build.Removal) {
 // remaining warns of links that the guest itself has made on what goes: a
 // macvlan on our macvlan is one on the host's card, and stays there.
 func remaining(d build.Departure, r *build.Removal) {
-	for _, l := range d.F.Foreign {
+	for _, l := range d.There.Foreign {
 		for _, c := range d.Chosen {
-			on := c.Child != nil && l.Peer == c.Child.Peer && l.PeerNS >= 0 && l.PeerNS == d.F.HostNS ||
+			on := c.Child != nil && l.Peer == c.Child.Peer && l.PeerNS >= 0 && l.PeerNS == d.There.HostNS ||
 				c.Lent != nil && c.Lent.Link != nil && l.Peer == c.Lent.Link.Index && l.PeerNS < 0
 			if on && !ours.Paired(l.Kind) {
 				r.Warn("%s has made %s on %s of the host, which stays: %sip link del dev %s",
-					d.F.Guest.Name, l.Name, c.Host.Name, d.Enter, l.Name)
+					d.There.Guest.Name, l.Name, c.Host.Name, d.Enter, l.Name)
 				break
 			}
 		}

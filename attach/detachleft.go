@@ -95,7 +95,7 @@ func emptied(d build.Departure, r *build.Removal) {
 			*to = append(*to, s)
 		}
 	}
-	for _, w := range d.F.Emptied.Ways {
+	for _, w := range d.There.Emptied.Ways {
 		steps, last := hostaccess.EndWay(w, nil)
 		for _, s := range steps {
 			add(&r.Steps, s)
@@ -104,13 +104,13 @@ func emptied(d build.Departure, r *build.Removal) {
 			add(&r.Links, *last)
 		}
 	}
-	for _, l := range d.F.Emptied.Links {
+	for _, l := range d.There.Emptied.Links {
 		add(&r.Links, ours.DelLink{Name: l.Name, Index: l.Index})
 	}
-	for _, br := range d.F.Emptied.OVS {
+	for _, br := range d.There.Emptied.OVS {
 		add(&r.Last, kind.DelOVSBridge{OVSBridge: br})
 	}
-	for _, name := range d.F.Emptied.Unfiltered {
+	for _, name := range d.There.Emptied.Unfiltered {
 		add(&r.Last, kind.UnfilterVLANs{Bridge: name})
 	}
 }

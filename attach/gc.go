@@ -312,7 +312,7 @@ func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *
 			ns, l.Link = t.At, t.Link
 		}
 		switch {
-		case l.Complete && ns.Pid == 0 && ours.HasLeft(l.To, ns) && !l.Moved, !l.Complete:
+		case l.Complete && ns.PID == 0 && ours.HasLeft(l.To, ns) && !l.Moved, !l.Complete:
 			if o.idle(ns) {
 				f.Strays = append(f.Strays, ours.Stray{Lent: l, Path: ns.Path, Inode: ns.Inode})
 				o.goes(ns, l.Link.Index)

@@ -30,7 +30,7 @@ func BuildGC(f build.GCFacts) build.Plan {
 		r.Links = append(r.Links, delHalf{l.Path, l.Inode, l.Name, l.Index})
 	}
 	for _, k := range kind.Registry {
-		k.Gc(f, r)
+		k.GC(f, r)
 	}
 	for _, n := range f.Resolvs {
 		r.Last = append(r.Last, guestnet.DropNote{Note: n})

@@ -28,7 +28,7 @@ func BuildLink(s LinkSpec, f LinkFacts) (build.Plan, error) {
 	for i, at := range linkSides {
 		j := jobFor(s.Ends[i], build.Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at)
 		j.Kind, j.Traits = KindVeth, kind.GuestPair.Traits
-		j.Mtu = linkMTU(j)
+		j.LinkMTU = linkMTU(j)
 		if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {
 			return build.Plan{}, err
 		}
@@ -79,8 +79,8 @@ func newLink(d *build.Draft, ends [2]*build.Job, half bool) error {
 		guestnet.ClearInbound(b, d)
 	}
 	d.Add(addPair{
-		Place: a.Place, inner: a.Names.Inner, mac: a.Mac(),
-		far: b.Names.Inner, farMAC: b.Mac(), netns: guests.NetNSWord(b.F.Guest), mtu: a.Mtu,
+		Place: a.Place, inner: a.Names.Inner, mac: a.LinkMAC(),
+		far: b.Names.Inner, farMAC: b.LinkMAC(), netns: guests.NetNSWord(b.There.Guest), mtu: a.LinkMTU,
 	})
 	for _, e := range ends {
 		guestnet.PlanSysctls(e, d)
@@ -116,7 +116,7 @@ func warnSubnet(j *build.Job, d *build.Draft, other *build.Job) {
 			return
 		}
 	}
-	d.Warn("%s does not reach %s by the link: its own subnet is %s", j.F.Guest.Name, other.F.Guest.Name+" ("+spec.Join(other.Addrs)+")", spec.Join(subnets(j.Addrs)))
+	d.Warn("%s does not reach %s by the link: its own subnet is %s", j.There.Guest.Name, other.There.Guest.Name+" ("+spec.Join(other.Addrs)+")", spec.Join(subnets(j.Addrs)))
 }
 
 func subnets(all []netip.Prefix) (out []netip.Prefix) {

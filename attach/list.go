@@ -293,9 +293,9 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		a.State = Orphan
 		return a, nil
 	}
-	a.Guest.PID, a.Guest.NetNS = ns.Pid, ns.Inode
-	if a.Guest.Runtime == "" && ns.Pid != 0 { // half made: known by its process alone
-		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", ours.Itoa(ns.Pid), "pid:"+ours.Itoa(ns.Pid)
+	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
+	if a.Guest.Runtime == "" && ns.PID != 0 { // half made: known by its process alone
+		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", ours.Itoa(ns.PID), "pid:"+ours.Itoa(ns.PID)
 	}
 	err := read(ns, &a, l.Peer)
 	if err == nil {
@@ -340,7 +340,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 			return fault.Explain("read", "the VLANs of bridge ports", err)
 		}
 	}
-	h.VLAN = kind.VlanOf(d.vlans[l.Index], master)
+	h.VLAN = kind.VLANOf(d.vlans[l.Index], master)
 	return nil
 }
 
@@ -394,7 +394,7 @@ func describe(l ours.Lent, ns *ours.Namespace) (Attachment, error) {
 	if ns == nil || l.Link == nil {
 		return a, nil
 	}
-	a.Guest.PID, a.Guest.NetNS = ns.Pid, ns.Inode
+	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
 	err := read(ns, &a, l.Link.Index)
 	if errors.Is(err, rtnl.ErrNotFound) {
 		return a, nil // its guest has moved it on since: whoever wants it looks for it

@@ -46,7 +46,7 @@ func differences(j *build.Job) (all []difference, flags []string) {
 	differ := func(what string, there, want any) {
 		all = append(all, difference{what, fmt.Sprint(there), fmt.Sprint(want)})
 	}
-	inner := j.F.Inner
+	inner := j.There.Inner
 	kind.KindOf(j.Kind).Differ(j, differ)
 	if j.MAC != nil && !bytes.Equal(j.MAC, inner.MAC) {
 		differ("MAC address", inner.MAC, j.MAC)
@@ -55,8 +55,8 @@ func differences(j *build.Job) (all []difference, flags []string) {
 		differ("MTU", inner.MTU, j.MTU)
 		flags = append(flags, "--mtu", ours.Itoa(j.MTU))
 	}
-	line := j.From.Kind == FromLine && j.F.Lease == nil && j.F.Client == nil
-	if there := ours.AddressesOf(inner, j.F.Addrs); line && !ours.SameSet(there, j.Addrs) {
+	line := j.From.Kind == FromLine && j.There.Lease == nil && j.There.Client == nil
+	if there := ours.AddressesOf(inner, j.There.Addrs); line && !ours.SameSet(there, j.Addrs) {
 		differ("address", ours.OrNone(there), ours.OrNone(j.Addrs))
 		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.AddressWord())
 	}
@@ -64,7 +64,7 @@ func differences(j *build.Job) (all []difference, flags []string) {
 		s.Differ(j, differ)
 	}
 	guestnet.DnsDiffers(j, differ)
-	if there := ours.GatewaysOf(inner.Index, j.F.Routes); line && !ours.SameSet(there, j.Gateways) {
+	if there := ours.GatewaysOf(inner.Index, j.There.Routes); line && !ours.SameSet(there, j.Gateways) {
 		differ("gateway", ours.OrNone(there), ours.OrNone(j.Gateways))
 	}
 	guestnet.RoutesDiffer(j, differ)

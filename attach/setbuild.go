@@ -48,18 +48,18 @@ func newChange(s SetSpec, f build.SetFacts) build.Change {
 	spec := Spec{Guest: s.Guest, IfName: f.Found.Interface.Name, Addrs: s.Addrs, NoDAD: s.NoDAD, MAC: f.Inner.MAC}
 	facts := build.Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
 	j := jobFor(spec, facts, plan.InGuest)
-	j.Op, j.Kind, j.Mtu = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
+	j.Op, j.Kind, j.LinkMTU = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
 	j.Traits = kind.TraitsOf(j.Kind)
 	if s.MTU != 0 {
-		j.Mtu = s.MTU
+		j.LinkMTU = s.MTU
 	}
-	return build.Change{SetSpec: s, F: f, Job: j}
+	return build.Change{SetSpec: s, There: f, Job: j}
 }
 
 // attachment is what will be there.
 func changedAttachment(c build.Change) Attachment {
-	a := c.F.Found.Attachment
-	a.Interface.MTU = c.Job.Mtu
+	a := c.There.Found.Attachment
+	a.Interface.MTU = c.Job.LinkMTU
 	a.Shaping = guestnet.ShapingOrNil(shape(c))
 	if c.HasAddrs {
 		a.Interface.Addresses = append([]netip.Prefix{}, c.Addrs...)
@@ -72,29 +72,29 @@ func changedAttachment(c build.Change) Attachment {
 
 // setMTU plans for another, at both ends of a pair and of what shapes it.
 func setMTU(c build.Change, d *build.Draft) error {
-	if c.MTU == 0 || c.MTU == c.F.Inner.MTU {
+	if c.MTU == 0 || c.MTU == c.There.Inner.MTU {
 		return nil
 	}
 	if c.MTU < spec.MinMTU6 {
-		for _, p := range ours.AddressesOf(c.F.Inner, c.F.Addrs) {
+		for _, p := range ours.AddressesOf(c.There.Inner, c.There.Addrs) {
 			if p.Addr().Is6() && !c.HasAddrs {
 				return c.Refuse(fault.Conflict, "it has the address %s, and IPv6 needs an MTU of %d", p, spec.MinMTU6)
 			}
 		}
 	}
-	if err := kind.CheckMTU(c.Job, c.MTU, c.F.On); err != nil {
+	if err := kind.CheckMTU(c.Job, c.MTU, c.There.On); err != nil {
 		return err
 	}
-	kind.WarnMTU(c.Job, d, c.MTU, c.F.On)
-	if other, at := c.F.OtherEnd, c.F.Found.Host; other != nil && other.MTU != c.MTU {
+	kind.WarnMTU(c.Job, d, c.MTU, c.There.On)
+	if other, at := c.There.OtherEnd, c.There.Found.Host; other != nil && other.MTU != c.MTU {
 		d.Warn("the other end of the link, %s of %s, has an MTU of %d, and packets that are longer than the lower of the two are lost: %s",
 			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", ours.Itoa(c.MTU)}))
 	}
-	if own := c.F.Found.Port; own != nil {
+	if own := c.There.Found.Port; own != nil {
 		d.Add(plan.ChangeMTU{Link: own.Name, MTU: c.MTU, Was: own.MTU})
 	}
-	d.Add(plan.ChangeMTU{Place: c.Job.Place, Link: c.F.Inner.Name, MTU: c.MTU, Was: c.F.Inner.MTU})
-	if ifb := c.F.Shaped.Inbound; ifb != nil {
+	d.Add(plan.ChangeMTU{Place: c.Job.Place, Link: c.There.Inner.Name, MTU: c.MTU, Was: c.There.Inner.MTU})
+	if ifb := c.There.Shaped.Inbound; ifb != nil {
 		d.Add(plan.ChangeMTU{Place: c.Job.Place, Link: ifb.Name, MTU: c.MTU, Was: ifb.MTU})
 	}
 	return nil
@@ -102,7 +102,7 @@ func setMTU(c build.Change, d *build.Draft) error {
 
 // shape is how the link is to be shaped.
 func shape(c build.Change) Shaping {
-	want := c.Shape.Apply(guestnet.Shaping(c.F.Shaped))
+	want := c.Shape.Apply(guestnet.Shaping(c.There.Shaped))
 	if want.Delay == 0 && c.Shape.Jitter == nil {
 		want.Jitter = 0 // it goes with the delay
 	}
@@ -111,38 +111,38 @@ func shape(c build.Change) Shaping {
 
 // setShape plans for another shaping.
 func setShape(c build.Change, d *build.Draft) error {
-	have, want := guestnet.Shaping(c.F.Shaped), shape(c)
+	have, want := guestnet.Shaping(c.There.Shaped), shape(c)
 	if c.Job.Kind == KindVeth && want.RateIn != have.RateIn {
 		return c.Refuse(fault.Usage, "what one end of a link gets is what the other sends").WithHint("--rate-out, of the other end")
 	}
 	if err := guestnet.CheckShape(c.Job, want); err != nil {
 		return err
 	}
-	out, was := guestnet.Sent(want, c.Job.Mtu), guestnet.Sent(have, c.F.Inner.MTU)
+	out, was := guestnet.Sent(want, c.Job.LinkMTU), guestnet.Sent(have, c.There.Inner.MTU)
 	if out != was && (out.Shapes() || was.Shapes()) {
-		if err := guestnet.CheckRoot(c.Job, c.Job.Enter, c.F.Inner.Name, c.F.Shaped.Out); err != nil {
+		if err := guestnet.CheckRoot(c.Job, c.Job.Enter, c.There.Inner.Name, c.There.Shaped.Out); err != nil {
 			return err
 		}
-		d.Add(guestnet.ShapeLink{Place: c.Job.Place, Link: c.F.Inner.Name, Want: out, Have: was})
+		d.Add(guestnet.ShapeLink{Place: c.Job.Place, Link: c.There.Inner.Name, Want: out, Have: was})
 	}
-	return setRateIn(c, d, guestnet.Received(want, c.Job.Mtu), guestnet.Received(have, c.F.Inner.MTU))
+	return setRateIn(c, d, guestnet.Received(want, c.Job.LinkMTU), guestnet.Received(have, c.There.Inner.MTU))
 }
 
 // setRateIn plans for another rate of what comes in.
 func setRateIn(c build.Change, d *build.Draft, want, have guestnet.Egress) error {
-	ifb := c.F.Shaped.Inbound
+	ifb := c.There.Shaped.Inbound
 	switch {
 	case want == have || !want.Shapes() && !have.Shapes() && ifb == nil:
-	case c.Job.Traits.ShapesPort && c.F.OwnOn == nil:
-		return c.Refuse(fault.Conflict, "%s is in no bridge", c.F.Found.Port.Name).
+	case c.Job.Traits.ShapesPort && c.There.OwnOn == nil:
+		return c.Refuse(fault.Conflict, "%s is in no bridge", c.There.Found.Port.Name).
 			WithHint("if it is one of Open vSwitch, start that")
 	case c.Job.Traits.ShapesPort:
-		if err := guestnet.CheckRoot(c.Job, "", c.F.Found.Port.Name, c.F.Shaped.In); err != nil {
+		if err := guestnet.CheckRoot(c.Job, "", c.There.Found.Port.Name, c.There.Shaped.In); err != nil {
 			return err
 		}
-		d.Add(guestnet.ShapeLink{Link: c.F.Found.Port.Name, Want: want, Have: have})
-	case ifb == nil && c.F.Shaped.Taken:
-		return guestnet.IngressTaken(c.Job.Enter, c.F.Inner.Name)
+		d.Add(guestnet.ShapeLink{Link: c.There.Found.Port.Name, Want: want, Have: have})
+	case ifb == nil && c.There.Shaped.Taken:
+		return guestnet.IngressTaken(c.Job.Enter, c.There.Inner.Name)
 	case ifb == nil:
 		if err := guestnet.CheckInbound(c.Job, want.Rate); err != nil {
 			return err
@@ -154,7 +154,7 @@ func setRateIn(c build.Change, d *build.Draft, want, have guestnet.Egress) error
 		s.Ifb = ifb.Name
 		d.Add(guestnet.DelInbound{AddInbound: s})
 	default:
-		if err := guestnet.CheckRoot(c.Job, c.Job.Enter, ifb.Name, c.F.Shaped.In); err != nil {
+		if err := guestnet.CheckRoot(c.Job, c.Job.Enter, ifb.Name, c.There.Shaped.In); err != nil {
 			return err
 		}
 		d.Add(guestnet.ShapeLink{Place: c.Job.Place, Link: ifb.Name, Want: want, Have: have})
@@ -191,7 +191,7 @@ func setAddrs(c build.Change, d *build.Draft) error {
 	if err := checkSource(c); err != nil {
 		return err
 	}
-	have := ours.AddressesOf(c.F.Inner, c.F.Addrs)
+	have := ours.AddressesOf(c.There.Inner, c.There.Addrs)
 	missing := func(from []netip.Prefix) func(netip.Prefix) bool {
 		return func(p netip.Prefix) bool { return slices.Contains(from, p) }
 	}
@@ -210,7 +210,7 @@ func setAddrs(c build.Change, d *build.Draft) error {
 		}
 	}
 	for _, p := range gone {
-		d.Add(plan.DelAddr{Place: c.Job.Place, Inner: c.F.Inner.Name, Prefix: p, Behind: behind(have, p), Routes: routesBy(c, p.Addr().Is6())})
+		d.Add(plan.DelAddr{Place: c.Job.Place, Inner: c.There.Inner.Name, Prefix: p, Behind: behind(have, p), Routes: routesBy(c, p.Addr().Is6())})
 	}
 	return nil
 }
@@ -218,14 +218,14 @@ func setAddrs(c build.Change, d *build.Draft) error {
 // checkSource refuses to change addresses that something else keeps, or has made
 // rules for.
 func checkSource(c build.Change) error {
-	why := source.Kept(c.F.Inside)
-	if why == "" && guestnet.RepliesOwn(c.Job, c.F.Inner.Index) {
+	why := source.Kept(c.There.Inside)
+	if why == "" && guestnet.RepliesOwn(c.Job, c.There.Inner.Index) {
 		why = "it has source routing, by the addresses that it has"
 	}
 	if why == "" {
 		return nil
 	}
-	return c.Refuse(fault.Conflict, "%s", why).WithHint("gopipework detach %s %s, and attach it with the new addresses", c.Guest, c.F.Inner.Name)
+	return c.Refuse(fault.Conflict, "%s", why).WithHint("gopipework detach %s %s, and attach it with the new addresses", c.Guest, c.There.Inner.Name)
 }
 
 // checkAddrs refuses addresses that collide with others, or that leave a
@@ -233,21 +233,21 @@ func checkSource(c build.Change) error {
 func checkAddrs(c build.Change, added []netip.Prefix) error {
 	ipv6 := slices.ContainsFunc(c.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
 	switch {
-	case ipv6 && c.F.NoIPv6:
+	case ipv6 && c.There.NoIPv6:
 		return c.Refuse(fault.Unsupported, "the kernel has no IPv6")
-	case ipv6 && c.Job.Mtu < spec.MinMTU6:
-		return c.Refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.Job.Mtu, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
+	case ipv6 && c.Job.LinkMTU < spec.MinMTU6:
+		return c.Refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.Job.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	for _, p := range added {
-		for _, a := range c.F.Addrs {
-			if a.Prefix.Addr() == p.Addr() && (a.Index != c.F.Inner.Index || p.Addr().Is6()) {
+		for _, a := range c.There.Addrs {
+			if a.Prefix.Addr() == p.Addr() && (a.Index != c.There.Inner.Index || p.Addr().Is6()) {
 				return c.Refuse(fault.Conflict, "%s is on %s already", a.Prefix, c.Job.LinkName(a.Index))
 			}
 		}
 	}
-	for _, gw := range ours.GatewaysOf(c.F.Inner.Index, c.F.Routes) {
+	for _, gw := range ours.GatewaysOf(c.There.Inner.Index, c.There.Routes) {
 		reach := func(p netip.Prefix) bool { return p.Contains(gw) }
-		if slices.ContainsFunc(ours.AddressesOf(c.F.Inner, c.F.Addrs), reach) && !slices.ContainsFunc(c.Addrs, reach) {
+		if slices.ContainsFunc(ours.AddressesOf(c.There.Inner, c.There.Addrs), reach) && !slices.ContainsFunc(c.Addrs, reach) {
 			return c.Refuse(fault.Conflict, "its gateway %s is in the subnet of none of these addresses", gw).
 				WithHint("detach it, and attach it with its new gateway")
 		}
@@ -260,11 +260,11 @@ func checkAddrs(c build.Change, added []netip.Prefix) error {
 // came after it.
 func planAddrSysctls(c build.Change, d *build.Draft, added, gone []netip.Prefix) {
 	set := func(path, value string) {
-		if was, ok := c.F.Sysctls[path]; ok && was != value {
+		if was, ok := c.There.Sysctls[path]; ok && was != value {
 			d.Add(plan.SetSysctl{Place: c.Job.Place, Path: path, Value: value, Was: was})
 		}
 	}
-	paths := addrSysctls(c.F.Inner.Name)
+	paths := addrSysctls(c.There.Inner.Name)
 	if len(gone) > 0 {
 		set(paths[0], "1")
 	}
@@ -312,8 +312,8 @@ func sysctlsOf(o *build.Looker, k plan.Kernel, paths []string) map[string]string
 // routesBy are the interface's routes of a family that somebody set: they go
 // with its last address.
 func routesBy(c build.Change, ipv6 bool) (routes []rtnl.Route) {
-	for _, r := range c.F.Routes {
-		if r.Index == c.F.Inner.Index && r.Set && r.Dst.Addr().Is6() == ipv6 {
+	for _, r := range c.There.Routes {
+		if r.Index == c.There.Inner.Index && r.Set && r.Dst.Addr().Is6() == ipv6 {
 			routes = append(routes, r)
 		}
 	}

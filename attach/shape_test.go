@@ -48,7 +48,7 @@ func asRead(s Shaping) (out build.Shaped) {
 func TestBucket(t *testing.T) {
 	for _, rate := range []Rate{spec.MinRate, 512e3, 10e6, 1e9, 100e9, spec.MaxRate} {
 		for _, mtu := range []int{spec.MinMTU, 1500, spec.MaxMTU} {
-			b := guestnet.Egress{Rate: rate, Mtu: mtu}.Tbf()
+			b := guestnet.Egress{Rate: rate, MTU: mtu}.Tbf()
 			if int(b.Burst) < mtu+guestnet.Header || b.Limit < b.Burst || b.Rate != uint64(rate)/8 {
 				t.Errorf("%s, MTU %d: %+v", rate, mtu, *b)
 			}

@@ -29,7 +29,7 @@ var oneOfEach = []plan.Step{
 	kind.ChangePortVLANs{Want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, kind.Checksums{}, plan.DelAddr{}, delHalf{}, hostaccess.DelHostRoute{}, guestnet.DelInbound{},
 	ours.DelInner{}, ours.DelLink{}, kind.DelOVSBridge{}, kind.DelOVSPort{}, guestnet.DelReplies{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, guestnet.DelRepliesIn{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, kind.DelRule{}, guestnet.DropNote{}, guestnet.DropTorn{}, source.EndClient{},
 	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, guestnet.Probe{}, ours.RaiseLink{},
-	source.ReleaseLease{}, guestnet.RestoreDNS{}, source.RunClient{}, plan.SetLink{}, kind.SetPortVLAN{Vlan: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
+	source.ReleaseLease{}, guestnet.RestoreDNS{}, source.RunClient{}, plan.SetLink{}, kind.SetPortVLAN{VLAN: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
 	guestnet.ShapeLink{Want: guestnet.Egress{Rate: 1}}, kind.UnfilterVLANs{}, kind.Verify{}, guestnet.WriteDNS{},
 }
 

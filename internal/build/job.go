@@ -16,18 +16,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// job is one interface to plan: what is asked, what is there, and what follows from
+// Job is one interface to plan: what is asked, what is there, and what follows from
 // the two. Settling fills it in; after that nothing changes it.
 type Job struct {
 	spec.Spec
-	F          Facts
+	There      Facts
 	plan.Place // the guest
 	Names      Names
 	Kind       spec.Kind // what HOSTIF turned out to be
 	Traits     Traits
 	Tag        int         // VLAN on a network card, or partition key; 0: none
-	Vlan       bridge.VLAN // on a switch
-	Mtu        int
+	SwitchVLAN bridge.VLAN // on a switch
+	LinkMTU    int
 	Card       string // a card whose carrier is waited for when the link is up; "": none
 
 	SubInterface bool             // the link is on the card's sub-interface for its VLAN, not on the card itself
@@ -39,14 +39,14 @@ type Job struct {
 }
 
 func NewJob(s spec.Spec, f Facts, at plan.Side, n Names) *Job {
-	j := &Job{Spec: s, F: f, Place: plan.Place{Side: at, Enter: guests.Enter(f.Guest)}, Names: n}
+	j := &Job{Spec: s, There: f, Place: plan.Place{Side: at, Enter: guests.Enter(f.Guest)}, Names: n}
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
 	return j
 }
 
-// draft is a plan that is being written. Steps and warnings are only appended.
+// Draft is a plan that is being written. Steps and warnings are only appended.
 type Draft struct {
 	Plan
 	Drops  []string                  // warnings about the host's firewall
@@ -62,46 +62,46 @@ func (d *Draft) Warn(format string, args ...any) {
 func (j *Job) Refuse(code fault.Code, format string, args ...any) *fault.Error {
 	switch {
 	case j.Op != "":
-		return fault.New(code, j.Op, j.Names.Inner+" of "+j.F.Guest.Name, format, args...)
+		return fault.New(code, j.Op, j.Names.Inner+" of "+j.There.Guest.Name, format, args...)
 	case j.Kind == spec.KindVeth:
-		return fault.New(code, "link", j.F.Guest.Name, format, args...)
+		return fault.New(code, "link", j.There.Guest.Name, format, args...)
 	}
-	return fault.New(code, "attach", j.HostIF.Name+" to "+j.F.Guest.Name, format, args...)
+	return fault.New(code, "attach", j.HostIF.Name+" to "+j.There.Guest.Name, format, args...)
 }
 
-// complete reports whether an attach has come to its end under this name.
+// Complete reports whether an attach has come to its end under this name.
 func (j *Job) Complete() bool {
 	marked := j.Marked()
 	switch {
 	case marked == nil:
 		return false
-	case j.F.Card.Here:
-		return j.F.Card.Loan.Complete
+	case j.There.Card.Here:
+		return j.There.Card.Loan.Complete
 	}
 	_, ok := plan.ParseMark(marked.Alias)
 	return ok
 }
 
-// marked returns the link of ours, under this name, that has the mark or is to
+// Marked returns the link of ours, under this name, that has the mark or is to
 // have it: the host's end of a pair, or the guest's link where there is none.
 // nil if what is there is not ours.
 func (j *Job) Marked() *rtnl.Link {
-	if j.F.Own != nil {
-		return j.F.Own
+	if j.There.Own != nil {
+		return j.There.Own
 	}
-	if j.F.Card.Here {
-		return j.F.Inner
+	if j.There.Card.Here {
+		return j.There.Inner
 	}
-	if inner := j.F.Inner; inner != nil && plan.IsOurs(inner) && (j.Alone || j.F.Joined || j.F.betweenGuests() || ours.Strayed(inner, j.F.Other)) {
+	if inner := j.There.Inner; inner != nil && plan.IsOurs(inner) && (j.Alone || j.There.Joined || j.There.betweenGuests() || ours.Strayed(inner, j.There.Other)) {
 		return inner
 	}
 	return nil
 }
 
-func (j *Job) Own(index int) bool { return j.Marked() != nil && j.F.Inner.Index == index }
+func (j *Job) Own(index int) bool { return j.Marked() != nil && j.There.Inner.Index == index }
 
 func (j *Job) LinkName(index int) string {
-	for _, l := range j.F.Links {
+	for _, l := range j.There.Links {
 		if l.Index == index {
 			return l.Name
 		}
@@ -109,21 +109,21 @@ func (j *Job) LinkName(index int) string {
 	return "another interface"
 }
 
-// mac is that of the guest's end.
-func (j *Job) Mac() net.HardwareAddr {
+// Mac is that of the guest's end.
+func (j *Job) LinkMAC() net.HardwareAddr {
 	if j.MAC != nil {
 		return j.MAC
 	}
 	if j.Inherits {
 		return j.Inherited
 	}
-	return j.F.New.Inner
+	return j.There.New.Inner
 }
 
-// describe says what an interface of the guest is, for an error.
+// Describe says what an interface of the guest is, for an error.
 func (j *Job) Describe(l *rtnl.Link) string {
 	words := []string{ours.DescribeKind(l)}
-	for _, a := range j.F.Addrs {
+	for _, a := range j.There.Addrs {
 		if a.Index == l.Index && a.Scope != unix.RT_SCOPE_LINK {
 			words = append(words, a.Prefix.String())
 		}
@@ -131,7 +131,7 @@ func (j *Job) Describe(l *rtnl.Link) string {
 	return strings.Join(words, " ")
 }
 
-// orDetach is how to get around an interface of ours.
+// OrDetach is how to get around an interface of ours.
 func (j *Job) OrDetach() string {
 	return "gopipework detach " + j.Spec.Guest + " " + j.Names.Inner + ", or " + j.OtherName()
 }
@@ -143,7 +143,7 @@ func (j *Job) OtherName() string {
 	return "another name with -i"
 }
 
-// warnCarrier warns of a card that is up and has none. Of one that is set up, a
+// WarnCarrier warns of a card that is up and has none. Of one that is set up, a
 // step tells (awaitCarrier).
 func (j *Job) WarnCarrier(d *Draft, card *rtnl.Link) {
 	if t := j.Traits; card != nil && t.Child && t.OnHost && card.Up && !card.Carrier {
@@ -151,18 +151,18 @@ func (j *Job) WarnCarrier(d *Draft, card *rtnl.Link) {
 	}
 }
 
-// on is what the guest's link is to be on, if that is there.
+// On is what the guest's link is to be on, if that is there.
 func (j *Job) On() *rtnl.Link {
-	if j.SubInterface && j.F.Tagged != nil {
-		return j.F.Tagged
+	if j.SubInterface && j.There.Tagged != nil {
+		return j.There.Tagged
 	}
-	return j.F.Base
+	return j.There.Base
 }
 
-// differ is told of one difference.
+// Differ is told of one difference.
 type Differ func(what string, there, asked any)
 
-// traits are what holds for every link of a kind.
+// Traits are what holds for every link of a kind.
 type Traits struct {
 	Word   spec.Kind
 	IfName string // that the guest's link has by default
@@ -171,7 +171,7 @@ type Traits struct {
 	Child bool // the link is in the guest alone, and has the mark
 	Lent  bool // the link is one of the host's own
 
-	// upLate: the link comes up with its addresses, and so announces them. Others are
+	// UpLate: the link comes up with its addresses, and so announces them. Others are
 	// up before, and announce them when their MAC address is set once more. An ipvlan
 	// and an IPoIB link have none that could be set, and most drivers of cards set none
 	// while the card is up (eth_prepare_mac_addr_change).
@@ -188,11 +188,11 @@ type Traits struct {
 	NoProbe    string // why --acd cannot ask on HOSTIF; "": it can
 }
 
-// change is one attachment to change: what is asked, and what is there.
+// Change is one attachment to change: what is asked, and what is there.
 type Change struct {
 	spec.SetSpec
-	F   SetFacts
-	Job *Job // the interface, as an attach that asks for the new addresses sees it
+	There SetFacts
+	Job   *Job // the interface, as an attach that asks for the new addresses sees it
 }
 
 func (c Change) Refuse(code fault.Code, format string, args ...any) *fault.Error {
@@ -207,13 +207,13 @@ type Plan struct {
 	Routed []netip.Prefix // subnets that a route of the guest's goes before, as Warnings say
 }
 
-// defaultMTU is that of Ethernet, for a bridge that we make.
+// DefaultMTU is that of Ethernet, for a bridge that we make.
 const DefaultMTU = 1500
 
-// halfBridge reports whether whoever made it did not get to its end.
+// HalfBridge reports whether whoever made it did not get to its end.
 func (j *Job) HalfBridge() bool {
-	return j.F.Base != nil && j.F.Base.Group == plan.Group && j.F.Base.Alias == ""
+	return j.There.Base != nil && j.There.Base.Group == plan.Group && j.There.Base.Alias == ""
 }
 
-// ourBridge reports whether the bridge is, or will be, of our making.
-func (j *Job) OurBridge() bool { return j.F.Base == nil || j.F.Base.Group == plan.Group }
+// OurBridge reports whether the bridge is, or will be, of our making.
+func (j *Job) OurBridge() bool { return j.There.Base == nil || j.There.Base.Group == plan.Group }

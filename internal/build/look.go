@@ -11,7 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// looker reads one thing after the other; the first error sticks.
+// Looker reads one thing after the other; the first error sticks.
 type Looker struct{ Err error }
 
 func (o *Looker) Look(at string, read func() error) {
@@ -20,7 +20,7 @@ func (o *Looker) Look(at string, read func() error) {
 	}
 }
 
-// ovs looks at the host's Open vSwitch.
+// Ovs looks at the host's Open vSwitch.
 func (o *Looker) Ovs(ctx context.Context, k plan.Kernel) (ovs bridge.OVS) {
 	o.Look("Open vSwitch", func() error {
 		return k.Run(func() (err error) { ovs, err = bridge.ObserveOVS(ctx); return err })
@@ -28,7 +28,7 @@ func (o *Looker) Ovs(ctx context.Context, k plan.Kernel) (ovs bridge.OVS) {
 	return ovs
 }
 
-// byName returns nil for a link that is not there.
+// ByName returns nil for a link that is not there.
 func (o *Looker) ByName(k plan.Kernel, name string) (l *rtnl.Link) {
 	o.Look(name, func() (err error) {
 		l, err = k.LinkByName(name)
@@ -37,13 +37,13 @@ func (o *Looker) ByName(k plan.Kernel, name string) (l *rtnl.Link) {
 	return l
 }
 
-// observer reads the facts of one spec.
+// Observer reads the facts of one spec.
 type Observer struct {
 	Looker
 	Host, Guest plan.Kernel
 }
 
-// withHint adds a hint to an error that has none.
+// WithHint adds a hint to an error that has none.
 func WithHint(err error, hint string) error {
 	if f := (*fault.Error)(nil); errors.As(err, &f) && f.Hint == "" {
 		f.Hint = hint

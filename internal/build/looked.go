@@ -69,7 +69,7 @@ type Shaped struct {
 	Taken   bool         // somebody else does something with what comes in
 }
 
-// resolvNote is of one guest: what was in its file before it was written for an
+// ResolvNote is of one guest: what was in its file before it was written for an
 // interface, and what then. It is in /run/gopipework until that is restored.
 type ResolvNote struct {
 	GuestNS uint64 `json:"guest"`     // cookie of its namespace
@@ -81,7 +81,7 @@ type ResolvNote struct {
 	After   []byte `json:"after"`
 }
 
-// routing is what source routing there is in a guest, and what tells whom it
+// Routing is what source routing there is in a guest, and what tells whom it
 // is for.
 type Routing struct {
 	Links  []*rtnl.Link
@@ -126,7 +126,7 @@ type Pair struct {
 	Inbound *rtnl.Link // the ifb that what comes in is sent through; nil: none
 }
 
-// index is that of the guest's end.
+// Index is that of the guest's end.
 func (p Pair) Index() int {
 	switch {
 	case p.Child != nil:
@@ -184,7 +184,7 @@ type GCFacts struct {
 	Replies   []plan.Step         // source routing that stands for nothing, in guests that nobody works on
 }
 
-// going reports whether a user is a half-made link that is about to go.
+// Going reports whether a user is a half-made link that is about to go.
 func (f GCFacts) Going(u ours.User) bool {
 	return slices.ContainsFunc(f.Inside, func(h HalfInside) bool { return h.Guest.NetNS == u.Netns && h.Index == u.Index })
 }
@@ -226,5 +226,5 @@ type SetFacts struct {
 	Detach    DetachFacts
 }
 
-// needed is a sysctl of an interface.
+// Needed is a sysctl of an interface.
 type Needed struct{ Path, Value string }

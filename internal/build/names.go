@@ -11,10 +11,10 @@ import (
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
-// bridgeMark is the alias of a bridge that we made.
+// BridgeMark is the alias of a bridge that we made.
 const BridgeMark = plan.MarkWord + " bridge"
 
-// names are the names that an attachment will have.
+// Names are the names that an attachment will have.
 type Names struct {
 	Inner   string // inside the guest
 	Port    string // of the host's end
@@ -22,7 +22,7 @@ type Names struct {
 	Inbound string // of the ifb in the guest, where one is needed
 }
 
-// portName is pipework's v<IFNAME>pl<PID> where there is a PID and it fits;
+// PortName is pipework's v<IFNAME>pl<PID> where there is a PID and it fits;
 // otherwise v<IFNAME>, cut short, and a hash of the guest and the name.
 func PortName(inner string, g guests.GuestInfo) string {
 	if g.PID != 0 {
@@ -37,7 +37,7 @@ func PortName(inner string, g guests.GuestInfo) string {
 	return head + hex.EncodeToString(sum[:])[:hashLength]
 }
 
-// taggedName is the name of the sub-interface of a network card for a VLAN, as
+// TaggedName is the name of the sub-interface of a network card for a VLAN, as
 // everybody calls it; "" where there is none, or none can be.
 func TaggedName(kind spec.Kind, base *rtnl.Link, vlan string) string {
 	if base == nil || vlan == "" || kind != spec.KindMacvlan && kind != spec.KindIPvlan {
@@ -50,10 +50,10 @@ func TaggedName(kind spec.Kind, base *rtnl.Link, vlan string) string {
 	return name
 }
 
-// taggedName is the name of the sub-interface that the link is, or is to be, on.
+// TaggedName is the name of the sub-interface that the link is, or is to be, on.
 func (j *Job) TaggedName() string {
-	if t := j.F.Tagged; t != nil {
+	if t := j.There.Tagged; t != nil {
 		return t.Name
 	}
-	return TaggedName(j.Kind, j.F.Base, j.VLAN)
+	return TaggedName(j.Kind, j.There.Base, j.VLAN)
 }

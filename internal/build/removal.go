@@ -10,7 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// removal is a plan that deletes things, while it is written.
+// Removal is a plan that deletes things, while it is written.
 type Removal struct {
 	Warnings []string
 	First    []plan.Step // what needs the network
@@ -30,9 +30,9 @@ func (r *Removal) Order(of []ours.Attachment) Plan {
 	return Plan{Attachments: of, Plan: plan.Plan{Warnings: r.Warnings, Steps: slices.Concat(r.First, r.Steps, r.Links, r.Last)}}
 }
 
-// departure is what goes in a detach.
+// Departure is what goes in a detach.
 type Departure struct {
-	F          DetachFacts
+	There      DetachFacts
 	plan.Place // the guest
 	Chosen     []Pair
 	Ports      map[int]bool // the ends on the host that go, by index
@@ -40,7 +40,7 @@ type Departure struct {
 }
 
 func NewDeparture(f DetachFacts, chosen []Pair) Departure {
-	d := Departure{F: f, Place: plan.Place{Side: plan.InGuest, Enter: guests.Enter(f.Guest)}, Chosen: chosen, Ports: map[int]bool{}, Inners: map[int]bool{}}
+	d := Departure{There: f, Place: plan.Place{Side: plan.InGuest, Enter: guests.Enter(f.Guest)}, Chosen: chosen, Ports: map[int]bool{}, Inners: map[int]bool{}}
 	for _, c := range chosen {
 		switch {
 		case c.Lent != nil && c.Lent.Link != nil:
@@ -57,7 +57,7 @@ func NewDeparture(f DetachFacts, chosen []Pair) Departure {
 	return d
 }
 
-// inbounds plans for ifbs in the guest to go: after the link, which without it
+// Inbounds plans for ifbs in the guest to go: after the link, which without it
 // would lose all that comes in.
 func (d Departure) Inbounds(r *Removal, links ...*rtnl.Link) {
 	for _, l := range links {

@@ -18,7 +18,7 @@ const (
 	notify6 = "ipv6/conf/%s/ndisc_notify"
 )
 
-// announce tells the neighbours who has the addresses now, so that one with an
+// Announce tells the neighbours who has the addresses now, so that one with an
 // entry from an earlier holder does not go on sending to that. The kernel does
 // it, where the sysctls above are set, when the interface's MAC address is set,
 // be it to the same (inetdev_event, ndisc_netdev_event). By itself it does so

@@ -12,7 +12,7 @@ import (
 // its partner: most have done so after three seconds.
 const carrierPatience = 5 * time.Second
 
-// awaitCarrier waits until a card that was set up has a carrier. Without one it
+// AwaitCarrier waits until a card that was set up has a carrier. Without one it
 // goes on: the cable may be plugged in later.
 type AwaitCarrier struct {
 	plan.Place

@@ -20,13 +20,13 @@ import (
 // --dns: name servers for the guest, in its /etc/resolv.conf (resolv.go), where
 // nothing is written without being asked for.
 
-// checkDNS refuses a guest that has no file of its own, or one that another
+// CheckDNS refuses a guest that has no file of its own, or one that another
 // interface of ours has written to.
 func CheckDNS(j *build.Job) error {
-	switch n := j.F.Resolv; {
+	switch n := j.There.Resolv; {
 	case j.DNS.IsZero():
 		return nil
-	case j.F.Guest.PID == 0:
+	case j.There.Guest.PID == 0:
 		return j.Refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").
 			WithHint("ip netns exec NAME reads /etc/netns/NAME/resolv.conf")
 	case n != nil && !dnsLeft(j):
@@ -40,13 +40,13 @@ func CheckDNS(j *build.Job) error {
 // half made, to be undone: the file is restored.
 func PlanDNSAway(j *build.Job, d *build.Draft) {
 	if dnsLeft(j) {
-		d.Add(RestoreDNS{Place: j.Place, note: *j.F.Resolv, gently: j.DNS.IsZero()})
+		d.Add(RestoreDNS{Place: j.Place, note: *j.There.Resolv, gently: j.DNS.IsZero()})
 	}
 }
 
 func dnsLeft(j *build.Job) bool {
-	n := j.F.Resolv
-	return n != nil && (!stands(*n, j.F.Links) || j.F.Inner != nil && j.F.Inner.Index == n.Index)
+	n := j.There.Resolv
+	return n != nil && (!stands(*n, j.There.Links) || j.There.Inner != nil && j.There.Inner.Index == n.Index)
 }
 
 // dns plans for the name servers to be written.
@@ -58,7 +58,7 @@ func PlanDNS(j *build.Job, d *build.Draft) {
 
 func DnsDiffers(j *build.Job, differ build.Differ) {
 	there := ""
-	if n := j.F.Resolv; n != nil && n.Index == j.F.Inner.Index {
+	if n := j.There.Resolv; n != nil && n.Index == j.There.Inner.Index {
 		there = n.Asked
 	}
 	if asked := j.DNS.String(); asked != there {
@@ -66,7 +66,7 @@ func DnsDiffers(j *build.Job, differ build.Differ) {
 	}
 }
 
-// writeDNS writes the guest's name servers, after what was there is noted.
+// WriteDNS writes the guest's name servers, after what was there is noted.
 type WriteDNS struct {
 	plan.Place
 	inner string
@@ -146,7 +146,7 @@ func searchOf(l lease.Lease) []string {
 	return l.Search
 }
 
-// restoreDNS restores what was in the guest's file, unless somebody has
+// RestoreDNS restores what was in the guest's file, unless somebody has
 // written to it since. If it cannot, the note of what was there is kept.
 type RestoreDNS struct {
 	plan.Place
@@ -195,17 +195,17 @@ func (s RestoreDNS) String() string {
 // restoreDNS plans for a detach that what was written for an interface that
 // goes, or is gone, is undone.
 func ReturnDNS(d build.Departure, r *build.Removal) {
-	n := d.F.Resolv
-	if n == nil || !d.Inners[n.Index] && (stands(*n, d.F.Foreign) || slices.ContainsFunc(d.F.Ours, func(p build.Pair) bool { return p.Index() == n.Index })) {
+	n := d.There.Resolv
+	if n == nil || !d.Inners[n.Index] && (stands(*n, d.There.Foreign) || slices.ContainsFunc(d.There.Ours, func(p build.Pair) bool { return p.Index() == n.Index })) {
 		return
 	}
-	if d.F.ResolvChanged {
-		r.Warn("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.F.Guest.Name)
+	if d.There.ResolvChanged {
+		r.Warn("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.There.Guest.Name)
 	}
 	r.Last = append(r.Last, RestoreDNS{Place: d.Place, note: *n})
 }
 
-// observeResolv looks at what was written into the guest's file.
+// ObserveResolv looks at what was written into the guest's file.
 func ObserveResolv(ctx context.Context, m *plan.Machine, f *build.DetachFacts) error {
 	cookie, err := m.In(plan.InGuest).Cookie()
 	if err != nil {
@@ -228,7 +228,7 @@ func ObserveResolv(ctx context.Context, m *plan.Machine, f *build.DetachFacts) e
 	return nil
 }
 
-// within waits for do, which is about files of a guest, as long as the run may
+// Within waits for do, which is about files of a guest, as long as the run may
 // take, because what a guest has mounted there need not answer. do calls begin before its
 // first change, and gives up if that refuses; once it has begun it is waited for,
 // so that nothing is written while the change is undone. s is what to
@@ -279,7 +279,7 @@ func stands(n build.ResolvNote, links []*rtnl.Link) bool {
 	return slices.ContainsFunc(links, func(l *rtnl.Link) bool { return l.Index == n.Index })
 }
 
-// leaseKey is that of the lease that the machine remembers.
+// LeaseKey is that of the lease that the machine remembers.
 type LeaseKey struct{}
 
 // gotLease returns the lease that an earlier step has got; nil: none.

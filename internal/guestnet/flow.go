@@ -30,7 +30,7 @@ type obstacle struct {
 	sure bool // no packets of an ordinary kind pass; otherwise some do, or it cannot be told
 }
 
-// passage is the way between a guest's link and its neighbours.
+// Passage is the way between a guest's link and its neighbours.
 type Passage struct {
 	guest plan.Kernel
 	inner *rtnl.Link
@@ -62,7 +62,7 @@ func (p Passage) obstacles(ctx context.Context) []obstacle {
 	return out
 }
 
-// warnObstacles warns of what is in the way of an attachment that a plan has made, or
+// WarnObstacles warns of what is in the way of an attachment that a plan has made, or
 // that was there.
 func WarnObstacles(ctx context.Context, m *plan.Machine, at plan.Side, a ours.Attachment, told []netip.Prefix) {
 	p := Passage{guest: m.In(at), of: m.Guests[at].GuestInfo, Host: m.Host(), told: told, patience: time.Second}
@@ -103,7 +103,7 @@ func (p Passage) cut(ctx context.Context) (out []string) {
 	return out
 }
 
-// cut says what is in the way of a complete attachment's packets.
+// Cut says what is in the way of a complete attachment's packets.
 func Cut(ns *ours.Namespace, ctx context.Context, a *ours.Attachment, index int, p Passage) error {
 	if a.State != ours.Complete || ns == nil || ns.Links == nil {
 		return nil
@@ -248,7 +248,7 @@ func (p Passage) onRoutes() (out []obstacle, err error) {
 	return out, nil
 }
 
-// peersOf returns the first and the last address of a subnet, but for p's own.
+// PeersOf returns the first and the last address of a subnet, but for p's own.
 func PeersOf(p netip.Prefix) []netip.Addr {
 	if p.IsSingleIP() {
 		return nil
@@ -277,7 +277,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-// sharesSubnet reports whether another interface of the guest has an address in the
+// SharesSubnet reports whether another interface of the guest has an address in the
 // subnet. Which of them the guest then sends by is not for us to judge.
 func SharesSubnet(all []rtnl.Addr, index int, own netip.Prefix) bool {
 	return slices.ContainsFunc(all, func(a rtnl.Addr) bool {

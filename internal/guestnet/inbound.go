@@ -23,7 +23,7 @@ import (
 // by another first: an ifb of ours beside it, in the guest. It is known by our
 // group, and by the link that sends to it.
 
-// inboundName is the name of that ifb.
+// InboundName is the name of that ifb.
 func InboundName(inner string) string {
 	const tail = "-in"
 	if len(inner)+len(tail) <= spec.MaxLinkName {
@@ -61,7 +61,7 @@ func unlessAbsent(err error) error {
 	return err
 }
 
-// inbounds are the ifbs of ours in a guest.
+// Inbounds are the ifbs of ours in a guest.
 type Inbounds struct {
 	Of   map[int]*rtnl.Link // by the index of the link that sends to it
 	Left []*rtnl.Link       // nothing is sent to: a killed run has left them, or somebody has deleted the link
@@ -98,13 +98,13 @@ func FindInbounds(k plan.Reader, links []*rtnl.Link) (Inbounds, error) {
 	return found, nil
 }
 
-// checkInbound refuses a name that something else in the guest has.
+// CheckInbound refuses a name that something else in the guest has.
 func CheckInbound(j *build.Job, rate spec.Rate) error {
 	if rate == 0 || j.Traits.ShapesPort {
 		return nil
 	}
-	for _, l := range j.F.Links {
-		dead := slices.ContainsFunc(deadInbounds(j.F.Inside), func(dead *rtnl.Link) bool { return dead.Index == l.Index })
+	for _, l := range j.There.Links {
+		dead := slices.ContainsFunc(deadInbounds(j.There.Inside), func(dead *rtnl.Link) bool { return dead.Index == l.Index })
 		if l.Name == j.Names.Inbound && !dead {
 			return j.Refuse(fault.Conflict, "it has an interface %s already: %s; --rate-in needs that name", l.Name, ours.DescribeKind(l)).
 				WithHint("choose %s", j.OtherName())
@@ -113,11 +113,11 @@ func CheckInbound(j *build.Job, rate spec.Rate) error {
 	return nil
 }
 
-// clearInbound plans for what a killed run has left to go: under the name, or
+// ClearInbound plans for what a killed run has left to go: under the name, or
 // with the half-made link that sends to it.
 func ClearInbound(j *build.Job, d *build.Draft) {
-	for _, l := range deadInbounds(j.F.Inside) {
-		if l.Name == j.Names.Inbound || l == j.F.Shaped.Inbound {
+	for _, l := range deadInbounds(j.There.Inside) {
+		if l.Name == j.Names.Inbound || l == j.There.Shaped.Inbound {
 			d.Add(ours.DelInner{Place: j.Place, Name: l.Name, Index: l.Index})
 		}
 	}
@@ -134,10 +134,10 @@ func deadInbounds(in build.Inside) []*rtnl.Link {
 
 // inbound is the step that shapes what comes in by the guest's link.
 func InboundStep(j *build.Job, e Egress) AddInbound {
-	return AddInbound{Place: j.Place, inner: j.Names.Inner, Ifb: j.Names.Inbound, mtu: j.Mtu, shape: e}
+	return AddInbound{Place: j.Place, inner: j.Names.Inner, Ifb: j.Names.Inbound, mtu: j.LinkMTU, shape: e}
 }
 
-// addInbound sends what comes in by a guest's link through a new ifb.
+// AddInbound sends what comes in by a guest's link through a new ifb.
 type AddInbound struct {
 	plan.Place
 	inner, Ifb string
@@ -193,14 +193,14 @@ func (s AddInbound) plumb(ctx context.Context, m *plan.Machine) error {
 	}
 }
 
-// ingressTaken refuses a link where somebody else does something with what comes
+// IngressTaken refuses a link where somebody else does something with what comes
 // in.
 func IngressTaken(enter, link string) *fault.Error {
 	return fault.New(fault.Conflict, "redirect what comes in by", link, "somebody has put an ingress qdisc or a clsact there already").
 		WithHint("%stc qdisc show dev %s", enter, link)
 }
 
-// undo deletes the redirection only if it is ours.
+// Undo deletes the redirection only if it is ours.
 func (s AddInbound) Undo(_ context.Context, m *plan.Machine) error {
 	k := s.Kernel(m)
 	l, err := k.LinkByName(s.Ifb)
@@ -236,7 +236,7 @@ func (s AddInbound) String() string {
 	), "\n")
 }
 
-// delInbound deletes it.
+// DelInbound deletes it.
 type DelInbound struct{ AddInbound }
 
 func (s DelInbound) Do(ctx context.Context, m *plan.Machine) error {

@@ -38,7 +38,7 @@ func PlanSysctls(j *build.Job, d *build.Draft) {
 	if !j.Has(true) {
 		return
 	}
-	if j.F.IPv6Off {
+	if j.There.IPv6Off {
 		set("ipv6/conf/%s/disable_ipv6", "0")
 	}
 	set(notify6, "1")
@@ -76,7 +76,7 @@ func PlanFollowing(j *build.Job, d *build.Draft, ipv6 bool) error {
 	OwnReplies(j, d, ipv6)
 	switch {
 	case !j.Traits.UpLate:
-		d.Add(Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.Mac(), addrs: addrs})
+		d.Add(Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.LinkMAC(), addrs: addrs})
 	case !ipv6 && AsksFirst(j):
 		d.Add(AnnounceARP{Place: j.Place, inner: j.Names.Inner, addrs: addrs})
 	}

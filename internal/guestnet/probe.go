@@ -15,7 +15,7 @@ import (
 // Duplicate IPv4 addresses (--acd): internal/acd asks the network before an
 // address is taken. IPv6 does so by itself (awaitDAD).
 
-// checkACD refuses to probe where no answer could come.
+// CheckACD refuses to probe where no answer could come.
 func CheckACD(j *build.Job) error {
 	if !j.ACD {
 		return nil
@@ -61,7 +61,7 @@ func arpSocket(p plan.Place, m *plan.Machine, inner string) (s *acd.Socket, err 
 	return s, ExplainRaw("open ARP socket on", inner, err)
 }
 
-// explainRaw is explain for opening a packet socket.
+// ExplainRaw is explain for opening a packet socket.
 func ExplainRaw(op, object string, err error) error {
 	err = fault.Explain(op, object, err)
 	var f *fault.Error
@@ -71,7 +71,7 @@ func ExplainRaw(op, object string, err error) error {
 	return err
 }
 
-// probe asks whether somebody has the addresses that are about to be taken, for
+// Probe asks whether somebody has the addresses that are about to be taken, for
 // all of them at once.
 type Probe struct {
 	plan.Place
@@ -119,7 +119,7 @@ func (s Probe) String() string {
 	return "# ask by ARP whether somebody has " + plan.JoinAddrs(s.addrs) + " already"
 }
 
-// announceARP tells the neighbours who has the addresses now, where the kernel
+// AnnounceARP tells the neighbours who has the addresses now, where the kernel
 // does not do so by itself: it speaks up when a link comes up, and this one had
 // to be up to be probed from.
 type AnnounceARP struct {

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clearReplies plans for the source routing of ours to go that stands for
+// ClearReplies plans for the source routing of ours to go that stands for
 // nothing: a killed run has left it.
 func ClearReplies(j *build.Job, d *build.Draft) {
-	if l := ObsoleteIn(Routing(j.F.Inside), j.Enter, j.Own); !l.Empty() {
+	if l := ObsoleteIn(Routing(j.There.Inside), j.Enter, j.Own); !l.Empty() {
 		d.Add(DelReplies{j.Place, l})
 	}
 }
@@ -30,18 +30,18 @@ func keptRules(j *build.Job) []rtnl.Rule {
 	if j.Complete() {
 		going = func(int) bool { return false }
 	}
-	kept, _ := sort(Routing(j.F.Inside), going)
+	kept, _ := sort(Routing(j.There.Inside), going)
 	return kept
 }
 
 // table returns the number of a link's table: the one that it has, or one that
 // nobody uses.
 func TableFor(j *build.Job, d *build.Draft, index int) int {
-	if t := j.F.LeaseTables[index]; t != 0 {
+	if t := j.There.LeaseTables[index]; t != 0 {
 		return t
 	}
 	for _, r := range keptRules(j) {
-		if l := Holder(Routing(j.F.Inside), r.From); l != nil && l.Index == index {
+		if l := Holder(Routing(j.There.Inside), r.From); l != nil && l.Index == index {
 			return r.Table
 		}
 	}
@@ -64,7 +64,7 @@ func TableFor(j *build.Job, d *build.Draft, index int) int {
 
 // takes reports whether somebody uses a table.
 func isTaken(j *build.Job, d *build.Draft, table int) bool {
-	for _, tables := range []map[int]int{d.Tables[j.Side], j.F.LeaseTables} {
+	for _, tables := range []map[int]int{d.Tables[j.Side], j.There.LeaseTables} {
 		for _, t := range tables {
 			if t == table {
 				return true
@@ -73,17 +73,17 @@ func isTaken(j *build.Job, d *build.Draft, table int) bool {
 	}
 	kept := keptRules(j)
 	return slices.ContainsFunc(kept, func(r rtnl.Rule) bool { return r.Table == table }) ||
-		slices.ContainsFunc(j.F.Rules, func(r rtnl.Rule) bool { return r.Table == table && !IsOurRule(r) }) ||
+		slices.ContainsFunc(j.There.Rules, func(r rtnl.Rule) bool { return r.Table == table && !IsOurRule(r) }) ||
 		slices.ContainsFunc(otherRoutes(j), func(r rtnl.Route) bool { return r.Table == table && r.Protocol != ours.Protocol })
 }
 
-// keepReplies plans the source routing of the interfaces that the guest's
+// KeepReplies plans the source routing of the interfaces that the guest's
 // default routes of a family go by.
 func KeepReplies(j *build.Job, d *build.Draft, ipv6 bool) {
 	if !j.SourceRouting {
 		return
 	}
-	for _, l := range j.F.Links {
+	for _, l := range j.There.Links {
 		if j.Own(l.Index) || l.Loopback || RepliesOwn(j, l.Index) {
 			continue
 		}
@@ -92,7 +92,7 @@ func KeepReplies(j *build.Job, d *build.Draft, ipv6 bool) {
 			continue
 		}
 		var addrs []netip.Addr
-		for _, a := range j.F.Addrs {
+		for _, a := range j.There.Addrs {
 			if a.Index == l.Index && a.Prefix.Addr().Is6() == ipv6 && a.Scope == unix.RT_SCOPE_UNIVERSE {
 				addrs = append(addrs, a.Prefix.Addr())
 			}
@@ -101,9 +101,9 @@ func KeepReplies(j *build.Job, d *build.Draft, ipv6 bool) {
 	}
 }
 
-// repliesOwn reports whether a link has source routing that was asked for.
+// RepliesOwn reports whether a link has source routing that was asked for.
 func RepliesOwn(j *build.Job, index int) bool {
-	r := Routing(j.F.Inside)
+	r := Routing(j.There.Inside)
 	return r.Leased[index] != 0 || slices.ContainsFunc(r.Rules, func(rule rtnl.Rule) bool {
 		l := Holder(r, rule.From)
 		return IsOurRule(rule) && rule.Priority == OwnPriority && l != nil && l.Index == index
@@ -114,7 +114,7 @@ func RepliesOwn(j *build.Job, index int) bool {
 // of several to one destination, the one that wins.
 func routesByLink(j *build.Job, l *rtnl.Link, ipv6 bool) (out []plan.AddRoute) {
 	metrics := map[netip.Prefix]int{}
-	for _, r := range j.F.Routes {
+	for _, r := range j.There.Routes {
 		gw, leads := hop(r, l.Index)
 		if !leads || r.Dst.Addr().Is6() != ipv6 || !r.Default() && !spec.Routable(r.Dst.Addr()) {
 			continue
@@ -144,14 +144,14 @@ func hop(r rtnl.Route, index int) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// ownReplies plans the source routing of our interface.
+// OwnReplies plans the source routing of our interface.
 func OwnReplies(j *build.Job, d *build.Draft, ipv6 bool) {
 	if !j.SourceRouting {
 		return
 	}
 	index := 0
 	if j.Complete() {
-		index = j.F.Inner.Index
+		index = j.There.Inner.Index
 	}
 	var routes []plan.AddRoute
 	add := func(dst netip.Prefix, gw netip.Addr) {
@@ -196,7 +196,7 @@ func PlanReply(j *build.Job, d *build.Draft, addrs []netip.Addr, table, priority
 		}
 	}
 	for _, r := range routes {
-		if len(addrs) == 0 || r.Known != 0 && slices.ContainsFunc(j.F.Tables, func(t rtnl.Route) bool {
+		if len(addrs) == 0 || r.Known != 0 && slices.ContainsFunc(j.There.Tables, func(t rtnl.Route) bool {
 			return t.Table == table && t.Index == r.Known && t.Dst == r.Dst && t.Protocol == ours.Protocol
 		}) {
 			continue
@@ -206,16 +206,16 @@ func PlanReply(j *build.Job, d *build.Draft, addrs []netip.Addr, table, priority
 	}
 }
 
-// repliesDiffer tells whether source routing is on and not asked for, or the
+// RepliesDiffer tells whether source routing is on and not asked for, or the
 // other way round.
 func RepliesDiffer(j *build.Job, differ build.Differ) {
 	word := map[bool]string{true: "on", false: "off"}
-	if is := RepliesOwn(j, j.F.Inner.Index); is != j.SourceRouting {
+	if is := RepliesOwn(j, j.There.Inner.Index); is != j.SourceRouting {
 		differ("source routing", word[is], word[j.SourceRouting])
 	}
 }
 
-// warnReplies warns of published ports that the new default route cuts off from
+// WarnReplies warns of published ports that the new default route cuts off from
 // clients beyond the host: Docker hands their packets on as they come, so the
 // answer is addressed to the client, and leaves by that route.
 func WarnReplies(j *build.Job, d *build.Draft) {
@@ -231,24 +231,24 @@ func RepliesWarning(gw netip.Addr, old string) string {
 	return fmt.Sprintf("answers from its published ports to clients beyond the host now leave by %s, and no longer by %s: --source-routing keeps them there", gw, old)
 }
 
-// cutsOff returns the interface by which answers from published ports leave, if a
+// CutsOff returns the interface by which answers from published ports leave, if a
 // default route of ours would send them another way.
 func CutsOff(j *build.Job, ipv6 bool) string {
-	if !j.F.Guest.Published || j.SourceRouting || j.Keep {
+	if !j.There.Guest.Published || j.SourceRouting || j.Keep {
 		return ""
 	}
 	best, ok := bestDefault(j, ipv6)
 	if len(best.Hops) > 0 {
 		best.Index = best.Hops[0].Index
 	}
-	l := link(Routing(j.F.Inside), best.Index)
+	l := link(Routing(j.There.Inside), best.Index)
 	if !ok || l == nil || plan.Attached(l) {
 		return ""
 	}
 	return l.Name
 }
 
-// addIPRule has replies from an address looked up in a table.
+// AddIPRule has replies from an address looked up in a table.
 type AddIPRule struct {
 	plan.Place
 	rule rtnl.Rule
@@ -277,7 +277,7 @@ func (s AddIPRule) String() string {
 	return s.Enter + plan.IPCommand(s.rule.From.Is6()) + "rule add " + RuleWords(s.rule)
 }
 
-// delReplies deletes source routing that stands for nothing, in a guest of the
+// DelReplies deletes source routing that stands for nothing, in a guest of the
 // machine.
 type DelReplies struct {
 	plan.Place
@@ -292,7 +292,7 @@ func (DelReplies) Nature() plan.Nature { return plan.Final }
 
 func (s DelReplies) String() string { return s.Obsolete.String() }
 
-// delRepliesIn deletes it in some guest, whose lock is held.
+// DelRepliesIn deletes it in some guest, whose lock is held.
 type DelRepliesIn struct {
 	Path  string // of the guest's namespace
 	Inode uint64

@@ -49,7 +49,7 @@ func with(n build.ResolvNote, do func(*rundir.Dir) error) error {
 	return fault.Explain("note in "+ours.RunDir, "the name servers before "+n.IfName, err)
 }
 
-// resolvNoteOf returns that of a guest, by its namespace's cookie; nil: none.
+// ResolvNoteOf returns that of a guest, by its namespace's cookie; nil: none.
 func ResolvNoteOf(cookie uint64) (n *build.ResolvNote, err error) {
 	d, err := rundir.Open(ours.RunDir, false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -72,7 +72,7 @@ func ResolvNoteOf(cookie uint64) (n *build.ResolvNote, err error) {
 	return n, nil
 }
 
-// leftResolvNotes returns those whose guests have ended.
+// LeftResolvNotes returns those whose guests have ended.
 func LeftResolvNotes() (left []build.ResolvNote, err error) {
 	d, err := rundir.Open(ours.RunDir, false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,7 +92,7 @@ func LeftResolvNotes() (left []build.ResolvNote, err error) {
 	return left, fault.Explain("read", ours.RunDir, err)
 }
 
-// dropNote strikes out the note of a guest that has ended, and its file with it.
+// DropNote strikes out the note of a guest that has ended, and its file with it.
 type DropNote struct{ Note build.ResolvNote }
 
 func (s DropNote) Do(context.Context, *plan.Machine) error   { return forget(s.Note) }
@@ -100,7 +100,7 @@ func (s DropNote) Undo(context.Context, *plan.Machine) error { return save(s.Not
 func (DropNote) Nature() plan.Nature                         { return plan.Undoable }
 func (s DropNote) String() string                            { return "rm " + ours.RunDir + "/" + file(s.Note) }
 
-// torn are the names of files that a killed run was writing.
+// Torn are the names of files that a killed run was writing.
 func Torn() ([]string, error) {
 	d, err := rundir.Open(ours.RunDir, false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -113,7 +113,7 @@ func Torn() ([]string, error) {
 	return d.Torn()
 }
 
-// dropTorn removes such a file.
+// DropTorn removes such a file.
 type DropTorn struct{ Name string }
 
 func (s DropTorn) Do(context.Context, *plan.Machine) error {
@@ -171,7 +171,7 @@ func written(n build.ResolvNote, g guests.Guest, write bool) (*os.File, error) {
 	return nil, nil
 }
 
-// ours reports whether a file is as it was written, or as it was before; also half
+// Ours reports whether a file is as it was written, or as it was before; also half
 // way from one to the other, where a killed run has not cut off the rest.
 func Ours(n build.ResolvNote, now []byte) bool {
 	over := func(b, old []byte) []byte { return append(slices.Clone(b), old[min(len(b), len(old)):]...) }
@@ -311,7 +311,7 @@ func overwrite(f *os.File, b []byte) error {
 	return err
 }
 
-// resolv returns a resolv.conf(5) with other name servers and, if there are any,
+// Resolv returns a resolv.conf(5) with other name servers and, if there are any,
 // other domains to search; other lines stay.
 func Resolv(before []byte, servers []netip.Addr, search []string) []byte {
 	var out strings.Builder

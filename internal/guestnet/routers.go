@@ -30,10 +30,10 @@ var routerNeeds = []routerNeed{
 	{"router_solicitations", "-1", "0"}, // 0 is to wait until a router speaks by itself
 }
 
-// acceptRA makes the kernel take advertisements also where it forwards.
+// AcceptRA makes the kernel take advertisements also where it forwards.
 const AcceptRA = "ipv6/conf/%s/accept_ra"
 
-// newLinks are the sysctls of a guest's new interfaces that matter.
+// NewLinks are the sysctls of a guest's new interfaces that matter.
 func NewLinks(o *build.Looker, k plan.Kernel) map[string]string {
 	values := map[string]string{}
 	names := []string{"accept_ra", "autoconf"}
@@ -53,7 +53,7 @@ func NewLinks(o *build.Looker, k plan.Kernel) map[string]string {
 	return values
 }
 
-// acceptsRA reports whether an interface was told to take advertisements
+// AcceptsRA reports whether an interface was told to take advertisements
 // whatever else it does, as only we do.
 func AcceptsRA(o *build.Looker, k plan.Kernel, name string) (yes bool) {
 	o.Look("what "+name+" accepts", func() error {
@@ -73,14 +73,14 @@ func AcceptsRA(o *build.Looker, k plan.Kernel, name string) (yes bool) {
 // gives IPv6 addresses no other address, which would become the source.
 func routerSysctls(j *build.Job, d *build.Draft) {
 	set := func(name, value string) {
-		if is, ok := j.F.NewLinks[name]; ok && is != value {
+		if is, ok := j.There.NewLinks[name]; ok && is != value {
 			d.Add(plan.SetSysctl{Place: j.Place, Path: "ipv6/conf/" + j.Names.Inner + "/" + name, Value: value})
 		}
 	}
 	switch {
 	case j.From.HearsRouters():
 		for _, n := range routerNeeds {
-			if is := j.F.NewLinks[n.name]; n.but == "" || is == n.but {
+			if is := j.There.NewLinks[n.name]; n.but == "" || is == n.but {
 				set(n.name, n.value)
 			}
 		}
@@ -93,13 +93,13 @@ func routerSysctls(j *build.Job, d *build.Draft) {
 		if len(j.AddrsOf(true)) > 0 {
 			set("autoconf", "0")
 		}
-		if j.F.NewLinks["accept_ra"] == "2" {
+		if j.There.NewLinks["accept_ra"] == "2" {
 			set("accept_ra", "1") // 2 is how an interface is told that routers were asked for
 		}
 	}
 }
 
-// ignoreRouters has the host take no advertisements by a link that we have made
+// IgnoreRouters has the host take no advertisements by a link that we have made
 // there: a guest is no router of the host's, and nothing new is to bring it a
 // default route. On a kernel without IPv6 there is
 // nothing to tell.
@@ -117,7 +117,7 @@ func (s IgnoreRouters) Do(_ context.Context, m *plan.Machine) error {
 	return fault.Explain("have the host ignore routers on", s.Name, err)
 }
 
-// undo is left to the link, with which it goes.
+// Undo is left to the link, with which it goes.
 func (s IgnoreRouters) Undo(context.Context, *plan.Machine) error { return nil }
 
 func (IgnoreRouters) Nature() plan.Nature { return plan.Undoable }

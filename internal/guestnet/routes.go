@@ -13,7 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
-// checkRoutes refuses routes that the guest has already.
+// CheckRoutes refuses routes that the guest has already.
 func CheckRoutes(j *build.Job) error {
 	for _, r := range j.Routes {
 		for _, there := range otherRoutes(j) {
@@ -29,10 +29,10 @@ func CheckRoutes(j *build.Job) error {
 // others are the guest's routes, in every table, but for those by a link of
 // ours that is about to go.
 func otherRoutes(j *build.Job) []rtnl.Route {
-	return slices.DeleteFunc(slices.Concat(j.F.Routes, j.F.Tables), func(r rtnl.Route) bool { return j.Own(r.Index) })
+	return slices.DeleteFunc(slices.Concat(j.There.Routes, j.There.Tables), func(r rtnl.Route) bool { return j.Own(r.Index) })
 }
 
-// warnRoutes warns of routes that the guest has and that go before the one which
+// WarnRoutes warns of routes that the guest has and that go before the one which
 // the kernel adds for the subnet of an address: those to a part of it, and one to
 // the same that was there first. An address that overlaps has been warned of.
 func WarnRoutes(j *build.Job, d *build.Draft, p netip.Prefix) {
@@ -43,8 +43,8 @@ func WarnRoutes(j *build.Job, d *build.Draft, p netip.Prefix) {
 	if p.Addr().Is6() {
 		metric = 256
 	}
-	for _, r := range j.F.Routes {
-		known := slices.ContainsFunc(j.F.Addrs, func(a rtnl.Addr) bool { return a.Index == r.Index && a.Prefix.Overlaps(p) })
+	for _, r := range j.There.Routes {
+		known := slices.ContainsFunc(j.There.Addrs, func(a rtnl.Addr) bool { return a.Index == r.Index && a.Prefix.Overlaps(p) })
 		switch {
 		case known || j.Own(r.Index) || r.Dst.Bits() < p.Bits() || !p.Contains(r.Dst.Addr()):
 		case r.Dst.Bits() > p.Bits() || r.Metric <= metric:
@@ -125,14 +125,14 @@ func rankBehind(j *build.Job, r *plan.AddRoute) error {
 	return nil
 }
 
-// routesDiffer tells how the routes that are there differ from what is asked
+// RoutesDiffer tells how the routes that are there differ from what is asked
 // for. A metric that is not asked for may be any.
 func RoutesDiffer(j *build.Job, differ build.Differ) {
 	var there []spec.Route
 	keep, metric := j.Keep, j.Metric
-	for _, r := range slices.Concat(j.F.Routes, j.F.Tables) {
+	for _, r := range slices.Concat(j.There.Routes, j.There.Tables) {
 		switch {
-		case r.Index != j.F.Inner.Index:
+		case r.Index != j.There.Inner.Index:
 		case r.Table == 0 && r.Default() && (r.Set || r.Protocol == ours.Protocol):
 			keep = r.Protocol == ours.Protocol
 			if j.Metric != 0 {
@@ -147,7 +147,7 @@ func RoutesDiffer(j *build.Job, differ build.Differ) {
 		r.Metric = spec.UsualMetric(r.Dst, r.Metric)
 		asked = append(asked, r)
 	}
-	if l := j.F.Lease; l != nil && l.Lease == nil { // its keeper adds them with the next one
+	if l := j.There.Lease; l != nil && l.Lease == nil { // its keeper adds them with the next one
 		for _, r := range l.Ask.Routes {
 			there = append(there, spec.Route{Dst: r.Dst, Via: r.Via, Metric: spec.UsualMetric(r.Dst, r.Metric), Table: r.Table})
 		}

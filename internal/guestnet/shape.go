@@ -32,21 +32,21 @@ const (
 	aloneMajor = shapeMajor + 2 // tbf, at the root: two kinds cannot have one handle
 )
 
-// egress is what shapes the frames that leave by a link.
+// Egress is what shapes the frames that leave by a link.
 type Egress struct {
 	Rate          spec.Rate
 	Loss          spec.Loss
 	delay, jitter spec.Delay
-	Mtu           int // of the link; bytes
+	MTU           int // of the link; bytes
 }
 
 func Sent(s spec.Shaping, mtu int) Egress     { return Egress{s.RateOut, s.Loss, s.Delay, s.Jitter, mtu} }
-func Received(s spec.Shaping, mtu int) Egress { return Egress{Rate: s.RateIn, Mtu: mtu} }
+func Received(s spec.Shaping, mtu int) Egress { return Egress{Rate: s.RateIn, MTU: mtu} }
 
 func (e Egress) Worse() bool  { return e.Loss != 0 || e.delay != 0 }
 func (e Egress) Shapes() bool { return e.Worse() || e.Rate != 0 }
 
-// root is what stands at the root of the link.
+// Root is what stands at the root of the link.
 func (e Egress) Root() rtnl.Qdisc {
 	if !e.Worse() {
 		return rtnl.Qdisc{Kind: "tbf", Handle: rtnl.QdiscHandle(aloneMajor, 0), Parent: rtnl.QdiscRoot, TBF: e.Tbf()}
@@ -59,7 +59,7 @@ func (e Egress) Root() rtnl.Qdisc {
 	}}
 }
 
-// below is what stands below a netem, if there is a rate.
+// Below is what stands below a netem, if there is a rate.
 func (e Egress) Below() rtnl.Qdisc {
 	return rtnl.Qdisc{Kind: "tbf", Handle: rtnl.QdiscHandle(belowMajor, 0), Parent: rtnl.QdiscHandle(shapeMajor, 1), TBF: e.Tbf()}
 }
@@ -78,7 +78,7 @@ const (
 )
 
 func (e Egress) Tbf() *rtnl.TBF {
-	frame := float64(e.Mtu + Header)
+	frame := float64(e.MTU + Header)
 	bytes := float64(e.Rate) / 8
 	burst := max(bytes*burstTime.Seconds(), 2*frame)
 	limit := burst + max(bytes*queueTime.Seconds(), 20*frame)
@@ -185,7 +185,7 @@ func lossOf(n *rtnl.Netem) spec.Loss {
 	return spec.Loss(math.Round(float64(n.Loss) / math.MaxUint32 * spec.AllLost))
 }
 
-// shapeLink changes what shapes a link.
+// ShapeLink changes what shapes a link.
 type ShapeLink struct {
 	plan.Place
 	Link       string
@@ -217,7 +217,7 @@ func (s ShapeLink) String() string {
 	return strings.Join(s.Want.commands(s.Enter, shell.Quote(s.Link), s.Have), "\n")
 }
 
-// shaping is what of it is ours.
+// Shaping is what of it is ours.
 func Shaping(s build.Shaped) (out spec.Shaping) {
 	for _, q := range s.Out {
 		switch major := q.Handle >> 16; {
@@ -247,7 +247,7 @@ func foreignRoot(qdiscs []rtnl.Qdisc) (rtnl.Qdisc, bool) {
 	return qdiscs[i], true
 }
 
-// checkRoot refuses a link at whose root somebody else has put something.
+// CheckRoot refuses a link at whose root somebody else has put something.
 func CheckRoot(j *build.Job, enter, link string, qdiscs []rtnl.Qdisc) error {
 	q, ok := foreignRoot(qdiscs)
 	if !ok {
@@ -257,12 +257,12 @@ func CheckRoot(j *build.Job, enter, link string, qdiscs []rtnl.Qdisc) error {
 		WithHint("%stc qdisc del dev %s root", enter, link)
 }
 
-// qdiscsOf returns those of one link.
+// QdiscsOf returns those of one link.
 func QdiscsOf(index int, all []rtnl.Qdisc) []rtnl.Qdisc {
 	return slices.DeleteFunc(slices.Clone(all), func(q rtnl.Qdisc) bool { return q.Index != index })
 }
 
-// readShaped looks at what shapes a guest's link from inside the guest.
+// ReadShaped looks at what shapes a guest's link from inside the guest.
 func ReadShaped(k plan.Reader, index int) (s build.Shaped, err error) {
 	all, err := k.Qdiscs()
 	if err != nil {
@@ -278,7 +278,7 @@ func ReadShaped(k plan.Reader, index int) (s build.Shaped, err error) {
 	return s, err
 }
 
-// shapedAt looks at the host's end of a pair, where nothing in the guest shapes
+// ShapedAt looks at the host's end of a pair, where nothing in the guest shapes
 // what comes in.
 func ShapedAt(o *build.Looker, k plan.Kernel, own *rtnl.Link, s *build.Shaped) {
 	if own == nil || s.Inbound != nil {
@@ -291,7 +291,7 @@ func ShapedAt(o *build.Looker, k plan.Kernel, own *rtnl.Link, s *build.Shaped) {
 	})
 }
 
-// checkShape refuses what cannot be shaped so.
+// CheckShape refuses what cannot be shaped so.
 func CheckShape(j *build.Job, want spec.Shaping) error {
 	switch {
 	case want.Jitter != 0 && want.Delay == 0:
@@ -307,7 +307,7 @@ func CheckShape(j *build.Job, want spec.Shaping) error {
 
 // shapePort plans what shapes the host's end of a new pair.
 func PlanPortShape(j *build.Job, d *build.Draft) {
-	if e := Received(AskedShape(j), j.Mtu); e.Shapes() {
+	if e := Received(AskedShape(j), j.LinkMTU); e.Shapes() {
 		d.Add(ShapeLink{Link: j.Names.Port, Want: e})
 	}
 }
@@ -315,10 +315,10 @@ func PlanPortShape(j *build.Job, d *build.Draft) {
 // shapeInner plans what shapes a new link inside the guest.
 func PlanShape(j *build.Job, d *build.Draft) {
 	want := AskedShape(j)
-	if e := Sent(want, j.Mtu); e.Shapes() {
+	if e := Sent(want, j.LinkMTU); e.Shapes() {
 		d.Add(ShapeLink{Place: j.Place, Link: j.Names.Inner, Want: e})
 	}
-	if e := Received(want, j.Mtu); e.Shapes() && !j.Traits.ShapesPort {
+	if e := Received(want, j.LinkMTU); e.Shapes() && !j.Traits.ShapesPort {
 		d.Add(InboundStep(j, e))
 	}
 }
@@ -326,10 +326,10 @@ func PlanShape(j *build.Job, d *build.Draft) {
 // shape is what is asked of a new link.
 func AskedShape(j *build.Job) spec.Shaping { return j.Spec.Shape.Apply(spec.Shaping{}) }
 
-// shapeDiffers holds what shapes a link that is there against what is asked
+// ShapeDiffers holds what shapes a link that is there against what is asked
 // for. It returns the flags with which set would change it.
 func ShapeDiffers(j *build.Job, differ build.Differ) (flags []string) {
-	there, asked := spec.ShapeFields(Shaping(j.F.Shaped)), spec.WordFields(j.Spec.Shape.Words())
+	there, asked := spec.ShapeFields(Shaping(j.There.Shaped)), spec.WordFields(j.Spec.Shape.Words())
 	for i, a := range asked {
 		if is := spec.OrNone(there[i].Word); a.Word != "" && a.Word != is {
 			differ(a.Name, is, a.Word)
@@ -339,7 +339,7 @@ func ShapeDiffers(j *build.Job, differ build.Differ) (flags []string) {
 	return flags
 }
 
-// shapingOrNil is s for the JSON output: absent where there is none.
+// ShapingOrNil is s for the JSON output: absent where there is none.
 func ShapingOrNil(s spec.Shaping) *spec.Shaping {
 	if s == (spec.Shaping{}) {
 		return nil

@@ -39,7 +39,7 @@ func Routing(in build.Inside) build.Routing {
 	return build.Routing{Links: in.Links, Addrs: in.Addrs, Rules: in.Rules, Tables: in.Tables, Leased: in.LeaseTables}
 }
 
-// observeRouting looks for source routing of ours in a guest.
+// ObserveRouting looks for source routing of ours in a guest.
 func ObserveRouting(k plan.Kernel) (r build.Routing, err error) {
 	if r.Rules, err = k.Rules(); err != nil || !slices.ContainsFunc(r.Rules, IsOurRule) {
 		return r, err
@@ -63,7 +63,7 @@ func IsOurRule(r rtnl.Rule) bool {
 	return r.Protocol == ours.Protocol && (r.Priority == OwnPriority || r.Priority == OthersPriority) && sourceTable(r.Table)
 }
 
-// holder returns the link that has an address; nil: none.
+// Holder returns the link that has an address; nil: none.
 func Holder(r build.Routing, a netip.Addr) *rtnl.Link {
 	for _, has := range r.Addrs {
 		if has.Prefix.Addr() == a {
@@ -183,7 +183,7 @@ func RuleWords(r rtnl.Rule) string {
 	return "from " + r.From.String() + " lookup " + ours.Itoa(r.Table) + " priority " + ours.Itoa(r.Priority) + " protocol " + ours.Itoa(int(r.Protocol))
 }
 
-// tablesOf returns the tables of source routing for leases, by the interface's index.
+// TablesOf returns the tables of source routing for leases, by the interface's index.
 func TablesOf(all []lease.Kept) map[int]int {
 	tables := map[int]int{}
 	for _, k := range all {
@@ -205,7 +205,7 @@ func leaseTables(k plan.Kernel) map[int]int {
 	return TablesOf(all)
 }
 
-// sameWay reports whether two routes lead the same way, in whatever table.
+// SameWay reports whether two routes lead the same way, in whatever table.
 func SameWay(a rtnl.Route) func(rtnl.Route) bool {
 	return func(b rtnl.Route) bool { return a.Dst == b.Dst && a.Gateway == b.Gateway && a.Index == b.Index }
 }

@@ -25,10 +25,10 @@ import (
 // there, then: one on each parent, for all guests, and a route by it for each
 // address. It goes with the last of those routes.
 
-// accessMark is the alias of the host's own macvlan.
+// AccessMark is the alias of the host's own macvlan.
 const AccessMark = plan.MarkWord + " host-access"
 
-// accessName is that of the host's own macvlan on a parent.
+// AccessName is that of the host's own macvlan on a parent.
 func AccessName(parent string) string {
 	sum := sha256.Sum256([]byte(parent))
 	return "gph" + hex.EncodeToString(sum[:])[:8]
@@ -38,13 +38,13 @@ func AccessName(parent string) string {
 // reached by it (Documentation/networking/ip-sysctl.rst).
 func arpFilter(name string) string { return "ipv4/conf/" + name + "/arp_filter" }
 
-// isAccess reports whether a link of the host is its own macvlan on a parent;
+// IsAccess reports whether a link of the host is its own macvlan on a parent;
 // one without the alias was left half made.
 func IsAccess(l *rtnl.Link) bool {
 	return plan.IsOurs(l) && l.Kind == "macvlan" && l.PeerNS < 0 && (l.Alias == AccessMark || l.Alias == "")
 }
 
-// access looks at the host's way to the guests on a parent; nil: that is yet to
+// Access looks at the host's way to the guests on a parent; nil: that is yet to
 // be made.
 func Access(o *build.Observer, name string, parent *rtnl.Link) (a build.Access) {
 	a.Named = o.ByName(o.Host, AccessName(name))
@@ -78,10 +78,10 @@ func ParentOf(j *build.Job) string {
 	return j.HostIF.Name
 }
 
-// accessFree refuses a name that is taken.
+// AccessFree refuses a name that is taken.
 func AccessFree(j *build.Job) error {
-	named := j.F.Access.Named
-	if !j.HostAccess || j.F.Access.Link != nil || named == nil {
+	named := j.There.Access.Named
+	if !j.HostAccess || j.There.Access.Link != nil || named == nil {
 		return nil
 	}
 	return j.Refuse(fault.Conflict, "the host has an interface %s already: %s; the host's own macvlan on %s needs that name",
@@ -95,7 +95,7 @@ func PlanWay(j *build.Job, d *build.Draft) {
 		return
 	}
 	name, known := AccessName(ParentOf(j)), 0
-	switch l := j.F.Access.Link; {
+	switch l := j.There.Access.Link; {
 	case l == nil:
 		d.Add(AddAccess{Name: name, Parent: ParentOf(j)})
 	case l.Alias == "":
@@ -114,7 +114,7 @@ func PlanWay(j *build.Job, d *build.Draft) {
 		if routedTo(j, a) {
 			continue
 		}
-		source := SourceFor(j.F.Access.Addrs, a)
+		source := SourceFor(j.There.Access.Addrs, a)
 		if !source.IsValid() {
 			d.Warn("%s", NoSourceWarning(ParentOf(j), a))
 		}
@@ -127,10 +127,10 @@ func PlanWay(j *build.Job, d *build.Draft) {
 
 // routed reports whether the host has a route to a guest's address.
 func routedTo(j *build.Job, a netip.Addr) bool {
-	return slices.ContainsFunc(j.F.Access.Routes, func(r rtnl.Route) bool { return r.Dst.Addr() == a })
+	return slices.ContainsFunc(j.There.Access.Routes, func(r rtnl.Route) bool { return r.Dst.Addr() == a })
 }
 
-// sourceFor is the address that the host speaks to a guest's from: the parent's
+// SourceFor is the address that the host speaks to a guest's from: the parent's
 // on the same subnet, or else its first.
 func SourceFor(parent []rtnl.Addr, to netip.Addr) (best netip.Addr) {
 	for _, a := range parent {
@@ -150,12 +150,12 @@ func NoSourceWarning(parent string, to netip.Addr) string {
 	return fmt.Sprintf("%s has no IPv4 address: the host speaks to %s from one of another interface", parent, to)
 }
 
-// accessDiffers reports a way to the guest that is there and not asked for. One
+// AccessDiffers reports a way to the guest that is there and not asked for. One
 // that is asked for and not there is made: somebody may have taken the address
 // that it speaks from, and the kernel the routes with it. The keeper of a lease
 // has to know of it.
 func AccessDiffers(j *build.Job, differ build.Differ) {
-	kept := j.F.Lease
+	kept := j.There.Lease
 	switch leased := j.From.Kind == spec.FromDHCP && kept != nil; {
 	case leased && j.HostAccess && kept.Ask.Access == nil:
 		differ("host access", "off", "on")
@@ -164,7 +164,7 @@ func AccessDiffers(j *build.Job, differ build.Differ) {
 	}
 }
 
-// addAccess makes the host's own macvlan on a parent.
+// AddAccess makes the host's own macvlan on a parent.
 //
 // It has no address. It answers for the host's, as any interface does, but with
 // arp_filter only to those whom the host reaches by it, which are our guests:
@@ -202,7 +202,7 @@ func (s AddAccess) Do(ctx context.Context, m *plan.Machine) error {
 	return nil
 }
 
-// undo leaves it to others whose routes have come to go by it meanwhile.
+// Undo leaves it to others whose routes have come to go by it meanwhile.
 func (s AddAccess) Undo(_ context.Context, m *plan.Machine) error {
 	routes, err := ours.RoutesBy(m.Host(), m.Index(plan.OnHost, s.Name))
 	if err != nil || len(routes) > 0 {

@@ -17,7 +17,7 @@ import (
 // How the host's way to its guests goes: each route with the guest's address,
 // the link with the last of them.
 
-// ways looks at the host's own macvlans. goes reports that a link in a guest
+// Ways looks at the host's own macvlans. goes reports that a link in a guest
 // is about to go, and needs nothing any more; nor is the guest except, if there is one, looked at.
 func Ways(k plan.Kernel, hostNS, except *os.File, goes func(*ours.Namespace, *rtnl.Link) bool) (out []build.Way, err error) {
 	all, err := k.Links()
@@ -125,7 +125,7 @@ func EndWay(w build.Way, going []netip.Addr) (steps []plan.Step, last *ours.DelL
 	return steps, nil
 }
 
-// delHostRoute deletes the host's route to a guest.
+// DelHostRoute deletes the host's route to a guest.
 type DelHostRoute struct {
 	route rtnl.Route
 	dev   string
@@ -145,13 +145,13 @@ func (s DelHostRoute) String() string {
 	return "ip route del " + s.route.Dst.String() + " dev " + s.dev
 }
 
-// detachWays plans for the host's ways to what goes. It returns the parents that its
+// DetachWays plans for the host's ways to what goes. It returns the parents that its
 // own macvlans go from.
 func DetachWays(d build.Departure, r *build.Removal) (left []int) {
-	for _, w := range d.F.Ways {
+	for _, w := range d.There.Ways {
 		var going []netip.Addr
 		concerned := false
-		for _, c := range d.F.Ours {
+		for _, c := range d.There.Ours {
 			if c.Child == nil || c.Child.Peer != w.Peer || !d.Inners[c.Child.Index] {
 				continue
 			}
@@ -160,7 +160,7 @@ func DetachWays(d build.Departure, r *build.Removal) (left []int) {
 			}
 			concerned = true
 		}
-		NeedFor(&w, d.F.Ours, d.F.Leases, d.Inners)
+		NeedFor(&w, d.There.Ours, d.There.Leases, d.Inners)
 		if !concerned {
 			continue
 		}

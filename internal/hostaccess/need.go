@@ -22,9 +22,9 @@ func wantedBy(w *build.Way, all []lease.Kept, stays func(index int) bool) bool {
 // accessAddrs returns the IPv4 addresses that the host is to have routes to now.
 func accessAddrs(j *build.Job) []netip.Addr {
 	out := guestnet.GivenAddrs(j, false)
-	if k := j.F.Lease; j.Complete() && k != nil && k.Lease != nil && k.Ask.Access != nil {
+	if k := j.There.Lease; j.Complete() && k != nil && k.Lease != nil && k.Ask.Access != nil {
 		a := k.Lease.Address.Addr()
-		if slices.ContainsFunc(j.F.Addrs, func(d rtnl.Addr) bool { return d.Index == k.Ask.Index && d.Prefix.Addr() == a }) {
+		if slices.ContainsFunc(j.There.Addrs, func(d rtnl.Addr) bool { return d.Index == k.Ask.Index && d.Prefix.Addr() == a }) {
 			out = append(out, a)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // VLANs on a Linux bridge. A bridge looks at tags only when it filters VLANs:
 // we turn that on where we made the bridge, and elsewhere if we are told to.
 
-// filteringMark begins the alternative name that somebody else's bridge has
+// FilteringMark begins the alternative name that somebody else's bridge has
 // while it filters VLANs for our ports' sake.
 const FilteringMark = plan.MarkWord + ".vlan_filtering."
 
@@ -29,7 +29,7 @@ func TurnedOn(br *rtnl.Link) bool { return slices.Contains(br.AltNames, Filterin
 // settleVLAN reads the word after @ as a switch does.
 func settleVLAN(j *build.Job) (err error) {
 	if j.VLAN != "" {
-		j.Vlan, err = bridge.ParseVLAN(j.VLAN)
+		j.SwitchVLAN, err = bridge.ParseVLAN(j.VLAN)
 	}
 	return err
 }
@@ -37,8 +37,8 @@ func settleVLAN(j *build.Job) (err error) {
 // checkFiltering refuses a VLAN on a bridge that does not filter, unless it is
 // ours or we are told to turn it on.
 func checkFiltering(j *build.Job) error {
-	found := j.F.Base
-	if j.Vlan.IsZero() || found == nil || found.VLANFiltering {
+	found := j.There.Base
+	if j.SwitchVLAN.IsZero() || found == nil || found.VLANFiltering {
 		return nil
 	}
 	if !found.CanFilter {
@@ -58,7 +58,7 @@ func noFiltering(bridge string, err error) error {
 
 // filtering plans for a bridge that filters, if the port has VLANs.
 func planFiltering(j *build.Job, d *build.Draft) {
-	if found := j.F.Base; j.Vlan.IsZero() || found != nil && found.VLANFiltering {
+	if found := j.There.Base; j.SwitchVLAN.IsZero() || found != nil && found.VLANFiltering {
 		return
 	}
 	d.Add(FilterVLANs{bridge: j.HostIF.Name, foreign: !j.OurBridge()})
@@ -67,27 +67,27 @@ func planFiltering(j *build.Job, d *build.Draft) {
 // portVLAN plans the VLANs of the new port, which the kernel has put into the
 // default one.
 func planPortVLAN(j *build.Job, d *build.Draft) {
-	if j.Vlan.IsZero() {
+	if j.SwitchVLAN.IsZero() {
 		return
 	}
-	s := SetPortVLAN{port: j.Names.Port, not: 1, Vlan: j.Vlan}
-	if j.F.Base != nil {
-		s.not = j.F.Base.DefaultPVID
+	s := SetPortVLAN{port: j.Names.Port, not: 1, VLAN: j.SwitchVLAN}
+	if j.There.Base != nil {
+		s.not = j.There.Base.DefaultPVID
 	}
 	d.Add(s)
 }
 
 // vlanDiffers holds the VLANs of a port that is there against those asked for.
 func vlanDiffers(j *build.Job, differ build.Differ) {
-	is := VlanOf(j.F.PortVLANs, j.F.OwnOn)
-	if asked := j.Vlan.String(); is != asked {
+	is := VLANOf(j.There.PortVLANs, j.There.OwnOn)
+	if asked := j.SwitchVLAN.String(); is != asked {
 		differ("VLAN", spec.OrNone(is), spec.OrNone(asked))
 	}
 }
 
-// vlanOf is the word after @ for a port's VLANs; "" for a port that has the
+// VLANOf is the word after @ for a port's VLANs; "" for a port that has the
 // default one of its bridge and no other, or whose bridge does not filter.
-func VlanOf(vlans []rtnl.PortVLAN, br *rtnl.Link) string {
+func VLANOf(vlans []rtnl.PortVLAN, br *rtnl.Link) string {
 	var v bridge.VLAN
 	for _, e := range vlans {
 		if e.PVID {
@@ -102,9 +102,9 @@ func VlanOf(vlans []rtnl.PortVLAN, br *rtnl.Link) string {
 	return v.String()
 }
 
-// setVLAN plans other VLANs for the port.
+// SetVLAN plans other VLANs for the port.
 func (linuxBridge) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error {
-	br, port := c.F.OwnOn, c.F.Found.Port
+	br, port := c.There.OwnOn, c.There.Found.Port
 	if br == nil {
 		return c.Refuse(fault.Conflict, "%s is in no bridge", port.Name)
 	}
@@ -121,11 +121,11 @@ func (linuxBridge) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error 
 	if v.IsZero() {
 		want = PortVLANs(bridge.VLAN{PVID: br.DefaultPVID})
 	}
-	if !slices.Equal(want, c.F.PortVLANs) {
-		d.Add(ChangePortVLANs{port: port.Name, Want: want, have: c.F.PortVLANs})
+	if !slices.Equal(want, c.There.PortVLANs) {
+		d.Add(ChangePortVLANs{port: port.Name, Want: want, have: c.There.PortVLANs})
 	}
-	others := slices.ContainsFunc(c.F.Switch.Ports, func(l *rtnl.Link) bool {
-		return plan.IsOurs(l) && l.Index != port.Index && c.F.Switch.VLANs[l.Index] != ""
+	others := slices.ContainsFunc(c.There.Switch.Ports, func(l *rtnl.Link) bool {
+		return plan.IsOurs(l) && l.Index != port.Index && c.There.Switch.VLANs[l.Index] != ""
 	})
 	if v.IsZero() && TurnedOn(br) && !others {
 		d.Add(UnfilterVLANs{br.Name})
@@ -133,7 +133,7 @@ func (linuxBridge) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error 
 	return nil
 }
 
-// portVLANs is what a port is to be in.
+// PortVLANs is what a port is to be in.
 func PortVLANs(v bridge.VLAN) (out []rtnl.PortVLAN) {
 	if v.PVID != 0 {
 		out = append(out, rtnl.PortVLAN{First: v.PVID, Last: v.PVID, PVID: true, Untagged: true})
@@ -144,7 +144,7 @@ func PortVLANs(v bridge.VLAN) (out []rtnl.PortVLAN) {
 	return out
 }
 
-// filterVLANs has a bridge filter VLANs. Somebody else's is marked first, so
+// FilterVLANs has a bridge filter VLANs. Somebody else's is marked first, so
 // that the last of our ports turns it off again.
 type FilterVLANs struct {
 	bridge  string
@@ -178,7 +178,7 @@ func (s FilterVLANs) unmark(m *plan.Machine, index int) error {
 	return fault.IgnoreAbsent("unmark bridge", s.bridge, m.Host().DelAltName(index, FilteringMark+s.bridge))
 }
 
-// undo leaves it to others of ours who have VLANs on the bridge meanwhile.
+// Undo leaves it to others of ours who have VLANs on the bridge meanwhile.
 func (s FilterVLANs) Undo(_ context.Context, m *plan.Machine) error {
 	l, err := m.Host().LinkByName(s.bridge)
 	if err != nil {
@@ -204,7 +204,7 @@ func (s FilterVLANs) String() string {
 	return w
 }
 
-// unfilterVLANs turns it off again where we had turned it on.
+// UnfilterVLANs turns it off again where we had turned it on.
 type UnfilterVLANs struct{ Bridge string }
 
 func (s UnfilterVLANs) Do(ctx context.Context, m *plan.Machine) error {
@@ -222,7 +222,7 @@ func (s UnfilterVLANs) String() string {
 		"ip link property del dev " + s.Bridge + " altname " + FilteringMark + s.Bridge
 }
 
-// needsFiltering reports whether a port of ours has a VLAN on a bridge.
+// NeedsFiltering reports whether a port of ours has a VLAN on a bridge.
 func NeedsFiltering(k plan.Kernel, br *rtnl.Link) (bool, error) {
 	ports, err := k.Ports(br.Index)
 	if err != nil {
@@ -233,15 +233,15 @@ func NeedsFiltering(k plan.Kernel, br *rtnl.Link) (bool, error) {
 		return false, err
 	}
 	return slices.ContainsFunc(ports, func(p *rtnl.Link) bool {
-		return plan.IsOurs(p) && VlanOf(vlans[p.Index], br) != ""
+		return plan.IsOurs(p) && VLANOf(vlans[p.Index], br) != ""
 	}), nil
 }
 
-// setPortVLAN puts a port into its VLANs. They go with it.
+// SetPortVLAN puts a port into its VLANs. They go with it.
 type SetPortVLAN struct {
 	port string
 	not  int // the VLAN that it is in by default; 0: none
-	Vlan bridge.VLAN
+	VLAN bridge.VLAN
 }
 
 func (s SetPortVLAN) Do(_ context.Context, m *plan.Machine) error {
@@ -251,7 +251,7 @@ func (s SetPortVLAN) Do(_ context.Context, m *plan.Machine) error {
 			return fault.Explain("take port out of VLAN "+ours.Itoa(s.not), s.port, err)
 		}
 	}
-	return fault.Explain("put port into VLAN "+s.Vlan.String(), s.port, k.AddPortVLANs(i, PortVLANs(s.Vlan)))
+	return fault.Explain("put port into VLAN "+s.VLAN.String(), s.port, k.AddPortVLANs(i, PortVLANs(s.VLAN)))
 }
 
 func (s SetPortVLAN) Undo(context.Context, *plan.Machine) error { return nil }
@@ -263,16 +263,16 @@ func (s SetPortVLAN) String() string {
 	if s.not != 0 {
 		lines = append(lines, fmt.Sprintf("bridge vlan del dev %s vid %d", s.port, s.not))
 	}
-	if s.Vlan.PVID != 0 {
-		lines = append(lines, fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", s.port, s.Vlan.PVID))
+	if s.VLAN.PVID != 0 {
+		lines = append(lines, fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", s.port, s.VLAN.PVID))
 	}
-	for _, r := range s.Vlan.Tagged {
+	for _, r := range s.VLAN.Tagged {
 		lines = append(lines, fmt.Sprintf("bridge vlan add dev %s vid %s", s.port, r))
 	}
 	return strings.Join(lines, "\n")
 }
 
-// changePortVLANs puts a port that is there into other VLANs.
+// ChangePortVLANs puts a port that is there into other VLANs.
 type ChangePortVLANs struct {
 	port       string
 	Want, have []rtnl.PortVLAN

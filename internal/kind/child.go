@@ -32,7 +32,7 @@ type childKind struct {
 // the kind. A VRF, which says that it is an Ethernet device, hands frames to nobody
 // (IFF_NO_RX_HANDLER).
 func (c childKind) checkParent(j *build.Job, tag func(*build.Job) error) error {
-	parent := j.F.Base
+	parent := j.There.Base
 	if parent == nil {
 		return noSuchInterface(j)
 	}
@@ -70,10 +70,10 @@ func (childKind) refuseLongFrames(j *build.Job) error { return CheckMTU(j, j.MTU
 
 // parentMAC is the address of what the link is on.
 func parentMAC(j *build.Job) net.HardwareAddr {
-	if j.F.Tagged != nil {
-		return j.F.Tagged.MAC
+	if j.There.Tagged != nil {
+		return j.There.Tagged.MAC
 	}
-	return j.F.Base.MAC
+	return j.There.Base.MAC
 }
 
 func (c childKind) Repair(j *build.Job, d *build.Draft) { c.repairParent(j, d, func() {}) }
@@ -82,24 +82,24 @@ func (c childKind) Repair(j *build.Job, d *build.Draft) { c.repairParent(j, d, f
 // wait for a carrier, while the host's lock is held.
 func (c childKind) repairParent(j *build.Job, d *build.Draft, between func()) {
 	c.raiseParent(j, d)
-	if t := j.F.Tagged; t != nil && j.SubInterface && !t.Up {
+	if t := j.There.Tagged; t != nil && j.SubInterface && !t.Up {
 		d.Add(ours.RaiseLink{Name: t.Name})
 	}
 	between()
 	c.awaitParent(j, d)
-	j.WarnCarrier(d, j.F.Base)
+	j.WarnCarrier(d, j.There.Base)
 }
 
 // raiseParent plans for a parent that is up.
 func (childKind) raiseParent(j *build.Job, d *build.Draft) {
-	if parent := j.F.Base; parent != nil && !parent.Up {
+	if parent := j.There.Base; parent != nil && !parent.Up {
 		d.Add(ours.RaiseLink{Name: parent.Name})
 	}
 }
 
 // awaitParent plans to look whether a parent that was set up has a carrier.
 func (childKind) awaitParent(j *build.Job, d *build.Draft) {
-	if parent := j.F.Base; parent != nil && !parent.Up {
+	if parent := j.There.Base; parent != nil && !parent.Up {
 		d.Add(guestnet.AwaitCarrier{Link: parent.Name, Card: parent.Name})
 	}
 }
@@ -109,7 +109,7 @@ func (childKind) awaitParent(j *build.Job, d *build.Draft) {
 func (c childKind) joinParent(j *build.Job, d *build.Draft, link AddChild, between func()) {
 	PlanClearing(j, d)
 	c.raiseParent(j, d)
-	link.parent = j.F.Base.Name
+	link.parent = j.There.Base.Name
 	if j.SubInterface {
 		link.parent = planTagged(j, d)
 	}
@@ -120,13 +120,13 @@ func (c childKind) joinParent(j *build.Job, d *build.Draft, link AddChild, betwe
 
 // make plans the link itself.
 func (c childKind) make(j *build.Job, d *build.Draft, link AddChild) {
-	link.inner, link.netns, link.kind = j.Names.Inner, guests.NetNSWord(j.F.Guest), string(c.Word)
+	link.inner, link.netns, link.kind = j.Names.Inner, guests.NetNSWord(j.There.Guest), string(c.Word)
 	link.mode, link.mac, link.mtu = j.Mode, j.MAC, j.MTU
 	if !j.Inherits {
-		link.mac = j.Mac()
+		link.mac = j.LinkMAC()
 	}
-	if j.F.Namesake != nil {
-		link.index = j.F.NewIndex
+	if j.There.Namesake != nil {
+		link.index = j.There.NewIndex
 	}
 	d.Add(link)
 	guestnet.PlanSysctls(j, d)
@@ -135,17 +135,17 @@ func (c childKind) make(j *build.Job, d *build.Draft, link AddChild) {
 	}
 }
 
-// differ compares the kind, the parent and the mode.
+// Differ compares the kind, the parent and the mode.
 func (c childKind) Differ(j *build.Job, differ build.Differ) {
-	inner, parent := j.F.Inner, j.F.Base
+	inner, parent := j.There.Inner, j.There.Base
 	if spec.Kind(inner.Kind) != c.Word {
 		differ("kind", inner.Kind, c.Word)
 		return
 	}
 	if j.SubInterface {
-		parent = j.F.Tagged
+		parent = j.There.Tagged
 	}
-	if parent == nil || inner.Peer != c.lower(parent) || inner.PeerNS != j.F.HostNS {
+	if parent == nil || inner.Peer != c.lower(parent) || inner.PeerNS != j.There.HostNS {
 		differ("parent", "another", j.HostIF.Name)
 	}
 	if j.Mode != "" && inner.Mode != j.Mode {
@@ -163,7 +163,7 @@ func (c childKind) lower(parent *rtnl.Link) int {
 	return parent.Index
 }
 
-// addChild makes a macvlan, ipvlan, vlan or IPoIB link on a link of the host, or
+// AddChild makes a macvlan, ipvlan, vlan or IPoIB link on a link of the host, or
 // a dummy on none, in the guest and under its final name.
 type AddChild struct {
 	parent       string // "" for a dummy

@@ -41,7 +41,7 @@ func (dummyKind) prober(*build.Job) (prober, string) {
 }
 
 func (k dummyKind) Differ(j *build.Job, differ build.Differ) {
-	if is := spec.Kind(j.F.Inner.Kind); is != k.Word {
+	if is := spec.Kind(j.There.Inner.Kind); is != k.Word {
 		differ("kind", is, k.Word)
 	}
 }

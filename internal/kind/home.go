@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// returnCard returns a card from a guest, or from where the end of that guest
+// ReturnCard returns a card from a guest, or from where the end of that guest
 // has left it, and makes it what it was.
 type ReturnCard struct {
 	plan.Place
@@ -29,7 +29,7 @@ type ReturnCard struct {
 }
 
 func (s ReturnCard) Do(_ context.Context, m *plan.Machine) error {
-	from := ours.Away{Kernel: s.Kernel(m), Ns: m.Guests[s.Side].Namespace}
+	from := ours.Away{Kernel: s.Kernel(m), NS: m.Guests[s.Side].Namespace}
 	if s.path != "" {
 		ns, err := ours.OpenSame(s.path, s.inode)
 		if err == nil {
@@ -37,7 +37,7 @@ func (s ReturnCard) Do(_ context.Context, m *plan.Machine) error {
 			var c *rtnl.Conn
 			if c, err = rtnl.Open(ns); err == nil {
 				defer c.Close()
-				from = ours.Away{Kernel: c, Ns: ns}
+				from = ours.Away{Kernel: c, NS: ns}
 			}
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -85,7 +85,7 @@ func (s ReturnCard) in() string {
 }
 
 func awayAt(m *plan.Machine, at plan.Side) ours.Away {
-	return ours.Away{Kernel: m.In(at), Ns: m.Guests[at].Namespace}
+	return ours.Away{Kernel: m.In(at), NS: m.Guests[at].Namespace}
 }
 
 // returnWhole is bringBack for a caller that cannot go on with a card of which
@@ -206,7 +206,7 @@ func fetchCard(m *plan.Machine, from ours.Away, loan ours.Loan) (*rtnl.Link, err
 			case t.At == nil:
 				return nil, Lost(loan, t)
 			}
-			err = moveHome(m, ours.Away{Kernel: t.At.Links, Ns: t.At.File}, t.Link, loan)
+			err = moveHome(m, ours.Away{Kernel: t.At.Links, NS: t.At.File}, t.Link, loan)
 			t.Close()
 		}
 		if err != nil {
@@ -226,7 +226,7 @@ func guestsDoing(err error) bool {
 	return fault.Absent(err) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
 
-// lost is the error for a card that was not found, but that may still exist.
+// Lost is the error for a card that was not found, but that may still exist.
 func Lost(l ours.Loan, t ours.Traced) error {
 	if t.Maybe != "" {
 		return fault.New(fault.Failed, "bring home", l.Card.Name, "it is neither on the host nor in %s; this may be it: %s", l.To.Name, t.Maybe).
@@ -301,7 +301,7 @@ func strayStep(s ours.Stray) plan.Step {
 	return ReturnCard{path: s.Path, inode: s.Inode, loan: s.Loan, now: s.Link, home: s.Home}
 }
 
-// forgetLoan strikes out the loan of a card that is no more.
+// ForgetLoan strikes out the loan of a card that is no more.
 type ForgetLoan struct{ loan ours.Loan }
 
 func (s ForgetLoan) Do(context.Context, *plan.Machine) error { return s.loan.Forget() }

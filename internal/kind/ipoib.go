@@ -62,14 +62,14 @@ func (k ipoibKind) Join(j *build.Job, d *build.Draft) {
 
 func (k ipoibKind) Differ(j *build.Job, differ build.Differ) {
 	k.childKind.Differ(j, differ)
-	if inner := j.F.Inner; spec.Kind(inner.Kind) == k.Word && j.Tag != 0 && int(inner.PKey) != j.Tag {
+	if inner := j.There.Inner; spec.Kind(inner.Kind) == k.Word && j.Tag != 0 && int(inner.PKey) != j.Tag {
 		differ("partition key", pkeyWord(int(inner.PKey)), pkeyWord(j.Tag))
 	}
 }
 
 func pkeyWord(pkey int) string { return fmt.Sprintf("%04x", pkey) }
 
-// tagWord is the word after @ that the tag of a child of this kind was.
+// TagWord is the word after @ that the tag of a child of this kind was.
 func TagWord(kind spec.Kind, tag int) string {
 	switch {
 	case tag == 0:

@@ -29,7 +29,7 @@ func (k ipvlanKind) settle(j *build.Job, d *build.Draft) error {
 	if err := k.refuseMAC(j); err != nil {
 		return err
 	}
-	for _, st := range j.F.Stations { // the mode belongs to the card: all of them would change
+	for _, st := range j.There.Stations { // the mode belongs to the card: all of them would change
 		if st.Mode != "" && st.Mode != j.Mode {
 			return j.Refuse(fault.Conflict, "%s is in mode %s, and all ipvlans of a card have one mode", st.Who, st.Mode).
 				WithHint("--mode %s", st.Mode)

@@ -15,10 +15,10 @@ import (
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
-// A kind is all that is known of one kind of host interface. Each has a file of its
+// A Kind is all that is known of one kind of host interface. Each has a file of its
 // own and a place in the registry. What is inside the guest, addresses and routes, is
 // the same for all kinds.
-type kind interface {
+type Kind interface {
 	// features are what holds for every link of the kind.
 	features() build.Traits
 	// claims reports whether a HOSTIF that does not say its kind is of this one.
@@ -27,15 +27,15 @@ type kind interface {
 	// settle refuses what the kind cannot do, and decides what the words have
 	// left open: the mode, the VLAN.
 	settle(*build.Job, *build.Draft) error
-	// refuseConflicts refuses what would collide with something on the host.
+	// RefuseConflicts refuses what would collide with something on the host.
 	RefuseConflicts(*build.Job) error
-	// join plans the guest's link, from nothing or from what a killed run has
+	// Join plans the guest's link, from nothing or from what a killed run has
 	// left, up to the moment when it can have addresses.
 	Join(*build.Job, *build.Draft)
-	// repair plans what may have to be mended on the host for an attachment that
+	// Repair plans what may have to be mended on the host for an attachment that
 	// is complete.
 	Repair(*build.Job, *build.Draft)
-	// differ tells how what is there differs from what is asked for.
+	// Differ tells how what is there differs from what is asked for.
 	Differ(*build.Job, build.Differ)
 
 	// mac is the address that the guest's link has unless another is asked for; not ok:
@@ -44,16 +44,16 @@ type kind interface {
 	// prober plans how --verify joins what the guest has joined, or says why nothing
 	// can be proven there.
 	prober(*build.Job) (prober, string)
-	// detached plans for what stood on the host for attachments that go.
+	// Detached plans for what stood on the host for attachments that go.
 	Detached(build.Departure, *build.Removal)
-	// gc plans for what of the kind nobody uses.
-	Gc(build.GCFacts, *build.Removal)
-	// setVLAN plans another VLAN for an attachment that is there; the zero VLAN: none.
+	// GC plans for what of the kind nobody uses.
+	GC(build.GCFacts, *build.Removal)
+	// SetVLAN plans another VLAN for an attachment that is there; the zero VLAN: none.
 	SetVLAN(build.Change, *build.Draft, bridge.VLAN) error
 }
 
-// registry has every kind. HOSTIF is of the first kind that claims it.
-var Registry = []kind{openVSwitch, linux, dummy, phys, ipoib, macvlan, ipvlan, vlan}
+// Registry has every kind. HOSTIF is of the first kind that claims it.
+var Registry = []Kind{openVSwitch, linux, dummy, phys, ipoib, macvlan, ipvlan, vlan}
 
 // plain is a kind that has nothing of its own to do.
 type plain struct{ build.Traits }
@@ -62,7 +62,7 @@ func (t plain) features() build.Traits                 { return t.Traits }
 func (plain) claims(string, build.Facts) bool          { return false }
 func (plain) RefuseConflicts(*build.Job) error         { return nil }
 func (plain) Detached(build.Departure, *build.Removal) {}
-func (plain) Gc(build.GCFacts, *build.Removal)         {}
+func (plain) GC(build.GCFacts, *build.Removal)         {}
 func (plain) Repair(*build.Job, *build.Draft)          {}
 func (plain) mac(*build.Job) (net.HardwareAddr, bool)  { return nil, false }
 
@@ -74,8 +74,8 @@ func (t plain) SetVLAN(c build.Change, _ *build.Draft, _ bridge.VLAN) error {
 	return c.Refuse(fault.Usage, "the VLAN of a %s cannot be changed", t.Word).WithHint("detach it, and attach it again")
 }
 
-// kindOf returns the kind of a word; nil for KindAny.
-func KindOf(word spec.Kind) kind {
+// KindOf returns the kind of a word; nil for KindAny.
+func KindOf(word spec.Kind) Kind {
 	if word == spec.KindVeth {
 		return GuestPair
 	}
@@ -87,7 +87,7 @@ func KindOf(word spec.Kind) kind {
 	return nil
 }
 
-// traitsOf returns the traits of the kind of that word, or of links that "ip -d link"
+// TraitsOf returns the traits of the kind of that word, or of links that "ip -d link"
 // calls so; none if there is no such kind.
 func TraitsOf(word spec.Kind) build.Traits {
 	if k := KindOf(word); k != nil {
@@ -96,7 +96,7 @@ func TraitsOf(word spec.Kind) build.Traits {
 	return build.Traits{}
 }
 
-// settleKind says what HOSTIF is, or can become.
+// SettleKind says what HOSTIF is, or can become.
 func SettleKind(h spec.HostIF, f build.Facts) spec.Kind {
 	if h.Kind != spec.KindAny {
 		return h.Kind
@@ -115,13 +115,13 @@ func toMake(prefix, name string, f build.Facts) bool {
 	return f.Base == nil && strings.HasPrefix(name, prefix)
 }
 
-// settle finds the kind, and lets it settle the rest.
+// Settle finds the kind, and lets it settle the rest.
 func Settle(j *build.Job, d *build.Draft) error {
-	if j.F.Base == nil && j.F.Card.Loan == nil && len(j.HostIF.Name) > spec.MaxLinkName && !strings.HasPrefix(j.HostIF.Name, spec.MACWord) {
+	if j.There.Base == nil && j.There.Card.Loan == nil && len(j.HostIF.Name) > spec.MaxLinkName && !strings.HasPrefix(j.HostIF.Name, spec.MACWord) {
 		return j.Refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", j.HostIF.Name).
 			WithHint("an interface's own name has no more than the kernel's %d bytes", spec.MaxLinkName)
 	}
-	j.Kind = SettleKind(j.HostIF, j.F)
+	j.Kind = SettleKind(j.HostIF, j.There)
 	if j.Kind == spec.KindAny {
 		return noSuchInterface(j)
 	}
@@ -164,7 +164,7 @@ func noSuchInterface(j *build.Job) error {
 	if mac, ok := strings.CutPrefix(j.HostIF.Name, spec.MACWord); ok {
 		return j.Refuse(fault.NotFound, "there is no network card with the address %s on this host", mac).WithHint("ip link")
 	}
-	if loan := j.F.Card.Loan; loan != nil && !j.F.Card.Gone {
+	if loan := j.There.Card.Loan; loan != nil && !j.There.Card.Gone {
 		return isLent(j, loan)
 	}
 	e := j.Refuse(fault.NotFound, "there is no interface %s on this host", j.HostIF.Name)
@@ -181,26 +181,26 @@ func PlanClearing(j *build.Job, d *build.Draft) {
 		s.Clear(j, d)
 	}
 	port := j.Names.Port
-	if j.F.Own != nil {
-		port = j.F.Own.Name
+	if j.There.Own != nil {
+		port = j.There.Own.Name
 	}
-	if p, ok := j.F.OVS.Port(port); ok && p.Mark != "" {
+	if p, ok := j.There.OVS.Port(port); ok && p.Mark != "" {
 		d.Add(DelOVSPort{p}) // its link may have gone long ago
 	}
 	switch {
-	case j.F.Card.Here:
-		d.Add(ReturnCard{Place: j.Place, loan: *j.F.Card.Loan, now: j.F.Inner})
+	case j.There.Card.Here:
+		d.Add(ReturnCard{Place: j.Place, loan: *j.There.Card.Loan, now: j.There.Inner})
 		return
-	case j.F.Card.Home != nil:
-		d.Add(ReturnCard{Place: j.Place, loan: *j.F.Card.Loan, home: j.F.Card.Home})
+	case j.There.Card.Home != nil:
+		d.Add(ReturnCard{Place: j.Place, loan: *j.There.Card.Loan, home: j.There.Card.Home})
 	}
 	guestnet.ClearInbound(j, d)
 	switch {
-	case j.F.Own != nil:
-		d.Add(ours.DelLink{Name: j.F.Own.Name, Index: j.F.Own.Index})
-	case j.F.Inner != nil:
-		d.Add(ours.DelInner{Place: j.Place, Name: j.F.Inner.Name, Index: j.F.Inner.Index})
+	case j.There.Own != nil:
+		d.Add(ours.DelLink{Name: j.There.Own.Name, Index: j.There.Own.Index})
+	case j.There.Inner != nil:
+		d.Add(ours.DelInner{Place: j.Place, Name: j.There.Inner.Name, Index: j.There.Inner.Index})
 	case halfPort(j):
-		d.Add(ours.DelLink{Name: j.F.Port.Name, Index: j.F.Port.Index})
+		d.Add(ours.DelLink{Name: j.There.Port.Name, Index: j.There.Port.Index})
 	}
 }

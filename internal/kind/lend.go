@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lend moves a card into the guest, under its name there.
+// Lend moves a card into the guest, under its name there.
 type Lend struct {
 	plan.Place   // the guest
 	name         string
@@ -164,7 +164,7 @@ func (s Lend) String() string {
 	return w + fmt.Sprintf("iw phy#%d set netns %s\n%sip link set dev %s name %s", *s.radio, s.netns, s.Enter, s.name, s.inner)
 }
 
-// markLent marks a card in the guest, and notes in its loan, where the guest cannot
+// MarkLent marks a card in the guest, and notes in its loan, where the guest cannot
 // change it, that the attach came to its end.
 type MarkLent struct {
 	plan.SetMark

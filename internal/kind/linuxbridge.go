@@ -32,7 +32,7 @@ func (linuxBridge) claims(name string, f build.Facts) bool {
 }
 
 func (linuxBridge) settle(j *build.Job, d *build.Draft) error {
-	h, found := j.HostIF, j.F.Base
+	h, found := j.HostIF, j.There.Base
 	switch {
 	case found != nil && found.Kind != "bridge":
 		return j.Refuse(fault.Conflict, "%s is there already, and it is not a bridge but %s", h.Name, ours.DescribeKind(found)).
@@ -63,22 +63,22 @@ func (linuxBridge) Repair(j *build.Job, d *build.Draft) {
 	planBridge(j, d)
 	planFirewall(j, d)
 	if unplugged(j) {
-		d.Add(PlugIn{port: j.F.Own.Name, bridge: j.HostIF.Name})
-		d.Add(AwaitForwarding{port: j.F.Own.Name, bridge: j.HostIF.Name})
+		d.Add(PlugIn{port: j.There.Own.Name, bridge: j.HostIF.Name})
+		d.Add(AwaitForwarding{port: j.There.Own.Name, bridge: j.HostIF.Name})
 	}
 }
 
 // unplugged reports whether somebody has taken the host's end off its bridge, and has
 // not put it into another.
 func unplugged(j *build.Job) bool {
-	if j.F.Own == nil || j.F.Own.Master != 0 {
+	if j.There.Own == nil || j.There.Own.Master != 0 {
 		return false
 	}
-	_, inOVS := j.F.OVS.Port(j.F.Own.Name)
+	_, inOVS := j.There.OVS.Port(j.There.Own.Name)
 	return !inOVS
 }
 
-// plugIn makes a link of ours a port of a bridge again.
+// PlugIn makes a link of ours a port of a bridge again.
 type PlugIn struct{ port, bridge string }
 
 func (s PlugIn) Do(_ context.Context, m *plan.Machine) error {
@@ -102,15 +102,15 @@ func (PlugIn) Nature() plan.Nature { return plan.Undoable }
 func (s PlugIn) String() string { return "ip link set dev " + s.port + " master " + s.bridge }
 
 func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
-	own := j.F.Own
+	own := j.There.Own
 	if own == nil {
-		differ("kind", j.F.Inner.Kind, spec.KindBridge)
+		differ("kind", j.There.Inner.Kind, spec.KindBridge)
 		return
 	}
-	if !unplugged(j) && (j.F.Base == nil || own.Master != j.F.Base.Index) {
+	if !unplugged(j) && (j.There.Base == nil || own.Master != j.There.Base.Index) {
 		there := "none"
-		if j.F.OwnOn != nil {
-			there = j.F.OwnOn.Name
+		if j.There.OwnOn != nil {
+			there = j.There.OwnOn.Name
 		}
 		differ("bridge", there, j.HostIF.Name)
 	}
@@ -120,8 +120,8 @@ func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
 
 // bridge plans for a bridge that is there and up.
 func planBridge(j *build.Job, d *build.Draft) {
-	br := bridge.New{Name: j.HostIF.Name, MAC: j.F.New.Bridge, MTU: j.Mtu, Group: plan.Group, Alias: build.BridgeMark}
-	switch found := j.F.Base; {
+	br := bridge.New{Name: j.HostIF.Name, MAC: j.There.New.Bridge, MTU: j.LinkMTU, Group: plan.Group, Alias: build.BridgeMark}
+	switch found := j.There.Base; {
 	case found == nil:
 		d.Add(AddBridge{br})
 		d.Add(guestnet.IgnoreRouters{Name: br.Name})
@@ -131,10 +131,10 @@ func planBridge(j *build.Job, d *build.Draft) {
 	case !found.Up:
 		d.Add(ours.RaiseLink{Name: br.Name})
 	}
-	if found := j.F.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && j.Vlan.IsZero() {
+	if found := j.There.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && j.SwitchVLAN.IsZero() {
 		d.Warn("%s filters VLANs and has no default one: it drops what is not tagged", found.Name)
 	}
-	if found := j.F.Base; found != nil && found.STP {
+	if found := j.There.Base; found != nil && found.STP {
 		d.Wait = 2 * found.ForwardDelay // listening, then learning
 		d.Warn("%s runs the spanning tree protocol: a new port forwards after %s", found.Name, d.Wait)
 	}
@@ -146,19 +146,19 @@ func planFirewall(j *build.Job, d *build.Draft) {
 	port := ""
 	if !j.OurBridge() {
 		port = j.Names.Port
-		if j.F.Own != nil {
-			port = j.F.Own.Name
+		if j.There.Own != nil {
+			port = j.There.Own.Name
 		}
 	}
 	told := len(d.Warnings)
 	defer func() { d.Drops = slices.Clone(d.Warnings[told:]) }()
-	if j.F.FirewallUnread != "" {
-		d.Warn("the host's firewall was not looked at: %s", j.F.FirewallUnread)
+	if j.There.FirewallUnread != "" {
+		d.Warn("the host's firewall was not looked at: %s", j.There.FirewallUnread)
 	}
-	rules := j.F.Firewall.Needed(j.HostIF.Name, port)
-	d.Warnings = append(d.Warnings, j.F.Firewall.Warnings(j.HostIF.Name)...)
+	rules := j.There.Firewall.Needed(j.HostIF.Name, port)
+	d.Warnings = append(d.Warnings, j.There.Firewall.Warnings(j.HostIF.Name)...)
 	for _, r := range rules {
-		if j.NoFirewall && !j.F.Firewall.Drops(r) {
+		if j.NoFirewall && !j.There.Firewall.Drops(r) {
 			continue
 		}
 		if j.NoFirewall {
@@ -170,7 +170,7 @@ func planFirewall(j *build.Job, d *build.Draft) {
 	}
 }
 
-// addBridge makes a bridge, sets it up, and marks it.
+// AddBridge makes a bridge, sets it up, and marks it.
 type AddBridge struct{ bridge.New }
 
 func (s AddBridge) Do(_ context.Context, m *plan.Machine) error {
@@ -187,7 +187,7 @@ func (s AddBridge) Do(_ context.Context, m *plan.Machine) error {
 	return residueOf(err, s)
 }
 
-// undo leaves the bridge to whoever has come to use it meanwhile.
+// Undo leaves the bridge to whoever has come to use it meanwhile.
 func (s AddBridge) Undo(_ context.Context, m *plan.Machine) error {
 	i := m.Index(plan.OnHost, s.Name)
 	if used, err := ours.IsUsed(m, i); err != nil || used {
@@ -200,7 +200,7 @@ func (AddBridge) Nature() plan.Nature { return plan.Shared }
 
 func (s AddBridge) String() string { return strings.Join(s.Commands(), "\n") }
 
-// addRule lets frames through the host's firewall.
+// AddRule lets frames through the host's firewall.
 type AddRule struct{ bridge.Rule }
 
 func (s AddRule) Do(ctx context.Context, m *plan.Machine) error {
@@ -214,7 +214,7 @@ func (s AddRule) Do(ctx context.Context, m *plan.Machine) error {
 	return plan.Half(err, s.Undo(undoing, m), s)
 }
 
-// undo leaves a rule for the whole bridge to others who have plugged in
+// Undo leaves a rule for the whole bridge to others who have plugged in
 // meanwhile.
 func (s AddRule) Undo(ctx context.Context, m *plan.Machine) error {
 	if s.Port == "" {
@@ -240,7 +240,7 @@ func othersOn(m *plan.Machine, name string) (bool, error) {
 	return slices.ContainsFunc(ports, plan.IsOurs), fault.Explain("list ports of", name, err)
 }
 
-// delRule deletes such a rule.
+// DelRule deletes such a rule.
 type DelRule struct{ bridge.Rule }
 
 func (s DelRule) Do(ctx context.Context, m *plan.Machine) error {
@@ -256,9 +256,9 @@ func (DelRule) Nature() plan.Nature { return plan.Undoable }
 func (s DelRule) String() string { return s.DeleteCommand() }
 
 func (linuxBridge) prober(j *build.Job) (prober, string) {
-	p := bridgeProbe{vlan: j.Vlan, not: 1}
-	if j.F.Base != nil {
-		p.not = j.F.Base.DefaultPVID
+	p := bridgeProbe{vlan: j.SwitchVLAN, not: 1}
+	if j.There.Base != nil {
+		p.not = j.There.Base.DefaultPVID
 	}
 	return p, onlyTagged(j)
 }
@@ -266,7 +266,7 @@ func (linuxBridge) prober(j *build.Job) (prober, string) {
 // onlyTagged says why nothing can be proven of a port whose frames all have tags; "":
 // not all have.
 func onlyTagged(j *build.Job) string {
-	if j.Vlan.PVID == 0 && len(j.Vlan.Tagged) > 0 {
+	if j.SwitchVLAN.PVID == 0 && len(j.SwitchVLAN.Tagged) > 0 {
 		return "the guest's frames are tagged by interfaces that are made later, and the bridge drops what is not tagged"
 	}
 	return ""
@@ -288,7 +288,7 @@ func (p bridgeProbe) join(ctx context.Context, m *plan.Machine, s Verify, inner 
 		return err
 	}
 	if !p.vlan.IsZero() {
-		if err := (SetPortVLAN{port: s.probe, not: p.not, Vlan: p.vlan}).Do(ctx, m); err != nil {
+		if err := (SetPortVLAN{port: s.probe, not: p.not, VLAN: p.vlan}).Do(ctx, m); err != nil {
 			return err
 		}
 	}
@@ -300,11 +300,11 @@ func (p bridgeProbe) join(ctx context.Context, m *plan.Machine, s Verify, inner 
 
 func (bridgeProbe) leave(context.Context, *plan.Machine, Verify) error { return nil }
 
-// detached plans for what stood for ports that go: rules, VLAN filtering, and the
+// Detached plans for what stood for ports that go: rules, VLAN filtering, and the
 // bridge itself.
 func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
-	for _, index := range slices.Sorted(maps.Keys(d.F.Bridges)) {
-		s := d.F.Bridges[index]
+	for _, index := range slices.Sorted(maps.Keys(d.There.Bridges)) {
+		s := d.There.Bridges[index]
 		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return d.Ports[l.Index] })
 		if len(rest) == len(s.Ports) {
 			continue // nothing of this bridge goes
@@ -326,8 +326,8 @@ func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
 	}
 }
 
-// gc plans for rules that stand for no port, and for bridges of ours that nobody uses.
-func (linuxBridge) Gc(f build.GCFacts, r *build.Removal) {
+// GC plans for rules that stand for no port, and for bridges of ours that nobody uses.
+func (linuxBridge) GC(f build.GCFacts, r *build.Removal) {
 	for _, rule := range f.Rules {
 		if br := f.Named(rule.Bridge); br == nil || !hasPort(f, br, true, rule.Port) {
 			r.Steps = append(r.Steps, DelRule{rule})
@@ -359,11 +359,11 @@ func hasPort(f build.GCFacts, bridge *rtnl.Link, ours bool, name string) bool {
 func filtered(f build.GCFacts, br *rtnl.Link) bool {
 	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
 		_, goes := f.Abandoned[l.Index]
-		return l.Master == br.Index && plan.IsOurs(l) && !goes && VlanOf(f.VLANs[l.Index], br) != ""
+		return l.Master == br.Index && plan.IsOurs(l) && !goes && VLANOf(f.VLANs[l.Index], br) != ""
 	})
 }
 
-// awaitForwarding waits until the bridge passes frames of the port on: a few
+// AwaitForwarding waits until the bridge passes frames of the port on: a few
 // milliseconds, or twice the forward delay if it runs STP. What is sent before
 // is heard by nobody.
 type AwaitForwarding struct{ port, bridge string }

@@ -93,12 +93,12 @@ func (k macvlanKind) Differ(j *build.Job, differ build.Differ) {
 	hostaccess.AccessDiffers(j, differ)
 }
 
-// detached plans for the host's ways to what goes, and then for the sub-interfaces of
+// Detached plans for the host's ways to what goes, and then for the sub-interfaces of
 // cards that nothing is on any more.
 func (macvlanKind) Detached(d build.Departure, r *build.Removal) {
 	left := hostaccess.DetachWays(d, r)
-	for _, index := range slices.Sorted(maps.Keys(d.F.Parents)) {
-		parent := d.F.Parents[index]
+	for _, index := range slices.Sorted(maps.Keys(d.There.Parents)) {
+		parent := d.There.Parents[index]
 		users := parent.Users
 		for _, c := range d.Chosen {
 			if c.Child != nil && c.Child.Peer == index {
@@ -116,8 +116,8 @@ func (macvlanKind) Detached(d build.Departure, r *build.Removal) {
 	}
 }
 
-// gc plans for the host's ways to nobody, and for sub-interfaces that nothing is on.
-func (macvlanKind) Gc(f build.GCFacts, r *build.Removal) {
+// GC plans for the host's ways to nobody, and for sub-interfaces that nothing is on.
+func (macvlanKind) GC(f build.GCFacts, r *build.Removal) {
 	ends := map[int]bool{} // the host's own macvlans that go, by index
 	for _, w := range f.Ways {
 		steps, last := hostaccess.EndWay(w, nil)

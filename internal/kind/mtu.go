@@ -10,7 +10,7 @@ import (
 // VLAN have more than its parent. An ipvlan and the port of a switch can, and
 // frames of that length vanish on the way.
 
-// checkMTU refuses an MTU that a link of the kind cannot have there.
+// CheckMTU refuses an MTU that a link of the kind cannot have there.
 func CheckMTU(j *build.Job, mtu int, on *rtnl.Link) error {
 	if on == nil || mtu <= on.MTU || !j.Traits.Child || j.Traits.LongFrames {
 		return nil
@@ -19,7 +19,7 @@ func CheckMTU(j *build.Job, mtu int, on *rtnl.Link) error {
 		WithHint("--mtu %d, or ip link set dev %s mtu %d", on.MTU, on.Name, mtu)
 }
 
-// warnMTU warns of an MTU that does not go together with that of the switch or
+// WarnMTU warns of an MTU that does not go together with that of the switch or
 // card.
 func WarnMTU(j *build.Job, d *build.Draft, mtu int, on *rtnl.Link) {
 	switch t := j.Traits; {

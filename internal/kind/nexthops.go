@@ -11,13 +11,13 @@ import (
 // lent: the kernel deletes those by the card, and takes them out of their groups.
 func lostNexthops(j *build.Job, index int) (lost []string) {
 	var ids []uint32
-	for _, n := range j.F.Card.Nexthops {
+	for _, n := range j.There.Card.Nexthops {
 		if n.Index == index {
 			ids = append(ids, n.ID)
 			lost = append(lost, fmt.Sprintf("nexthop object %d", n.ID))
 		}
 	}
-	for _, n := range j.F.Card.Nexthops {
+	for _, n := range j.There.Card.Nexthops {
 		for _, id := range n.Group {
 			if slices.Contains(ids, id) {
 				lost = append(lost, fmt.Sprintf("member %[2]d of nexthop group %[1]d", n.ID, id))

@@ -32,11 +32,11 @@ func (openVSwitchKind) claims(name string, f build.Facts) bool {
 
 func (openVSwitchKind) settle(j *build.Job, d *build.Draft) error {
 	name := j.HostIF.Name
-	if err := j.F.OVS.Require("attach to", name); err != nil {
+	if err := j.There.OVS.Require("attach to", name); err != nil {
 		return err
 	}
-	_, isOVS := j.F.OVS.Bridge(name)
-	switch found := j.F.Base; {
+	_, isOVS := j.There.OVS.Bridge(name)
+	switch found := j.There.Base; {
 	case !isOVS && found != nil:
 		return j.Refuse(fault.Conflict, "%s is there already, and it is not an Open vSwitch bridge but %s", name, ours.DescribeKind(found)).
 			WithHint("choose another name for the bridge")
@@ -47,7 +47,7 @@ func (openVSwitchKind) settle(j *build.Job, d *build.Draft) error {
 }
 
 func (openVSwitchKind) RefuseConflicts(j *build.Job) error {
-	if p, ok := j.F.OVS.Port(j.Names.Port); ok && p.Mark == "" {
+	if p, ok := j.There.OVS.Port(j.Names.Port); ok && p.Mark == "" {
 		return j.Refuse(fault.Conflict, "%s is a port of the Open vSwitch bridge %s already", p.Name, p.Bridge).
 			WithHint("choose another name for the host's end with -l")
 	}
@@ -70,17 +70,17 @@ func (openVSwitchKind) Join(j *build.Job, d *build.Draft) {
 		d.Wait = 2 * br.ForwardDelay
 		d.Warn("%s runs the spanning tree protocol: a new port may take %s to forward", br.Name, d.Wait)
 	}
-	d.Add(AwaitOVS{ovsPort(j), j.Mac()})
+	d.Add(AwaitOVS{ovsPort(j), j.LinkMAC()})
 }
 
 func (openVSwitchKind) Repair(j *build.Job, d *build.Draft) {
-	br, _ := j.F.OVS.Bridge(j.HostIF.Name)
-	if p, ok := j.F.OVS.Port(j.F.Own.Name); ok && !br.Forwards(p) {
+	br, _ := j.There.OVS.Bridge(j.HostIF.Name)
+	if p, ok := j.There.OVS.Port(j.There.Own.Name); ok && !br.Forwards(p) {
 		d.Warn("%s does not forward on %s now: its spanning tree protocol has it in state %q", br.Name, p.Name, p.State)
 	}
 }
 
-// awaitOVS waits until the bridge forwards on the port, and then asks
+// AwaitOVS waits until the bridge forwards on the port, and then asks
 // ovs-vswitchd what its flows do with a broadcast of the guest's. That they drop
 // it is a warning alone: who writes flows by hand, or has a controller write
 // them, often has to have the port first.
@@ -146,9 +146,9 @@ func (s AwaitOVS) String() string { return "# wait until " + s.Bridge + " forwar
 // ovs plans for the bridge, and that nothing of what is to be made stands in
 // it already.
 func planOVS(j *build.Job, d *build.Draft) bridge.OVSBridge {
-	br, ok := j.F.OVS.Bridge(j.HostIF.Name)
+	br, ok := j.There.OVS.Bridge(j.HostIF.Name)
 	if !ok {
-		br = bridge.OVSBridge{Name: j.HostIF.Name, Datapath: j.F.OVS.Datapath(), Ours: true}
+		br = bridge.OVSBridge{Name: j.HostIF.Name, Datapath: j.There.OVS.Datapath(), Ours: true}
 		d.Add(AddOVSBridge{br})
 	}
 	return br
@@ -158,7 +158,7 @@ func planOVS(j *build.Job, d *build.Draft) bridge.OVSBridge {
 // was made on.
 const hostKey = "gopipework.host"
 
-// hostID is the cookie of the host's namespace; "" on a kernel that has none.
+// HostID is the cookie of the host's namespace; "" on a kernel that has none.
 func HostID(k plan.Kernel) (string, error) {
 	cookie, err := k.Cookie()
 	if errors.Is(err, unix.ENOPROTOOPT) {
@@ -169,7 +169,7 @@ func HostID(k plan.Kernel) (string, error) {
 
 // ovsPort is the port, with the external_ids that pipework gave it.
 func ovsPort(j *build.Job) bridge.OVSPort {
-	g := j.F.Guest
+	g := j.There.Guest
 	ids := map[string]string{
 		"pipework.interface":     j.Names.Port,
 		"pipework.bridge":        j.HostIF.Name,
@@ -177,7 +177,7 @@ func ovsPort(j *build.Job) bridge.OVSPort {
 		"pipework.containername": g.Name,
 		"pipework.nspid":         ours.Itoa(g.PID),
 		"pipework.vlan":          j.VLAN,
-		hostKey:                  j.F.HostID,
+		hostKey:                  j.There.HostID,
 	}
 	for key, value := range ids {
 		if value == "" || value == "0" {
@@ -185,38 +185,38 @@ func ovsPort(j *build.Job) bridge.OVSPort {
 		}
 	}
 	return bridge.OVSPort{
-		Bridge: j.HostIF.Name, Name: j.Names.Port, VLAN: j.Vlan, IDs: ids, Mark: plan.MarkOf(g, j.Names.Inner).String(),
+		Bridge: j.HostIF.Name, Name: j.Names.Port, VLAN: j.SwitchVLAN, IDs: ids, Mark: plan.MarkOf(g, j.Names.Inner).String(),
 	}
 }
 
 func (openVSwitchKind) Differ(j *build.Job, differ build.Differ) {
-	own := j.F.Own
+	own := j.There.Own
 	if own == nil {
-		differ("kind", j.F.Inner.Kind, spec.KindOVS)
+		differ("kind", j.There.Inner.Kind, spec.KindOVS)
 		return
 	}
-	p, ok := j.F.OVS.Port(own.Name)
+	p, ok := j.There.OVS.Port(own.Name)
 	switch {
 	case ok && p.Bridge != j.HostIF.Name:
 		differ("bridge", p.Bridge, j.HostIF.Name)
-	case !ok && j.F.OwnOn != nil:
-		differ("bridge", j.F.OwnOn.Name, j.HostIF.Name)
+	case !ok && j.There.OwnOn != nil:
+		differ("bridge", j.There.OwnOn.Name, j.HostIF.Name)
 	case !ok:
 		differ("bridge", "none", j.HostIF.Name)
-	case !p.Carries(j.Vlan):
-		differ("VLAN", spec.OrNone(p.VLAN.String()), spec.OrNone(j.Vlan.String()))
+	case !p.Carries(j.SwitchVLAN):
+		differ("VLAN", spec.OrNone(p.VLAN.String()), spec.OrNone(j.SwitchVLAN.String()))
 	}
 	portDiffers(j, differ)
 }
 
-// addOVSBridge makes a bridge of Open vSwitch's.
+// AddOVSBridge makes a bridge of Open vSwitch's.
 type AddOVSBridge struct{ bridge.OVSBridge }
 
 func (s AddOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
 	return residueOf(m.Host().Run(func() error { return s.Add(ctx) }), s)
 }
 
-// undo leaves the bridge to whoever has come to use it meanwhile.
+// Undo leaves the bridge to whoever has come to use it meanwhile.
 func (s AddOVSBridge) Undo(ctx context.Context, m *plan.Machine) error {
 	var o build.Looker
 	now, ok := o.Ovs(ctx, m.Host()).Bridge(s.Name)
@@ -239,7 +239,7 @@ func (AddOVSBridge) Nature() plan.Nature { return plan.Shared }
 
 func (s AddOVSBridge) String() string { return s.AddCommand() }
 
-// ovsInUse tells which bridges of ours somebody has given an address.
+// OvsInUse tells which bridges of ours somebody has given an address.
 func OvsInUse(k plan.Kernel, ovs bridge.OVS) (map[string]bool, error) {
 	used := map[string]bool{}
 	var o build.Looker
@@ -257,7 +257,7 @@ func OvsInUse(k plan.Kernel, ovs bridge.OVS) (map[string]bool, error) {
 	return used, o.Err
 }
 
-// delOVSBridge deletes one of ours that has no ports.
+// DelOVSBridge deletes one of ours that has no ports.
 type DelOVSBridge struct{ bridge.OVSBridge }
 
 func (s DelOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
@@ -272,7 +272,7 @@ func (DelOVSBridge) Nature() plan.Nature { return plan.Undoable }
 
 func (s DelOVSBridge) String() string { return s.DeleteCommand() }
 
-// addOVSPort makes the host's end of the pair a port.
+// AddOVSPort makes the host's end of the pair a port.
 type AddOVSPort struct{ bridge.OVSPort }
 
 func (s AddOVSPort) Do(ctx context.Context, m *plan.Machine) error {
@@ -287,7 +287,7 @@ func (AddOVSPort) Nature() plan.Nature { return plan.Undoable }
 
 func (s AddOVSPort) String() string { return s.AddCommand() }
 
-// delOVSPort takes a port of ours off its bridge. Open vSwitch keeps one whose
+// DelOVSPort takes a port of ours off its bridge. Open vSwitch keeps one whose
 // link has gone.
 type DelOVSPort struct{ bridge.OVSPort }
 
@@ -307,7 +307,7 @@ func residueOf(err error, s plan.Step) error {
 	return err
 }
 
-// checksums has the kernel compute those of what the guest sends. The datapath
+// Checksums has the kernel compute those of what the guest sends. The datapath
 // of ovs-vswitchd passes frames on as they are, and a packet whose checksum was
 // left to a card that is not there is thrown away by the receiver: ping works,
 // TCP does not.
@@ -330,19 +330,19 @@ func (Checksums) Nature() plan.Nature { return plan.Undoable }
 
 func (s Checksums) String() string { return s.Enter + "ethtool -K " + s.inner + " tx off" }
 
-// setVLAN plans another VLAN for the port.
+// SetVLAN plans another VLAN for the port.
 func (openVSwitchKind) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error {
-	p, ok := c.F.Detach.OVS.Port(c.F.Found.Port.Name)
+	p, ok := c.There.Detach.OVS.Port(c.There.Found.Port.Name)
 	switch {
 	case !ok || p.Mark == "":
-		return c.Refuse(fault.Conflict, "%s is no port of ours in Open vSwitch", c.F.Found.Port.Name)
+		return c.Refuse(fault.Conflict, "%s is no port of ours in Open vSwitch", c.There.Found.Port.Name)
 	case !p.Carries(v):
 		d.Add(ChangeOVSVLAN{p, v})
 	}
 	return nil
 }
 
-// changeOVSVLAN puts a port of ours into another VLAN.
+// ChangeOVSVLAN puts a port of ours into another VLAN.
 type ChangeOVSVLAN struct {
 	bridge.OVSPort
 	want bridge.VLAN
@@ -368,7 +368,7 @@ func (ChangeOVSVLAN) Nature() plan.Nature { return plan.Undoable }
 func (s ChangeOVSVLAN) String() string { return s.SetVLANCommand(s.want) }
 
 func (openVSwitchKind) prober(j *build.Job) (prober, string) {
-	return ovsProbe{vlan: j.Vlan, hostID: j.F.HostID}, onlyTagged(j)
+	return ovsProbe{vlan: j.SwitchVLAN, hostID: j.There.HostID}, onlyTagged(j)
 }
 
 // ovsProbe is one more port of an Open vSwitch bridge.
@@ -407,7 +407,7 @@ func (p ovsProbe) port(s Verify) bridge.OVSPort {
 	return port
 }
 
-// detached plans for the records of ports that go, and for bridges that we made and
+// Detached plans for the records of ports that go, and for bridges that we made and
 // that have no port any more.
 func (openVSwitchKind) Detached(d build.Departure, r *build.Removal) {
 	going := map[string]bool{}
@@ -415,22 +415,22 @@ func (openVSwitchKind) Detached(d build.Departure, r *build.Removal) {
 		if c.Port == nil {
 			continue
 		}
-		if p, ok := d.F.OVS.Port(c.Port.Name); ok && p.Mark != "" {
+		if p, ok := d.There.OVS.Port(c.Port.Name); ok && p.Mark != "" {
 			r.Steps = append(r.Steps, DelOVSPort{p})
 			going[p.Name] = true
 		}
 	}
-	for _, br := range d.F.OVS.Bridges {
+	for _, br := range d.There.OVS.Bridges {
 		stays := func(p bridge.OVSPort) bool { return !going[p.Name] }
-		if br.Ours && len(br.Ports) > 0 && !slices.ContainsFunc(br.Ports, stays) && !d.F.InUse[br.Name] {
+		if br.Ours && len(br.Ports) > 0 && !slices.ContainsFunc(br.Ports, stays) && !d.There.InUse[br.Name] {
 			r.Last = append(r.Last, DelOVSBridge{br})
 		}
 	}
 }
 
-// gc plans for ports whose link has gone, or goes, and for bridges that we made, that
+// GC plans for ports whose link has gone, or goes, and for bridges that we made, that
 // keep no port, and that nobody has given an address.
-func (openVSwitchKind) Gc(f build.GCFacts, r *build.Removal) {
+func (openVSwitchKind) GC(f build.GCFacts, r *build.Removal) {
 	for _, p := range f.OVS.OurPorts() {
 		if !stays(f, p) {
 			r.Steps = append(r.Steps, DelOVSPort{p})

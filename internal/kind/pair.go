@@ -24,8 +24,8 @@ func planPair(j *build.Job, d *build.Draft, master string) {
 	n := j.Names
 	PlanClearing(j, d)
 	d.Add(AddVeth{
-		Port: n.Port, portMAC: j.F.New.Port, Bridge: master,
-		Inner: n.Inner, netns: guests.NetNSWord(j.F.Guest), mac: j.Mac(), Mtu: j.Mtu,
+		Port: n.Port, portMAC: j.There.New.Port, Bridge: master,
+		Inner: n.Inner, netns: guests.NetNSWord(j.There.Guest), mac: j.LinkMAC(), MTU: j.LinkMTU,
 	})
 	if master != "" {
 		planPortVLAN(j, d)
@@ -33,7 +33,7 @@ func planPair(j *build.Job, d *build.Draft, master string) {
 	// The host's end needs no address of its own: with hundreds of ports the
 	// traffic of that many link-local addresses alone is felt.
 	d.Add(plan.SetLink{Name: n.Port, Set: rtnl.Change{AddrGenNone: true, Up: true}})
-	if n.Alt != "" && !j.F.AltTaken {
+	if n.Alt != "" && !j.There.AltTaken {
 		d.Add(AddAltName{port: n.Port, alt: n.Alt})
 	}
 }
@@ -41,14 +41,14 @@ func planPair(j *build.Job, d *build.Draft, master string) {
 // halfPort reports whether the name of the host's end is that of a link that
 // an earlier attach to this guest has left half made.
 func halfPort(j *build.Job) bool {
-	p := j.F.Port
-	return p != nil && p.Group == plan.Group && p.Alias == "" && p.PeerNS >= 0 && p.PeerNS == j.F.GuestNS
+	p := j.There.Port
+	return p != nil && p.Group == plan.Group && p.Alias == "" && p.PeerNS >= 0 && p.PeerNS == j.There.GuestNS
 }
 
 // checkPort refuses a host's end whose name is taken.
 func checkPort(j *build.Job) error {
-	switch p := j.F.Port; {
-	case p != nil && !halfPort(j) && (j.F.Own == nil || p.Index != j.F.Own.Index):
+	switch p := j.There.Port; {
+	case p != nil && !halfPort(j) && (j.There.Own == nil || p.Index != j.There.Own.Index):
 		return portTaken(j, p)
 	case j.Names.Port == j.HostIF.Name:
 		return j.Refuse(fault.Usage, "the bridge and its port cannot both be called %s", j.Names.Port)
@@ -72,19 +72,19 @@ func portTaken(j *build.Job, p *rtnl.Link) error {
 // portDiffers tells how the host's end of a pair that is there differs from
 // what is asked for, but for what it is plugged into.
 func portDiffers(j *build.Job, differ build.Differ) {
-	if own := j.F.Own; j.HostName != "" && j.HostName != own.Name {
+	if own := j.There.Own; j.HostName != "" && j.HostName != own.Name {
 		differ("host interface", own.Name, j.HostName)
 	}
 }
 
-// addVeth makes the pair: the host's end a port of the bridge, the other in
+// AddVeth makes the pair: the host's end a port of the bridge, the other in
 // the guest, both under their final names.
 type AddVeth struct {
 	Port, Bridge string // bridge: one of the kernel's; "" for none
 	portMAC      net.HardwareAddr
 	Inner, netns string
 	mac          net.HardwareAddr
-	Mtu          int
+	MTU          int
 }
 
 func (s AddVeth) Do(_ context.Context, m *plan.Machine) error {
@@ -97,7 +97,7 @@ func (s AddVeth) Do(_ context.Context, m *plan.Machine) error {
 	}
 	err := m.Host().AddVeth(rtnl.Veth{
 		Name: s.Port, MAC: s.portMAC, PeerName: s.Inner, PeerNS: m.Guests[plan.InGuest].Namespace, PeerMAC: s.mac,
-		MTU: s.Mtu, Group: plan.Group, Master: master,
+		MTU: s.MTU, Group: plan.Group, Master: master,
 	})
 	switch {
 	case errors.Is(err, unix.EXFULL):
@@ -148,10 +148,10 @@ func (s AddVeth) String() string {
 		master = " master " + s.Bridge
 	}
 	return fmt.Sprintf("ip link add name %s address %s mtu %d group %d%s type veth peer name %s address %s mtu %d group %d netns %s",
-		s.Port, s.portMAC, s.Mtu, plan.Group, master, s.Inner, s.mac, s.Mtu, plan.Group, s.netns)
+		s.Port, s.portMAC, s.MTU, plan.Group, master, s.Inner, s.mac, s.MTU, plan.Group, s.netns)
 }
 
-// addAltName gives the host's end the name that says whose it is.
+// AddAltName gives the host's end the name that says whose it is.
 type AddAltName struct{ port, alt string }
 
 func (s AddAltName) Do(_ context.Context, m *plan.Machine) error {

@@ -35,30 +35,30 @@ func (physKind) settle(j *build.Job, d *build.Draft) error {
 	case j.Mode != "":
 		return j.Refuse(fault.Usage, "a card that is lent has no mode")
 	}
-	loan := j.F.Card.Loan
-	switch other := j.F.Card.Namesake; {
-	case j.F.Card.Unread != "":
-		return j.Refuse(fault.Failed, "%s", j.F.Card.Unread)
+	loan := j.There.Card.Loan
+	switch other := j.There.Card.Namesake; {
+	case j.There.Card.Unread != "":
+		return j.Refuse(fault.Failed, "%s", j.There.Card.Unread)
 	case other != nil:
 		return j.Refuse(fault.Conflict, "another card that was called %s came home without all that it had", other.Card.Name).
 			WithHint("gopipework gc says what; when that card is as it should be, remove %s/%s", ours.RunDir, other.File())
-	case loan == nil, j.F.Card.Gone:
+	case loan == nil, j.There.Card.Gone:
 		if err := checkCard(j, d); err != nil {
 			return err
 		}
-		warnQueues(j, d, j.F.Base.Index, j.F.Base.Name)
-		warnPrograms(j, d, j.F.Base.Name, j.F.Base.XDP)
+		warnQueues(j, d, j.There.Base.Index, j.There.Base.Name)
+		warnPrograms(j, d, j.There.Base.Name, j.There.Base.XDP)
 		awaitCard(j)
 		return nil
 	}
 	j.HostIF.Name = loan.Card.Name
-	if loan.Owed() && j.F.Card.Home != nil {
-		j.HostIF.Name = j.F.Card.Home.Name
+	if loan.Owed() && j.There.Card.Home != nil {
+		j.HostIF.Name = j.There.Card.Home.Name
 	}
-	if j.F.Card.Where != "" {
-		return j.Refuse(fault.Conflict, "it is lent to %s, and %s", loan.To.Name, j.F.Card.Where)
+	if j.There.Card.Where != "" {
+		return j.Refuse(fault.Conflict, "it is lent to %s, and %s", loan.To.Name, j.There.Card.Where)
 	}
-	if !j.F.Card.Here && j.F.Card.Home == nil {
+	if !j.There.Card.Here && j.There.Card.Home == nil {
 		return isLent(j, loan)
 	}
 	awaitCard(j)
@@ -68,7 +68,7 @@ func (physKind) settle(j *build.Job, d *build.Draft) error {
 // awaitCard has the carrier of the card waited for. A Wi-Fi card has none before
 // somebody in the guest logs it in.
 func awaitCard(j *build.Job) {
-	if loan := j.F.Card.Loan; j.F.Card.Radio == nil && (loan == nil || loan.Hardware.Radio == nil) {
+	if loan := j.There.Card.Loan; j.There.Card.Radio == nil && (loan == nil || loan.Hardware.Radio == nil) {
 		j.Card = j.HostIF.Name
 	}
 }
@@ -81,7 +81,7 @@ func isLent(j *build.Job, loan *ours.Loan) error {
 
 // checkCard refuses a card that somebody uses.
 func checkCard(j *build.Job, d *build.Draft) error {
-	card := j.F.Base
+	card := j.There.Base
 	if card == nil {
 		return noSuchInterface(j)
 	}
@@ -91,8 +91,8 @@ func checkCard(j *build.Job, d *build.Draft) error {
 		return j.Refuse(fault.Conflict, "%s is a bridge of Open vSwitch, and stays with it", name)
 	case card.Loopback:
 		return j.Refuse(fault.Conflict, "%s is the loopback interface, and every namespace has its own", name)
-	case len(j.F.Card.Users) > 0:
-		return cardCarries(j, j.F.Card.Users[0])
+	case len(j.There.Card.Users) > 0:
+		return cardCarries(j, j.There.Card.Users[0])
 	case plan.IsOurs(card):
 		return j.Refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
 	case j.ForcePhys:
@@ -122,7 +122,7 @@ func cardCarries(j *build.Job, u ours.User) error {
 }
 
 func isOVSBridge(j *build.Job, name string) bool {
-	_, is := j.F.OVS.Bridge(name)
+	_, is := j.There.OVS.Bridge(name)
 	return is
 }
 
@@ -139,15 +139,15 @@ func cardUse(j *build.Job, card *rtnl.Link) string {
 	if card.Slave != "" {
 		return "is a port of a " + card.Slave
 	}
-	if p, ok := j.F.OVS.Port(card.Name); ok {
+	if p, ok := j.There.OVS.Port(card.Name); ok {
 		return "is a port of the Open vSwitch bridge " + p.Bridge
 	}
-	for _, r := range j.F.Card.Route {
+	for _, r := range j.There.Card.Route {
 		if r.Default() && r.Index == card.Index {
 			return "has the host's default route"
 		}
 	}
-	for _, a := range j.F.Card.Addrs {
+	for _, a := range j.There.Card.Addrs {
 		if a.Index == card.Index && a.Scope == unix.RT_SCOPE_UNIVERSE {
 			return "has the address " + a.Prefix.String()
 		}
@@ -157,10 +157,10 @@ func cardUse(j *build.Job, card *rtnl.Link) string {
 
 func (physKind) Join(j *build.Job, d *build.Draft) {
 	PlanClearing(j, d)
-	if j.F.Card.Gone {
-		d.Add(ForgetLoan{*j.F.Card.Loan})
+	if j.There.Card.Gone {
+		d.Add(ForgetLoan{*j.There.Card.Loan})
 	}
-	d.Add(Lend{Place: j.Place, name: j.HostIF.Name, inner: j.Names.Inner, netns: guests.NetNSWord(j.F.Guest), radio: j.F.Card.Radio})
+	d.Add(Lend{Place: j.Place, name: j.HostIF.Name, inner: j.Names.Inner, netns: guests.NetNSWord(j.There.Guest), radio: j.There.Card.Radio})
 	if j.MAC != nil || j.MTU != 0 {
 		d.Add(plan.SetLink{Place: j.Place, Name: j.Names.Inner, Set: rtnl.Change{MAC: j.MAC, MTU: j.MTU}})
 	}
@@ -168,38 +168,38 @@ func (physKind) Join(j *build.Job, d *build.Draft) {
 }
 
 func (physKind) Repair(j *build.Job, d *build.Draft) {
-	if in := j.F.Inner; in.Up && !in.Carrier && j.F.Card.Radio == nil && j.F.Card.Loan.Hardware.Radio == nil {
+	if in := j.There.Inner; in.Up && !in.Carrier && j.There.Card.Radio == nil && j.There.Card.Loan.Hardware.Radio == nil {
 		d.Warn("%s: nothing can be heard on it", plan.NoCarrier(j.HostIF.Name))
 	}
 }
 
 func (physKind) Differ(j *build.Job, differ build.Differ) {
-	switch loan := j.F.Card.Loan; {
-	case j.F.Card.Here && loan != nil:
-	case j.F.Own != nil:
+	switch loan := j.There.Card.Loan; {
+	case j.There.Card.Here && loan != nil:
+	case j.There.Own != nil:
 		differ("kind", "veth", spec.KindPhys)
 	default:
-		differ("kind", j.F.Inner.Kind, spec.KindPhys)
+		differ("kind", j.There.Inner.Kind, spec.KindPhys)
 	}
 }
 
 // mac is the address that the card has, or had at home.
 func (physKind) mac(j *build.Job) (net.HardwareAddr, bool) {
-	if j.F.Base != nil {
-		return j.F.Base.MAC, true
+	if j.There.Base != nil {
+		return j.There.Base.MAC, true
 	}
-	mac, _ := net.ParseMAC(j.F.Card.Loan.Card.MAC)
+	mac, _ := net.ParseMAC(j.There.Card.Loan.Card.MAC)
 	return mac, true
 }
 
-// mayBeCard reports whether a whole card may be asked for: it is said; or a
+// MayBeCard reports whether a whole card may be asked for: it is said; or a
 // Wi-Fi card is, or nothing that is there, which may be one that is lent.
 func MayBeCard(h spec.HostIF, f build.Facts) bool {
 	kind := SettleKind(h, f)
 	return kind == spec.KindPhys || kind == spec.KindAny // of which the latter may be a Wi-Fi card that is lent
 }
 
-// radio returns that of a Wi-Fi card; nil for any other.
+// Radio returns that of a Wi-Fi card; nil for any other.
 func Radio(o *build.Observer, l *rtnl.Link) (radio *int) {
 	if l == nil || l.Kind != "" || l.Loopback {
 		return nil
@@ -214,7 +214,7 @@ func Radio(o *build.Observer, l *rtnl.Link) (radio *int) {
 	return radio
 }
 
-// card looks at a card that is asked for as a whole.
+// Card looks at a card that is asked for as a whole.
 func Card(o *build.Observer, m *plan.Machine, h spec.HostIF, f *build.Facts) {
 	o.Look("lent cards", func() error {
 		all, unread, err := ours.Loans(o.Host)
@@ -295,8 +295,8 @@ func whereIs(o *build.Observer, m *plan.Machine, hosts []*rtnl.Link, f *build.Fa
 	return nil
 }
 
-// gc plans for cards to be returned that are lent to nobody any more.
-func (physKind) Gc(f build.GCFacts, r *build.Removal) {
+// GC plans for cards to be returned that are lent to nobody any more.
+func (physKind) GC(f build.GCFacts, r *build.Removal) {
 	for _, s := range f.Strays { // last: they are not the kernel's alone to return
 		if err := s.CheckHome(); err != nil {
 			r.Warn("%v", err)

@@ -11,7 +11,7 @@ import (
 // again.
 func warnQueues(j *build.Job, d *build.Draft, index int, name string) {
 	var kinds []string
-	for _, q := range j.F.Card.Qdiscs {
+	for _, q := range j.There.Card.Qdiscs {
 		if q.Index == index && q.Handle != 0 {
 			kinds = append(kinds, q.Kind)
 		}
@@ -27,7 +27,7 @@ func warnPrograms(j *build.Job, d *build.Draft, name string, programs map[string
 	for _, word := range []string{"xdpdrv", "xdpgeneric", "xdpoffload"} {
 		if id, ok := programs[word]; ok {
 			d.Warn("the BPF program %d (%s) stays attached to %s, and sees what %s hears: ip link set dev %s %s off, if that is not wanted",
-				id, word, name, j.F.Guest.Name, name, word)
+				id, word, name, j.There.Guest.Name, name, word)
 		}
 	}
 }

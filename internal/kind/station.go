@@ -28,7 +28,7 @@ type stationWatch struct {
 	found []build.Station
 }
 
-// stations looks for those on the bridge or card that HOSTIF names.
+// Stations looks for those on the bridge or card that HOSTIF names.
 func Stations(o *build.Observer, m *plan.Machine, s spec.Spec, f build.Facts) []build.Station {
 	w := stationWatch{Observer: o, ns: f.GuestNS, addrs: len(s.Addrs) > 0}
 	base := f.Base
@@ -181,12 +181,12 @@ func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
 	w.found = append(w.found, st)
 }
 
-// checkMAC refuses a MAC address that somebody has.
+// CheckMAC refuses a MAC address that somebody has.
 func CheckMAC(j *build.Job) error {
 	if j.MAC == nil {
 		return nil
 	}
-	for _, st := range j.F.Stations {
+	for _, st := range j.There.Stations {
 		if bytes.Equal(st.MAC, j.MAC) {
 			return j.Refuse(fault.Conflict, "%s has the MAC address %s already", st.Who, j.MAC).WithHint("choose another MAC address, or leave it out")
 		}
@@ -194,9 +194,9 @@ func CheckMAC(j *build.Job) error {
 	return nil
 }
 
-// warnStations warns of addresses that somebody has who is on the same wire.
+// WarnStations warns of addresses that somebody has who is on the same wire.
 func WarnStations(j *build.Job, d *build.Draft) {
-	for _, st := range j.F.Stations {
+	for _, st := range j.There.Stations {
 		if st.VLAN != untaggedVLAN(j) {
 			continue
 		}
@@ -211,8 +211,8 @@ func WarnStations(j *build.Job, d *build.Draft) {
 // untagged is the VLAN of a switch whose frames the guest gets without a tag; 0:
 // it looks at none.
 func untaggedVLAN(j *build.Job) int {
-	if j.Vlan.PVID == 0 && j.Kind == spec.KindBridge && j.F.Base != nil && j.F.Base.VLANFiltering {
-		return j.F.Base.DefaultPVID
+	if j.SwitchVLAN.PVID == 0 && j.Kind == spec.KindBridge && j.There.Base != nil && j.There.Base.VLANFiltering {
+		return j.There.Base.DefaultPVID
 	}
-	return j.Vlan.PVID
+	return j.SwitchVLAN.PVID
 }

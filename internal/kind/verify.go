@@ -61,8 +61,8 @@ func PlanVerify(j *build.Job, d *build.Draft) {
 	if !j.Verify {
 		return
 	}
-	s := Verify{Place: j.Place, inner: j.Names.Inner, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.F.New.ProbePort, j.F.New.Probe}, drops: d.Drops}
-	sum := sha256.Sum256([]byte(plan.MarkOf(j.F.Guest, j.Names.Inner).String()))
+	s := Verify{Place: j.Place, inner: j.Names.Inner, on: j.HostIF.Name, mac: [2]net.HardwareAddr{j.There.New.ProbePort, j.There.New.Probe}, drops: d.Drops}
+	sum := sha256.Sum256([]byte(plan.MarkOf(j.There.Guest, j.Names.Inner).String()))
 	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
 	s.prober, _ = KindOf(j.Kind).prober(j)
 	if j.SubInterface {
@@ -74,7 +74,7 @@ func PlanVerify(j *build.Job, d *build.Draft) {
 	d.Add(s)
 }
 
-// verify sends packets from the guest to a probe port on the same switch or card, and
+// Verify sends packets from the guest to a probe port on the same switch or card, and
 // back.
 type Verify struct {
 	plan.Place

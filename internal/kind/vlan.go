@@ -29,13 +29,13 @@ func (vlanKind) tag(j *build.Job) error {
 
 func (vlanKind) mac(j *build.Job) (net.HardwareAddr, bool) { return parentMAC(j), true }
 
-// refuseConflicts refuses a VLAN that the host has: its card can have one link for it.
+// RefuseConflicts refuses a VLAN that the host has: its card can have one link for it.
 func (vlanKind) RefuseConflicts(j *build.Job) error {
-	t := j.F.Tagged
-	if !isTagged(t, j.F.Base, j.Tag) {
+	t := j.There.Tagged
+	if !isTagged(t, j.There.Base, j.Tag) {
 		return nil
 	}
-	return j.Refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have only one", j.Tag, j.F.Base.Name, t.Name).
+	return j.Refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have only one", j.Tag, j.There.Base.Name, t.Name).
 		WithHint("phys:%s lends it, macvlan:%s makes a macvlan on it", t.Name, t.Name)
 }
 
@@ -45,7 +45,7 @@ func (k vlanKind) Join(j *build.Job, d *build.Draft) {
 
 func (k vlanKind) Differ(j *build.Job, differ build.Differ) {
 	k.childKind.Differ(j, differ)
-	if inner := j.F.Inner; spec.Kind(inner.Kind) == k.Word && inner.VLAN != j.Tag {
+	if inner := j.There.Inner; spec.Kind(inner.Kind) == k.Word && inner.VLAN != j.Tag {
 		differ("VLAN", inner.VLAN, j.Tag)
 	}
 }

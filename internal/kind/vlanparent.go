@@ -43,20 +43,20 @@ func settleTag(j *build.Job) error {
 	}
 	tag := j.Tag
 	j.SubInterface = true
-	if t := j.F.Tagged; isTagged(t, j.F.Base, tag) {
+	if t := j.There.Tagged; isTagged(t, j.There.Base, tag) {
 		if t.Slave != "" {
-			return j.Refuse(fault.Conflict, "%s, which is VLAN %d of %s, is a port of a %s", t.Name, tag, j.F.Base.Name, t.Slave).
+			return j.Refuse(fault.Conflict, "%s, which is VLAN %d of %s, is a port of a %s", t.Name, tag, j.There.Base.Name, t.Slave).
 				WithHint("attach to what it is a port of")
 		}
 		return nil
 	}
-	name := j.F.Base.Name + "." + j.VLAN
+	name := j.There.Base.Name + "." + j.VLAN
 	if why := spec.CheckName(name); why != "" {
 		return j.Refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
 			WithHint("make one under a shorter name and attach to that")
 	}
-	if t := j.F.Tagged; t != nil {
-		return j.Refuse(fault.Conflict, "%s is there already, and it is not VLAN %d of %s but %s", name, tag, j.F.Base.Name, ours.DescribeKind(t))
+	if t := j.There.Tagged; t != nil {
+		return j.Refuse(fault.Conflict, "%s is there already, and it is not VLAN %d of %s but %s", name, tag, j.There.Base.Name, ours.DescribeKind(t))
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func isTagged(l, base *rtnl.Link, tag int) bool {
 	return l != nil && tag != 0 && l.Kind == "vlan" && l.VLAN == tag && l.Peer == base.Index && l.PeerNS < 0
 }
 
-// tagged looks for it; if there is none, for what has the name that it would get.
+// Tagged looks for it; if there is none, for what has the name that it would get.
 func Tagged(o *build.Observer, kind spec.Kind, base *rtnl.Link, word string) (found *rtnl.Link) {
 	v, err := bridge.ParseVLAN(word)
 	if err != nil || base == nil || kind != spec.KindMacvlan && kind != spec.KindIPvlan && kind != spec.KindVLAN {
@@ -115,9 +115,9 @@ const vlanMark = plan.MarkWord + " vlan"
 // returns its name.
 func planTagged(j *build.Job, d *build.Draft) string {
 	name := j.TaggedName()
-	switch t := j.F.Tagged; {
+	switch t := j.There.Tagged; {
 	case t == nil:
-		d.Add(AddTagged{parent: j.F.Base.Name, name: name, tag: j.Tag})
+		d.Add(AddTagged{parent: j.There.Base.Name, name: name, tag: j.Tag})
 	case plan.IsOurs(t) && t.Alias == "":
 		d.Add(plan.SetLink{Name: name, Set: rtnl.Change{Alias: vlanMark, Up: true}})
 	case !t.Up:
@@ -126,7 +126,7 @@ func planTagged(j *build.Job, d *build.Draft) string {
 	return name
 }
 
-// addTagged makes a VLAN sub-interface on the host, to be a parent.
+// AddTagged makes a VLAN sub-interface on the host, to be a parent.
 type AddTagged struct {
 	parent, name string
 	tag          int
@@ -158,7 +158,7 @@ func (s AddTagged) Do(_ context.Context, m *plan.Machine) error {
 	return nil
 }
 
-// undo leaves it to others who have come to use it meanwhile.
+// Undo leaves it to others who have come to use it meanwhile.
 func (s AddTagged) Undo(_ context.Context, m *plan.Machine) error {
 	if used, err := ours.IsUsed(m, m.Index(plan.OnHost, s.name)); err != nil || used {
 		return err

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addressesOf returns the addresses that somebody set on a link: not those that
+// AddressesOf returns the addresses that somebody set on a link: not those that
 // a router's advertisement brought, and not the kernel's own link-local one.
 func AddressesOf(l *rtnl.Link, all []rtnl.Addr) []netip.Prefix {
 	out := []netip.Prefix{}
@@ -25,7 +25,7 @@ func AddressesOf(l *rtnl.Link, all []rtnl.Addr) []netip.Prefix {
 	return out
 }
 
-// addressesIn returns the addresses that a link has, but for the kernel's own
+// AddressesIn returns the addresses that a link has, but for the kernel's own
 // link-local one: also those with an end, from a DHCP server or a router.
 func AddressesIn(l *rtnl.Link, all []rtnl.Addr) []netip.Prefix {
 	out := []netip.Prefix{}
@@ -56,13 +56,13 @@ func ownID(b [16]byte, mac net.HardwareAddr) bool {
 	return len(mac) == 6 && bytes.Equal(b[8:11], mac[:3]) && bytes.Equal(b[13:], mac[3:])
 }
 
-// gatewaysOf returns the gateways of the default routes by a link that somebody
+// GatewaysOf returns the gateways of the default routes by a link that somebody
 // set: a DHCP server and a router's advertisement bring others.
 func GatewaysOf(index int, all []rtnl.Route) []netip.Addr {
 	return gateways(index, all, func(r rtnl.Route) bool { return r.Set || r.Protocol == Protocol })
 }
 
-// gatewaysIn returns those of all default routes by a link, whoever brought them.
+// GatewaysIn returns those of all default routes by a link, whoever brought them.
 func GatewaysIn(index int, all []rtnl.Route) []netip.Addr {
 	return gateways(index, all, func(r rtnl.Route) bool {
 		return r.Set || r.Protocol == Protocol || r.Protocol == unix.RTPROT_DHCP || r.Protocol == unix.RTPROT_RA
@@ -90,7 +90,7 @@ func OrNone[T interface{ String() string }](list []T) string {
 	return spec.Join(list)
 }
 
-// inUse reports whether somebody has given a link an address: its own
+// InUse reports whether somebody has given a link an address: its own
 // link-local one does not count.
 func InUse(index int, addrs []rtnl.Addr) bool {
 	return slices.ContainsFunc(addrs, func(a rtnl.Addr) bool { return a.Index == index && !autoLinkLocal(a, nil) })
@@ -113,7 +113,7 @@ func UnlessNotFound(err error) error {
 	return err
 }
 
-// missing tells what a kernel lacks that does not know a kind of link.
+// Missing tells what a kernel lacks that does not know a kind of link.
 func Missing(kind string) string {
 	needs := map[string]string{
 		"macvlan": "module macvlan (CONFIG_MACVLAN)",
@@ -126,7 +126,7 @@ func Missing(kind string) string {
 	return fmt.Sprintf("the kernel needs the %s; on Debian and Ubuntu it is in the package linux-image", needs[kind])
 }
 
-// split tells the routes of the main table from the others.
+// Split tells the routes of the main table from the others.
 func Split(all []rtnl.Route) (main, tables []rtnl.Route) {
 	for _, r := range all {
 		if r.Table == 0 {

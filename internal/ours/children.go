@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveID gives a guest's namespace an id on the host. By it the host can look into
+// GiveID gives a guest's namespace an id on the host. By it the host can look into
 // the guest also when that has neither process nor name any more; and what of
 // ours is in a guest alone is told by it from what another host of this machine,
 // in a namespace of its own, has put there.
@@ -20,7 +20,7 @@ func GiveID(m *plan.Machine, at plan.Side) error {
 	return fault.Explain("give an id to", "the namespace of "+m.Guests[at].Name, err)
 }
 
-// betweenGuests reports whether a link in a guest is one end of a pair of ours
+// BetweenGuests reports whether a link in a guest is one end of a pair of ours
 // to another guest, and not of one to the bridge of some other host: there the
 // other end alone has the mark, and is a port from its first instant. other is
 // nil if it does not lead to another guest.
@@ -39,7 +39,7 @@ func BetweenGuests(inner, other *rtnl.Link) bool {
 	return both || m.IfName == inner.Name
 }
 
-// strayed reports whether a link in a guest is one end of a pair whose other end, the
+// Strayed reports whether a link in a guest is one end of a pair whose other end, the
 // port on the host, somebody has moved on into another namespace: it came off its bridge
 // there, and went down. There it is of no use, and what the guest has goes with it.
 func Strayed(inner, other *rtnl.Link) bool {
@@ -57,13 +57,13 @@ func isPort(l *rtnl.Link) bool {
 	return l.Master != 0 && m.IfName != l.Name
 }
 
-// user is a link whose parent is a link of the host.
+// User is a link whose parent is a link of the host.
 type User struct {
 	*rtnl.Link
 	Netns uint64 // inode of the namespace that it is in; 0: the host's
 }
 
-// childrenOf returns the links whose parent is a link of the host: also those
+// ChildrenOf returns the links whose parent is a link of the host: also those
 // that are not ours, for they would go with it. It looks on the host, in every
 // namespace that has a process or a name, and in those that have an id on the
 // host, which we give to every guest with a child: but not in except, if that is
@@ -120,7 +120,7 @@ func seenIDs(k plan.Kernel, hostNS, except *os.File) (map[int]bool, error) {
 	return seen, nil
 }
 
-// usersIn returns the links of a guest whose parent is that link of the host.
+// UsersIn returns the links of a guest whose parent is that link of the host.
 func UsersIn(guest plan.Kernel, parent int, hostNS *os.File) (users []*rtnl.Link, err error) {
 	id, err := guest.NamespaceID(hostNS)
 	if err != nil || id < 0 {

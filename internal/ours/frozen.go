@@ -31,7 +31,7 @@ func Freeze(k plan.Kernel) *frozen {
 	}
 }
 
-// now returns the kernel that a frozen one was read from, for a question about this moment.
+// Now returns the kernel that a frozen one was read from, for a question about this moment.
 func Now(k plan.Kernel) plan.Kernel {
 	if f, ok := k.(*frozen); ok {
 		return f.Kernel

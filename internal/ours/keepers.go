@@ -5,11 +5,11 @@ import (
 	"github.com/gopipework/gopipework/internal/plan"
 )
 
-// keeperWord is what starts a process that keeps leases, as the first argument of
+// KeeperWord is what starts a process that keeps leases, as the first argument of
 // Options.Keeper.
 const KeeperWord = "--keep-leases"
 
-// keeperKey is that of Options.Keeper, which the machine remembers.
+// KeeperKey is that of Options.Keeper, which the machine remembers.
 type KeeperKey struct{}
 
 func KeeperOf(m *plan.Machine) string {
@@ -17,10 +17,10 @@ func KeeperOf(m *plan.Machine) string {
 	return program
 }
 
-// keepers read what is kept on this machine, and start nothing.
+// Keepers read what is kept on this machine, and start nothing.
 func Keepers() lease.Keepers { return lease.Keepers{Dir: RunDir} }
 
-// keepersBy are those of this machine, which a program runs.
+// KeepersBy are those of this machine, which a program runs.
 func KeepersBy(program string) lease.Keepers {
 	k := Keepers()
 	if program != "" {

@@ -15,7 +15,7 @@ import (
 
 // What list, detach and gc know of cards that are lent.
 
-// lentIn returns the names, at home, of the cards that are lent to a namespace or
+// LentIn returns the names, at home, of the cards that are lent to a namespace or
 // have been returned to it, whichever host of this machine lent them, by the index
 // that they have among its links. They are nobody's to delete.
 func LentIn(k plan.Reader, links []*rtnl.Link) (map[int]string, error) {
@@ -43,7 +43,7 @@ func LentIn(k plan.Reader, links []*rtnl.Link) (map[int]string, error) {
 	return lent, nil
 }
 
-// deleteLink is the one door through which this package deletes links. It deletes
+// DeleteLink is the one door through which this package deletes links. It deletes
 // only what was made here, and so no lent card, whatever its guest has set on it.
 func DeleteLink(k plan.Kernel, index int) error {
 	l, err := k.LinkByIndex(index)
@@ -70,7 +70,7 @@ type Lent struct {
 	Taken *rtnl.Link // another link on the host that has its name; nil: none
 }
 
-// lentBy returns the loans of a host, and which cards are back there.
+// LentBy returns the loans of a host, and which cards are back there.
 func LentBy(k plan.Kernel) (out []Lent, unread []string, err error) {
 	all, bad, err := Loans(k)
 	for _, u := range bad {
@@ -91,7 +91,7 @@ func LentBy(k plan.Kernel) (out []Lent, unread []string, err error) {
 	return out, unread, nil
 }
 
-// lentTo returns those of the loans whose guest it is, with the cards that are
+// LentTo returns those of the loans whose guest it is, with the cards that are
 // there, and those whose cards another guest has moved there.
 func LentTo(guest plan.Kernel, all []Lent) (here []Lent, err error) {
 	if len(all) == 0 {
@@ -121,7 +121,7 @@ func LentTo(guest plan.Kernel, all []Lent) (here []Lent, err error) {
 	return here, nil
 }
 
-// lentBefore returns those of the loans whose guest it was, before it had the
+// LentBefore returns those of the loans whose guest it was, before it had the
 // namespace that it has now: a container that was started anew. here are those
 // that lentTo has found.
 func LentBefore(g guests.GuestInfo, all, here []Lent) (before []Lent) {
@@ -134,7 +134,7 @@ func LentBefore(g guests.GuestInfo, all, here []Lent) (before []Lent) {
 	return before
 }
 
-// checkHome refuses to return a card whose name somebody has taken.
+// CheckHome refuses to return a card whose name somebody has taken.
 func (l Lent) CheckHome() error {
 	if l.Taken == nil || l.Owed() {
 		return nil
@@ -155,7 +155,7 @@ type Stray struct {
 	Gone  bool // there is no such card any more
 }
 
-// hasLeft reports whether the guest's own process has ended, or left the namespace,
+// HasLeft reports whether the guest's own process has ended, or left the namespace,
 // while others keep it. That is unknown for a guest without a process.
 func HasLeft(g guests.GuestInfo, ns *Namespace) bool {
 	if g.PID == 0 {
@@ -166,7 +166,7 @@ func HasLeft(g guests.GuestInfo, ns *Namespace) bool {
 	return errors.Is(err, unix.ENOENT) || err == nil && st.Ino != g.NetNS
 }
 
-// answersTo reports whether a word of the command line means the guest.
+// AnswersTo reports whether a word of the command line means the guest.
 func AnswersTo(g guests.GuestInfo, word string) bool {
 	_, bare, ok := strings.Cut(word, ":")
 	if !ok {
@@ -175,7 +175,7 @@ func AnswersTo(g guests.GuestInfo, word string) bool {
 	return word == g.Word() || word == g.Name || bare == g.Name || g.ID != "" && strings.HasPrefix(bare, g.ID)
 }
 
-// unreadLoans returns a warning for each note about a lent card that cannot be read.
+// UnreadLoans returns a warning for each note about a lent card that cannot be read.
 func UnreadLoans(hostNS *os.File) []string {
 	k, err := rtnl.Open(hostNS)
 	if err != nil {

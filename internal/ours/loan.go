@@ -53,7 +53,7 @@ func (l *Loan) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// owed reports whether the card was returned without all that it had.
+// Owed reports whether the card was returned without all that it had.
 func (l Loan) Owed() bool { return len(l.Missing) > 0 }
 
 // hardware tells a card from others, whatever somebody has configured.
@@ -77,7 +77,7 @@ func HardwareOf(l *rtnl.Link) hardware {
 	return h
 }
 
-// paired reports whether links of a kind come in pairs.
+// Paired reports whether links of a kind come in pairs.
 func Paired(kind string) bool { return kind == "veth" || kind == "netkit" || kind == "vxcan" }
 
 // onLower reports whether a link of a kind stays on one other link for as long as it
@@ -101,7 +101,7 @@ func (h hardware) is(l *rtnl.Link) bool {
 // certain reports whether no other link can be mistaken for it.
 func (h hardware) certain() bool { return len(h.PermMAC) > 0 || h.ParentDev != "" }
 
-// away returns the card among the links of the guest; nil: it is not there.
+// Away returns the card among the links of the guest; nil: it is not there.
 func (l Loan) Away(k plan.Reader, links []*rtnl.Link) *rtnl.Link {
 	if l.Index == 0 { // the kernel tries to keep it
 		return l.find(k, links, l.Card.Index)
@@ -109,14 +109,14 @@ func (l Loan) Away(k plan.Reader, links []*rtnl.Link) *rtnl.Link {
 	return l.find(k, links, l.Index)
 }
 
-// means reports whether HOSTIF is the card. home is the card on the host; nil: it is
+// Means reports whether HOSTIF is the card. home is the card on the host; nil: it is
 // not there. Somebody may have renamed a card that was returned, or moved it away,
 // and given its name to another.
 func (l Loan) Means(name string, home *rtnl.Link) bool {
 	return home != nil && home.Name == name || l.Card.Name == name && !l.Owed()
 }
 
-// home returns the card among the links of the host; nil: it is not there.
+// Home returns the card among the links of the host; nil: it is not there.
 func (l Loan) Home(k plan.Reader, links []*rtnl.Link) *rtnl.Link {
 	return l.find(k, links, l.Card.Index)
 }
@@ -162,23 +162,23 @@ func (l Loan) ownMAC() bool {
 	return l.Card.MAC != ""
 }
 
-// answers reports whether HOSTIF, which is not there, means the card.
+// Answers reports whether HOSTIF, which is not there, means the card.
 func (l Loan) Answers(name string) bool {
 	mac, byMAC := strings.CutPrefix(name, spec.MACWord)
 	return l.Card.Name == name || slices.Contains(l.Card.AltNames, name) || byMAC && l.Card.MAC == mac
 }
 
-// runDir is where the loans are.
+// RunDir is where the loans are.
 var RunDir = rundir.Path
 
 const LoanSuffix = ".loan.json"
 
 func (l Loan) File() string { return fmt.Sprintf("%d.%s%s", l.HostNS, l.Card.Name, LoanSuffix) }
 
-// save writes the loan down.
+// Save writes the loan down.
 func (l Loan) Save() error { return l.with(func(d *rundir.Dir) error { return d.Write(l.File(), l) }) }
 
-// forget strikes it out.
+// Forget strikes it out.
 func (l Loan) Forget() error { return l.with(func(d *rundir.Dir) error { return d.Remove(l.File()) }) }
 
 func (l Loan) with(do func(*rundir.Dir) error) error {
@@ -190,7 +190,7 @@ func (l Loan) with(do func(*rundir.Dir) error) error {
 	return fault.Explain("note in "+RunDir+" the card", l.Card.Name, err)
 }
 
-// loans returns those of a host, by the cookie of its namespace, and what to say
+// Loans returns those of a host, by the cookie of its namespace, and what to say
 // about files that cannot be read. Such a file harms nobody's card but its own.
 func Loans(k plan.Kernel) (all []Loan, unread []unreadLoan, err error) {
 	cookie, err := k.Cookie()
@@ -203,7 +203,7 @@ func Loans(k plan.Kernel) (all []Loan, unread []unreadLoan, err error) {
 	return ReadLoans(fmt.Sprintf("%d.", cookie))
 }
 
-// readLoans returns the loans whose files' names begin with the prefix.
+// ReadLoans returns the loans whose files' names begin with the prefix.
 func ReadLoans(prefix string) (all []Loan, unread []unreadLoan, err error) {
 	d, err := rundir.Open(RunDir, false)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -21,19 +21,19 @@ var (
 	NoGateways = []netip.Addr{}
 )
 
-// namespace is a guest's network namespace that was found again from the id
+// Namespace is a guest's network namespace that was found again from the id
 // that the kernel knows it by.
 type Namespace struct {
 	File   *os.File
 	Path   string // by which it can be opened again
-	Pid    int    // of a process in it; 0 if it is only a name
+	PID    int    // of a process in it; 0 if it is only a name
 	by     int    // process that holds it and is not in it; 0: not looked for
 	Inode  uint64
 	Links  plan.Kernel // opened when first asked
 	Locked bool        // by us
 }
 
-// namespaces are by the id that they have on the host.
+// Namespaces are by the id that they have on the host.
 type Namespaces map[int]*Namespace
 
 func (n Namespaces) Close() {
@@ -45,11 +45,11 @@ func (n Namespaces) Close() {
 	}
 }
 
-// namedNamespaces are where namespaces without a process have names: those of
+// NamedNamespaces are where namespaces without a process have names: those of
 // "ip netns add", and the sandboxes of Docker.
 var NamedNamespaces = []string{"/run/netns/*", "/run/docker/netns/*"}
 
-// findNamespaces finds the namespaces in which the other ends of links are.
+// FindNamespaces finds the namespaces in which the other ends of links are.
 // The kernel has no way from an id to its namespace, so we look at all that can
 // be found. A guest that is given is known already.
 func FindNamespaces(k plan.Kernel, links []*rtnl.Link, g *guests.Guest) Namespaces {
@@ -72,7 +72,7 @@ func FindNamespaces(k plan.Kernel, links []*rtnl.Link, g *guests.Guest) Namespac
 	return found
 }
 
-// namedByPath returns the paths by which the guests of links were named.
+// NamedByPath returns the paths by which the guests of links were named.
 func NamedByPath(links []*rtnl.Link) (paths []string) {
 	for _, l := range links {
 		if m, ok := plan.ParseMark(l.Alias); ok && m.Runtime == "path" {
@@ -82,7 +82,7 @@ func NamedByPath(links []*rtnl.Link) (paths []string) {
 	return paths
 }
 
-// eachNamespace calls f for every namespace that can be found, but for the
+// EachNamespace calls f for every namespace that can be found, but for the
 // host's, with a connection that is inside it.
 func EachNamespace(hostNS *os.File, f func(*Namespace, plan.Kernel) error) (err error) {
 	var st unix.Stat_t
@@ -106,7 +106,7 @@ func EachNamespace(hostNS *os.File, f func(*Namespace, plan.Kernel) error) (err 
 	return err
 }
 
-// visitAll calls f for every namespace that can be found, but for the host's, and for
+// VisitAll calls f for every namespace that can be found, but for the host's, and for
 // those at more paths. It does so for some of them at the same time.
 func VisitAll(hostNS *os.File, more []string, f func(*Namespace) error) error {
 	var st unix.Stat_t
@@ -167,7 +167,7 @@ func OnThread(f func() error) error {
 	return <-done
 }
 
-// walkNamespaces calls look with each namespace that processes are in, and then
+// WalkNamespaces calls look with each namespace that processes are in, and then
 // with those that have a name, some of which are given, once each, until it
 // wants no more. What it does not keep is closed again.
 func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (keep, more bool)) {
@@ -188,7 +188,7 @@ func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (k
 			return true
 		}
 		seen[st.Ino] = true
-		keep, goOn := look(&Namespace{File: f, Path: path, Pid: pid, Inode: st.Ino})
+		keep, goOn := look(&Namespace{File: f, Path: path, PID: pid, Inode: st.Ino})
 		if !keep {
 			f.Close()
 		}
@@ -217,14 +217,14 @@ func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (k
 // (PROC_PID_INIT_INO): in any other, only the processes below it can be seen.
 const firstPIDs = 0xEFFFFFFC
 
-// seesAll says whether we can see the network namespace of every process, and not
+// SeesAll says whether we can see the network namespace of every process, and not
 // only of those in a container with us, or of our own user.
 func SeesAll() bool {
 	var pids, first unix.Stat_t
 	return unix.Stat("/proc/self/ns/pid", &pids) == nil && pids.Ino == firstPIDs && unix.Stat("/proc/1/ns/net", &first) == nil
 }
 
-// openSame opens a namespace again, if the path still leads to it.
+// OpenSame opens a namespace again, if the path still leads to it.
 func OpenSame(path string, inode uint64) (*os.File, error) {
 	f, err := nsfs.Open(path, 0)
 	if err != nil {

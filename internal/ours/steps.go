@@ -9,13 +9,13 @@ import (
 
 // The steps that every kind of link needs. Those of one kind are in its file.
 
-// delLink deletes a link of ours on the host, and its other end with it.
+// DelLink deletes a link of ours on the host, and its other end with it.
 type DelLink struct {
 	Name  string
 	Index int // what had the name when it was looked at
 }
 
-// do looks once more: the rules that went before have taken their time.
+// Do looks once more: the rules that went before have taken their time.
 func (s DelLink) Do(_ context.Context, m *plan.Machine) error {
 	l, err := m.Host().LinkByIndex(s.Index)
 	if err != nil {
@@ -39,7 +39,7 @@ func (DelLink) Nature() plan.Nature { return plan.Final }
 
 func (s DelLink) String() string { return "ip link del dev " + s.Name }
 
-// delInner deletes a link of ours in a guest that has no end on the host.
+// DelInner deletes a link of ours in a guest that has no end on the host.
 type DelInner struct {
 	plan.Place
 	Name  string
@@ -56,7 +56,7 @@ func (DelInner) Nature() plan.Nature { return plan.Final }
 
 func (s DelInner) String() string { return s.Enter + "ip link del dev " + s.Name }
 
-// dropHalf deletes what was made in a guest but is not there under its name:
+// DropHalf deletes what was made in a guest but is not there under its name:
 // the guest has renamed it in the instant since.
 func DropHalf(m *plan.Machine, at plan.Side, kind string, parent int) error {
 	links, err := m.In(at).Links()

@@ -22,7 +22,7 @@ import (
 // neither at home nor in its guest is looked for in every namespace of the
 // machine before it is called gone.
 
-// traced is where such a card was found, or that it is gone.
+// Traced is where such a card was found, or that it is gone.
 type Traced struct {
 	At    *Namespace // where it is, with a connection; nil: in no namespace that can be entered
 	Link  *rtnl.Link // the card there
@@ -44,7 +44,7 @@ const (
 	tracePause = 2 * time.Millisecond
 )
 
-// trace looks for a lent card of the host.
+// Trace looks for a lent card of the host.
 func Trace(k plan.Kernel, hostNS *os.File, loan Loan) (t Traced, err error) {
 	for look := 0; look < traceLooks && t.At == nil && err == nil; look++ {
 		if look > 0 {
@@ -234,9 +234,9 @@ func (l Loan) maybe(link *rtnl.Link, cookie uint64) bool {
 	return link.PeerNS >= 0 || !onLower(link.Kind)
 }
 
-// holder names the process that keeps a namespace.
+// Holder names the process that keeps a namespace.
 func (ns *Namespace) Holder() string {
-	pid := cmp.Or(ns.Pid, ns.by)
+	pid := cmp.Or(ns.PID, ns.by)
 	if pid == 0 {
 		return ns.Path
 	}
@@ -244,12 +244,12 @@ func (ns *Namespace) Holder() string {
 	return fmt.Sprintf("process %d (%s)", pid, shell.Quote(strings.TrimSpace(string(b))))
 }
 
-// word is a word of the command line that names the namespace as a guest.
+// Word is a word of the command line that names the namespace as a guest.
 func (ns *Namespace) Word() string {
-	if ns.Pid == 0 {
+	if ns.PID == 0 {
 		return ns.Path
 	}
-	return "pid:" + Itoa(ns.Pid)
+	return "pid:" + Itoa(ns.PID)
 }
 
 // walkHeld calls look with every namespace that a thread is in, that a descriptor or
@@ -262,7 +262,7 @@ func walkHeld(look func(*Namespace) (keep, more bool)) (complete bool) {
 		var st unix.Stat_t
 		keep, more := false, true
 		if unix.Fstat(int(f.Fd()), &st) == nil {
-			keep, more = look(&Namespace{File: f, Path: path, Pid: pid, by: by, Inode: st.Ino})
+			keep, more = look(&Namespace{File: f, Path: path, PID: pid, by: by, Inode: st.Ino})
 		}
 		if !keep {
 			f.Close()
@@ -385,13 +385,13 @@ func socketsOf(dir string, pid int) (files []*os.File) {
 	return files
 }
 
-// away is where a card is lent to: nothing, if there is no guest any more.
+// Away is where a card is lent to: nothing, if there is no guest any more.
 type Away struct {
 	plan.Kernel
-	Ns *os.File
+	NS *os.File
 }
 
-// genuine reports whether the peer of a link, or what it is on, is still what the
+// Genuine reports whether the peer of a link, or what it is on, is still what the
 // card has. A guest can delete a lent veth and make one of its own with the same
 // numbers, whose other end would then be in the guest; what is outside the guest
 // it cannot forge.
@@ -415,7 +415,7 @@ func Genuine(host plan.Kernel, from Away, l *rtnl.Link, hostNS *os.File, loan Lo
 	return peer.Kind == l.Kind && peer.Peer == l.Index, nil
 }
 
-// named returns the link that has the name, be it an alternative one; nil: none.
+// Named returns the link that has the name, be it an alternative one; nil: none.
 func Named(links []*rtnl.Link, name string) *rtnl.Link {
 	for _, l := range links {
 		if l.Name == name || slices.Contains(l.AltNames, name) {

@@ -71,13 +71,13 @@ func routesOver(r rtnl.Route, index int) bool {
 	return r.Index == index || slices.ContainsFunc(r.Hops, func(h rtnl.Hop) bool { return h.Index == index })
 }
 
-// useBy is the key of a link that is on another.
+// UseBy is the key of a link that is on another.
 func UseBy(u User) string { return fmt.Sprint("link ", u.Netns, " ", u.PeerNS, " ", u.Index) }
 
-// isUsed reports whether anything makes use of a link of the host.
+// IsUsed reports whether anything makes use of a link of the host.
 func IsUsed(m *plan.Machine, index int) (bool, error) { return IsUsedBut(m, index, "") }
 
-// isUsedBut is isUsed, except that it disregards one use.
+// IsUsedBut is isUsed, except that it disregards one use.
 func IsUsedBut(m *plan.Machine, index int, use string) (bool, error) {
 	uses, err := usesOf(m, index)
 	delete(uses, use)
@@ -87,7 +87,7 @@ func IsUsedBut(m *plan.Machine, index int, use string) (bool, error) {
 // usesBefore is the key of what used a link before it was raised.
 type usesBefore RaiseLink
 
-// raiseLink sets up a link of the host that we did not make.
+// RaiseLink sets up a link of the host that we did not make.
 type RaiseLink struct{ Name string }
 
 func (s RaiseLink) set() plan.SetLink { return plan.SetLink{Name: s.Name, Set: rtnl.Change{Up: true}} }
@@ -105,7 +105,7 @@ func (s RaiseLink) Do(ctx context.Context, m *plan.Machine) error {
 	return s.set().Do(ctx, m)
 }
 
-// undo sets it down again, unless somebody has come to use it meanwhile. What
+// Undo sets it down again, unless somebody has come to use it meanwhile. What
 // our own plan has put on it has been undone by then.
 func (s RaiseLink) Undo(_ context.Context, m *plan.Machine) error {
 	i, err := m.Find(plan.OnHost, s.Name)
@@ -134,7 +134,7 @@ func (s RaiseLink) String() string { return s.set().String() }
 // front: that goes with its link, and says all there is to say by itself.
 const Protocol = 103
 
-// routesBy returns the routes of ours by a link of the host.
+// RoutesBy returns the routes of ours by a link of the host.
 func RoutesBy(k plan.Kernel, index int) ([]rtnl.Route, error) {
 	all, err := k.Routes()
 	return slices.DeleteFunc(all, func(r rtnl.Route) bool { return r.Index != index || r.Protocol != Protocol }), err

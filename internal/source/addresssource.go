@@ -10,28 +10,28 @@ import (
 // has given before is found as well: each looks for itself.
 type addressSource interface {
 	kind() spec.SourceKind
-	// sysctls are those of the interface that it needs, by path.
+	// Sysctls are those of the interface that it needs, by path.
 	Sysctls() []build.Needed
-	// get plans for the addresses, and for what follows from them.
+	// Get plans for the addresses, and for what follows from them.
 	Get(*build.Job, *build.Draft) error
-	// differ tells how what it gives an interface that is there differs from what is
+	// Differ tells how what it gives an interface that is there differs from what is
 	// asked for.
 	Differ(*build.Job, build.Differ)
-	// repair plans for what has ended that an interface needs which is there.
+	// Repair plans for what has ended that an interface needs which is there.
 	Repair(*build.Job, *build.Draft) error
 	// keeps says how it keeps the addresses of the interface that is there; "": it
 	// does not.
 	keeps(build.Inside) string
-	// clear plans for what a killed run has left.
+	// Clear plans for what a killed run has left.
 	Clear(*build.Job, *build.Draft)
-	// detach plans for an end of what it does for an attachment.
+	// Detach plans for an end of what it does for an attachment.
 	Detach(build.Departure, build.Pair, *build.Removal)
 }
 
-// addressSources is the registry.
+// AddressSources is the registry.
 var AddressSources = []addressSource{hostClient{}, dhcp{}, dhcp6{}, slaac{}}
 
-// sourceFrom returns the source that is asked for; nil: the addresses are on the line.
+// SourceFrom returns the source that is asked for; nil: the addresses are on the line.
 func SourceFrom(s spec.Source) addressSource {
 	for _, source := range AddressSources {
 		if source.kind() == s.Kind {
@@ -41,7 +41,7 @@ func SourceFrom(s spec.Source) addressSource {
 	return nil
 }
 
-// kept says what keeps the addresses of the interface that is there; "": nothing does.
+// Kept says what keeps the addresses of the interface that is there; "": nothing does.
 func Kept(in build.Inside) string {
 	for _, s := range AddressSources {
 		if why := s.keeps(in); why != "" {

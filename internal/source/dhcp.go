@@ -27,7 +27,7 @@ import (
 // An address from a DHCP server, whose lease a process of ours keeps as long as
 // the guest lives (internal/lease).
 
-// keepLeases is that process. Its arguments are those after keeperWord; ready
+// KeepLeases is that process. Its arguments are those after keeperWord; ready
 // tells who started it that it runs.
 func KeepLeases(ctx context.Context, args []string, ready *os.File) error {
 	hostNS, err := os.Open("/proc/thread-self/ns/net") // before any thread of ours enters the guest's
@@ -43,12 +43,12 @@ func leaseGuest(g guests.Guest) lease.Guest {
 	return lease.Guest{Namespace: g.Namespace, PID: g.PID, Path: g.Path}
 }
 
-// keptLeases returns what is kept for a guest.
+// KeptLeases returns what is kept for a guest.
 func KeptLeases(g guests.Guest) ([]lease.Kept, error) {
 	return ours.Keepers().List(leaseGuest(g))
 }
 
-// leaseState is how the lease of an interface stands, for telling alone: what
+// LeaseState is how the lease of an interface stands, for telling alone: what
 // cannot be read is left out.
 func LeaseState(k plan.Kernel, index int) *ours.LeaseState {
 	if _, err := os.Stat(ours.RunDir); err != nil {
@@ -78,7 +78,7 @@ func LeaseState(k plan.Kernel, index int) *ours.LeaseState {
 	return s
 }
 
-// keptFor returns what is kept for an interface of the guest; nil: nothing.
+// KeptFor returns what is kept for an interface of the guest; nil: nothing.
 func KeptFor(all []lease.Kept, index int) *lease.Kept {
 	for i := range all {
 		if all[i].Ask.Index == index {
@@ -88,7 +88,7 @@ func KeptFor(all []lease.Kept, index int) *lease.Kept {
 	return nil
 }
 
-// identityOf is the guest as a DHCP server knows it.
+// IdentityOf is the guest as a DHCP server knows it.
 func IdentityOf(g guests.GuestInfo) lease.Identity {
 	return lease.Identity{Runtime: g.Runtime, ID: g.ID, Name: g.Name}
 }
@@ -104,13 +104,13 @@ func (leased) keeps(in build.Inside) string {
 }
 
 func (leased) Clear(j *build.Job, d *build.Draft) {
-	if l := j.F.Lease; l != nil {
+	if l := j.There.Lease; l != nil {
 		d.Add(ReleaseLease{j.Place, j.Names.Inner, l.Ask.Index})
 	}
 }
 
 func (leased) Detach(d build.Departure, c build.Pair, r *build.Removal) {
-	if kept := KeptFor(d.F.Leases, c.Index()); kept != nil {
+	if kept := KeptFor(d.There.Leases, c.Index()); kept != nil {
 		r.First = append(r.First, ReleaseLease{d.Place, c.Interface.Name, kept.Ask.Index})
 	}
 }
@@ -121,7 +121,7 @@ type dhcp struct{ leased }
 func (dhcp) kind() spec.SourceKind   { return spec.FromDHCP }
 func (dhcp) Sysctls() []build.Needed { return nil }
 
-// get plans for the address. Where its default route goes is decided when it is known;
+// Get plans for the address. Where its default route goes is decided when it is known;
 // that it can go there is looked at now.
 func (dhcp) Get(j *build.Job, d *build.Draft) error {
 	if !j.From.DHCP.NoDefaultRoute {
@@ -133,7 +133,7 @@ func (dhcp) Get(j *build.Job, d *build.Draft) error {
 	d.Add(GetLease{Place: j.Place, Inner: j.Names.Inner, options: j.From.DHCP, broadcast: j.Traits.SharedMAC, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: defaultMetric(j), table: leaseTable(j, d), access: leaseAccessFor(j), cutsOff: guestnet.CutsOff(j, false)})
 	guestnet.PlanRoutes(j, d, false)
 	if !j.Traits.UpLate {
-		d.Add(guestnet.Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.Mac()})
+		d.Add(guestnet.Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.LinkMAC()})
 	}
 	return nil
 }
@@ -146,22 +146,22 @@ func defaultMetric(j *build.Job) int {
 	return j.Metric
 }
 
-// repair plans the source routing of the address again, if somebody has deleted it.
+// Repair plans the source routing of the address again, if somebody has deleted it.
 func (dhcp) Repair(j *build.Job, d *build.Draft) error {
 	repairLeaseReplies(j, d)
 	return nil
 }
 
-// differ compares the lease that is kept, by either protocol, with what is asked for.
+// Differ compares the lease that is kept, by either protocol, with what is asked for.
 func (dhcp) Differ(j *build.Job, differ build.Differ) {
-	kept, asked := j.F.Lease, j.From.Leased()
+	kept, asked := j.There.Lease, j.From.Leased()
 	switch {
 	case kept != nil && (!asked || j.From.Kind != sourceOf(kept.Ask)):
 		differ("address", "by "+string(sourceOf(kept.Ask)), j.AddressWord())
 	case asked && kept == nil:
-		differ("address", ours.OrNone(ours.AddressesOf(j.F.Inner, j.F.Addrs)), j.AddressWord())
+		differ("address", ours.OrNone(ours.AddressesOf(j.There.Inner, j.There.Addrs)), j.AddressWord())
 	case j.From.Kind == spec.FromDHCP:
-		again := dhcpAsk(j.From.DHCP, j.F.Guest, kept.Ask.IfName, kept.Ask.Index, j.MAC)
+		again := dhcpAsk(j.From.DHCP, j.There.Guest, kept.Ask.IfName, kept.Ask.Index, j.MAC)
 		if j.From.DHCP.ClientID == nil && j.MAC == nil {
 			again.ClientID = kept.Ask.ClientID // a MAC address that is not asked for may be any
 		}
@@ -188,7 +188,7 @@ func sourceOf(a lease.Ask) spec.SourceKind {
 	return spec.FromDHCP
 }
 
-// getLease gets a lease, gives the interface what it says, and has it kept.
+// GetLease gets a lease, gives the interface what it says, and has it kept.
 type GetLease struct {
 	plan.Place
 	Inner     string
@@ -325,7 +325,7 @@ func (s GetLease) String() string {
 	return w
 }
 
-// releaseLease releases a lease. It cannot be undone: a client that asks again may
+// ReleaseLease releases a lease. It cannot be undone: a client that asks again may
 // get another address.
 type ReleaseLease struct {
 	plan.Place
@@ -353,7 +353,7 @@ func (s ReleaseLease) String() string {
 	return "# give the lease of " + s.inner + " back to its DHCP server"
 }
 
-// openLinks is how a keeper reaches the interfaces of its guest, and the host.
+// OpenLinks is how a keeper reaches the interfaces of its guest, and the host.
 func OpenLinks(hostNS *os.File) lease.OpenLinks {
 	return func(ns *os.File) (lease.Links, error) {
 		c, err := rtnl.Open(ns)
@@ -508,7 +508,7 @@ func (l leaseLink) DAD(p netip.Prefix) (lease.DAD, error) {
 	return lease.Taken, nil
 }
 
-// wakeKeepers starts the keepers again that were killed while their guests
+// WakeKeepers starts the keepers again that were killed while their guests
 // live, and removes what those of dead guests have left. That one of them cannot
 // be started is a warning: the run that notices may have to do with another
 // guest.

@@ -21,12 +21,12 @@ import (
 
 // An address by a DHCP client of the host (internal/hostclient).
 
-// clientRun is a client for an interface of the guest.
+// ClientRun is a client for an interface of the guest.
 func ClientRun(g guests.GuestInfo, a hostclient.Ask, inner string, index int) hostclient.Run {
 	return hostclient.Run{Ask: a, Guest: g.Name, PID: g.PID, Path: g.Path, Hostname: IdentityOf(g).Hostname(), IfName: inner, Index: index}
 }
 
-// clientOf returns the client that runs for an interface; nil: none.
+// ClientOf returns the client that runs for an interface; nil: none.
 func ClientOf(all []hostclient.Running, index int) *hostclient.Running {
 	if i := slices.IndexFunc(all, func(r hostclient.Running) bool { return r.Index == index }); i >= 0 {
 		return &all[i]
@@ -48,66 +48,66 @@ func (hostClient) keeps(in build.Inside) string {
 }
 
 func (hostClient) Clear(j *build.Job, d *build.Draft) {
-	if c := j.F.Client; c != nil {
+	if c := j.There.Client; c != nil {
 		d.Add(EndClient{j.Place, j.Names.Inner, c.Ask.Client, c.Index})
 	}
 }
 
 func (hostClient) Detach(d build.Departure, c build.Pair, r *build.Removal) {
-	if run := ClientOf(d.F.Clients, c.Index()); run != nil {
+	if run := ClientOf(d.There.Clients, c.Index()); run != nil {
 		r.Links = append(r.Links, EndClient{d.Place, c.Interface.Name, run.Ask.Client, run.Index})
 	}
 }
 
-// get plans for the client to get the address.
+// Get plans for the client to get the address.
 func (hostClient) Get(j *build.Job, d *build.Draft) error {
-	if j.F.NoClient != nil {
-		return j.F.NoClient
+	if j.There.NoClient != nil {
+		return j.There.NoClient
 	}
 	run := RunClient{Place: j.Place, inner: j.Names.Inner, ask: j.From.Ask}
 	if j.Complete() {
-		run.known = j.F.Inner.Index
+		run.known = j.There.Inner.Index
 	}
 	d.Add(run)
 	if !j.From.Ask.Stays {
 		d.Warn("%s is stopped once it has a lease, which nobody then renews: %s-f or dhcp keeps it", j.From.Ask.Client, j.From.Ask.Client)
 	}
 	if !j.Traits.UpLate && run.known == 0 {
-		d.Add(guestnet.Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.Mac()})
+		d.Add(guestnet.Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.LinkMAC()})
 	}
 	return nil
 }
 
-// differ compares the client that runs with what is asked for. Of one that was stopped
+// Differ compares the client that runs with what is asked for. Of one that was stopped
 // only the address is left.
 func (hostClient) Differ(j *build.Job, differ build.Differ) {
-	there, asked := j.F.Client, j.From.Kind == spec.FromClient
+	there, asked := j.There.Client, j.From.Kind == spec.FromClient
 	switch {
 	case there != nil && (!asked || !there.Ask.Equal(j.From.Ask)):
 		differ("address", "by "+there.Ask.String(), j.AddressWord())
-	case there == nil && asked && j.F.Unminded:
+	case there == nil && asked && j.There.Unminded:
 		// repair runs it
-	case there == nil && asked && j.From.Ask.Stays && j.F.Lease == nil:
-		differ("address", ours.OrNone(ours.AddressesOf(j.F.Inner, j.F.Addrs))+" that no "+j.From.Ask.Client+" keeps", j.AddressWord())
-	case there == nil && asked && (j.From.Ask.Stays || j.F.Lease != nil || !slices.ContainsFunc(j.F.Addrs, func(a rtnl.Addr) bool { return ownIPv4(j, a) })):
-		differ("address", ours.OrNone(ours.AddressesOf(j.F.Inner, j.F.Addrs)), j.AddressWord())
+	case there == nil && asked && j.From.Ask.Stays && j.There.Lease == nil:
+		differ("address", ours.OrNone(ours.AddressesOf(j.There.Inner, j.There.Addrs))+" that no "+j.From.Ask.Client+" keeps", j.AddressWord())
+	case there == nil && asked && (j.From.Ask.Stays || j.There.Lease != nil || !slices.ContainsFunc(j.There.Addrs, func(a rtnl.Addr) bool { return ownIPv4(j, a) })):
+		differ("address", ours.OrNone(ours.AddressesOf(j.There.Inner, j.There.Addrs)), j.AddressWord())
 	}
 }
 
-// repair plans to run a client once more that ended with the process that looked after
+// Repair plans to run a client once more that ended with the process that looked after
 // it.
 func (h hostClient) Repair(j *build.Job, d *build.Draft) error {
-	if j.F.Client == nil && j.F.Unminded {
+	if j.There.Client == nil && j.There.Unminded {
 		return h.Get(j, d)
 	}
 	return nil
 }
 
 func ownIPv4(j *build.Job, a rtnl.Addr) bool {
-	return a.Index == j.F.Inner.Index && a.Prefix.Addr().Is4()
+	return a.Index == j.There.Inner.Index && a.Prefix.Addr().Is4()
 }
 
-// runClient runs the client, which has the interface given what it gets.
+// RunClient runs the client, which has the interface given what it gets.
 type RunClient struct {
 	plan.Place
 	inner string
@@ -164,7 +164,7 @@ func (s RunClient) String() string {
 	return w + " until it has a lease"
 }
 
-// endClient has a client release its lease and end. It cannot be undone: a client
+// EndClient has a client release its lease and end. It cannot be undone: a client
 // that asks again may get another address.
 type EndClient struct {
 	plan.Place

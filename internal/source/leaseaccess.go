@@ -175,7 +175,7 @@ func leaseAccessFor(j *build.Job) *leaseAccess {
 		return nil
 	}
 	a := &leaseAccess{macvlan: hostaccess.AddAccess{Name: hostaccess.AccessName(hostaccess.ParentOf(j)), Parent: hostaccess.ParentOf(j)}}
-	if l := j.F.Access.Link; l != nil {
+	if l := j.There.Access.Link; l != nil {
 		a.macvlan.Name, a.there = l.Name, true
 	}
 	return a

@@ -123,17 +123,17 @@ func leaseTable(j *build.Job, d *build.Draft) int {
 // repairLeaseReplies plans the source routing of a leased address that somebody has
 // deleted. Its keeper would set it again only with the next renewal.
 func repairLeaseReplies(j *build.Job, d *build.Draft) {
-	kept := j.F.Lease
+	kept := j.There.Lease
 	if kept == nil || kept.Lease == nil || kept.Ask.Table == 0 {
 		return
 	}
 	rule, all := leaseReplies(kept.Ask, *kept.Lease)
-	if l := guestnet.Holder(guestnet.Routing(j.F.Inside), rule.From); l == nil || l.Index != kept.Ask.Index {
+	if l := guestnet.Holder(guestnet.Routing(j.There.Inside), rule.From); l == nil || l.Index != kept.Ask.Index {
 		return // its keeper is about to change it
 	}
 	var routes []plan.AddRoute
 	for _, r := range all {
-		if slices.ContainsFunc(j.F.Routes, guestnet.SameWay(r)) { // else the kernel cannot have it
+		if slices.ContainsFunc(j.There.Routes, guestnet.SameWay(r)) { // else the kernel cannot have it
 			routes = append(routes, plan.AddRoute{Inner: j.Names.Inner, Known: r.Index, Dst: r.Dst, Gateway: r.Gateway, Learned: true})
 		}
 	}

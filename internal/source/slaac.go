@@ -27,7 +27,7 @@ func (slaac) keeps(in build.Inside) string {
 	return "its addresses come from a router"
 }
 
-// get plans to wait for an address.
+// Get plans to wait for an address.
 func (slaac) Get(j *build.Job, d *build.Draft) error {
 	d.Add(AwaitSLAAC{Place: j.Place, inner: j.Names.Inner})
 	guestnet.PlanRoutes(j, d, true)
@@ -35,16 +35,16 @@ func (slaac) Get(j *build.Job, d *build.Draft) error {
 }
 
 func (slaac) Differ(j *build.Job, differ build.Differ) {
-	if j.From.Kind == spec.FromDHCP6 || j.F.Lease != nil && sourceOf(j.F.Lease.Ask) == spec.FromDHCP6 {
+	if j.From.Kind == spec.FromDHCP6 || j.There.Lease != nil && sourceOf(j.There.Lease.Ask) == spec.FromDHCP6 {
 		return // what is said of the lease is enough
 	}
-	if asked := j.From.HearsRouters(); asked != j.F.RA {
+	if asked := j.From.HearsRouters(); asked != j.There.RA {
 		words := map[bool]string{true: "from router advertisements", false: "without router advertisements"}
-		differ("address", words[j.F.RA], j.AddressWord())
+		differ("address", words[j.There.RA], j.AddressWord())
 	}
 }
 
-// awaitSLAAC waits for an address that a router's advertisement has brought,
+// AwaitSLAAC waits for an address that a router's advertisement has brought,
 // and that is known to be nobody else's.
 type AwaitSLAAC struct {
 	plan.Place
