@@ -154,6 +154,7 @@ func (s AddRoute) Undo(_ context.Context, m *Machine) error {
 	return fault.IgnoreAbsent("delete route", s.Words(), s.Kernel(m).DelRoute(s.Route(m)))
 }
 
+// Words are those of the route, as ip takes them.
 func (s AddRoute) Words() string {
 	w := s.Dst.String()
 	if s.Dst.Bits() == 0 {
@@ -203,6 +204,7 @@ func EnsureRoute(k Kernel, r rtnl.Route) error {
 	return errors.Join(err, lookErr)
 }
 
+// IPCommand is the beginning of a command about routes or rules of one family.
 func IPCommand(ipv6 bool) string {
 	if ipv6 {
 		return "ip -6 "
@@ -257,6 +259,7 @@ func (s AwaitDAD) String() string {
 	return "# wait until " + JoinAddrs(s.Addrs) + " is known to be nobody else's"
 }
 
+// JoinAddrs lists addresses for people.
 func JoinAddrs(addrs []netip.Addr) string {
 	words := make([]string, len(addrs))
 	for i, a := range addrs {

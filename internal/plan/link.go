@@ -25,6 +25,7 @@ func (s SetLink) Do(_ context.Context, m *Machine) error { return s.Apply(m, s.S
 
 func (s SetLink) Undo(context.Context, *Machine) error { return nil }
 
+// Apply makes a change to the link, which need not be that of the step.
 func (s SetLink) Apply(m *Machine, ch rtnl.Change) error {
 	i, err := m.Find(s.Side, s.Name)
 	if err != nil {

@@ -83,6 +83,7 @@ func AcquireIdle(ctx context.Context, host Kernel, ns *os.File) (*Lock, error) {
 	return l, l.tryPatiently(ctx)
 }
 
+// Acquire takes the lock again after it was released.
 func (l *Lock) Acquire(ctx context.Context, what string) error {
 	wait := suspicion
 	look := time.Now().Add(wait)

@@ -23,13 +23,13 @@ type Mark struct {
 
 const (
 	MarkWord = "gopipework"
-	MaxAlias = 255 // IFALIASZ without its terminating zero
+	maxAlias = 255 // IFALIASZ without its terminating zero
 )
 
 // String returns the alias, at most 255 bytes.
 func (m Mark) String() string {
 	s := strings.Join([]string{MarkWord, m.Runtime + ":" + m.ID, m.IfName, m.Name}, " ")
-	return s[:min(len(s), MaxAlias)]
+	return s[:min(len(s), maxAlias)]
 }
 
 // ParseMark reads an alias.
@@ -45,10 +45,12 @@ func ParseMark(alias string) (Mark, bool) {
 	return Mark{Runtime: runtime, ID: id, IfName: f[2], Name: f[3]}, true
 }
 
+// MarkOf is the mark of an interface of a guest.
 func MarkOf(g guests.GuestInfo, inner string) Mark {
 	return Mark{Runtime: g.Runtime, ID: g.ID, IfName: inner, Name: g.Name}
 }
 
+// IsOurs reports whether a link was made here.
 func IsOurs(l *rtnl.Link) bool { return l.Group == Group }
 
 // Attached reports whether a link in a guest is that of an attachment: made here,

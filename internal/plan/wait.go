@@ -39,6 +39,7 @@ func (m *Machine) Await(ctx context.Context, s Side, done func() (bool, error)) 
 
 var ErrNoCarrier = errors.New("has no carrier")
 
+// NoCarrier is what to say about a card that has no carrier.
 func NoCarrier(name string) string { return name + " " + ErrNoCarrier.Error() }
 
 // WhileAlive returns a context that ends when there is no reason to go on.

@@ -1,20 +1,18 @@
-package attach
+package plan
 
 import (
 	"testing"
-
-	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // FuzzParseMark: a guest cannot write it, but an administrator can.
 func FuzzParseMark(f *testing.F) {
 	f.Add("gopipework docker:0123456789ab eth1 web")
 	f.Fuzz(func(t *testing.T, alias string) {
-		m, ok := plan.ParseMark(alias)
-		if !ok || len(alias) > plan.MaxAlias {
+		m, ok := ParseMark(alias)
+		if !ok || len(alias) > maxAlias {
 			return
 		}
-		if again, ok := plan.ParseMark(m.String()); !ok || again != m {
+		if again, ok := ParseMark(m.String()); !ok || again != m {
 			t.Errorf("%q parses to %+v, which prints to %q", alias, m, m)
 		}
 	})
