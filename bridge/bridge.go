@@ -9,16 +9,16 @@ import (
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
-// New is a Linux bridge to be made.
+// New is a Linux bridge that is to be created.
 type New struct {
 	Name  string
-	MAC   net.HardwareAddr // without one of its own it would take its ports' and change with them
-	MTU   int              // bytes; pinned, or it would follow its lowest port
+	MAC   net.HardwareAddr // pinned, because otherwise it is that of a port, and changes with the ports
+	MTU   int              // in bytes; pinned, because otherwise it follows the port with the lowest one
 	Group uint32
 	Alias string
 }
 
-// maker is what of an [rtnl.Conn] making a bridge needs.
+// maker is the part of an [rtnl.Conn] that creating a bridge needs.
 type maker interface {
 	AddBridge(name string, mac net.HardwareAddr, mtu int, group uint32) error
 	LinkByName(name string) (*rtnl.Link, error)
@@ -47,13 +47,13 @@ func (n New) Add(c maker) (int, error) {
 	return 0, err
 }
 
-// Finish is what makes a bridge of a bare one: also of one whose maker was
-// killed in between.
+// Finish returns the change that completes a bridge after its creation. It also completes
+// one whose creator was killed before it could.
 func (n New) Finish() rtnl.Change { return rtnl.Change{MTU: n.MTU, Alias: n.Alias, Up: true} }
 
-// birthMTU differs from the MTU that the bridge gets: the kernel takes an MTU
-// as somebody's wish, and keeps it, only when it is changed (br_change_mtu),
-// not when the bridge is made with it.
+// birthMTU returns the MTU to create the bridge with, which is not the final one. The
+// kernel pins an MTU only when it is changed (br_change_mtu), not when the bridge is
+// created with it.
 func (n New) birthMTU() int {
 	const maxMTU = 65535
 	if n.MTU < maxMTU {
@@ -62,7 +62,7 @@ func (n New) birthMTU() int {
 	return n.MTU - 1
 }
 
-// Commands are the same as a person would type them.
+// Commands returns the commands that a person would type for the same bridge.
 func (n New) Commands() []string {
 	return []string{
 		fmt.Sprintf("ip link add name %s address %s mtu %d group %d type bridge", n.Name, n.MAC, n.birthMTU(), n.Group),

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// answer is what is known of a condition before there is a packet.
+// answer says whether a condition holds, as far as is known before there is a packet.
 type answer int
 
 const (

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// What the rules that stand in a chain do to a frame. Both backends' rules are
-// reduced to chainRule first, so that there is one evaluator.
+// What the rules of a chain do to a frame. The rules of both backends are first reduced to
+// chainRule, so that one evaluator serves both.
 
 // verdict is how a rule, or a chain, ends.
 type verdict int
@@ -20,12 +20,12 @@ const (
 	returns                  // to the rule after the jump
 	jumps                    // to a chain, and comes back
 	goesTo                   // to a chain, and comes back to where the last jump left
-	undecided                // out of our sight: a queue to a program
+	undecided                // not known: a program decides, by a queue
 	diverts                  // the packet goes on with another address, or elsewhere
 )
 
-// chainRule is one rule of either backend, reduced to what matters for frames
-// within a bridge.
+// chainRule is a rule of either backend, reduced to what matters for frames within a
+// bridge.
 type chainRule struct {
 	conditions []condition // all must hold
 	verdict    verdict
@@ -36,8 +36,8 @@ type chainRule struct {
 	text       string // as a person reads it
 }
 
-// branches is a verdict map of nft's: which verdicts a frame may get. Nil: the
-// rule's own.
+// branches is a verdict map of nft: the verdicts that a frame may get. If it is nil, the
+// rule has one verdict of its own.
 type branches interface {
 	of(f bridgedFrame) ([]branch, error)
 }
@@ -60,28 +60,28 @@ func (cr chainRule) of(f bridgedFrame) ([]branch, error) {
 // NFT_JUMP_STACK_SIZE).
 const maxJumps = 16
 
-// maxRules bounds how many rules are asked: each jump that may or may not be
-// taken is followed.
+// maxRules bounds how many rules are evaluated, because every jump that may be taken is
+// followed.
 const maxRules = 200_000
 
 var errTooMany = errors.New("there are too many rules to follow")
 
-// walker follows a frame through chains. A rule that may or may not match is
-// passed over: a drop of some packets does not stop a connection for sure, and
-// an accept of some (established ones) does not let one begin. It is noted.
+// walker follows a frame through chains. It notes a rule that may match, and goes on to
+// the next one: dropping some packets may not stop a connection, and accepting some (the
+// established ones) does not let one begin.
 type walker struct {
 	frame bridgedFrame
 	rules func(chain string) ([]chainRule, error)
-	// acceptIn is a chain at whose head an accept is imagined; "" for none.
+	// acceptIn is a chain that is evaluated as if it began with an accept, or "".
 	acceptIn string
-	withOurs bool // our own rules are asked too
+	withOurs bool // our own rules are evaluated too
 
 	asked    int
-	inFew    int      // chains that the frame has come to by a rule for few packets
-	accepted answer   // how far a rule in front has accepted some, before the verdict
-	unclear  string   // a rule that may drop it, and cannot be judged
-	reached  bool     // acceptIn was come to
-	perhaps  bool     // a rule that cannot be judged may have accepted the frame
+	inFew    int      // how many of the chains were entered by a rule for few packets
+	accepted answer   // whether an earlier rule has accepted some packets
+	unclear  string   // a rule that may drop the frame, and cannot be evaluated
+	reached  bool     // the frame certainly reaches acceptIn
+	perhaps  bool     // a rule that cannot be evaluated may have accepted the frame
 	last     string   // the rule that decided
 	doubtful []string // rules that may drop or divert it
 	diverted bool     // one of them may divert it
@@ -97,7 +97,7 @@ func (w *walker) base(chain string, policy verdict) (verdict, error) {
 	return v, err
 }
 
-// chain returns how a chain ends for a frame that comes to it, or may.
+// chain returns how a chain ends for a frame that reaches it or, if not sure, may reach it.
 func (w *walker) chain(name string, sure answer, depth int) (verdict, error) {
 	if depth > maxJumps {
 		return undecided, nil
@@ -144,13 +144,12 @@ func (w *walker) chain(name string, sure answer, depth int) (verdict, error) {
 	return goesOn, nil
 }
 
-// follow does what a rule says, and returns the verdict if its chain is done
-// then. The frame meets the rule as its answer says, if it comes to the chain,
-// which is sure or not.
+// follow applies a verdict of a rule. It returns done if the chain ends with it. meets says
+// whether the frame matches the rule, and sure whether the frame reaches the chain.
 func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer, depth int) (v verdict, done bool, err error) {
 	a := min(meets, sure)
 	text := r.text
-	if depth > 0 { // the reader knows the base chain, and has to find this one
+	if depth > 0 { // name the chain: the message names only the base chain
 		text = chain + ": " + text
 	}
 	switch {
@@ -185,8 +184,8 @@ func (w *walker) follow(chain string, r *chainRule, b branch, meets, sure answer
 	return b.verdict, meets == yes, nil
 }
 
-// few reports whether the rule is about few packets: those to some ports, or those
-// beyond a rate.
+// few reports whether the rule is about few packets: those of some ports, or those above a
+// rate.
 func (cr *chainRule) few() bool {
 	return slices.ContainsFunc(cr.conditions, func(c condition) bool {
 		if c.not {
@@ -217,10 +216,10 @@ func (cr *chainRule) between(offset int) bool {
 	return hi-lo < maxFewPorts
 }
 
-// maxFewPorts bounds how many ports are few: fewer than the well-known ones.
+// maxFewPorts is how many ports still count as few.
 const maxFewPorts = 256
 
-// fewPorts reports whether the ports, if they are any, are few.
+// fewPorts reports whether the intervals are ports, and few of them.
 func fewPorts(ports []interval) bool {
 	n := 0
 	for _, i := range ports {
@@ -237,7 +236,7 @@ func (l load) isPort() bool {
 	return l.field == transport && (l.offset == 0 || l.offset == 2) && l.n == 2 && l.mask == nil && !l.swapped
 }
 
-// ports returns those that are asked for; nil: it asks for something else.
+// ports returns the ports that the check asks for, or nil if it is about something else.
 func (c *check) ports() []interval {
 	if !c.isPort() {
 		return nil

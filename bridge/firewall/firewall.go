@@ -9,50 +9,49 @@ import (
 // Firewall is what this namespace's netfilter does to frames bridged within
 // one bridge. The zero value filters nothing.
 type Firewall struct {
-	// Paths has one entry for each family on nf_tables, whether it has rules
-	// or not, and one more for each family whose legacy table is in use.
+	// Paths has one entry for each family on nf_tables, even without rules, and one
+	// more for each family whose legacy table is in use.
 	Paths []Path
-	// DockerOwned is true for a bridge that Docker made. Its own rules say
-	// which containers may speak, and are not overruled.
+	// DockerOwned is true for a bridge that Docker created. Docker's rules decide which
+	// containers may communicate over it, and we do not overrule them.
 	DockerOwned bool
-	// Restless is true where the rules never stood still while they were read.
+	// Restless is true if the rules kept changing while they were read.
 	Restless bool
-	// Unseen names filters of bridged frames that are in use, and whose rules
-	// cannot be read.
+	// Unseen names filters of bridged frames that are in use but cannot be read.
 	Unseen []string
 }
 
-// Path is the way of one family's frames through one backend.
+// Path describes how the frames of one family pass one backend.
 type Path struct {
 	Family   Family
 	Backend  Backend
-	Asked    bool   // the family is one that matters to the guest
-	Filtered bool   // br_netfilter hands them to iptables: the namespace's sysctl says so, or the bridge
-	Drops    bool   // FORWARD would drop, our own rules left aside
-	By       string // the rule that would
-	Chain    string // where an accept belongs
+	Asked    bool   // the guest uses this family
+	Filtered bool   // br_netfilter passes them to iptables, by the namespace's sysctl or the bridge's option
+	Drops    bool   // without our own rules FORWARD drops them
+	By       string // the rule that drops them
+	Chain    string // the chain that our accept belongs in
 	Tool     string // the program that writes there: iptables, ip6tables-legacy, ...; "" if there is none
 	Ours     []Rule // rules of ours in Chain's table, for any bridge and port
-	Late     []Rule // those for the bridge that are of no use, as a drop stands in front of them
+	Late     []Rule // those for the bridge that have no effect, because a drop comes before them
 
-	// Blocks are chains that stop frames, or may, and that no accept of ours
-	// opens. Accepting in one chain does not keep the next one from dropping
-	// (nft(8), "VERDICT STATEMENT").
+	// Blocks are chains that stop frames, or may stop them, whatever rules we add. An
+	// accept in one chain does not prevent the next one from dropping (nft(8), "VERDICT
+	// STATEMENT").
 	Blocks []Block
 
-	// Unread says why the rules could not be read: there is a legacy table,
-	// and no program to list it. Empty when they were.
+	// Unread says why the rules could not be read: there is a legacy table, but no
+	// program to list it. It is empty if they were read.
 	Unread string
 }
 
 // Block is a chain that stops frames.
 type Block struct {
 	Chain   string // as "nft inet firewalld filter_FORWARD"
-	Rule    string // the rule that does, as a person reads it
-	Diverts bool   // it does not drop them, but changes their addresses, or sends them elsewhere
-	Sure    bool   // it stops all of them; otherwise some, or it cannot be told
-	More    int    // how many rules of the chain besides Rule may stop some
-	Remedy  string // what opens it; "" if that is not known
+	Rule    string // the rule that stops them, as a person reads it
+	Diverts bool   // it does not drop them, but changes their addresses or sends them elsewhere
+	Sure    bool   // it stops all of them; otherwise it stops some, or that is not known
+	More    int    // how many other rules of the chain may stop some
+	Remedy  string // a command that lets them pass, or ""
 }
 
 func (b Block) does() string {
@@ -91,18 +90,18 @@ func (p Path) missing(bridge, port string) []Rule {
 	return slices.DeleteFunc(all.narrow(port), p.works)
 }
 
-// Drops reports whether frames are dropped now for want of a rule.
+// Drops reports whether frames are dropped now because the rule is missing.
 func (f Firewall) Drops(r Rule) bool {
 	return slices.ContainsFunc(f.Paths, func(p Path) bool {
 		return p.Family == r.Family && p.Backend == r.Backend && p.Filtered && p.Drops
 	})
 }
 
-// works tells whether a rule stands, and frames come to it.
+// works reports whether a rule is there and has an effect.
 func (p Path) works(r Rule) bool { return slices.Contains(p.Ours, r) && !slices.Contains(p.Late, r) }
 
-// Cut returns what stops frames between the ports of the bridge now, or that
-// port and the others, a sentence each. What may stop some of them is left out.
+// Cut returns a sentence for everything that stops frames between the ports of the bridge,
+// or between that port and the others. It leaves out what may stop only some of them.
 func (f Firewall) Cut(bridge, port string) []string {
 	var out []string
 	for _, p := range f.Paths {
@@ -118,9 +117,9 @@ func (f Firewall) Cut(bridge, port string) []string {
 	return out
 }
 
-// OursFor returns the rules of ours that stand for the bridge and its ports,
-// or, with a port, for that port alone. A rule that stands twice is there
-// twice, as it takes two calls of Delete.
+// OursFor returns our rules for the bridge and its ports, or, with a port, for that port
+// alone. A rule that exists twice is listed twice, because deleting it takes two calls of
+// Delete.
 func (f Firewall) OursFor(bridge, port string) []Rule {
 	var rules []Rule
 	for _, p := range f.Paths {
@@ -133,8 +132,8 @@ func (f Firewall) OursFor(bridge, port string) []Rule {
 	return rules
 }
 
-// Warnings returns what a user must know about frames within the bridge that
-// no rule of ours can change, a sentence each.
+// Warnings returns a sentence for everything that our rules cannot change and that a user
+// must know about frames within the bridge.
 func (f Firewall) Warnings(bridge string) []string {
 	var out []string
 	if f.DockerOwned && slices.ContainsFunc(f.Paths, func(p Path) bool { return p.Filtered }) {

@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Query says which frames a firewall is asked about: those that a guest sends
-// and gets by its port of a bridge.
+// Query says which frames a look at the firewall is about: those that a guest sends and
+// receives through its port of a bridge.
 type Query struct {
-	Bridge    string         // that of the kernel's; it need not be there yet
-	Port      string         // the guest's; "": it has no name yet
-	Addresses []netip.Prefix // the guest's, as far as they are known
-	Families  []Family       // those that matter; nil: both
+	Bridge    string         // a Linux bridge; it need not exist yet
+	Port      string         // the guest's port, or "" if it has no name yet
+	Addresses []netip.Prefix // the guest's addresses, as far as they are known
+	Families  []Family       // those that the guest uses; nil for both
 
 	// CallsIPv4 and CallsIPv6 are the bridge's own nf_call_iptables and
-	// nf_call_ip6tables, either of which does where the sysctl is 0.
+	// nf_call_ip6tables, which apply even if the sysctl is 0.
 	CallsIPv4, CallsIPv6 bool
 }
 
@@ -36,7 +36,7 @@ func Observe(ctx context.Context, q Query) (Firewall, error) {
 	return all[0], nil
 }
 
-// ObserveAll answers several queries by one look.
+// ObserveAll answers several queries with one reading of the rules.
 func ObserveAll(ctx context.Context, queries []Query) ([]Firewall, error) {
 	all := make([]Firewall, len(queries))
 	if err := observeAll(ctx, queries, all); err != nil {
@@ -111,7 +111,7 @@ func subjectsOf(queries []Query) ([][]subject, error) {
 	return subjects, nil
 }
 
-// ObserveRules returns the rules of ours that stand, and looks at nothing else.
+// ObserveRules returns our rules, and looks at nothing else.
 func ObserveRules(ctx context.Context) (Firewall, error) {
 	var fw Firewall
 	_, _, err := readNFT(ctx, func(r *nftReader) (err error) {

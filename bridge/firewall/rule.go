@@ -26,8 +26,8 @@ func (f Family) tool() string {
 	return "iptables"
 }
 
-// Backend is which of the two iptables of a kernel a chain stands in. Both are
-// asked for each packet, so either can drop it.
+// Backend is one of the kernel's two implementations of iptables. Each packet passes the
+// chains of both, so either can drop it.
 type Backend string
 
 // NFT is iptables on nf_tables (iptables-nft), Legacy the old x_tables.
@@ -36,25 +36,25 @@ const (
 	Legacy Backend = "legacy"
 )
 
-// The chains that rules of ours go into. Docker calls DOCKER-USER first, and
-// leaves what is in it alone when its daemon restarts.
+// The chains that our rules go into. Docker's rules jump to DOCKER-USER first, and its
+// daemon leaves the contents of that chain alone when it restarts.
 const (
 	forwardChain    = "FORWARD"
 	dockerUserChain = "DOCKER-USER"
 )
 
-// commentPrefix begins the comment of each rule of ours. The comment is the
-// mark: the kernel is where it is remembered what is ours.
+// commentPrefix begins the comment of each of our rules. The comment is the mark by which
+// they are recognized.
 const commentPrefix = "gopipework "
 
-// Rule is one iptables rule of ours: an accept of frames bridged within one
-// bridge. It is compared with ==.
+// Rule is one of our iptables rules: it accepts frames that are bridged within one bridge.
+// Rules are compared with ==.
 type Rule struct {
 	Family  Family
 	Backend Backend
 	Chain   string // DOCKER-USER or FORWARD
 	Bridge  string
-	Port    string // "" for all ports of a bridge that we made
+	Port    string // "" for all ports of a bridge that we created
 	Out     bool   // with Port: frames to the port, otherwise from it
 	Tool    string // the program that writes it on this host, for printing: iptables, iptables-legacy, ...
 }
