@@ -166,11 +166,11 @@ func meantCommand(word string) string {
 // the first word, or --wait before any word. If the first word is not a command, the
 // line is an attach, and the word is the host interface.
 func splitCommand(table []*cli.Command, args []string) (name string, rest []string) {
-	attach := findCommand(table, attachName)
+	attachCmd := findCommand(table, attachName)
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		arg := args[i]
 		if strings.HasPrefix(arg, "-") && arg != hereName {
-			if f := findFlag(attach, arg); f != nil && takesValue(f) {
+			if f := findFlag(attachCmd, arg); f != nil && takesValue(f) {
 				i++
 			}
 			continue

@@ -31,16 +31,16 @@ func (o *output) linkCommand(c *cli.Context) error {
 		return fault.BadWord("read words", strings.Join(w, " "), "link takes %s", c.Command.ArgsUsage).
 			WithHint("gopipework link web 10.0.0.1/30 db 10.0.0.2/30")
 	}
-	words := attach.LinkWords{MTU: c.String("mtu"), NoDAD: c.Bool("nodad")}
+	link := attach.LinkWords{MTU: c.String("mtu"), NoDAD: c.Bool("nodad")}
 	if err := noneEmpty(c, "mtu"); err != nil {
 		return err
 	}
 	var err error
-	if words.Shape, err = shapeWords(c); err != nil {
+	if link.Shape, err = shapeWords(c); err != nil {
 		return err
 	}
-	for i := range words.Ends {
-		e := &words.Ends[i]
+	for i := range link.Ends {
+		e := &link.Ends[i]
 		e.Guest, e.IfName = dockerutil.Cut(w[2*i])
 		e.Address = w[2*i+1]
 		if strings.HasSuffix(w[2*i], ":") {
@@ -48,7 +48,7 @@ func (o *output) linkCommand(c *cli.Context) error {
 				WithHint("%s", strings.TrimSuffix(w[2*i], ":"))
 		}
 	}
-	spec, err := attach.ParseLink(words)
+	spec, err := attach.ParseLink(link)
 	if err != nil {
 		return err
 	}
