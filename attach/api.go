@@ -44,7 +44,7 @@ type Result struct {
 // Attach gives the guest one more interface, as s asks. On any error nothing has
 // changed, unless its code is CodeResidue. When ctx is cancelled, what was done is
 // undone first, and the cause is returned.
-func Attach(ctx context.Context, s Spec, g *guests.Guest, opt Options) (Result, error) {
+func Attach(ctx context.Context, s Spec, g *Guest, opt Options) (Result, error) {
 	if err := opt.canKeep(s); err != nil {
 		return Result{}, err
 	}
@@ -53,20 +53,20 @@ func Attach(ctx context.Context, s Spec, g *guests.Guest, opt Options) (Result, 
 
 // Link joins two guests by a veth pair, as s asks: s.Ends[0] is about a, s.Ends[1]
 // about b. On any error nothing has changed, unless its code is CodeResidue.
-func Link(ctx context.Context, s LinkSpec, a, b *guests.Guest, opt Options) (Result, error) {
+func Link(ctx context.Context, s LinkSpec, a, b *Guest, opt Options) (Result, error) {
 	return opt.run(ctx, func(hostNS *os.File) (Result, error) { return runLink(ctx, s, [2]guests.Guest{*a, *b}, hostNS, opt) }, a, b)
 }
 
 // Set changes an attachment that is there, and does not interrupt it. On any error
 // it is as before, unless its code is CodeResidue.
-func Set(ctx context.Context, s SetSpec, g *guests.Guest, opt Options) (Result, error) {
+func Set(ctx context.Context, s SetSpec, g *Guest, opt Options) (Result, error) {
 	return opt.run(ctx, func(hostNS *os.File) (Result, error) { return runSet(ctx, s, *g, hostNS, opt) }, g)
 }
 
 // Detach removes attachments of the guest: the interface, the firewall rules that
 // stood for it, and the bridge if it is ours and nothing uses it now. What is not
 // there any more counts as removed.
-func Detach(ctx context.Context, sel Selection, g *guests.Guest, opt Options) (Result, error) {
+func Detach(ctx context.Context, sel Selection, g *Guest, opt Options) (Result, error) {
 	return opt.run(ctx, func(hostNS *os.File) (Result, error) { return runDetach(ctx, sel, *g, hostNS, opt) }, g)
 }
 
@@ -82,7 +82,7 @@ func GC(ctx context.Context, opt Options) (Result, error) {
 // List returns the attachments that there are, in the order of their hosts' and
 // ports' names; those of g alone, if it is not nil. It changes nothing. Of opt it
 // needs HostNS alone.
-func List(ctx context.Context, g *guests.Guest, opt Options) (Result, error) {
+func List(ctx context.Context, g *Guest, opt Options) (Result, error) {
 	return opt.in(func(hostNS *os.File) (Result, error) {
 		all, err := runList(ctx, hostNS, g)
 		if err != nil {
@@ -97,14 +97,14 @@ func List(ctx context.Context, g *guests.Guest, opt Options) (Result, error) {
 // privileges nor /proc. When ctx ends before, the error is of the code CodeTimeout
 // and says what is missing, or it is the cause of ctx's end. It is of the code
 // CodeGone if the guest dies meanwhile.
-func Await(ctx context.Context, r Ready, g *guests.Guest) (Interface, error) {
+func Await(ctx context.Context, r Ready, g *Guest) (Interface, error) {
 	return runAwait(ctx, r, g, 0)
 }
 
 // OpenGuest returns the guest whose network namespace is at a path, such as
 // /run/netns/NAME or /proc/PID/ns/net. It knows nothing of containers: for the word
 // of one there is dockerutil.Find.
-func OpenGuest(path string) (*guests.Guest, error) {
+func OpenGuest(path string) (*Guest, error) {
 	ns, err := nsfs.Open(path, 0)
 	if err != nil {
 		return nil, fault.Explain("open the namespace", path, err)
@@ -115,7 +115,7 @@ func OpenGuest(path string) (*guests.Guest, error) {
 
 // run is in for a run that changes guests: none of them is the host, and the keepers
 // of leases that were killed are woken first.
-func (o Options) run(ctx context.Context, do func(hostNS *os.File) (Result, error), of ...*guests.Guest) (Result, error) {
+func (o Options) run(ctx context.Context, do func(hostNS *os.File) (Result, error), of ...*Guest) (Result, error) {
 	return o.in(func(hostNS *os.File) (Result, error) {
 		for _, g := range of {
 			if same, err := sameFile(g.Namespace, hostNS); same || err != nil {

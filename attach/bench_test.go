@@ -66,7 +66,7 @@ func planned(b *testing.B, m *plan.Machine, s Spec) build.Plan {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p, err := Build(s, f)
+	p, err := planAttach(s, f)
 	if err != nil {
 		b.Fatal(err)
 	}

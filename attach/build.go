@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Build decides: every name, every value and every refusal is made here, from
+// planAttach decides: every name, every value and every refusal is made here, from
 // plain data. An empty plan means that all of it is there already.
-func Build(s Spec, f build.Facts) (build.Plan, error) {
+func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	j, d := jobFor(s, f, plan.InGuest), &build.Draft{}
 	if in := f.Inner; in != nil && (j.Marked() == nil || j.Complete()) {
 		j.Names.Inner = in.Name // it may have been asked for by an alternative name

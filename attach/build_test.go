@@ -28,9 +28,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var update = flag.Bool("update", false, "write what Build says into the golden files")
+var update = flag.Bool("update", false, "write what planAttach says into the golden files")
 
-// TestBuild holds Build against the files in testdata/build. Each begins with
+// TestBuild holds planAttach against the files in testdata/build. Each begins with
 // the line as a user types it and the names of the facts (below), then "---",
 // then the plan or the error.
 func TestBuild(t *testing.T) { golden(t, "testdata/build", buildText) }
@@ -92,7 +92,7 @@ func buildText(t *testing.T, head string) string {
 	if err != nil {
 		return errorText(err)
 	}
-	p, err := Build(s, f)
+	p, err := planAttach(s, f)
 	if err != nil {
 		return errorText(err)
 	}

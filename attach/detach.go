@@ -40,7 +40,7 @@ func runDetach(ctx context.Context, sel Selection, g guests.Guest, hostNS *os.Fi
 	if err := observeEmptied(ctx, m, sel, &f); err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
-	p, err := BuildDetach(sel, f)
+	p, err := planDetach(sel, f)
 	if err != nil || opt.DryRun {
 		return result(p), err
 	}

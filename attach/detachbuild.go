@@ -12,8 +12,8 @@ import (
 	"github.com/gopipework/gopipework/internal/source"
 )
 
-// BuildDetach decides what goes.
-func BuildDetach(sel Selection, f build.DetachFacts) (build.Plan, error) {
+// planDetach decides what goes.
+func planDetach(sel Selection, f build.DetachFacts) (build.Plan, error) {
 	chosen, err := choose(sel, f)
 	if err != nil {
 		return build.Plan{}, err

@@ -20,7 +20,7 @@ import (
 // everything of the guest.
 func observeEmptied(ctx context.Context, m *plan.Machine, sel Selection, f *build.DetachFacts) error {
 	if chosen, err := choose(sel, *f); err != nil || len(chosen) > 0 && !sel.All {
-		return nil // an error is for BuildDetach to tell
+		return nil // an error is for planDetach to tell
 	}
 	var o build.Looker
 	o.Look("the host's links", func() error { return emptiedLinks(m, f, sel.All) })

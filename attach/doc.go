@@ -1,5 +1,28 @@
 // Package attach plugs one more network interface into a guest that is already
-// running, and detaches it. A guest is a network namespace.
+// running, changes it, lists what there is, and detaches it. A guest is a network
+// namespace; dockerutil.Find finds the one of a container.
+//
+//	spec, err := attach.Parse(attach.Words{HostIF: "br1", Guest: "web", Address: "192.168.1.2/24"})
+//	guest, err := dockerutil.Find(ctx, spec.Guest)
+//	defer guest.Close()
+//	result, err := attach.Attach(ctx, spec, guest, attach.Options{})
+//
+// What is asked for is data: a [Spec], which [Parse] makes from the words of the command
+// line. Parsing looks at nothing, and needs no root. All else needs root, or
+// CAP_NET_ADMIN and CAP_SYS_ADMIN; with [Options.DryRun] it changes nothing, and the
+// [Result] has the commands that a person would type.
+//
+// A run does all that it is asked for, or it undoes what it did. The same attach twice is
+// one. Every error is an [*Error]; its [Code] says what kind it is, and its Hint what to
+// do about it.
+//
+// The package prints nothing and keeps nothing in memory: the kernel's own objects are
+// marked, so that another process can list and detach what this one has attached. Runs
+// may be concurrent, in one process or in several. A lease is kept by another process,
+// which [Options.Keeper] runs.
+package attach
+
+// # For those who work on it
 //
 // There is one way through. Each arrow is a function, and only the last one
 // writes:
@@ -44,7 +67,6 @@
 //
 // A lent card was not made here, and does not get the group. But its guest may set
 // that group on it, so every deletion goes through ours.DeleteLink, which knows the loans.
-package attach
 
 // # Terms
 //

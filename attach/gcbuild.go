@@ -13,8 +13,8 @@ import (
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
-// BuildGC decides what goes.
-func BuildGC(f build.GCFacts) build.Plan {
+// planGC decides what goes.
+func planGC(f build.GCFacts) build.Plan {
 	r, all := &build.Removal{Warnings: f.Warnings}, []Attachment{}
 	for _, l := range f.Links {
 		if a, ok := f.Abandoned[l.Index]; ok {

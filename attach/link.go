@@ -15,13 +15,13 @@ import (
 
 // A veth pair straight between two guests: the host has no part in it.
 
-// LinkFacts are what planning a link must know.
-type LinkFacts struct {
-	Ends [2]LinkEnd
+// linkFacts are what planning a link must know.
+type linkFacts struct {
+	Ends [2]linkEnd
 }
 
-// LinkEnd is what is known of one end's guest.
-type LinkEnd struct {
+// linkEnd is what is known of one end's guest.
+type linkEnd struct {
 	build.Inside
 	OtherNS int // id of the other end's namespace here; -1: none yet
 	New     build.NewMACs
@@ -45,7 +45,7 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
-	p, err := BuildLink(s, f)
+	p, err := planLink(s, f)
 	if err != nil || opt.DryRun {
 		return result(p), err
 	}
@@ -61,13 +61,13 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os
 // linkSides are the sides of the two ends.
 var linkSides = [2]plan.Side{plan.InGuest, plan.InFar}
 
-// observeLink reads, and never writes, what BuildLink needs to know.
-func observeLink(m *plan.Machine, s LinkSpec) (LinkFacts, error) {
-	var f LinkFacts
+// observeLink reads, and never writes, what planLink needs to know.
+func observeLink(m *plan.Machine, s LinkSpec) (linkFacts, error) {
+	var f linkFacts
 	var o build.Looker
 	for i, at := range linkSides {
 		other := m.Guests[linkSides[1-i]]
-		e := LinkEnd{Inside: inside(&o, m, at, s.Ends[i], nil)}
+		e := linkEnd{Inside: inside(&o, m, at, s.Ends[i], nil)}
 		o.Look("the namespace of "+other.Name, func() (err error) {
 			e.OtherNS, err = m.In(at).NamespaceID(other.Namespace)
 			return err
@@ -80,9 +80,9 @@ func observeLink(m *plan.Machine, s LinkSpec) (LinkFacts, error) {
 
 // joined reports whether the two ends are those of one pair of ours. Each
 // guest speaks for its own end only.
-func (f LinkFacts) joined() bool {
+func (f linkFacts) joined() bool {
 	a, b := f.Ends[0], f.Ends[1]
-	points := func(from LinkEnd, to *rtnl.Link) bool {
+	points := func(from linkEnd, to *rtnl.Link) bool {
 		l := from.Inner
 		return l != nil && to != nil && plan.IsOurs(l) && l.Kind == "veth" && l.Peer == to.Index && l.PeerNS >= 0 && l.PeerNS == from.OtherNS
 	}

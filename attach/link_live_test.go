@@ -65,7 +65,7 @@ func (st linkStage) attempt(t *testing.T, edit func(*build.Plan)) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := BuildLink(st.spec, f)
+	p, err := planLink(st.spec, f)
 	if err != nil {
 		t.Fatal(err)
 	}

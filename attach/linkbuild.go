@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BuildLink decides, as Build does, for a link between two guests. Inside each
+// planLink decides, as planAttach does, for a link between two guests. Inside each
 // of them it is an attach like any other.
-func BuildLink(s LinkSpec, f LinkFacts) (build.Plan, error) {
+func planLink(s LinkSpec, f linkFacts) (build.Plan, error) {
 	d := &build.Draft{}
 	var ends [2]*build.Job
 	for i, at := range linkSides {

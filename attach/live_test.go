@@ -239,7 +239,7 @@ func attempt(t *testing.T, s Spec, g guests.Guest, hostNS *os.File, wrap func(pl
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Build(s, f)
+	p, err := planAttach(s, f)
 	if err != nil {
 		t.Fatal(err)
 	}

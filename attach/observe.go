@@ -93,7 +93,7 @@ func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.L
 	return in
 }
 
-// observe reads, and never writes, what Build needs to know.
+// observe reads, and never writes, what planAttach needs to know.
 func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) {
 	o := &build.Observer{Host: m.Host(), Guest: m.In(plan.InGuest)}
 	base := base(o, s.HostIF)

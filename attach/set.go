@@ -27,7 +27,7 @@ func runSet(ctx context.Context, s SetSpec, g guests.Guest, hostNS *os.File, opt
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
-	p, err := BuildSet(s, f)
+	p, err := planSet(s, f)
 	if err != nil || opt.DryRun {
 		return result(p), err
 	}
@@ -50,7 +50,7 @@ func hold(f build.SetFacts, m *plan.Machine) {
 	}
 }
 
-// observeSet reads, and never writes, what BuildSet needs to know.
+// observeSet reads, and never writes, what planSet needs to know.
 func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts, error) {
 	name, err := m.OwnName(plan.InGuest, s.IfName)
 	if err != nil {

@@ -61,7 +61,7 @@ func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := BuildSet(s, f)
+	p, err := planSet(s, f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// TestBuildSet holds BuildSet against the files in testdata/set. Each begins
+// TestBuildSet holds planSet against the files in testdata/set. Each begins
 // with the flags as a user types them and the names of the facts, then "---",
 // then the plan or the error.
 func TestBuildSet(t *testing.T) { golden(t, "testdata/set", setText) }
@@ -31,7 +31,7 @@ func setText(t *testing.T, head string) string {
 			}
 		}
 	}
-	p, err := BuildSet(s, f)
+	p, err := planSet(s, f)
 	if err != nil {
 		return errorText(err)
 	}

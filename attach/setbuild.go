@@ -19,9 +19,9 @@ import (
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
-// BuildSet decides what changes. What is on the host comes first: a wait for
+// planSet decides what changes. What is on the host comes first: a wait for
 // duplicate address detection lets the host's lock go.
-func BuildSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
+func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 	if f.Found == nil {
 		return build.Plan{}, fault.New(fault.NotFound, "set", s.IfName+" of "+f.Guest.Name, "there is no such attachment").
 			WithHint("gopipework list %s", s.Guest)

@@ -177,7 +177,7 @@ func TestDetachAgain(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := BuildDetach(Selection{}, f)
+				p, err := planDetach(Selection{}, f)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -473,7 +473,7 @@ func TestDetachRestoresForGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := BuildDetach(Selection{}, f)
+	p, err := planDetach(Selection{}, f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ main
         Attach
           Open
           observe
-          Build
+          planAttach
             linuxBridge.Join
           Plan.Apply
             AddVeth.Do

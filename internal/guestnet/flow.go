@@ -43,7 +43,7 @@ type Passage struct {
 	Unplugged bool // port is in no switch
 
 	patience time.Duration  // how long an IPv6 address that is new may take
-	told     []netip.Prefix // subnets whose routes were warned of by Build
+	told     []netip.Prefix // subnets whose routes were warned of when it was planned
 }
 
 // obstacles looks for what is in the way. What was deleted meanwhile has none.

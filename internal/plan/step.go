@@ -9,7 +9,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// Step is one change, or one wait. It is plain data, made by Build. A step that
+// Step is one change, or one wait. It is plain data, made by attach. A step that
 // prints nothing but a comment, and changes something, is also [Worded].
 type Step interface {
 	// Do carries it out, wholly or not at all.
