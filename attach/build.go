@@ -26,7 +26,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	}
 	j.LinkMTU = linkMTU(j)
 	if j.Has(true) && j.LinkMTU < spec.MinMTU6 {
-		return build.Plan{}, j.Refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", j.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
+		return build.Plan{}, j.Refuse(fault.Conflict, "its MTU is %d, but IPv6 needs at least %d", j.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {
 		return build.Plan{}, err
@@ -144,18 +144,18 @@ func warn(j *build.Job, d *build.Draft) {
 			if a.Prefix.Addr().Is6() && a.Scope == unix.RT_SCOPE_LINK || !a.Prefix.Overlaps(p) || j.Own(a.Index) {
 				continue
 			}
-			d.Warn("%s is on %s of the guest too (%s): replies may leave by the wrong interface",
+			d.Warn("%s is also on the guest's %s (%s): replies may leave by the wrong interface",
 				p.Masked(), j.LinkName(a.Index), a.Prefix)
 		}
 		guestnet.WarnRoutes(j, d, p)
 	}
 	kind.WarnStations(j, d)
 	if j.There.Guest.Shares != "" {
-		d.Warn("%s shares the network of container %s: the interface is that one's too", j.There.Guest.Name, j.There.Guest.Shares)
+		d.Warn("%s shares the network of container %s, so that container gets the interface too", j.There.Guest.Name, j.There.Guest.Shares)
 	}
 	guestnet.WarnReplies(j, d)
 	if j.There.Reaches && j.Traits.OnHost {
-		d.Warn("%s has CAP_NET_ADMIN and no network of its own: through any veth it can change links of the host", j.There.Guest.Name)
+		d.Warn("%s has CAP_NET_ADMIN: through this attachment it can change links of the host, which it could not before", j.There.Guest.Name)
 	}
 }
 

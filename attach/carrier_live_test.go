@@ -150,7 +150,7 @@ func TestWaitIsDisturbed(t *testing.T) {
 		{"bridge deleted", "host", "ip link del brx", ""},
 		{"bridge renamed", "host", "ip link set brx down; ip link set brx name bry; ip link set bry up", "renamed"},
 		{"port renamed", "host", "ip link set dev tap0 name tap1", "renamed"},
-		{"port taken off", "host", "ip link set tap0 nomaster", "took it off"},
+		{"port taken off", "host", "ip link set tap0 nomaster", "removed it from"},
 		{"port deleted", "host", "ip link del tap0", ""},
 		{"guest's end down", "guest", "ip link set eth1 down", "set it down"},
 		{"guest's end renamed", "guest", "ip link set eth1 name eth2", "renamed"},

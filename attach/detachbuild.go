@@ -75,7 +75,7 @@ func remaining(d build.Departure, r *build.Removal) {
 			on := c.Child != nil && l.Peer == c.Child.Peer && l.PeerNS >= 0 && l.PeerNS == d.There.HostNS ||
 				c.Lent != nil && c.Lent.Link != nil && l.Peer == c.Lent.Link.Index && l.PeerNS < 0
 			if on && !ours.Paired(l.Kind) {
-				r.Warn("%s has made %s on %s of the host, which stays: %sip link del dev %s",
+				r.Warn("%s has created %s on the host's %s, and keeps it; to delete it: %sip link del dev %s",
 					d.There.Guest.Name, l.Name, c.Host.Name, d.Enter, l.Name)
 				break
 			}
@@ -97,7 +97,7 @@ func choose(sel Selection, f build.DetachFacts) ([]build.Pair, error) {
 			names = append(names, p.Interface.Name)
 		}
 		return nil, refuse(fault.Usage, "it has %d attachments: %s", len(f.Ours), strings.Join(names, ", ")).
-			WithHint("name one of them, or --all")
+			WithHint("name one of them, or use --all")
 	case sel.IfName == "":
 		return f.Ours, nil
 	}
@@ -119,7 +119,7 @@ func choose(sel Selection, f build.DetachFacts) ([]build.Pair, error) {
 	}
 	for _, l := range f.Foreign {
 		if l.Name == sel.IfName {
-			return nil, refuse(fault.Conflict, "%s is not ours: it is %s", l.Name, ours.DescribeKind(l)).
+			return nil, refuse(fault.Conflict, "gopipework did not create %s: it is %s", l.Name, ours.DescribeKind(l)).
 				WithHint("gopipework list %s", f.Guest.Name)
 		}
 	}

@@ -39,13 +39,13 @@ func TestObstacles(t *testing.T) {
 		stillAnswers bool // the other guest is answered all the same
 	}{
 		{name: "a rule to a table that leads elsewhere", side: "web", do: aside + "ip rule add to 10.0.0.0/24 lookup 100; ip route add default dev d0 table 100",
-			to: "10.0.0.2", warned: "web sends what is for 10.0.0.1 out by d0", mend: "ip rule del to 10.0.0.0/24"},
+			to: "10.0.0.2", warned: "web sends packets for 10.0.0.1 out by d0", mend: "ip rule del to 10.0.0.0/24"},
 		{name: "a VPN's rules", side: "web", do: aside + "ip rule add not fwmark 0xca6c lookup 51820; ip route add default dev d0 table 51820; ip -6 rule add not fwmark 0xca6c lookup 51820; ip -6 route add default dev d0 table 51820",
 			to: "2001:db8::2", warned: "2001:db8::1 out by d0", mend: "ip -6 rule del not fwmark 0xca6c; ip rule del not fwmark 0xca6c"},
-		{name: "a rule that is unreachable", side: "web", do: "ip rule add to 10.0.0.0/24 unreachable", to: "10.0.0.2", warned: "web has no way to 10.0.0.1", mend: "ip rule del to 10.0.0.0/24"},
-		{name: "a rule that prohibits IPv6", side: "web", do: "ip -6 rule add prohibit pref 7", to: "2001:db8::2", warned: "web has no way to 2001:db8::1", mend: "ip -6 rule del pref 7"},
-		{name: "a blackhole", side: "web", do: "ip route add blackhole 10.0.0.0/25", to: "10.0.0.3", warned: "web has no way to 10.0.0.1", mend: "ip route del blackhole 10.0.0.0/25", stillAnswers: true},
-		{name: "a prohibit route of IPv6", side: "web", do: "ip -6 route add prohibit 2001:db8::/65", to: "2001:db8::2", warned: "web has no way to 2001:db8::1", mend: "ip -6 route del prohibit 2001:db8::/65"},
+		{name: "a rule that is unreachable", side: "web", do: "ip rule add to 10.0.0.0/24 unreachable", to: "10.0.0.2", warned: "web has no route to 10.0.0.1", mend: "ip rule del to 10.0.0.0/24"},
+		{name: "a rule that prohibits IPv6", side: "web", do: "ip -6 rule add prohibit pref 7", to: "2001:db8::2", warned: "web has no route to 2001:db8::1", mend: "ip -6 rule del pref 7"},
+		{name: "a blackhole", side: "web", do: "ip route add blackhole 10.0.0.0/25", to: "10.0.0.3", warned: "web has no route to 10.0.0.1", mend: "ip route del blackhole 10.0.0.0/25", stillAnswers: true},
+		{name: "a prohibit route of IPv6", side: "web", do: "ip -6 route add prohibit 2001:db8::/65", to: "2001:db8::2", warned: "web has no route to 2001:db8::1", mend: "ip -6 route del prohibit 2001:db8::/65"},
 		{name: "a rule for what comes in", side: "web", do: "ip rule add pref 1 lookup local; ip rule add pref 0 iif eth1 prohibit; ip rule del pref 0 lookup local; ip rule add pref 0 iif eth1 prohibit 2>/dev/null || true",
 			to: "10.0.0.2", warned: "web drops what comes in by eth1 from 10.0.0.1", mend: "ip rule del pref 0; ip rule add pref 0 lookup local; ip rule del pref 1"},
 		{name: "arp_ignore", side: "web", do: "echo 8 >/proc/sys/net/ipv4/conf/all/arp_ignore", to: "10.0.0.2", warned: "arp_ignore is 8", mend: "echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore"},
@@ -56,8 +56,8 @@ func TestObstacles(t *testing.T) {
 			to: "10.0.0.2", warned: "is isolated on brtest", mend: "bridge link set dev $WEB isolated off; bridge link set dev $DB isolated off"},
 		{name: "a disabled port", side: "host", do: "bridge link set dev $WEB state 0", to: "10.0.0.2", warned: "is in state disabled on brtest", mend: "bridge link set dev $WEB state 3"},
 		{name: "a locked port", side: "host", do: "bridge link set dev $WEB locked on learning off; bridge fdb flush dev brtest brport $WEB", to: "10.0.0.2", warned: "is locked on brtest", unsure: true, mend: "bridge link set dev $WEB locked off learning on"},
-		{name: "no broadcasts", side: "host", do: "bridge link set dev $WEB bcast_flood off", to: "10.0.0.2", warned: "gets no broadcasts of brtest", mend: "bridge link set dev $WEB bcast_flood on"},
-		{name: "no multicasts", side: "host", do: "bridge link set dev $WEB mcast_flood off", to: "2001:db8::2", warned: "gets no multicasts of brtest", unsure: true, mend: "bridge link set dev $WEB mcast_flood on", stillAnswers: true},
+		{name: "no broadcasts", side: "host", do: "bridge link set dev $WEB bcast_flood off", to: "10.0.0.2", warned: "gets no broadcasts from brtest", mend: "bridge link set dev $WEB bcast_flood on"},
+		{name: "no multicasts", side: "host", do: "bridge link set dev $WEB mcast_flood off", to: "2001:db8::2", warned: "gets only those multicasts from brtest", unsure: true, mend: "bridge link set dev $WEB mcast_flood on", stillAnswers: true},
 		{name: "unknown stations", side: "host", do: "bridge link set dev $WEB learning off flood off; bridge fdb flush dev brtest brport $WEB", to: "10.0.0.2", warned: "does not learn who is behind", unsure: true, mend: "bridge link set dev $WEB learning on flood on"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

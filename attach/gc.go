@@ -318,7 +318,7 @@ func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *
 				o.goes(ns, l.Link.Index)
 			}
 		case l.Moved, ours.HasLeft(l.To, ns):
-			f.Warnings = append(f.Warnings, fmt.Sprintf("%s, which was lent to %s, is in the namespace of %s, as %s: gopipework detach %s %s brings it home",
+			f.Warnings = append(f.Warnings, fmt.Sprintf("%s, which was lent to %s, is in the namespace of %s, as %s: gopipework detach %s %s returns it",
 				l.Card.Name, l.To.Name, ns.Holder(), shell.Quote(l.Link.Name), ns.Word(), l.IfName))
 		}
 		return nil

@@ -32,7 +32,7 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os
 	ctx, _, cancel := opt.bound(ctx)
 	defer cancel()
 	if guests[0].NetNS == guests[1].NetNS {
-		return Result{}, fault.New(fault.Conflict, "link", guests[0].Name+" and "+guests[1].Name, "both are one network namespace").
+		return Result{}, fault.New(fault.Conflict, "link", guests[0].Name+" and "+guests[1].Name, "both are the same network namespace").
 			WithHint("a link joins two guests")
 	}
 	m, err := plan.Open(ctx, hostNS, guests[:]...)

@@ -116,7 +116,7 @@ func warnSubnet(j *build.Job, d *build.Draft, other *build.Job) {
 			return
 		}
 	}
-	d.Warn("%s does not reach %s by the link: its own subnet is %s", j.There.Guest.Name, other.There.Guest.Name+" ("+spec.Join(other.Addrs)+")", spec.Join(subnets(j.Addrs)))
+	d.Warn("%s cannot reach %s through the link: its own subnet is %s", j.There.Guest.Name, other.There.Guest.Name+" ("+spec.Join(other.Addrs)+")", spec.Join(subnets(j.Addrs)))
 }
 
 func subnets(all []netip.Prefix) (out []netip.Prefix) {

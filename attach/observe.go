@@ -196,7 +196,7 @@ func base(o *build.Observer, h HostIF) *rtnl.Link {
 	}
 	o.Look("MAC address "+mac, func() error {
 		return fault.New(fault.Conflict, "find host interface", h.String(), "%s and %s both have that address", found[0].Name, found[1].Name).
-			WithHint("name the one that is meant")
+			WithHint("name the card that you mean")
 	})
 	return nil
 }

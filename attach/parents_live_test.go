@@ -28,12 +28,12 @@ func TestParents(t *testing.T) {
 			fault.Conflict, "more than nic0.10's 1300", true},
 		{"bridge, MTU above", "ip link add brx mtu 1400 type bridge; ip link set brx up", "brx web 10.0.0.2/24 --mtu 9000", "", "", "more than brx's 1400", false},
 		{"bridge, MTU below", "ip link add brx mtu 1400 type bridge; ip link set brx up", "brx web 10.0.0.2/24 --mtu 1300", "", "", "lowest port", false},
-		{"macvlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "tun0 web 10.0.0.2/24", "macvlan", fault.Conflict, "no Ethernet device", false},
-		{"ipvlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "ipvlan:tun0 web 10.0.0.2/24", "ipvlan", fault.Conflict, "no Ethernet device", false},
-		{"vlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "vlan:tun0 web 10.0.0.2/24 @10", "8021q", fault.Unsupported, "tun0 can have none", false},
-		{"macvlan on a VLAN of tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "tun0 web 10.0.0.2/24 @10", "8021q", fault.Conflict, "no Ethernet device", false},
+		{"macvlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "tun0 web 10.0.0.2/24", "macvlan", fault.Conflict, "not an Ethernet device", false},
+		{"ipvlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "ipvlan:tun0 web 10.0.0.2/24", "ipvlan", fault.Conflict, "not an Ethernet device", false},
+		{"vlan on tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "vlan:tun0 web 10.0.0.2/24 @10", "8021q", fault.Unsupported, "tun0 cannot be the parent of one", false},
+		{"macvlan on a VLAN of tun", "ip tuntap add tun0 mode tun; ip link set tun0 up", "tun0 web 10.0.0.2/24 @10", "8021q", fault.Conflict, "not an Ethernet device", false},
 		{"macvlan on a VRF", "ip link add red type vrf table 10; ip link set red up", "red web 10.0.0.2/24", "vrf", fault.Conflict, "red is a vrf", false},
-		{"macvlan beside passthru", card + "; ip link add link nic0 name mv0 type macvlan mode passthru", "nic0 web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) is on it in mode passthru", false},
+		{"macvlan beside passthru", card + "; ip link add link nic0 name mv0 type macvlan mode passthru", "nic0 web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) uses it in mode passthru", false},
 		{"passthru beside macvlan", card + "; ip link add link nic0 name mv0 type macvlan mode bridge", "nic0 --mode passthru web 10.0.0.2/24", "macvlan", fault.Conflict, "mv0 (on the host) is on it", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

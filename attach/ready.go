@@ -168,9 +168,9 @@ func (s sight) withoutAddr() string {
 	why := "has no address"
 	for _, a := range s.own() {
 		if !a.Duplicate() {
-			return "has the address " + a.Prefix.Addr().String() + ", which is not known yet to be nobody else's"
+			return "has the address " + a.Prefix.Addr().String() + ", which is not yet known to be unique"
 		}
-		why = "has the address " + a.Prefix.Addr().String() + ", which somebody else on this network has"
+		why = "has the address " + a.Prefix.Addr().String() + ", which somebody else on this network has too"
 	}
 	return why
 }

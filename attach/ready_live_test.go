@@ -123,7 +123,7 @@ func TestAwaitEach(t *testing.T) {
 		{"carrier", "ip link set eth1 up", "has no carrier", "ip link set p1 up", Ready{}},
 		{"IPv4 address", "ip link set eth1 up; ip link set p1 up", "has no address", "ip address add 10.0.0.2/24 dev eth1", Ready{Addr: true}},
 		{"IPv6 address", "ip link set eth1 up; ip link set p1 up; ip address add 2001:db8::2/64 dev eth1",
-			"has the address 2001:db8::2, which is not known yet", "true", Ready{Addr: true}},
+			"has the address 2001:db8::2, which is not yet known", "true", Ready{Addr: true}},
 		{"IPv4 route", "ip link set eth1 up; ip link set p1 up; ip address add 10.0.0.2/24 dev eth1", "has no route",
 			"ip route add default nexthop via 10.0.0.1 dev eth1 nexthop dev lo", Ready{Route: true}},
 		{"default route on link", "ip link set eth1 up; ip link set p1 up", "has no route",

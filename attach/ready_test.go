@@ -26,8 +26,8 @@ func TestMissing(t *testing.T) {
 	gw := netip.MustParseAddr("192.168.1.1")
 	const (
 		noAddr  = "has no address"
-		dad     = "has the address 2001:db8::2, which is not known yet to be nobody else's"
-		taken   = "has the address 2001:db8::2, which somebody else on this network has"
+		dad     = "has the address 2001:db8::2, which is not yet known to be unique"
+		taken   = "has the address 2001:db8::2, which somebody else on this network has too"
 		noRoute = "has no route that leads beyond the link"
 	)
 	bare, withAddr, withRoute := Ready{}, Ready{Addr: true}, Ready{Route: true}

@@ -189,7 +189,7 @@ ip address add 172.31.0.1/24 dev d0; ip route add `+tt.route+` dev d0`)
 				t.Fatal(err)
 			}
 			said := strings.Join(r.Warnings, "\n")
-			if strings.Contains(said, "by d0 goes before") != tt.warned {
+			if strings.Contains(said, "by d0 takes precedence") != tt.warned {
 				t.Errorf("warned of: %q", said)
 			}
 			if got := in(t, g.Namespace, "ip", "route", "get", tt.to); !strings.Contains(got, "dev "+tt.by+" ") {

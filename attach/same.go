@@ -29,7 +29,7 @@ func checkSame(j *build.Job) error {
 		}
 		asked = append(asked, d.asked)
 	}
-	e := j.Refuse(fault.Conflict, "%s is there already, with %s; asked for is %s",
+	e := j.Refuse(fault.Conflict, "%s exists already, with %s; the line asks for %s",
 		j.Names.Inner, strings.Join(is, ", "), strings.Join(asked, ", "))
 	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
 		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.Names.Inner, set, j.OrDetach())

@@ -210,7 +210,7 @@ func TestSetRefuses(t *testing.T) {
 		says         string
 	}{
 		{"eth2", "--mtu 1400", fault.NotFound, "no such attachment"},
-		{"dev0", "--mtu 1400", fault.Conflict, "not ours"},
+		{"dev0", "--mtu 1400", fault.Conflict, "gopipework did not create"},
 		{"eth1", "--vlan 10", fault.Usage, "cannot be changed"},
 		{"eth1", "--jitter 1ms", fault.Usage, "none is given"},
 		{"eth1", "--addr 10.1.1.1/24,192.168.1.3/24", fault.Conflict, "on dev0"},

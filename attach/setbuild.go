@@ -78,7 +78,7 @@ func setMTU(c build.Change, d *build.Draft) error {
 	if c.MTU < spec.MinMTU6 {
 		for _, p := range ours.AddressesOf(c.There.Inner, c.There.Addrs) {
 			if p.Addr().Is6() && !c.HasAddrs {
-				return c.Refuse(fault.Conflict, "it has the address %s, and IPv6 needs an MTU of %d", p, spec.MinMTU6)
+				return c.Refuse(fault.Conflict, "it has the address %s, but IPv6 needs an MTU of at least %d", p, spec.MinMTU6)
 			}
 		}
 	}
@@ -87,7 +87,7 @@ func setMTU(c build.Change, d *build.Draft) error {
 	}
 	kind.WarnMTU(c.Job, d, c.MTU, c.There.On)
 	if other, at := c.There.OtherEnd, c.There.Found.Host; other != nil && other.MTU != c.MTU {
-		d.Warn("the other end of the link, %s of %s, has an MTU of %d, and packets that are longer than the lower of the two are lost: %s",
+		d.Warn("the other end of the link, %s of %s, has an MTU of %d, and packets longer than the lower of the two are lost: %s",
 			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", ours.Itoa(c.MTU)}))
 	}
 	if own := c.There.Found.Port; own != nil {
@@ -113,7 +113,7 @@ func shape(c build.Change) Shaping {
 func setShape(c build.Change, d *build.Draft) error {
 	have, want := guestnet.Shaping(c.There.Shaped), shape(c)
 	if c.Job.Kind == KindVeth && want.RateIn != have.RateIn {
-		return c.Refuse(fault.Usage, "what one end of a link gets is what the other sends").WithHint("--rate-out, of the other end")
+		return c.Refuse(fault.Usage, "what one end of a link gets is what the other sends").WithHint("use --rate-out on the other end")
 	}
 	if err := guestnet.CheckShape(c.Job, want); err != nil {
 		return err
@@ -135,7 +135,7 @@ func setRateIn(c build.Change, d *build.Draft, want, have guestnet.Egress) error
 	case want == have || !want.Shapes() && !have.Shapes() && ifb == nil:
 	case c.Job.Traits.ShapesPort && c.There.OwnOn == nil:
 		return c.Refuse(fault.Conflict, "%s is in no bridge", c.There.Found.Port.Name).
-			WithHint("if it is one of Open vSwitch, start that")
+			WithHint("if it belongs to an Open vSwitch bridge, start Open vSwitch")
 	case c.Job.Traits.ShapesPort:
 		if err := guestnet.CheckRoot(c.Job, "", c.There.Found.Port.Name, c.There.Shaped.In); err != nil {
 			return err
@@ -220,7 +220,7 @@ func setAddrs(c build.Change, d *build.Draft) error {
 func checkSource(c build.Change) error {
 	why := source.Kept(c.There.Inside)
 	if why == "" && guestnet.RepliesOwn(c.Job, c.There.Inner.Index) {
-		why = "it has source routing, by the addresses that it has"
+		why = "its source routing follows its addresses"
 	}
 	if why == "" {
 		return nil
@@ -236,7 +236,7 @@ func checkAddrs(c build.Change, added []netip.Prefix) error {
 	case ipv6 && c.There.NoIPv6:
 		return c.Refuse(fault.Unsupported, "the kernel has no IPv6")
 	case ipv6 && c.Job.LinkMTU < spec.MinMTU6:
-		return c.Refuse(fault.Conflict, "its MTU is %d, and IPv6 needs %d", c.Job.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
+		return c.Refuse(fault.Conflict, "its MTU is %d, but IPv6 needs at least %d", c.Job.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	for _, p := range added {
 		for _, a := range c.There.Addrs {
@@ -248,7 +248,7 @@ func checkAddrs(c build.Change, added []netip.Prefix) error {
 	for _, gw := range ours.GatewaysOf(c.There.Inner.Index, c.There.Routes) {
 		reach := func(p netip.Prefix) bool { return p.Contains(gw) }
 		if slices.ContainsFunc(ours.AddressesOf(c.There.Inner, c.There.Addrs), reach) && !slices.ContainsFunc(c.Addrs, reach) {
-			return c.Refuse(fault.Conflict, "its gateway %s is in the subnet of none of these addresses", gw).
+			return c.Refuse(fault.Conflict, "its gateway %s is in no subnet of these addresses", gw).
 				WithHint("detach it, and attach it with its new gateway")
 		}
 	}

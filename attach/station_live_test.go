@@ -117,11 +117,11 @@ func TestLinkSubnets(t *testing.T) {
 		want []string // who does not reach whom
 	}{
 		{"10.0.0.1/30", "10.0.0.2/30", nil},
-		{"10.0.0.1/30", "10.9.0.2/30", []string{"web does not reach db", "db does not reach web"}},
-		{"10.0.0.1/24", "10.0.0.130/25", []string{"db does not reach web"}},
+		{"10.0.0.1/30", "10.9.0.2/30", []string{"web cannot reach db", "db cannot reach web"}},
+		{"10.0.0.1/24", "10.0.0.130/25", []string{"db cannot reach web"}},
 		{"10.0.0.1/32@10.9.0.2", "10.9.0.2/32@10.0.0.1", nil},
 		{"10.0.0.1/24,2001:db8::1/64", "10.9.0.2/24,2001:db8::2/64", nil},
-		{"10.0.0.1/24", "2001:db8::2/64", []string{"web does not reach db", "db does not reach web"}},
+		{"10.0.0.1/24", "2001:db8::2/64", []string{"web cannot reach db", "db cannot reach web"}},
 		{"10.0.0.1/24", "0/0", nil},
 	} {
 		st := newLinkStage(t)

@@ -291,7 +291,7 @@ func TestDNSPseudoFile(t *testing.T) {
 		g := mounted(t, guestNS, "mount --bind "+made+" $root/etc/resolv.conf")
 		before := inventory(t, hostNS)
 		_, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 --dns 10.0.0.53"), g, hostNS, Options{})
-		if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "the kernel makes up") {
+		if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "the kernel generates") {
 			t.Errorf("%s: %v", made, err)
 		}
 		sameSoon(t, "the host", before, func() string { return inventory(t, hostNS) })

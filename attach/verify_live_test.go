@@ -30,7 +30,7 @@ func TestVerify(t *testing.T) {
 	}{
 		{"a bridge of ours", dropAll, "brtest web 10.0.0.2/24,2001:db8::2/64 --nodad --verify", "", "", ""},
 		{"somebody else's", br + dropAll, both, "", "", ""},
-		{"no address", br, "brx web 0/0 --verify", "", "ARP packet alone", ""},
+		{"no address", br, "brx web 0/0 --verify", "", "only an ARP packet", ""},
 		{"a single address", br, "brx web 10.0.0.2/32,2001:db8::2/128 --nodad --verify", "", "", ""},
 		{"FORWARD drops", br + dropAll, both + " --no-firewall", "an IPv4 packet (ICMP echo) did not arrive", "*", "iptables -I FORWARD 1 "},
 		{"IPv6 alone is dropped", br + bridgeNF + "ip6tables -P FORWARD DROP", both + " --no-firewall", "IPv6 neighbour discovery packet did not arrive", "*", "ip6tables -I FORWARD 1 "},

@@ -30,7 +30,7 @@ func TestHostClients(t *testing.T) {
 		stays = stays || word == "dhcpcd"
 		pidFile := "/run/" + client + ".web.pid"
 		r := e.ok("br1", "web", word)
-		if warned := strings.Contains(r.Stderr, "nobody then renews"); warned == stays {
+		if warned := strings.Contains(r.Stderr, "then nobody renews"); warned == stays {
 			t.Errorf("%s: warned %v:\n%v", word, warned, r)
 		}
 		e.says(word, e.docker("exec", "web", "ip", "address", "show", "eth1"), "inet 10.77.0.")

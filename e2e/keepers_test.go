@@ -33,7 +33,7 @@ func TestListOnlyReads(t *testing.T) {
 	}
 	m.killKeeper()
 	before := m.Run("sh", "-c", "cd /run/gopipework; ls -l; cat *.json").Stdout
-	m.says("list", m.ok("list").Stdout, "lease: the process that keeps it was killed")
+	m.says("list", m.ok("list").Stdout, "lease: its keeper was killed")
 	m.says("list GUEST --json", m.ok("list", g.Word, "--json").Stdout, `"lease":{"source":"dhcp","server":"10.9.0.1","seconds":`, "was killed")
 	m.ok("--dry-run", "brtest", g.Word, "dhcp")
 	if after := m.Run("sh", "-c", "cd /run/gopipework; ls -l; cat *.json").Stdout; after != before || len(m.keepers()) != 0 {

@@ -30,7 +30,7 @@ func CheckDNS(j *build.Job) error {
 		return j.Refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").
 			WithHint("ip netns exec NAME reads /etc/netns/NAME/resolv.conf")
 	case n != nil && !dnsLeft(j):
-		return j.Refuse(fault.Conflict, "%s has its name servers written already: %s", n.IfName, n.Asked).
+		return j.Refuse(fault.Conflict, "the name servers of %s are there already: %s", n.IfName, n.Asked).
 			WithHint("gopipework detach %s %s, or leave --dns out", j.Spec.Guest, n.IfName)
 	}
 	return nil
@@ -200,7 +200,7 @@ func ReturnDNS(d build.Departure, r *build.Removal) {
 		return
 	}
 	if d.There.ResolvChanged {
-		r.Warn("somebody has changed /etc/resolv.conf of %s since: it stays as it is", d.There.Guest.Name)
+		r.Warn("somebody has changed /etc/resolv.conf of %s in the meantime: it stays as it is", d.There.Guest.Name)
 	}
 	r.Last = append(r.Last, RestoreDNS{Place: d.Place, note: *n})
 }
@@ -269,7 +269,7 @@ func Within(ctx context.Context, m *plan.Machine, s plan.Step, do func(begin fun
 		if s == nil {
 			return unanswered
 		}
-		return plan.WithResidue(unanswered, errors.New("it may yet be written"), []plan.Step{s})
+		return plan.WithResidue(unanswered, errors.New("it may still be written later"), []plan.Step{s})
 	}
 }
 

@@ -55,7 +55,7 @@ func (p Passage) obstacles(ctx context.Context) []obstacle {
 	for _, look := range []func() ([]obstacle, error){p.atPort, p.atLink, p.atSysctls, p.onRoutes, func() ([]obstacle, error) { return p.atFirewall(ctx) }} {
 		found, err := look()
 		if err != nil && !errors.Is(err, rtnl.ErrNotFound) && ctx.Err() == nil {
-			found = append(found, obstacle{text: fmt.Sprintf("it could not be looked at whether packets pass %s of %s: %v", p.inner.Name, p.of.Name, err)})
+			found = append(found, obstacle{text: fmt.Sprintf("cannot tell whether packets pass %s of %s: %v", p.inner.Name, p.of.Name, err)})
 		}
 		out = append(out, found...)
 	}
@@ -134,13 +134,13 @@ func (p Passage) atPort() (out []obstacle, err error) {
 		out = append(out, surely("%s is in state %s on %s: no frame passes it (%s)", name, portStates[f.State], p.On.Name, mend("state 3")))
 	}
 	if f.Locked {
-		out = append(out, obstacle{text: fmt.Sprintf("%s is locked on %s: it takes frames of none but stations that somebody has entered (%s)", name, p.On.Name, mend("locked off"))})
+		out = append(out, obstacle{text: fmt.Sprintf("%s is locked on %s: it accepts frames only from stations that somebody has entered (%s)", name, p.On.Name, mend("locked off"))})
 	}
 	if !f.FloodBroadcast {
-		out = append(out, surely("%s gets no broadcasts of %s: nobody finds the guest by ARP (%s)", name, p.On.Name, mend("bcast_flood on")))
+		out = append(out, surely("%s gets no broadcasts from %s: nobody finds the guest by ARP (%s)", name, p.On.Name, mend("bcast_flood on")))
 	}
 	if !f.FloodMulticast {
-		out = append(out, obstacle{text: fmt.Sprintf("%s gets no multicasts of %s but those that it asked for: the guest may not be found by IPv6 (%s)", name, p.On.Name, mend("mcast_flood on"))})
+		out = append(out, obstacle{text: fmt.Sprintf("%s gets only those multicasts from %s that it asked for: the guest may not be found by IPv6 (%s)", name, p.On.Name, mend("mcast_flood on"))})
 	}
 	if !f.FloodUnicast && !f.Learning {
 		out = append(out, obstacle{text: fmt.Sprintf("%s does not learn who is behind %s, and passes no frames for unknown stations to it (%s)", p.On.Name, name, mend("learning on flood on"))})
@@ -151,7 +151,7 @@ func (p Passage) atPort() (out []obstacle, err error) {
 	ports, err := p.Host.Ports(p.On.Index)
 	others := slices.DeleteFunc(ports, func(l *rtnl.Link) bool { return l.Index == p.Port.Index || !l.Port.Isolated })
 	if len(others) > 0 {
-		out = append(out, surely("%s is isolated on %s: nothing passes to the other isolated ports, as %s (%s)", name, p.On.Name, others[0].Name, mend("isolated off")))
+		out = append(out, surely("%s is isolated on %s: nothing passes to the other isolated ports, such as %s (%s)", name, p.On.Name, others[0].Name, mend("isolated off")))
 	}
 	return out, err
 }
@@ -169,7 +169,7 @@ func (p Passage) atLink() (out []obstacle, err error) {
 	if err != nil {
 		return out, err
 	}
-	return append(out, surely("%s is a port of %s in %s: what comes in goes to that, and not to the addresses of %s", l.Name, master.Name, p.of.Name, l.Name)), nil
+	return append(out, surely("%s is a port of %s in %s: what comes in goes there, and not to the addresses of %s", l.Name, master.Name, p.of.Name, l.Name)), nil
 }
 
 // atSysctls looks at those that silence a link.
@@ -228,7 +228,7 @@ func (p Passage) onRoutes() (out []obstacle, err error) {
 		case a.Index != p.inner.Index || ip.IsLinkLocalUnicast() || a.Tentative() && !a.Duplicate():
 			continue
 		case a.Duplicate():
-			out = append(out, surely("%s is not in use: somebody on the network has it too", ip))
+			out = append(out, surely("%s is not in use, because somebody on the network has it too", ip))
 			continue
 		}
 		for _, neighbour := range PeersOf(a.Prefix) {
@@ -298,7 +298,7 @@ func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 	ask := guests.Command(p.of, fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
 	switch {
 	case noWay(err):
-		o := surely("%s has no way to %s: a rule or a route of its own goes before that of %s (%s)", p.of.Name, neighbour, p.inner.Name, ask)
+		o := surely("%s has no route to %s: a rule or route of its own takes precedence over that of %s (%s)", p.of.Name, neighbour, p.inner.Name, ask)
 		return &o, nil
 	case err != nil:
 		return nil, err
@@ -310,7 +310,7 @@ func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		if l, err := p.guest.LinkByIndex(out.Index); err == nil {
 			by = l.Name
 		}
-		o := surely("%s sends what is for %s out by %s: a rule or a route of its own goes before that of %s (%s)", p.of.Name, neighbour, by, p.inner.Name, ask)
+		o := surely("%s sends packets for %s out by %s: a rule or route of its own takes precedence over that of %s (%s)", p.of.Name, neighbour, by, p.inner.Name, ask)
 		return &o, nil
 	}
 	in, err := p.in(own.Addr(), neighbour)
@@ -318,7 +318,7 @@ func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 	case err != nil && !noWay(err):
 		return nil, err
 	case err != nil || !in.Local:
-		o := surely("%s drops what comes in by %s from %s: a rule of its own, or its rp_filter, does (%s)",
+		o := surely("%s drops what comes in by %s from %s, because of a rule of its own or its rp_filter (%s)",
 			p.of.Name, p.inner.Name, neighbour, guests.Command(p.of, fmt.Sprintf("ip route get %s from %s iif %s", own.Addr(), neighbour, p.inner.Name)))
 		return &o, nil
 	}

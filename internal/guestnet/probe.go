@@ -94,7 +94,7 @@ func (s Probe) Do(ctx context.Context, m *plan.Machine) error {
 	var c *acd.Conflict
 	if errors.As(err, &c) {
 		return fault.New(fault.Conflict, "take address", c.Addr.String(), "%w", c).
-			WithHint("choose another, or find who that is")
+			WithHint("choose another address, or find out who has it")
 	}
 	return fault.Explain("probe from", s.inner, err)
 }

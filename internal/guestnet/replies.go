@@ -228,7 +228,7 @@ func WarnReplies(j *build.Job, d *build.Draft) {
 }
 
 func RepliesWarning(gw netip.Addr, old string) string {
-	return fmt.Sprintf("answers from its published ports to clients beyond the host now leave by %s, and no longer by %s: --source-routing keeps them there", gw, old)
+	return fmt.Sprintf("answers from its published ports to clients beyond the host now leave by %s instead of %s: --source-routing prevents that", gw, old)
 }
 
 // CutsOff returns the interface by which answers from published ports leave, if a

@@ -46,7 +46,7 @@ func with(n build.ResolvNote, do func(*rundir.Dir) error) error {
 		err = do(d)
 		d.Close()
 	}
-	return fault.Explain("note in "+ours.RunDir, "the name servers before "+n.IfName, err)
+	return fault.Explain("save in "+ours.RunDir, "the name servers before "+n.IfName, err)
 }
 
 // ResolvNoteOf returns that of a guest, by its namespace's cookie; nil: none.
@@ -67,7 +67,7 @@ func ResolvNoteOf(cookie uint64) (n *build.ResolvNote, err error) {
 	}
 	if err != nil {
 		return nil, fault.New(fault.Failed, "read", ours.RunDir+"/"+name, "%w", err).
-			WithHint("it holds what was in a guest's resolv.conf; once that file is as it should be, remove this one")
+			WithHint("it holds the previous content of a guest's resolv.conf; once that is as it should be, delete this file")
 	}
 	return n, nil
 }
@@ -206,7 +206,7 @@ func openResolv(g guests.Guest, write bool) (*os.File, error) {
 	case errors.Is(err, unix.ENOENT):
 		return nil, fault.New(fault.Failed, op, object, "there is none: %w", fs.ErrNotExist)
 	case errors.Is(err, unix.ENOSYS):
-		return nil, fault.New(fault.Unsupported, op, object, "the kernel has no openat2, 5.6 has")
+		return nil, fault.New(fault.Unsupported, op, object, "openat2 needs Linux 5.6")
 	case err != nil:
 		return nil, fault.Explain(op, object, err)
 	}
@@ -223,7 +223,7 @@ func openResolv(g guests.Guest, write bool) (*os.File, error) {
 		err = p.Err // the path is ours
 	}
 	if errors.Is(err, unix.EROFS) {
-		return nil, build.WithHint(fault.Explain(op, object, err), "leave --dns out, or give the container a file system that can be written: docker run without --read-only")
+		return nil, build.WithHint(fault.Explain(op, object, err), "leave --dns out, or run the container with a writable file system, without --read-only")
 	}
 	return f, fault.Explain(op, object, err)
 }
@@ -261,7 +261,7 @@ func ownFile(fd, pid int) error {
 		return err
 	}
 	if slices.Contains(pseudo, int64(mount.Type)) {
-		return errors.New("it is not a file on a disk: the kernel makes up what is in it")
+		return errors.New("it is not a file on a disk, but one that the kernel generates")
 	}
 	if unix.Stat("/etc/resolv.conf", &hosts) == nil && hosts.Dev == st.Dev && hosts.Ino == st.Ino {
 		return errors.New("it is the host's: the guest has no files of its own")

@@ -48,7 +48,7 @@ func WarnRoutes(j *build.Job, d *build.Draft, p netip.Prefix) {
 		switch {
 		case known || j.Own(r.Index) || r.Dst.Bits() < p.Bits() || !p.Contains(r.Dst.Addr()):
 		case r.Dst.Bits() > p.Bits() || r.Metric <= metric:
-			d.Warn("the guest's route to %s by %s goes before the new one to %s: addresses in both are not reached by %s",
+			d.Warn("the guest's route to %s by %s takes precedence over the new one to %s: addresses in both are not reached by %s",
 				r.Dst, j.LinkName(r.Index), p.Masked(), j.Names.Inner)
 			d.Routed = append(d.Routed, p.Masked())
 		}
@@ -90,18 +90,18 @@ func RankRoute(j *build.Job, d *build.Draft, r *plan.AddRoute) error {
 	case ipv6 && j.Metric == 0 && (!ok || best.Metric > advertisedMetric):
 		r.Metric = advertisedMetric - 1
 	case ipv6 && j.Metric >= advertisedMetric && (!ok || j.Metric < best.Metric):
-		d.Warn("a router that advertises itself on another interface of the guest goes before a default route of metric %d", j.Metric)
+		d.Warn("a router that advertises itself on another interface of the guest takes precedence over a default route of metric %d", j.Metric)
 	case !ok:
 	case !ipv6 && (j.Metric == 0 || j.Metric == best.Metric):
 		r.Metric, r.Prepend = best.Metric, true
 	case j.Metric == 0 && best.Metric <= 1:
-		return j.Refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing goes before that").
+		return j.Refuse(fault.Conflict, "it has an IPv6 default route of metric 1 already, and nothing can take precedence over that").
 			WithHint("%sip -6 route show default", j.Enter)
 	case j.Metric == 0:
 		r.Metric = best.Metric - 1
 	case j.Metric >= best.Metric:
-		return j.Refuse(fault.Conflict, "its default route has the metric %d, and one of %d does not go before it", best.Metric, j.Metric).
-			WithHint("leave out --metric, or --default=keep")
+		return j.Refuse(fault.Conflict, "its default route has the metric %d, and a route of metric %d does not take precedence over it", best.Metric, j.Metric).
+			WithHint("leave --metric out, or use --default=keep")
 	}
 	return nil
 }
@@ -114,10 +114,10 @@ func rankBehind(j *build.Job, r *plan.AddRoute) error {
 		}
 		switch {
 		case j.Metric != 0 && o.Metric >= j.Metric:
-			return j.Refuse(fault.Conflict, "it has a default route of metric %d, and one of %d does not go behind it", o.Metric, j.Metric).
-				WithHint("a higher --metric, or leave it out")
+			return j.Refuse(fault.Conflict, "it has a default route of metric %d, and a route of metric %d does not go behind it", o.Metric, j.Metric).
+				WithHint("give a higher --metric, or none")
 		case o.Metric >= spec.MaxMetric:
-			return j.Refuse(fault.Conflict, "it has a default route of metric %d, and nothing goes behind that", o.Metric)
+			return j.Refuse(fault.Conflict, "it has a default route of metric %d, and nothing can go behind that", o.Metric)
 		case j.Metric == 0:
 			r.Metric = max(r.Metric, o.Metric+1)
 		}

@@ -295,7 +295,7 @@ func ShapedAt(o *build.Looker, k plan.Kernel, own *rtnl.Link, s *build.Shaped) {
 func CheckShape(j *build.Job, want spec.Shaping) error {
 	switch {
 	case want.Jitter != 0 && want.Delay == 0:
-		return j.Refuse(fault.Usage, "--jitter varies a --delay, and none is given")
+		return j.Refuse(fault.Usage, "--jitter varies a --delay, but none is given")
 	case want.Jitter > want.Delay:
 		return j.Refuse(fault.Usage, "the jitter, %s, is more than the delay, %s", want.Jitter, want.Delay)
 	case j.Traits.Lent && want != spec.Shaping{}:

@@ -121,7 +121,7 @@ func PlanWay(j *build.Job, d *build.Draft) {
 		d.Add(plan.AddRoute{Inner: name, Dst: netip.PrefixFrom(a, a.BitLen()), Source: source, Protocol: ours.Protocol, Known: known})
 	}
 	if len(j.AddrsOf(true)) > 0 {
-		d.Warn("--host-access is for IPv4: the host does not reach %s", spec.Join(j.AddrsOf(true)))
+		d.Warn("--host-access works only for IPv4: the host cannot reach %s", spec.Join(j.AddrsOf(true)))
 	}
 }
 
@@ -147,7 +147,7 @@ func SourceFor(parent []rtnl.Addr, to netip.Addr) (best netip.Addr) {
 }
 
 func NoSourceWarning(parent string, to netip.Addr) string {
-	return fmt.Sprintf("%s has no IPv4 address: the host speaks to %s from one of another interface", parent, to)
+	return fmt.Sprintf("%s has no IPv4 address: the host reaches %s from an address of another interface", parent, to)
 }
 
 // AccessDiffers reports a way to the guest that is there and not asked for. One

@@ -46,7 +46,7 @@ func checkFiltering(j *build.Job) error {
 	}
 	if !j.OurBridge() && !j.VLANFiltering {
 		return j.Refuse(fault.Conflict, "%s does not filter VLANs", found.Name).
-			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", found.DefaultPVID)
+			WithHint("--vlan-filtering turns it on; its other ports stay in their VLANs, which is only VLAN %d unless somebody changed it", found.DefaultPVID)
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func (linuxBridge) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error 
 		return nil
 	case !br.VLANFiltering && !plan.IsOurs(br) && !c.VLANFiltering:
 		return c.Refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
-			WithHint("--vlan-filtering turns it on: its other ports stay in the VLANs that they have, which is %d alone unless somebody changed it", br.DefaultPVID)
+			WithHint("--vlan-filtering turns it on; its other ports stay in their VLANs, which is only VLAN %d unless somebody changed it", br.DefaultPVID)
 	case !br.VLANFiltering:
 		d.Add(FilterVLANs{bridge: br.Name, foreign: !plan.IsOurs(br)})
 	}
@@ -248,10 +248,10 @@ func (s SetPortVLAN) Do(_ context.Context, m *plan.Machine) error {
 	k, i := m.Host(), m.Index(plan.OnHost, s.port)
 	if s.not != 0 {
 		if err := k.DelPortVLANs(i, []rtnl.PortVLAN{{First: s.not, Last: s.not}}); err != nil {
-			return fault.Explain("take port out of VLAN "+ours.Itoa(s.not), s.port, err)
+			return fault.Explain("remove port from VLAN "+ours.Itoa(s.not), s.port, err)
 		}
 	}
-	return fault.Explain("put port into VLAN "+s.VLAN.String(), s.port, k.AddPortVLANs(i, PortVLANs(s.VLAN)))
+	return fault.Explain("add port to VLAN "+s.VLAN.String(), s.port, k.AddPortVLANs(i, PortVLANs(s.VLAN)))
 }
 
 func (s SetPortVLAN) Undo(context.Context, *plan.Machine) error { return nil }

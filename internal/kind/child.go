@@ -49,10 +49,10 @@ func (c childKind) checkParent(j *build.Job, tag func(*build.Job) error) error {
 	case parent.Loopback:
 		return j.Refuse(fault.Conflict, "%s is the loopback interface, and cannot be the parent of a %s", parent.Name, c.Word)
 	case c.ethernet && (parent.Type != unix.ARPHRD_ETHER || parent.Kind == "vrf"):
-		return j.Refuse(fault.Conflict, "%s is %s, and no Ethernet device: it cannot be the parent of a %s", parent.Name, ours.DescribeKind(parent), c.Word)
+		return j.Refuse(fault.Conflict, "%s is %s, not an Ethernet device: it cannot be the parent of a %s", parent.Name, ours.DescribeKind(parent), c.Word)
 	case parent.Slave != "" && !c.ports:
 		return j.Refuse(fault.Conflict, "%s is a port of a %s, and cannot be the parent of a %s", parent.Name, parent.Slave, c.Word).
-			WithHint("attach to what it is a port of")
+			WithHint("attach to the bridge or bond that it is a port of")
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (s AddChild) Do(_ context.Context, m *plan.Machine) error {
 		return vlanTaken(m, c.Parent, s.parent, s.vlan, err)
 	case errors.Is(err, unix.EBUSY):
 		return fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).
-			WithHint("it is a port of a bridge, or another kind of child has it to itself: ip -d link show %s", s.parent)
+			WithHint("it is a port of a bridge, or reserved by a child of another kind: ip -d link show %s", s.parent)
 	case err != nil:
 		return fault.Explain("make "+s.kind, s.inner, err)
 	}
@@ -230,9 +230,9 @@ func (s AddChild) why(m *plan.Machine, parent int, err error) error {
 		switch {
 		case u.Kind != "macvlan" && u.Kind != "macvtap":
 		case u.Mode == "passthru":
-			e.Err = fmt.Errorf("%s (%s) is on it in mode passthru, and has it to itself", u.Name, where(u))
+			e.Err = fmt.Errorf("%s (%s) uses it in mode passthru, which allows no other macvlan", u.Name, where(u))
 		case s.mode == "passthru":
-			e.Err = fmt.Errorf("mode passthru needs the card to itself, and %s (%s) is on it", u.Name, where(u))
+			e.Err = fmt.Errorf("mode passthru needs the card to itself, but %s (%s) is on it", u.Name, where(u))
 		}
 	}
 	return e
@@ -245,7 +245,7 @@ func lacksKind(m *plan.Machine, kind, name, parent string, err error) error {
 	e := fault.New(fault.Unsupported, "make "+kind, name, "%w", err)
 	if parent != "" && errors.Is(m.Host().AddChild(rtnl.Child{Name: name, Kind: kind, Group: plan.Group}), unix.EINVAL) {
 		e.Op, e.Object = "make "+kind+" on", parent
-		return e.WithHint("%s can have none: ip -d link show %s", parent, parent)
+		return e.WithHint("%s cannot be the parent of one: ip -d link show %s", parent, parent)
 	}
 	return e.WithHint("%s", ours.Missing(kind))
 }

@@ -11,7 +11,7 @@ type dummyKind struct{ childKind }
 
 var dummy = dummyKind{childKind{plain: plain{build.Traits{
 	Word: spec.KindDummy, Child: true,
-	NoProbe: "there is nobody on a dummy who could have the address",
+	NoProbe: "a dummy has no network on which somebody could have the address",
 }}}}
 
 func (dummyKind) claims(name string, f build.Facts) bool { return toMake("dummy", name, f) }
@@ -23,8 +23,8 @@ func (dummyKind) settle(j *build.Job, _ *build.Draft) error {
 	case j.Mode != "":
 		return j.Refuse(fault.Usage, "a dummy has no mode")
 	case j.From.Kind != spec.FromLine:
-		return j.Refuse(fault.Usage, "there is no network behind a dummy, from which %s could get an address", sourceName(j.From)).
-			WithHint("an address on the line: 192.168.1.2/32")
+		return j.Refuse(fault.Usage, "a dummy has no network from which %s could get an address", sourceName(j.From)).
+			WithHint("give an address: 192.168.1.2/32")
 	}
 	return nil
 }
@@ -37,7 +37,7 @@ func (k dummyKind) Join(j *build.Job, d *build.Draft) {
 func (dummyKind) Repair(*build.Job, *build.Draft) {}
 
 func (dummyKind) prober(*build.Job) (prober, string) {
-	return nil, "nothing is sent from a dummy to anywhere"
+	return nil, "a dummy sends nothing anywhere"
 }
 
 func (k dummyKind) Differ(j *build.Job, differ build.Differ) {

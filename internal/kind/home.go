@@ -114,7 +114,7 @@ func bringBack(m *plan.Machine, from ours.Away, loan ours.Loan) (missing *fault.
 	}
 	parts, err := restoreCard(m, l, loan)
 	if err != nil {
-		e := fault.New(fault.Residue, "put in order", loan.Card.Name, "it is on the host, as %s: %w", l.Name, err)
+		e := fault.New(fault.Residue, "restore", loan.Card.Name, "it is on the host again, as %s, but not as it was: %w", l.Name, err)
 		e.Residue = []string{l.Name}
 		return nil, e.WithHint("gopipework gc tries again")
 	}
@@ -141,7 +141,7 @@ func settleLoan(m *plan.Machine, loan ours.Loan, parts []rtnl.Part) (missing *fa
 			continue
 		}
 		if missing == nil {
-			missing = &fault.Error{Code: fault.Residue, Op: "put in order", Object: name}
+			missing = &fault.Error{Code: fault.Residue, Op: "restore", Object: name}
 		}
 		missing.Err = errors.Join(missing.Err, p.Err)
 		missing.Residue = append(missing.Residue, p.Err.Error())
@@ -157,9 +157,9 @@ func settleLoan(m *plan.Machine, loan ours.Loan, parts []rtnl.Part) (missing *fa
 	if err != nil || missing == nil {
 		return nil, err
 	}
-	missing.Err = fmt.Errorf("it is home, but %w", missing.Err)
+	missing.Err = fmt.Errorf("it is on the host again, but %w", missing.Err)
 	if loan.Owed() {
-		return missing.WithHint("gopipework gc tries again, and leaves alone what somebody has changed by then; if %s is as it should be, remove %s",
+		return missing.WithHint("gopipework gc tries again, and leaves alone whatever somebody has changed by then; once %s is as it should be, delete %s",
 			name, shell.Quote(ours.RunDir+"/"+loan.File())), nil
 	}
 	return missing.WithHint("gopipework does not try again: use those of the commands that still make sense"), nil
@@ -193,7 +193,7 @@ func fetchCard(m *plan.Machine, from ours.Away, loan ours.Loan) (*rtnl.Link, err
 	for try := 1; ; try++ {
 		l, err := lookForCard(m, from, loan)
 		if l != nil || err != nil && !guestsDoing(err) {
-			return l, fault.Explain("move home", name, err)
+			return l, fault.Explain("return", name, err)
 		}
 		if err == nil { // neither in the guest nor at home
 			t, terr := ours.Trace(m.Host(), m.HostNS, loan)
@@ -213,8 +213,8 @@ func fetchCard(m *plan.Machine, from ours.Away, loan ours.Loan) (*rtnl.Link, err
 			last = err
 		}
 		if try >= fetchTries && time.Now().After(deadline) {
-			return nil, fault.New(fault.Failed, "move home", name, "somebody in %s keeps changing it: %w", loan.To.Name, cmp.Or(last, error(unix.EAGAIN))).
-				WithHint("stop %s, and then gopipework detach %s %s again", loan.To.Name, loan.To.Word(), loan.IfName)
+			return nil, fault.New(fault.Failed, "return", name, "somebody in %s keeps changing it: %w", loan.To.Name, cmp.Or(last, error(unix.EAGAIN))).
+				WithHint("stop %s, then run gopipework detach %s %s again", loan.To.Name, loan.To.Word(), loan.IfName)
 		}
 		time.Sleep(fetchPause)
 	}
@@ -229,11 +229,11 @@ func guestsDoing(err error) bool {
 // Lost is the error for a card that was not found, but that may still exist.
 func Lost(l ours.Loan, t ours.Traced) error {
 	if t.Maybe != "" {
-		return fault.New(fault.Failed, "bring home", l.Card.Name, "it is neither on the host nor in %s; this may be it: %s", l.To.Name, t.Maybe).
-			WithHint("move it to the host by hand, and gopipework gc puts it in order; when it is gone, remove %s/%s", ours.RunDir, l.File())
+		return fault.New(fault.Failed, "return", l.Card.Name, "it is neither on the host nor in %s; this may be it: %s", l.To.Name, t.Maybe).
+			WithHint("move it to the host by hand, then gopipework gc restores it; if it no longer exists, delete %s/%s", ours.RunDir, l.File())
 	}
-	return fault.New(fault.Failed, "bring home", l.Card.Name, "it is in no namespace that can be found").
-		WithHint("when it is back on the host, gopipework gc puts it in order")
+	return fault.New(fault.Failed, "return", l.Card.Name, "it is in no namespace that can be found").
+		WithHint("once it is on the host again, gopipework gc restores it")
 }
 
 // lookForCard returns the card if it is on the host, and moves it there if it is in the guest that
@@ -309,7 +309,7 @@ func (s ForgetLoan) Do(context.Context, *plan.Machine) error { return s.loan.For
 func (s ForgetLoan) Undo(context.Context, *plan.Machine) error { return s.loan.Save() }
 
 func (s ForgetLoan) Left() string {
-	return "the note in " + ours.RunDir + " of what " + s.loan.Card.Name + " was like"
+	return "the file in " + ours.RunDir + " with the settings of " + s.loan.Card.Name
 }
 
 func (ForgetLoan) Nature() plan.Nature { return plan.Undoable }

@@ -34,7 +34,7 @@ func (k ipoibKind) settle(j *build.Job, d *build.Draft) error {
 		return err
 	}
 	if j.MAC != nil {
-		return j.Refuse(fault.Usage, "the address of an IPoIB interface is made by its hardware")
+		return j.Refuse(fault.Usage, "an IPoIB interface gets its MAC address from the hardware")
 	}
 	return nil
 }

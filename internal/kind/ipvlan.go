@@ -31,14 +31,14 @@ func (k ipvlanKind) settle(j *build.Job, d *build.Draft) error {
 	}
 	for _, st := range j.There.Stations { // the mode belongs to the card: all of them would change
 		if st.Mode != "" && st.Mode != j.Mode {
-			return j.Refuse(fault.Conflict, "%s is in mode %s, and all ipvlans of a card have one mode", st.Who, st.Mode).
+			return j.Refuse(fault.Conflict, "%s is in mode %s, and all ipvlans of a card have the same mode", st.Who, st.Mode).
 				WithHint("--mode %s", st.Mode)
 		}
 	}
 	// One that routes has no broadcast or multicast (Documentation/networking/ipvlan.rst).
 	if j.From.Kind != spec.FromLine && j.Mode != "l2" {
-		return j.Refuse(fault.Usage, "an ipvlan in mode %s hears no broadcast or multicast, and %s can get no address", j.Mode, sourceName(j.From)).
-			WithHint("--mode l2, or an address on the line")
+		return j.Refuse(fault.Usage, "an ipvlan in mode %s hears no broadcast or multicast, so %s cannot get an address", j.Mode, sourceName(j.From)).
+			WithHint("use --mode l2, or give an address")
 	}
 	return nil
 }

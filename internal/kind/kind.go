@@ -67,7 +67,7 @@ func (plain) Repair(*build.Job, *build.Draft)          {}
 func (plain) mac(*build.Job) (net.HardwareAddr, bool)  { return nil, false }
 
 func (t plain) prober(*build.Job) (prober, string) {
-	return nil, fmt.Sprintf("of the kind %s nothing on this host is at the other end; what is beyond the card cannot be tried from here", t.Word)
+	return nil, fmt.Sprintf("with the kind %s the other end is beyond the card, and cannot be tried from this host", t.Word)
 }
 
 func (t plain) SetVLAN(c build.Change, _ *build.Draft, _ bridge.VLAN) error {
@@ -119,7 +119,7 @@ func toMake(prefix, name string, f build.Facts) bool {
 func Settle(j *build.Job, d *build.Draft) error {
 	if j.There.Base == nil && j.There.Card.Loan == nil && len(j.HostIF.Name) > spec.MaxLinkName && !strings.HasPrefix(j.HostIF.Name, spec.MACWord) {
 		return j.Refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", j.HostIF.Name).
-			WithHint("an interface's own name has no more than the kernel's %d bytes", spec.MaxLinkName)
+			WithHint("the kernel allows at most %d bytes in an interface's own name", spec.MaxLinkName)
 	}
 	j.Kind = SettleKind(j.HostIF, j.There)
 	if j.Kind == spec.KindAny {
@@ -133,7 +133,7 @@ func Settle(j *build.Job, d *build.Draft) error {
 	}
 	j.Inherited, j.Inherits = k.mac(j)
 	if j.HostAccess && !j.Traits.HostAccess {
-		return j.Refuse(fault.Usage, "--host-access is for a macvlan, and this is of the kind %s", j.Kind).WithHint("leave --host-access out")
+		return j.Refuse(fault.Usage, "--host-access is for a macvlan, but this is of the kind %s", j.Kind).WithHint("leave --host-access out")
 	}
 	if err := checkVerify(j); err != nil {
 		return err
@@ -155,7 +155,7 @@ func idle(j *build.Job, d *build.Draft) {
 		{"--vlan-filtering", j.VLANFiltering && !j.Traits.Filters},
 	} {
 		if w.given {
-			d.Warn("%s means nothing for the kind %s", w.flag, j.Kind)
+			d.Warn("%s has no effect on the kind %s", w.flag, j.Kind)
 		}
 	}
 }
@@ -169,7 +169,7 @@ func noSuchInterface(j *build.Job) error {
 	}
 	e := j.Refuse(fault.NotFound, "there is no interface %s on this host", j.HostIF.Name)
 	if j.HostIF.Kind == spec.KindAny {
-		e.WithHint("bridge:%s makes a bridge of that name", j.HostIF.Name)
+		e.WithHint("bridge:%s creates a bridge of that name", j.HostIF.Name)
 	}
 	return e
 }

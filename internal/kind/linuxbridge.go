@@ -35,10 +35,10 @@ func (linuxBridge) settle(j *build.Job, d *build.Draft) error {
 	h, found := j.HostIF, j.There.Base
 	switch {
 	case found != nil && found.Kind != "bridge":
-		return j.Refuse(fault.Conflict, "%s is there already, and it is not a bridge but %s", h.Name, ours.DescribeKind(found)).
-			WithHint("choose another name for the bridge, or macvlan:%s for a macvlan on what is there", found.Name)
+		return j.Refuse(fault.Conflict, "%s exists already, and is not a bridge but %s", h.Name, ours.DescribeKind(found)).
+			WithHint("choose another name for the bridge, or use macvlan:%s for a macvlan on it", found.Name)
 	case j.Mode != "":
-		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", h.Name)
+		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, but %s is a bridge", h.Name)
 	}
 	if err := settleVLAN(j); err != nil {
 		return err
@@ -132,7 +132,7 @@ func planBridge(j *build.Job, d *build.Draft) {
 		d.Add(ours.RaiseLink{Name: br.Name})
 	}
 	if found := j.There.Base; found != nil && found.VLANFiltering && found.DefaultPVID == 0 && j.SwitchVLAN.IsZero() {
-		d.Warn("%s filters VLANs and has no default one: it drops what is not tagged", found.Name)
+		d.Warn("%s filters VLANs and has no default VLAN: it drops untagged frames", found.Name)
 	}
 	if found := j.There.Base; found != nil && found.STP {
 		d.Wait = 2 * found.ForwardDelay // listening, then learning
@@ -153,7 +153,7 @@ func planFirewall(j *build.Job, d *build.Draft) {
 	told := len(d.Warnings)
 	defer func() { d.Drops = slices.Clone(d.Warnings[told:]) }()
 	if j.There.FirewallUnread != "" {
-		d.Warn("the host's firewall was not looked at: %s", j.There.FirewallUnread)
+		d.Warn("the host's firewall was not checked: %s", j.There.FirewallUnread)
 	}
 	rules := j.There.Firewall.Needed(j.HostIF.Name, port)
 	d.Warnings = append(d.Warnings, j.There.Firewall.Warnings(j.HostIF.Name)...)
@@ -162,7 +162,7 @@ func planFirewall(j *build.Job, d *build.Draft) {
 			continue
 		}
 		if j.NoFirewall {
-			d.Warn("the host's firewall drops what crosses %s, and --no-firewall leaves it so; what would open it: %s",
+			d.Warn("the host's firewall drops what crosses %s, and --no-firewall leaves it alone; to let frames pass: %s",
 				j.HostIF.Name, r.InsertCommand())
 			continue
 		}
@@ -267,7 +267,7 @@ func (linuxBridge) prober(j *build.Job) (prober, string) {
 // not all have.
 func onlyTagged(j *build.Job) string {
 	if j.SwitchVLAN.PVID == 0 && len(j.SwitchVLAN.Tagged) > 0 {
-		return "the guest's frames are tagged by interfaces that are made later, and the bridge drops what is not tagged"
+		return "the guest creates the interfaces that tag its frames later, and the bridge drops untagged frames"
 	}
 	return ""
 }
@@ -375,7 +375,7 @@ func (s AwaitForwarding) Do(ctx context.Context, m *plan.Machine) error {
 			return false, fault.Explain("find", s.port, err)
 		}
 		if l.Master != m.Index(plan.OnHost, s.bridge) {
-			return false, fault.New(fault.Gone, "wait for", s.port, "somebody took it off %s", s.bridge)
+			return false, fault.New(fault.Gone, "wait for", s.port, "somebody removed it from %s", s.bridge)
 		}
 		return l.Forwarding, nil
 	})

@@ -27,6 +27,6 @@ func WarnMTU(j *build.Job, d *build.Draft, mtu int, on *rtnl.Link) {
 	case mtu > on.MTU:
 		d.Warn("an MTU of %d is more than %s's %d: longer packets may vanish there", mtu, on.Name, on.MTU)
 	case mtu < on.MTU && t.Switches:
-		d.Warn("the MTU of %s may follow its lowest port: %d is below its %d", on.Name, mtu, on.MTU)
+		d.Warn("the MTU of %s may drop to %d, that of its lowest port: it is %d now", on.Name, mtu, on.MTU)
 	}
 }

@@ -38,10 +38,10 @@ func (openVSwitchKind) settle(j *build.Job, d *build.Draft) error {
 	_, isOVS := j.There.OVS.Bridge(name)
 	switch found := j.There.Base; {
 	case !isOVS && found != nil:
-		return j.Refuse(fault.Conflict, "%s is there already, and it is not an Open vSwitch bridge but %s", name, ours.DescribeKind(found)).
+		return j.Refuse(fault.Conflict, "%s exists already, and is not an Open vSwitch bridge but %s", name, ours.DescribeKind(found)).
 			WithHint("choose another name for the bridge")
 	case j.Mode != "":
-		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, and %s is a bridge", name)
+		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, but %s is a bridge", name)
 	}
 	return settleVLAN(j)
 }
@@ -100,7 +100,7 @@ func (s AwaitOVS) forwarding(ctx context.Context, m *plan.Machine) (br bridge.OV
 		var there bool
 		br, _ = ovs.Bridge(s.Bridge)
 		if now, there = ovs.Port(s.Name); !there || now.Bridge != s.Bridge {
-			return false, fault.New(fault.Gone, "wait for", s.Name, "somebody took it off %s", s.Bridge)
+			return false, fault.New(fault.Gone, "wait for", s.Name, "somebody removed it from %s", s.Bridge)
 		}
 		return br.Forwards(now), nil
 	})
@@ -118,7 +118,7 @@ func (s AwaitOVS) Do(ctx context.Context, m *plan.Machine) error {
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil && br.Secure:
-			m.Warn(fmt.Sprintf("%s has fail_mode=secure: whether a flow of it passes on what %s sends is not known: %v", br.Name, s.Name, err))
+			m.Warn(fmt.Sprintf("%s has fail_mode=secure, and cannot tell whether one of its flows forwards what %s sends: %v", br.Name, s.Name, err))
 		case drops:
 			m.Warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(s.mac)))
 		}
@@ -335,7 +335,7 @@ func (openVSwitchKind) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) er
 	p, ok := c.There.Detach.OVS.Port(c.There.Found.Port.Name)
 	switch {
 	case !ok || p.Mark == "":
-		return c.Refuse(fault.Conflict, "%s is no port of ours in Open vSwitch", c.There.Found.Port.Name)
+		return c.Refuse(fault.Conflict, "%s is not one of our Open vSwitch ports", c.There.Found.Port.Name)
 	case !p.Carries(v):
 		d.Add(ChangeOVSVLAN{p, v})
 	}

@@ -31,17 +31,17 @@ func (physKind) claims(_ string, f build.Facts) bool {
 func (physKind) settle(j *build.Job, d *build.Draft) error {
 	switch {
 	case j.VLAN != "":
-		return j.Refuse(fault.Usage, "a card that is lent takes no VLAN").WithHint("vlan:%s lends one VLAN of it", j.HostIF.Name)
+		return j.Refuse(fault.Usage, "a lent card cannot have a VLAN").WithHint("vlan:%s lends one VLAN of it", j.HostIF.Name)
 	case j.Mode != "":
-		return j.Refuse(fault.Usage, "a card that is lent has no mode")
+		return j.Refuse(fault.Usage, "a lent card has no mode")
 	}
 	loan := j.There.Card.Loan
 	switch other := j.There.Card.Namesake; {
 	case j.There.Card.Unread != "":
 		return j.Refuse(fault.Failed, "%s", j.There.Card.Unread)
 	case other != nil:
-		return j.Refuse(fault.Conflict, "another card that was called %s came home without all that it had", other.Card.Name).
-			WithHint("gopipework gc says what; when that card is as it should be, remove %s/%s", ours.RunDir, other.File())
+		return j.Refuse(fault.Conflict, "another card that was called %s was returned, but not fully restored", other.Card.Name).
+			WithHint("gopipework gc lists what is missing; once that card is as it should be, delete %s/%s", ours.RunDir, other.File())
 	case loan == nil, j.There.Card.Gone:
 		if err := checkCard(j, d); err != nil {
 			return err
@@ -88,33 +88,33 @@ func checkCard(j *build.Job, d *build.Draft) error {
 	name := card.Name
 	switch {
 	case isOVSBridge(j, name):
-		return j.Refuse(fault.Conflict, "%s is a bridge of Open vSwitch, and stays with it", name)
+		return j.Refuse(fault.Conflict, "%s is an Open vSwitch bridge, and cannot be lent", name)
 	case card.Loopback:
 		return j.Refuse(fault.Conflict, "%s is the loopback interface, and every namespace has its own", name)
 	case len(j.There.Card.Users) > 0:
 		return cardCarries(j, j.There.Card.Users[0])
 	case plan.IsOurs(card):
-		return j.Refuse(fault.Conflict, "%s is an end of ours, and no card", name).WithHint("gopipework list")
+		return j.Refuse(fault.Conflict, "%s is an end of an attachment, not a card", name).WithHint("gopipework list")
 	case j.ForcePhys:
 		if lost := lostNexthops(j, card.Index); lost != nil {
-			d.Warn("lending %s costs the host %s; when the card comes home, its routes come back, but not these", name, strings.Join(lost, ", "))
+			d.Warn("lending %s costs the host %s; these are not restored when the card is returned", name, strings.Join(lost, ", "))
 		}
 		return nil
 	}
 	if why := cardUse(j, card); why != "" {
 		return j.Refuse(fault.Conflict, "%s %s", name, why).
-			WithHint("--force-phys takes it all the same; what it has is there again when it comes home")
+			WithHint("--force-phys lends it anyway; what it has is restored when it is returned")
 	}
 	if lost := lostNexthops(j, card.Index); lost != nil {
 		return j.Refuse(fault.Conflict, "the host uses it, and would lose: %s", strings.Join(lost, ", ")).
-			WithHint("--force-phys takes it all the same; nexthop objects do not come back")
+			WithHint("--force-phys lends it anyway; nexthop objects are not restored")
 	}
 	return nil
 }
 
 // cardCarries refuses a card that another link is on.
 func cardCarries(j *build.Job, u ours.User) error {
-	e := j.Refuse(fault.Conflict, "%s (%s) is on it, and would lose it if it moved", u.Name, where(u))
+	e := j.Refuse(fault.Conflict, "%s (%s) is on it, and would lose it", u.Name, where(u))
 	if plan.Attached(u.Link) {
 		return e.WithHint("detach the guests that use %s first: gopipework list", j.HostIF.Name)
 	}

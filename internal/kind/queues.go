@@ -17,7 +17,7 @@ func warnQueues(j *build.Job, d *build.Draft, index int, name string) {
 		}
 	}
 	if len(kinds) > 0 {
-		d.Warn("lending %s costs the host its queueing disciplines, and their filters: %s; they do not come back with it: keep what tc qdisc show dev %s and tc filter show dev %s say",
+		d.Warn("lending %s costs the host its queueing disciplines and their filters: %s; they are not restored, so save the output of tc qdisc show dev %s and tc filter show dev %s",
 			name, strings.Join(kinds, ", "), name, name)
 	}
 }
@@ -26,7 +26,7 @@ func warnQueues(j *build.Job, d *build.Draft, index int, name string) {
 func warnPrograms(j *build.Job, d *build.Draft, name string, programs map[string]uint32) {
 	for _, word := range []string{"xdpdrv", "xdpgeneric", "xdpoffload"} {
 		if id, ok := programs[word]; ok {
-			d.Warn("the BPF program %d (%s) stays attached to %s, and sees what %s hears: ip link set dev %s %s off, if that is not wanted",
+			d.Warn("the BPF program %d (%s) stays attached to %s, and sees what %s receives; to remove it: ip link set dev %s %s off",
 				id, word, name, j.There.Guest.Name, name, word)
 		}
 	}

@@ -202,7 +202,7 @@ func WarnStations(j *build.Job, d *build.Draft) {
 		}
 		for _, p := range j.Addrs {
 			if slices.Contains(st.Addrs, p.Addr()) {
-				d.Warn("%s has the address %s too: others reach one of the two, and not the other", st.Who, p.Addr())
+				d.Warn("%s has the address %s too: others reach only one of the two", st.Who, p.Addr())
 			}
 		}
 	}

@@ -69,7 +69,7 @@ func PlanVerify(j *build.Job, d *build.Draft) {
 		s.on = planTagged(j, d)
 	}
 	if j.Traits.Child {
-		d.Warn("--verify tries the way to another %s on %s; what is beyond the card was not tried", j.Kind, s.on)
+		d.Warn("--verify tries the way to another %s on %s, but nothing beyond the card", j.Kind, s.on)
 	}
 	d.Add(s)
 }
@@ -130,7 +130,7 @@ func (s Verify) Do(ctx context.Context, m *plan.Machine) (err error) {
 		}
 	}
 	if len(addrs) == 0 && err == nil {
-		m.Warn(s.inner + " has no address: --verify tried an ARP packet alone, and no IP packet")
+		m.Warn(s.inner + " has no address: --verify tried only an ARP packet, and no IP packet")
 	}
 	return fault.Explain("verify", s.inner, err)
 }
@@ -187,7 +187,7 @@ func (s Verify) talk(ctx context.Context, m *plan.Machine, probe *witness.End, o
 				guests.Command(guest.GuestInfo, fmt.Sprintf("ip route get %s from %s", peer, own.Addr())), guests.Command(guest.GuestInfo, "nft list ruleset"))
 	}
 	if err == nil && !greeted {
-		m.Warn(guest.Name + " answers neither a ping to " + own.Addr().String() + " nor a new TCP connection; what it begins itself is answered")
+		m.Warn(guest.Name + " answers neither a ping to " + own.Addr().String() + " nor a new TCP connection; connections that it opens itself work")
 	}
 	return fault.Explain("verify", s.inner, err)
 }

@@ -35,7 +35,7 @@ func (vlanKind) RefuseConflicts(j *build.Job) error {
 	if !isTagged(t, j.There.Base, j.Tag) {
 		return nil
 	}
-	return j.Refuse(fault.Conflict, "VLAN %d of %s is there already, as %s of the host, and a card can have only one", j.Tag, j.There.Base.Name, t.Name).
+	return j.Refuse(fault.Conflict, "VLAN %d of %s exists already, as the host's %s, and a card can have each VLAN only once", j.Tag, j.There.Base.Name, t.Name).
 		WithHint("phys:%s lends it, macvlan:%s makes a macvlan on it", t.Name, t.Name)
 }
 

@@ -46,17 +46,17 @@ func settleTag(j *build.Job) error {
 	if t := j.There.Tagged; isTagged(t, j.There.Base, tag) {
 		if t.Slave != "" {
 			return j.Refuse(fault.Conflict, "%s, which is VLAN %d of %s, is a port of a %s", t.Name, tag, j.There.Base.Name, t.Slave).
-				WithHint("attach to what it is a port of")
+				WithHint("attach to the bridge or bond that it is a port of")
 		}
 		return nil
 	}
 	name := j.There.Base.Name + "." + j.VLAN
 	if why := spec.CheckName(name); why != "" {
 		return j.Refuse(fault.Usage, "%s cannot be the name of the sub-interface for VLAN %d: %s", name, tag, why).
-			WithHint("make one under a shorter name and attach to that")
+			WithHint("create one under a shorter name and attach to that")
 	}
 	if t := j.There.Tagged; t != nil {
-		return j.Refuse(fault.Conflict, "%s is there already, and it is not VLAN %d of %s but %s", name, tag, j.There.Base.Name, ours.DescribeKind(t))
+		return j.Refuse(fault.Conflict, "%s exists already, and is not VLAN %d of %s but %s", name, tag, j.There.Base.Name, ours.DescribeKind(t))
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func vlanTaken(m *plan.Machine, parent int, parentName string, tag int, err erro
 			who = u.Name + " of " + mark.Name
 			e.Hint = "gopipework detach " + guests.GuestInfo{Runtime: mark.Runtime, ID: mark.ID, Name: mark.Name}.Word() + " " + mark.IfName
 		}
-		e.Err = fmt.Errorf("%s is its VLAN %d, and a card can have only one", who, tag)
+		e.Err = fmt.Errorf("%s is its VLAN %d, and a card can have each VLAN only once", who, tag)
 	}
 	return e
 }

@@ -53,10 +53,10 @@ func DeleteLink(k plan.Kernel, index int) error {
 	lent, err := LentIn(k, []*rtnl.Link{l})
 	if err != nil {
 		// Not %w: an errno of another object does not say that the link is absent.
-		return fault.New(fault.Failed, "delete", l.Name, "it is not known whether it is lent: %v", err)
+		return fault.New(fault.Failed, "delete", l.Name, "cannot tell whether it is lent: %v", err)
 	}
 	if name, is := lent[index]; is {
-		return fault.New(fault.Conflict, "delete", name, "it is a lent card: gopipework detach brings it home")
+		return fault.New(fault.Conflict, "delete", name, "it is a lent card: gopipework detach returns it")
 	}
 	return k.DelLink(index)
 }
@@ -143,8 +143,8 @@ func (l Lent) CheckHome() error {
 }
 
 func NameTaken(name string, by *rtnl.Link) error {
-	return fault.New(fault.Conflict, "bring home", name, "the host has another interface of that name by now: %s", DescribeKind(by)).
-		WithHint("rename that: ip link set dev %s name NEW", by.Name)
+	return fault.New(fault.Conflict, "return", name, "the host has another interface of that name by now: %s", DescribeKind(by)).
+		WithHint("rename it: ip link set dev %s name NEW", by.Name)
 }
 
 // Stray is a loan whose guest no longer has the card.

@@ -187,7 +187,7 @@ func (l Loan) with(do func(*rundir.Dir) error) error {
 		err = do(d)
 		d.Close()
 	}
-	return fault.Explain("note in "+RunDir+" the card", l.Card.Name, err)
+	return fault.Explain("save in "+RunDir+" the settings of", l.Card.Name, err)
 }
 
 // Loans returns those of a host, by the cookie of its namespace, and what to say
@@ -249,6 +249,6 @@ func newUnreadLoan(file string, err error) unreadLoan {
 }
 
 func (u unreadLoan) String() string {
-	return fmt.Sprintf("what the lent card %s was like cannot be read: %s: %v; when the card is as it should be, remove the file",
+	return fmt.Sprintf("the settings of the lent card %s cannot be read: %s: %v; once the card is as it should be, delete the file",
 		u.Card, shell.Quote(RunDir+"/"+u.File), u.err)
 }

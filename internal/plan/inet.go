@@ -144,7 +144,7 @@ func (s AddRoute) explain(err error) error {
 func (s AddRoute) afterLease(m *Machine) error {
 	err := EnsureRoute(s.Kernel(m), s.Route(m))
 	if s.Gateway.IsValid() && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EINVAL)) {
-		return fault.New(fault.Conflict, "add route", s.Words(), "no subnet that the network gave the interface holds its gateway %s, or it is the interface's own address: %w", s.Gateway, err).
+		return fault.New(fault.Conflict, "add route", s.Words(), "its gateway %s is in no subnet that the network gave the interface, or is the interface's own address: %w", s.Gateway, err).
 			WithHint("--route %s puts it on the link", netip.PrefixFrom(s.Gateway, s.Gateway.BitLen()))
 	}
 	return fault.Explain("add route", s.Words(), err)
@@ -242,7 +242,7 @@ func (s AwaitDAD) verdict(all []rtnl.Addr, index int) (bool, error) {
 			case a.Duplicate():
 				return false, fault.New(fault.Conflict, "take address", want.String(),
 					"somebody on this network has it already (duplicate address detection)").
-					WithHint("choose another, or find who has it: ping -6 %s from another guest, then ip -6 neigh", want)
+					WithHint("choose another address, or find out who has it: ping -6 %s from another guest, then ip -6 neigh", want)
 			case !a.Tentative():
 				ready++
 			}

@@ -141,8 +141,8 @@ func SysctlsLocked(err error) bool { return errors.Is(err, unix.EROFS) }
 
 // niceties are the sysctls that an attachment works without, and how.
 var niceties = map[string]string{
-	"arp_notify=1":                "neighbours that know its address from before may go on sending to another MAC address for a while",
-	"ndisc_notify=1":              "neighbours that know its address from before may go on sending to another MAC address for a while",
+	"arp_notify=1":                "neighbours that already know its address may send to an old MAC address for a while",
+	"ndisc_notify=1":              "neighbours that already know its address may send to an old MAC address for a while",
 	"router_solicitation_delay=0": "the wait for duplicate address detection takes up to a second more",
 	"autoconf=0":                  "a router may give it other addresses beside its own",
 	"accept_ra=0":                 "a router may take the place of its gateway",

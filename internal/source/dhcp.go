@@ -70,10 +70,10 @@ func LeaseState(k plan.Kernel, index int) *ours.LeaseState {
 			s.Seconds = int64(left.Seconds())
 		}
 	} else if s.Trouble == "" {
-		s.Trouble = "it has none yet"
+		s.Trouble = "there is none yet"
 	}
 	if kept.Unkept {
-		s.Trouble = "the process that keeps it was killed; gopipework gc starts it again"
+		s.Trouble = "its keeper was killed; gopipework gc starts it again"
 	}
 	return s
 }
@@ -338,13 +338,13 @@ func (s ReleaseLease) Do(ctx context.Context, m *plan.Machine) error {
 		_, err := ours.KeepersBy(ours.KeeperOf(m)).Release(ctx, leaseGuest(m.Guests[s.Side]), s.index)
 		return err
 	})
-	return fault.IgnoreAbsent("give back lease of", s.inner, err)
+	return fault.IgnoreAbsent("release lease of", s.inner, err)
 }
 
 func (s ReleaseLease) Undo(context.Context, *plan.Machine) error { return nil }
 
 func (s ReleaseLease) Left() string {
-	return "the lease of " + s.inner + ", which a DHCP server has given"
+	return "the lease of " + s.inner + ", which a DHCP server granted"
 }
 
 func (ReleaseLease) Nature() plan.Nature { return plan.Final }

@@ -70,7 +70,7 @@ func (hostClient) Get(j *build.Job, d *build.Draft) error {
 	}
 	d.Add(run)
 	if !j.From.Ask.Stays {
-		d.Warn("%s is stopped once it has a lease, which nobody then renews: %s-f or dhcp keeps it", j.From.Ask.Client, j.From.Ask.Client)
+		d.Warn("%s is stopped once it has a lease, and then nobody renews that: use %s-f or dhcp", j.From.Ask.Client, j.From.Ask.Client)
 	}
 	if !j.Traits.UpLate && run.known == 0 {
 		d.Add(guestnet.Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.LinkMAC()})

@@ -73,7 +73,7 @@ func learned(a rtnl.Addr) bool {
 }
 
 func (s AwaitSLAAC) Whom() string {
-	return "is there a router on this network that advertises a prefix to make addresses from? dhcp6 asks a server instead;"
+	return "is there a router on this network that advertises a prefix for addresses? dhcp6 asks a server instead;"
 }
 
 func (s AwaitSLAAC) Undo(context.Context, *plan.Machine) error { return nil }

@@ -25,7 +25,7 @@ func ParseLink(w LinkWords) (LinkSpec, error) {
 	var err error
 	if w.Shape.RateIn != "" {
 		return s, fault.BadWord("read flag", "--rate-in", "what one end of a link gets is what the other sends").
-			WithHint("--rate-out limits either")
+			WithHint("use --rate-out on either end")
 	}
 	for i, e := range w.Ends {
 		end := &s.Ends[i]
