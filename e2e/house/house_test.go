@@ -44,9 +44,12 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// TestArrows: no package imports one that it must not.
+// TestArrows: no package imports one that it must not, and the layers and rules name
+// no package that is not there.
 func TestArrows(t *testing.T) {
+	there := map[string]bool{}
 	for _, p := range house(t).all {
+		there[short(p.PkgPath)] = true
 		if _, err := layer(p.PkgPath); err != nil && product(p.PkgPath) {
 			t.Error(err)
 		}
@@ -54,6 +57,15 @@ func TestArrows(t *testing.T) {
 			if why := wrongArrow(p.PkgPath, path); why != "" {
 				t.Errorf("%s imports %s: %s", short(p.PkgPath), short(path), why)
 			}
+		}
+	}
+	named := slices.Concat(layers...)
+	for _, rule := range imports {
+		named = append(named, rule.allowed...)
+	}
+	for _, name := range named {
+		if !there[name] {
+			t.Errorf("e2e/house/layers.go names package %s, which is not there", name)
 		}
 	}
 }
