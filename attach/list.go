@@ -318,6 +318,10 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 
 // plugged tells what switch an end is plugged into.
 func (d *describer) plugged(l *rtnl.Link, h *Host) error {
+	if word, name := kind.OfPort(l); word != "" {
+		h.Kind, h.Name = string(word), name
+		return nil
+	}
 	var master *rtnl.Link
 	if l.Master != 0 {
 		var err error

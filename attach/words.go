@@ -2,6 +2,7 @@ package attach
 
 import (
 	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -87,7 +88,7 @@ const (
 // Parse turns the words into a Spec. It looks at nothing but the words. Every
 // error is a usage error that names the word and, where there is one, a way
 // out.
-func Parse(w Words) (Spec, error) { return spec.Parse(w) }
+func Parse(w Words) (Spec, error) { return spec.Parse(w, kind.Words()) }
 
 // ParseLink turns the words into a LinkSpec, as Parse does.
 func ParseLink(w LinkWords) (LinkSpec, error) { return spec.ParseLink(w) }

@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/source"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -48,6 +49,9 @@ type Kind interface {
 	Detached(build.Departure, *build.Removal)
 	// GC plans for what of the kind nobody uses.
 	GC(build.GCFacts, *build.Removal)
+	// port returns the name of the host interface whose port a link of ours is, if the
+	// link itself says so; "" otherwise.
+	port(*rtnl.Link) string
 	// SetVLAN plans another VLAN for an attachment that is there; the zero VLAN: none.
 	SetVLAN(build.Change, *build.Draft, bridge.VLAN) error
 }
@@ -61,6 +65,7 @@ type plain struct{ build.Traits }
 func (t plain) features() build.Traits                 { return t.Traits }
 func (plain) claims(string, build.Facts) bool          { return false }
 func (plain) RefuseConflicts(*build.Job) error         { return nil }
+func (plain) port(*rtnl.Link) string                   { return "" }
 func (plain) Detached(build.Departure, *build.Removal) {}
 func (plain) GC(build.GCFacts, *build.Removal)         {}
 func (plain) Repair(*build.Job, *build.Draft)          {}
@@ -85,6 +90,25 @@ func KindOf(word spec.Kind) Kind {
 		}
 	}
 	return nil
+}
+
+// Words returns the words of all kinds.
+func Words() (words []spec.Kind) {
+	for _, k := range Registry {
+		words = append(words, k.features().Word)
+	}
+	return words
+}
+
+// OfPort returns the kind whose port a link of the host is, as the link itself says,
+// and the name of the host interface; "": the link does not say it.
+func OfPort(l *rtnl.Link) (word spec.Kind, name string) {
+	for _, k := range Registry {
+		if name := k.port(l); name != "" {
+			return k.features().Word, name
+		}
+	}
+	return "", ""
 }
 
 // TraitsOf returns the traits of the kind of that word, or of links that "ip -d link"

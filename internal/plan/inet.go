@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddAddr gives a guest's interface an address.
+// AddAddr gives an interface an address.
 type AddAddr struct {
 	Place
 	Inner  string
@@ -23,8 +23,11 @@ type AddAddr struct {
 }
 
 func (s AddAddr) Do(_ context.Context, m *Machine) error {
-	return fault.Explain("add address "+s.Prefix.String()+" to", s.Inner,
-		s.Kernel(m).AddAddr(s.Index(m, s.Inner), s.Prefix, s.NoDAD))
+	i, err := m.Find(s.Side, s.Inner)
+	if err == nil {
+		err = s.Kernel(m).AddAddr(i, s.Prefix, s.NoDAD)
+	}
+	return fault.Explain("add address "+s.Prefix.String()+" to", s.Inner, err)
 }
 
 func (s AddAddr) Undo(_ context.Context, m *Machine) error {

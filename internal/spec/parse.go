@@ -46,12 +46,13 @@ type Words struct {
 	SourceRouting bool // --source-routing
 }
 
-// Parse turns the words into a Spec. It looks at nothing but the words. Every
-// error is a usage error that names the word and, where there is one, a hint.
-func Parse(w Words) (Spec, error) {
+// Parse turns the words into a Spec; kinds are those of host interface that there are.
+// It looks at nothing but the words. Every error is a usage error that names the word
+// and, where there is one, a hint.
+func Parse(w Words, kinds []Kind) (Spec, error) {
 	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, Verify: w.Verify, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
 	var err error
-	if s.HostIF, err = parseHostIF(w.HostIF, w.DirectPhys); err != nil {
+	if s.HostIF, err = parseHostIF(w.HostIF, w.DirectPhys, kinds); err != nil {
 		return Spec{}, err
 	}
 	if w.Guest == "" {
@@ -164,15 +165,13 @@ func isAltName(name string) bool {
 	return len(name) > MaxLinkName && len(name) <= MaxAltName && plainname.Is(name)
 }
 
-var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB}
-
-func parseHostIF(word string, phys bool) (HostIF, error) {
+func parseHostIF(word string, phys bool, kinds []Kind) (HostIF, error) {
 	const op = "read host interface"
 	h := HostIF{Name: word}
 	if prefix, name, ok := strings.Cut(word, ":"); ok && !strings.HasPrefix(word, MACWord) {
 		if !slices.Contains(kinds, Kind(prefix)) {
 			return HostIF{}, fault.BadWord(op, word, "there is no kind %q", prefix).
-				WithHint("the kinds are %s", kindWords())
+				WithHint("the kinds are %s", kindWords(kinds))
 		}
 		h = HostIF{Kind: Kind(prefix), Name: name}
 	}
@@ -199,7 +198,7 @@ func parseHostIF(word string, phys bool) (HostIF, error) {
 	return h, nil
 }
 
-func kindWords() string {
+func kindWords(kinds []Kind) string {
 	words := make([]string, len(kinds))
 	for i, k := range kinds {
 		words[i] = string(k) + ":"

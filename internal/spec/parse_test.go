@@ -132,7 +132,7 @@ func TestParseRefuses(t *testing.T) {
 		t.Run(tt.word+" "+tt.value, func(t *testing.T) {
 			w := good()
 			set[tt.word](&w, tt.value)
-			s, err := Parse(w)
+			s, err := Parse(w, kinds)
 			if fault.CodeOf(err) != fault.Usage {
 				t.Fatalf("Parse = %+v, %v; want a usage error", s, err)
 			}
@@ -153,7 +153,7 @@ func TestParseRefuses(t *testing.T) {
 func TestParseIPv6NeedsMTU(t *testing.T) {
 	w := good()
 	w.Address, w.MTU = "2001:db8::2/64", "1279"
-	if _, err := Parse(w); fault.CodeOf(err) != fault.Usage {
+	if _, err := Parse(w, kinds); fault.CodeOf(err) != fault.Usage {
 		t.Errorf("MTU 1279 with IPv6: %v; want a usage error", err)
 	}
 }
@@ -163,7 +163,7 @@ func TestParseIPv6NeedsMTU(t *testing.T) {
 func TestParseSameMAC(t *testing.T) {
 	w := good()
 	w.MAC = "U:myhost.foo.com@7"
-	s, err := Parse(w)
+	s, err := Parse(w, kinds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,11 +186,11 @@ func FuzzParse(f *testing.F) {
 	f.Add("mac:00:f3:15:4a:42:c8", "/run/netns/x", "0/0", "26:2e:71:98:60:8f@10t", "", "", "6", "")
 	f.Fuzz(func(t *testing.T, hostIF, guest, address, mac, ifName, hostName, family, mtu string) {
 		s, err := Parse(Words{HostIF: hostIF, Guest: guest, Address: address, MAC: mac,
-			IfName: ifName, HostName: hostName, Family: family, MTU: mtu})
+			IfName: ifName, HostName: hostName, Family: family, MTU: mtu}, kinds)
 		if err != nil {
 			return
 		}
-		again, err := Parse(s.Words())
+		again, err := Parse(s.Words(), kinds)
 		if err != nil {
 			t.Fatalf("%+v prints to %+v, which is refused: %v", s, s.Words(), err)
 		}
@@ -205,9 +205,12 @@ func TestParseNoAddress(t *testing.T) {
 	for _, word := range []string{"0/0", "0/24", "0.0.0.0/0", "0.0.0.0/24", "0.0.0.0/32", "::/0", "::/64"} {
 		w := good()
 		w.Address = word
-		s, err := Parse(w)
+		s, err := Parse(w, kinds)
 		if err != nil || len(s.Addrs) != 0 || s.AddressWord() != "0/0" {
 			t.Errorf("%s: %v, %v; want no address", word, s.Addrs, err)
 		}
 	}
 }
+
+// kinds are those that the tests know.
+var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB}

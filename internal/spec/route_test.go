@@ -53,7 +53,7 @@ func TestParseRoutesRefuses(t *testing.T) {
 		t.Run(tt.routes, func(t *testing.T) {
 			w := good()
 			w.Address, w.Routes = "192.168.1.2/24@10.9.9.9", strings.Split(tt.routes, " ")
-			s, err := Parse(w)
+			s, err := Parse(w, kinds)
 			if fault.CodeOf(err) != fault.Usage {
 				t.Fatalf("Parse = %+v, %v; want a usage error", s, err)
 			}
@@ -79,11 +79,11 @@ func FuzzParseRoutes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, address, first, second, metric, place string) {
 		w := good()
 		w.Address, w.Routes, w.Metric, w.Default, w.SourceRouting = address, []string{first, second}, metric, place, true
-		s, err := Parse(w)
+		s, err := Parse(w, kinds)
 		if err != nil {
 			return
 		}
-		again, err := Parse(s.Words())
+		again, err := Parse(s.Words(), kinds)
 		if err != nil {
 			t.Fatalf("%+v prints to %+v, which is refused: %v", s, s.Words(), err)
 		}
