@@ -23,14 +23,16 @@ type stationWatch struct {
 	self  *rtnl.Link // the guest's own link, which is no other
 	ns    int        // the guest's namespace, where that is
 	own   int        // index of its end on the host; 0: there is none
+	macs  bool       // their MAC addresses matter
 	addrs bool       // their addresses matter
 	vlans map[int][]rtnl.PortVLAN
+	hosts []rtnl.Addr // addresses of the host; nil: not read
 	found []build.Station
 }
 
 // Stations looks for those on the bridge or card that HOSTIF names.
 func Stations(o *build.Observer, m *plan.Machine, s spec.Spec, f build.Facts) []build.Station {
-	w := stationWatch{Observer: o, ns: f.GuestNS, addrs: len(s.Addrs) > 0}
+	w := stationWatch{Observer: o, ns: f.GuestNS, macs: s.MAC != nil, addrs: len(s.Addrs) > 0}
 	base := f.Base
 	if base == nil {
 		return nil
@@ -92,11 +94,13 @@ func (w *stationWatch) port(p *rtnl.Link) {
 	if m, ok := plan.ParseMark(p.Alias); ok && plan.IsOurs(p) {
 		who = m.Name + ", behind " + p.Name + ","
 	}
-	var far *rtnl.Link
-	var err error
-	if p.PeerNS < 0 {
+	// There may be hundreds: of each only what matters is asked.
+	far, err := &rtnl.Link{Index: p.Peer}, error(nil)
+	switch {
+	case !w.macs:
+	case p.PeerNS < 0:
 		far, err = w.Host.LinkByIndex(p.Peer)
-	} else {
+	default:
 		far, err = w.Host.LinkIn(p.PeerNS, p.Peer)
 	}
 	if err == nil && !w.isSelf(far, p.PeerNS) {
@@ -168,7 +172,7 @@ func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
 	if w.addrs {
 		var all []rtnl.Addr
 		if nsid < 0 {
-			all, _ = w.Host.Addrs()
+			all = w.hostAddrs()
 		} else {
 			all, _ = w.Host.AddrsIn(nsid, l.Index)
 		}
@@ -179,6 +183,14 @@ func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
 		}
 	}
 	w.found = append(w.found, st)
+}
+
+// hostAddrs returns the addresses of the host, which are read once.
+func (w *stationWatch) hostAddrs() []rtnl.Addr {
+	if w.hosts == nil {
+		w.hosts, _ = w.Host.Addrs()
+	}
+	return w.hosts
 }
 
 // CheckMAC refuses a MAC address that somebody has.
