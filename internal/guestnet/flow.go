@@ -65,7 +65,7 @@ func (p Passage) obstacles(ctx context.Context) []obstacle {
 // WarnObstacles warns of what is in the way of an attachment that a plan has made, or
 // that was there.
 func WarnObstacles(ctx context.Context, m *plan.Machine, at plan.Side, a ours.Attachment, told []netip.Prefix) {
-	p := Passage{guest: m.In(at), of: m.Guests[at].GuestInfo, Host: m.Host(), told: told, patience: time.Second}
+	p := Passage{guest: ours.Freeze(m.In(at)), of: m.Guests[at].GuestInfo, Host: m.Host(), told: told, patience: time.Second}
 	var err error
 	if p.inner, err = p.guest.LinkByName(a.Interface.Name); err != nil {
 		return // somebody deleted it: there is nothing to look at

@@ -1,0 +1,46 @@
+//go:build linux
+
+package e2e
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestRequestsOfMany: what a line asks of the kernel about a guest it asks once, however
+// often its answer is used. A list asks no more than this for each guest; the same line
+// again and a detach no more than this at all, with other guests on the bridge.
+func TestRequestsOfMany(t *testing.T) {
+	need(t, "root", "strace")
+	m := newMachine(t)
+	count := func(args ...string) int {
+		t.Helper()
+		r, err := m.Requests("gopipework", args...)
+		m.check(err)
+		n := r.Count("route") + r.Count("netfilter")
+		if n == 0 {
+			t.Fatalf("%s: no requests: this test is blind", strings.Join(args, " "))
+		}
+		return n
+	}
+	atMost := func(what string, have, most int) {
+		t.Helper()
+		if have > most {
+			t.Errorf("%s: %d requests, at most %d", what, have, most)
+		}
+	}
+	const few, many = 2, 6
+	lists := map[int]int{}
+	for i := 1; i <= many; i++ {
+		m.ok("br1", m.guest().Word, "10.0.0."+strconv.Itoa(i)+"/24")
+		lists[i] = count("list")
+	}
+	atMost("list, for each guest", (lists[many]-lists[few])/(many-few), 14)
+
+	g := m.guest().Word
+	m.ok("br1", g, "10.0.0.99/24")
+	const others = many // each port of the bridge is asked for its addresses
+	atMost("the same line again", count("br1", g, "10.0.0.99/24"), 37+others)
+	atMost("detach", count("detach", g), 42)
+}
