@@ -31,65 +31,46 @@ const resolvSuffix = ".dns.json"
 func file(n build.ResolvNote) string { return fmt.Sprintf("%d%s", n.GuestNS, resolvSuffix) }
 
 // save writes the note down.
-func save(n build.ResolvNote) error {
-	return with(n, func(d *rundir.Dir) error { return d.Write(file(n), n) })
-}
+func save(n build.ResolvNote) error { return noted(n, rundir.Put(ours.RunDir, file(n), n)) }
 
 // forget strikes it out.
-func forget(n build.ResolvNote) error {
-	return with(n, func(d *rundir.Dir) error { return d.Remove(file(n)) })
-}
+func forget(n build.ResolvNote) error { return noted(n, rundir.Drop(ours.RunDir, file(n))) }
 
-func with(n build.ResolvNote, do func(*rundir.Dir) error) error {
-	d, err := rundir.Open(ours.RunDir, true)
-	if err == nil {
-		err = do(d)
-		d.Close()
-	}
+func noted(n build.ResolvNote, err error) error {
 	return fault.Explain("save in "+ours.RunDir, "the name servers before "+n.IfName, err)
 }
 
 // ResolvNoteOf returns that of a guest, by its namespace's cookie; nil: none.
 func ResolvNoteOf(cookie uint64) (n *build.ResolvNote, err error) {
-	d, err := rundir.Open(ours.RunDir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fault.Explain("open", ours.RunDir, err)
-	}
-	defer d.Close()
-	name := file(build.ResolvNote{GuestNS: cookie})
-	n = &build.ResolvNote{}
-	err = d.Read(name, n)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fault.New(fault.Failed, "read", ours.RunDir+"/"+name, "%w", err).
-			WithHint("it holds the previous content of a guest's resolv.conf; once that is as it should be, delete this file")
-	}
-	return n, nil
+	err = rundir.View(ours.RunDir, func(d *rundir.Dir) error {
+		was := build.ResolvNote{GuestNS: cookie}
+		name := file(was)
+		switch err := d.Read(name, &was); {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return fault.New(fault.Failed, "read", ours.RunDir+"/"+name, "%w", err).
+				WithHint("it holds the previous content of a guest's resolv.conf; once that is as it should be, delete this file")
+		}
+		n = &was
+		return nil
+	})
+	return n, fault.Explain("open", ours.RunDir, err)
 }
 
 // LeftResolvNotes returns those whose guests have ended.
 func LeftResolvNotes() (left []build.ResolvNote, err error) {
-	d, err := rundir.Open(ours.RunDir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fault.Explain("open", ours.RunDir, err)
-	}
-	defer d.Close()
-	names, err := d.Names(resolvSuffix)
-	for _, name := range names {
-		var n build.ResolvNote
-		if d.Read(name, &n) == nil && file(n) == name && !alive(n) {
-			left = append(left, n)
+	err = rundir.View(ours.RunDir, func(d *rundir.Dir) error {
+		names, err := d.Names(resolvSuffix)
+		for _, name := range names {
+			var n build.ResolvNote
+			if d.Read(name, &n) == nil && file(n) == name && !alive(n) {
+				left = append(left, n)
+			}
 		}
-	}
-	return left, fault.Explain("read", ours.RunDir, err)
+		return fault.Explain("read", ours.RunDir, err)
+	})
+	return left, fault.Explain("open", ours.RunDir, err)
 }
 
 // DropNote strikes out the note of a guest that has ended, and its file with it.
@@ -101,27 +82,16 @@ func (DropNote) Nature() plan.Nature                         { return plan.Undoa
 func (s DropNote) String() string                            { return "rm " + ours.RunDir + "/" + file(s.Note) }
 
 // Torn are the names of files that a killed run was writing.
-func Torn() ([]string, error) {
-	d, err := rundir.Open(ours.RunDir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fault.Explain("open", ours.RunDir, err)
-	}
-	defer d.Close()
-	return d.Torn()
+func Torn() (names []string, err error) {
+	err = rundir.View(ours.RunDir, func(d *rundir.Dir) (err error) { names, err = d.Torn(); return err })
+	return names, fault.Explain("open", ours.RunDir, err)
 }
 
 // DropTorn removes such a file.
 type DropTorn struct{ Name string }
 
 func (s DropTorn) Do(context.Context, *plan.Machine) error {
-	d, err := rundir.Open(ours.RunDir, false)
-	if err == nil {
-		err = d.RemoveTorn(s.Name)
-		d.Close()
-	}
+	err := rundir.View(ours.RunDir, func(d *rundir.Dir) error { return d.RemoveTorn(s.Name) })
 	return fault.IgnoreAbsent("remove", ours.RunDir+"/"+s.Name, err)
 }
 

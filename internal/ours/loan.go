@@ -175,19 +175,14 @@ const LoanSuffix = ".loan.json"
 
 func (l Loan) File() string { return fmt.Sprintf("%d.%s%s", l.HostNS, l.Card.Name, LoanSuffix) }
 
-// Save writes the loan down.
-func (l Loan) Save() error { return l.with(func(d *rundir.Dir) error { return d.Write(l.File(), l) }) }
+// save writes the loan down.
+func (l Loan) Save() error { return l.noted(rundir.Put(RunDir, l.File(), l)) }
 
-// Forget strikes it out.
-func (l Loan) Forget() error { return l.with(func(d *rundir.Dir) error { return d.Remove(l.File()) }) }
+// forget strikes it out.
+func (l Loan) Forget() error { return l.noted(rundir.Drop(RunDir, l.File())) }
 
-func (l Loan) with(do func(*rundir.Dir) error) error {
-	d, err := rundir.Open(RunDir, true)
-	if err == nil {
-		err = do(d)
-		d.Close()
-	}
-	return fault.Explain("save in "+RunDir+" the settings of", l.Card.Name, err)
+func (l Loan) noted(err error) error {
+	return fault.Explain("save in "+RunDir+" the card", l.Card.Name, err)
 }
 
 // Loans returns those of a host, by the cookie of its namespace, and what to say
@@ -205,36 +200,28 @@ func Loans(k plan.Kernel) (all []Loan, unread []unreadLoan, err error) {
 
 // ReadLoans returns the loans whose files' names begin with the prefix.
 func ReadLoans(prefix string) (all []Loan, unread []unreadLoan, err error) {
-	d, err := rundir.Open(RunDir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fault.Explain("open", RunDir, err)
-	}
-	defer d.Close()
-	names, err := d.Names(LoanSuffix)
-	if err != nil {
-		return nil, nil, fault.Explain("read", RunDir, err)
-	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, prefix) {
-			continue
+	err = rundir.View(RunDir, func(d *rundir.Dir) error {
+		names, err := d.Names(LoanSuffix)
+		for _, name := range names {
+			if !strings.HasPrefix(name, prefix) {
+				continue
+			}
+			var l Loan
+			err := d.Read(name, &l)
+			if err == nil && l.File() != name {
+				err = errors.New("it describes a different card from the one in its name")
+			}
+			switch {
+			case errors.Is(err, fs.ErrNotExist): // it was returned while we looked
+			case err != nil:
+				unread = append(unread, newUnreadLoan(name, err))
+			default:
+				all = append(all, l)
+			}
 		}
-		var l Loan
-		err := d.Read(name, &l)
-		if err == nil && l.File() != name {
-			err = errors.New("it describes a different card from the one in its name")
-		}
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // it was returned while we looked
-		case err != nil:
-			unread = append(unread, newUnreadLoan(name, err))
-		default:
-			all = append(all, l)
-		}
-	}
-	return all, unread, nil
+		return fault.Explain("read", RunDir, err)
+	})
+	return all, unread, fault.Explain("open", RunDir, err)
 }
 
 // unreadLoan is a file that cannot be read.

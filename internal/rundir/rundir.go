@@ -49,6 +49,39 @@ func Open(path string, make bool) (*Dir, error) {
 	return &Dir{path, f}, nil
 }
 
+// Put writes v to a file of the directory at path, which is made if it is not there.
+func Put(path, name string, v any) error {
+	return in(path, func(d *Dir) error { return d.Write(name, v) })
+}
+
+// Drop removes a file of the directory at path, and the directory if it is empty then.
+func Drop(path, name string) error {
+	return in(path, func(d *Dir) error { return d.Remove(name) })
+}
+
+func in(path string, do func(*Dir) error) error {
+	d, err := Open(path, true)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return do(d)
+}
+
+// View calls see with the directory at path, if there is one. If it is empty then, it
+// is removed.
+func View(path string, see func(*Dir) error) error {
+	d, err := Open(path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return see(d)
+}
+
 // openDir opens the directory and sees that it is ours alone.
 func openDir(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -75,8 +108,7 @@ func (d *Dir) Close() {
 	d.f.Close()
 }
 
-// Leave closes the directory, for those who only read: it stays, also if it is
-// empty.
+// Leave closes the directory after reading: it stays, even if it is empty.
 func (d *Dir) Leave() { d.f.Close() }
 
 // Names returns the names of the files that end in suffix, in order.
@@ -147,7 +179,7 @@ func (d *Dir) Write(name string, v any) error {
 
 func (d *Dir) write(name string, b []byte) error {
 	temporary := "." + name
-	_ = d.unlink(temporary) // what a killed run has left, or anybody
+	_ = d.unlink(temporary) // of a run that was killed, or somebody else's
 	f, err := d.Open(temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return err
