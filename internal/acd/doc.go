@@ -2,8 +2,8 @@
 // address conflict detection, RFC 5227.
 //
 // Three ARP requests for the address go out, from no address, so that nobody's
-// neighbour table changes by them. Whoever says meanwhile that the address is
-// his, or asks for it in the same way, has it.
+// neighbour table changes by them. A host that answers meanwhile that the address is
+// its own, or probes for it in the same way, has it.
 //
 // The RFC spreads this over four to seven seconds, partly at random, for hosts
 // that are switched on together and switches that have yet to wake up. Here the

@@ -12,7 +12,7 @@ import (
 type Conflict struct {
 	Addr   netip.Addr
 	Holder net.HardwareAddr
-	Asking bool // who has not got it yet, but is probing for it at the same time
+	Asking bool // the holder does not have it yet, but probes for it at the same time
 }
 
 // Error says who has the address.

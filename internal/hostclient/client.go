@@ -14,7 +14,7 @@ type client struct {
 	command func(Run) []string
 	release func(Run) []string // releases the lease when the client has ended; nil: it does so itself when it is ended
 	config  func(Run) string   // its configuration file; nil: it has none
-	said    func(map[string]string) (said, error)
+	read    func(map[string]string) (change, error)
 
 	always bool           // it stays without being told to
 	ends   syscall.Signal // what ends it; 0: SIGTERM
@@ -27,7 +27,7 @@ var clients = map[string]client{
 		plain:   []string{"-B", "-C", "-o", "-a"},
 		valued:  []string{"-t", "-T", "-A", "-r", "-V", "-F", "-x", "-O"},
 		command: udhcpc,
-		said:    udhcpcSaid,
+		read:    readUdhcpc,
 	},
 	"dhclient": {
 		pkg:     "isc-dhcp-client",
@@ -36,7 +36,7 @@ var clients = map[string]client{
 		command: dhclient,
 		release: dhclientRelease,
 		config:  dhclientConfig,
-		said:    dhclientSaid,
+		read:    readDhclient,
 	},
 	"dhcpcd": {
 		pkg:     "dhcpcd5",
@@ -44,7 +44,7 @@ var clients = map[string]client{
 		valued:  []string{"-h", "-I", "-i", "-r", "-t", "-l", "-F", "-u", "-v", "-o", "-O"},
 		command: dhcpcd,
 		config:  func(Run) string { return "" },
-		said:    dhcpcdSaid,
+		read:    readDhcpcd,
 		always:  true,
 		ends:    syscall.SIGALRM, // as dhcpcd -k does: it releases its lease
 	},

@@ -19,17 +19,17 @@ type event struct {
 	Env  []string
 }
 
-// said is what an event means.
-type said struct {
-	lease *lease.Said // it has this lease
-	lost  bool        // it has none any more
+// change is what an event means.
+type change struct {
+	lease *lease.Reported // it has this lease
+	lost  bool            // it has none any more
 }
 
 // maxEvent bounds what is read of one: an option holds 255 bytes.
 const maxEvent = 1 << 18
 
-// Tell is the script that clients run. It hands on what it is told, and
-// returns when that has been done.
+// Tell is the script that clients run. It passes the event to the process that looks
+// after the client, and returns when that has acted on it.
 func Tell(args, env []string) error {
 	c, err := net.DialTimeout("unix", socketPath, scriptTime)
 	if err != nil {
@@ -52,21 +52,21 @@ const (
 	done       = "done"
 )
 
-// udhcpcSaid reads what udhcpc tells: its script's argument is in "reason".
-func udhcpcSaid(env map[string]string) (said, error) {
+// readUdhcpc reads what udhcpc tells: its script's argument is in "reason".
+func readUdhcpc(env map[string]string) (change, error) {
 	switch env["reason"] {
 	case "bound", "renew":
 	case "deconfig", "leasefail", "nak":
-		return said{lost: true}, nil
+		return change{lost: true}, nil
 	default:
-		return said{}, nil
+		return change{}, nil
 	}
-	s, err := read(env["ip"], env["subnet"], env["serverid"], env["lease"], env["router"], env["mtu"])
+	s, err := readLease(env["ip"], env["subnet"], env["serverid"], env["lease"], env["router"], env["mtu"])
 	if err != nil {
-		return said{}, err
+		return change{}, err
 	}
 	s.Routes, err = readPairs(strings.Fields(env["staticroutes"]))
-	return said{lease: s}, err
+	return change{lease: s}, err
 }
 
 // readPairs reads routes that are each a destination and a router.
@@ -82,44 +82,44 @@ func readPairs(words []string) (out []lease.Route, err error) {
 	return out, nil
 }
 
-// dhclientSaid reads what dhclient tells (dhclient-script(8)).
-func dhclientSaid(env map[string]string) (said, error) {
-	s, err := newSaid(env)
+// readDhclient reads what dhclient tells (dhclient-script(8)).
+func readDhclient(env map[string]string) (change, error) {
+	s, err := readVariables(env)
 	if err == nil && s.lease != nil {
 		s.lease.Routes, err = readOctets(strings.Fields(env["new_classless_routes"]))
 	}
 	return s, err
 }
 
-// dhcpcdSaid reads what dhcpcd tells (dhcpcd-run-hooks(8)).
-func dhcpcdSaid(env map[string]string) (said, error) {
-	s, err := newSaid(env)
+// readDhcpcd reads what dhcpcd tells (dhcpcd-run-hooks(8)).
+func readDhcpcd(env map[string]string) (change, error) {
+	s, err := readVariables(env)
 	if err == nil && s.lease != nil {
 		s.lease.Routes, err = readPairs(strings.Fields(env["new_classless_static_routes"]))
 	}
 	return s, err
 }
 
-// newSaid reads what the two tell alike.
-func newSaid(env map[string]string) (said, error) {
+// readVariables reads what dhclient and dhcpcd tell alike.
+func readVariables(env map[string]string) (change, error) {
 	switch env["reason"] {
 	case "BOUND", "RENEW", "REBIND", "REBOOT":
 	case "EXPIRE", "FAIL", "NAK", "STOP", "STOPPED", "RELEASE":
-		return said{lost: true}, nil
+		return change{lost: true}, nil
 	default:
-		return said{}, nil
+		return change{}, nil
 	}
-	s, err := read(env["new_ip_address"], env["new_subnet_mask"], env["new_dhcp_server_identifier"],
+	s, err := readLease(env["new_ip_address"], env["new_subnet_mask"], env["new_dhcp_server_identifier"],
 		env["new_dhcp_lease_time"], env["new_routers"], env["new_interface_mtu"])
 	if err != nil {
-		return said{}, err
+		return change{}, err
 	}
-	return said{lease: s}, nil
+	return change{lease: s}, nil
 }
 
-// read reads what clients tell alike.
-func read(ip, mask, server, seconds, routers, mtu string) (*lease.Said, error) {
-	s := &lease.Said{}
+// readLease reads what all clients tell.
+func readLease(ip, mask, server, seconds, routers, mtu string) (*lease.Reported, error) {
+	s := &lease.Reported{}
 	var err error
 	if s.Address, err = netip.ParseAddr(ip); err != nil || !s.Address.Is4() {
 		return nil, fmt.Errorf("it gives an invalid address")

@@ -95,7 +95,7 @@ func TestSaid(t *testing.T) {
 		{"udhcpc", with(udhcpcBound, "serverid", ""), nil, 0, true},
 		{"udhcpc", with(udhcpcBound, "staticroutes", "10.9.0.0/16 ::1"), nil, 0, true},
 	} {
-		s, err := clients[test.client].said(test.env)
+		s, err := clients[test.client].read(test.env)
 		var l lease.Lease
 		if err == nil {
 			l, err = s.lease.Lease(time.Second)
@@ -114,7 +114,7 @@ func TestSaid(t *testing.T) {
 		}
 	}
 	for client, reason := range map[string]string{"udhcpc": "deconfig", "dhclient": "EXPIRE"} {
-		if s, err := clients[client].said(map[string]string{"reason": reason}); !s.lost || err != nil {
+		if s, err := clients[client].read(map[string]string{"reason": reason}); !s.lost || err != nil {
 			t.Errorf("%s %s: %+v, %v", client, reason, s, err)
 		}
 	}

@@ -76,7 +76,7 @@ func claim(path, client string) (*os.File, error) {
 		if is(f, path) {
 			return f, nil
 		}
-		f.Close() // its holder ended, and removed it, before we had it
+		f.Close() // its holder ended and removed the file before we had the lock
 	}
 }
 
@@ -189,7 +189,7 @@ func writePID(f *os.File, pid int) error {
 	return err
 }
 
-// A Running is a client that stays, and who looks after it.
+// Running is a client that stays, and the process that looks after it.
 type Running struct {
 	Run
 	minder int // process

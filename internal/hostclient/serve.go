@@ -257,7 +257,7 @@ func (m *minder) take(e event) (err error) {
 	if len(e.Args) > 0 {
 		env["reason"] = e.Args[0]
 	}
-	s, err := m.said(env)
+	s, err := m.read(env)
 	if err != nil {
 		return err
 	}

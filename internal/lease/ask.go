@@ -221,8 +221,8 @@ func answer(b []byte, mac net.HardwareAddr, x xid) (*dhcpv4.DHCPv4, error) {
 	return m, nil
 }
 
-// said returns a server's own words about a refusal (option 56), safe to print.
-func said(m *dhcpv4.DHCPv4) string {
+// reason returns what a server says about its refusal (option 56), safe to print.
+func reason(m *dhcpv4.DHCPv4) string {
 	const most = 80
 	b := m.Options.Get(dhcpv4.OptionMessage)
 	s := strings.TrimRight(string(b[:min(len(b), most)]), "\x00")

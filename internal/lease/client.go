@@ -314,7 +314,7 @@ func (e *exchange) verdict(at time.Duration, server, want netip.Addr) func(*dhcp
 		}
 		switch m.MessageType() {
 		case dhcpv4.MessageTypeNak:
-			return Lease{}, false, refusal{from, said(m)}
+			return Lease{}, false, refusal{from, reason(m)}
 		case dhcpv4.MessageTypeAck:
 			l, err := e.ask.lease(m, at)
 			if err == nil && l.Address.Addr() != want {

@@ -61,7 +61,7 @@ func (e taken) Error() string {
 	return fmt.Sprintf("the server offers %s, which somebody else on this network has", e.addr)
 }
 
-// fail6 tells a user what came of an acquire.
+// fail6 explains the error of an acquire to a user.
 func (a Ask) fail6(err error) error {
 	var unusable unusableAnswers
 	var no refusal
@@ -118,7 +118,7 @@ type exchange6 struct {
 	*client6
 	wire  wire6
 	began time.Duration
-	bad   error // why the last answer that was none of use was not
+	bad   error // the reason the last unusable answer was rejected
 }
 
 // once asks for offers, and for the best one.

@@ -112,8 +112,8 @@ func network6(t testing.TB, d time.Duration, servers ...server6) (*client6, *fak
 }
 
 // play6 keeps a lease on such a network.
-func play6(c *client6, link *fakeLink, ctx context.Context) (k *kept, notes []string) {
-	k = &kept{asker: c, link: link, clock: c.clock, note: func(_ *Lease, err error) {
+func play6(c *client6, link *fakeLink, ctx context.Context) (k *maintainer, notes []string) {
+	k = &maintainer{asker: c, link: link, clock: c.clock, note: func(_ *Lease, err error) {
 		if err != nil {
 			notes = append(notes, err.Error())
 		}

@@ -31,8 +31,8 @@ const (
 	commandTime = 5 * time.Second // from one end to the other
 )
 
-// errEnding is a keeper's that has nothing to keep any more. It does not
-// answer, and who asked starts another.
+// errEnding is the error of a keeper that has nothing left to keep. It does not
+// answer the command, and the sender starts another keeper.
 var errEnding = errors.New("the keeper ends")
 
 // serve reads one command and answers it.
@@ -63,9 +63,9 @@ type Keepers struct {
 
 const opKeep = "keep lease of"
 
-// Keep hands a lease to the guest's keeper, and starts that if none runs. The
-// interface has the address already ([Lease.Apply]). The same interface again
-// takes the place of what was kept for it.
+// Keep passes a lease to the guest's keeper, and starts a keeper if none runs. The
+// interface already has the address ([Lease.Apply]). A lease that was kept for the same
+// interface is replaced.
 func (k Keepers) Keep(ctx context.Context, g Guest, a Ask, l Lease) error {
 	_, err := k.ask(ctx, g, true, command{Do: "keep", Keep: &Kept{Ask: a, Lease: &l}})
 	return explain(opKeep, a.IfName, err)
@@ -109,7 +109,7 @@ func (k Keepers) Look(cookie uint64) ([]Kept, error) {
 	s, err := lookStore(k.Dir)
 	var r record
 	if err == nil {
-		defer s.leave()
+		defer s.Leave()
 		r, err = s.load(cookie)
 	}
 	if errors.Is(err, os.ErrNotExist) {
@@ -126,8 +126,8 @@ func (k Keepers) Look(cookie uint64) ([]Kept, error) {
 	return r.Interfaces, nil
 }
 
-// listens says whether a keeper is there. One that cannot be reached for another
-// reason than that nobody listens may well be.
+// listens reports whether there is a keeper. If that cannot be found out, it says that
+// there is one.
 func (s *store) listens(cookie uint64) bool {
 	c, err := net.DialUnix("unix", nil, s.socketPath(cookie))
 	if err == nil {
@@ -156,7 +156,7 @@ func (k Keepers) with(g Guest, f func(*store, identity) error) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	return f(s, id)
 }
 
@@ -189,7 +189,7 @@ func (k Keepers) ask(ctx context.Context, g Guest, start bool, cmd command) (fou
 			if err := (bootClock{}).Sleep(ctx, again); err != nil {
 				return err
 			}
-			if err := s.reopen(); err != nil {
+			if err := s.Reopen(); err != nil {
 				return err
 			}
 		}
@@ -197,11 +197,11 @@ func (k Keepers) ask(ctx context.Context, g Guest, start bool, cmd command) (fou
 	return found, err
 }
 
-// again is the pause before a keeper is asked that is just beginning or ending.
+// again is the pause before a keeper that is just beginning or ending is asked once more.
 const again = 2 * time.Millisecond
 
-// nobodyListens says whether a keeper is not there, or ended before it read
-// the command.
+// nobodyListens reports whether there is no keeper, or it ended before it read the
+// command.
 func nobodyListens(err error) bool {
 	for _, e := range []error{os.ErrNotExist, unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, e) {

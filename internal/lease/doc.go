@@ -10,12 +10,12 @@
 //	insist.go    asking again until there is a lease
 //	wire.go, packet.go, namespace.go   the network under it
 //	ask6.go, lease6.go, client6.go, wire6.go   the same of DHCPv6
-//	keep.go      keeping one lease: renew, rebind, withdraw, begin again
+//	maintain.go  keeping one lease: renew, rebind, withdraw, begin again
 //	apply.go     what a lease does to an interface
 //	clock.go     time
 //	keeper.go    the process that keeps all leases of a guest
 //	guest.go, watch.go, outlive.go   the guest, and how its end is seen
-//	said.go      what another DHCP client tells about its lease
+//	reported.go  what another DHCP client reports of its lease
 //	store.go     the keepers' files
 //	control.go, spawn.go, sweep.go   how others reach, start and look after keepers
 //

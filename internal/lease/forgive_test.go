@@ -162,7 +162,7 @@ func (l *refusingRoutes) AddRoute(Route) error { return l.errno }
 func TestKeepReleasesWhatItCannotTake(t *testing.T) {
 	clock, ctx := newFakeClock(30 * time.Second)
 	w := &fakeWire{clock: clock, serve: good(t)}
-	k := &kept{asker: w.client(testAsk), clock: clock, link: &fakeLink{clock: clock, fail: "set"}, note: func(*Lease, error) {}}
+	k := &maintainer{asker: w.client(testAsk), clock: clock, link: &fakeLink{clock: clock, fail: "set"}, note: func(*Lease, error) {}}
 	k.run(ctx)
 	acks, releases := 0, 0
 	for _, m := range w.sent {

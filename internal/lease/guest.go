@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guest is whose leases are kept: a network namespace, and how to see that it
-// is still wanted.
+// Guest is a network namespace whose leases are kept, and how to see that it is still
+// in use.
 type Guest struct {
 	Namespace *os.File
 	PID       int    // its process, seen from here; 0 if it has none
 	Path      string // the file of the namespace, where there is no process
 }
 
-// identity is a Guest as it can be written down. The cookie alone says which
+// identity is a Guest in the form in which it is recorded. The cookie alone says which
 // namespace it is; the rest is how to find it again.
 type identity struct {
 	Cookie uint64 `json:"cookie"`
@@ -49,7 +49,7 @@ func (g Guest) identity() (identity, error) {
 	return id, err
 }
 
-// find opens the guest that was written down, or says errGone. The caller
+// find opens the guest that was recorded; the error is errGone if it has ended. The caller
 // closes the namespace.
 func (id identity) find() (Guest, error) {
 	g := Guest{PID: id.PID, Path: id.Path}

@@ -10,8 +10,8 @@ import (
 type insistence struct {
 	clock    Clock
 	once     func(ctx context.Context, wait time.Duration) (Lease, error)
-	conflict func(error) bool // the address that was given is somebody else's
-	bad      *error           // why the last answer that was none of use was not
+	conflict func(error) bool // reports that somebody else has the address
+	bad      *error           // the reason the last unusable answer was rejected
 }
 
 // acquire asks with longer and longer waits until once gives a lease, servers

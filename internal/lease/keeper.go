@@ -36,18 +36,18 @@ type keeper struct {
 	commands sync.WaitGroup // that are being carried out
 	turn     sync.Mutex     // one command at a time; taken before mu
 
-	mu    sync.Mutex // of what follows, and of the record on disk
-	keeps []*keeping
+	mu      sync.Mutex // guards what follows, and the record on disk
+	entries []*entry
 }
 
-// keeping is one interface of a keeper.
-type keeping struct {
-	ask     Ask
-	lease   *Lease // as noted last
-	trouble string
-	kept    *kept
-	cancel  context.CancelFunc
-	done    chan struct{}
+// entry is one interface of a keeper.
+type entry struct {
+	ask        Ask
+	lease      *Lease // as noted last
+	trouble    string
+	maintainer *maintainer
+	cancel     context.CancelFunc
+	done       chan struct{}
 }
 
 // newKeeper takes the guest's lock, or says errHeld, and goes on with what an
@@ -90,13 +90,13 @@ func newKeeper(dir string, g Guest, open OpenLinks) (k *keeper, err error) {
 // goOn keeps what an earlier keeper kept, except for interfaces that have gone since.
 // Otherwise a record that describes nothing would be taken up for ever.
 func (k *keeper) goOn(all []Kept) error {
-	k.mu.Lock() // what is kept already may have something to note
+	k.mu.Lock() // entries that were added may already have something to note
 	for _, i := range all {
 		if k.in.hasLink(i.Ask.Index) {
 			k.add(i)
 		}
 	}
-	dropped := len(k.keeps) < len(all)
+	dropped := len(k.entries) < len(all)
 	k.mu.Unlock()
 	if dropped {
 		return k.settle()
@@ -104,8 +104,8 @@ func (k *keeper) goOn(all []Kept) error {
 	return nil
 }
 
-// giveUp is the end of a keeper that could not begin. A record stays for the
-// next one.
+// giveUp ends a keeper that could not begin. If there is a record, it stays for the
+// next keeper.
 func (k *keeper) giveUp() {
 	if k.lock != nil {
 		if _, err := k.store.load(k.id.Cookie); errors.Is(err, os.ErrNotExist) {
@@ -115,12 +115,12 @@ func (k *keeper) giveUp() {
 	k.close()
 }
 
-// close lets go of everything; what was not opened is left out.
+// close closes everything that was opened.
 func (k *keeper) close() {
 	k.mu.Lock()
-	keeps := slices.Clone(k.keeps)
+	entries := slices.Clone(k.entries)
 	k.mu.Unlock()
-	for _, n := range keeps {
+	for _, n := range entries {
 		n.end()
 	}
 	quiet := k.hangUp()
@@ -137,7 +137,7 @@ func (k *keeper) close() {
 		k.lock.Close()
 	}
 	if k.store != nil {
-		k.store.close()
+		k.store.Close()
 	}
 }
 
@@ -258,17 +258,17 @@ func (k *keeper) end() {
 func (k *keeper) endIfIdle() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.keeps) == 0 {
+	if len(k.entries) == 0 {
 		k.end()
 	}
 }
 
-// keep begins with an interface, instead of what was kept for it before.
+// keep begins to keep a lease of an interface, in place of one that was kept before.
 func (k *keeper) keep(i Kept) error {
 	if old := k.takeOut(i.Ask.Index); old != nil {
 		old.end()
-		if l := old.kept.lease; l != nil && l.Address != i.Lease.Address {
-			if err := l.Withdraw(old.kept.link); err != nil {
+		if l := old.maintainer.lease; l != nil && l.Address != i.Lease.Address {
+			if err := l.Withdraw(old.maintainer.link); err != nil {
 				return err
 			}
 		}
@@ -282,58 +282,58 @@ func (k *keeper) keep(i Kept) error {
 	return k.save()
 }
 
-// add starts keeping. The caller must hold mu.
+// add starts to keep the lease of an interface. The caller must hold k.mu.
 func (k *keeper) add(i Kept) {
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &keeping{ask: i.Ask, lease: i.Lease, cancel: cancel, done: make(chan struct{})}
+	n := &entry{ask: i.Ask, lease: i.Lease, cancel: cancel, done: make(chan struct{})}
 	link := k.links.Link(i.Ask)
-	n.kept = &kept{asker: newAsker(k.in, i.Ask, link, bootClock{}), link: link, clock: bootClock{}, lease: i.Lease,
+	n.maintainer = &maintainer{asker: newAsker(k.in, i.Ask, link, bootClock{}), link: link, clock: bootClock{}, lease: i.Lease,
 		note: func(l *Lease, err error) { k.note(n, l, err) }}
-	k.keeps = append(k.keeps, n)
+	k.entries = append(k.entries, n)
 	go func() {
 		defer close(n.done)
-		n.kept.run(ctx)
+		n.maintainer.run(ctx)
 	}()
 }
 
 // end stops keeping and waits for it.
-func (n *keeping) end() {
+func (n *entry) end() {
 	n.cancel()
 	<-n.done
 }
 
-// note writes down what became of a lease.
-func (k *keeper) note(n *keeping, l *Lease, err error) {
+// note records what became of a lease.
+func (k *keeper) note(n *entry, l *Lease, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n.lease, n.trouble = l, ""
 	if err != nil {
 		n.trouble = err.Error()
 	}
-	if slices.Contains(k.keeps, n) && !k.ended() {
-		_ = k.save() // the lease is good without; a full disk does not end it
+	if slices.Contains(k.entries, n) && !k.ended() {
+		_ = k.save() // a lease is good without its record: a full disk does not end it
 	}
 }
 
 // save writes the record. The caller must hold k.mu.
 func (k *keeper) save() error {
 	r := record{Guest: k.id}
-	for _, n := range k.keeps {
+	for _, n := range k.entries {
 		r.Interfaces = append(r.Interfaces, Kept{Ask: n.ask, Lease: n.lease, Trouble: n.trouble})
 	}
 	return k.store.save(r)
 }
 
-// takeOut removes the interface from those that are kept; nil if it is none.
-func (k *keeper) takeOut(index int) *keeping {
+// takeOut removes the interface from the entries and returns its entry; nil if it has none.
+func (k *keeper) takeOut(index int) *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	i := slices.IndexFunc(k.keeps, func(n *keeping) bool { return n.ask.Index == index })
+	i := slices.IndexFunc(k.entries, func(n *entry) bool { return n.ask.Index == index })
 	if i < 0 {
 		return nil
 	}
-	n := k.keeps[i]
-	k.keeps = slices.Delete(k.keeps, i, i+1)
+	n := k.entries[i]
+	k.entries = slices.Delete(k.entries, i, i+1)
 	return n
 }
 
@@ -344,15 +344,15 @@ func (k *keeper) release(index int) (found bool, err error) {
 		return false, nil
 	}
 	n.end()
-	err = n.kept.release()
+	err = n.maintainer.release()
 	return true, errors.Join(err, k.settle())
 }
 
-// settle writes down what is left, or ends.
+// settle records the entries that are left, or ends the keeper if there are none.
 func (k *keeper) settle() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.keeps) == 0 {
+	if len(k.entries) == 0 {
 		k.end()
 		return nil
 	}
@@ -364,7 +364,7 @@ func (k *keeper) settle() error {
 func (k *keeper) dropMissing() {
 	k.mu.Lock()
 	var missing []int
-	for _, n := range k.keeps {
+	for _, n := range k.entries {
 		if !k.in.hasLink(n.ask.Index) {
 			missing = append(missing, n.ask.Index)
 		}

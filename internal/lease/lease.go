@@ -185,13 +185,13 @@ func readSeconds(o dhcpv4.Options, code dhcpv4.OptionCode) (time.Duration, bool)
 // readRoutes returns the classless routes (option 121) or, only where none of
 // those is of use, a default route by the first router that can be one (RFC
 // 3442). A bad route does not cost the lease: it is left out, and named.
-func readRoutes(o dhcpv4.Options, own netip.Prefix) (routes []Route, left []string) {
+func readRoutes(o dhcpv4.Options, address netip.Prefix) (routes []Route, left []string) {
 	take := func(r Route) {
-		if why := badRoute(r, own); why != "" {
+		if why := badRoute(r, address); why != "" {
 			left = append(left, why)
 			return
 		}
-		r.Source = own.Addr()
+		r.Source = address.Addr()
 		routes = append(routes, r)
 	}
 	classless, whole := readClassless(o.Get(dhcpv4.OptionClasslessStaticRoute))
@@ -217,7 +217,7 @@ func readRoutes(o dhcpv4.Options, own netip.Prefix) (routes []Route, left []stri
 	if len(left) > mostLeftOut {
 		left = append(left[:mostLeftOut], fmt.Sprintf("%d more", len(left)-mostLeftOut))
 	}
-	return reachable(routes, own), left
+	return reachable(routes, address), left
 }
 
 // mostLeftOut bounds how many faults of one answer a warning lists.
@@ -243,7 +243,7 @@ func readClassless(b []byte) (routes []Route, whole bool) {
 }
 
 // badRoute returns why an interface with the address cannot have a route.
-func badRoute(r Route, own netip.Prefix) string {
+func badRoute(r Route, address netip.Prefix) string {
 	const multicast, loopback = "224.0.0.0/3", "127.0.0.0/8"
 	for _, no := range []string{multicast, loopback} {
 		if p := netip.MustParsePrefix(no); p.Contains(r.Dst.Addr()) && r.Dst.Bits() >= p.Bits() {
@@ -254,13 +254,13 @@ func badRoute(r Route, own netip.Prefix) string {
 	if !gw.IsValid() {
 		return ""
 	}
-	if gw == own.Addr() {
+	if gw == address.Addr() {
 		return fmt.Sprintf("the router %s, which is our own address", gw)
 	}
 	if why := hostaddr.Unleasable4(gw); why != "" {
 		return fmt.Sprintf("the router %s: %s", gw, why)
 	}
-	if why := hostaddr.NotHost(own, gw); why != "" {
+	if why := hostaddr.NotHost(address, gw); why != "" {
 		return fmt.Sprintf("the router %s: it is %s", gw, why)
 	}
 	return ""
@@ -279,9 +279,9 @@ func dedupe(routes []Route) (out []Route) {
 // reachable puts an on-link route before the first route through a router that
 // is in no subnet of ours, and through none of the on-link routes before it:
 // servers of cloud hosts give a /32 and a router outside it.
-func reachable(routes []Route, own netip.Prefix) []Route {
+func reachable(routes []Route, address netip.Prefix) []Route {
 	var onLink, out []Route
-	known := []netip.Prefix{own.Masked()}
+	known := []netip.Prefix{address.Masked()}
 	for _, r := range routes {
 		if !r.Gateway.IsValid() {
 			onLink = append(onLink, r)
@@ -294,7 +294,7 @@ func reachable(routes []Route, own netip.Prefix) []Route {
 		}
 		if !slices.ContainsFunc(known, func(p netip.Prefix) bool { return p.Contains(r.Gateway) }) {
 			host := netip.PrefixFrom(r.Gateway, 32)
-			onLink = append(onLink, Route{Dst: host, Source: own.Addr()})
+			onLink = append(onLink, Route{Dst: host, Source: address.Addr()})
 			known = append(known, host)
 		}
 		out = append(out, r)

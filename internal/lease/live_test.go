@@ -385,7 +385,7 @@ func TestLiveSweepAfterGuest(t *testing.T) {
 	check(t, syscall.Kill(n.keeperPID(), syscall.SIGKILL))
 	cookie := must(n.g.identity())(t).Cookie
 	st := must(openStore(n.keepers.Dir))(t)
-	defer st.close()
+	defer st.Close()
 	until(t, 30*time.Second, "it is dead, and its lock is free", func() bool {
 		l, err := st.lock(cookie)
 		if err != nil {
@@ -578,7 +578,7 @@ func TestStoreIsOursAlone(t *testing.T) {
 		t.Error("a link is followed")
 	}
 	s := must(openStore(filepath.Join(dir, "good")))(t)
-	defer s.close()
+	defer s.Close()
 	victim := filepath.Join(dir, "victim")
 	check(t, os.WriteFile(victim, []byte("{}"), 0o600))
 	for _, name := range []string{fileOf(7, lockName), fileOf(7, recordName), "." + fileOf(7, recordName)} {
@@ -601,7 +601,7 @@ func TestStoreIsOursAlone(t *testing.T) {
 
 func TestStoreLock(t *testing.T) {
 	s := must(openStore(filepath.Join(t.TempDir(), "s")))(t)
-	defer s.close()
+	defer s.Close()
 	one := must(s.lock(7))(t)
 	if _, err := s.lock(7); !errors.Is(err, errHeld) {
 		t.Errorf("a second lock: %v", err)
@@ -619,19 +619,19 @@ func TestStoreLock(t *testing.T) {
 func TestStoreDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "s")
 	s, other := must(openStore(dir))(t), must(openStore(dir))(t)
-	other.close()
+	other.Close()
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("an empty directory stays: %v", err)
 	}
 	lock := must(s.lock(7))(t)
 	defer lock.Close()
-	must(openStore(dir))(t).close()
+	must(openStore(dir))(t).Close()
 	check(t, s.save(record{Guest: identity{Cookie: 7}}))
 	if _, err := os.Stat(filepath.Join(dir, fileOf(7, recordName))); err != nil {
 		t.Error(err)
 	}
 	s.remove(7)
-	s.close()
+	s.Close()
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the directory outlives its last file: %v", err)
 	}

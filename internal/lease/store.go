@@ -31,8 +31,8 @@ type record struct {
 // dhcp-COOKIE: .json, the record; .lock, which its keeper holds with flock(2);
 // .sock, on which it listens.
 //
-// The directory goes when it is empty, and may do so under somebody who has just
-// opened it; who finds it so opens it again.
+// The directory is removed when it is empty, perhaps while another process has it open.
+// A process that finds it removed opens it again.
 type store struct{ *rundir.Dir }
 
 const (
@@ -52,7 +52,7 @@ func openStore(dir string) (*store, error) {
 }
 
 // lookStore opens the directory to read only: os.ErrNotExist if it is not there.
-// It ends with leave, which leaves the directory as it is.
+// It ends with Leave, which leaves the directory as it is.
 func lookStore(dir string) (*store, error) {
 	d, err := rundir.Open(dir, false)
 	if err != nil {
@@ -60,14 +60,6 @@ func lookStore(dir string) (*store, error) {
 	}
 	return &store{d}, nil
 }
-
-func (s *store) leave() { s.Leave() }
-
-// close closes the directory, and removes it if it is empty.
-func (s *store) close() { s.Close() }
-
-// reopen opens the directory anew.
-func (s *store) reopen() error { return s.Reopen() }
 
 func fileOf(cookie uint64, kind string) string {
 	return filePrefix + strconv.FormatUint(cookie, 16) + kind
@@ -81,7 +73,7 @@ func (s *store) lock(cookie uint64) (*os.File, error) {
 	for {
 		f, err := s.Open(fileOf(cookie, lockName), unix.O_CREAT|unix.O_RDWR)
 		if errors.Is(err, os.ErrNotExist) {
-			if err := s.reopen(); err != nil {
+			if err := s.Reopen(); err != nil {
 				return nil, err
 			}
 			continue
@@ -100,7 +92,7 @@ func (s *store) lock(cookie uint64) (*os.File, error) {
 		if err := unix.Fstat(int(f.Fd()), &st); err == nil && st.Nlink > 0 {
 			return f, nil
 		}
-		f.Close() // its keeper ended, and removed it, before we had it
+		f.Close() // its keeper ended and removed the file before we had the lock
 	}
 }
 
@@ -123,8 +115,7 @@ func (s *store) load(cookie uint64) (record, error) {
 // save writes a record. The caller must hold the lock.
 func (s *store) save(r record) error { return s.Write(fileOf(r.Guest.Cookie, recordName), r) }
 
-// remove removes all files of a guest, the lock last. Only who holds the lock
-// may call it.
+// remove removes all files of a guest, the lock last. The caller must hold the lock.
 func (s *store) remove(cookie uint64) {
 	for _, kind := range []string{recordName, socketName, lockName} {
 		_ = s.Remove(fileOf(cookie, kind))

@@ -21,7 +21,7 @@ func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err 
 	if err != nil {
 		return nil, explain(op, k.Dir, err)
 	}
-	defer s.close()
+	defer s.Close()
 	ctx, cancel := context.WithTimeout(ctx, commandTime) // for all of them
 	defer cancel()
 	cookies, err := s.cookies()
@@ -40,7 +40,7 @@ func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err 
 	return removed, explain(op, k.Dir, errors.Join(errs...))
 }
 
-// word is the guest as a user knows it.
+// word is the word by which a user names the guest.
 func (id identity) word() string {
 	if id.PID != 0 {
 		return "pid:" + strconv.Itoa(id.PID)

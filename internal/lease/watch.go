@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch tells when a guest ends, and when a link of it goes.
+// watch notices when a guest ends, and when one of its links is deleted.
 type watch struct {
 	gone  chan struct{} // closed when the guest has ended
 	links chan struct{} // something was deleted: look
@@ -25,8 +25,8 @@ type watch struct {
 // kernel tells nobody when a name is unmounted.
 const look = 500 * time.Millisecond
 
-// newWatch begins to watch. A process that is not (any more) in the namespace
-// is errGone.
+// newWatch begins to watch. The error is errGone if the guest's process is not in the
+// namespace, or no longer.
 func newWatch(in namespace, g Guest) (*watch, error) {
 	w := &watch{gone: make(chan struct{}), links: make(chan struct{}, 1), guest: g, process: -1}
 	if g.PID != 0 {

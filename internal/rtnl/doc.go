@@ -34,5 +34,5 @@
 //
 // It decides nothing: no names, no defaults, no policy. Errors are the
 // kernel's own (a [syscall.Errno], with the kernel's text where it gives one);
-// who calls knows what was being done and says so.
+// the caller knows what was being done, and says so.
 package rtnl

@@ -8,8 +8,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// Said is what another DHCP client tells about its lease.
-type Said struct {
+// Reported is what another DHCP client tells about its lease.
+type Reported struct {
 	Address netip.Addr
 	Mask    net.IPMask
 	Server  netip.Addr
@@ -21,7 +21,7 @@ type Said struct {
 
 // Lease returns it checked, as if the server had said it to us. at is when it
 // was got, since boot.
-func (s Said) Lease(at time.Duration) (Lease, error) {
+func (s Reported) Lease(at time.Duration) (Lease, error) {
 	m := &dhcpv4.DHCPv4{YourIPAddr: s.Address.AsSlice(), Options: dhcpv4.Options{}}
 	m.UpdateOption(dhcpv4.OptSubnetMask(s.Mask))
 	m.UpdateOption(dhcpv4.OptServerIdentifier(s.Server.AsSlice()))

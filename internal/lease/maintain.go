@@ -9,7 +9,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
-// asker is what keeping needs of a client.
+// asker is what a maintainer needs of a client.
 type asker interface {
 	acquire(ctx context.Context) (Lease, error)
 	extend(ctx context.Context, l Lease, to netip.Addr, wait time.Duration) (Lease, error)
@@ -18,9 +18,9 @@ type asker interface {
 
 var _ asker = (*client)(nil)
 
-// kept is one interface whose lease is kept (RFC 2131, figure 5). It is one
+// maintainer keeps the lease of one interface whose lease is kept (RFC 2131, figure 5). It is one
 // goroutine's.
-type kept struct {
+type maintainer struct {
 	asker asker
 	link  Link
 	clock Clock
@@ -33,7 +33,7 @@ type kept struct {
 // run keeps the lease until ctx ends: BOUND, then RENEWING from T1 on,
 // REBINDING from T2 on, and from the start again if a server refuses or the
 // lease ends. The address is there exactly as long as there is a lease.
-func (k *kept) run(ctx context.Context) {
+func (k *maintainer) run(ctx context.Context) {
 	if k.lease != nil {
 		k.take(*k.lease)
 	}
@@ -58,7 +58,7 @@ const (
 
 // begin asks until there is a lease, with longer and longer pauses: a network
 // without a server should not hear from us all day.
-func (k *kept) begin(ctx context.Context) {
+func (k *maintainer) begin(ctx context.Context) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		round, cancel := context.WithTimeoutCause(ctx, roundTime, errTimeUp)
 		l, err := k.asker.acquire(round)
@@ -81,7 +81,7 @@ func (k *kept) begin(ctx context.Context) {
 }
 
 // extend asks for more time until it is given, refused, or over.
-func (k *kept) extend(ctx context.Context, l Lease) {
+func (k *maintainer) extend(ctx context.Context, l Lease) {
 	for {
 		now := k.clock.Now()
 		to, until := l.Server, l.At+l.T2
@@ -122,7 +122,7 @@ func between(left time.Duration, l Lease) time.Duration {
 // take gives the interface what the lease says. A new lease is taken whole or
 // not at all; one that goes on is kept also where a route of it cannot be set
 // now, for example because the guest has set the interface down.
-func (k *kept) take(l Lease) {
+func (k *maintainer) take(l Lease) {
 	first := k.lease == nil
 	err := l.Apply(k.link, k.lease, k.clock.Now())
 	k.lease = &l
@@ -140,7 +140,7 @@ func (k *kept) take(l Lease) {
 }
 
 // lose deletes the address.
-func (k *kept) lose(why error) {
+func (k *maintainer) lose(why error) {
 	if k.lease != nil {
 		why = errors.Join(why, k.lease.Withdraw(k.link))
 	}
@@ -151,7 +151,7 @@ func (k *kept) lose(why error) {
 // release releases the lease, if there is one, and deletes the address.
 // The server is told first: it is told from that address. That it cannot be
 // told is no error, it will find out when the lease ends (RFC 2131, section 3.1).
-func (k *kept) release() error {
+func (k *maintainer) release() error {
 	if k.lease == nil {
 		return nil
 	}

@@ -12,14 +12,14 @@ import (
 
 // play keeps a lease for d on a network with the server, and returns what was
 // sent and what became of the interface.
-func play(t *testing.T, d time.Duration, first *Lease, serve func(*fakeClock, *dhcpv4.DHCPv4, netip.Addr) [][]byte) (*kept, *fakeWire, *fakeLink, []string) {
+func play(t *testing.T, d time.Duration, first *Lease, serve func(*fakeClock, *dhcpv4.DHCPv4, netip.Addr) [][]byte) (*maintainer, *fakeWire, *fakeLink, []string) {
 	t.Helper()
 	clock, ctx := newFakeClock(d)
 	w := &fakeWire{clock: clock}
 	w.serve = func(m *dhcpv4.DHCPv4, to netip.Addr) [][]byte { return serve(clock, m, to) }
 	link := &fakeLink{clock: clock}
 	var notes []string
-	k := &kept{asker: w.client(testAsk), link: link, clock: clock, lease: first, note: func(_ *Lease, err error) {
+	k := &maintainer{asker: w.client(testAsk), link: link, clock: clock, lease: first, note: func(_ *Lease, err error) {
 		if err != nil {
 			notes = append(notes, err.Error())
 		}
@@ -172,7 +172,7 @@ func TestKeepCannotApply(t *testing.T) {
 	clock, ctx := newFakeClock(time.Minute)
 	w := &fakeWire{clock: clock, serve: good(t, raw(3, 10, 0, 0, 1))}
 	link := &fakeLink{clock: clock, fail: "add route"}
-	k := &kept{asker: w.client(testAsk), link: link, clock: clock, note: func(*Lease, error) {}}
+	k := &maintainer{asker: w.client(testAsk), link: link, clock: clock, note: func(*Lease, error) {}}
 	k.run(ctx)
 	if k.lease != nil || count(link.log, "set") != count(link.log, "del") || count(link.log, "set") == 0 {
 		t.Errorf("\n%s", strings.Join(link.log, "\n"))
