@@ -175,14 +175,14 @@ const LoanSuffix = ".loan.json"
 
 func (l Loan) File() string { return fmt.Sprintf("%d.%s%s", l.HostNS, l.Card.Name, LoanSuffix) }
 
-// save writes the loan down.
+// Save writes the loan down.
 func (l Loan) Save() error { return l.noted(rundir.Put(RunDir, l.File(), l)) }
 
-// forget strikes it out.
+// Forget strikes it out.
 func (l Loan) Forget() error { return l.noted(rundir.Drop(RunDir, l.File())) }
 
 func (l Loan) noted(err error) error {
-	return fault.Explain("save in "+RunDir+" the card", l.Card.Name, err)
+	return fault.Explain("save in "+RunDir+" the settings of", l.Card.Name, err)
 }
 
 // Loans returns those of a host, by the cookie of its namespace, and what to say
