@@ -296,10 +296,12 @@ func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *
 		}
 		if ns == nil {
 			t, err := ours.Trace(m.Host(), m.HostNS, l.Loan)
+			if err != nil {
+				t.Close()
+				return err
+			}
 			defer t.Close()
 			switch {
-			case err != nil:
-				return err
 			case t.Gone:
 				f.Strays = append(f.Strays, ours.Stray{Lent: l, Gone: true})
 				return nil

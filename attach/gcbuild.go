@@ -38,9 +38,7 @@ func planGC(f build.GCFacts) build.Plan {
 	for _, name := range f.Torn {
 		r.Last = append(r.Last, guestnet.DropTorn{Name: name})
 	}
-	for _, s := range f.Replies {
-		r.Last = append(r.Last, s)
-	}
+	r.Last = append(r.Last, f.Replies...)
 	return r.Order(all)
 }
 

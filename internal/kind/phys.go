@@ -280,10 +280,12 @@ func whereIs(o *build.Observer, m *plan.Machine, hosts []*rtnl.Link, f *build.Fa
 		return nil
 	}
 	t, err := ours.Trace(o.Host, m.HostNS, *loan)
+	if err != nil {
+		t.Close()
+		return err
+	}
 	defer t.Close()
 	switch {
-	case err != nil:
-		return err
 	case t.Gone:
 		f.Card.Gone = true
 	case t.At == nil:
