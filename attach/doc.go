@@ -83,7 +83,7 @@ package attach
 //	card             a network card of the host; the parent of a macvlan, ipvlan or VLAN
 //	                 not: NIC, network adapter, physical interface
 //	Linux bridge     one of the kernel's own
-//	                 not: bridge of the kernel
+//	                 not: bridge of the kernel's
 //	Open vSwitch bridge   a switch of ovs-vswitchd's, in the kernel or not
 //	                 not: bridge of Open vSwitch, OVS bridge
 //	sub-interface    of a card, for the frames of one VLAN

@@ -348,7 +348,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 	return nil
 }
 
-// pluggedOVS asks Open vSwitch for an end that is in no bridge of the kernel's.
+// pluggedOVS asks Open vSwitch for an end that is in no Linux bridge.
 func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -144,7 +144,7 @@ func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) 
 		return f, o.Err
 	}
 	if kind.SettleKind(s.HostIF, f) != KindBridge {
-		return f, nil // its frames cross no bridge of the kernel's
+		return f, nil // its frames cross no Linux bridge
 	}
 	q := firewallQuery(s, f, n.Port)
 	err := o.Host.Run(func() (err error) {
@@ -216,7 +216,7 @@ func cardsWith(mac string, all []*rtnl.Link) []*rtnl.Link {
 
 // mayBeOVS reports whether Open vSwitch has to be asked: the kind is said, or
 // the name is that of a link such as its bridges have, or of none; or the pair
-// that is there is in no bridge of the kernel's.
+// that is there is in no Linux bridge.
 func mayBeOVS(h HostIF, f build.Facts) bool {
 	switch {
 	case h.Kind == KindOVS, h.Kind == KindPhys, f.Own != nil && (f.OwnOn == nil || f.OwnOn.Kind != "bridge"):

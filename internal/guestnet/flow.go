@@ -38,7 +38,7 @@ type Passage struct {
 
 	Host plan.Kernel
 	Port *rtnl.Link // the host's end; nil: none
-	On   *rtnl.Link // the bridge of the kernel's that port is in; nil: none
+	On   *rtnl.Link // the Linux bridge that port is in; nil: none
 
 	Unplugged bool // port is in no switch
 

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linuxBridge plugs a guest into a bridge of the kernel's.
+// linuxBridge plugs a guest into a Linux bridge.
 type linuxBridge struct{ plain }
 
 var linux = linuxBridge{plain{build.Traits{
