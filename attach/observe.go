@@ -134,6 +134,9 @@ func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) 
 		}
 		f.Access = hostaccess.Access(o, name, parent)
 	}
+	if s.HostAddr.IsValid() {
+		o.Look("the host's addresses", func() (err error) { f.HostAddrs, err = o.Host.Addrs(); return err })
+	}
 	if s.MAC != nil || len(s.Addrs) > 0 || kind.SettleKind(s.HostIF, f) == KindIPvlan {
 		f.Stations = kind.Stations(o, m, s, f)
 	}

@@ -22,6 +22,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.StringFlag{Name: "l", Usage: "name the host's end of the pair `HOSTNAME`", DefaultText: "v<IFNAME>pl<PID>"},
 			&cli.StringFlag{Name: "a", Usage: "check that the address is of this `FAMILY`: 4, 6, inet or inet6"},
 			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, also of a bridge that is created", DefaultText: "that of the bridge or card"},
+			&cli.StringFlag{Name: "host-addr", Usage: "with host:NAME, give the host's end `ADDRESS/PREFIX`"},
 			&cli.BoolFlag{Name: "host-access", Usage: "let the host and a guest with a macvlan reach each other, by IPv4"},
 			&cli.BoolFlag{Name: "acd", Usage: "before using an IPv4 address, ask the network for a second whether it is taken"},
 			&cli.BoolFlag{Name: "verify", Usage: "before reporting success, send packets over the bridge or card and back; undo the attach if one is lost"},
@@ -74,13 +75,13 @@ func attachWords(c *cli.Context) (attach.Words, error) {
 	line = append(line, "")
 	w := attach.Words{
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
-		IfName: c.String("i"), HostName: c.String("l"), Family: c.String("a"),
+		IfName: c.String("i"), HostName: c.String("l"), HostAddr: c.String("host-addr"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
 		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), Verify: c.Bool("verify"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
-	if err := noneEmpty(c, "i", "l", "a", "mtu", "mode", "default", "metric", "dns"); err != nil {
+	if err := noneEmpty(c, "i", "l", "host-addr", "a", "mtu", "mode", "default", "metric", "dns"); err != nil {
 		return w, err
 	}
 	var err error

@@ -32,6 +32,8 @@ type Facts struct {
 
 	Access Access // the host's way to macvlans; looked at only for those
 
+	HostAddrs []rtnl.Addr // the host's; looked at only if its end is to have one
+
 	Port     *rtnl.Link // what has the name of the host's end; nil: nothing
 	AltTaken bool       // a link has the alternative name
 	Stations []Station  // what else is on the bridge or card; looked at only for an attach that gives a MAC or an address, and for an ipvlan

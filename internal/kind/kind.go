@@ -156,6 +156,9 @@ func Settle(j *build.Job, d *build.Draft) error {
 		return err
 	}
 	j.Inherited, j.Inherits = k.mac(j)
+	if j.HostAddr.IsValid() && !j.Traits.HostAddr {
+		return j.Refuse(fault.Usage, "--host-addr is for a host's end of its own, and this is of the kind %s", j.Kind).WithHint("leave --host-addr out")
+	}
 	if j.HostAccess && !j.Traits.HostAccess {
 		return j.Refuse(fault.Usage, "--host-access is for a macvlan, but this is of the kind %s", j.Kind).WithHint("leave --host-access out")
 	}

@@ -25,6 +25,7 @@ type Words struct {
 
 	IfName   string // -i
 	HostName string // -l
+	HostAddr string // --host-addr
 	Family   string // -a
 	MTU      string // --mtu
 	Mode     string // --mode
@@ -76,6 +77,9 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	if err := s.checkHostAccess(); err != nil {
 		return Spec{}, err
 	}
+	if s.HostAddr, err = parseHostAddr(w.HostAddr, s.Addrs); err != nil {
+		return Spec{}, err
+	}
 	if s.MAC, s.VLAN, err = parseMACVLAN(w.MAC); err != nil {
 		return Spec{}, s.belongs(w, err)
 	}
@@ -117,6 +121,18 @@ func (s *Spec) checkHostAccess() error {
 		return fault.BadWord("read flag", flag, "it needs an IPv4 address on the line, or dhcp, for the host's route")
 	}
 	return nil
+}
+
+// parseHostAddr reads the address of the host's end; addrs are the guest's.
+func parseHostAddr(word string, addrs []netip.Prefix) (netip.Prefix, error) {
+	if word == "" {
+		return netip.Prefix{}, nil
+	}
+	p, err := parsePrefix(word)
+	if err == nil && slices.ContainsFunc(addrs, func(q netip.Prefix) bool { return q.Addr() == p.Addr() }) {
+		err = fault.BadWord("read address", word, "the guest is to have it, and both ends cannot")
+	}
+	return p, err
 }
 
 // MaxLinkName is IFNAMSIZ without its terminating zero.

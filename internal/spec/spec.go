@@ -67,6 +67,8 @@ type Spec struct {
 	SourceRouting bool    // replies leave by the interface whose address they carry
 	DNS           DNS     // the guest's name servers; the zero DNS: they are left alone
 
+	HostAddr netip.Prefix // that the host's end of the pair is to have; the zero Prefix: none
+
 	HostAccess    bool // the host reaches the macvlan, and is reached by it
 	ACD           bool // ask whether somebody has the IPv4 addresses before they are taken
 	Verify        bool // send packets over the switch and back before it is a success
@@ -122,6 +124,9 @@ func (s Spec) Words() Words {
 		Shape:         s.Shape.Words(),
 		SourceRouting: s.SourceRouting,
 		DNS:           s.DNS.String(),
+	}
+	if s.HostAddr.IsValid() {
+		w.HostAddr = s.HostAddr.String()
 	}
 	if s.Keep {
 		w.Default = "keep"
