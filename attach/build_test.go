@@ -117,7 +117,7 @@ func errorText(err error) string {
 // typed reads a line as the command does, for the flags that reach Parse.
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
-	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
+	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "--host-addr": &w.HostAddr, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
 		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS,
 		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--verify": &w.Verify, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting}

@@ -1,0 +1,106 @@
+package kind
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// hostKind joins the guest to the host itself, by a veth pair without a bridge. HOSTIF
+// is the name that the host's end is to have.
+type hostKind struct{ plain }
+
+var hostEnd = hostKind{plain{build.Traits{Word: "host", Pair: true, OnHost: true, HostAddr: true}}}
+
+// hostMark begins the alternative name by which such an end is told from a port that
+// somebody has taken off its bridge.
+const hostMark = plan.MarkWord + "-host."
+
+func (hostKind) port(l *rtnl.Link) string {
+	if !slices.ContainsFunc(l.AltNames, func(name string) bool { return strings.HasPrefix(name, hostMark) }) {
+		return ""
+	}
+	return l.Name
+}
+
+func (hostKind) settle(j *build.Job, _ *build.Draft) error {
+	switch {
+	case strings.HasPrefix(j.HostIF.Name, spec.MACWord):
+		return j.Refuse(fault.Usage, "host: takes the name of the interface to make").WithHint("host:tap-web")
+	case j.HostName != "":
+		return j.Refuse(fault.Usage, "host:%s names the host's end already", j.HostIF.Name).WithHint("leave -l out")
+	case j.VLAN != "":
+		return j.Refuse(fault.Usage, "a pair without a bridge has no VLAN").WithHint("leave @%s out", j.VLAN)
+	case j.Mode != "":
+		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan")
+	}
+	j.Names.Port, j.There.Port = j.HostIF.Name, j.There.Base
+	return nil
+}
+
+func (hostKind) RefuseConflicts(j *build.Job) error {
+	own := 0
+	if j.There.Own != nil {
+		own = j.There.Own.Index
+	}
+	if p := j.There.Port; p != nil && !halfPort(j) && p.Index != own {
+		return j.Refuse(fault.Conflict, "the host has an interface %s already: %s", p.Name, ours.DescribeKind(p)).
+			WithHint("choose another name: host:NAME")
+	}
+	for _, a := range j.There.HostAddrs {
+		if a.Prefix.Addr() == j.HostAddr.Addr() && a.Index != own && (j.There.Port == nil || a.Index != j.There.Port.Index) {
+			return j.Refuse(fault.Conflict, "the host has the address %s already", j.HostAddr.Addr()).WithHint("choose another --host-addr")
+		}
+	}
+	return nil
+}
+
+func (k hostKind) Join(j *build.Job, d *build.Draft) {
+	planPair(j, d, "")
+	d.Add(guestnet.IgnoreRouters{Name: j.Names.Port})
+	d.Add(AddAltName{port: j.Names.Port, alt: hostMark + j.Names.Port})
+	k.address(j, d)
+	guestnet.PlanSysctls(j, d)
+	guestnet.PlanUp(j, d)
+}
+
+// address plans the address of the host's end. The only other host on the link is the
+// guest, whose addresses are known: there is no duplicate to look for.
+func (hostKind) address(j *build.Job, d *build.Draft) {
+	if !j.HostAddr.IsValid() {
+		return
+	}
+	d.Add(plan.AddAddr{Place: plan.Place{Side: plan.OnHost}, Inner: j.Names.Port, Prefix: j.HostAddr, NoDAD: j.HostAddr.Addr().Is6()})
+	for _, a := range j.There.HostAddrs {
+		if a.Prefix.Overlaps(j.HostAddr) && (j.There.Own == nil || a.Index != j.There.Own.Index) {
+			d.Warn("the host has %s too: what it sends to that subnet may leave by the other interface", a.Prefix)
+			return
+		}
+	}
+}
+
+func (k hostKind) Repair(j *build.Job, d *build.Draft) {
+	there := func(a rtnl.Addr) bool { return a.Index == j.There.Own.Index && a.Prefix == j.HostAddr }
+	if !slices.ContainsFunc(j.There.HostAddrs, there) {
+		k.address(j, d)
+	}
+}
+
+func (hostKind) Differ(j *build.Job, differ build.Differ) {
+	own := j.There.Own
+	switch {
+	case own == nil:
+		differ("kind", j.There.Inner.Kind, hostEnd.Word)
+	case own.Name != j.HostIF.Name:
+		differ("host interface", own.Name, j.HostIF.Name)
+	case j.There.OwnOn != nil:
+		differ("bridge", j.There.OwnOn.Name, "none")
+	}
+}
