@@ -6,8 +6,8 @@ import (
 	"github.com/gopipework/gopipework/internal/source"
 )
 
-// inet plans addresses and routes, and tells the neighbours. IPv4 is complete
-// before the wait for IPv6 begins.
+// planInet plans addresses and routes, and the announcement to the neighbours. IPv4
+// is complete before the wait for IPv6 begins.
 func planInet(j *build.Job, d *build.Draft) error {
 	guestnet.PlanProbe(j, d)
 	guestnet.PlanAddresses(j, d, false)

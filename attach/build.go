@@ -66,7 +66,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	return d.Plan, nil
 }
 
-// mark plans the last step.
+// planMark plans the last step.
 func planMark(j *build.Job, d *build.Draft) {
 	m := plan.SetMark{Place: j.Place, Inner: j.Names.Inner, Mark: plan.MarkOf(j.There.Guest, j.Names.Inner)}
 	switch t := j.Traits; {
@@ -79,7 +79,7 @@ func planMark(j *build.Job, d *build.Draft) {
 	d.Add(m)
 }
 
-// repair sets both ends up, if somebody has set one down.
+// planUpAgain sets both ends up, if somebody has set one down.
 func planUpAgain(j *build.Job, d *build.Draft) {
 	if own := j.There.Own; own != nil && !own.Up {
 		d.Add(plan.SetLink{Name: own.Name, Set: rtnl.Change{Up: true}})
@@ -103,7 +103,7 @@ func linkMTU(j *build.Job) int {
 	return build.DefaultMTU
 }
 
-// attachment is what will be there.
+// newAttachment describes what will be there.
 func newAttachment(j *build.Job) Attachment {
 	a := Attachment{
 		Guest: j.There.Guest,
@@ -133,7 +133,7 @@ func newAttachment(j *build.Job) Attachment {
 	return a
 }
 
-// warnings are about what was done as asked, but may not be what was meant.
+// warn warns of what was done as asked, but may not be what was meant.
 func warn(j *build.Job, d *build.Draft) {
 	if !j.HalfBridge() {
 		kind.WarnMTU(j, d, j.MTU, j.On())

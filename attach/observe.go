@@ -78,7 +78,7 @@ func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.L
 	o.Look("what was written into its resolv.conf", func() error {
 		cookie, err := k.Cookie()
 		if err != nil {
-			return nil // nothing can have been noted: see writeDNS
+			return nil // nothing can have been noted: see WriteDNS
 		}
 		in.Resolv, err = guestnet.ResolvNoteOf(cookie)
 		return err

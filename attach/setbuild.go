@@ -56,7 +56,7 @@ func newChange(s SetSpec, f build.SetFacts) build.Change {
 	return build.Change{SetSpec: s, There: f, Job: j}
 }
 
-// attachment is what will be there.
+// changedAttachment describes what will be there.
 func changedAttachment(c build.Change) Attachment {
 	a := c.There.Found.Attachment
 	a.Interface.MTU = c.Job.LinkMTU
@@ -255,9 +255,9 @@ func checkAddrs(c build.Change, added []netip.Prefix) error {
 	return nil
 }
 
-// addrSysctls plans for those of the interface that new addresses need. By
-// default the kernel deletes, with an address, all others of its subnet that
-// came after it.
+// planAddrSysctls plans the sysctls of the interface that new addresses need. By
+// default the kernel deletes, with an address, all others of its subnet that came
+// after it.
 func planAddrSysctls(c build.Change, d *build.Draft, added, gone []netip.Prefix) {
 	set := func(path, value string) {
 		if was, ok := c.There.Sysctls[path]; ok && was != value {

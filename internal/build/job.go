@@ -109,7 +109,7 @@ func (j *Job) LinkName(index int) string {
 	return "another interface"
 }
 
-// Mac is that of the guest's end.
+// LinkMAC is the MAC address of the guest's end.
 func (j *Job) LinkMAC() net.HardwareAddr {
 	if j.MAC != nil {
 		return j.MAC
@@ -143,8 +143,8 @@ func (j *Job) OtherName() string {
 	return "another name with -i"
 }
 
-// WarnCarrier warns of a card that is up and has none. Of one that is set up, a
-// step tells (awaitCarrier).
+// WarnCarrier warns of a card that is up and has no carrier. A card that the plan
+// sets up is looked at by a step (guestnet.AwaitCarrier).
 func (j *Job) WarnCarrier(d *Draft, card *rtnl.Link) {
 	if t := j.Traits; card != nil && t.Child && t.OnHost && card.Up && !card.Carrier {
 		d.Warn("%s: nothing can be heard on it", plan.NoCarrier(j.HostIF.Name))

@@ -23,9 +23,9 @@ func (r *Removal) Warn(format string, args ...any) {
 	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
 
-// plan returns the steps in their order. Leases are released while packets still get
-// through. Then rules and records go: should one of them not, what was done can be
-// undone, and the pair still shows what there is to do.
+// Order returns the steps in their order. Leases are released while packets still
+// get through. Rules and records are deleted next: if one of them cannot be, what
+// was done can be undone, and the pair still shows what there is to do.
 func (r *Removal) Order(of []ours.Attachment) Plan {
 	return Plan{Attachments: of, Plan: plan.Plan{Warnings: r.Warnings, Steps: slices.Concat(r.First, r.Steps, r.Links, r.Last)}}
 }

@@ -36,8 +36,8 @@ func CheckDNS(j *build.Job) error {
 	return nil
 }
 
-// clearDNS plans for what was written for an interface that is gone, or only
-// half made, to be undone: the file is restored.
+// PlanDNSAway restores the file that was written for an interface that is gone, or
+// only half made.
 func PlanDNSAway(j *build.Job, d *build.Draft) {
 	if dnsLeft(j) {
 		d.Add(RestoreDNS{Place: j.Place, note: *j.There.Resolv, gently: j.DNS.IsZero()})
@@ -49,7 +49,7 @@ func dnsLeft(j *build.Job) bool {
 	return n != nil && (!stands(*n, j.There.Links) || j.There.Inner != nil && j.There.Inner.Index == n.Index)
 }
 
-// dns plans for the name servers to be written.
+// PlanDNS plans to write the name servers that are asked for.
 func PlanDNS(j *build.Job, d *build.Draft) {
 	if !j.DNS.IsZero() {
 		d.Add(WriteDNS{Place: j.Place, inner: j.Names.Inner, dns: j.DNS})
@@ -192,8 +192,8 @@ func (s RestoreDNS) String() string {
 	return "# put back what was in the guest's /etc/resolv.conf before " + s.note.IfName
 }
 
-// restoreDNS plans for a detach that what was written for an interface that
-// goes, or is gone, is undone.
+// ReturnDNS restores, in a detach, the file that was written for an interface that
+// goes or is gone.
 func ReturnDNS(d build.Departure, r *build.Removal) {
 	n := d.There.Resolv
 	if n == nil || !d.Inners[n.Index] && (stands(*n, d.There.Foreign) || slices.ContainsFunc(d.There.Ours, func(p build.Pair) bool { return p.Index() == n.Index })) {
@@ -209,7 +209,7 @@ func ReturnDNS(d build.Departure, r *build.Removal) {
 func ObserveResolv(ctx context.Context, m *plan.Machine, f *build.DetachFacts) error {
 	cookie, err := m.In(plan.InGuest).Cookie()
 	if err != nil {
-		return nil // nothing can have been noted: see writeDNS
+		return nil // nothing can have been noted: see WriteDNS
 	}
 	if f.Resolv, err = ResolvNoteOf(cookie); err != nil || f.Resolv == nil {
 		return err

@@ -132,7 +132,7 @@ func deadInbounds(in build.Inside) []*rtnl.Link {
 	return append(slices.Clone(in.LeftInbounds), in.Shaped.Inbound)
 }
 
-// inbound is the step that shapes what comes in by the guest's link.
+// InboundStep is the step that shapes what comes in by the guest's link.
 func InboundStep(j *build.Job, e Egress) AddInbound {
 	return AddInbound{Place: j.Place, inner: j.Names.Inner, Ifb: j.Names.Inbound, mtu: j.LinkMTU, shape: e}
 }

@@ -12,21 +12,21 @@ import (
 
 // What is planned inside a guest, whatever kind of link leads there.
 
-// up sets the guest's end up.
+// PlanUp sets the guest's end up.
 func PlanUp(j *build.Job, d *build.Draft) {
 	d.Add(plan.SetLink{Place: j.Place, Name: j.Names.Inner, Set: rtnl.Change{Up: true}})
 }
 
-// carrier plans to look whether a card that was set up has one.
+// PlanCarrier plans to look whether a card that was set up has a carrier.
 func PlanCarrier(j *build.Job, d *build.Draft) {
 	if j.Card != "" {
 		d.Add(AwaitCarrier{Place: j.Place, Link: j.Names.Inner, Card: j.Card})
 	}
 }
 
-// sysctls sets those of our interface alone: it speaks up for its addresses;
-// IPv6 is on if an address of it is asked for, and duplicate address detection
-// begins at once instead of after a random part of a second.
+// PlanSysctls sets sysctls of our interface alone: it announces its addresses; IPv6
+// is on if an address of it is asked for, and duplicate address detection begins at
+// once instead of after a random part of a second.
 func PlanSysctls(j *build.Job, d *build.Draft) {
 	set := func(path, value string) {
 		d.Add(plan.SetSysctl{Place: j.Place, Path: fmt.Sprintf(path, j.Names.Inner), Value: value})
@@ -50,14 +50,14 @@ func PlanSysctls(j *build.Job, d *build.Draft) {
 	}
 }
 
-// addresses plans those of a family.
+// PlanAddresses plans the addresses of a family.
 func PlanAddresses(j *build.Job, d *build.Draft, ipv6 bool) {
 	for _, p := range j.AddrsOf(ipv6) {
 		d.Add(plan.AddAddr{Place: j.Place, Inner: j.Names.Inner, Prefix: p, NoDAD: ipv6 && j.NoDAD})
 	}
 }
 
-// settled plans what follows when the addresses of a family are there.
+// PlanFollowing plans what follows when the addresses of a family are there.
 func PlanFollowing(j *build.Job, d *build.Draft, ipv6 bool) error {
 	if len(j.AddrsOf(ipv6)) == 0 {
 		return nil
@@ -83,8 +83,8 @@ func PlanFollowing(j *build.Job, d *build.Draft, ipv6 bool) error {
 	return nil
 }
 
-// gateway plans the default route, and the route to a gateway that no subnet of
-// ours holds.
+// planGateway plans the default route, and the route to a gateway that is in no
+// subnet of ours.
 func planGateway(j *build.Job, d *build.Draft, gw netip.Addr) error {
 	if !j.OnLink(gw) {
 		d.Add(plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: netip.PrefixFrom(gw, gw.BitLen())})

@@ -13,7 +13,7 @@ import (
 )
 
 // Duplicate IPv4 addresses (--acd): internal/acd asks the network before an
-// address is taken. IPv6 does so by itself (awaitDAD).
+// address is taken. IPv6 does so by itself (plan.AwaitDAD).
 
 // CheckACD refuses to probe where no answer could come.
 func CheckACD(j *build.Job) error {
@@ -26,11 +26,11 @@ func CheckACD(j *build.Job) error {
 	return nil
 }
 
-// probes reports whether given addresses are asked about. The client for DHCP
-// asks about its own.
+// AsksFirst reports whether the network is asked about the given addresses before
+// they are used. The DHCP client asks about its own.
 func AsksFirst(j *build.Job) bool { return j.ACD && len(j.AddrsOf(false)) > 0 }
 
-// probe plans the question, on a link that is up by then.
+// PlanProbe plans the question, on a link that is up by then.
 func PlanProbe(j *build.Job, d *build.Draft) {
 	if !AsksFirst(j) {
 		return
@@ -41,7 +41,8 @@ func PlanProbe(j *build.Job, d *build.Draft) {
 	d.Add(Probe{Place: j.Place, inner: j.Names.Inner, addrs: GivenAddrs(j, false)})
 }
 
-// given returns the addresses of a family, without their prefix lengths.
+// GivenAddrs returns the addresses of a family that the line gives, without their
+// prefix lengths.
 func GivenAddrs(j *build.Job, ipv6 bool) (out []netip.Addr) {
 	for _, p := range j.AddrsOf(ipv6) {
 		out = append(out, p.Addr())

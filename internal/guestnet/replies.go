@@ -34,7 +34,7 @@ func keptRules(j *build.Job) []rtnl.Rule {
 	return kept
 }
 
-// table returns the number of a link's table: the one that it has, or one that
+// TableFor returns the number of a link's table: the one that it has, or one that
 // nobody uses.
 func TableFor(j *build.Job, d *build.Draft, index int) int {
 	if t := j.There.LeaseTables[index]; t != 0 {
@@ -62,7 +62,7 @@ func TableFor(j *build.Job, d *build.Draft, index int) int {
 	return t
 }
 
-// takes reports whether somebody uses a table.
+// isTaken reports whether somebody uses a table.
 func isTaken(j *build.Job, d *build.Draft, table int) bool {
 	for _, tables := range []map[int]int{d.Tables[j.Side], j.There.LeaseTables} {
 		for _, t := range tables {
@@ -110,7 +110,7 @@ func RepliesOwn(j *build.Job, index int) bool {
 	})
 }
 
-// routesBy returns the routes of the main table by a link, those on link first;
+// routesByLink returns the routes of the main table by a link, those on link first;
 // of several to one destination, the one that wins.
 func routesByLink(j *build.Job, l *rtnl.Link, ipv6 bool) (out []plan.AddRoute) {
 	metrics := map[netip.Prefix]int{}
@@ -185,8 +185,8 @@ func OwnReplies(j *build.Job, d *build.Draft, ipv6 bool) {
 	PlanReply(j, d, addrs, TableFor(j, d, index), OwnPriority, routes)
 }
 
-// reply plans the rules for addresses, and the routes of their table; not those
-// that are there.
+// PlanReply plans the rules for addresses, and the routes of their table, except
+// those that are there.
 func PlanReply(j *build.Job, d *build.Draft, addrs []netip.Addr, table, priority int, routes []plan.AddRoute) {
 	kept := keptRules(j)
 	for _, a := range addrs {

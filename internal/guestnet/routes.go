@@ -26,8 +26,8 @@ func CheckRoutes(j *build.Job) error {
 	return nil
 }
 
-// others are the guest's routes, in every table, but for those by a link of
-// ours that is about to go.
+// otherRoutes are the guest's routes, in every table, except those by a link of ours
+// that is about to go.
 func otherRoutes(j *build.Job) []rtnl.Route {
 	return slices.DeleteFunc(slices.Concat(j.There.Routes, j.There.Tables), func(r rtnl.Route) bool { return j.Own(r.Index) })
 }
@@ -55,8 +55,8 @@ func WarnRoutes(j *build.Job, d *build.Draft, p netip.Prefix) {
 	}
 }
 
-// routes plans those of a family that are asked for; those on link first, for
-// they may lead to the gateways of others.
+// PlanRoutes plans the routes of a family that are asked for; those on link first,
+// for they may lead to the gateways of others.
 func PlanRoutes(j *build.Job, d *build.Draft, ipv6 bool) {
 	for _, onLink := range []bool{true, false} {
 		for _, r := range j.Routes {
@@ -73,11 +73,12 @@ func PlanRoutes(j *build.Job, d *build.Draft, ipv6 bool) {
 // calls itself preferable wins (RFC 4191).
 const advertisedMetric = 1024
 
-// rank decides where our default route goes: in front of those that are there,
-// or with --default=keep behind them all. The kernel is told which was meant:
-// others may come and go around it.
+// RankRoute decides where our default route goes: in front of those that are
+// there, or with --default=keep behind them all. In the latter case the route gets
+// our protocol number, from which a later run knows what was asked for: the metrics
+// alone do not tell, because other routes come and go.
 //
-// An IPv6 route goes in front of those too that a router may yet advertise on
+// An IPv6 route also goes in front of those that a router may yet advertise on
 // another interface.
 func RankRoute(j *build.Job, d *build.Draft, r *plan.AddRoute) error {
 	ipv6 := r.Dst.Addr().Is6()
@@ -106,7 +107,7 @@ func RankRoute(j *build.Job, d *build.Draft, r *plan.AddRoute) error {
 	return nil
 }
 
-// behind gives a default route a metric above all others of its family.
+// rankBehind gives a default route a metric above all others of its family.
 func rankBehind(j *build.Job, r *plan.AddRoute) error {
 	for _, o := range otherRoutes(j) {
 		if o.Table != 0 || !o.Default() || o.Dst.Addr().Is6() != r.Dst.Addr().Is6() {

@@ -305,14 +305,14 @@ func CheckShape(j *build.Job, want spec.Shaping) error {
 	return nil
 }
 
-// shapePort plans what shapes the host's end of a new pair.
+// PlanPortShape plans what shapes the host's end of a new pair.
 func PlanPortShape(j *build.Job, d *build.Draft) {
 	if e := Received(AskedShape(j), j.LinkMTU); e.Shapes() {
 		d.Add(ShapeLink{Link: j.Names.Port, Want: e})
 	}
 }
 
-// shapeInner plans what shapes a new link inside the guest.
+// PlanShape plans what shapes a new link inside the guest.
 func PlanShape(j *build.Job, d *build.Draft) {
 	want := AskedShape(j)
 	if e := Sent(want, j.LinkMTU); e.Shapes() {
@@ -323,7 +323,7 @@ func PlanShape(j *build.Job, d *build.Draft) {
 	}
 }
 
-// shape is what is asked of a new link.
+// AskedShape is the shaping that is asked of a new link.
 func AskedShape(j *build.Job) spec.Shaping { return j.Spec.Shape.Apply(spec.Shaping{}) }
 
 // ShapeDiffers holds what shapes a link that is there against what is asked

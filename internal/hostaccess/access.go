@@ -70,7 +70,7 @@ func Access(o *build.Observer, name string, parent *rtnl.Link) (a build.Access) 
 	return a
 }
 
-// parent is the name of what the guest's link is on.
+// ParentOf is the name of what the guest's link is on.
 func ParentOf(j *build.Job) string {
 	if j.SubInterface {
 		return j.TaggedName()
@@ -88,8 +88,7 @@ func AccessFree(j *build.Job) error {
 		named.Name, ours.DescribeKind(named), ParentOf(j)).WithHint("rename it: ip link set %s name NEW", named.Name)
 }
 
-// hostAccess plans the host's way to the guest's addresses, as far as it is not
-// there.
+// PlanWay plans what is missing of the host's way to the guest's addresses.
 func PlanWay(j *build.Job, d *build.Draft) {
 	if !j.HostAccess {
 		return
@@ -125,7 +124,7 @@ func PlanWay(j *build.Job, d *build.Draft) {
 	}
 }
 
-// routed reports whether the host has a route to a guest's address.
+// routedTo reports whether the host has a route to a guest's address.
 func routedTo(j *build.Job, a netip.Addr) bool {
 	return slices.ContainsFunc(j.There.Access.Routes, func(r rtnl.Route) bool { return r.Dst.Addr() == a })
 }

@@ -82,7 +82,8 @@ func observe(w *build.Way, k plan.Kernel, hostNS, except *os.File, goes func(*ou
 	})
 }
 
-// need adds the addresses of a guest's links on the parent, but for those that go.
+// NeedFor adds the addresses of a guest's links on the parent to those that the way
+// is needed for, except of links that go.
 func NeedFor(w *build.Way, ours []build.Pair, leases []lease.Kept, going map[int]bool) {
 	w.Wanted = w.Wanted || wantedBy(w, leases, func(index int) bool {
 		return !going[index] && slices.ContainsFunc(ours, func(c build.Pair) bool { return c.Child != nil && c.Child.Index == index })
@@ -97,8 +98,8 @@ func NeedFor(w *build.Way, ours []build.Pair, leases []lease.Kept, going map[int
 	}
 }
 
-// stale returns the routes that nobody needs: those to addresses that go and, if
-// all others are known, to those that nobody has.
+// staleRoutes returns the routes that nobody needs: those to addresses that go and,
+// if all others are known, those to addresses that nobody has.
 func staleRoutes(w build.Way, going []netip.Addr) (out []rtnl.Route) {
 	for _, r := range w.Routes {
 		a := r.Dst.Addr()
@@ -112,8 +113,8 @@ func staleRoutes(w build.Way, going []netip.Addr) (out []rtnl.Route) {
 	return out
 }
 
-// end plans for what is stale to go. Where that is all of it the link goes too,
-// and is returned.
+// EndWay deletes the routes that nobody needs any more. If none is left, the link
+// goes too, and is returned instead.
 func EndWay(w build.Way, going []netip.Addr) (steps []plan.Step, last *ours.DelLink) {
 	stale := staleRoutes(w, going)
 	if len(stale) == len(w.Routes) && !w.Wanted {

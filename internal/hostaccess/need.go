@@ -10,7 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// wants reports whether one of the leases needs the way, now or with the next
+// wantedBy reports whether one of the leases needs the way, now or with its next
 // address, for a link that stays.
 func wantedBy(w *build.Way, all []lease.Kept, stays func(index int) bool) bool {
 	return slices.ContainsFunc(all, func(k lease.Kept) bool {

@@ -56,7 +56,7 @@ func noFiltering(bridge string, err error) error {
 		WithHint("the kernel's module bridge needs the option CONFIG_BRIDGE_VLAN_FILTERING")
 }
 
-// filtering plans for a bridge that filters, if the port has VLANs.
+// planFiltering has the bridge filter VLANs, if the port has any.
 func planFiltering(j *build.Job, d *build.Draft) {
 	if found := j.There.Base; j.SwitchVLAN.IsZero() || found != nil && found.VLANFiltering {
 		return
@@ -64,7 +64,7 @@ func planFiltering(j *build.Job, d *build.Draft) {
 	d.Add(FilterVLANs{bridge: j.HostIF.Name, foreign: !j.OurBridge()})
 }
 
-// portVLAN plans the VLANs of the new port, which the kernel has put into the
+// planPortVLAN plans the VLANs of the new port, which the kernel has put into the
 // default one.
 func planPortVLAN(j *build.Job, d *build.Draft) {
 	if j.SwitchVLAN.IsZero() {

@@ -165,10 +165,10 @@ func settleLoan(m *plan.Machine, loan ours.Loan, parts []rtnl.Part) (missing *fa
 	return missing.WithHint("gopipework does not try again: use those of the commands that still make sense"), nil
 }
 
-// A guest can rename a card, give it a name that the host uses, or move it on, at
-// any instant and repeatedly. So we try again and again, for this long; and a few
-// times however long one takes, for on a busy machine it takes seconds to look
-// through every namespace.
+// FetchTimeout is how long we try to fetch a card. A guest can rename it, give it a
+// name that the host uses, or move it on, at any instant and repeatedly. So we try
+// again and again; at least a few times, however long one try takes, because on a
+// busy machine it takes seconds to look through every namespace.
 var FetchTimeout = 5 * time.Second
 
 const (
@@ -288,12 +288,13 @@ func moveHome(m *plan.Machine, from ours.Away, l *rtnl.Link, loan ours.Loan) err
 	return err
 }
 
-// home plans for the card to be returned from a guest.
+// HomeStep returns the card from a guest that has it.
 func HomeStep(l ours.Lent, from plan.Place) plan.Step {
 	return ReturnCard{Place: from, loan: l.Loan, now: l.Link, home: l.Home}
 }
 
-// end plans to return the card, or to forget the loan of one that is gone.
+// strayStep returns a card whose guest has died, or forgets the loan of a card that
+// is gone.
 func strayStep(s ours.Stray) plan.Step {
 	if s.Gone {
 		return ForgetLoan{s.Loan}

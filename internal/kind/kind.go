@@ -201,7 +201,7 @@ func noSuchInterface(j *build.Job) error {
 	return e
 }
 
-// clear plans for what a killed run has left under the name to go.
+// PlanClearing deletes what a killed run has left under the name.
 func PlanClearing(j *build.Job, d *build.Draft) {
 	defer guestnet.ClearReplies(j, d) // when the links have gone
 	for _, s := range source.AddressSources {

@@ -118,7 +118,7 @@ func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
 	portDiffers(j, differ)
 }
 
-// bridge plans for a bridge that is there and up.
+// planBridge sees to it that the bridge is there and up.
 func planBridge(j *build.Job, d *build.Draft) {
 	br := bridge.New{Name: j.HostIF.Name, MAC: j.There.New.Bridge, MTU: j.LinkMTU, Group: plan.Group, Alias: build.BridgeMark}
 	switch found := j.There.Base; {
@@ -140,7 +140,7 @@ func planBridge(j *build.Job, d *build.Draft) {
 	}
 }
 
-// firewall plans the rules that let the frames through, where anything on the
+// planFirewall plans the rules that let the frames through, where anything on the
 // host would drop them.
 func planFirewall(j *build.Job, d *build.Draft) {
 	port := ""

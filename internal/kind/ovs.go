@@ -143,8 +143,7 @@ func (AwaitOVS) Nature() plan.Nature { return plan.Passive }
 
 func (s AwaitOVS) String() string { return "# wait until " + s.Bridge + " forwards on " + s.Name }
 
-// ovs plans for the bridge, and that nothing of what is to be made stands in
-// it already.
+// planOVS returns the bridge, and plans it if there is none.
 func planOVS(j *build.Job, d *build.Draft) bridge.OVSBridge {
 	br, ok := j.There.OVS.Bridge(j.HostIF.Name)
 	if !ok {

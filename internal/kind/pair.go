@@ -18,7 +18,7 @@ import (
 // A veth pair: one end on the host, to be plugged into a switch, the other in
 // the guest.
 
-// pair plans the pair under both names; master is the Linux bridge that the
+// planPair plans the pair with both names; master is the Linux bridge that the
 // host's end is born into, "" for none.
 func planPair(j *build.Job, d *build.Draft, master string) {
 	n := j.Names

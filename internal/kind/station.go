@@ -220,8 +220,8 @@ func WarnStations(j *build.Job, d *build.Draft) {
 	}
 }
 
-// untagged is the VLAN of a switch whose frames the guest gets without a tag; 0:
-// it looks at none.
+// untaggedVLAN is the VLAN of a switch whose frames the guest gets without a tag; 0:
+// the switch looks at none.
 func untaggedVLAN(j *build.Job) int {
 	if j.SwitchVLAN.PVID == 0 && j.Kind == spec.KindBridge && j.There.Base != nil && j.There.Base.VLANFiltering {
 		return j.There.Base.DefaultPVID

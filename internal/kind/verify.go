@@ -56,7 +56,7 @@ type prober interface {
 // quietly is how a link of a probe is set up: it is to say nothing by itself.
 var quietly = rtnl.Change{AddrGenNone: true, Up: true}
 
-// verify plans the proof.
+// PlanVerify plans the proof that packets flow.
 func PlanVerify(j *build.Job, d *build.Draft) {
 	if !j.Verify {
 		return

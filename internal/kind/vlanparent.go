@@ -111,8 +111,8 @@ func vlanTaken(m *plan.Machine, parent int, parentName string, tag int, err erro
 // vlanMark is the alias of a VLAN sub-interface that we made as a parent.
 const vlanMark = plan.MarkWord + " vlan"
 
-// tagged plans for the VLAN sub-interface that is to be the parent, and
-// returns its name.
+// planTagged plans the VLAN sub-interface that is to be the parent, and returns its
+// name.
 func planTagged(j *build.Job, d *build.Draft) string {
 	name := j.TaggedName()
 	switch t := j.There.Tagged; {

@@ -123,7 +123,7 @@ func LentTo(guest plan.Kernel, all []Lent) (here []Lent, err error) {
 
 // LentBefore returns those of the loans whose guest it was, before it had the
 // namespace that it has now: a container that was started anew. here are those
-// that lentTo has found.
+// that LentTo has found.
 func LentBefore(g guests.GuestInfo, all, here []Lent) (before []Lent) {
 	for _, l := range all {
 		met := slices.ContainsFunc(here, func(h Lent) bool { return h.File() == l.File() })

@@ -77,7 +77,7 @@ func UseBy(u User) string { return fmt.Sprint("link ", u.Netns, " ", u.PeerNS, "
 // IsUsed reports whether anything makes use of a link of the host.
 func IsUsed(m *plan.Machine, index int) (bool, error) { return IsUsedBut(m, index, "") }
 
-// IsUsedBut is isUsed, except that it disregards one use.
+// IsUsedBut is IsUsed, except that it disregards one use.
 func IsUsedBut(m *plan.Machine, index int, use string) (bool, error) {
 	uses, err := usesOf(m, index)
 	delete(uses, use)

@@ -35,7 +35,7 @@ import (
 // take the address too. Neither can be a run of gopipework, which has to be root and
 // to have capabilities that such a container lacks. So a run that finds the address
 // taken for some time looks who has it, and if that cannot be a run, it passes by: it
-// locks the namespace's place in lockFile instead, which only root on the host can
+// locks the namespace's place in LockFile instead, which only root on the host can
 // open. So that no other run takes the address meanwhile and works as well,
 // each side looks at the other's lock once it has its own: a run that takes the
 // address locks its place in the file as well, if there is a file, and a run that
@@ -189,7 +189,7 @@ func (l *Lock) bind() error {
 	return nil
 }
 
-// noPlace reports whether lockFile is nothing that anybody can pass by with.
+// noPlace reports whether LockFile is missing or unusable, so that nobody can have passed by.
 func noPlace(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, plainfile.ErrNotRegular) ||
 		errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)
@@ -217,7 +217,7 @@ func (l *Lock) passBy() error {
 	return nil
 }
 
-// lockPlace locks the byte of lockFile that the namespace's inode is the offset of.
+// lockPlace locks the byte of LockFile that the namespace's inode is the offset of.
 func (l *Lock) lockPlace(flag int) error {
 	f, err := plainfile.Open(LockFile, os.O_RDWR|unix.O_NOFOLLOW|flag)
 	if err != nil {

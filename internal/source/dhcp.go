@@ -27,7 +27,7 @@ import (
 // An address from a DHCP server, whose lease a process of ours keeps as long as
 // the guest lives (internal/lease).
 
-// KeepLeases is that process. Its arguments are those after keeperWord; ready
+// KeepLeases is that process. Its arguments are those after ours.KeeperWord; ready
 // tells who started it that it runs.
 func KeepLeases(ctx context.Context, args []string, ready *os.File) error {
 	hostNS, err := os.Open("/proc/thread-self/ns/net") // before any thread of ours enters the guest's
@@ -165,7 +165,7 @@ func (dhcp) Differ(j *build.Job, differ build.Differ) {
 		if j.From.DHCP.ClientID == nil && j.MAC == nil {
 			again.ClientID = kept.Ask.ClientID // a MAC address that is not asked for may be any
 		}
-		again.Broadcast, again.ACD, again.Routes = kept.Ask.Broadcast, kept.Ask.ACD, kept.Ask.Routes // of these routesDiffer tells
+		again.Broadcast, again.ACD, again.Routes = kept.Ask.Broadcast, kept.Ask.ACD, kept.Ask.Routes // RoutesDiffer reports these
 		if kept.Ask.Behind != j.Keep {
 			differ("--default", guestnet.DefaultWord(kept.Ask.Behind), guestnet.DefaultWord(j.Keep))
 		}
@@ -173,7 +173,7 @@ func (dhcp) Differ(j *build.Job, differ build.Differ) {
 			differ("metric", kept.Ask.Metric, m)
 		}
 		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
-		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // repliesDiffer and accessDiffers tell
+		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // RepliesDiffer and AccessDiffers report these
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", j.AddressWord())
 		}

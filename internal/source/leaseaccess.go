@@ -138,7 +138,7 @@ func (a leaseAccess) set(ctx context.Context, m *plan.Machine, link leaseLink, l
 	return nil
 }
 
-// parentSource is sourceFor by the addresses that a parent has now.
+// parentSource is hostaccess.SourceFor by the addresses that a parent has now.
 func parentSource(k plan.Kernel, parent int, to netip.Addr) (netip.Addr, error) {
 	all, err := k.Addrs()
 	return hostaccess.SourceFor(slices.DeleteFunc(all, func(a rtnl.Addr) bool { return a.Index != parent }), to), err
@@ -169,7 +169,7 @@ func (a leaseAccess) words() string {
 	return "# ip route add ADDRESS/32 dev " + a.macvlan.Name + " protocol " + ours.Itoa(ours.Protocol)
 }
 
-// leaseAccess is nil if the host is not to reach the leased address.
+// leaseAccessFor returns nil if the host is not to reach the leased address.
 func leaseAccessFor(j *build.Job) *leaseAccess {
 	if !j.HostAccess || j.From.Kind != spec.FromDHCP {
 		return nil
