@@ -261,7 +261,8 @@ func detachKind(t *testing.T, g guests.Guest, hostNS *os.File) {
 	}
 }
 
-// inhabit gives a namespace a process, by which it can be found.
+// inhabit gives a namespace a process, by which gc and list find it, and returns
+// when the process is inside: nsenter starts in the test's own namespace.
 func inhabit(t *testing.T, ns *os.File) (pid int) {
 	t.Helper()
 	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1000")

@@ -589,13 +589,7 @@ func TestGC(t *testing.T) {
 	for _, st := range []stage{stages[0], stages[1], stages[3]} {
 		t.Run(st.name, func(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
-			// gc finds the guest by its process.
-			p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "100")
-			p.ExtraFiles = []*os.File{guestNS}
-			if err := p.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { p.Process.Kill(); p.Wait() }()
+			inhabit(t, guestNS) // gc finds the guest by its process
 			s, g := parsed(t, st.line), docker(guestNS, 0)
 			before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
 			for n, last := 1, false; !last; n++ {

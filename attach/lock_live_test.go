@@ -13,7 +13,6 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
-	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -91,12 +90,7 @@ func TestLockOfItself(t *testing.T) {
 func TestGCWaitsForALook(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := newNamespace(t), newNamespace(t)
-	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1d") // gc finds the guest by it
-	p.ExtraFiles = []*os.File{guestNS}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Process.Kill(); p.Wait() })
+	inhabit(t, guestNS) // gc finds the guest by its process
 	before := snapshot(t, hostNS)
 	s, g := parsed(t, "brtest web 10.0.0.2/24"), docker(guestNS, 0)
 	attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {

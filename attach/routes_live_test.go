@@ -3,11 +3,9 @@ package attach
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 )
@@ -30,13 +28,7 @@ func TestKilledReplies(t *testing.T) {
 	needRoot(t)
 	st := sourceRouted(t)
 	hostNS, guestNS := st.ready(t)
-	// gc finds the guest by its process.
-	p := program.Command("nsenter", "--net=/proc/self/fd/3", "sleep", "1d")
-	p.ExtraFiles = []*os.File{guestNS}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { p.Process.Kill(); p.Wait() }()
+	inhabit(t, guestNS) // gc finds the guest by its process
 	s, g := parsed(t, st.line), docker(guestNS, 0)
 	detach := func() error {
 		_, err := runDetach(context.Background(), Selection{All: true}, g, hostNS, Options{})
