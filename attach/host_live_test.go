@@ -10,7 +10,7 @@ import (
 )
 
 // TestHostEnd: a pair without a bridge joins a guest and the host, and goes without a
-// trace. The same line again changes nothing, and puts an address back that somebody
+// trace. The same line again changes nothing, and restores an address that somebody
 // has deleted from the host's end.
 func TestHostEnd(t *testing.T) {
 	needRoot(t)
