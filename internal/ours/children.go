@@ -8,7 +8,6 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
-	"golang.org/x/sys/unix"
 )
 
 // GiveID gives a guest's namespace an id on the host. By it the host can look into
@@ -142,7 +141,7 @@ func hiddenUsers(k plan.Kernel, parent int, hostNS *os.File, seen map[int]bool) 
 			continue
 		}
 		links, err := k.LinksIn(id)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		if errors.Is(err, rtnl.ErrNotFound) {
 			continue // it ended meanwhile
 		}
 		if err != nil {

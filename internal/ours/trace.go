@@ -204,7 +204,7 @@ func (s *seeker) unreachable() error {
 			continue
 		}
 		links, err := s.host.LinksIn(id)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		if errors.Is(err, rtnl.ErrNotFound) {
 			continue // it ended meanwhile
 		}
 		if err != nil {

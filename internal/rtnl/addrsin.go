@@ -10,7 +10,7 @@ import (
 )
 
 // AddrsIn returns the addresses of one link of the namespace that has the id
-// nsid here, without going there. Since Linux 4.20; before: unix.ENOPROTOOPT.
+// nsid here, without going there, or ErrNotFound if either has ended. Since Linux 4.20; before: unix.ENOPROTOOPT.
 //
 //	ip address show dev NAME, in that namespace
 func (c *Conn) AddrsIn(nsid, index int) ([]Addr, error) {
@@ -27,7 +27,7 @@ func (c *Conn) AddrsIn(nsid, index int) ([]Addr, error) {
 		return req
 	}, unix.RTM_NEWADDR)
 	addrs := parseAddrs(msgs)
-	return slices.DeleteFunc(addrs, func(a Addr) bool { return a.Index != index }), err
+	return slices.DeleteFunc(addrs, func(a Addr) bool { return a.Index != index }), unlessEnded(err)
 }
 
 // parseAddrs reads the kernel's messages about addresses.

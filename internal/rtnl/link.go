@@ -105,11 +105,12 @@ func (c *Conn) LinkByAltName(name string) (*Link, error) {
 func (c *Conn) LinkByIndex(index int) (*Link, error) { return c.getLink(index, nil) }
 
 // LinkIn returns the link with the index in the namespace that has the id nsid
-// here, without going there.
+// here, without going there, or ErrNotFound, also if that namespace has ended.
 //
 //	ip -n NAME link show
 func (c *Conn) LinkIn(nsid, index int) (*Link, error) {
-	return c.getLink(index, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(nsid))))
+	l, err := c.getLink(index, nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(nsid))))
+	return l, unlessEnded(err)
 }
 
 func (c *Conn) getLink(index int, more *nl.RtAttr) (*Link, error) {

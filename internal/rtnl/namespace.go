@@ -82,8 +82,17 @@ func nsids(msgs [][]byte) (ids []int) {
 	return ids
 }
 
+// unlessEnded returns ErrNotFound for what the kernel answers about an id whose
+// namespace has ended, or that it never gave.
+func unlessEnded(err error) error {
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return ErrNotFound
+	}
+	return err
+}
+
 // LinksIn returns every link of the namespace that has the id nsid here,
-// without going there.
+// without going there, or ErrNotFound if that namespace has ended.
 //
 // Index, Name, Master and Peer are as in that namespace. PeerNS is -1 if the
 // peer is in that namespace too; otherwise it is an id as this Conn's
@@ -93,7 +102,8 @@ func nsids(msgs [][]byte) (ids []int) {
 //
 //	ip link show, in that namespace
 func (c *Conn) LinksIn(nsid int) ([]*Link, error) {
-	return c.links(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(nsid))))
+	links, err := c.links(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(nsid))))
+	return links, unlessEnded(err)
 }
 
 // Cookie returns the number by which the kernel knows this Conn's namespace.
