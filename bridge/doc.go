@@ -1,4 +1,4 @@
-// Package bridge is a switch on the host: a Linux bridge or one of Open vSwitch,
-// the VLANs of its ports, and the way through the host's firewall for the frames
-// that cross it. It knows no container.
+// Package bridge reads and changes the switches of a host: Linux bridges and Open vSwitch
+// bridges, the VLANs of their ports, and the rules of the host's firewall for the frames
+// that cross them. It knows nothing of containers.
 package bridge

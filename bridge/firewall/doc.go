@@ -1,6 +1,6 @@
-// Package firewall is the way through the host's packet filter for the frames that
-// cross a bridge: what the rules do to them, and rules of our own that let them pass. It
-// also tells what a guest's own rules do to its packets. It knows no container.
+// Package firewall finds what the host's packet filter does to the frames that cross a
+// bridge, and adds rules that let them pass. It also tells what a guest's own rules do to
+// its packets. It knows nothing of containers.
 //
 // With net.bridge.bridge-nf-call-iptables=1 the kernel passes a frame that is bridged
 // between two ports to the FORWARD chain of iptables, as an IP packet whose input and

@@ -1,5 +1,5 @@
-// Package acd asks a network whether an IPv4 address is free before it is taken:
-// address conflict detection, RFC 5227.
+// Package acd asks a network whether somebody has an IPv4 address already: address
+// conflict detection, RFC 5227.
 //
 // Three ARP requests for the address go out, from no address, so that nobody's
 // neighbour table changes by them. A host that answers meanwhile that the address is

@@ -1,5 +1,5 @@
-// Package ours tells what of a host and its guests gopipework made or lent, and where
-// that is: the guests' namespaces, links on a card in any of them, lent cards and what
-// they were like, and what else uses a link of the host before it is deleted. It
-// deletes nothing else.
+// Package ours finds what gopipework has made or lent, on the host and in its guests: the
+// guests' namespaces, the links on a card in any of them, and lent cards with the
+// settings that they had. It also finds what else uses a link of the host, and deletes
+// only links that are ours.
 package ours

@@ -1,6 +1,6 @@
-// Package plainfile opens files in whose place there may be something else. To
-// open a FIFO waits for its other end, and to read a device may never end, so
-// nothing but a regular file is opened, and no more of it read than it should have.
+// Package plainfile opens regular files, and refuses anything else in their place.
+// Opening a FIFO would wait for its other end, and reading a device might never end. No
+// more of a file is read than it should have.
 package plainfile
 
 import (

@@ -1,5 +1,5 @@
-// Package plainname knows which names mean themselves wherever they are written:
-// on a command line, in a rule of iptables, to ovs-vsctl, in a path.
+// Package plainname knows which names need no quoting anywhere: on a command line, in a
+// rule of iptables, to ovs-vsctl, in a path.
 package plainname
 
 // Is reports whether s is made of ASCII letters, digits, "_", "." and "-", and

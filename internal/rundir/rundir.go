@@ -1,6 +1,6 @@
 // Package rundir keeps the few things that no kernel object can hold, as JSON
-// files in a directory of root's: what a lent network card was like, for
-// one. They are gone when the machine starts anew, as is the kernel's memory.
+// files in a directory of root's, such as the settings of a lent network card.
+// They are lost when the machine restarts, as are the kernel's objects.
 package rundir
 
 import (

@@ -1,4 +1,4 @@
-// Package shell writes words so that a POSIX shell reads them back.
+// Package shell quotes words for a POSIX shell.
 package shell
 
 import "strings"

@@ -1,5 +1,5 @@
-// Package spawn starts a process of this program that outlives the run it was
-// started by, and that works in the network namespace of a guest.
+// Package spawn starts a process that outlives this run, and that works in the network
+// namespace of a guest.
 //
 //	start.go  what the run does: start the process, and hear whether it is ready
 //	serve.go  what the process does: tell that, and see when the run is gone

@@ -1,6 +1,6 @@
-// Package spec holds what can be asked for, as data, and reads the words of the
-// command line into it. Nothing here looks at the machine: the same words give the same
-// Spec everywhere, and every error is the user's to mend.
+// Package spec turns the words of a command line into data that says what is asked for.
+// Nothing here looks at the machine: the same words give the same Spec everywhere, and
+// every error is the user's to mend.
 package spec
 
 import (
