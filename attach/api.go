@@ -16,7 +16,7 @@ import (
 )
 
 // Options are how a run is carried out, not what it does. The zero Options are those
-// of the command.
+// of the command, except that it names itself as the Keeper.
 type Options struct {
 	DryRun  bool          // plan, and change nothing
 	Timeout time.Duration // of the whole run; 0: DefaultTimeout, longer if the bridge makes ports wait
@@ -71,17 +71,17 @@ func Detach(ctx context.Context, sel Selection, g *Guest, opt Options) (Result, 
 }
 
 // GC deletes what a killed run or a dead guest has left of ours: half-made links,
-// firewall rules and OVS ports that stand for no port, and bridges and VLAN
+// firewall rules and Open vSwitch ports that belong to no link, and bridges and VLAN
 // sub-interfaces that we made, that nothing is on, and that nobody has given an
-// address. It puts lent cards in order that have returned. What is under way is left
-// alone, as is everything without our mark.
+// address. It returns cards whose guest has died, and restores their settings. It
+// leaves alone what another run is working on, and everything without our mark.
 func GC(ctx context.Context, opt Options) (Result, error) {
 	return opt.in(func(hostNS *os.File) (Result, error) { return runGC(ctx, hostNS, opt) })
 }
 
 // List returns the attachments that there are, in the order of their hosts' and
 // ports' names; those of g alone, if it is not nil. It changes nothing. Of opt it
-// needs HostNS alone.
+// uses only HostNS.
 func List(ctx context.Context, g *Guest, opt Options) (Result, error) {
 	return opt.in(func(hostNS *os.File) (Result, error) {
 		all, err := runList(ctx, hostNS, g)
@@ -92,18 +92,18 @@ func List(ctx context.Context, g *Guest, opt Options) (Result, error) {
 	})
 }
 
-// Await returns the interface as soon as it has what r asks for: in the guest,
-// or with nil in the namespace of this process, for which it needs neither
-// privileges nor /proc. When ctx ends before, the error is of the code CodeTimeout
-// and says what is missing, or it is the cause of ctx's end. It is of the code
-// CodeGone if the guest dies meanwhile.
+// Await returns the interface as soon as it has what r asks for: in the guest or, if
+// g is nil, in the namespace of this process, which needs neither privileges nor
+// /proc. If the deadline of ctx passes first, the error has the code CodeTimeout and
+// says what is missing; if ctx is cancelled, it is the cause. If the guest dies
+// meanwhile, the error has the code CodeGone.
 func Await(ctx context.Context, r Ready, g *Guest) (Interface, error) {
 	return runAwait(ctx, r, g, 0)
 }
 
 // OpenGuest returns the guest whose network namespace is at a path, such as
-// /run/netns/NAME or /proc/PID/ns/net. It knows nothing of containers: for the word
-// of one there is dockerutil.Find.
+// /run/netns/NAME or /proc/PID/ns/net. To find the guest of a container, use
+// dockerutil.Find.
 func OpenGuest(path string) (*Guest, error) {
 	ns, err := nsfs.Open(path, 0)
 	if err != nil {

@@ -11,9 +11,10 @@ import (
 )
 
 // Helper returns the work of a process that was started as Options.Keeper, if its
-// arguments say that it is one; nil for any other process. Only a program that is to
-// be named there calls it, before anything else; gopipework does. The work takes as
-// long as the guest lives. Who started it reads out, its standard output.
+// arguments say that it is one; nil for any other process. Only a program that can be
+// named as Options.Keeper, as gopipework can, calls it, and before anything else. The
+// work may last as long as the guest lives. out is its standard output, which the
+// process that started it reads.
 func Helper(argv []string) func(ctx context.Context, out *os.File) error {
 	switch {
 	case len(argv) > 1 && argv[1] == ours.KeeperWord:

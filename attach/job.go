@@ -17,9 +17,7 @@ import (
 // namesFor makes the names; base is what HOSTIF names, nil: nothing.
 func namesFor(s Spec, g guests.GuestInfo, base *rtnl.Link) build.Names {
 	n := build.Names{Inner: s.IfName, Port: s.HostName}
-	switch {
-	case n.Inner != "":
-	default:
+	if n.Inner == "" {
 		n.Inner = cmp.Or(kind.TraitsOf(kind.SettleKind(s.HostIF, build.Facts{Base: base})).IfName, "eth1")
 	}
 	if n.Port == "" {

@@ -36,7 +36,7 @@ type Machine struct {
 	Warnings []string        // of what a step has met
 	HostLock *Lock
 	locks    []*Lock     // of the guests
-	memory   map[any]any // see remember
+	memory   map[any]any // see Remember
 
 	shortfalls []*fault.Error // what steps have not done wholly
 }
