@@ -77,7 +77,7 @@ func observeDetach(ctx context.Context, m *plan.Machine) (build.DetachFacts, err
 	}
 	if d.ovs != nil {
 		f.OVS = *d.ovs
-		if f.InUse, err = kind.OvsInUse(m.Host(), f.OVS); err != nil {
+		if f.InUse, err = kind.OVSInUse(m.Host(), f.OVS); err != nil {
 			return f, err
 		}
 	}

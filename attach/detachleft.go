@@ -24,7 +24,7 @@ func observeEmptied(ctx context.Context, m *plan.Machine, sel Selection, f *buil
 	}
 	var o build.Looker
 	o.Look("the host's links", func() error { return emptiedLinks(m, f, sel.All) })
-	ovs := o.Ovs(ctx, m.Host())
+	ovs := o.OVS(ctx, m.Host())
 	for _, br := range ovs.Bridges {
 		if !br.Ours || len(br.Ports) > 0 {
 			continue

@@ -354,7 +354,7 @@ func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 	defer d.mu.Unlock()
 	if d.ovs == nil {
 		var o build.Looker
-		ovs := o.Ovs(d.ctx, d.host)
+		ovs := o.OVS(d.ctx, d.host)
 		if o.Err != nil {
 			return o.Err
 		}

@@ -120,7 +120,7 @@ func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) 
 		kind.Card(o, m, s.HostIF, &f)
 	}
 	if mayBeOVS(s.HostIF, f) {
-		f.OVS = o.Ovs(ctx, o.Host)
+		f.OVS = o.OVS(ctx, o.Host)
 		o.Look("the host's namespace", func() (err error) { f.HostID, err = kind.HostID(o.Host); return err })
 	}
 	f.Tagged = kind.Tagged(o, kind.SettleKind(s.HostIF, f), f.Base, s.VLAN)

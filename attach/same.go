@@ -63,7 +63,7 @@ func differences(j *build.Job) (all []difference, flags []string) {
 	for _, s := range source.AddressSources {
 		s.Differ(j, differ)
 	}
-	guestnet.DnsDiffers(j, differ)
+	guestnet.DNSDiffers(j, differ)
 	if there := ours.GatewaysOf(inner.Index, j.There.Routes); line && !ours.SameSet(there, j.Gateways) {
 		differ("gateway", ours.OrNone(there), ours.OrNone(j.Gateways))
 	}

@@ -20,8 +20,8 @@ func (o *Looker) Look(at string, read func() error) {
 	}
 }
 
-// Ovs looks at the host's Open vSwitch.
-func (o *Looker) Ovs(ctx context.Context, k plan.Kernel) (ovs bridge.OVS) {
+// OVS looks at the host's Open vSwitch.
+func (o *Looker) OVS(ctx context.Context, k plan.Kernel) (ovs bridge.OVS) {
 	o.Look("Open vSwitch", func() error {
 		return k.Run(func() (err error) { ovs, err = bridge.ObserveOVS(ctx); return err })
 	})

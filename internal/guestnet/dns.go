@@ -56,7 +56,7 @@ func PlanDNS(j *build.Job, d *build.Draft) {
 	}
 }
 
-func DnsDiffers(j *build.Job, differ build.Differ) {
+func DNSDiffers(j *build.Job, differ build.Differ) {
 	there := ""
 	if n := j.There.Resolv; n != nil && n.Index == j.There.Inner.Index {
 		there = n.Asked

@@ -93,7 +93,7 @@ type AwaitOVS struct {
 func (s AwaitOVS) forwarding(ctx context.Context, m *plan.Machine) (br bridge.OVSBridge, now bridge.OVSPort, err error) {
 	err = m.Await(ctx, plan.OnHost, func() (bool, error) {
 		var o build.Looker
-		ovs := o.Ovs(ctx, m.Host())
+		ovs := o.OVS(ctx, m.Host())
 		if o.Err != nil {
 			return false, o.Err
 		}
@@ -218,7 +218,7 @@ func (s AddOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
 // Undo leaves the bridge to whoever has come to use it meanwhile.
 func (s AddOVSBridge) Undo(ctx context.Context, m *plan.Machine) error {
 	var o build.Looker
-	now, ok := o.Ovs(ctx, m.Host()).Bridge(s.Name)
+	now, ok := o.OVS(ctx, m.Host()).Bridge(s.Name)
 	if o.Err != nil || !ok || len(now.Ports) > 0 {
 		return o.Err
 	}
@@ -238,8 +238,8 @@ func (AddOVSBridge) Nature() plan.Nature { return plan.Shared }
 
 func (s AddOVSBridge) String() string { return s.AddCommand() }
 
-// OvsInUse tells which bridges of ours somebody has given an address.
-func OvsInUse(k plan.Kernel, ovs bridge.OVS) (map[string]bool, error) {
+// OVSInUse tells which bridges of ours somebody has given an address.
+func OVSInUse(k plan.Kernel, ovs bridge.OVS) (map[string]bool, error) {
 	used := map[string]bool{}
 	var o build.Looker
 	for _, br := range ovs.Bridges {
