@@ -8,7 +8,6 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/guestnet"
-	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/source"
@@ -20,7 +19,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -99,7 +97,7 @@ func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) 
 	base := base(o, s.HostIF)
 	n := namesFor(s, m.Guests[plan.InGuest].GuestInfo, base)
 	f := build.Facts{Inside: inside(&o.Looker, m, plan.InGuest, s, base), Base: base}
-	f.Port = o.ByName(o.Host, n.Port)
+	f.PortName, f.Port = n.Port, o.ByName(o.Host, n.Port)
 	f.Namesake = o.ByName(o.Host, n.Inner)
 	o.Look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.Host.NamespaceID(m.Guests[plan.InGuest].Namespace); return err })
 	f.AltTaken = n.Alt != "" && altTaken(o, n.Alt, f.GuestNS)
@@ -115,68 +113,14 @@ func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) 
 			return err
 		})
 	}
-	f.Card.Radio = kind.Radio(o, base)
-	if kind.MayBeCard(s.HostIF, f) {
-		kind.Card(o, m, s.HostIF, &f)
-	}
-	if mayBeOVS(s.HostIF, f) {
-		f.OVS = o.OVS(ctx, o.Host)
-		o.Look("the host's namespace", func() (err error) { f.HostID, err = kind.HostID(o.Host); return err })
-	}
-	f.Tagged = kind.Tagged(o, kind.SettleKind(s.HostIF, f), f.Base, s.VLAN)
-	if base != nil && kind.SettleKind(s.HostIF, f) == KindMacvlan {
-		name, parent := base.Name, base
-		switch tagged := build.TaggedName(KindMacvlan, base, s.VLAN); {
-		case f.Tagged != nil:
-			name, parent = f.Tagged.Name, f.Tagged
-		case tagged != "":
-			name, parent = tagged, nil
-		}
-		f.Access = hostaccess.Access(o, name, parent)
-	}
-	if s.HostAddr.IsValid() {
-		o.Look("the host's addresses", func() (err error) { f.HostAddrs, err = o.Host.Addrs(); return err })
-	}
-	if s.MAC != nil || len(s.Addrs) > 0 || kind.SettleKind(s.HostIF, f) == KindIPvlan {
-		f.Stations = kind.Stations(o, m, s, f)
+	kind.Find(ctx, o, m, s.HostIF, &f)
+	if k := kind.KindOf(kind.SettleKind(s.HostIF, f)); k != nil {
+		k.Look(ctx, o, m, s, &f)
 	}
 	f.New = build.NewMACs{Bridge: newMAC(), Port: highest(newMAC()), Inner: newMAC(), ProbePort: highest(newMAC()), Probe: newMAC()}
 	f.NewIndex = newIndex()
 	f.Reaches = reaches(f)
-	if o.Err != nil {
-		return f, o.Err
-	}
-	if kind.SettleKind(s.HostIF, f) != KindBridge {
-		return f, nil // its frames cross no Linux bridge
-	}
-	q := firewallQuery(s, f, n.Port)
-	err := o.Host.Run(func() (err error) {
-		f.Firewall, err = bridge.ObserveFirewall(ctx, q)
-		return err
-	})
-	if err != nil && s.NoFirewall && ctx.Err() == nil {
-		f.FirewallUnread = err.Error()
-		err = nil
-	}
-	return f, build.WithHint(fault.Explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
-}
-
-// firewallQuery asks about the frames of the guest that are to cross the bridge.
-func firewallQuery(s Spec, f build.Facts, port string) bridge.Query {
-	q := bridge.Query{Bridge: s.HostIF.Name, Port: port, Addresses: s.Addrs}
-	if f.Own != nil {
-		q.Port = f.Own.Name
-	}
-	if f.Base != nil {
-		q.Bridge = f.Base.Name // HOSTIF may be an alternative name
-		q.CallsIPv4, q.CallsIPv6 = f.Base.NFCallIPv4, f.Base.NFCallIPv6
-	}
-	for _, family := range []bridge.Family{bridge.IPv4, bridge.IPv6} {
-		if s.Has(family == bridge.IPv6) {
-			q.Families = append(q.Families, family)
-		}
-	}
-	return q
+	return f, o.Err
 }
 
 // base finds what HOSTIF names, by its name or by its MAC address.
@@ -215,21 +159,6 @@ func cardsWith(mac string, all []*rtnl.Link) []*rtnl.Link {
 		return cards
 	}
 	return having(func(l *rtnl.Link) bool { return l.Kind != "bridge" })
-}
-
-// mayBeOVS reports whether Open vSwitch has to be asked: the kind is said, or
-// the name is that of a link such as its bridges have, or of none; or the pair
-// that is there is in no Linux bridge.
-func mayBeOVS(h HostIF, f build.Facts) bool {
-	switch {
-	case h.Kind == KindOVS, h.Kind == KindPhys, f.Own != nil && (f.OwnOn == nil || f.OwnOn.Kind != "bridge"):
-		return true
-	case h.Kind != KindAny:
-		return false
-	case f.Base == nil:
-		return strings.HasPrefix(h.Name, "ovs")
-	}
-	return f.Base.Kind == "openvswitch" || f.Base.Kind == "tun"
 }
 
 // altTaken reports whether a link has the alternative name, but for a half-made

@@ -34,6 +34,7 @@ type Facts struct {
 
 	HostAddrs []rtnl.Addr // the host's; looked at only if its end is to have one
 
+	PortName string     // of the host's end
 	Port     *rtnl.Link // what has the name of the host's end; nil: nothing
 	AltTaken bool       // a link has the alternative name
 	Stations []Station  // what else is on the bridge or card; looked at only for an attach that gives a MAC or an address, and for an ipvlan

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -28,6 +29,13 @@ func (hostKind) port(l *rtnl.Link) string {
 		return ""
 	}
 	return l.Name
+}
+
+// Look reads the host's addresses, if its end is to have one.
+func (hostKind) Look(_ context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
+	if s.HostAddr.IsValid() {
+		o.Look("the host's addresses", func() (err error) { f.HostAddrs, err = o.Host.Addrs(); return err })
+	}
 }
 
 func (hostKind) settle(j *build.Job, _ *build.Draft) error {

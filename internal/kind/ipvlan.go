@@ -1,10 +1,12 @@
 package kind
 
 import (
+	"context"
 	"net"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
@@ -21,6 +23,15 @@ var ipvlan = ipvlanKind{childKind{
 	modes:    []string{"l2", "l3", "l3s"},
 	ethernet: true,
 }}
+
+// Look reads the card's sub-interface, and who else is there: all ipvlans of a card have
+// one mode.
+func (k ipvlanKind) Look(_ context.Context, o *build.Observer, m *plan.Machine, s spec.Spec, f *build.Facts) {
+	f.Tagged = tagged(o, k.Word, f.Base, s.VLAN)
+	if f.Base != nil {
+		f.Stations = watch(o, s, *f).onCard(m, s, *f)
+	}
+}
 
 func (k ipvlanKind) settle(j *build.Job, d *build.Draft) error {
 	if err := k.checkParent(j, settleTag); err != nil {

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/source"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -25,6 +27,8 @@ type Kind interface {
 	// claims reports whether a HOSTIF that does not say its kind is of this one.
 	claims(name string, f build.Facts) bool
 
+	// Look reads what the kind must know of this machine.
+	Look(context.Context, *build.Observer, *plan.Machine, spec.Spec, *build.Facts)
 	// settle refuses what the kind cannot do, and decides what the words have
 	// left open: the mode, the VLAN.
 	settle(*build.Job, *build.Draft) error
@@ -62,14 +66,15 @@ var Registry = []Kind{openVSwitch, linux, dummy, phys, ipoib, macvlan, ipvlan, v
 // plain is a kind that has nothing of its own to do.
 type plain struct{ build.Traits }
 
-func (t plain) features() build.Traits                 { return t.Traits }
-func (plain) claims(string, build.Facts) bool          { return false }
-func (plain) RefuseConflicts(*build.Job) error         { return nil }
-func (plain) port(*rtnl.Link) string                   { return "" }
-func (plain) Detached(build.Departure, *build.Removal) {}
-func (plain) GC(build.GCFacts, *build.Removal)         {}
-func (plain) Repair(*build.Job, *build.Draft)          {}
-func (plain) mac(*build.Job) (net.HardwareAddr, bool)  { return nil, false }
+func (t plain) features() build.Traits                                                      { return t.Traits }
+func (plain) Look(context.Context, *build.Observer, *plan.Machine, spec.Spec, *build.Facts) {}
+func (plain) claims(string, build.Facts) bool                                               { return false }
+func (plain) RefuseConflicts(*build.Job) error                                              { return nil }
+func (plain) port(*rtnl.Link) string                                                        { return "" }
+func (plain) Detached(build.Departure, *build.Removal)                                      {}
+func (plain) GC(build.GCFacts, *build.Removal)                                              {}
+func (plain) Repair(*build.Job, *build.Draft)                                               {}
+func (plain) mac(*build.Job) (net.HardwareAddr, bool)                                       { return nil, false }
 
 func (t plain) prober(*build.Job) (prober, string) {
 	return nil, fmt.Sprintf("with the kind %s the other end is beyond the card, and cannot be tried from this host", t.Word)
@@ -131,6 +136,19 @@ func SettleKind(h spec.HostIF, f build.Facts) spec.Kind {
 		}
 	}
 	return spec.KindAny
+}
+
+// Find reads what tells which kind a HOSTIF is: whether it may be a network card that is
+// lent, or a bridge of Open vSwitch.
+func Find(ctx context.Context, o *build.Observer, m *plan.Machine, h spec.HostIF, f *build.Facts) {
+	f.Card.Radio = radio(o, f.Base)
+	if mayBeCard(h, *f) {
+		lookAtCard(o, m, h, f)
+	}
+	if mayBeOVS(h, *f) {
+		f.OVS = o.OVS(ctx, o.Host)
+		o.Look("the host's namespace", func() (err error) { f.HostID, err = HostID(o.Host); return err })
+	}
 }
 
 // toMake reports whether HOSTIF is the name of something that is to be made, and

@@ -388,3 +388,53 @@ func (AwaitForwarding) Nature() plan.Nature { return plan.Passive }
 func (s AwaitForwarding) String() string {
 	return "# wait until " + s.bridge + " forwards on " + s.port
 }
+
+// Look reads who else is on the bridge, and what the host's firewall does with frames
+// that cross it.
+func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
+	if w := watch(o, s, *f); w.matters() && f.Base != nil {
+		if f.Base.VLANFiltering {
+			o.Look("the VLANs of the bridge", func() (err error) { w.vlans, err = o.Host.PortVLANs(); return err })
+		}
+		w.add("the host, on "+f.Base.Name+",", f.Base, -1)
+		w.found[0].VLAN = w.untagged(f.Base)
+		o.Look("the ports of the bridge", func() error {
+			ports, err := o.Host.Ports(f.Base.Index)
+			for _, p := range ports {
+				w.port(p)
+			}
+			return err
+		})
+		f.Stations = w.found
+	}
+	if o.Err != nil {
+		return
+	}
+	err := o.Host.Run(func() (err error) {
+		f.Firewall, err = bridge.ObserveFirewall(ctx, firewallQuery(s, *f))
+		return err
+	})
+	if err != nil && s.NoFirewall && ctx.Err() == nil {
+		f.FirewallUnread = err.Error()
+		err = nil
+	}
+	o.Err = build.WithHint(fault.Explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
+}
+
+// firewallQuery asks about the frames of the guest that are to cross the bridge.
+func firewallQuery(s spec.Spec, f build.Facts) bridge.Query {
+	q := bridge.Query{Bridge: s.HostIF.Name, Port: f.PortName, Addresses: s.Addrs}
+	if f.Own != nil {
+		q.Port = f.Own.Name
+	}
+	if f.Base != nil {
+		q.Bridge = f.Base.Name // HOSTIF may be an alternative name
+		q.CallsIPv4, q.CallsIPv6 = f.Base.NFCallIPv4, f.Base.NFCallIPv6
+	}
+	for _, family := range []bridge.Family{bridge.IPv4, bridge.IPv6} {
+		if s.Has(family == bridge.IPv6) {
+			q.Families = append(q.Families, family)
+		}
+	}
+	return q
+}

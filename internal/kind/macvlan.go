@@ -30,6 +30,26 @@ var macvlan = macvlanKind{childKind{
 // claims whatever is on the host and of no other kind.
 func (macvlanKind) claims(_ string, f build.Facts) bool { return f.Base != nil }
 
+// Look reads the card's sub-interface, the host's way to macvlans on it, and who else is
+// there.
+func (k macvlanKind) Look(_ context.Context, o *build.Observer, m *plan.Machine, s spec.Spec, f *build.Facts) {
+	f.Tagged = tagged(o, k.Word, f.Base, s.VLAN)
+	if f.Base == nil {
+		return
+	}
+	name, parent := f.Base.Name, f.Base
+	switch sub := build.TaggedName(k.Word, f.Base, s.VLAN); {
+	case f.Tagged != nil:
+		name, parent = f.Tagged.Name, f.Tagged
+	case sub != "":
+		name, parent = sub, nil
+	}
+	f.Access = hostaccess.Access(o, name, parent)
+	if w := watch(o, s, *f); w.matters() {
+		f.Stations = w.onCard(m, s, *f)
+	}
+}
+
 func (k macvlanKind) settle(j *build.Job, d *build.Draft) error {
 	if err := k.checkParent(j, settleTag); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/build"
@@ -454,4 +455,38 @@ func stays(f build.GCFacts, p bridge.OVSPort) bool {
 	}
 	host, known := p.IDs[hostKey]
 	return p.Mark == "" || known && host != f.HostID || !known && p.Number > 0
+}
+
+// mayBeOVS reports whether Open vSwitch has to be asked: the kind is said, or
+// the name is that of a link such as its bridges have, or of none; or the pair
+// that is there is in no Linux bridge.
+func mayBeOVS(h spec.HostIF, f build.Facts) bool {
+	switch {
+	case h.Kind == spec.KindOVS, h.Kind == spec.KindPhys, f.Own != nil && (f.OwnOn == nil || f.OwnOn.Kind != "bridge"):
+		return true
+	case h.Kind != spec.KindAny:
+		return false
+	case f.Base == nil:
+		return strings.HasPrefix(h.Name, "ovs")
+	}
+	return f.Base.Kind == "openvswitch" || f.Base.Kind == "tun"
+}
+
+// Look reads who else is on the bridge.
+func (openVSwitchKind) Look(_ context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
+	w := watch(o, s, *f)
+	if !w.matters() || f.Base == nil {
+		return
+	}
+	br, ok := f.OVS.Bridge(f.Base.Name)
+	w.add("the host, on "+f.Base.Name+",", f.Base, -1)
+	if ok {
+		for _, p := range br.Ports {
+			if l := o.ByName(o.Host, p.Name); l != nil {
+				w.vlans = map[int][]rtnl.PortVLAN{l.Index: PortVLANs(p.VLAN)}
+				w.port(l)
+			}
+		}
+	}
+	f.Stations = w.found
 }

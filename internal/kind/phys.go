@@ -192,15 +192,15 @@ func (physKind) mac(j *build.Job) (net.HardwareAddr, bool) {
 	return mac, true
 }
 
-// MayBeCard reports whether a whole card may be asked for: it is said; or a
+// mayBeCard reports whether a whole card may be asked for: it is said; or a
 // Wi-Fi card is, or nothing that is there, which may be one that is lent.
-func MayBeCard(h spec.HostIF, f build.Facts) bool {
+func mayBeCard(h spec.HostIF, f build.Facts) bool {
 	kind := SettleKind(h, f)
 	return kind == spec.KindPhys || kind == spec.KindAny // of which the latter may be a Wi-Fi card that is lent
 }
 
-// Radio returns that of a Wi-Fi card; nil for any other.
-func Radio(o *build.Observer, l *rtnl.Link) (radio *int) {
+// radio returns that of a Wi-Fi card; nil for any other.
+func radio(o *build.Observer, l *rtnl.Link) (radio *int) {
 	if l == nil || l.Kind != "" || l.Loopback {
 		return nil
 	}
@@ -214,8 +214,8 @@ func Radio(o *build.Observer, l *rtnl.Link) (radio *int) {
 	return radio
 }
 
-// Card looks at a card that is asked for as a whole.
-func Card(o *build.Observer, m *plan.Machine, h spec.HostIF, f *build.Facts) {
+// lookAtCard looks at a card that is asked for as a whole.
+func lookAtCard(o *build.Observer, m *plan.Machine, h spec.HostIF, f *build.Facts) {
 	o.Look("lent cards", func() error {
 		all, unread, err := ours.Loans(o.Host)
 		if err != nil {

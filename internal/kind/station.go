@@ -30,53 +30,33 @@ type stationWatch struct {
 	found []build.Station
 }
 
-// Stations looks for those on the bridge or card that HOSTIF names.
-func Stations(o *build.Observer, m *plan.Machine, s spec.Spec, f build.Facts) []build.Station {
-	w := stationWatch{Observer: o, ns: f.GuestNS, macs: s.MAC != nil, addrs: len(s.Addrs) > 0}
-	base := f.Base
-	if base == nil {
-		return nil
-	}
+// watch looks for those on the bridge or card that HOSTIF names.
+func watch(o *build.Observer, s spec.Spec, f build.Facts) *stationWatch {
+	w := &stationWatch{Observer: o, ns: f.GuestNS, macs: s.MAC != nil, addrs: len(s.Addrs) > 0}
 	switch {
 	case f.Own != nil:
 		w.self, w.own = f.Inner, f.Own.Index
 	case f.Port != nil && plan.IsOurs(f.Port) && f.Port.Alias == "":
 		w.own = f.Port.Index // a killed run has left it, and it goes
 	}
-	switch kind := SettleKind(s.HostIF, f); kind {
-	case spec.KindBridge:
-		if base.VLANFiltering {
-			o.Look("the VLANs of the bridge", func() (err error) { w.vlans, err = o.Host.PortVLANs(); return err })
-		}
-		w.add("the host, on "+base.Name+",", base, -1)
-		w.found[0].VLAN = w.untagged(base)
-		o.Look("the ports of the bridge", func() error {
-			ports, err := o.Host.Ports(base.Index)
-			for _, p := range ports {
-				w.port(p)
-			}
-			return err
-		})
-	case spec.KindOVS:
-		w.add("the host, on "+base.Name+",", base, -1)
-		if br, ok := f.OVS.Bridge(base.Name); ok {
-			for _, p := range br.Ports {
-				if l := o.ByName(o.Host, p.Name); l != nil {
-					w.vlans = map[int][]rtnl.PortVLAN{l.Index: PortVLANs(p.VLAN)}
-					w.port(l)
-				}
-			}
-		}
-	case spec.KindMacvlan, spec.KindIPvlan:
-		if s.VLAN != "" {
-			if base = f.Tagged; base == nil {
-				return nil
-			}
-		}
-		w.self = f.Inner
-		w.add("the host, on "+base.Name+",", base, -1)
-		w.children(m, base)
+	return w
+}
+
+// matters reports whether anything of what they have matters.
+func (w *stationWatch) matters() bool { return w.macs || w.addrs }
+
+// onCard looks for those on a card, or on its sub-interface for the VLAN.
+func (w *stationWatch) onCard(m *plan.Machine, s spec.Spec, f build.Facts) []build.Station {
+	base := f.Base
+	if s.VLAN != "" {
+		base = f.Tagged
 	}
+	if base == nil {
+		return nil
+	}
+	w.self = f.Inner
+	w.add("the host, on "+base.Name+",", base, -1)
+	w.children(m, base)
 	return w.found
 }
 

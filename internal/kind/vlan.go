@@ -1,10 +1,12 @@
 package kind
 
 import (
+	"context"
 	"net"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
@@ -12,6 +14,11 @@ import (
 type vlanKind struct{ childKind }
 
 var vlan = vlanKind{childKind{plain: plain{build.Traits{Word: spec.KindVLAN, Child: true, OnHost: true}}, ports: true}}
+
+// Look reads what the host has for the VLAN.
+func (k vlanKind) Look(_ context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
+	f.Tagged = tagged(o, k.Word, f.Base, s.VLAN)
+}
 
 func (k vlanKind) settle(j *build.Job, d *build.Draft) error {
 	if err := k.checkParent(j, k.tag); err != nil {

@@ -67,8 +67,8 @@ func isTagged(l, base *rtnl.Link, tag int) bool {
 	return l != nil && tag != 0 && l.Kind == "vlan" && l.VLAN == tag && l.Peer == base.Index && l.PeerNS < 0
 }
 
-// Tagged looks for it; if there is none, for what has the name that it would get.
-func Tagged(o *build.Observer, kind spec.Kind, base *rtnl.Link, word string) (found *rtnl.Link) {
+// tagged looks for it; if there is none, for what has the name that it would get.
+func tagged(o *build.Observer, kind spec.Kind, base *rtnl.Link, word string) (found *rtnl.Link) {
 	v, err := bridge.ParseVLAN(word)
 	if err != nil || base == nil || kind != spec.KindMacvlan && kind != spec.KindIPvlan && kind != spec.KindVLAN {
 		return nil
