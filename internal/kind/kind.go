@@ -139,7 +139,7 @@ func SettleKind(h spec.HostIF, f build.Facts) spec.Kind {
 }
 
 // Find reads what tells which kind a HOSTIF is: whether it may be a network card that is
-// lent, or a bridge of Open vSwitch.
+// lent, or an Open vSwitch bridge.
 func Find(ctx context.Context, o *build.Observer, m *plan.Machine, h spec.HostIF, f *build.Facts) {
 	f.Card.Radio = radio(o, f.Base)
 	if mayBeCard(h, *f) {
