@@ -107,7 +107,10 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 		o.Look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.Host().LinkByIndex(inner.Peer); return ours.UnlessNotFound(err) })
 	}
 	if s.HasAddrs {
-		f.Sysctls = sysctlsOf(&o, m.In(plan.InGuest), addrSysctls(f.Inner.Name))
+		o.Look("the sysctls of "+f.Inner.Name, func() (err error) {
+			f.Sysctls, err = m.In(plan.InGuest).Sysctls(addrSysctls(f.Inner.Name)...)
+			return err
+		})
 	}
 	return f, o.Err
 }

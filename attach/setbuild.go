@@ -1,8 +1,6 @@
 package attach
 
 import (
-	"errors"
-	"io/fs"
 	"net/netip"
 	"slices"
 
@@ -291,22 +289,6 @@ func addrSysctls(inner string) []string {
 		"ipv6/conf/" + inner + "/router_solicitation_delay",
 		"ipv6/conf/" + inner + "/autoconf", // a router's prefix would give another, and that be the source
 	}
-}
-
-// sysctlsOf reads those that there are.
-func sysctlsOf(o *build.Looker, k plan.Kernel, paths []string) map[string]string {
-	values := map[string]string{}
-	for _, path := range paths {
-		o.Look("sysctl net/"+path, func() error {
-			v, err := k.Sysctl(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			values[path] = v
-			return err
-		})
-	}
-	return values
 }
 
 // routesBy are the interface's routes of a family that somebody set: they go

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -35,21 +36,19 @@ const AcceptRA = "ipv6/conf/%s/accept_ra"
 
 // NewLinks are the sysctls of a guest's new interfaces that matter.
 func NewLinks(o *build.Looker, k plan.Kernel) map[string]string {
-	values := map[string]string{}
-	names := []string{"accept_ra", "autoconf"}
+	const above = "ipv6/conf/default/"
+	paths := []string{above + "accept_ra", above + "autoconf"}
 	for _, n := range routerNeeds {
-		names = append(names, n.name)
+		paths = append(paths, above+n.name)
 	}
-	for _, name := range names {
-		o.Look("the guest's IPv6", func() error {
-			v, err := k.Sysctl("ipv6/conf/default/" + name)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // no IPv6, or an older kernel
-			}
-			values[name] = v
-			return err
-		})
-	}
+	values := map[string]string{}
+	o.Look("the guest's IPv6", func() error {
+		all, err := k.Sysctls(paths...) // without IPv6 there is none, on an older kernel not each
+		for path, v := range all {
+			values[strings.TrimPrefix(path, above)] = v
+		}
+		return err
+	})
 	return values
 }
 

@@ -41,6 +41,7 @@ type Reader interface {
 	Rules() ([]rtnl.Rule, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
 	Sysctl(path string) (string, error)
+	Sysctls(paths ...string) (map[string]string, error)
 	Qdiscs() ([]rtnl.Qdisc, error)
 	Redirect(from int) (int, error)
 	Ingress(index int) (bool, error)

@@ -14,12 +14,40 @@ import (
 // thread that opens the file, whatever /proc is mounted.
 func (c *Conn) Sysctl(path string) (value string, err error) {
 	err = c.Run(func() error {
-		b := make([]byte, os.Getpagesize()) // one read gives all of it (proc_dointvec)
-		n, err := atSysctl(path, unix.O_RDONLY, "read", func(fd int) (int, error) { return unix.Read(fd, b) })
-		value = strings.TrimSpace(string(b[:max(n, 0)]))
+		value, err = readSysctl(path, make([]byte, os.Getpagesize()))
 		return err
 	})
 	return value, err
+}
+
+// Sysctls reads many of them in one visit to the namespace. Those that there are not
+// are left out.
+func (c *Conn) Sysctls(paths ...string) (map[string]string, error) {
+	values := make(map[string]string, len(paths))
+	err := c.Run(func() error {
+		b := make([]byte, os.Getpagesize())
+		for _, path := range paths {
+			value, err := readSysctl(path, b)
+			switch {
+			case err == nil:
+				values[path] = value
+			case !errors.Is(err, os.ErrNotExist):
+				return err
+			}
+		}
+		return nil
+	})
+	return values, err
+}
+
+// readSysctl reads one where the thread is. One read into a page gives all of it
+// (proc_dointvec).
+func readSysctl(path string, page []byte) (string, error) {
+	n, err := atSysctl(path, unix.O_RDONLY, "read", func(fd int) (int, error) { return unix.Read(fd, page) })
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(page[:n])), nil
 }
 
 // SetSysctl writes it.
