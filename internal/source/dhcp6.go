@@ -36,7 +36,7 @@ func (dhcp6) Get(j *build.Job, d *build.Draft) error {
 	return nil
 }
 
-// GetLease6 is getLease by DHCPv6.
+// GetLease6 is GetLease by DHCPv6.
 type GetLease6 struct {
 	plan.Place
 	inner   string
