@@ -65,7 +65,7 @@ func TestHostEndRefused(t *testing.T) {
 		"host:tap-db web 10.9.0.2/30 --host-addr 10.9.0.1/30": "the host has the address 10.9.0.1 already",
 		"host:tap-db web 10.9.0.2/30 -l tap-x":                "names the host's end already",
 		"host:tap-db web 10.9.0.2/30 @10":                     "a pair without a bridge has no VLAN",
-		"host:tap-db web 10.9.0.2/30 --verify":                "--verify",
+		"host:tap-db web 10.9.0.2/30 --verify":                "has no place for a probe port",
 		"host:mac:02:00:00:00:00:01 web 10.9.0.2/30":          "takes the name of the interface to make",
 		"brtest web 10.9.0.2/30 --host-addr 10.9.0.1/30":      "--host-addr is for a host's end of its own",
 	} {
@@ -86,4 +86,11 @@ func TestHostEndRefused(t *testing.T) {
 	if !pings(t, hostNS, "10.8.0.2") {
 		t.Error("host and guest do not reach each other")
 	}
+	before = snapshot(t, hostNS)
+	other := strings.Replace(line, "10.8.0.1/30", "10.8.0.1/29", 1)
+	if _, err := runAttach(context.Background(), parsed(t, other), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict ||
+		!strings.Contains(err.Error(), "with --host-addr 10.8.0.1/30; the line asks for 10.8.0.1/29") {
+		t.Errorf("another address of the host's end: %v", err)
+	}
+	sameSoon(t, "host", before, func() string { return snapshot(t, hostNS) })
 }

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -95,8 +96,7 @@ func (hostKind) address(j *build.Job, d *build.Draft) {
 }
 
 func (k hostKind) Repair(j *build.Job, d *build.Draft) {
-	there := func(a rtnl.Addr) bool { return a.Index == j.There.Own.Index && a.Prefix == j.HostAddr }
-	if !slices.ContainsFunc(j.There.HostAddrs, there) {
+	if !slices.Contains(endAddrs(j), j.HostAddr) {
 		k.address(j, d)
 	}
 }
@@ -111,4 +111,25 @@ func (hostKind) Differ(j *build.Job, differ build.Differ) {
 	case j.There.OwnOn != nil:
 		differ("bridge", j.There.OwnOn.Name, "none")
 	}
+	// An address that somebody has deleted is restored. Another in its place contradicts
+	// the line.
+	if there := endAddrs(j); j.HostAddr.IsValid() && len(there) > 0 && !slices.Contains(there, j.HostAddr) {
+		differ("--host-addr", ours.OrNone(there), j.HostAddr)
+	}
+}
+
+// endAddrs returns the addresses that the host's end has, of the family of the one that
+// is asked for.
+func endAddrs(j *build.Job) (out []netip.Prefix) {
+	for _, a := range j.There.HostAddrs {
+		if own := j.There.Own; own != nil && a.Index == own.Index && a.Prefix.Addr().Is6() == j.HostAddr.Addr().Is6() {
+			out = append(out, a.Prefix)
+		}
+	}
+	return out
+}
+
+// prober says why nothing can be proven: there is no bridge that a probe port could be in.
+func (hostKind) prober(*build.Job) (prober, string) {
+	return nil, "a pair without a bridge has no place for a probe port"
 }
