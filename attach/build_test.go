@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
@@ -196,9 +197,9 @@ var factChanges = map[string]func(*build.Facts){
 	"stp":         func(f *build.Facts) { b := bridgeFact(f); b.STP, b.ForwardDelay = true, 15*time.Second },
 	"dummy":       func(f *build.Facts) { f.Base = &rtnl.Link{Index: brIndex, Name: "brtest", Kind: "dummy"} },
 	"drop": func(f *build.Facts) {
-		for _, family := range []bridge.Family{bridge.IPv4, bridge.IPv6} {
-			p := bridge.Path{Family: family, Filtered: true, Drops: true, Backend: bridge.NFT, Chain: "FORWARD", Tool: "ip6tables"}
-			if family == bridge.IPv4 {
+		for _, family := range []firewall.Family{firewall.IPv4, firewall.IPv6} {
+			p := firewall.Path{Family: family, Filtered: true, Drops: true, Backend: firewall.NFT, Chain: "FORWARD", Tool: "ip6tables"}
+			if family == firewall.IPv4 {
 				p.Chain, p.Tool = "DOCKER-USER", "iptables"
 			}
 			f.Firewall.Paths = append(f.Firewall.Paths, p)
@@ -206,7 +207,7 @@ var factChanges = map[string]func(*build.Facts){
 	},
 	"ruled": func(f *build.Facts) {
 		for i, p := range f.Firewall.Paths {
-			f.Firewall.Paths[i].Ours = []bridge.Rule{{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: "brtest", Tool: p.Tool}}
+			f.Firewall.Paths[i].Ours = []firewall.Rule{{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: "brtest", Tool: p.Tool}}
 		}
 	},
 	"netns": func(f *build.Facts) {

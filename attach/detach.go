@@ -6,7 +6,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
@@ -215,7 +215,7 @@ func observeSwitch(ctx context.Context, k plan.Kernel, index int, seen map[int]b
 	}
 	o.Look("the firewall", func() error {
 		return k.Run(func() (err error) {
-			s.Firewall, err = bridge.ObserveRules(ctx)
+			s.Firewall, err = firewall.ObserveRules(ctx)
 			return err
 		})
 	})

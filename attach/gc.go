@@ -6,7 +6,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
@@ -109,7 +109,7 @@ func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (build.GCFact
 	o.Look("addresses", func() (err error) { f.Addrs, err = k.Addrs(); return err })
 	o.Look("the firewall", func() error {
 		return k.Run(func() error {
-			fw, err := bridge.ObserveRules(ctx)
+			fw, err := firewall.ObserveRules(ctx)
 			for _, p := range fw.Paths {
 				f.Rules = append(f.Rules, p.Ours...)
 			}

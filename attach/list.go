@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
@@ -187,7 +188,7 @@ func hide(list []Attachment) {
 // markCut says what of the host's firewall cuts off an attachment to a Linux
 // bridge.
 func markCut(ctx context.Context, k plan.Kernel, list []Attachment) error {
-	var queries []bridge.Query
+	var queries []firewall.Query
 	var at []int
 	links := map[string]*rtnl.Link{}
 	for i, a := range list {
@@ -205,11 +206,11 @@ func markCut(ctx context.Context, k plan.Kernel, list []Attachment) error {
 		if l == nil {
 			continue // deleted while we looked
 		}
-		q := bridge.Query{Bridge: l.Name, Port: a.Host.Port, CallsIPv4: l.NFCallIPv4, CallsIPv6: l.NFCallIPv6}
+		q := firewall.Query{Bridge: l.Name, Port: a.Host.Port, CallsIPv4: l.NFCallIPv4, CallsIPv6: l.NFCallIPv6}
 		for _, p := range a.Interface.Addresses {
-			family := bridge.IPv4
+			family := firewall.IPv4
 			if p.Addr().Is6() {
-				family = bridge.IPv6
+				family = firewall.IPv6
 			}
 			if q.Addresses = append(q.Addresses, p); !slices.Contains(q.Families, family) {
 				q.Families = append(q.Families, family)
@@ -222,7 +223,7 @@ func markCut(ctx context.Context, k plan.Kernel, list []Attachment) error {
 	}
 	// A list is right without it: a firewall that cannot be read cuts nobody.
 	return k.Run(func() error {
-		all, err := bridge.ObserveFirewalls(ctx, queries)
+		all, err := firewall.ObserveAll(ctx, queries)
 		if err != nil {
 			return context.Cause(ctx)
 		}

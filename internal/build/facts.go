@@ -4,6 +4,7 @@ import (
 	"net"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
@@ -27,7 +28,7 @@ type Facts struct {
 	HostID    string          // of this host, as in hostKey; with OVS
 	PortVLANs []rtnl.PortVLAN // of Own
 
-	Firewall       bridge.Firewall
+	Firewall       firewall.Firewall
 	FirewallUnread string // why it could not be read, where that does not matter
 
 	Access Access // the host's way to macvlans; looked at only for those

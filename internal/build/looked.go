@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
@@ -150,7 +151,7 @@ type Switch struct {
 	*rtnl.Link
 	Ports    []*rtnl.Link
 	InUse    bool // somebody has given the bridge an address
-	Firewall bridge.Firewall
+	Firewall firewall.Firewall
 	VLANs    map[int]string // of its ports that have any but the default, by index
 }
 
@@ -169,7 +170,7 @@ type GCFacts struct {
 	Links     []*rtnl.Link            // the host's
 	VLANs     map[int][]rtnl.PortVLAN // of its bridge ports; looked at only if it matters
 	Addrs     []rtnl.Addr
-	Rules     []bridge.Rule           // ours, of any bridge
+	Rules     []firewall.Rule         // ours, of any bridge
 	Abandoned map[int]ours.Attachment // half-made pairs that nobody works on, by their end's index
 	Inside    []HalfInside            // half-made links that are in a guest alone, and that nobody works on
 	Left      []LeftInbound           // ifbs in guests that nobody works on

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -192,7 +192,7 @@ func (p Passage) atSysctls() (out []obstacle, err error) {
 
 // atFirewall looks at the guest's own.
 func (p Passage) atFirewall(ctx context.Context) (out []obstacle, err error) {
-	q := bridge.GuestQuery{Link: p.inner.Name, Index: p.inner.Index}
+	q := firewall.GuestQuery{Link: p.inner.Name, Index: p.inner.Index}
 	all, err := p.guest.Addrs()
 	for _, a := range all {
 		if a.Index == p.inner.Index && !a.Prefix.Addr().IsLinkLocalUnicast() {
@@ -203,7 +203,7 @@ func (p Passage) atFirewall(ctx context.Context) (out []obstacle, err error) {
 		return nil, err
 	}
 	err = p.guest.Run(func() error {
-		blocks, err := bridge.ObserveGuest(ctx, q)
+		blocks, err := firewall.ObserveGuest(ctx, q)
 		for _, b := range blocks {
 			out = append(out, obstacle{"in " + p.of.Name + " " + b.Text, b.Sure})
 		}

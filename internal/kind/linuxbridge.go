@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
@@ -201,7 +202,7 @@ func (AddBridge) Nature() plan.Nature { return plan.Shared }
 func (s AddBridge) String() string { return strings.Join(s.Commands(), "\n") }
 
 // AddRule lets frames through the host's firewall.
-type AddRule struct{ bridge.Rule }
+type AddRule struct{ firewall.Rule }
 
 func (s AddRule) Do(ctx context.Context, m *plan.Machine) error {
 	err := m.Host().Run(func() error { return s.Insert(ctx) })
@@ -241,7 +242,7 @@ func othersOn(m *plan.Machine, name string) (bool, error) {
 }
 
 // DelRule deletes such a rule.
-type DelRule struct{ bridge.Rule }
+type DelRule struct{ firewall.Rule }
 
 func (s DelRule) Do(ctx context.Context, m *plan.Machine) error {
 	return m.Host().Run(func() error { return s.Delete(ctx) })
@@ -411,7 +412,7 @@ func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine,
 		return
 	}
 	err := o.Host.Run(func() (err error) {
-		f.Firewall, err = bridge.ObserveFirewall(ctx, firewallQuery(s, *f))
+		f.Firewall, err = firewall.Observe(ctx, firewallQuery(s, *f))
 		return err
 	})
 	if err != nil && s.NoFirewall && ctx.Err() == nil {
@@ -422,8 +423,8 @@ func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine,
 }
 
 // firewallQuery asks about the frames of the guest that are to cross the bridge.
-func firewallQuery(s spec.Spec, f build.Facts) bridge.Query {
-	q := bridge.Query{Bridge: s.HostIF.Name, Port: f.PortName, Addresses: s.Addrs}
+func firewallQuery(s spec.Spec, f build.Facts) firewall.Query {
+	q := firewall.Query{Bridge: s.HostIF.Name, Port: f.PortName, Addresses: s.Addrs}
 	if f.Own != nil {
 		q.Port = f.Own.Name
 	}
@@ -431,8 +432,8 @@ func firewallQuery(s spec.Spec, f build.Facts) bridge.Query {
 		q.Bridge = f.Base.Name // HOSTIF may be an alternative name
 		q.CallsIPv4, q.CallsIPv6 = f.Base.NFCallIPv4, f.Base.NFCallIPv6
 	}
-	for _, family := range []bridge.Family{bridge.IPv4, bridge.IPv6} {
-		if s.Has(family == bridge.IPv6) {
+	for _, family := range []firewall.Family{firewall.IPv4, firewall.IPv6} {
+		if s.Has(family == firewall.IPv6) {
 			q.Families = append(q.Families, family)
 		}
 	}
