@@ -50,13 +50,31 @@ func runDetach(ctx context.Context, sel Selection, g guests.Guest, hostNS *os.Fi
 
 func observeDetach(ctx context.Context, m *plan.Machine) (build.DetachFacts, error) {
 	f := build.DetachFacts{Guest: m.Guests[plan.InGuest].GuestInfo, Bridges: map[int]build.Switch{}, Parents: map[int]build.Parent{}}
+	inners := map[int]bool{} // the guest's links that are ours, by index
+	for _, look := range []func() error{
+		func() error { return observePairs(ctx, m, &f, inners) },
+		func() error { return observeChildren(m, &f, inners) },
+		func() error { return observeLent(m, &f, inners) },
+		func() error { return observeRest(m, &f) },
+		func() error { return guestnet.ObserveResolv(ctx, m, &f) },
+		func() error { return observeForeign(m, &f, inners) },
+	} {
+		if err := look(); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// observePairs looks at what of ours has an end on the host, and at what those ends are
+// plugged into.
+func observePairs(ctx context.Context, m *plan.Machine, f *build.DetachFacts, inners map[int]bool) error {
 	ends, err := ourEnds(m.Host(), &m.Guests[plan.InGuest])
 	if err != nil {
-		return f, err
+		return err
 	}
 	found := ours.FindNamespaces(m.Host(), ends, &m.Guests[plan.InGuest])
 	defer found.Close()
-	inners := map[int]bool{}
 	d := describer{ctx: ctx, host: m.Host()}
 	for _, l := range ends {
 		a, err := d.describe(l, found[l.PeerNS])
@@ -64,7 +82,7 @@ func observeDetach(ctx context.Context, m *plan.Machine) (build.DetachFacts, err
 			continue // the guest has deleted its end, and ours with it
 		}
 		if err != nil {
-			return f, err
+			return err
 		}
 		f.Ours = append(f.Ours, build.Pair{Attachment: a, Port: l})
 		inners[l.Peer] = true
@@ -72,53 +90,54 @@ func observeDetach(ctx context.Context, m *plan.Machine) (build.DetachFacts, err
 			continue
 		}
 		if err := observeSwitch(ctx, m.Host(), l.Master, f.Bridges); err != nil {
-			return f, err
+			return err
 		}
 	}
 	if d.ovs != nil {
 		f.OVS = *d.ovs
-		if f.InUse, err = kind.OVSInUse(m.Host(), f.OVS); err != nil {
-			return f, err
-		}
+		f.InUse, err = kind.OVSInUse(m.Host(), f.OVS)
 	}
-	if err := observeChildren(m, &f, inners); err != nil {
-		return f, err
+	return err
+}
+
+// observeRest looks at the host's ways to macvlans, at source routing, and at what gives
+// the guest's interfaces their addresses.
+func observeRest(m *plan.Machine, f *build.DetachFacts) (err error) {
+	host, inside, g := m.Host(), m.In(plan.InGuest), m.Guests[plan.InGuest]
+	self := func(ns *ours.Namespace, _ *rtnl.Link) bool { return ns.Inode == g.NetNS }
+	if f.Ways, err = hostaccess.Ways(host, m.HostNS, g.Namespace, self); err != nil {
+		return fault.Explain("look for macvlans of", "the host", err)
 	}
-	if err := observeLent(m, &f, inners); err != nil {
-		return f, err
+	if f.GuestNS, err = host.NamespaceID(g.Namespace); err != nil {
+		return fault.Explain("find", "the namespace of "+g.Name, err)
 	}
-	if f.Ways, err = hostaccess.Ways(m.Host(), m.HostNS, m.Guests[plan.InGuest].Namespace, func(ns *ours.Namespace, _ *rtnl.Link) bool { return ns.Inode == m.Guests[plan.InGuest].NetNS }); err != nil {
-		return f, fault.Explain("look for macvlans of", "the host", err)
+	if f.HostNS, err = inside.NamespaceID(m.HostNS); err != nil {
+		return fault.Explain("find", "the namespace of the host", err)
 	}
-	if f.GuestNS, err = m.Host().NamespaceID(m.Guests[plan.InGuest].Namespace); err != nil {
-		return f, fault.Explain("find", "the namespace of "+m.Guests[plan.InGuest].Name, err)
+	if f.Routing, err = guestnet.ObserveRouting(inside); err != nil {
+		return fault.Explain("read routes and rules of", g.Name, err)
 	}
-	if f.HostNS, err = m.In(plan.InGuest).NamespaceID(m.HostNS); err != nil {
-		return f, fault.Explain("find", "the namespace of the host", err)
+	if f.Leases, err = source.KeptLeases(g); err != nil {
+		return err
 	}
-	if f.Routing, err = guestnet.ObserveRouting(m.In(plan.InGuest)); err != nil {
-		return f, fault.Explain("read routes and rules of", m.Guests[plan.InGuest].Name, err)
-	}
-	if f.Leases, err = source.KeptLeases(m.Guests[plan.InGuest]); err != nil {
-		return f, err
-	}
-	if err := guestnet.ObserveResolv(ctx, m, &f); err != nil {
-		return f, err
-	}
-	if f.Clients, err = hostclient.Find(m.Guests[plan.InGuest].Namespace); err != nil {
-		return f, fault.Explain("find DHCP clients of", m.Guests[plan.InGuest].Name, err)
-	}
-	links, err := m.In(plan.InGuest).Links()
+	f.Clients, err = hostclient.Find(g.Namespace)
+	return fault.Explain("find DHCP clients of", g.Name, err)
+}
+
+// observeForeign looks at the guest's other links, and at what comes in by an ifb.
+func observeForeign(m *plan.Machine, f *build.DetachFacts, inners map[int]bool) error {
+	inside, name := m.In(plan.InGuest), m.Guests[plan.InGuest].Name
+	links, err := inside.Links()
 	if err != nil {
-		return f, fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
+		return fault.Explain("list links of", name, err)
 	}
-	ifbs, err := guestnet.FindInbounds(m.In(plan.InGuest), links)
+	ifbs, err := guestnet.FindInbounds(inside, links)
 	for i := range f.Ours {
 		f.Ours[i].Inbound = ifbs.Of[f.Ours[i].Index()]
 	}
 	f.Left = ifbs.Left
 	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || guestnet.IsInbound(l) })
-	return f, fault.Explain("read queues of", m.Guests[plan.InGuest].Name, err)
+	return fault.Explain("read queues of", name, err)
 }
 
 // observeChildren looks at what of ours is in the guest alone.
