@@ -29,7 +29,12 @@ import (
 // inside looks at one guest.
 func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.Link) build.Inside {
 	k, g := m.In(at), m.Guests[at].GuestInfo
-	in := build.Inside{Guest: g, Inner: o.ByName(k, namesFor(s, g, base).Inner)}
+	in := build.Inside{Guest: g}
+	o.Look("the guest's links", func() (err error) {
+		in.Links, err = k.Links()
+		in.Inner = ours.Named(in.Links, namesFor(s, g, base).Inner)
+		return err
+	})
 	o.Look("the namespace of the host", func() (err error) { in.HostNS, err = k.NamespaceID(m.HostNS); return err })
 	if l := in.Inner; l != nil && l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != in.HostNS {
 		o.Look("the other end of "+l.Name, func() (err error) {
@@ -37,7 +42,6 @@ func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.L
 			return ours.UnlessNotFound(err)
 		})
 	}
-	o.Look("the guest's links", func() (err error) { in.Links, err = k.Links(); return err })
 	o.Look("the guest's queues", func() (err error) {
 		if in.Inner != nil {
 			in.Shaped, err = guestnet.ReadShaped(k, in.Inner.Index)
