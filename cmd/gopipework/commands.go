@@ -89,7 +89,10 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 		return out.help(name)
 	}
 	if name != "help" && name != "version" { // these have nothing to undo
-		ctx = withSignals(ctx)
+		var caught func()
+		ctx, caught = withSignals(ctx)
+		action := cmd.Action
+		cmd.Action = func(c *cli.Context) error { caught(); return action(c) }
 	}
 	app := &cli.App{
 		Name: "gopipework", Commands: []*cli.Command{cmd}, HideHelp: true, HideVersion: true,

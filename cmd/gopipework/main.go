@@ -44,7 +44,9 @@ var version = "devel"
 func main() {
 	log.SetOutput(io.Discard) // net/http logs there what it thinks of a daemon's answers
 	if work := attach.Helper(os.Args); work != nil {
-		os.Exit(exitCode(work(withSignals(context.Background()), os.Stdout)))
+		ctx, caught := withSignals(context.Background())
+		caught()
+		os.Exit(exitCode(work(ctx, os.Stdout)))
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -65,18 +67,23 @@ func run(args []string, stdout, stderr io.Writer) int {
 // cause. The program then undoes what it has begun, and a second signal does not
 // interrupt that. Signals stay caught until the process ends: a late one must not kill
 // it, because its exit code would then say that the finished work was undone.
-func withSignals(parent context.Context) context.Context {
+//
+// To catch them takes the runtime a thread, and longer than to read the line: it is done
+// meanwhile. Call caught, which waits for it, before anything that has to be undone.
+func withSignals(parent context.Context) (_ context.Context, caught func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) { // nohup(1) ignores SIGHUP
-			signal.Notify(signals, s)
-		}
-	}
+	set := make(chan struct{})
 	go func() {
+		signals := make(chan os.Signal, 1)
+		for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+			if !signal.Ignored(s) { // nohup(1) ignores SIGHUP
+				signal.Notify(signals, s)
+			}
+		}
+		close(set)
 		if s, ok := (<-signals).(syscall.Signal); ok {
 			cancel(&fault.Error{Code: fault.Interrupted, Op: "stop", Err: interrupted{s}, Hint: "nothing was changed, or it was undone"})
 		}
 	}()
-	return ctx
+	return ctx, func() { <-set }
 }

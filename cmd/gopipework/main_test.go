@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -218,5 +221,24 @@ func TestManual(t *testing.T) {
 				t.Errorf("the man page has no entry for the flag %s of %s", name, c.Name)
 			}
 		}
+	}
+}
+
+// TestSignalsCaught: from the moment that caught returns, a signal cancels the context
+// and does not end the process.
+func TestSignalsCaught(t *testing.T) {
+	ctx, caught := withSignals(context.Background())
+	caught()
+	defer signal.Reset(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the signal was lost")
+	}
+	if code := exitCode(context.Cause(ctx)); code != 143 {
+		t.Errorf("exit code %d, want 143", code)
 	}
 }
