@@ -78,7 +78,29 @@ func (k hostKind) Join(j *build.Job, d *build.Draft) {
 	k.address(j, d)
 	guestnet.PlanSysctls(j, d)
 	guestnet.PlanUp(j, d)
+	d.Add(AwaitUp{j.Names.Port})
 }
+
+// AwaitUp waits until the kernel sends by the host's end. It has a carrier as soon as the
+// guest's end is up, but drops what is sent until a work queue of the kernel's has seen
+// that (linkwatch_do_dev).
+type AwaitUp struct{ port string }
+
+func (s AwaitUp) Do(ctx context.Context, m *plan.Machine) error {
+	return m.Await(ctx, plan.OnHost, func() (bool, error) {
+		l, err := m.Host().LinkByIndex(m.Index(plan.OnHost, s.port))
+		if err != nil {
+			return false, fault.Explain("find", s.port, err)
+		}
+		return l.OperUp, nil
+	})
+}
+
+func (AwaitUp) Undo(context.Context, *plan.Machine) error { return nil }
+
+func (AwaitUp) Nature() plan.Nature { return plan.Passive }
+
+func (s AwaitUp) String() string { return "# wait until packets leave by " + s.port }
 
 // address plans the address of the host's end. The only other host on the link is the
 // guest, whose addresses are known: there is no duplicate to look for.

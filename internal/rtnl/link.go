@@ -25,6 +25,7 @@ type Link struct {
 	MAC       net.HardwareAddr
 	Up        bool              // administratively
 	Carrier   bool              // the cable is plugged in; never while the link is down
+	OperUp    bool              // the kernel sends by it; some milliseconds after Carrier
 	Flags     uint32            // unix.IFF_*, as the kernel has them
 	Promisc   int               // how many want to hear everything; a bridge port's bridge is one
 	ARPIgnore int               // its sysctl arp_ignore

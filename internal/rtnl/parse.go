@@ -50,6 +50,8 @@ func parseLink(m []byte) (*Link, error) {
 			l.ParentBus = unix.ByteSliceToString(v)
 		case unix.IFLA_CARRIER:
 			l.Carrier = l.Up && len(v) > 0 && v[0] != 0
+		case unix.IFLA_OPERSTATE:
+			l.OperUp = len(v) > 0 && v[0] == operUp
 		case unix.IFLA_MTU:
 			l.MTU = int(u32(v))
 		case unix.IFLA_TXQLEN:
@@ -192,6 +194,7 @@ const (
 	iflaBrNFCallIPv6    = 37
 	iflaBrDefaultPVID   = 39
 	stateForwarding     = 3 // BR_STATE_FORWARDING
+	operUp              = 6 // IF_OPER_UP
 )
 
 func (l *Link) parseBridge(b []byte) {
