@@ -6,6 +6,7 @@
 //	measure.go         how big things are
 //	code.go            the packages, read and type-checked
 //	glossary_test.go   one word for one thing, as the glossary of package attach has it
+//	comments_test.go   comments that name what the code has
 //
 // make map runs it.
 package main
