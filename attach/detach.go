@@ -73,7 +73,10 @@ func observePairs(ctx context.Context, m *plan.Machine, f *build.DetachFacts, in
 	if err != nil {
 		return err
 	}
-	found := ours.FindNamespaces(m.Host(), ends, &m.Guests[plan.InGuest])
+	found, err := ours.FindNamespaces(m.Host(), ends, &m.Guests[plan.InGuest])
+	if err != nil {
+		return err
+	}
 	defer found.Close()
 	d := describer{ctx: ctx, host: m.Host()}
 	for _, l := range ends {

@@ -96,7 +96,10 @@ func (o *gcObserver) idleOther(guest plan.Kernel, c child) bool {
 	if c.other == nil {
 		return true
 	}
-	found := ours.FindNamespaces(guest, []*rtnl.Link{c.Link}, nil)
+	found, err := ours.FindNamespaces(guest, []*rtnl.Link{c.Link}, nil)
+	if err != nil {
+		return false
+	}
 	defer found.Close()
 	ns := found[c.PeerNS]
 	return ns != nil && o.idle(ns)
@@ -146,7 +149,10 @@ func (o *gcObserver) pairs(d *describer, f *build.GCFacts) error {
 		_, complete := plan.ParseMark(l.Alias)
 		return !plan.IsOurs(l) || complete || l.Kind != "veth" || l.PeerNS < 0
 	})
-	o.found = ours.FindNamespaces(d.host, half, nil)
+	var err error
+	if o.found, err = ours.FindNamespaces(d.host, half, nil); err != nil {
+		return err
+	}
 	for _, l := range half {
 		ns := o.found[l.PeerNS]
 		if ns == nil || !o.idle(ns) {

@@ -7,6 +7,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -52,6 +53,9 @@ type delHalf struct {
 
 func (s delHalf) Do(_ context.Context, _ *plan.Machine) error {
 	ns, err := ours.OpenSame(s.path, s.inode)
+	if nsfs.Starved(err) {
+		return fault.Explain("enter", s.path, err)
+	}
 	if err != nil {
 		return nil // the guest has gone, and the link with it
 	}

@@ -118,13 +118,13 @@ func (o *lister) only(g *guests.Guest, paths []string) error {
 		return fault.Explain("look at", "the namespace of "+g.Name, err)
 	}
 	var err error
-	ours.WalkNamespaces(g, paths, func(ns *ours.Namespace) (keep, more bool) {
+	walked := ours.WalkNamespaces(g, paths, func(ns *ours.Namespace) (keep, more bool) {
 		if is := ns.Inode == its.Ino; is || o.awaits(ns) {
 			err = ours.OnThread(func() error { return ours.Visit(ns, func(ns *ours.Namespace) error { return o.visit(ns, is) }) })
 		}
 		return false, err == nil && len(o.ends) > 0
 	})
-	return err
+	return cmp.Or(err, walked)
 }
 
 // awaits reports whether there are ends whose other ends are in the namespace.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -301,6 +302,9 @@ type DelRepliesIn struct {
 
 func (s DelRepliesIn) Do(_ context.Context, _ *plan.Machine) error {
 	ns, err := ours.OpenSame(s.Path, s.Inode)
+	if nsfs.Starved(err) {
+		return fault.Explain("enter", s.Path, err)
+	}
 	if err != nil {
 		return nil // the guest has gone, and all of it with it
 	}

@@ -13,6 +13,12 @@ import (
 // ErrNoNamespace is in the error for a file that is something else.
 var ErrNoNamespace = errors.New("not a network namespace")
 
+// Starved reports whether an error says that this process, or the machine, has run out
+// of descriptors or memory. It tells nothing about what was to be opened.
+func Starved(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
+}
+
 // Open opens the network namespace at path. The file is first taken hold
 // of with O_PATH, which has no side effects, and opened only when it is a
 // namespace: a word must not block on a FIFO or start a watchdog. flags are

@@ -1,6 +1,7 @@
 package ours
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"os"
@@ -47,12 +48,12 @@ func (n Namespaces) Close() {
 
 // NamedNamespaces are where namespaces without a process have names: those of
 // "ip netns add", and the sandboxes of Docker.
-var NamedNamespaces = []string{"/run/netns/*", "/run/docker/netns/*"}
+var NamedNamespaces = []string{"/run/netns", "/run/docker/netns"}
 
 // FindNamespaces finds the namespaces in which the other ends of links are.
 // The kernel has no way from an id to its namespace, so we look at all that can
 // be found. A guest that is given is known already.
-func FindNamespaces(k plan.Kernel, links []*rtnl.Link, g *guests.Guest) Namespaces {
+func FindNamespaces(k plan.Kernel, links []*rtnl.Link, g *guests.Guest) (Namespaces, error) {
 	wanted := map[int]bool{}
 	for _, l := range links {
 		wanted[l.PeerNS] = true
@@ -66,10 +67,14 @@ func FindNamespaces(k plan.Kernel, links []*rtnl.Link, g *guests.Guest) Namespac
 		}
 		return keep, len(found) < len(wanted)
 	}
-	if len(wanted) > 0 {
-		WalkNamespaces(g, NamedByPath(links), look)
+	if len(wanted) == 0 {
+		return found, nil
 	}
-	return found
+	if err := WalkNamespaces(g, NamedByPath(links), look); err != nil {
+		found.Close()
+		return nil, err
+	}
+	return found, nil
 }
 
 // NamedByPath returns the paths by which the guests of links were named.
@@ -89,7 +94,7 @@ func EachNamespace(hostNS *os.File, f func(*Namespace, plan.Kernel) error) (err 
 	if err := unix.Fstat(int(hostNS.Fd()), &st); err != nil {
 		return fault.Explain("look at", "the host's namespace", err)
 	}
-	WalkNamespaces(nil, nil, func(ns *Namespace) (keep, more bool) {
+	walked := WalkNamespaces(nil, nil, func(ns *Namespace) (keep, more bool) {
 		if ns.Inode == st.Ino {
 			return false, true
 		}
@@ -103,7 +108,7 @@ func EachNamespace(hostNS *os.File, f func(*Namespace, plan.Kernel) error) (err 
 		err = f(ns, c)
 		return false, err == nil
 	})
-	return err
+	return cmp.Or(err, walked)
 }
 
 // VisitAll calls f for every namespace that can be found, but for the host's, and for
@@ -130,7 +135,7 @@ func VisitAll(hostNS *os.File, more []string, f func(*Namespace) error) error {
 			}
 		})
 	}
-	WalkNamespaces(nil, more, func(ns *Namespace) (keep, goOn bool) {
+	walked := WalkNamespaces(nil, more, func(ns *Namespace) (keep, goOn bool) {
 		if keep = ns.Inode != st.Ino; keep {
 			met <- ns
 		}
@@ -141,7 +146,7 @@ func VisitAll(hostNS *os.File, more []string, f func(*Namespace) error) error {
 	if err := failed.Load(); err != nil {
 		return *err
 	}
-	return nil
+	return walked
 }
 
 // visitors bounds how many namespaces are visited at the same time: more do not go
@@ -169,9 +174,12 @@ func OnThread(f func() error) error {
 
 // WalkNamespaces calls look with each namespace that processes are in, and then
 // with those that have a name, some of which are given, once each, until it
-// wants no more. What it does not keep is closed again.
-func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (keep, more bool)) {
+// wants no more. What it does not keep is closed again. What has ended meanwhile, or is
+// no namespace, is passed by; a walk that cannot tell is an error, because what it did
+// not meet would be taken for gone.
+func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (keep, more bool)) error {
 	seen := map[uint64]bool{}
+	var starved error
 	visit := func(path string, pid int) bool {
 		// The first look spares opening what was seen already; only what is open
 		// then is believed: the path can come to mean something else in between.
@@ -180,8 +188,11 @@ func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (k
 			return true
 		}
 		f, err := nsfs.Open(path, 0)
+		if nsfs.Starved(err) {
+			starved = fault.Explain("look at", "a namespace", err)
+		}
 		if err != nil {
-			return true
+			return starved == nil
 		}
 		if unix.Fstat(int(f.Fd()), &st) != nil || seen[st.Ino] {
 			f.Close()
@@ -195,22 +206,32 @@ func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (k
 		return goOn
 	}
 	if first != nil && !visit("/proc/self/fd/"+Itoa(int(first.Namespace.Fd())), first.PID) {
-		return
+		return starved
 	}
-	for _, pid := range nsfs.Processes() {
+	pids, err := nsfs.Processes()
+	if err != nil {
+		return fault.Explain("look for", "processes", err)
+	}
+	for _, pid := range pids {
 		if !visit("/proc/"+Itoa(pid)+"/ns/net", pid) {
-			return
+			return starved
 		}
 	}
-	for _, pattern := range NamedNamespaces {
-		paths, _ := filepath.Glob(pattern)
-		more = append(more, paths...)
+	for _, dir := range NamedNamespaces {
+		names, err := os.ReadDir(dir)
+		if nsfs.Starved(err) {
+			return fault.Explain("read", dir, err)
+		}
+		for _, n := range names {
+			more = append(more, filepath.Join(dir, n.Name()))
+		}
 	}
 	for _, p := range more {
 		if !visit(p, 0) {
-			return
+			return starved
 		}
 	}
+	return nil
 }
 
 // firstPIDs is the inode of the PID namespace that the kernel started with

@@ -71,7 +71,9 @@ func lookFor(k plan.Kernel, hostNS *os.File, loan Loan) (Traced, error) {
 		s.known[id] = true
 	}
 	s.seen = map[uint64]bool{st.Ino: true}
-	WalkNamespaces(nil, nil, s.look)
+	if err := WalkNamespaces(nil, nil, s.look); err != nil {
+		return Traced{}, err
+	}
 	if s.found.At == nil {
 		s.complete = walkHeld(s.look) && s.complete
 	}
@@ -257,7 +259,6 @@ func (ns *Namespace) Word() string {
 // more. It may pass a namespace more than once. It reports whether it could see all
 // of them.
 func walkHeld(look func(*Namespace) (keep, more bool)) (complete bool) {
-	complete = true
 	visit := func(f *os.File, path string, pid, by int) (more bool) {
 		var st unix.Stat_t
 		keep, more := false, true
@@ -270,7 +271,9 @@ func walkHeld(look func(*Namespace) (keep, more bool)) (complete bool) {
 		return more
 	}
 	self, mounts := os.Getpid(), map[string]bool{}
-	for _, pid := range nsfs.Processes() {
+	pids, err := nsfs.Processes()
+	complete = err == nil
+	for _, pid := range pids {
 		dir := "/proc/" + Itoa(pid)
 		paths, _ := globAll(dir+"/task", "/ns/net")
 		held, err := heldBy(dir)
@@ -284,6 +287,7 @@ func walkHeld(look func(*Namespace) (keep, more bool)) (complete bool) {
 		for _, p := range append(paths, held...) {
 			f, err := os.Open(p)
 			if err != nil {
+				complete = complete && !nsfs.Starved(err)
 				continue
 			}
 			if is, err := isNamespace(f); !is || err != nil {

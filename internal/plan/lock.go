@@ -241,7 +241,8 @@ func mayBeRun(s rtnl.UnixSocket) bool {
 	}
 	link := fmt.Sprintf("socket:[%d]", s.Inode)
 	unseen := true
-	for _, pid := range nsfs.Processes() {
+	pids, _ := nsfs.Processes()
+	for _, pid := range pids {
 		fds := "/proc/" + strconv.Itoa(pid) + "/fd"
 		entries, _ := os.ReadDir(fds)
 		for _, e := range entries {
