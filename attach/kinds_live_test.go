@@ -303,6 +303,7 @@ func inventory(t *testing.T, ns *os.File) string {
 	}
 	var b strings.Builder
 	for _, l := range links {
+		l.OperUp = false // it follows the carrier, after a moment
 		fmt.Fprintf(&b, "%+v\n", *l)
 	}
 	for _, a := range addrs {
