@@ -626,10 +626,10 @@ func TestFirewallLiveErrors(t *testing.T) {
 	})
 }
 
-// TestFirewallLiveChurn reads while another thread writes without pause.
-func TestFirewallLiveChurn(t *testing.T) {
-	h := newFWHost(t)
-	h.load(IPv4, NFT, docker28)
+// churn has another thread change nf_tables, with a pause between two commits, until the
+// test ends.
+func (h *fwHost) churn(pause time.Duration) {
+	h.Helper()
 	conn, err := nftables.New(nftables.WithNetNSFd(int(h.ns)))
 	h.check(err)
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -639,7 +639,7 @@ func TestFirewallLiveChurn(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(pause):
 			}
 			table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: fmt.Sprint("churn", i%2)})
 			if i%2 == 1 {
@@ -648,7 +648,14 @@ func TestFirewallLiveChurn(t *testing.T) {
 			conn.Flush()
 		}
 	}()
-	defer func() { close(stop); <-stopped }()
+	h.Cleanup(func() { close(stop); <-stopped })
+}
+
+// TestFirewallLiveChurn reads while another thread writes without pause.
+func TestFirewallLiveChurn(t *testing.T) {
+	h := newFWHost(t)
+	h.load(IPv4, NFT, docker28)
+	h.churn(time.Millisecond)
 	for range 100 {
 		if p := h.observe("brtest").Paths[0]; !p.Drops || p.Chain != "DOCKER-USER" {
 			t.Fatalf("path %+v", p)

@@ -10,8 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/google/nftables"
 )
 
 // What a look at a firewall says about the frames of one family.
@@ -347,25 +345,7 @@ func TestFirewallLiveFirewalld(t *testing.T) {
 func TestFirewallLiveRestless(t *testing.T) {
 	h := newFWHost(t)
 	h.load(IPv4, NFT, docker28)
-	conn, err := nftables.New(nftables.WithNetNSFd(int(h.ns)))
-	h.check(err)
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: fmt.Sprint("churn", i%2)})
-			if i%2 == 1 {
-				conn.DelTable(table)
-			}
-			conn.Flush()
-		}
-	}()
-	defer func() { close(stop); <-stopped }()
+	h.churn(0)
 	fw := h.observe("brtest")
 	if p := fw.Paths[0]; !p.Drops || p.Chain != "DOCKER-USER" {
 		t.Errorf("path %+v", p)
