@@ -74,14 +74,13 @@ func notFound(command string, err error) error {
 	return e
 }
 
-// cannot returns the error for a system call that failed.
+// cannot returns the error for a system call that failed. Not every one goes to
+// fault.Explain: ENODEV there means a link that has gone, and here a missing file system.
 func cannot(op, object string, err error) error {
-	e := fault.New(fault.Failed, op, object, "%w", err)
 	if errors.Is(err, os.ErrPermission) {
-		e.Code = fault.Permission
-		return e.WithHint("run it as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN")
+		return fault.Explain(op, object, err)
 	}
-	return e
+	return fault.New(fault.Failed, op, object, "%w", err)
 }
 
 // mountSys moves this thread into a mount namespace of its own, and mounts a new sysfs
