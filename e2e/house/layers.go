@@ -43,7 +43,7 @@ var imports = []struct {
 	{"google.golang.org/protobuf/reflect", nil, "its registry of types would be filled at the start of every run"},
 	{"google.golang.org/grpc", nil, "it would be set up at the start of every run"},
 	{"github.com/urfave/cli", []string{"cmd/gopipework"}, "the flag library stays at the edge"},
-	{module + "dockerutil", []string{"cmd/gopipework"}, "whose namespace it is, and what is done in it, meet in the command only"},
+	{module + "dockerutil", []string{"cmd/gopipework"}, "finding a guest and changing it meet in the command, or in a program that imports both"},
 	{module + "attach", []string{"cmd/gopipework"}, "the command is the only caller"},
 	{"golang.org/x/tools/", []string{"e2e/house"}, "reading Go is for the tests of the code"},
 }
