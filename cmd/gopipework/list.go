@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"slices"
@@ -60,9 +61,7 @@ func (o *output) list(all []attach.Attachment, warnings []string) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := o.table(all); err != nil {
-		return err
-	}
+	o.table(all)
 	for _, a := range all {
 		for _, why := range a.Cut {
 			o.say("warning: %s of %s is cut off: %s", a.Interface.Name, a.Guest.Word(), why)
@@ -73,8 +72,10 @@ func (o *output) list(all []attach.Attachment, warnings []string) error {
 
 // table prints a row for each attachment. It has columns for shaping and notes only if an
 // attachment has any.
-func (o *output) table(all []attach.Attachment) error {
-	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
+func (o *output) table(all []attach.Attachment) {
+	out := bufio.NewWriter(o.stdout) // a tabwriter writes every cell by itself
+	defer out.Flush()                // stdout keeps the error: see keenWriter
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	shaped := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Shaping != nil })
 	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
 	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
@@ -109,7 +110,7 @@ func (o *output) table(all []attach.Attachment) error {
 		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
-	return w.Flush()
+	w.Flush()
 }
 
 // note returns what is wrong with a complete attachment, or "".

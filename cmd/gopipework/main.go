@@ -57,7 +57,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	out := &output{stdout: results, stderr: stderr}
 	err := dispatch(context.Background(), args, out)
 	if err == nil && results.err != nil {
-		err = fault.New(fault.Failed, "write", "the result", "%w", results.err)
+		err = unwritten(results.err)
 	}
 	out.fail(err)
 	return exitCode(err)

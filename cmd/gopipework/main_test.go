@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
+	"golang.org/x/sys/unix"
 )
 
 // TestWithoutRoot runs lines that are answered before anything of the machine
@@ -156,6 +158,28 @@ func TestFullDisk(t *testing.T) {
 	}
 	if err := out.result(done, true, true); fault.CodeOf(err) == fault.Residue {
 		t.Errorf("of a change that was only planned: %v", err)
+	}
+	if err := out.list(done.Attachments, nil); err == nil || !strings.HasPrefix(err.Error(), "write the result: ") {
+		t.Errorf("of a list in JSON: %v", err)
+	}
+	results := &keenWriter{Writer: full}
+	out = &output{stdout: results, stderr: &stderr}
+	if err := out.list(done.Attachments, nil); err != nil || !errors.Is(results.err, unix.ENOSPC) {
+		t.Errorf("of a table: %v, and %v is kept", err, results.err)
+	}
+}
+
+// writes counts the calls of Write.
+type writes int
+
+func (n *writes) Write(b []byte) (int, error) { *n++; return len(b), nil }
+
+// TestTableInOneWrite: a table is not written cell by cell.
+func TestTableInOneWrite(t *testing.T) {
+	var n writes
+	out := &output{stdout: &n, stderr: io.Discard}
+	if err := out.list(make([]attach.Attachment, 20), nil); err != nil || n != 1 {
+		t.Errorf("20 attachments: %v, in %d writes", err, n)
 	}
 }
 

@@ -12,6 +12,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -86,7 +87,15 @@ func (o *output) print(line string) { fmt.Fprintln(o.stdout, clean(line)) }
 func (o *output) document(v any) error {
 	e := json.NewEncoder(o.stdout)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return unwritten(err)
+	}
+	return nil
+}
+
+// unwritten returns the error for a result that stdout did not take.
+func unwritten(err error) *fault.Error {
+	return fault.New(fault.Failed, "write", "the result", "%w", err)
 }
 
 // result prints what a run changed, or with dryRun would change. With one the document
@@ -100,8 +109,8 @@ func (o *output) result(r attach.Result, dryRun, one bool) error {
 			doc["attachments"] = orEmpty(r.Attachments)
 		}
 		err := o.document(doc)
-		if err != nil && r.Changed && !dryRun { // exit code 1 would say that it was undone
-			return &fault.Error{Code: fault.Residue, Op: "write", Object: "the result", Err: fmt.Errorf("%w; what it reports is done", err), Residue: r.Steps}
+		if f := (*fault.Error)(nil); errors.As(err, &f) && r.Changed && !dryRun { // exit code 1 would say that it was undone
+			f.Code, f.Err, f.Residue = fault.Residue, fmt.Errorf("%w; what it reports is done", f.Err), r.Steps
 		}
 		return err
 	}
