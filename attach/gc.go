@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
@@ -72,7 +73,7 @@ func (o *gcObserver) idle(ns *ours.Namespace) bool {
 	if ns.Locked || o.idles[ns.Inode] {
 		return true
 	}
-	f, err := ours.OpenSame("/proc/self/fd/"+ours.Itoa(int(ns.File.Fd())), ns.Inode)
+	f, err := ours.OpenSame("/proc/self/fd/"+strconv.Itoa(int(ns.File.Fd())), ns.Inode)
 	if err != nil {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -296,7 +297,7 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
 	if a.Guest.Runtime == "" && ns.PID != 0 { // half made: known by its process alone
-		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", ours.Itoa(ns.PID), "pid:"+ours.Itoa(ns.PID)
+		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", strconv.Itoa(ns.PID), "pid:"+strconv.Itoa(ns.PID)
 	}
 	err := read(ns, &a, l.Peer)
 	if err == nil {

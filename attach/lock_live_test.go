@@ -5,12 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/build"
-	"github.com/gopipework/gopipework/internal/ours"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -50,7 +50,7 @@ func TestLock(t *testing.T) {
 	// The hint finds who holds it.
 	var f *fault.Error
 	if errors.As(err, &f); f != nil {
-		if out := in(t, hostNS, "sh", "-c", strings.TrimPrefix(f.Hint, "see who: ")); !strings.Contains(out, ours.Itoa(os.Getpid())) {
+		if out := in(t, hostNS, "sh", "-c", strings.TrimPrefix(f.Hint, "see who: ")); !strings.Contains(out, strconv.Itoa(os.Getpid())) {
 			t.Errorf("%q shows %q, not process %d", f.Hint, out, os.Getpid())
 		}
 	}

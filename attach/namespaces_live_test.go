@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func TestNamesOfNothing(t *testing.T) {
 	was := ours.NamedNamespaces
 	ours.NamedNamespaces = []string{dir}
 	t.Cleanup(func() { ours.NamedNamespaces = was })
-	good := "/proc/self/fd/" + ours.Itoa(int(ns.Fd()))
+	good := "/proc/self/fd/" + strconv.Itoa(int(ns.Fd()))
 	path := func(name string) string { return filepath.Join(dir, name) }
 	if err := errors.Join(unix.Mkfifo(path("fifo"), 0o600), os.Symlink("/dev/zero", path("device")), os.Symlink("/proc/self/ns/uts", path("uts")),
 		os.Mkdir(path("directory"), 0o700), os.WriteFile(path("file"), nil, 0o600), os.Symlink("nowhere", path("link")),

@@ -247,12 +247,12 @@ func reaches(f build.Facts) bool {
 	const capNetAdmin = 12
 	caps := effectiveCaps(f.Guest.PID)
 	mine, err1 := os.Readlink("/proc/self/ns/user")
-	its, err2 := os.Readlink("/proc/" + ours.Itoa(f.Guest.PID) + "/ns/user")
+	its, err2 := os.Readlink("/proc/" + strconv.Itoa(f.Guest.PID) + "/ns/user")
 	return caps&(1<<capNetAdmin) != 0 && err1 == nil && err2 == nil && mine == its
 }
 
 func effectiveCaps(pid int) (caps uint64) {
-	b, _ := os.ReadFile("/proc/" + ours.Itoa(pid) + "/status")
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
 			caps, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)

@@ -3,6 +3,7 @@ package attach
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
@@ -53,7 +54,7 @@ func differences(j *build.Job) (all []difference, flags []string) {
 	}
 	if j.MTU != 0 && j.MTU != inner.MTU {
 		differ("MTU", inner.MTU, j.MTU)
-		flags = append(flags, "--mtu", ours.Itoa(j.MTU))
+		flags = append(flags, "--mtu", strconv.Itoa(j.MTU))
 	}
 	line := j.From.Kind == FromLine && j.There.Lease == nil && j.There.Client == nil
 	if there := ours.AddressesOf(inner, j.There.Addrs); line && !ours.SameSet(there, j.Addrs) {

@@ -3,6 +3,7 @@ package attach
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/build"
@@ -86,7 +87,7 @@ func setMTU(c build.Change, d *build.Draft) error {
 	kind.WarnMTU(c.Job, d, c.MTU, c.There.On)
 	if other, at := c.There.OtherEnd, c.There.Found.Host; other != nil && other.MTU != c.MTU {
 		d.Warn("the other end of the link, %s of %s, has an MTU of %d, and packets longer than the lower of the two are lost: %s",
-			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", ours.Itoa(c.MTU)}))
+			at.Port, at.Name, other.MTU, shell.Line([]string{"gopipework", "set", at.Name, at.Port, "--mtu", strconv.Itoa(c.MTU)}))
 	}
 	if own := c.There.Found.Port; own != nil {
 		d.Add(plan.ChangeMTU{Link: own.Name, MTU: c.MTU, Was: own.MTU})

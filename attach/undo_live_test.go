@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -310,7 +311,7 @@ func TestDNSUnwritable(t *testing.T) {
 	g := mounted(t, guestNS, "mount -t tmpfs none $root/etc; echo nameserver 10.0.0.1 > $root/etc/resolv.conf")
 	mount := func(how string) {
 		t.Helper()
-		if out, err := program.Command("nsenter", "-t", ours.Itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, filepath.Join("/proc", ours.Itoa(g.PID), "root", "etc")).CombinedOutput(); err != nil {
+		if out, err := program.Command("nsenter", "-t", strconv.Itoa(g.PID), "-m", "--", "mount", "-o", "remount,"+how, filepath.Join("/proc", strconv.Itoa(g.PID), "root", "etc")).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -338,7 +339,7 @@ func TestDNSUnwritable(t *testing.T) {
 	if _, err := runDetach(context.Background(), Selection{All: true}, g, hostNS, Options{}); err != nil {
 		t.Error(err)
 	}
-	if b, err := os.ReadFile(filepath.Join("/proc", ours.Itoa(g.PID), "root", "etc", "resolv.conf")); err != nil || string(b) != "nameserver 10.0.0.1\n" {
+	if b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(g.PID), "root", "etc", "resolv.conf")); err != nil || string(b) != "nameserver 10.0.0.1\n" {
 		t.Errorf("it is %q, %v", b, err)
 	}
 }

@@ -3,9 +3,9 @@ package build
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 
 	"github.com/gopipework/gopipework/internal/guests"
-	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -26,7 +26,7 @@ type Names struct {
 // otherwise v<IFNAME>, cut short, and a hash of the guest and the name.
 func PortName(inner string, g guests.GuestInfo) string {
 	if g.PID != 0 {
-		if name := "v" + inner + "pl" + ours.Itoa(g.PID); len(name) <= spec.MaxLinkName {
+		if name := "v" + inner + "pl" + strconv.Itoa(g.PID); len(name) <= spec.MaxLinkName {
 			return name
 		}
 	}

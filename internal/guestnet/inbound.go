@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
@@ -226,7 +227,7 @@ func (AddInbound) Nature() plan.Nature { return plan.Undoable }
 func (s AddInbound) String() string {
 	mtu := ""
 	if s.mtu != 0 {
-		mtu = " mtu " + ours.Itoa(s.mtu)
+		mtu = " mtu " + strconv.Itoa(s.mtu)
 	}
 	lines := []string{fmt.Sprintf("%sip link add %s%s group %d type ifb", s.Enter, s.Ifb, mtu, plan.Group), s.finish().String()}
 	lines = append(lines, s.shape.commands(s.Enter, shell.Quote(s.Ifb), Egress{})...)

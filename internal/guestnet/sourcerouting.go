@@ -3,6 +3,7 @@ package guestnet
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -180,7 +181,7 @@ func (l Obsolete) String() (text string) {
 }
 
 func RuleWords(r rtnl.Rule) string {
-	return "from " + r.From.String() + " lookup " + ours.Itoa(r.Table) + " priority " + ours.Itoa(r.Priority) + " protocol " + ours.Itoa(int(r.Protocol))
+	return "from " + r.From.String() + " lookup " + strconv.Itoa(r.Table) + " priority " + strconv.Itoa(r.Priority) + " protocol " + strconv.Itoa(int(r.Protocol))
 }
 
 // TablesOf returns the tables of source routing for leases, by the interface's index.

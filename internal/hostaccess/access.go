@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -224,7 +225,7 @@ func (s AddAccess) clean(m *plan.Machine) error {
 func (AddAccess) Nature() plan.Nature { return plan.Shared }
 
 func (s AddAccess) String() string {
-	return "ip link add link " + s.Parent + " name " + s.Name + " group " + ours.Itoa(plan.Group) + " type macvlan mode bridge\n" +
+	return "ip link add link " + s.Parent + " name " + s.Name + " group " + strconv.Itoa(plan.Group) + " type macvlan mode bridge\n" +
 		"sysctl -qw net/" + arpFilter(s.Name) + "=1\n" +
 		guestnet.IgnoreRouters{Name: s.Name}.String() + "\n" +
 		"ip link set dev " + s.Name + " addrgenmode none\n" +

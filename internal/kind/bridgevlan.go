@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -248,7 +248,7 @@ func (s SetPortVLAN) Do(_ context.Context, m *plan.Machine) error {
 	k, i := m.Host(), m.Index(plan.OnHost, s.port)
 	if s.not != 0 {
 		if err := k.DelPortVLANs(i, []rtnl.PortVLAN{{First: s.not, Last: s.not}}); err != nil {
-			return fault.Explain("remove port from VLAN "+ours.Itoa(s.not), s.port, err)
+			return fault.Explain("remove port from VLAN "+strconv.Itoa(s.not), s.port, err)
 		}
 	}
 	return fault.Explain("add port to VLAN "+s.VLAN.String(), s.port, k.AddPortVLANs(i, PortVLANs(s.VLAN)))

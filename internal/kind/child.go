@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
@@ -263,20 +264,20 @@ func (s AddChild) String() string {
 	}
 	w += " name " + s.inner
 	if s.index != 0 {
-		w += " index " + ours.Itoa(s.index)
+		w += " index " + strconv.Itoa(s.index)
 	}
 	if s.mac != nil {
 		w += " address " + s.mac.String()
 	}
 	if s.mtu != 0 {
-		w += " mtu " + ours.Itoa(s.mtu)
+		w += " mtu " + strconv.Itoa(s.mtu)
 	}
 	w += fmt.Sprintf(" group %d netns %s type %s", plan.Group, s.netns, s.kind)
 	if s.mode != "" {
 		w += " mode " + s.mode
 	}
 	if s.vlan != 0 {
-		w += " id " + ours.Itoa(s.vlan)
+		w += " id " + strconv.Itoa(s.vlan)
 	}
 	if s.pkey != 0 {
 		w += " pkey 0x" + pkeyWord(s.pkey)

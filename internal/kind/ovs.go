@@ -175,7 +175,7 @@ func ovsPort(j *build.Job) bridge.OVSPort {
 		"pipework.bridge":        j.HostIF.Name,
 		"pipework.containerid":   g.ID,
 		"pipework.containername": g.Name,
-		"pipework.nspid":         ours.Itoa(g.PID),
+		"pipework.nspid":         strconv.Itoa(g.PID),
 		"pipework.vlan":          j.VLAN,
 		hostKey:                  j.There.HostID,
 	}

@@ -2,7 +2,6 @@ package ours
 
 import (
 	"net/netip"
-	"strconv"
 
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -59,5 +58,3 @@ type Host struct {
 	Port string `json:"port"` // name of the other end, where there is one
 	VLAN string `json:"vlan"`
 }
-
-func Itoa(n int) string { return strconv.Itoa(n) }

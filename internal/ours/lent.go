@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -162,7 +163,7 @@ func HasLeft(g guests.GuestInfo, ns *Namespace) bool {
 		return false
 	}
 	var st unix.Stat_t
-	err := unix.Stat("/proc/"+Itoa(g.PID)+"/ns/net", &st)
+	err := unix.Stat("/proc/"+strconv.Itoa(g.PID)+"/ns/net", &st)
 	return errors.Is(err, unix.ENOENT) || err == nil && st.Ino != g.NetNS
 }
 

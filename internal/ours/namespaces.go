@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -205,7 +206,7 @@ func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (k
 		}
 		return goOn
 	}
-	if first != nil && !visit("/proc/self/fd/"+Itoa(int(first.Namespace.Fd())), first.PID) {
+	if first != nil && !visit("/proc/self/fd/"+strconv.Itoa(int(first.Namespace.Fd())), first.PID) {
 		return starved
 	}
 	pids, err := nsfs.Processes()
@@ -213,7 +214,7 @@ func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (k
 		return fault.Explain("look for", "processes", err)
 	}
 	for _, pid := range pids {
-		if !visit("/proc/"+Itoa(pid)+"/ns/net", pid) {
+		if !visit("/proc/"+strconv.Itoa(pid)+"/ns/net", pid) {
 			return starved
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,7 +93,7 @@ func lookFor(k plan.Kernel, hostNS *os.File, loan Loan) (Traced, error) {
 	case !loan.virtual():
 		t.Gone = h.unplugged()
 	case Paired(h.Kind) && h.PeerNS < 0 && !s.isGone(h.Peer):
-		t.Maybe = "its other end is on the host still: ip link | grep " + Itoa(h.Peer) + ":"
+		t.Maybe = "its other end is on the host still: ip link | grep " + strconv.Itoa(h.Peer) + ":"
 	case onLower(h.Kind) && h.PeerNS < 0 && s.isGone(h.Peer):
 		t.Gone = true // it went with what it was on
 	default:
@@ -242,7 +243,7 @@ func (ns *Namespace) Holder() string {
 	if pid == 0 {
 		return ns.Path
 	}
-	b, _ := os.ReadFile("/proc/" + Itoa(pid) + "/comm")
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
 	return fmt.Sprintf("process %d (%s)", pid, shell.Quote(strings.TrimSpace(string(b))))
 }
 
@@ -251,7 +252,7 @@ func (ns *Namespace) Word() string {
 	if ns.PID == 0 {
 		return ns.Path
 	}
-	return "pid:" + Itoa(ns.PID)
+	return "pid:" + strconv.Itoa(ns.PID)
 }
 
 // walkHeld calls look with every namespace that a thread is in, that a descriptor or
@@ -274,7 +275,7 @@ func walkHeld(look func(*Namespace) (keep, more bool)) (complete bool) {
 	pids, err := nsfs.Processes()
 	complete = err == nil
 	for _, pid := range pids {
-		dir := "/proc/" + Itoa(pid)
+		dir := "/proc/" + strconv.Itoa(pid)
 		paths, _ := globAll(dir+"/task", "/ns/net")
 		held, err := heldBy(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {

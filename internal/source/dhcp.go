@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -310,11 +311,11 @@ func (s GetLease) String() string {
 		w += "\n# put its default route in front of the guest's own"
 	}
 	if s.metric != 0 {
-		w += ", with the metric " + ours.Itoa(s.metric)
+		w += ", with the metric " + strconv.Itoa(s.metric)
 	}
 	if s.table != 0 {
 		w += "\n# look up replies from that address in a table with the interface's routes alone:\n# " +
-			s.Enter + "ip rule add from ADDRESS lookup " + ours.Itoa(s.table) + " priority " + ours.Itoa(guestnet.OwnPriority) + " protocol " + ours.Itoa(ours.Protocol)
+			s.Enter + "ip rule add from ADDRESS lookup " + strconv.Itoa(s.table) + " priority " + strconv.Itoa(guestnet.OwnPriority) + " protocol " + strconv.Itoa(ours.Protocol)
 	}
 	if s.access != nil {
 		w += "\n# the host reaches that address too:\n" + s.access.words()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -166,7 +167,7 @@ func (a leaseAccess) withdraw(m *plan.Machine) error {
 
 // words print the route, whose address is not known yet.
 func (a leaseAccess) words() string {
-	return "# ip route add ADDRESS/32 dev " + a.macvlan.Name + " protocol " + ours.Itoa(ours.Protocol)
+	return "# ip route add ADDRESS/32 dev " + a.macvlan.Name + " protocol " + strconv.Itoa(ours.Protocol)
 }
 
 // leaseAccessFor returns nil if the host is not to reach the leased address.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -63,7 +64,7 @@ func (l leaseLink) SetReplies(got lease.Lease) error {
 	}
 	for _, r := range routes {
 		if err := l.Kernel.AddRoute(r, false); err != nil && !errors.Is(err, unix.EEXIST) && !lease.Impossible(err) {
-			return fault.New(fault.Failed, "add route", r.Dst.String()+" table "+ours.Itoa(r.Table), "%w", err)
+			return fault.New(fault.Failed, "add route", r.Dst.String()+" table "+strconv.Itoa(r.Table), "%w", err)
 		}
 	}
 	return nil
