@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/source"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // checkSame holds what is asked against an attachment that is there and
@@ -58,7 +59,7 @@ func differences(j *build.Job) (all []difference, flags []string) {
 	}
 	line := j.From.Kind == FromLine && j.There.Lease == nil && j.There.Client == nil
 	if there := ours.AddressesOf(inner, j.There.Addrs); line && !ours.SameSet(there, j.Addrs) {
-		differ("address", ours.OrNone(there), ours.OrNone(j.Addrs))
+		differ("address", spec.OrNone(spec.Join(there)), spec.OrNone(spec.Join(j.Addrs)))
 		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.AddressWord())
 	}
 	for _, s := range source.AddressSources {
@@ -66,7 +67,7 @@ func differences(j *build.Job) (all []difference, flags []string) {
 	}
 	guestnet.DNSDiffers(j, differ)
 	if there := ours.GatewaysOf(inner.Index, j.There.Routes); line && !ours.SameSet(there, j.Gateways) {
-		differ("gateway", ours.OrNone(there), ours.OrNone(j.Gateways))
+		differ("gateway", spec.OrNone(spec.Join(there)), spec.OrNone(spec.Join(j.Gateways)))
 	}
 	guestnet.RoutesDiffer(j, differ)
 	guestnet.RepliesDiffer(j, differ)

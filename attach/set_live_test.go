@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/internal/guests"
-	"github.com/gopipework/gopipework/internal/ours"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -172,7 +171,7 @@ func (st setStage) test(t *testing.T) {
 		if got := orNothing(a.Shaping); got != st.want || orNothing(r.Attachments[0].Shaping) != got {
 			t.Errorf("shaping %v, said %v, want %v", got, r.Attachments[0].Shaping, st.want)
 		}
-		if got := ours.OrNone(a.Interface.Addresses); st.addrs != "" && got != st.addrs {
+		if got := spec.OrNone(spec.Join(a.Interface.Addresses)); st.addrs != "" && got != st.addrs {
 			t.Errorf("addresses %s, want %s", got, st.addrs)
 		}
 		if v := a.Host.VLAN; s.VLAN != "" && spec.OrNone(v) != s.VLAN {

@@ -136,7 +136,7 @@ func (hostKind) Differ(j *build.Job, differ build.Differ) {
 	// An address that somebody has deleted is restored. Another in its place contradicts
 	// the line.
 	if there := endAddrs(j); j.HostAddr.IsValid() && len(there) > 0 && !slices.Contains(there, j.HostAddr) {
-		differ("--host-addr", ours.OrNone(there), j.HostAddr)
+		differ("--host-addr", spec.OrNone(spec.Join(there)), j.HostAddr)
 	}
 }
 

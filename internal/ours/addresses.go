@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
-	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,13 +80,6 @@ func gateways(index int, all []rtnl.Route, of func(rtnl.Route) bool) []netip.Add
 
 func SameSet[T comparable](a, b []T) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(v T) bool { return !slices.Contains(b, v) })
-}
-
-func OrNone[T interface{ String() string }](list []T) string {
-	if len(list) == 0 {
-		return "none"
-	}
-	return spec.Join(list)
 }
 
 // InUse reports whether somebody has given a link an address: its own

@@ -160,7 +160,7 @@ func (dhcp) Differ(j *build.Job, differ build.Differ) {
 	case kept != nil && (!asked || j.From.Kind != sourceOf(kept.Ask)):
 		differ("address", "by "+string(sourceOf(kept.Ask)), j.AddressWord())
 	case asked && kept == nil:
-		differ("address", ours.OrNone(ours.AddressesOf(j.There.Inner, j.There.Addrs)), j.AddressWord())
+		differ("address", spec.OrNone(spec.Join(ours.AddressesOf(j.There.Inner, j.There.Addrs))), j.AddressWord())
 	case j.From.Kind == spec.FromDHCP:
 		again := dhcpAsk(j.From.DHCP, j.There.Guest, kept.Ask.IfName, kept.Ask.Index, j.MAC)
 		if j.From.DHCP.ClientID == nil && j.MAC == nil {

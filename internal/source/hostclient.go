@@ -88,9 +88,9 @@ func (hostClient) Differ(j *build.Job, differ build.Differ) {
 	case there == nil && asked && j.There.Unminded:
 		// repair runs it
 	case there == nil && asked && j.From.Ask.Stays && j.There.Lease == nil:
-		differ("address", ours.OrNone(ours.AddressesOf(j.There.Inner, j.There.Addrs))+" that no "+j.From.Ask.Client+" keeps", j.AddressWord())
+		differ("address", spec.OrNone(spec.Join(ours.AddressesOf(j.There.Inner, j.There.Addrs)))+" that no "+j.From.Ask.Client+" keeps", j.AddressWord())
 	case there == nil && asked && (j.From.Ask.Stays || j.There.Lease != nil || !slices.ContainsFunc(j.There.Addrs, func(a rtnl.Addr) bool { return ownIPv4(j, a) })):
-		differ("address", ours.OrNone(ours.AddressesOf(j.There.Inner, j.There.Addrs)), j.AddressWord())
+		differ("address", spec.OrNone(spec.Join(ours.AddressesOf(j.There.Inner, j.There.Addrs))), j.AddressWord())
 	}
 }
 

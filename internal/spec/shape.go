@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"math"
@@ -277,9 +278,4 @@ func WordFields(w ShapeWords) []ShapeField {
 }
 
 // OrNone returns a word, or None for "".
-func OrNone(word string) string {
-	if word == "" {
-		return "none"
-	}
-	return word
-}
+func OrNone(word string) string { return cmp.Or(word, None) }
