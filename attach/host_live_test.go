@@ -66,7 +66,7 @@ func TestHostEndRefused(t *testing.T) {
 		"host:tap-db web 10.9.0.2/30 -l tap-x":                "names the host's end already",
 		"host:tap-db web 10.9.0.2/30 @10":                     "a pair without a bridge has no VLAN",
 		"host:tap-db web 10.9.0.2/30 --verify":                "has no place for a probe port",
-		"host:mac:02:00:00:00:00:01 web 10.9.0.2/30":          "takes the name of the interface to make",
+		"host:mac:02:00:00:00:00:01 web 10.9.0.2/30":          "none can be made with that name",
 		"brtest web 10.9.0.2/30 --host-addr 10.9.0.1/30":      "--host-addr is for a host's end of its own",
 	} {
 		_, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})

@@ -170,6 +170,7 @@ type Traits struct {
 	Pair  bool // a veth pair joins the guest; its end on the host has the mark
 	Child bool // the link is in the guest alone, and has the mark
 	Lent  bool // the link is one of the host's own
+	Makes bool // HOSTIF need not be there: it is the name of something that is made
 
 	// UpLate: the link comes up with its addresses, and so announces them. Others are
 	// up before, and announce them when their MAC address is set once more. An ipvlan

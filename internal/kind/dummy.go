@@ -10,7 +10,7 @@ import (
 type dummyKind struct{ childKind }
 
 var dummy = dummyKind{childKind{plain: plain{build.Traits{
-	Word: spec.KindDummy, Child: true,
+	Word: spec.KindDummy, Child: true, Makes: true,
 	NoProbe: "a dummy has no network on which somebody could have the address",
 }}}}
 

@@ -19,7 +19,7 @@ import (
 // is the name that the host's end is to have.
 type hostKind struct{ plain }
 
-var hostEnd = hostKind{plain{build.Traits{Word: "host", Pair: true, OnHost: true, HostAddr: true}}}
+var hostEnd = hostKind{plain{build.Traits{Word: "host", Pair: true, Makes: true, OnHost: true, HostAddr: true}}}
 
 // hostMark begins the alternative name by which such an end is told from a port that
 // somebody has taken off its bridge.
@@ -41,8 +41,6 @@ func (hostKind) Look(_ context.Context, o *build.Observer, _ *plan.Machine, s sp
 
 func (hostKind) settle(j *build.Job, _ *build.Draft) error {
 	switch {
-	case strings.HasPrefix(j.HostIF.Name, spec.MACWord):
-		return j.Refuse(fault.Usage, "host: takes the name of the interface to make").WithHint("host:tap-web")
 	case j.HostName != "":
 		return j.Refuse(fault.Usage, "host:%s names the host's end already", j.HostIF.Name).WithHint("leave -l out")
 	case j.VLAN != "":

@@ -159,10 +159,6 @@ func toMake(prefix, name string, f build.Facts) bool {
 
 // Settle finds the kind, and lets it settle the rest.
 func Settle(j *build.Job, d *build.Draft) error {
-	if j.There.Base == nil && j.There.Card.Loan == nil && len(j.HostIF.Name) > spec.MaxLinkName && !strings.HasPrefix(j.HostIF.Name, spec.MACWord) {
-		return j.Refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", j.HostIF.Name).
-			WithHint("the kernel allows at most %d bytes in an interface's own name", spec.MaxLinkName)
-	}
 	j.Kind = SettleKind(j.HostIF, j.There)
 	if j.Kind == spec.KindAny {
 		return noSuchInterface(j)
@@ -170,6 +166,9 @@ func Settle(j *build.Job, d *build.Draft) error {
 	k := KindOf(j.Kind)
 	j.Traits = k.features()
 	idle(j, d)
+	if err := checkMade(j); err != nil {
+		return err
+	}
 	if err := k.settle(j, d); err != nil {
 		return err
 	}
@@ -184,6 +183,23 @@ func Settle(j *build.Job, d *build.Draft) error {
 		return err
 	}
 	return guestnet.CheckACD(j)
+}
+
+// checkMade refuses to make something under a name that no interface can have. The words
+// alone do not tell: what is there can have a longer, alternative name, or be named by
+// its MAC address. Without a kind before it, such a word can only mean what is there.
+func checkMade(j *build.Job) error {
+	if !j.Traits.Makes || j.There.Base != nil {
+		return nil
+	}
+	switch why := spec.CheckName(j.HostIF.Name); {
+	case why != "" && j.HostIF.Kind == spec.KindAny:
+		return noSuchInterface(j)
+	case why != "":
+		return j.Refuse(fault.Usage, "there is no such interface on this host, and none can be made with that name: %s", why).
+			WithHint("choose another name: %s:NAME", j.Kind)
+	}
+	return nil
 }
 
 // sourceName is what gives the guest its addresses, for an error.
@@ -211,6 +227,10 @@ func noSuchInterface(j *build.Job) error {
 	}
 	if loan := j.There.Card.Loan; loan != nil && !j.There.Card.Gone {
 		return isLent(j, loan)
+	}
+	if len(j.HostIF.Name) > spec.MaxLinkName {
+		return j.Refuse(fault.NotFound, "there is no interface with the alternative name %s on this host", j.HostIF.Name).
+			WithHint("the kernel allows at most %d bytes in an interface's own name", spec.MaxLinkName)
 	}
 	e := j.Refuse(fault.NotFound, "there is no interface %s on this host", j.HostIF.Name)
 	if j.HostIF.Kind == spec.KindAny {

@@ -24,7 +24,7 @@ import (
 type linuxBridge struct{ plain }
 
 var linux = linuxBridge{plain{build.Traits{
-	Word: spec.KindBridge, Pair: true, OnHost: true, Switches: true, LongFrames: true,
+	Word: spec.KindBridge, Pair: true, Makes: true, OnHost: true, Switches: true, LongFrames: true,
 	Filters: true, Firewalled: true, ShapesPort: true,
 }}}
 

@@ -24,7 +24,7 @@ import (
 // openVSwitchKind plugs a guest into an Open vSwitch bridge.
 type openVSwitchKind struct{ plain }
 
-var openVSwitch = openVSwitchKind{plain{build.Traits{Word: spec.KindOVS, Pair: true, OnHost: true, Switches: true, LongFrames: true}}}
+var openVSwitch = openVSwitchKind{plain{build.Traits{Word: spec.KindOVS, Pair: true, Makes: true, OnHost: true, Switches: true, LongFrames: true}}}
 
 func (openVSwitchKind) claims(name string, f build.Facts) bool {
 	_, is := f.OVS.Bridge(name)
