@@ -2,6 +2,7 @@ package spec
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -214,3 +215,35 @@ func TestParseNoAddress(t *testing.T) {
 
 // kinds are those that the tests know.
 var kinds = []Kind{KindBridge, KindOVS, KindMacvlan, KindIPvlan, KindVLAN, KindPhys, KindDummy, KindIPoIB}
+
+// TestWordsOfFlags: each flag of an attach that stands alone is still there when what was
+// parsed is printed and parsed again, and each changes what is asked for.
+func TestWordsOfFlags(t *testing.T) {
+	plain, err := Parse(good(), kinds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := 0
+	for i := range reflect.TypeFor[Words]().NumField() {
+		w := good()
+		if f := reflect.ValueOf(&w).Elem().Field(i); f.Kind() == reflect.Bool {
+			f.SetBool(true)
+		} else {
+			continue
+		}
+		flags++
+		name := reflect.TypeFor[Words]().Field(i).Name
+		s, err := Parse(w, kinds)
+		if err != nil || cmp.Equal(s, plain, compareSpecs) {
+			t.Errorf("%s: %v, or it asks for nothing", name, err)
+			continue
+		}
+		again, err := Parse(s.Words(), kinds)
+		if diff := cmp.Diff(s, again, compareSpecs); err != nil || diff != "" {
+			t.Errorf("%s, printed and parsed again (-first +again): %v\n%s", name, err, diff)
+		}
+	}
+	if flags < 9 {
+		t.Errorf("%d flags were tried, of at least 9", flags)
+	}
+}

@@ -118,6 +118,7 @@ func (s Spec) Words() Words {
 		HostAccess:    s.HostAccess,
 		ACD:           s.ACD,
 		NoDAD:         s.NoDAD,
+		Verify:        s.Verify,
 		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
