@@ -182,20 +182,29 @@ var (
 	_ branches = (*inSet)(nil)
 )
 
-// each yields what may be met, and how sure that is.
-func (s *inSet) each(f bridgedFrame) (met []branch, err error) {
+// fields returns what is looked up: what was loaded, as far as the keys of the set go.
+// An earlier match may have left something in the next register. The lengths are those
+// of the fields in a key.
+func (s *inSet) fields() (loads []load, lengths []int, err error) {
 	if err := s.sets.list(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var lengths []int
-	var values []value
 	left := s.sets.kinds[s.set].keyLen
 	for _, l := range s.loads {
 		if left <= 0 {
-			break // what an earlier match has left in the next register
+			break
 		}
-		lengths, values = append(lengths, l.n), append(values, l.of(f))
+		loads, lengths = append(loads, l), append(lengths, l.n)
 		left -= (l.n + 3) &^ 3
+	}
+	return loads, lengths, nil
+}
+
+// of yields what may be met, and how sure that is.
+func (s *inSet) of(f bridgedFrame) (met []branch, err error) {
+	loads, lengths, err := s.fields()
+	if err != nil {
+		return nil, err
 	}
 	elems, err := s.sets.elements(s.set, lengths)
 	if errors.Is(err, errTooMany) {
@@ -204,6 +213,10 @@ func (s *inSet) each(f bridgedFrame) (met []branch, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var values []value
+	for _, l := range loads {
+		values = append(values, l.of(f))
+	}
 	most := no
 	var rest *element
 	for i, e := range elems {
@@ -211,14 +224,7 @@ func (s *inSet) each(f bridgedFrame) (met []branch, err error) {
 			rest = &elems[i]
 			continue
 		}
-		a := yes
-		for i, v := range values {
-			if i >= len(e.fields) {
-				a = min(a, unclear)
-				break
-			}
-			a = min(a, v.in(e.fields[i]))
-		}
+		a := e.matches(values)
 		if most = max(most, a); a != no {
 			met = append(met, branch{a, e.verdict, e.target})
 		}
@@ -236,10 +242,20 @@ func (s *inSet) each(f bridgedFrame) (met []branch, err error) {
 	return met, nil
 }
 
-func (s *inSet) of(f bridgedFrame) ([]branch, error) { return s.each(f) }
+// matches tells whether the values lie in the element's fields.
+func (e element) matches(values []value) answer {
+	a := yes
+	for i, v := range values {
+		if i >= len(e.fields) {
+			return min(a, unclear)
+		}
+		a = min(a, v.in(e.fields[i]))
+	}
+	return a
+}
 
 func (s *inSet) meets(f bridgedFrame) (answer, error) {
-	met, err := s.each(f)
+	met, err := s.of(f)
 	a := no
 	for _, b := range met {
 		a = max(a, b.answer)
@@ -253,16 +269,9 @@ func (s *inSet) ports() (out []interval) {
 	if at < 0 {
 		return nil
 	}
-	if s.sets.list() != nil {
+	_, lengths, err := s.fields()
+	if err != nil {
 		return nil
-	}
-	var lengths []int
-	left := s.sets.kinds[s.set].keyLen
-	for _, l := range s.loads {
-		if left > 0 {
-			lengths = append(lengths, l.n)
-		}
-		left -= (l.n + 3) &^ 3
 	}
 	all, err := s.sets.elements(s.set, lengths)
 	if err != nil {
