@@ -234,21 +234,23 @@ type stop struct {
 	unclear bool   // it cannot be told
 }
 
+// block says what of a guest's is stopped there.
+func (s stop) block(what string, sure bool) GuestBlock {
+	may := "drops"
+	if s.unclear {
+		may = "may drop"
+	}
+	return GuestBlock{strings.Replace(s.by, "%", may+" "+what, 1), sure && !s.unclear}
+}
+
 // blocks judges the chains: whether somebody is found, and whether a connection can be
 // made either way.
-func (q GuestQuery) blocks(family Family, chains []guestChain) (out []GuestBlock, err error) {
+func (q GuestQuery) blocks(family Family, chains []guestChain) ([]GuestBlock, error) {
 	own := slices.DeleteFunc(slices.Clone(q.Addresses), func(p netip.Prefix) bool { return p.Addr().Is6() != (family == IPv6) })
 	if len(own) == 0 || len(chains) == 0 {
 		return nil, nil
 	}
 	frame := bridgedFrame{family: family, port: q.Link, index: q.Index, own: own[0]}
-	say := func(what string, s *stop, sure bool) {
-		may := "drops"
-		if s.unclear {
-			may = "may drop"
-		}
-		out = append(out, GuestBlock{strings.Replace(s.by, "%", may+" "+what, 1), sure && !s.unclear})
-	}
 	finds := []carried{arp}
 	if family == IPv6 {
 		finds = []carried{solicit, advertise}
@@ -259,15 +261,21 @@ func (q GuestQuery) blocks(family Family, chains []guestChain) (out []GuestBlock
 			return nil, err
 		}
 		if s != nil {
-			say(map[Family]string{IPv4: "ARP", IPv6: "IPv6 neighbour discovery"}[family], s, true)
-			return out, nil
+			name := map[Family]string{IPv4: "ARP", IPv6: "IPv6 neighbour discovery"}[family]
+			return []GuestBlock{s.block(name, true)}, nil
 		}
 	}
+	return frame.connections(chains)
+}
+
+// connections judges the chains: whether a connection can be made either way. The frame
+// has the family and the addresses.
+func (f bridgedFrame) connections(chains []guestChain) (out []GuestBlock, err error) {
 	for _, fromGuest := range []bool{true, false} {
 		var stops []*stop
 		var names []string
 		for _, protocol := range ordinary {
-			s, err := frame.stopped(chains, data, protocol, &fromGuest)
+			s, err := f.stopped(chains, data, protocol, &fromGuest)
 			if err != nil {
 				return nil, err
 			}
@@ -276,15 +284,15 @@ func (q GuestQuery) blocks(family Family, chains []guestChain) (out []GuestBlock
 			}
 		}
 		all := len(stops) == len(ordinary)
-		what := family.String() + " connections"
+		what := f.family.String() + " connections"
 		switch {
 		case all && fromGuest:
-			say("all "+what+" that it begins, or their answers", stops[0], true)
-			return out, nil
+			return append(out, stops[0].block("all "+what+" that it begins, or their answers", true)), nil
 		case all:
-			say("all new "+what+" to it", stops[0], false)
+			out = append(out, stops[0].block("all new "+what+" to it", false))
 		case len(stops) > 0 && fromGuest:
-			say(strings.Join(names, " and ")+" over "+family.String()+" that it begins, or the answers", stops[0], false)
+			some := strings.Join(names, " and ") + " over " + f.family.String()
+			out = append(out, stops[0].block(some+" that it begins, or the answers", false))
 		}
 	}
 	return out, nil
