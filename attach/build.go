@@ -175,7 +175,7 @@ func checkFree(j *build.Job) error {
 	}
 	for _, p := range j.Addrs {
 		for _, a := range j.There.Addrs {
-			if a.Prefix.Addr() == p.Addr() && !j.Own(a.Index) {
+			if a.Prefix.Addr() == p.Addr() && spec.Routable(p.Addr()) && !j.Own(a.Index) {
 				return j.Refuse(fault.Conflict, "it has the address %s already, on %s", p.Addr(), j.LinkName(a.Index))
 			}
 		}

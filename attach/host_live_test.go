@@ -94,3 +94,28 @@ func TestHostEndRefused(t *testing.T) {
 	}
 	sameSoon(t, "host", before, func() string { return snapshot(t, hostNS) })
 }
+
+// TestHostEndLinkLocal: a link-local address means nothing beyond its link, so that every
+// pair may have the same two, and what the host has elsewhere is in nobody's way.
+func TestHostEndLinkLocal(t *testing.T) {
+	needRoot(t)
+	hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
+	in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up; ip address add fe80::9/64 dev nic0 nodad")
+	for tap, eth := range map[string]string{"tap0": "eth1", "tap1": "eth2"} {
+		line := "host:" + tap + " -i " + eth + " web fe80::2/64 --host-addr fe80::1/64"
+		r, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
+		if err != nil || len(r.Warnings) > 0 {
+			t.Fatalf("%s: %v, warnings %q", line, err, r.Warnings)
+		}
+		if !pings(t, hostNS, "fe80::2%"+tap) || !pings(t, g.Namespace, "fe80::1%"+eth) {
+			t.Errorf("%s: host and guest do not reach each other", line)
+		}
+	}
+	if _, err := runAttach(context.Background(), parsed(t, "host:tap2 -i eth3 web 169.254.0.2/30 --host-addr 169.254.0.1/30"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	const again = "host:tap3 -i eth4 web 169.254.0.2/24 --host-addr 169.254.0.1/24"
+	if _, err := runAttach(context.Background(), parsed(t, again), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict {
+		t.Errorf("%s, an IPv4 address, which a host has once: %v", again, err)
+	}
+}

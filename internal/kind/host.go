@@ -62,7 +62,7 @@ func (hostKind) RefuseConflicts(j *build.Job) error {
 			WithHint("choose another name: host:NAME")
 	}
 	for _, a := range j.There.HostAddrs {
-		if a.Prefix.Addr() == j.HostAddr.Addr() && a.Index != own && (j.There.Port == nil || a.Index != j.There.Port.Index) {
+		if a.Prefix.Addr() == j.HostAddr.Addr() && spec.Routable(a.Prefix.Addr()) && a.Index != own && (j.There.Port == nil || a.Index != j.There.Port.Index) {
 			return j.Refuse(fault.Conflict, "the host has the address %s already", j.HostAddr.Addr()).WithHint("choose another --host-addr")
 		}
 	}
@@ -108,7 +108,7 @@ func (hostKind) address(j *build.Job, d *build.Draft) {
 	}
 	d.Add(plan.AddAddr{Place: plan.Place{Side: plan.OnHost}, Inner: j.Names.Port, Prefix: j.HostAddr, NoDAD: j.HostAddr.Addr().Is6()})
 	for _, a := range j.There.HostAddrs {
-		if a.Prefix.Overlaps(j.HostAddr) && (j.There.Own == nil || a.Index != j.There.Own.Index) {
+		if a.Prefix.Overlaps(j.HostAddr) && spec.Routable(a.Prefix.Addr()) && (j.There.Own == nil || a.Index != j.There.Own.Index) {
 			d.Warn("the host has %s too: what it sends to that subnet may leave by the other interface", a.Prefix)
 			return
 		}
