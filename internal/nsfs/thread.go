@@ -12,7 +12,8 @@ import (
 // never returned to the Go scheduler, so no other goroutine can find itself in the
 // wrong namespace, whatever fails.
 type Thread struct {
-	work chan func() // nil: it is the caller's own
+	work  chan func()   // nil: it is the caller's own
+	ended chan struct{} // closed when nothing more is to be run
 }
 
 // Enter starts a thread in the network namespace ns, whose file stays the caller's.
@@ -29,10 +30,15 @@ func Enter(ns *os.File) (*Thread, error) {
 // Stay starts a thread in the network namespace that this process is in. That needs
 // no privilege and no /proc.
 func Stay() *Thread {
-	t := &Thread{work: make(chan func())}
+	t := &Thread{work: make(chan func()), ended: make(chan struct{})}
 	Go(func() {
-		for f := range t.work {
-			f()
+		for {
+			select {
+			case f := <-t.work:
+				f()
+			case <-t.ended:
+				return
+			}
 		}
 	})
 	return t
@@ -47,20 +53,25 @@ func Move(ns *os.File) (*Thread, error) {
 	return &Thread{}, nil
 }
 
-// Run calls f on the thread and waits for it. Two calls do not overlap.
+// Run calls f on the thread and waits for it. Two calls do not overlap. If the thread
+// ends before it gets to f, that is an os.ErrClosed.
 func (t *Thread) Run(f func() error) error {
 	if t.work == nil {
 		return f()
 	}
 	done := make(chan error)
-	t.work <- func() { done <- f() }
-	return <-done
+	select {
+	case t.work <- func() { done <- f() }:
+		return <-done
+	case <-t.ended:
+		return fmt.Errorf("run in namespace: %w", os.ErrClosed)
+	}
 }
 
 // End ends the thread, as soon as it has nothing to run.
 func (t *Thread) End() {
 	if t.work != nil {
-		close(t.work)
+		close(t.ended)
 	}
 }
 

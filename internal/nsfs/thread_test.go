@@ -1,6 +1,8 @@
 package nsfs
 
 import (
+	"errors"
+	"os"
 	"sync"
 	"testing"
 
@@ -26,5 +28,30 @@ func TestGoSparesFirstThread(t *testing.T) {
 	}
 	if plain == 0 {
 		t.Log("no goroutine had the first thread: this proves little")
+	}
+}
+
+// TestEndWhileOthersRun: what others ask of a thread that ends meanwhile is done, or
+// it is an error.
+func TestEndWhileOthersRun(t *testing.T) {
+	for range 200 {
+		thread := Stay()
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				for {
+					did := false
+					err := thread.Run(func() error { did = true; return nil })
+					if did != (err == nil) || err != nil && !errors.Is(err, os.ErrClosed) {
+						t.Errorf("it ran: %v, and the error is %v", did, err)
+					}
+					if err != nil {
+						return
+					}
+				}
+			})
+		}
+		thread.End()
+		all.Wait()
 	}
 }
