@@ -242,6 +242,9 @@ func (routeKind) never(r *restorer, p Part) error {
 	return nil
 }
 
+// late: a route may have a source address, which must not be tentative.
+func (routeKind) late() bool { return true }
+
 // awaitAddrs waits until no address of the link is tentative.
 func (c *Conn) awaitAddrs(index int) error {
 	events, err := c.Watch()

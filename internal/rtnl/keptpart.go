@@ -60,6 +60,9 @@ type partKind interface {
 	// never returns the reason why a part that was refused will not come back whatever
 	// is done; nil if it may.
 	never(r *restorer, p Part) error
+	// late reports whether the last try of such a part comes when no address is
+	// tentative, and does not heed the order: one without the other is better than neither.
+	late() bool
 }
 
 func (p Part) kind() partKind {
@@ -90,11 +93,12 @@ func (p Part) kind() partKind {
 	return unknownKind{}
 }
 
-// plainKind has no order, and may always come back.
+// plainKind has no order, may always come back, and needs no addresses.
 type plainKind struct{}
 
 func (plainKind) place(Part) string           { return "" }
 func (plainKind) never(*restorer, Part) error { return nil }
+func (plainKind) late() bool                  { return false }
 
 // unknownKind is that of a part which another version has written.
 type unknownKind struct{ plainKind }
@@ -178,8 +182,8 @@ func (r *restorer) restore(parts []Part) (missing []Part) {
 			return append(missing, r.found(todo)...)
 		case len(todo) == len(parts):
 			last = true
-			if slices.ContainsFunc(todo, func(p Part) bool { return p.Kind == partRoute }) {
-				_ = r.awaitAddrs(r.index) // if that fails, the routes will
+			if slices.ContainsFunc(todo, func(p Part) bool { return p.kind().late() }) {
+				_ = r.awaitAddrs(r.index) // if that fails, the late ones will
 			}
 		}
 		parts = todo
@@ -187,13 +191,12 @@ func (r *restorer) restore(parts []Part) (missing []Part) {
 }
 
 // round tries each part once. Those in one place have an order, so one that comes
-// behind another waits for that; but in the last round a route without the other is
-// better than neither.
+// behind another waits for that; but a late one goes ahead in the last round.
 func (r *restorer) round(parts []Part, last bool) (missing []Part) {
 	blocked := map[string]bool{}
 	for _, p := range parts {
 		place := p.kind().place(p)
-		if place != "" && blocked[place] && !(last && p.Kind == partRoute) {
+		if place != "" && blocked[place] && !(last && p.kind().late()) {
 			p.Err = errBehind
 		} else {
 			p = r.one(p)
