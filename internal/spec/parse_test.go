@@ -133,21 +133,27 @@ func TestParseRefuses(t *testing.T) {
 		t.Run(tt.word+" "+tt.value, func(t *testing.T) {
 			w := good()
 			set[tt.word](&w, tt.value)
-			s, err := Parse(w, kinds)
-			if fault.CodeOf(err) != fault.Usage {
-				t.Fatalf("Parse = %+v, %v; want a usage error", s, err)
-			}
-			if !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("error %q does not say %q", err, tt.says)
-			}
-			var f *fault.Error
-			if errors.As(err, &f); !strings.Contains(f.Hint, tt.hint) {
-				t.Errorf("hint %q does not say %q", f.Hint, tt.hint)
-			}
-			if strings.ContainsAny(err.Error(), "\n\x1b") {
-				t.Errorf("error %q holds a raw control byte", err)
-			}
+			refuses(t, w, tt.says, tt.hint)
 		})
+	}
+}
+
+// refuses fails unless the line is a usage error that says so and has that in its hint.
+func refuses(t *testing.T, w Words, says, hint string) {
+	t.Helper()
+	s, err := Parse(w, kinds)
+	if fault.CodeOf(err) != fault.Usage {
+		t.Fatalf("Parse = %+v, %v; want a usage error", s, err)
+	}
+	if !strings.Contains(err.Error(), says) {
+		t.Errorf("error %q does not say %q", err, says)
+	}
+	var f *fault.Error
+	if errors.As(err, &f); !strings.Contains(f.Hint, hint) {
+		t.Errorf("hint %q does not say %q", f.Hint, hint)
+	}
+	if strings.ContainsAny(err.Error(), "\n\x1b") {
+		t.Errorf("error %q holds a raw control byte", err)
 	}
 }
 

@@ -1,12 +1,10 @@
 package spec
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/gopipework/gopipework/internal/fault"
 )
 
 func TestParseRoutesRefuses(t *testing.T) {
@@ -53,20 +51,7 @@ func TestParseRoutesRefuses(t *testing.T) {
 		t.Run(tt.routes, func(t *testing.T) {
 			w := good()
 			w.Address, w.Routes = "192.168.1.2/24@10.9.9.9", strings.Split(tt.routes, " ")
-			s, err := Parse(w, kinds)
-			if fault.CodeOf(err) != fault.Usage {
-				t.Fatalf("Parse = %+v, %v; want a usage error", s, err)
-			}
-			if !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("error %q does not say %q", err, tt.says)
-			}
-			var f *fault.Error
-			if errors.As(err, &f); !strings.Contains(f.Hint, tt.hint) {
-				t.Errorf("hint %q does not say %q", f.Hint, tt.hint)
-			}
-			if strings.ContainsAny(err.Error(), "\n\x1b") {
-				t.Errorf("error %q holds a raw control byte", err)
-			}
+			refuses(t, w, tt.says, tt.hint)
 		})
 	}
 }
