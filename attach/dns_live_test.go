@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/build"
@@ -37,14 +36,17 @@ func rooted(t *testing.T, ns *os.File) (g guests.Guest, file string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for range 1000 {
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err == nil && strings.HasSuffix(exe, root+"/busybox") {
-			return docker(ns, cmd.Process.Pid), file
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("the guest does not start")
-	return g, file
+	runs(t, cmd.Process.Pid, root+"/busybox")
+	return docker(ns, cmd.Process.Pid), file
+}
+
+// runs waits until a process runs the program: the one that starts it was another.
+func runs(t *testing.T, pid int, program string) {
+	t.Helper()
+	eventually(t, program+" runs", func() bool {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		return err == nil && strings.HasSuffix(exe, program)
+	})
 }
 
 // What fails after the file was written is undone in it, too; what a killed run

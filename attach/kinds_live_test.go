@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/guests"
@@ -275,14 +274,11 @@ func inhabit(t *testing.T, ns *os.File) (pid int) {
 	if err := unix.Fstat(int(ns.Fd()), &st); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	eventually(t, "nsenter has entered", func() bool {
 		var now unix.Stat_t
-		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.Process.Pid), &now) == nil && now.Ino == st.Ino {
-			return p.Process.Pid
-		}
-	}
-	t.Fatal("nsenter did not enter")
-	return 0
+		return unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.Process.Pid), &now) == nil && now.Ino == st.Ino
+	})
+	return p.Process.Pid
 }
 
 // inventory is what a kind could leave behind: links, addresses and routes, read

@@ -360,14 +360,8 @@ func mounted(t *testing.T, ns *os.File, script string) guests.Guest {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for range 1000 {
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err == nil && strings.HasSuffix(exe, root+"/busybox") {
-			return docker(ns, cmd.Process.Pid)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("the guest does not start")
-	return guests.Guest{}
+	runs(t, cmd.Process.Pid, root+"/busybox")
+	return docker(ns, cmd.Process.Pid)
 }
 
 // What somebody has put on a link, at either end, to shape what leaves or to

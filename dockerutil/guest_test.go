@@ -84,10 +84,8 @@ func stat(t *testing.T, f *os.File) os.FileInfo {
 
 func waitEnded(t *testing.T, g *Guest) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); g.Alive() == nil; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the process does not end")
-		}
+	if !host.Poll(30*time.Second, func() bool { return g.Alive() != nil }) {
+		t.Fatal("the process does not end")
 	}
 }
 
@@ -285,10 +283,8 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		round()
 	}
 	// The fake engine closes its ends of the connections when it sees ours go.
-	for end := time.Now().Add(30 * time.Second); openFiles(t) > before; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d descriptors before, %d after", before, openFiles(t))
-		}
+	if !host.Poll(30*time.Second, func() bool { return openFiles(t) <= before }) {
+		t.Fatalf("%d descriptors before, %d after", before, openFiles(t))
 	}
 }
 

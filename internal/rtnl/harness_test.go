@@ -95,10 +95,8 @@ func answers(t testing.TB, what string, err, want error) {
 // eventually waits until the kernel has come round to it.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still waiting for %s", what)
-		}
+	if !host.Poll(20*time.Second, done) {
+		t.Fatalf("still waiting for %s", what)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopipework/gopipework/e2e/host"
 )
 
 // TestKeepIPv6Ends: the secret that a link's addresses are made of, and the token
@@ -47,12 +49,9 @@ func TestKeepIPv6Ends(t *testing.T) {
 func (s space) same(look, before string) {
 	s.t.Helper()
 	var after string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if after = s.sh(look); after == before {
-			return
-		}
+	if !host.Poll(20*time.Second, func() bool { after = s.sh(look); return after == before }) {
+		s.t.Errorf("it was\n%s\nand is\n%s", before, after)
 	}
-	s.t.Errorf("it was\n%s\nand is\n%s", before, after)
 }
 
 // TestKeepPort: a port of a bridge is one again, with its settings, its VLANs and its
