@@ -197,7 +197,7 @@ func (s AddAccess) Do(ctx context.Context, m *plan.Machine) error {
 		}
 	}
 	if err != nil {
-		return plan.Half(fault.Explain("set up macvlan", s.Name, err), s.clean(m), s)
+		return plan.Half(fault.Explain("set up macvlan", s.Name, err), ours.DropNamed(m, "macvlan", s.Name), s)
 	}
 	return nil
 }
@@ -211,15 +211,7 @@ func (s AddAccess) Undo(_ context.Context, m *plan.Machine) error {
 	if used, err := ours.IsUsed(m, m.Index(plan.OnHost, s.Name)); err != nil || used {
 		return err
 	}
-	return s.clean(m)
-}
-
-func (s AddAccess) clean(m *plan.Machine) error {
-	l, err := m.Host().LinkByName(s.Name)
-	if err == nil && plan.IsOurs(l) {
-		err = ours.DeleteLink(m.Host(), l.Index)
-	}
-	return fault.IgnoreAbsent("delete macvlan", s.Name, err)
+	return ours.DropNamed(m, "macvlan", s.Name)
 }
 
 func (AddAccess) Nature() plan.Nature { return plan.Shared }

@@ -110,7 +110,7 @@ func (s AddVeth) Do(_ context.Context, m *plan.Machine) error {
 		return fault.Explain("make veth", s.Port, err)
 	}
 	if err := s.learn(m); err != nil {
-		return plan.Half(err, s.clean(m), s)
+		return plan.Half(err, ours.DropNamed(m, "veth", s.Port), s)
 	}
 	return nil
 }
@@ -125,15 +125,6 @@ func (s AddVeth) learn(m *plan.Machine) error {
 	m.Know(plan.OnHost, s.Port, l.Index)
 	m.Know(plan.InGuest, s.Inner, l.Peer)
 	return nil
-}
-
-// clean deletes what was made but could not be found.
-func (s AddVeth) clean(m *plan.Machine) error {
-	l, err := m.Host().LinkByName(s.Port)
-	if err == nil && plan.IsOurs(l) {
-		err = ours.DeleteLink(m.Host(), l.Index)
-	}
-	return fault.IgnoreAbsent("delete veth", s.Port, err)
 }
 
 func (s AddVeth) Undo(_ context.Context, m *plan.Machine) error {

@@ -153,7 +153,7 @@ func (s AddTagged) Do(_ context.Context, m *plan.Machine) error {
 		err = m.Host().SetLink(l.Index, rtnl.Change{Alias: vlanMark, Up: true})
 	}
 	if err != nil {
-		return plan.Half(fault.Explain("set up vlan", s.name, err), s.clean(m), s)
+		return plan.Half(fault.Explain("set up vlan", s.name, err), ours.DropNamed(m, "vlan", s.name), s)
 	}
 	return nil
 }
@@ -163,15 +163,7 @@ func (s AddTagged) Undo(_ context.Context, m *plan.Machine) error {
 	if used, err := ours.IsUsed(m, m.Index(plan.OnHost, s.name)); err != nil || used {
 		return err
 	}
-	return s.clean(m)
-}
-
-func (s AddTagged) clean(m *plan.Machine) error {
-	l, err := m.Host().LinkByName(s.name)
-	if err == nil && plan.IsOurs(l) {
-		err = ours.DeleteLink(m.Host(), l.Index)
-	}
-	return fault.IgnoreAbsent("delete vlan", s.name, err)
+	return ours.DropNamed(m, "vlan", s.name)
 }
 
 func (AddTagged) Nature() plan.Nature { return plan.Shared }

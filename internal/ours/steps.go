@@ -56,6 +56,16 @@ func (DelInner) Nature() plan.Nature { return plan.Final }
 
 func (s DelInner) String() string { return s.Enter + "ip link del dev " + s.Name }
 
+// DropNamed deletes a link of ours on the host that a step has made, by its name: the
+// step may not know its index.
+func DropNamed(m *plan.Machine, kind, name string) error {
+	l, err := m.Host().LinkByName(name)
+	if err == nil && plan.IsOurs(l) {
+		err = DeleteLink(m.Host(), l.Index)
+	}
+	return fault.IgnoreAbsent("delete "+kind, name, err)
+}
+
 // DropHalf deletes what was made in a guest but is not there under its name:
 // the guest has renamed it in the instant since.
 func DropHalf(m *plan.Machine, at plan.Side, kind string, parent int) error {
