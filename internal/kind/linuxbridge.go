@@ -206,13 +206,7 @@ type AddRule struct{ firewall.Rule }
 
 func (s AddRule) Do(ctx context.Context, m *plan.Machine) error {
 	err := m.Host().Run(func() error { return s.Insert(ctx) })
-	if err == nil {
-		return nil
-	}
-	// A command that was ended in the middle may have done it.
-	undoing, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
-	defer cancel()
-	return plan.Half(err, s.Undo(undoing, m), s)
+	return plan.Interrupted(err, m, s)
 }
 
 // Undo leaves a rule for the whole bridge to others who have plugged in

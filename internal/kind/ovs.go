@@ -350,13 +350,7 @@ type ChangeOVSVLAN struct {
 
 func (s ChangeOVSVLAN) Do(ctx context.Context, m *plan.Machine) error {
 	err := m.Host().Run(func() error { return s.SetVLAN(ctx, s.want) })
-	if err == nil {
-		return nil
-	}
-	// A command that was ended in the middle may have done it.
-	undoing, cancel := context.WithTimeout(context.Background(), plan.UndoTimeout)
-	defer cancel()
-	return plan.Half(err, s.Undo(undoing, m), s)
+	return plan.Interrupted(err, m, s)
 }
 
 func (s ChangeOVSVLAN) Undo(ctx context.Context, m *plan.Machine) error {

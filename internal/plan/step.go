@@ -80,6 +80,17 @@ func Half(err, cleaning error, s Step) error {
 	return WithResidue(err, cleaning, []Step{s})
 }
 
+// Interrupted is Half for a step that runs a command. A command that was ended in the
+// middle may have done its work, so the step is undone; nil if err is.
+func Interrupted(err error, m *Machine, s Step) error {
+	if err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), UndoTimeout)
+	defer cancel()
+	return Half(err, s.Undo(ctx, m), s)
+}
+
 // WithResidue returns the error for an undo that failed after err: why it failed,
 // and what is left, including what err itself lists.
 func WithResidue(err, why error, left []Step) error {
