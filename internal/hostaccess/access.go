@@ -45,6 +45,15 @@ func IsAccess(l *rtnl.Link) bool {
 	return plan.IsOurs(l) && l.Kind == "macvlan" && l.PeerNS < 0 && (l.Alias == AccessMark || l.Alias == "")
 }
 
+// On returns the host's own macvlan on a parent; nil: there is none.
+func On(k plan.Reader, parent int) (*rtnl.Link, error) {
+	all, err := k.Links()
+	if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return IsAccess(l) && l.Peer == parent }); err == nil && i >= 0 {
+		return all[i], nil
+	}
+	return nil, err
+}
+
 // Access looks at the host's way to the guests on a parent; nil: that is yet to
 // be made.
 func Access(o *build.Observer, name string, parent *rtnl.Link) (a build.Access) {
@@ -52,13 +61,7 @@ func Access(o *build.Observer, name string, parent *rtnl.Link) (a build.Access) 
 	if parent == nil {
 		return a
 	}
-	o.Look("the host's links", func() error {
-		all, err := o.Host.Links()
-		if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return IsAccess(l) && l.Peer == parent.Index }); i >= 0 {
-			a.Link = all[i]
-		}
-		return err
-	})
+	o.Look("the host's links", func() (err error) { a.Link, err = On(o.Host, parent.Index); return err })
 	o.Look("the host's addresses", func() error {
 		all, err := o.Host.Addrs()
 		a.Addrs = slices.DeleteFunc(all, func(d rtnl.Addr) bool { return d.Index != parent.Index })
@@ -79,8 +82,8 @@ func ParentOf(j *build.Job) string {
 	return j.HostIF.Name
 }
 
-// AccessFree refuses a name that is taken.
-func AccessFree(j *build.Job) error {
+// CheckName refuses a name that is taken.
+func CheckName(j *build.Job) error {
 	named := j.There.Access.Named
 	if !j.HostAccess || j.There.Access.Link != nil || named == nil {
 		return nil
@@ -150,11 +153,11 @@ func NoSourceWarning(parent string, to netip.Addr) string {
 	return fmt.Sprintf("%s has no IPv4 address: the host reaches %s from an address of another interface", parent, to)
 }
 
-// AccessDiffers reports a way to the guest that is there and not asked for. One
+// Differ reports a way to the guest that is there and not asked for. One
 // that is asked for and not there is made: somebody may have taken the address
 // that it speaks from, and the kernel the routes with it. The keeper of a lease
 // has to know of it.
-func AccessDiffers(j *build.Job, differ build.Differ) {
+func Differ(j *build.Job, differ build.Differ) {
 	kept := j.There.Lease
 	switch leased := j.From.Kind == spec.FromDHCP && kept != nil; {
 	case leased && j.HostAccess && kept.Ask.Access == nil:

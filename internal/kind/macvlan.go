@@ -98,7 +98,7 @@ func (macvlanKind) mac(j *build.Job) (net.HardwareAddr, bool) {
 	return parentMAC(j), true
 }
 
-func (macvlanKind) RefuseConflicts(j *build.Job) error { return hostaccess.AccessFree(j) }
+func (macvlanKind) RefuseConflicts(j *build.Job) error { return hostaccess.CheckName(j) }
 
 func (k macvlanKind) Join(j *build.Job, d *build.Draft) {
 	k.joinParent(j, d, AddChild{}, func() { hostaccess.PlanWay(j, d) })
@@ -110,7 +110,7 @@ func (k macvlanKind) Repair(j *build.Job, d *build.Draft) {
 
 func (k macvlanKind) Differ(j *build.Job, differ build.Differ) {
 	k.childKind.Differ(j, differ)
-	hostaccess.AccessDiffers(j, differ)
+	hostaccess.Differ(j, differ)
 }
 
 // Detached plans for the host's ways to what goes, and then for the sub-interfaces of

@@ -174,7 +174,7 @@ func (dhcp) Differ(j *build.Job, differ build.Differ) {
 			differ("metric", kept.Ask.Metric, m)
 		}
 		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
-		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // RepliesDiffer and AccessDiffers report these
+		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // guestnet.RepliesDiffer and hostaccess.Differ report these
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", j.AddressWord())
 		}

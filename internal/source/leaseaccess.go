@@ -51,15 +51,6 @@ func (l leaseLink) onHost(do func(plan.Kernel) error) (ok bool, err error) {
 	return true, do(k)
 }
 
-// accessOn returns the host's own macvlan on a parent; nil: there is none.
-func accessOn(k plan.Kernel, parent int) (*rtnl.Link, error) {
-	all, err := k.Links()
-	if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return hostaccess.IsAccess(l) && l.Peer == parent }); err == nil && i >= 0 {
-		return all[i], nil
-	}
-	return nil, err
-}
-
 func (l leaseLink) SetAccess(got lease.Lease) error {
 	if l.ask.Access == nil {
 		return nil
@@ -67,7 +58,7 @@ func (l leaseLink) SetAccess(got lease.Lease) error {
 	a := got.Address.Addr()
 	op, object := "add the host's route to", a.String()
 	ok, err := l.onHost(func(k plan.Kernel) error {
-		way, err := accessOn(k, l.ask.Access.Parent)
+		way, err := hostaccess.On(k, l.ask.Access.Parent)
 		if err == nil && way == nil {
 			return fault.New(fault.Conflict, op, object, "somebody has deleted the host's own macvlan").
 				WithHint("the same line again makes it")
@@ -93,7 +84,7 @@ func (l leaseLink) delAccess(a netip.Addr) error {
 		return nil
 	}
 	_, err := l.onHost(func(k plan.Kernel) error {
-		way, err := accessOn(k, l.ask.Access.Parent)
+		way, err := hostaccess.On(k, l.ask.Access.Parent)
 		if err != nil || way == nil {
 			return err
 		}
@@ -122,7 +113,7 @@ func (a leaseAccess) set(ctx context.Context, m *plan.Machine, link leaseLink, l
 		return err
 	}
 	defer m.HostLock.Release()
-	way, err := accessOn(m.Host(), link.ask.Access.Parent)
+	way, err := hostaccess.On(m.Host(), link.ask.Access.Parent)
 	if err == nil && way == nil {
 		err = a.macvlan.Do(ctx, m)
 	}
