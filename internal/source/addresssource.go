@@ -51,7 +51,8 @@ func Kept(in build.Inside) string {
 	return ""
 }
 
-// passively is for a source that leaves nothing behind.
+// passively is for a source that has nothing to mend or to end: the kernel, or another
+// source, looks after what it gives.
 type passively struct{}
 
 func (passively) Repair(*build.Job, *build.Draft) error              { return nil }
