@@ -1,3 +1,7 @@
 // Package hostaccess gives the host a way to macvlans on its card (--host-access): a
 // macvlan of its own there, and a route by it for each address.
+//
+//	access.go     the way, as an attach makes it
+//	accessend.go  what of it nobody needs any more
+//	need.go       for which addresses it is needed
 package hostaccess

@@ -1,4 +1,22 @@
 // Package kind knows the kinds of host interface: what a line may ask of one, how it
 // joins a guest, how an attachment that is there may differ, and what is deleted with
 // it. Each has a file of its own and a place in the registry.
+//
+//	kind.go                  what a kind is, the registry, and which kind a HOSTIF is
+//	linuxbridge.go, ovs.go   a port of a bridge, the kernel's or Open vSwitch's
+//	bridgevlan.go            the VLANs of a port of the kernel's
+//	host.go                  an interface of the host alone
+//	pair.go                  the veth pair that joins the guest to these three
+//	macvlan.go, ipvlan.go    a link on a network card, beside others
+//	vlan.go, ipoib.go        one VLAN, or one partition, of a card
+//	dummy.go                 a link on nothing
+//	child.go                 what those on a card, or on nothing, have in common
+//	vlanparent.go            the sub-interface for a VLAN that is made as a parent
+//	phys.go                  a network card that is lent
+//	physlend.go              lending it
+//	physreturn.go            returning it as it was
+//	physlosses.go            what the host loses by that
+//	guestpair.go             one end of a link between two guests
+//	mtu.go, station.go       an MTU, or an address, that does not go with those that are there
+//	verify.go                the proof that packets flow
 package kind
