@@ -123,6 +123,24 @@ func TestVerifyVLAN(t *testing.T) {
 			}
 		})
 	}
+	t.Run("macvlan, a VLAN of the card", func(t *testing.T) {
+		hostNS, g := newHostFor(t, "8021q"), docker(newNamespace(t), 0)
+		in(t, hostNS, "sh", "-ec", "ip link add nic0 type veth peer name wire && ip link set nic0 up && ip link set wire up")
+		before := inventory(t, hostNS)
+		for _, which := range []string{"first", "again"} { // whose sub-interface is yet to be made, and there
+			_, err := runAttach(context.Background(), parsed(t, "nic0 web 10.0.0.2/24 @10 --verify"), g, hostNS, Options{})
+			if fault.CodeOf(err) == fault.Unsupported && !testhost.Required("8021q") {
+				testhost.Lacking(t, "8021q", err.Error())
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", which, err)
+			}
+		}
+		if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+			t.Error(err)
+		}
+		sameSoon(t, "host", before, func() string { return inventory(t, hostNS) })
+	})
 	t.Run("Open vSwitch drops", func(t *testing.T) {
 		hostNS, g := newHostFor(t, "ovs"), docker(newNamespace(t), 0)
 		in(t, hostNS, "sh", "-ec", "ovs-vsctl --timeout=10 add-br ovs-f -- set bridge ovs-f datapath_type=netdev -- set-fail-mode ovs-f secure")

@@ -65,8 +65,8 @@ func PlanVerify(j *build.Job, d *build.Draft) {
 	sum := sha256.Sum256([]byte(plan.MarkOf(j.There.Guest, j.Names.Inner).String()))
 	s.probe = "gpv" + hex.EncodeToString(sum[:])[:8]
 	s.prober, _ = KindOf(j.Kind).prober(j)
-	if j.SubInterface {
-		s.on = planTagged(j, d)
+	if j.SubInterface { // Join or Repair has planned it
+		s.on = j.TaggedName()
 	}
 	if j.Traits.Child {
 		d.Warn("--verify tries the way to another %s on %s, but nothing beyond the card", j.Kind, s.on)
