@@ -24,6 +24,7 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/rundir"
 	"github.com/gopipework/gopipework/internal/source"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
@@ -52,7 +53,7 @@ func golden(t *testing.T, dir string, text func(t *testing.T, head string) strin
 			if !ok {
 				t.Fatalf("%s has no line ---", file)
 			}
-			got := text(t, head)
+			got := strings.ReplaceAll(text(t, head), ours.RunDir, rundir.Path)
 			if *update {
 				if err := os.WriteFile(file, []byte(head+"---\n"+got), 0o644); err != nil {
 					t.Fatal(err)

@@ -138,6 +138,7 @@ func TestLateCarrier(t *testing.T) {
 			macvlan := strings.HasPrefix(line, "nic0")
 			in(t, on[macvlan], down[macvlan]...)
 			attachLate()
+			detachKind(t, g, hostNS)
 		})
 	}
 }

@@ -1,10 +1,14 @@
 package attach
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/ours"
 )
 
 // ownNS is the namespace that the tests are run in. Later on the first thread,
@@ -17,5 +21,23 @@ func TestMain(m *testing.M) {
 	if ownNS, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	os.Exit(inOwnRunDir(m))
+}
+
+// inOwnRunDir runs the tests in a run directory of their own, so that none writes into
+// the machine's, and fails if one leaves a note there: a card that it did not return.
+func inOwnRunDir(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "attach")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	ours.RunDir = filepath.Join(dir, "run")
+	code := m.Run()
+	var left []os.DirEntry
+	if !testhost.Poll(10*time.Second, func() bool { left, _ = os.ReadDir(ours.RunDir); return len(left) == 0 }) {
+		fmt.Fprintf(os.Stderr, "tests have left notes in the run directory: %v\n", left)
+		return 1
+	}
+	return code
 }
