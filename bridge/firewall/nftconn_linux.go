@@ -9,10 +9,10 @@ import (
 	"iter"
 	"math"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/nlsocket"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -75,39 +75,18 @@ func waitForQuiet(ctx context.Context, d time.Duration) error {
 }
 
 // nftConn is a netlink socket to nf_tables in the network namespace that its
-// thread was in. It blocks, with a time limit: the kernel has the answer ready
-// when the request returns, and Go's poller would take longer than the work.
+// thread was in.
 type nftConn struct {
 	fd  int
 	seq uint32
-	buf *[receiveSize]byte
 }
-
-// receiveSize is that of the buffer for an answer. The kernel fills up to 32 KiB of a
-// dump into one message (af_netlink.c, netlink_recvmsg), if it is asked with a buffer
-// of that size.
-const receiveSize = 64 << 10
-
-var buffers = sync.Pool{New: func() any { return new([receiveSize]byte) }}
 
 func dialNFT() (*nftConn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
-	}
-	c := &nftConn{fd: fd, buf: buffers.Get().(*[receiveSize]byte)}
-	limit := unix.Timeval{Sec: 5}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-		c.close()
-		return nil, os.NewSyscallError("setsockopt", err)
-	}
-	return c, nil
+	fd, err := nlsocket.Open(unix.NETLINK_NETFILTER, 5*time.Second)
+	return &nftConn{fd: fd}, err
 }
 
-func (c *nftConn) close() {
-	unix.Close(c.fd)
-	buffers.Put(c.buf)
-}
+func (c *nftConn) close() { unix.Close(c.fd) }
 
 // nftReply is one message of an answer.
 type nftReply struct {
@@ -168,27 +147,16 @@ func (c *nftConn) giveUp() error {
 		return err
 	}
 	unix.Close(c.fd)
-	buffers.Put(again.buf)
 	c.fd = again.fd
 	return errTooMany
 }
 
 func (c *nftConn) receive() ([]syscall.NetlinkMessage, error) {
-	for {
-		n, from, err := unix.Recvfrom(c.fd, c.buf[:], 0)
-		switch {
-		case errors.Is(err, unix.EINTR): // a signal of Go's scheduler
-			continue
-		case errors.Is(err, unix.EAGAIN):
-			return nil, fmt.Errorf("nf_tables does not answer: %w", context.DeadlineExceeded)
-		case err != nil:
-			return nil, os.NewSyscallError("recvfrom", err)
-		}
-		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
-			continue // not the kernel
-		}
-		return syscall.ParseNetlinkMessage(bytes.Clone(c.buf[:n]))
+	msgs, err := nlsocket.Receive(c.fd, 0)
+	if errors.Is(err, unix.EAGAIN) {
+		return nil, fmt.Errorf("nf_tables does not answer: %w", context.DeadlineExceeded)
 	}
+	return msgs, os.NewSyscallError("recvfrom", err)
 }
 
 // netlinkError returns the error number that ends an answer, or nil.

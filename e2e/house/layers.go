@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"bridge/firewall"},
 	{"internal/lease", "internal/rtnl"},
 	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/witness"},
-	{"internal/fault", "internal/hostaddr", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
+	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 
 // imports hold who may import what, and say why.

@@ -2,50 +2,34 @@ package rtnl
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 
+	"github.com/gopipework/gopipework/internal/nlsocket"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// socket is a netlink socket that blocks, with a time limit. The library's own
-// sockets are watched by Go's poller, which a request then wakes twice: it takes
-// longer than the kernel, which has the answer ready when the request returns.
+// socket is a netlink socket that carries out one request at a time.
 type socket struct {
 	mu  sync.Mutex // one request at a time
 	fd  int        // -1: closed
 	seq uint32
 }
 
-// receiveSize is that of the buffer for an answer. The kernel fills up to 32 KiB of a
-// dump into one message (af_netlink.c, netlink_recvmsg), if it is asked with a buffer
-// of that size.
-const receiveSize = 64 << 10
-
-var buffers = sync.Pool{New: func() any { return new([receiveSize]byte) }}
-
 // dial opens a socket in the namespace that the calling thread is in.
 func dial(protocol int) (*socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
+	fd, err := nlsocket.Open(protocol, replyTimeout)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, err
 	}
-	s := &socket{fd: fd}
-	limit := unix.NsecToTimeval(replyTimeout.Nanoseconds())
-	err = errors.Join(
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
-		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1))
-	if err != nil {
-		s.close()
+	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1); err != nil {
+		unix.Close(fd)
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
-	return s, nil
+	return &socket{fd: fd}, nil
 }
 
 // close waits for a request that is under way. A closed socket may be closed again.
@@ -77,7 +61,7 @@ func (s *socket) execute(req *nl.NetlinkRequest, typ uint16) ([][]byte, error) {
 	}
 	var answers [][]byte
 	for interrupted := false; ; {
-		msgs, err := s.receive(0)
+		msgs, err := nlsocket.Receive(s.fd, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -107,25 +91,6 @@ func ifInterrupted(yes bool) error {
 		return nl.ErrDumpInterrupted
 	}
 	return nil
-}
-
-// receive returns what the kernel sends next. The caller must hold s.mu.
-func (s *socket) receive(flags int) ([]syscall.NetlinkMessage, error) {
-	buf := buffers.Get().(*[receiveSize]byte)
-	defer buffers.Put(buf)
-	for {
-		n, from, err := unix.Recvfrom(s.fd, buf[:], flags)
-		if errors.Is(err, unix.EINTR) { // a signal of Go's scheduler
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
-			continue // not the kernel
-		}
-		return syscall.ParseNetlinkMessage(slices.Clone(buf[:n]))
-	}
 }
 
 // verdictOf returns what ends an answer: nil, or the kernel's error with its words.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/gopipework/gopipework/internal/nlsocket"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +29,7 @@ func (c *Conn) verdict(seq uint32) (err error, ok bool) {
 	defer s.mu.Unlock()
 	const most = 64 // messages; a request that changes something has one answer
 	for range most {
-		msgs, err := s.receive(unix.MSG_DONTWAIT)
+		msgs, err := nlsocket.Receive(s.fd, unix.MSG_DONTWAIT)
 		if err != nil {
 			return nil, false
 		}
