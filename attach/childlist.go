@@ -6,7 +6,6 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
-	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -73,7 +72,7 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 	a.Interface.Addresses, a.Interface.Gateway = ours.NoAddrs, ours.NoGateways
 	if m, ok := plan.ParseMark(c.Alias); ok {
 		a.State = Complete
-		a.Guest = guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
+		a.Guest = m.Guest()
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
 	if ours.Strayed(c.Link, c.other) {
@@ -84,7 +83,7 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 	if c.other != nil {
 		a.Host.Port = c.other.Name
 		if m, ok := plan.ParseMark(c.other.Alias); ok {
-			a.Host.Name = guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word()
+			a.Host.Name = m.Guest().Word()
 		} else {
 			a.State = Half
 		}

@@ -288,7 +288,7 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 	}
 	if m, ok := plan.ParseMark(l.Alias); ok {
 		a.State = Complete
-		a.Guest = guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
+		a.Guest = m.Guest()
 		a.Interface.Name = m.IfName
 	}
 	if ns == nil {

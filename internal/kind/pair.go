@@ -59,7 +59,7 @@ func checkPort(j *build.Job) error {
 func portTaken(j *build.Job, p *rtnl.Link) error {
 	if m, ok := plan.ParseMark(p.Alias); ok && plan.IsOurs(p) {
 		return j.Refuse(fault.Conflict, "the host's interface %s belongs to %s of %s already", p.Name, m.IfName, m.Name).
-			WithHint("gopipework detach %s %s, or another name with -l", guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word(), m.IfName)
+			WithHint("gopipework detach %s %s, or another name with -l", m.Guest().Word(), m.IfName)
 	}
 	also := ""
 	if p.Name != j.Names.Port {

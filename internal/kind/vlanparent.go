@@ -9,7 +9,6 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -101,7 +100,7 @@ func vlanTaken(m *plan.Machine, parent int, parentName string, tag int, err erro
 		who := u.Name + " (" + where(u) + ")"
 		if mark, ok := plan.ParseMark(u.Alias); ok && plan.IsOurs(u.Link) {
 			who = u.Name + " of " + mark.Name
-			e.Hint = "gopipework detach " + guests.GuestInfo{Runtime: mark.Runtime, ID: mark.ID, Name: mark.Name}.Word() + " " + mark.IfName
+			e.Hint = "gopipework detach " + mark.Guest().Word() + " " + mark.IfName
 		}
 		e.Err = fmt.Errorf("%s is its VLAN %d, and a card can have each VLAN only once", who, tag)
 	}

@@ -50,6 +50,11 @@ func MarkOf(g guests.GuestInfo, inner string) Mark {
 	return Mark{Runtime: g.Runtime, ID: g.ID, IfName: inner, Name: g.Name}
 }
 
+// Guest is what the mark says about the guest.
+func (m Mark) Guest() guests.GuestInfo {
+	return guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
+}
+
 // IsOurs reports whether a link was made here.
 func IsOurs(l *rtnl.Link) bool { return l.Group == Group }
 
