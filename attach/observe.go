@@ -5,13 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io/fs"
-
-	"github.com/gopipework/gopipework/internal/build"
-	"github.com/gopipework/gopipework/internal/guestnet"
-	"github.com/gopipework/gopipework/internal/kind"
-	"github.com/gopipework/gopipework/internal/ours"
-	"github.com/gopipework/gopipework/internal/source"
-
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -19,10 +12,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/source"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
