@@ -42,16 +42,23 @@ func checkFiltering(j *build.Job) error {
 		return nil
 	}
 	if !found.CanFilter {
-		return noFiltering(found.Name, unix.EOPNOTSUPP)
+		return lacksFiltering(found.Name, unix.EOPNOTSUPP)
 	}
 	if !j.OurBridge() && !j.VLANFiltering {
-		return j.Refuse(fault.Conflict, "%s does not filter VLANs", found.Name).
-			WithHint("--vlan-filtering turns it on; its other ports stay in their VLANs, which is only VLAN %d unless somebody changed it", found.DefaultPVID)
+		return notFiltering(j.Refuse, found)
 	}
 	return nil
 }
 
-func noFiltering(bridge string, err error) error {
+// notFiltering refuses a bridge that somebody else made and that does not filter VLANs,
+// without --vlan-filtering.
+func notFiltering(refuse func(fault.Code, string, ...any) *fault.Error, br *rtnl.Link) error {
+	return refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
+		WithHint("--vlan-filtering turns it on; its other ports stay in their VLANs, which is only VLAN %d unless somebody changed it", br.DefaultPVID)
+}
+
+// lacksFiltering explains that the kernel cannot filter VLANs.
+func lacksFiltering(bridge string, err error) error {
 	return fault.New(fault.Unsupported, "filter VLANs on", bridge, "%w", err).
 		WithHint("the kernel's module bridge needs the option CONFIG_BRIDGE_VLAN_FILTERING")
 }
@@ -112,8 +119,7 @@ func (linuxBridge) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error 
 	case v.IsZero() && !br.VLANFiltering:
 		return nil
 	case !br.VLANFiltering && !plan.IsOurs(br) && !c.VLANFiltering:
-		return c.Refuse(fault.Conflict, "%s does not filter VLANs", br.Name).
-			WithHint("--vlan-filtering turns it on; its other ports stay in their VLANs, which is only VLAN %d unless somebody changed it", br.DefaultPVID)
+		return notFiltering(c.Refuse, br)
 	case !br.VLANFiltering:
 		d.Add(FilterVLANs{bridge: br.Name, foreign: !plan.IsOurs(br)})
 	}
@@ -166,7 +172,7 @@ func (s FilterVLANs) Do(_ context.Context, m *plan.Machine) error {
 		return nil
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		err = noFiltering(s.bridge, err)
+		err = lacksFiltering(s.bridge, err)
 	}
 	return plan.Half(fault.Explain("filter VLANs on", s.bridge, err), s.unmark(m, i), s)
 }
