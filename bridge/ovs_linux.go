@@ -204,7 +204,7 @@ func (p OVSPort) Drops(ctx context.Context, from net.HardwareAddr) (bool, error)
 	if err != nil {
 		bin = "/usr/bin/ovs-appctl"
 	}
-	text, err := hosttool.Run(ctx, bin, append([]string{"--timeout=5"}, p.traceArgs(from)...)...)
+	text, err := hosttool.Run(ctx, bin, append([]string{"--timeout=5", "-vconsole:off"}, p.traceArgs(from)...)...) // its log repeats the error
 	if err != nil {
 		return false, ovsFault("trace a frame from", p.Name, err)
 	}

@@ -5,6 +5,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -409,4 +410,15 @@ func TestOVSSilentLive(t *testing.T) {
 	h.wantFault(err, fault.Timeout, "did not answer")
 	h.check(h.SignalDatabase(syscall.SIGCONT))
 	h.check(b.Delete(context.Background()))
+}
+
+// TestOVSTraceFailsLive: if ovs-vswitchd cannot be asked, the error is one sentence, and
+// holds no lines of a log.
+func TestOVSTraceFailsLive(t *testing.T) {
+	needOVS(t)
+	t.Setenv("OVS_RUNDIR", t.TempDir())
+	_, err := OVSPort{Name: "port", Bridge: "ovs0", Number: 1}.Drops(context.Background(), net.HardwareAddr{2, 0, 0, 0, 0, 1})
+	if err == nil || !strings.Contains(err.Error(), "pidfile") || strings.Contains(err.Error(), "WARN") {
+		t.Errorf("%v", err)
+	}
 }

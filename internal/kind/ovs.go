@@ -119,7 +119,7 @@ func (s AwaitOVS) Do(ctx context.Context, m *plan.Machine) error {
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil && br.Secure:
-			m.Warn(fmt.Sprintf("%s has fail_mode=secure, and cannot tell whether one of its flows forwards what %s sends: %v", br.Name, s.Name, err))
+			m.Warn(fmt.Sprintf("%s has fail_mode=secure, and it is not known whether one of its flows forwards what %s sends: %v", br.Name, s.Name, err))
 		case drops:
 			m.Warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(s.mac)))
 		}
