@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,10 +41,22 @@ func (r Requests) Dumps(protocol string) (n int) {
 
 // Requests runs a command on the host under strace; it has to succeed.
 func (h *Host) Requests(name string, args ...string) (Requests, error) {
+	return h.requests(nil, append([]string{name}, args...))
+}
+
+// RequestsAlone is Requests where the command sees no process but its own, and so no
+// namespace of a test beside this one. Its guests have to have names.
+func (h *Host) RequestsAlone(name string, args ...string) (Requests, error) {
+	return h.requests([]string{"unshare", "--pid", "--fork", "--mount-proc"}, append([]string{name}, args...))
+}
+
+// requests runs strace by the command that prepares its surroundings, if there is one.
+func (h *Host) requests(prepare, command []string) (Requests, error) {
 	trace := filepath.Join(h.Dir, "requests")
 	defer os.Remove(trace)
-	words := append([]string{"-f", "-yy", "-s", "200", "-e", "signal=none", "-e", "trace=socket,sendto,sendmsg,write,execve", "-o", trace, name}, args...)
-	if _, err := h.Must("strace", words...); err != nil {
+	words := slices.Concat(prepare, []string{"strace", "-f", "-yy", "-s", "200", "-e", "signal=none",
+		"-e", "trace=socket,sendto,sendmsg,write,execve", "-o", trace}, command)
+	if _, err := h.Must(words[0], words[1:]...); err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(trace)
@@ -55,7 +68,7 @@ func (h *Host) Requests(name string, args ...string) (Requests, error) {
 		t.read(strings.TrimSpace(line))
 	}
 	if len(t.seen) < 2 { // the first is the command itself
-		return nil, fmt.Errorf("strace saw no request of %s", name)
+		return nil, fmt.Errorf("strace saw no request of %s", command[0])
 	}
 	return t.seen[1:], nil
 }
