@@ -435,15 +435,9 @@ func TestLendHostileLoop(t *testing.T) {
 				pid := nested(t)
 				for round := range 2 {
 					st.attach(t, true)
-					hostile := program.Command("nsenter", "--net=/proc/self/fd/3", "sh", "-c",
-						"for i in $(seq 2000); do "+loop+"; done 2>/dev/null", "sh", fmt.Sprint(pid))
-					hostile.ExtraFiles = []*os.File{st.guest.Namespace}
-					if err := hostile.Start(); err != nil {
-						t.Fatal(err)
-					}
+					end := hostile(t, []*os.File{st.guest.Namespace}, loop, fmt.Sprint(pid))
 					_, err := runDetach(context.Background(), Selection{All: true}, st.guest, st.hostNS, Options{})
-					hostile.Process.Kill()
-					hostile.Wait()
+					end()
 					if err != nil { // it is held up by force: then the loan stands, and the next one does it
 						var f *fault.Error
 						if notes, _ := os.ReadDir(ours.RunDir); len(notes) != 1 || !errors.As(err, &f) {

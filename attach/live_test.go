@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -538,6 +539,8 @@ func TestUndoLeavesOthersAlone(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			hostNS, first, second := newNamespace(t), newNamespace(t), newNamespace(t)
 			in(t, hostNS, "sh", "-ec", quiet+tt.host)
+			// The detection lasts until the other has come to its end.
+			in(t, first, "sh", "-ec", "echo 20 >/proc/sys/net/ipv6/conf/default/dad_transmits")
 			other := docker(second, 0)
 			other.Name, other.ID = "db", "ba9876543210"
 			ctx, cancel := context.WithCancelCause(context.Background())
@@ -802,15 +805,9 @@ func TestHostileGuest(t *testing.T) {
 	before := snapshot(t, hostNS)
 	ctx, cancel := context.WithTimeout(context.Background(), for_)
 	defer cancel()
-	attacker := program.CommandContext(ctx, "nsenter", "--net=/proc/self/fd/3", "sh", "-c", `while :; do
+	end := hostile(t, []*os.File{guestNS, elsewhere}, `
 for c in "name eth9" "alias gopipework" "down" "mtu 600" "netns /proc/self/fd/4" "group 0" "address 02:00:00:00:00:66"; do
-ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev eth1; done >/dev/null 2>&1`)
-	attacker.ExtraFiles = []*os.File{guestNS, elsewhere}
-	attacker.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	attacker.Cancel = func() error { return unix.Kill(-attacker.Process.Pid, unix.SIGKILL) }
-	if err := attacker.Start(); err != nil {
-		t.Fatal(err)
-	}
+ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev eth1`)
 	g := docker(guestNS, 0)
 	rounds, won := 0, 0
 	for ; ctx.Err() == nil; rounds++ {
@@ -820,7 +817,7 @@ ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev
 			t.Errorf("attach: %v", err)
 		}
 	}
-	attacker.Wait()
+	end()
 	t.Logf("%d attaches, %d of them done before the guest broke them", rounds, won)
 	for _, ns := range []*os.File{guestNS, elsewhere} {
 		in(t, ns, "sh", "-c", "ip link del eth1; ip link del eth9; true")
@@ -833,6 +830,23 @@ ip link set eth1 $c; done; ip link del eth1; ip link del eth9; ip addr flush dev
 		t.Fatal(err)
 	}
 	same(t, "host", before, snapshot(t, hostNS))
+}
+
+// hostile runs shell commands in a guest again and again. It returns when that has been
+// ended, with all that it has started: a killed program may be in the middle of a request
+// to the kernel, which is carried out all the same.
+func hostile(t *testing.T, files []*os.File, commands string, args ...string) (end func()) {
+	t.Helper()
+	cmd := program.Command("nsenter", append([]string{"--net=/proc/self/fd/3", "sh", "-c", "for i in $(seq 100000); do " + commands + "\ndone 2>/dev/null", "sh"}, args...)...)
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Stdout = io.Discard // a pipe, which Wait reads until nobody has its other end
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end = sync.OnceFunc(func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL); _ = cmd.Wait() })
+	t.Cleanup(end)
+	return end
 }
 
 // TestObserveWritesNothing: looking changes nothing.

@@ -100,6 +100,9 @@ func TestGCWaitsForALook(t *testing.T) {
 			p.Steps[i] = noUndo{p.Steps[i]}
 		}
 	}, untold)
+	was := plan.FlockPatience
+	plan.FlockPatience = 30 * time.Second
+	t.Cleanup(func() { plan.FlockPatience = was })
 	other := testhost.Reopened(t, guestNS)
 	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		t.Fatal(err)

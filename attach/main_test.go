@@ -35,7 +35,7 @@ func inOwnRunDir(m *testing.M) int {
 	ours.RunDir = filepath.Join(dir, "run")
 	code := m.Run()
 	var left []os.DirEntry
-	if !testhost.Poll(10*time.Second, func() bool { left, _ = os.ReadDir(ours.RunDir); return len(left) == 0 }) {
+	if !testhost.Poll(30*time.Second, func() bool { left, _ = os.ReadDir(ours.RunDir); return len(left) == 0 }) {
 		fmt.Fprintf(os.Stderr, "tests have left notes in the run directory: %v\n", left)
 		return 1
 	}

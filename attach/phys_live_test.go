@@ -290,17 +290,10 @@ func TestCardGoesWithGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Namespace.Close()
-	gone := false
-	for range 100 {
-		if _, err := tryIn(hostNS, "ip", "link", "show", "wire"); err != nil {
-			gone = true
-			break
-		}
-		in(t, hostNS, "sleep", "0.05")
-	}
-	if !gone {
-		t.Fatal("the namespace does not end")
-	}
+	eventually(t, "the namespace has ended", func() bool {
+		_, err := tryIn(hostNS, "ip", "link", "show", "wire")
+		return err != nil
+	})
 	for i, changed := range []bool{true, false} {
 		r, err := runGC(context.Background(), hostNS, Options{})
 		if err != nil || r.Changed != changed {
@@ -353,18 +346,17 @@ ip address add 10.55.0.1/24 brd + dev `+nic+`; ip route add 10.77.0.0/16 via 10.
 		in(t, hostNS, "ip", "link", "add", "gone0", "type", "bridge")
 		ns.Close()
 		home := ""
-		for range 100 {
+		eventually(t, "the card is back", func() bool {
 			lent, _, err := ours.LentBy(kernelOf(t, hostNS))
 			if err != nil || len(lent) != 1 {
 				t.Fatalf("loans: %+v, %v", lent, err)
 			}
 			if lent[0].Home != nil {
 				home = lent[0].Home.Name
-				break
 			}
-			in(t, hostNS, "sleep", "0.05")
-		}
-		if home == "" || home == nic {
+			return home != ""
+		})
+		if home == nic {
 			t.Fatalf("the card is back as %q", home)
 		}
 		in(t, hostNS, "ip", "link", "del", "gone0")

@@ -157,8 +157,8 @@ func TestACDCard(t *testing.T) {
 	if _, err := runAttach(context.Background(), parsed(t, "phys:nic0 web 10.0.0.2/24 --acd"), guests[0], h.host, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if out := in(t, h.network, "ip", "neigh", "show", "10.0.0.2"); !strings.Contains(out, "02:00:00:00:00:09") {
-		t.Errorf("the network has not heard who has 10.0.0.2 now: %q", out)
-	}
+	eventually(t, "the network has heard who has 10.0.0.2 now", func() bool {
+		return strings.Contains(in(t, h.network, "ip", "neigh", "show", "10.0.0.2"), "02:00:00:00:00:09")
+	})
 	detachKind(t, guests[0], h.host)
 }

@@ -92,6 +92,7 @@ func TestAwait(t *testing.T) {
 	lacks(t, ns, r, "has no carrier", answered)
 	in(t, far, "ip", "link", "set", "far1", "up")
 	lacks(t, ns, r, "has no address", answered)
+	carriers(t, far, "far1") // what is sent by it before is lost, and with it the objection
 	in(t, far, "ip", "address", "add", "2001:db8::9/64", "dev", "far1", "nodad")
 	in(t, ns, "ip", "address", "add", "2001:db8::9/64", "dev", "eth1")
 	lacks(t, ns, r, "has the address 2001:db8::9, which somebody else", answered)

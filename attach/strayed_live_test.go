@@ -68,7 +68,7 @@ func TestPortMoved(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if !testhost.Poll(10*time.Second, func() bool { return pings(t, db.Namespace, "10.0.0.2") }) {
+					if !testhost.Poll(30*time.Second, func() bool { return ping(db.Namespace, "10.0.0.2", 1) }) {
 						t.Error("packets do not flow")
 					}
 					if list, err := runList(context.Background(), hostNS, &web); err != nil || len(list) != 1 || list[0].State != Complete || list[0].Cut != nil {

@@ -143,7 +143,7 @@ func TestVerifyVLAN(t *testing.T) {
 	})
 	t.Run("Open vSwitch drops", func(t *testing.T) {
 		hostNS, g := newHostFor(t, "ovs"), docker(newNamespace(t), 0)
-		in(t, hostNS, "sh", "-ec", "ovs-vsctl --timeout=10 add-br ovs-f -- set bridge ovs-f datapath_type=netdev -- set-fail-mode ovs-f secure")
+		in(t, hostNS, "sh", "-ec", "ovs-vsctl --timeout=60 add-br ovs-f -- set bridge ovs-f datapath_type=netdev -- set-fail-mode ovs-f secure")
 		_, err := runAttach(context.Background(), parsed(t, "ovs-f web 10.0.0.2/24 --verify"), g, hostNS, Options{})
 		if fault.CodeOf(err) != fault.Failed || !strings.Contains(fmt.Sprint(err), "an ARP packet did not arrive") {
 			t.Errorf("%v; want a packet that did not arrive", err)

@@ -8,9 +8,9 @@ import (
 	"github.com/gopipework/gopipework/internal/plan"
 )
 
-// carrierPatience is how long a card that has just been set up may take to find
+// CarrierPatience is how long a card that has just been set up may take to find
 // its partner: most have done so after three seconds.
-const carrierPatience = 5 * time.Second
+var CarrierPatience = 5 * time.Second
 
 // AwaitCarrier waits until a card that was set up has a carrier. Without one it
 // goes on: the cable may be plugged in later.
@@ -21,7 +21,7 @@ type AwaitCarrier struct {
 }
 
 func (s AwaitCarrier) Do(ctx context.Context, m *plan.Machine) error {
-	patience := time.Now().Add(carrierPatience)
+	patience := time.Now().Add(CarrierPatience)
 	return m.Await(ctx, s.Side, func() (bool, error) {
 		i, err := m.Find(s.Side, s.Link)
 		if err != nil {

@@ -28,7 +28,7 @@ import (
 // that lock for ever.
 //
 // We take the flock as well. It excludes a run that works on the same guest from
-// another host's namespace, which takes privileges. flockPatience bounds the wait
+// another host's namespace, which takes privileges. FlockPatience bounds the wait
 // for it.
 //
 // A user of the host, and root in a container that shares the host's network, can
@@ -67,8 +67,8 @@ const (
 // suspicion is how long a lock may be held until we look whether a run holds it.
 const suspicion = 100 * time.Millisecond
 
-// flockPatience is how long a guest can delay us by holding its own flock.
-const flockPatience = time.Second
+// FlockPatience is how long a guest can delay us by holding its own flock.
+var FlockPatience = time.Second
 
 // Acquire takes the lock of a namespace.
 func Acquire(ctx context.Context, host Kernel, ns *os.File, what string) (*Lock, error) {
@@ -99,7 +99,7 @@ func (l *Lock) Acquire(ctx context.Context, what string) error {
 	if err != nil {
 		return err
 	}
-	short, cancel := context.WithTimeout(ctx, flockPatience)
+	short, cancel := context.WithTimeout(ctx, FlockPatience)
 	defer cancel()
 	if err := l.wait(short, what, l.flock); err != nil && ctx.Err() != nil {
 		l.Release()
@@ -143,7 +143,7 @@ func (l *Lock) tryPatiently(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, flockPatience)
+	ctx, cancel := context.WithTimeout(ctx, FlockPatience)
 	defer cancel()
 	if err = l.wait(ctx, "", l.flock); err != nil {
 		l.Release()
