@@ -69,7 +69,7 @@ func wantFault(t *testing.T, err error, code fault.Code) {
 // anybody but root takes a user namespace.
 func startGuest(t *testing.T) *exec.Cmd {
 	t.Helper()
-	cmd := program.Command("sleep", "60")
+	cmd := program.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

@@ -75,7 +75,7 @@ func must(t *testing.T, name string, args ...string) string {
 }
 
 func try(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := program.CommandContext(ctx, name, args...)
 	var stdout, stderr bytes.Buffer
@@ -293,6 +293,7 @@ func TestLivePodman(t *testing.T) {
 		checkWords(t, f, []wordCase{{word: "podman:web", want: guest}})
 		must(t, "podman", "unpause", "web")
 		must(t, "podman", "kill", "web")
+		must(t, "podman", "wait", "web") // podman knows of its end
 		waitEnded(t, g)
 		wantFault(t, g.Alive(), fault.Gone)
 		checkWords(t, f, []wordCase{{word: "podman:web", code: fault.Gone}})
@@ -417,7 +418,7 @@ func TestLiveCRI(t *testing.T) {
 	defer c.close()
 	call := func(method string, request []byte) protobuf {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		answer, err := c.call(ctx, "", "runtime.v1.RuntimeService/"+method, request)
 		if err != nil {

@@ -137,7 +137,7 @@ func (f *finder) unchanged(ctx context.Context, r wordRef, s source, c *found, k
 		case kin == silent || time.Now().After(settled):
 			return nil
 		}
-		if err := sleep(ctx, s, f.settle/6); err != nil {
+		if err := sleep(ctx, s, min(f.pause, f.settle/6)); err != nil {
 			return err
 		}
 	}
