@@ -95,7 +95,7 @@ func answers(t testing.TB, what string, err, want error) {
 // eventually waits until the kernel has come round to it.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	if !host.Poll(20*time.Second, done) {
+	if !host.Poll(time.Minute, done) {
 		t.Fatalf("still waiting for %s", what)
 	}
 }

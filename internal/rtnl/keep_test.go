@@ -133,10 +133,21 @@ ip address add 10.66.0.1/24 dev else0`)
 	}
 }
 
-// settle waits for duplicate address detection.
+// settle waits for duplicate address detection, and until the kernel has told of each
+// link whether it has a carrier (linkwatch): before that it may get an address yet.
 func (s space) settle() {
 	s.t.Helper()
-	eventually(s.t, "duplicate address detection", func() bool {
+	eventually(s.t, "carriers and duplicate address detection", func() bool {
+		links, err := s.Links()
+		ok(s.t, "links", err)
+		for _, l := range links {
+			// Asked for one link, kernels from 6.8 on tell at once.
+			l, err := s.LinkByIndex(l.Index)
+			ok(s.t, "link", err)
+			if running := l.Flags&unix.IFF_RUNNING != 0; running != l.Carrier || l.Carrier && !l.OperUp && l.Kind == "veth" {
+				return false
+			}
+		}
 		addrs, err := s.Addrs()
 		ok(s.t, "addresses", err)
 		for _, a := range addrs {

@@ -31,6 +31,7 @@ func TestKeepIPv6Ends(t *testing.T) {
 				home.sh("ip link add nic type veth peer name wire; ip link set wire up; " + set + "; ip link set nic up")
 				const look = "ip -6 address show dev nic | sed '/valid_lft/d; s/tentative //'; ip token; ip -d link show nic | grep -o 'addrgenmode [^ ]*'; cat /proc/sys/net/ipv6/conf/nic/stable_secret 2>/dev/null || true"
 				eventually(t, "a link-local address", func() bool { return strings.Contains(home.sh("ip -6 address show dev nic"), "fe80::") })
+				home.settle()
 				before := home.sh(look)
 				index := home.link("nic").Index
 				k, err := home.Keep(index)
@@ -49,7 +50,7 @@ func TestKeepIPv6Ends(t *testing.T) {
 func (s space) same(look, before string) {
 	s.t.Helper()
 	var after string
-	if !host.Poll(20*time.Second, func() bool { after = s.sh(look); return after == before }) {
+	if !host.Poll(30*time.Second, func() bool { after = s.sh(look); return after == before }) {
 		s.t.Errorf("it was\n%s\nand is\n%s", before, after)
 	}
 }

@@ -97,7 +97,7 @@ func TestRedirect(t *testing.T) {
 	if to, err := s.Redirect(a); to != ifb || err != nil {
 		t.Errorf("redirect leads to %d, %v; want %d", to, err, ifb)
 	}
-	far.sh("busybox ping -c 1 -W 5 10.0.0.1")
+	far.sh("busybox ping -c 1 -W 30 10.0.0.1")
 	if text := s.sh("tc -s qdisc show dev near-in"); strings.Contains(text, "Sent 0 bytes") {
 		t.Errorf("no packet passed the ifb: %s", text)
 	}
@@ -105,7 +105,7 @@ func TestRedirect(t *testing.T) {
 	if to, err := s.Redirect(a); to != 0 || err != nil {
 		t.Errorf("after: %d, %v", to, err)
 	}
-	far.sh("busybox ping -c 1 -W 5 10.0.0.1")
+	far.sh("busybox ping -c 1 -W 30 10.0.0.1")
 }
 
 // FuzzParseQdisc: a malformed message is an error or less, never a panic.
