@@ -38,14 +38,14 @@ func parseAddrs(msgs [][]byte) (addrs []Addr) {
 		}
 		a := Addr{Index: int(nl.NativeEndian().Uint32(m[ifaddrmsgIndex:])), Scope: m[ifaddrmsgScope], Flags: uint32(m[ifaddrmsgFlags])}
 		var local, peer netip.Addr // they are the same, or there is only the second, unless it is point to point
-		for _, at := range nested(m[unix.SizeofIfAddrmsg:]) {
-			switch at.Attr.Type {
+		for at := range nested(m[unix.SizeofIfAddrmsg:]) {
+			switch at.typ {
 			case unix.IFA_FLAGS:
-				a.Flags = u32(at.Value)
+				a.Flags = u32(at.value)
 			case unix.IFA_LOCAL:
-				local, _ = netip.AddrFromSlice(at.Value)
+				local, _ = netip.AddrFromSlice(at.value)
 			case unix.IFA_ADDRESS:
-				peer, _ = netip.AddrFromSlice(at.Value)
+				peer, _ = netip.AddrFromSlice(at.value)
 			}
 		}
 		switch {

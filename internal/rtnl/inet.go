@@ -127,22 +127,22 @@ func parseRoute(m []byte) (r Route, ok bool) {
 	if msg.Family == unix.AF_INET6 {
 		to = netip.IPv6Unspecified()
 	}
-	for _, a := range nested(m[unix.SizeofRtMsg:]) {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+	for a := range nested(m[unix.SizeofRtMsg:]) {
+		switch a.typ &^ unix.NLA_F_NESTED {
 		case unix.RTA_DST:
-			to, _ = netip.AddrFromSlice(a.Value)
+			to, _ = netip.AddrFromSlice(a.value)
 		case unix.RTA_GATEWAY:
-			r.Gateway, _ = netip.AddrFromSlice(a.Value)
+			r.Gateway, _ = netip.AddrFromSlice(a.value)
 		case unix.RTA_PREFSRC:
-			r.Source, _ = netip.AddrFromSlice(a.Value)
+			r.Source, _ = netip.AddrFromSlice(a.value)
 		case unix.RTA_OIF:
-			r.Index = int(u32(a.Value))
+			r.Index = int(u32(a.value))
 		case unix.RTA_PRIORITY:
-			r.Metric = int(u32(a.Value))
+			r.Metric = int(u32(a.value))
 		case unix.RTA_TABLE:
-			r.Table = int(u32(a.Value))
+			r.Table = int(u32(a.value))
 		case unix.RTA_MULTIPATH:
-			hops, err := readHops(a.Value)
+			hops, err := readHops(a.value)
 			if err != nil {
 				return r, false
 			}

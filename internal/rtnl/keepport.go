@@ -99,23 +99,31 @@ func (v PortVLAN) command(port string) string {
 
 // portOf returns the settings of a link as a port of a bridge; none if it is not one.
 func (c *Conn) portOf(index int) (settings attrs, err error) {
-	l, err := c.LinkByIndex(index)
+	m, err := c.linkMessage(index, nil)
+	if err != nil {
+		return nil, err
+	}
+	l, err := parseLink(m)
 	if err != nil || l.Slave != "bridge" {
 		return nil, err
 	}
-	return readAttrs(l.PortSettings)
+	for a := range nested(m[unix.SizeofIfInfomsg:]) {
+		if a.typ&^unix.NLA_F_NESTED != unix.IFLA_LINKINFO {
+			continue
+		}
+		for i := range nested(a.value) {
+			if i.typ&^unix.NLA_F_NESTED == nl.IFLA_INFO_SLAVE_DATA {
+				return portSettingsIn(i.value), nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // portSettingsIn leaves out what the kernel tells besides, as its timers.
-func portSettingsIn(port []byte) []byte {
+func portSettingsIn(port []byte) attrs {
 	all, _ := readAttrs(port) // what comes before damage counts
-	var settings attrs
-	for _, a := range all {
-		if portSettings[a.typ] != "" {
-			settings = append(settings, a)
-		}
-	}
-	return settings.append(nil)
+	return slices.DeleteFunc(all, func(a attr) bool { return portSettings[a.typ] == "" })
 }
 
 // portKind is how the link is set up as a port.

@@ -131,7 +131,8 @@ func (c *Conn) addRoute(index, was int, p KeptPart, age time.Duration) error {
 	return c.write(req)
 }
 
-// routeMessages returns the routes of one family, of all tables.
+// routeMessages returns the routes of one family, of all tables; with AF_UNSPEC those of
+// every family, one after the other (rtnetlink.c, rtnl_dump_all).
 func (c *Conn) routeMessages(family uint8) ([][]byte, error) {
 	msgs, err := c.dump(func() *nl.NetlinkRequest {
 		req := c.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
@@ -139,7 +140,7 @@ func (c *Conn) routeMessages(family uint8) ([][]byte, error) {
 		return req
 	}, unix.RTM_NEWROUTE)
 	// A kernel without IPv6 answers with all that it has.
-	return slices.DeleteFunc(msgs, func(m []byte) bool { return len(m) == 0 || m[0] != family }), err
+	return slices.DeleteFunc(msgs, func(m []byte) bool { return len(m) == 0 || family != unix.AF_UNSPEC && m[0] != family }), err
 }
 
 func (k Kept) routeParts() (parts []Part) {

@@ -27,13 +27,13 @@ var xdpModes = []struct {
 
 // xdpPrograms returns the IDs of the programs, by ip's words; nil for none.
 func xdpPrograms(b []byte) (ids map[string]uint32) {
-	for _, a := range nested(b) {
+	for a := range nested(b) {
 		for _, m := range xdpModes {
-			if a.Attr.Type == m.attr && len(a.Value) >= 4 && u32(a.Value) != 0 {
+			if a.typ == m.attr && len(a.value) >= 4 && u32(a.value) != 0 {
 				if ids == nil {
 					ids = map[string]uint32{}
 				}
-				ids[m.word] = u32(a.Value)
+				ids[m.word] = u32(a.value)
 			}
 		}
 	}

@@ -20,8 +20,9 @@ type Link struct {
 	Kind      string // "veth", "bridge", ...; "" for a device with no kind, a card
 	Type      uint16 // unix.ARPHRD_*: of the hardware, or what it plays
 	Group     uint32
-	MTU       int // bytes
-	TxQueue   int // txqueuelen, packets
+	MTU       int    // bytes
+	Queue     string // kind of the qdisc at its root: "noqueue", which is nothing, "tbf", ...
+	TxQueue   int    // txqueuelen, packets
 	MAC       net.HardwareAddr
 	Up        bool              // administratively
 	Carrier   bool              // the cable is plugged in; never while the link is down
@@ -65,7 +66,6 @@ type Link struct {
 	NFCallIPv6    bool          // of a bridge: its IPv6 frames go through ip6tables
 	Forwarding    bool          // a bridge port in state forwarding
 	Port          BridgePort    // of a bridge port
-	PortSettings  []byte        // of a bridge port: all that can be set, attributes as the kernel tells them
 }
 
 // BridgePort is what a bridge does with the frames of a port (bridge -d link show).
@@ -115,10 +115,20 @@ func (c *Conn) LinkIn(nsid, index int) (*Link, error) {
 }
 
 func (c *Conn) getLink(index int, more *nl.RtAttr) (*Link, error) {
+	m, err := c.linkMessage(index, more)
+	if err != nil {
+		return nil, err
+	}
+	return parseLink(m)
+}
+
+// linkMessage returns the kernel's message about one link.
+func (c *Conn) linkMessage(index int, more *nl.RtAttr) ([]byte, error) {
 	req := c.request(unix.RTM_GETLINK, unix.NLM_F_ACK)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	req.AddData(msg)
+	req.AddData(withoutStats())
 	if more != nil {
 		req.AddData(more)
 	}
@@ -132,7 +142,7 @@ func (c *Conn) getLink(index int, more *nl.RtAttr) (*Link, error) {
 	if len(msgs) != 1 {
 		return nil, ErrNotFound
 	}
-	return parseLink(msgs[0])
+	return msgs[0], nil
 }
 
 // Links returns every link of the namespace.
@@ -149,11 +159,19 @@ func (c *Conn) Ports(master int) ([]*Link, error) {
 	return slices.DeleteFunc(links, func(l *Link) bool { return l.Master != master }), err
 }
 
+// withoutStats asks for links without their counters, which the kernel adds up over all
+// processors, and which are a good part of each message.
+func withoutStats() *nl.RtAttr {
+	const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS
+	return nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats))
+}
+
 // links returns the links that the filter, if any, lets through.
 func (c *Conn) links(filter *nl.RtAttr) ([]*Link, error) {
 	msgs, err := c.dump(func() *nl.NetlinkRequest {
 		req := c.request(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		req.AddData(withoutStats())
 		if filter != nil {
 			req.AddData(filter)
 		}

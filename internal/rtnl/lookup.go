@@ -60,9 +60,9 @@ func (c *Conn) Way(q Lookup) (Way, error) {
 	case unix.RTN_PROHIBIT:
 		return w, unix.EACCES
 	}
-	for _, a := range nested(answers[0][unix.SizeofRtMsg:]) {
-		if a.Attr.Type == unix.RTA_OIF {
-			w.Index = int(u32(a.Value))
+	for a := range nested(answers[0][unix.SizeofRtMsg:]) {
+		if a.typ == unix.RTA_OIF {
+			w.Index = int(u32(a.value))
 		}
 	}
 	return w, nil

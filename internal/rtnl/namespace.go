@@ -73,8 +73,8 @@ func nsids(msgs [][]byte) (ids []int) {
 		if len(m) < unix.NLMSG_ALIGNTO {
 			continue
 		}
-		for _, a := range nested(m[unix.NLMSG_ALIGNTO:]) {
-			if id := int32(u32(a.Value)); a.Attr.Type == unix.NETNSA_NSID && id >= 0 {
+		for a := range nested(m[unix.NLMSG_ALIGNTO:]) {
+			if id := int32(u32(a.value)); a.typ == unix.NETNSA_NSID && id >= 0 {
 				ids = append(ids, int(id))
 			}
 		}

@@ -3,10 +3,10 @@ package rtnl
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -19,8 +19,8 @@ func parseLink(m []byte) (*Link, error) {
 		return nil, fmt.Errorf("short link message of %d bytes", len(m))
 	}
 	msg := nl.DeserializeIfInfomsg(m)
-	attrs, err := attributes(m[msg.Len():])
-	if err != nil {
+	attrs := m[msg.Len():]
+	if err := wellFormed(attrs); err != nil {
 		return nil, fmt.Errorf("parse link message: %w", err)
 	}
 	l := &Link{
@@ -31,9 +31,9 @@ func parseLink(m []byte) (*Link, error) {
 		Loopback: msg.Flags&unix.IFF_LOOPBACK != 0,
 		PeerNS:   -1,
 	}
-	for _, a := range attrs {
-		v := a.Value
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+	for a := range nested(attrs) {
+		v := a.value
+		switch a.typ &^ unix.NLA_F_NESTED {
 		case unix.IFLA_IFNAME:
 			l.Name = unix.ByteSliceToString(v)
 		case unix.IFLA_IFALIAS:
@@ -52,6 +52,8 @@ func parseLink(m []byte) (*Link, error) {
 			l.Carrier = l.Up && len(v) > 0 && v[0] != 0
 		case unix.IFLA_OPERSTATE:
 			l.OperUp = len(v) > 0 && v[0] == operUp
+		case unix.IFLA_QDISC:
+			l.Queue = unix.ByteSliceToString(v)
 		case unix.IFLA_MTU:
 			l.MTU = int(u32(v))
 		case unix.IFLA_TXQLEN:
@@ -79,9 +81,9 @@ func parseLink(m []byte) (*Link, error) {
 }
 
 func altNames(b []byte) (names []string) {
-	for _, p := range nested(b) {
-		if p.Attr.Type == unix.IFLA_ALT_IFNAME {
-			names = append(names, unix.ByteSliceToString(p.Value))
+	for p := range nested(b) {
+		if p.typ == unix.IFLA_ALT_IFNAME {
+			names = append(names, unix.ByteSliceToString(p.value))
 		}
 	}
 	return names
@@ -90,15 +92,15 @@ func altNames(b []byte) (names []string) {
 // addrGen finds the mode and the token in the settings of the address families.
 func addrGen(b []byte) (mode uint8, token string) {
 	mode = nl.IN6_ADDR_GEN_MODE_EUI64
-	for _, family := range nested(b) {
-		if family.Attr.Type&^unix.NLA_F_NESTED != unix.AF_INET6 {
+	for family := range nested(b) {
+		if family.typ&^unix.NLA_F_NESTED != unix.AF_INET6 {
 			continue
 		}
-		for _, a := range nested(family.Value) {
-			switch ip, ok := netip.AddrFromSlice(a.Value); {
-			case a.Attr.Type == unix.IFLA_INET6_ADDR_GEN_MODE && len(a.Value) > 0:
-				mode = a.Value[0]
-			case a.Attr.Type == unix.IFLA_INET6_TOKEN && ok && !ip.IsUnspecified():
+		for a := range nested(family.value) {
+			switch ip, ok := netip.AddrFromSlice(a.value); {
+			case a.typ == unix.IFLA_INET6_ADDR_GEN_MODE && len(a.value) > 0:
+				mode = a.value[0]
+			case a.typ == unix.IFLA_INET6_TOKEN && ok && !ip.IsUnspecified():
 				token = ip.String()
 			}
 		}
@@ -110,13 +112,13 @@ func addrGen(b []byte) (mode uint8, token string) {
 // the list of all those in net/ipv4/conf, which linux/ip.h numbers from 1.
 func arpIgnore(b []byte) int {
 	const confOf, number = 1, 19 // IFLA_INET_CONF, IPV4_DEVCONF_ARP_IGNORE
-	for _, family := range nested(b) {
-		if family.Attr.Type&^unix.NLA_F_NESTED != unix.AF_INET {
+	for family := range nested(b) {
+		if family.typ&^unix.NLA_F_NESTED != unix.AF_INET {
 			continue
 		}
-		for _, a := range nested(family.Value) {
-			if a.Attr.Type&^unix.NLA_F_NESTED == confOf && len(a.Value) >= 4*number {
-				return int(u32(a.Value[4*(number-1):]))
+		for a := range nested(family.value) {
+			if a.typ&^unix.NLA_F_NESTED == confOf && len(a.value) >= 4*number {
+				return int(u32(a.value[4*(number-1):]))
 			}
 		}
 	}
@@ -125,16 +127,16 @@ func arpIgnore(b []byte) int {
 
 func (l *Link) parseInfo(b []byte) {
 	var data, slave []byte
-	for _, i := range nested(b) {
-		switch i.Attr.Type &^ unix.NLA_F_NESTED {
+	for i := range nested(b) {
+		switch i.typ &^ unix.NLA_F_NESTED {
 		case nl.IFLA_INFO_KIND:
-			l.Kind = unix.ByteSliceToString(i.Value)
+			l.Kind = unix.ByteSliceToString(i.value)
 		case nl.IFLA_INFO_DATA:
-			data = i.Value
+			data = i.value
 		case nl.IFLA_INFO_SLAVE_KIND:
-			l.Slave = unix.ByteSliceToString(i.Value)
+			l.Slave = unix.ByteSliceToString(i.value)
 		case nl.IFLA_INFO_SLAVE_DATA:
-			slave = i.Value
+			slave = i.value
 		}
 	}
 	switch l.Kind {
@@ -143,14 +145,13 @@ func (l *Link) parseInfo(b []byte) {
 	case "macvlan", "ipvlan", "vlan", "ipoib":
 		l.parseChild(data)
 	case "vxlan":
-		for _, d := range nested(data) {
-			if d.Attr.Type == nl.IFLA_VXLAN_LINK {
-				l.Under = int(u32(d.Value))
+		for d := range nested(data) {
+			if d.typ == nl.IFLA_VXLAN_LINK {
+				l.Under = int(u32(d.value))
 			}
 		}
 	}
 	if l.Slave == "bridge" {
-		l.PortSettings = portSettingsIn(slave)
 		l.Port = parsePort(slave)
 		l.Forwarding = l.Port.State == stateForwarding
 	}
@@ -160,14 +161,14 @@ func (l *Link) parseInfo(b []byte) {
 // is as it is on a new one.
 func parsePort(b []byte) BridgePort {
 	p := BridgePort{State: stateForwarding, Learning: true, FloodUnicast: true, FloodMulticast: true, FloodBroadcast: true}
-	for _, a := range nested(b) {
-		if len(a.Value) == 0 {
+	for a := range nested(b) {
+		if len(a.value) == 0 {
 			continue
 		}
-		on := a.Value[0] != 0
-		switch a.Attr.Type {
+		on := a.value[0] != 0
+		switch a.typ {
 		case nl.IFLA_BRPORT_STATE:
-			p.State = a.Value[0]
+			p.State = a.value[0]
 		case nl.IFLA_BRPORT_LEARNING:
 			p.Learning = on
 		case nl.IFLA_BRPORT_UNICAST_FLOOD:
@@ -198,22 +199,22 @@ const (
 )
 
 func (l *Link) parseBridge(b []byte) {
-	for _, d := range nested(b) {
-		switch d.Attr.Type {
+	for d := range nested(b) {
+		switch d.typ {
 		case iflaBrForwardDelay: // in clock ticks of 1/100 s (USER_HZ)
-			l.ForwardDelay = time.Duration(u32(d.Value)) * 10 * time.Millisecond
+			l.ForwardDelay = time.Duration(u32(d.value)) * 10 * time.Millisecond
 		case iflaBrSTPState:
-			l.STP = u32(d.Value) != 0
+			l.STP = u32(d.value) != 0
 		case iflaBrVLANFiltering:
-			l.VLANFiltering = len(d.Value) > 0 && d.Value[0] != 0
+			l.VLANFiltering = len(d.value) > 0 && d.value[0] != 0
 		case iflaBrNFCallIPv4:
-			l.NFCallIPv4 = len(d.Value) > 0 && d.Value[0] != 0
+			l.NFCallIPv4 = len(d.value) > 0 && d.value[0] != 0
 		case iflaBrNFCallIPv6:
-			l.NFCallIPv6 = len(d.Value) > 0 && d.Value[0] != 0
+			l.NFCallIPv6 = len(d.value) > 0 && d.value[0] != 0
 		case iflaBrDefaultPVID: // told only by a kernel that knows VLANs
 			l.CanFilter = true
-			if len(d.Value) >= 2 {
-				l.DefaultPVID = int(nl.NativeEndian().Uint16(d.Value))
+			if len(d.value) >= 2 {
+				l.DefaultPVID = int(nl.NativeEndian().Uint16(d.value))
 			}
 		}
 	}
@@ -228,18 +229,18 @@ func (l *Link) parseChild(b []byte) {
 		}
 	}
 	serviceTag := false
-	for _, d := range nested(b) {
+	for d := range nested(b) {
 		switch {
-		case l.Kind == "macvlan" && d.Attr.Type == nl.IFLA_MACVLAN_MODE:
-			named(macvlanModes, u32(d.Value))
-		case l.Kind == "ipvlan" && d.Attr.Type == nl.IFLA_IPVLAN_MODE && len(d.Value) >= 2:
-			named(ipvlanModes, uint32(nl.NativeEndian().Uint16(d.Value)))
-		case l.Kind == "vlan" && d.Attr.Type == nl.IFLA_VLAN_ID && len(d.Value) >= 2:
-			l.VLAN = int(nl.NativeEndian().Uint16(d.Value))
-		case l.Kind == "vlan" && d.Attr.Type == nl.IFLA_VLAN_PROTOCOL && len(d.Value) >= 2:
-			serviceTag = binary.BigEndian.Uint16(d.Value) != unix.ETH_P_8021Q
-		case l.Kind == "ipoib" && d.Attr.Type == nl.IFLA_IPOIB_PKEY && len(d.Value) >= 2:
-			l.PKey = nl.NativeEndian().Uint16(d.Value)
+		case l.Kind == "macvlan" && d.typ == nl.IFLA_MACVLAN_MODE:
+			named(macvlanModes, u32(d.value))
+		case l.Kind == "ipvlan" && d.typ == nl.IFLA_IPVLAN_MODE && len(d.value) >= 2:
+			named(ipvlanModes, uint32(nl.NativeEndian().Uint16(d.value)))
+		case l.Kind == "vlan" && d.typ == nl.IFLA_VLAN_ID && len(d.value) >= 2:
+			l.VLAN = int(nl.NativeEndian().Uint16(d.value))
+		case l.Kind == "vlan" && d.typ == nl.IFLA_VLAN_PROTOCOL && len(d.value) >= 2:
+			serviceTag = binary.BigEndian.Uint16(d.value) != unix.ETH_P_8021Q
+		case l.Kind == "ipoib" && d.typ == nl.IFLA_IPOIB_PKEY && len(d.value) >= 2:
+			l.PKey = nl.NativeEndian().Uint16(d.value)
 		}
 	}
 	if serviceTag {
@@ -247,21 +248,35 @@ func (l *Link) parseChild(b []byte) {
 	}
 }
 
-// attributes parses attributes.
-func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
-	if short := -len(b) & (unix.NLA_ALIGNTO - 1); short != 0 {
-		b = append(slices.Clone(b), make([]byte, short)...) // the library wants the last one padded too
+// wellFormed checks the lengths of a message's attributes.
+func wellFormed(b []byte) error {
+	for len(b) >= unix.SizeofRtAttr {
+		n := int(nl.NativeEndian().Uint16(b))
+		if n < unix.SizeofRtAttr || n > len(b) {
+			return unix.EINVAL
+		}
+		b = b[min(aligned(n), len(b)):]
 	}
-	return nl.ParseRouteAttr(b)
+	return nil
 }
 
-// nested parses nested attributes; those of a malformed message are none.
-func nested(b []byte) []syscall.NetlinkRouteAttr {
-	attrs, err := attributes(b)
-	if err != nil {
-		return nil
+// nested returns attributes, which lie in the message; those of a malformed one are none.
+// It does nothing but call each, so that the compiler sees that no closure outlives it.
+func nested(b []byte) iter.Seq[attr] {
+	return func(yield func(attr) bool) { each(b, yield) }
+}
+
+func each(b []byte, yield func(attr) bool) {
+	if wellFormed(b) != nil {
+		return
 	}
-	return attrs
+	for len(b) >= unix.SizeofRtAttr {
+		n := int(nl.NativeEndian().Uint16(b))
+		if !yield(attr{typ: nl.NativeEndian().Uint16(b[2:]), value: b[unix.SizeofRtAttr:n]}) {
+			return
+		}
+		b = b[min(aligned(n), len(b)):]
+	}
 }
 
 func u32(b []byte) uint32 {

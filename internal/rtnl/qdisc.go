@@ -243,12 +243,12 @@ func parseQdisc(m []byte) (Qdisc, error) {
 	msg := nl.DeserializeTcMsg(m)
 	q := Qdisc{Index: int(msg.Ifindex), Handle: msg.Handle, Parent: msg.Parent}
 	var options []byte
-	for _, a := range nested(m[nl.SizeofTcMsg:]) {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+	for a := range nested(m[nl.SizeofTcMsg:]) {
+		switch a.typ &^ unix.NLA_F_NESTED {
 		case nl.TCA_KIND:
-			q.Kind = unix.ByteSliceToString(a.Value)
+			q.Kind = unix.ByteSliceToString(a.value)
 		case nl.TCA_OPTIONS:
-			options = a.Value
+			options = a.value
 		}
 	}
 	switch q.Kind {
@@ -262,13 +262,13 @@ func parseQdisc(m []byte) (Qdisc, error) {
 
 func parseTBF(b []byte) *TBF {
 	var t TBF
-	for _, a := range nested(b) {
+	for a := range nested(b) {
 		switch {
-		case a.Attr.Type == nl.TCA_TBF_PARMS && len(a.Value) >= nl.SizeofTcTbfQopt && t.Rate == 0:
-			qopt := nl.DeserializeTcTbfQopt(a.Value)
+		case a.typ == nl.TCA_TBF_PARMS && len(a.value) >= nl.SizeofTcTbfQopt && t.Rate == 0:
+			qopt := nl.DeserializeTcTbfQopt(a.value)
 			t.Rate, t.Limit = uint64(qopt.Rate.Rate), qopt.Limit
-		case a.Attr.Type == nl.TCA_TBF_RATE64 && len(a.Value) >= 8:
-			t.Rate = nl.NativeEndian().Uint64(a.Value)
+		case a.typ == nl.TCA_TBF_RATE64 && len(a.value) >= 8:
+			t.Rate = nl.NativeEndian().Uint64(a.value)
 		}
 	}
 	return &t
@@ -283,11 +283,11 @@ func parseNetem(b []byte) *Netem {
 		Limit: qopt.Limit, Loss: qopt.Loss,
 		Delay: time.Duration(qopt.Latency) * tick, Jitter: time.Duration(qopt.Jitter) * tick,
 	}
-	for _, a := range nested(b[nl.SizeofTcNetemQopt:]) {
-		if len(a.Value) < 8 {
+	for a := range nested(b[nl.SizeofTcNetemQopt:]) {
+		if len(a.value) < 8 {
 			continue
 		}
-		switch d := time.Duration(nl.NativeEndian().Uint64(a.Value)); a.Attr.Type {
+		switch d := time.Duration(nl.NativeEndian().Uint64(a.value)); a.typ {
 		case netemLatency64:
 			n.Delay = d
 		case netemJitter64:

@@ -115,3 +115,22 @@ func FuzzParseQdisc(f *testing.F) {
 	f.Add(append(append(make([]byte, 20), 10, 0, 1, 0, 'n', 'e', 't', 'e', 'm', 0, 0, 0), Netem{}.options().Serialize()...))
 	f.Fuzz(func(t *testing.T, m []byte) { parseQdisc(m) })
 }
+
+// TestQueue: a link tells the kind of what stands at its root, so that the qdiscs of a
+// namespace need not be read to learn that nothing does.
+func TestQueue(t *testing.T) {
+	needRoot(t)
+	s := newSpace(t)
+	s.sh("ip link add near type veth peer name far; ip link set near up; ip link set far up")
+	for _, change := range []struct{ do, queue string }{
+		{"true", "noqueue"},
+		{"tc qdisc add dev near root handle 6770: tbf rate 1mbit burst 4000 limit 20000", "tbf"},
+		{"ip link set near down", "tbf"},
+		{"tc qdisc del dev near root; ip link set near up", "noqueue"},
+	} {
+		s.sh(change.do)
+		if l := s.link("near"); l.Queue != change.queue {
+			t.Errorf("%s: %q, not %q", change.do, l.Queue, change.queue)
+		}
+	}
+}

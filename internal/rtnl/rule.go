@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -43,8 +42,8 @@ func (c *Conn) Rules() ([]Rule, error) {
 		if len(m) < sizeofRuleHeader || m[0] != unix.AF_INET && m[0] != unix.AF_INET6 {
 			continue // of multicast routing
 		}
-		attrs, err := attributes(m[sizeofRuleHeader:])
-		if err != nil {
+		attrs := m[sizeofRuleHeader:]
+		if err := wellFormed(attrs); err != nil {
 			return nil, err
 		}
 		rules = append(rules, parseRule(m, attrs))
@@ -52,24 +51,24 @@ func (c *Conn) Rules() ([]Rule, error) {
 	return rules, err
 }
 
-func parseRule(header []byte, attrs []syscall.NetlinkRouteAttr) Rule {
+func parseRule(header []byte, attrs []byte) Rule {
 	var r Rule
 	table := int(header[4])
 	plain := header[7] == actionToTable && header[1] == 0
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	for a := range nested(attrs) {
+		switch a.typ {
 		case unix.FRA_SRC:
-			r.From, _ = netip.AddrFromSlice(a.Value)
+			r.From, _ = netip.AddrFromSlice(a.value)
 		case unix.FRA_PRIORITY:
-			r.Priority = int(uint32Of(a.Value))
+			r.Priority = int(uint32Of(a.value))
 		case unix.FRA_TABLE:
-			table = int(uint32Of(a.Value))
+			table = int(uint32Of(a.value))
 		case unix.FRA_PROTOCOL:
-			if len(a.Value) > 0 {
-				r.Protocol = a.Value[0]
+			if len(a.value) > 0 {
+				r.Protocol = a.value[0]
 			}
 		case unix.FRA_SUPPRESS_PREFIXLEN, unix.FRA_SUPPRESS_IFGROUP: // always told; -1 is none
-			plain = plain && uint32Of(a.Value) == ^uint32(0)
+			plain = plain && uint32Of(a.value) == ^uint32(0)
 		case unix.FRA_PAD:
 		default:
 			plain = false
@@ -136,12 +135,15 @@ func (c *Conn) AllRoutes() ([]Route, error) {
 // routes returns the unicast routes of one table, or with RT_TABLE_UNSPEC of
 // all.
 func (c *Conn) routes(table int) (routes []Route, err error) {
+	msgs, err := c.routeMessages(unix.AF_UNSPEC)
+	if err != nil {
+		return nil, err
+	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		msgs, err := c.routeMessages(family)
-		if err != nil {
-			return nil, err
-		}
 		for _, m := range msgs {
+			if m[0] != family {
+				continue // of multicast routing, or MPLS
+			}
 			if r, ok := parseRoute(m); ok && (table == unix.RT_TABLE_UNSPEC || r.Table == 0) {
 				routes = append(routes, r)
 			}

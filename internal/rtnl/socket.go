@@ -117,9 +117,9 @@ func verdictOf(m syscall.NetlinkMessage) error {
 		}
 		more = more[min((echoed+3)&^3, len(more)):]
 	}
-	for _, a := range nested(more) {
-		if a.Attr.Type == nl.NLMSGERR_ATTR_MSG {
-			return fmt.Errorf("%w: %s", err, unix.ByteSliceToString(a.Value))
+	for a := range nested(more) {
+		if a.typ == nl.NLMSGERR_ATTR_MSG {
+			return fmt.Errorf("%w: %s", err, unix.ByteSliceToString(a.value))
 		}
 	}
 	return err

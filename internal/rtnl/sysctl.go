@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,8 +14,10 @@ import (
 // "ipv6/conf/eth1/disable_ipv6". /proc/sys/net shows the namespace of the
 // thread that opens the file, whatever /proc is mounted.
 func (c *Conn) Sysctl(path string) (value string, err error) {
+	page := pages.Get().(*[]byte)
+	defer pages.Put(page)
 	err = c.Run(func() error {
-		value, err = readSysctl(path, make([]byte, os.Getpagesize()))
+		value, err = readSysctl(path, *page)
 		return err
 	})
 	return value, err
@@ -25,9 +28,10 @@ func (c *Conn) Sysctl(path string) (value string, err error) {
 func (c *Conn) Sysctls(paths ...string) (map[string]string, error) {
 	values := make(map[string]string, len(paths))
 	err := c.Run(func() error {
-		b := make([]byte, os.Getpagesize())
+		page := pages.Get().(*[]byte)
+		defer pages.Put(page)
 		for _, path := range paths {
-			value, err := readSysctl(path, b)
+			value, err := readSysctl(path, *page)
 			switch {
 			case err == nil:
 				values[path] = value
@@ -39,6 +43,8 @@ func (c *Conn) Sysctls(paths ...string) (map[string]string, error) {
 	})
 	return values, err
 }
+
+var pages = sync.Pool{New: func() any { b := make([]byte, os.Getpagesize()); return &b }}
 
 // readSysctl reads one where the thread is. One read into a page gives all of it
 // (proc_dointvec).

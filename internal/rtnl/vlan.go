@@ -123,11 +123,11 @@ func (c *Conn) PortVLANs() (map[int][]PortVLAN, error) {
 		if len(m) < unix.SizeofIfInfomsg {
 			return nil, fmt.Errorf("short link message of %d bytes", len(m))
 		}
-		for _, a := range nested(m[unix.SizeofIfInfomsg:]) {
-			if a.Attr.Type&^unix.NLA_F_NESTED != unix.IFLA_AF_SPEC {
+		for a := range nested(m[unix.SizeofIfInfomsg:]) {
+			if a.typ&^unix.NLA_F_NESTED != unix.IFLA_AF_SPEC {
 				continue
 			}
-			if vlans := parseVLANs(a.Value); len(vlans) > 0 {
+			if vlans := parseVLANs(a.value); len(vlans) > 0 {
 				ports[int(nl.DeserializeIfInfomsg(m).Index)] = vlans
 			}
 		}
@@ -137,11 +137,11 @@ func (c *Conn) PortVLANs() (map[int][]PortVLAN, error) {
 
 func parseVLANs(b []byte) []PortVLAN {
 	var vlans []PortVLAN
-	for _, a := range nested(b) {
-		if a.Attr.Type != nl.IFLA_BRIDGE_VLAN_INFO || len(a.Value) < nl.SizeofBridgeVlanInfo {
+	for a := range nested(b) {
+		if a.typ != nl.IFLA_BRIDGE_VLAN_INFO || len(a.value) < nl.SizeofBridgeVlanInfo {
 			continue
 		}
-		e := nl.DeserializeBridgeVlanInfo(a.Value)
+		e := nl.DeserializeBridgeVlanInfo(a.value)
 		if e.Flags&nl.BRIDGE_VLAN_INFO_RANGE_END != 0 && len(vlans) > 0 {
 			vlans[len(vlans)-1].Last = int(e.Vid)
 			continue

@@ -67,9 +67,9 @@ func parseWiphy(msgs [][]byte) (phy int, ok bool) {
 		if len(m) < nl.SizeofGenlmsg {
 			continue
 		}
-		for _, a := range nested(m[nl.SizeofGenlmsg:]) {
-			if a.Attr.Type == unix.NL80211_ATTR_WIPHY && len(a.Value) >= 4 {
-				return int(u32(a.Value)), true
+		for a := range nested(m[nl.SizeofGenlmsg:]) {
+			if a.typ == unix.NL80211_ATTR_WIPHY && len(a.value) >= 4 {
+				return int(u32(a.value)), true
 			}
 		}
 	}
@@ -111,9 +111,9 @@ func (c *Conn) generic(name string, do func(*genericConn) error) error {
 		if len(m) < nl.SizeofGenlmsg {
 			continue
 		}
-		for _, a := range nested(m[nl.SizeofGenlmsg:]) {
-			if a.Attr.Type == unix.CTRL_ATTR_FAMILY_ID && len(a.Value) >= 2 {
-				g.family = nl.NativeEndian().Uint16(a.Value)
+		for a := range nested(m[nl.SizeofGenlmsg:]) {
+			if a.typ == unix.CTRL_ATTR_FAMILY_ID && len(a.value) >= 2 {
+				g.family = nl.NativeEndian().Uint16(a.value)
 			}
 		}
 	}
