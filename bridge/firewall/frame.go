@@ -280,9 +280,10 @@ func (f bridgedFrame) device(of field) value {
 	case in != f.to && f.port != "":
 		return exactly(nameBytes(f.port))
 	}
+	port, isPort := f.port, f.isPort // and not all of the frame
 	return value{answer: partly, never: func(b []byte) bool {
 		name, _, whole := bytes.Cut(b, []byte{0})
-		return whole && (string(name) == f.port || f.isPort != nil && !f.isPort(string(name)))
+		return whole && (string(name) == port || isPort != nil && !isPort(string(name)))
 	}}
 }
 

@@ -46,7 +46,7 @@ func readLegacy(ctx context.Context, family Family) ([]*savedTable, string, erro
 	if family == IPv6 {
 		names = "/proc/thread-self/net/ip6_tables_names"
 	}
-	b, err := os.ReadFile(names)
+	b, err := readNames(names)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(b)) == 0 {
 		return nil, "", nil
 	}
@@ -62,6 +62,22 @@ func readLegacy(ctx context.Context, family Family) ([]*savedTable, string, erro
 		return nil, "", toolFault("list rules with", filepath.Base(bin)+"-save", err)
 	}
 	return parseTables(text), "", nil
+}
+
+// readNames reads one of those files, whose few names one read returns. It is no os.File:
+// Go's poller would be asked to watch it, for each of many guests.
+func readNames(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 512)
+	n, err := unix.Read(fd, b)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return b[:n], nil
 }
 
 // observe adds what the legacy tables do, if any is in use.

@@ -794,3 +794,34 @@ func decodeRule(userData []byte, exprs []expr.Any) chainRule {
 	}
 	return d.done()
 }
+
+// TestFirewallUntouched: a namespace in which nobody has ever written a rule is known by
+// its generation, and one that has rules, or had some, is not taken for it.
+func TestFirewallUntouched(t *testing.T) {
+	h := newFWHost(t)
+	h.needNFT()
+	bin := h.iptables(IPv4, NFT)
+	look := func() (untouched bool, chains int) {
+		present, still, err := readNFT(t.Context(), func(r *nftReader) error {
+			err := r.open()
+			untouched, chains = r.untouched, len(r.chains)
+			return err
+		})
+		h.check(err)
+		if !present || !still {
+			t.Errorf("present %v, still %v", present, still)
+		}
+		return untouched, chains
+	}
+	if untouched, chains := look(); !untouched || chains != 0 {
+		t.Errorf("new: untouched %v, %d chains", untouched, chains)
+	}
+	h.tool("", bin, "-A", "FORWARD", "-j", "DROP")
+	if untouched, chains := look(); untouched || chains == 0 {
+		t.Errorf("with a rule: untouched %v, %d chains", untouched, chains)
+	}
+	h.tool("", bin, "-F", "FORWARD")
+	if untouched, _ := look(); untouched {
+		t.Error("the rule is gone: untouched")
+	}
+}

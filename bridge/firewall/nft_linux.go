@@ -149,18 +149,22 @@ const (
 // nftReader reads rules chain by chain, each once, and of them only those a frame
 // comes to: a host may have thousands in chains that speak of other interfaces.
 type nftReader struct {
-	ctx    context.Context
-	conn   *nftConn
-	chains []nftBase
-	asleep map[nftChain]bool
-	rules  map[nftChain][]chainRule
-	sets   *nftSets
-	read   int
+	ctx       context.Context
+	conn      *nftConn
+	untouched bool // there are no tables: nothing is asked
+	chains    []nftBase
+	asleep    map[nftChain]bool
+	rules     map[nftChain][]chainRule
+	sets      *nftSets
+	read      int
 }
 
 // open lists what there is.
 func (r *nftReader) open() (err error) {
 	r.sets = &nftSets{reader: r}
+	if r.untouched {
+		return nil
+	}
 	if r.chains, err = r.conn.chains(); err != nil || len(r.chains) == 0 {
 		return err
 	}

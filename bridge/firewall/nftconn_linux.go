@@ -26,6 +26,10 @@ import (
 // changing them. After that the last reading counts, with a warning.
 const patience = 3 * time.Second
 
+// firstGeneration is that of a namespace in which nobody has ever written a rule
+// (nf_tables_api.c, nf_tables_init_net): there are no tables.
+const firstGeneration = 1
+
 // readNFT calls read until nobody wrote meanwhile: rules come chain by chain,
 // and a long chain in several messages, so that a commit in between shows a set
 // of rules that never was. Each commit has a new generation number. It reports
@@ -48,7 +52,11 @@ func readNFT(ctx context.Context, read func(*nftReader) error) (present, still b
 		if err != nil || !present {
 			return false, true, err
 		}
-		readErr := read(&nftReader{ctx: ctx, conn: conn, rules: map[nftChain][]chainRule{}})
+		r := &nftReader{ctx: ctx, conn: conn, rules: map[nftChain][]chainRule{}, untouched: before == firstGeneration}
+		readErr := read(r)
+		if r.untouched {
+			return true, true, readErr
+		}
 		after, _, err := conn.generation()
 		if err != nil {
 			return true, false, err

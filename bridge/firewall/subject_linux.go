@@ -50,6 +50,7 @@ func (s subject) frames(at hook, ports bool) (out []bridgedFrame) {
 	} else if ports {
 		kinds = append(kinds, arp)
 	}
+	out = make([]bridgedFrame, 0, len(own)*len(kinds)*2)
 	for _, p := range own {
 		for _, what := range kinds {
 			for _, to := range []bool{false, true} {
