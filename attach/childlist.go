@@ -34,22 +34,26 @@ func owned(id int, all []child) []child {
 }
 
 // childrenIn returns the links of ours in a namespace that have no end on the
-// host. A guest can forge one; nothing of the host is changed on its word.
-func childrenIn(k plan.Kernel, hostNS *os.File) ([]child, error) {
-	id, err := k.NamespaceID(hostNS)
-	if err != nil {
-		return nil, err
-	}
+// host: not those whose ends there are known. A guest can forge one; nothing of the
+// host is changed on its word.
+func childrenIn(k plan.Kernel, hostNS *os.File, known []*rtnl.Link) ([]child, error) {
 	links, err := k.Links()
 	if err != nil {
 		return nil, err
 	}
+	maybe := slices.DeleteFunc(slices.Clone(links), func(l *rtnl.Link) bool {
+		return !plan.IsOurs(l) || slices.ContainsFunc(known, func(end *rtnl.Link) bool { return end.Peer == l.Index })
+	})
+	if len(maybe) == 0 {
+		return nil, nil
+	}
+	id, err := k.NamespaceID(hostNS)
+	if err != nil {
+		return nil, err
+	}
 	var out []child
-	for _, l := range links {
+	for _, l := range maybe {
 		c := child{Link: l, hostNS: id}
-		if !plan.IsOurs(l) {
-			continue
-		}
 		if l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != id {
 			if c.other, err = k.LinkIn(l.PeerNS, l.Peer); err != nil {
 				continue // gone, or out of our reach
@@ -108,9 +112,10 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 }
 
 // inside describes what of ours is in a guest alone: children, and cards that are
-// lent. id is that of the guest's namespace on the host; -1: none.
-func (o *lister) inside(ns *ours.Namespace, id int) error {
-	children, err := childrenIn(ns.Links, o.hostNS)
+// lent. id is that of the guest's namespace on the host; -1: none. ends are those on the
+// host of the pairs that it has.
+func (o *lister) inside(ns *ours.Namespace, id int, ends []*rtnl.Link) error {
+	children, err := childrenIn(ns.Links, o.hostNS, ends)
 	if err != nil {
 		return fault.Explain("list links in", "a guest", err)
 	}

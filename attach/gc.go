@@ -205,7 +205,7 @@ func (o *gcObserver) insides(m *plan.Machine, f *build.GCFacts) error {
 
 // children finds those of a guest that are half made.
 func (o *gcObserver) children(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
-	all, err := childrenIn(guest, m.HostNS)
+	all, err := childrenIn(guest, m.HostNS, nil)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func (o *lister) visit(ns *ours.Namespace, all bool) error {
 	if !all {
 		return nil
 	}
-	return o.inside(ns, id)
+	return o.inside(ns, id, ends)
 }
 
 // add takes what a description came to.
@@ -370,6 +370,9 @@ func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 
 // shapedIn adds what the host's end does to what the guest gets.
 func (d *describer) shapedIn(l *rtnl.Link, a *Attachment) (err error) {
+	if !guestnet.HasQueue(l) {
+		return nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.queue == nil {
@@ -434,11 +437,11 @@ func read(ns *ours.Namespace, a *Attachment, index int) error {
 	if err != nil {
 		return fault.Explain("read routes of", l.Name, err)
 	}
-	shaped, err := guestnet.ReadShaped(ns.Links, index)
+	shaping, err := guestnet.ShapingIn(ns.Links, l)
 	if err != nil {
 		return fault.Explain("read queues of", l.Name, err)
 	}
-	a.Shaping = guestnet.ShapingOrNil(guestnet.Shaping(shaped))
+	a.Shaping = guestnet.ShapingOrNil(shaping)
 	a.Interface = Interface{
 		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
 		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, routes),

@@ -43,7 +43,7 @@ func TestRequestsOfMany(t *testing.T) {
 		m.ok("br1", guest(i), "10.0.0."+strconv.Itoa(i)+"/24")
 		lists[i] = count("list")
 	}
-	atMost("list, for each guest", (lists[many]-lists[few])/(many-few), 14)
+	atMost("list, for each guest", (lists[many]-lists[few])/(many-few), 9)
 
 	g := guest(many + 1)
 	m.ok("br1", g, "10.0.0.99/24")

@@ -258,8 +258,30 @@ func CheckRoot(j *build.Job, enter, link string, qdiscs []rtnl.Qdisc) error {
 }
 
 // QdiscsOf returns those of one link.
-func QdiscsOf(index int, all []rtnl.Qdisc) []rtnl.Qdisc {
-	return slices.DeleteFunc(slices.Clone(all), func(q rtnl.Qdisc) bool { return q.Index != index })
+func QdiscsOf(index int, all []rtnl.Qdisc) (out []rtnl.Qdisc) {
+	for _, q := range all {
+		if q.Index == index {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+// HasQueue reports whether something can stand at the root of a link: on most virtual
+// links nothing does, unless somebody shapes them.
+func HasQueue(l *rtnl.Link) bool { return l.Queue != "noqueue" }
+
+// ShapingIn is what of a guest's link's shaping is ours, as seen from inside the guest.
+// The queues are read only where there can be one: on the link, or on an ifb beside it.
+func ShapingIn(k plan.Reader, l *rtnl.Link) (spec.Shaping, error) {
+	if !HasQueue(l) {
+		links, err := k.Links()
+		if err != nil || !slices.ContainsFunc(links, IsInbound) {
+			return spec.Shaping{}, err
+		}
+	}
+	s, err := ReadShaped(k, l.Index)
+	return Shaping(s), err
 }
 
 // ReadShaped looks at what shapes a guest's link from inside the guest.

@@ -13,17 +13,27 @@ import (
 // It is for whoever describes a namespace as it was at one moment.
 type frozen struct {
 	plan.Kernel
-	links  func() ([]*rtnl.Link, error)
-	addrs  func() ([]rtnl.Addr, error)
-	routes func() ([]rtnl.Route, error)
-	qdiscs func() ([]rtnl.Qdisc, error)
-	vlans  func() (map[int][]rtnl.PortVLAN, error)
+	links   func() ([]*rtnl.Link, error)
+	byIndex func() (map[int]*rtnl.Link, error) // the same, by their indexes
+	addrs   func() ([]rtnl.Addr, error)
+	routes  func() ([]rtnl.Route, error)
+	qdiscs  func() ([]rtnl.Qdisc, error)
+	vlans   func() (map[int][]rtnl.PortVLAN, error)
 }
 
 func Freeze(k plan.Kernel) *frozen {
+	links := sync.OnceValues(k.Links)
 	return &frozen{
 		Kernel: k,
-		links:  sync.OnceValues(k.Links),
+		links:  links,
+		byIndex: sync.OnceValues(func() (map[int]*rtnl.Link, error) {
+			all, err := links()
+			of := make(map[int]*rtnl.Link, len(all))
+			for _, l := range all {
+				of[l.Index] = l
+			}
+			return of, err
+		}),
 		addrs:  sync.OnceValues(k.Addrs),
 		routes: sync.OnceValues(k.AllRoutes),
 		qdiscs: sync.OnceValues(k.Qdiscs),
@@ -45,9 +55,9 @@ func (f *frozen) Links() ([]*rtnl.Link, error) {
 }
 
 func (f *frozen) LinkByIndex(index int) (*rtnl.Link, error) {
-	all, err := f.links()
-	if i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return l.Index == index }); i >= 0 {
-		return all[i], nil
+	all, err := f.byIndex()
+	if l := all[index]; l != nil {
+		return l, nil
 	}
 	if err == nil {
 		err = rtnl.ErrNotFound

@@ -6,9 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
-	"sync/atomic"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
@@ -119,39 +119,45 @@ func VisitAll(hostNS *os.File, more []string, f func(*Namespace) error) error {
 	if err := unix.Fstat(int(hostNS.Fd()), &st); err != nil {
 		return fault.Explain("look at", "the host's namespace", err)
 	}
+	w := newWalk(nil, more)
+	var mu sync.Mutex // for w and failed
+	var failed error
+	next := func() *Namespace {
+		mu.Lock()
+		defer mu.Unlock()
+		for failed == nil {
+			var ns *Namespace
+			if ns, failed = w.next(); ns == nil || ns.Inode != st.Ino {
+				return ns
+			}
+			ns.File.Close()
+		}
+		return nil
+	}
 	var visits sync.WaitGroup
-	var failed atomic.Pointer[error]
-	met := make(chan *Namespace)
-	for range visitors {
+	for range min(visitors, runtime.GOMAXPROCS(0)) {
 		visits.Add(1)
 		nsfs.Go(func() {
 			defer visits.Done()
-			for ns := range met {
-				if failed.Load() == nil {
-					if err := Visit(ns, f); err != nil {
-						failed.CompareAndSwap(nil, &err)
-					}
-				}
+			for ns := next(); ns != nil; ns = next() {
+				err := Visit(ns, f)
 				ns.File.Close()
+				if err != nil {
+					mu.Lock()
+					failed = cmp.Or(failed, err)
+					mu.Unlock()
+				}
 			}
 		})
 	}
-	walked := WalkNamespaces(nil, more, func(ns *Namespace) (keep, goOn bool) {
-		if keep = ns.Inode != st.Ino; keep {
-			met <- ns
-		}
-		return keep, failed.Load() == nil
-	})
-	close(met)
 	visits.Wait()
-	if err := failed.Load(); err != nil {
-		return *err
-	}
-	return walked
+	return failed
 }
 
 // visitors bounds how many namespaces are visited at the same time: more do not go
-// faster, because the kernel reads links and queues under one lock.
+// faster, because the kernel reads links and queues under one lock. There is one for each
+// processor, and each looks for its next namespace itself: to wake a goroutine that is
+// locked to its thread takes Go longer than a part of a visit.
 const visitors = 4
 
 // Visit takes the calling goroutine's own thread into a namespace, and calls f there with
@@ -175,64 +181,116 @@ func OnThread(f func() error) error {
 
 // WalkNamespaces calls look with each namespace that processes are in, and then
 // with those that have a name, some of which are given, once each, until it
-// wants no more. What it does not keep is closed again. What has ended meanwhile, or is
-// no namespace, is passed by; a walk that cannot tell is an error, because what it did
-// not meet would be taken for gone.
+// wants no more. What it does not keep is closed again.
 func WalkNamespaces(first *guests.Guest, more []string, look func(*Namespace) (keep, more bool)) error {
-	seen := map[uint64]bool{}
-	var starved error
-	visit := func(path string, pid int) bool {
-		// The first look spares opening what was seen already; only what is open
-		// then is believed: the path can come to mean something else in between.
-		var st unix.Stat_t
-		if unix.Stat(path, &st) != nil || seen[st.Ino] {
-			return true
+	w := newWalk(first, more)
+	for {
+		ns, err := w.next()
+		if ns == nil {
+			return err
 		}
-		f, err := nsfs.Open(path, 0)
-		if nsfs.Starved(err) {
-			starved = fault.Explain("look at", "a namespace", err)
-		}
-		if err != nil {
-			return starved == nil
-		}
-		if unix.Fstat(int(f.Fd()), &st) != nil || seen[st.Ino] {
-			f.Close()
-			return true
-		}
-		seen[st.Ino] = true
-		keep, goOn := look(&Namespace{File: f, Path: path, PID: pid, Inode: st.Ino})
+		keep, goOn := look(ns)
 		if !keep {
-			f.Close()
+			ns.File.Close()
 		}
-		return goOn
+		if !goOn {
+			return nil
+		}
 	}
-	if first != nil && !visit("/proc/self/fd/"+strconv.Itoa(int(first.Namespace.Fd())), first.PID) {
-		return starved
+}
+
+// walk finds namespaces, once each. What has ended meanwhile, or is no namespace, is
+// passed by; a walk that cannot tell is an error, because what it did not meet would be
+// taken for gone.
+type walk struct {
+	seen  map[uint64]bool
+	ahead []place                   // not looked at yet
+	then  []func() ([]place, error) // where more of them come from
+}
+
+// place is where a namespace can be.
+type place struct {
+	path string
+	pid  int // of the process whose it is; 0: it is only a name
+}
+
+func newWalk(first *guests.Guest, more []string) *walk {
+	w := &walk{seen: map[uint64]bool{}, then: []func() ([]place, error){placesOfProcesses, func() ([]place, error) { return namedPlaces(more) }}}
+	if first != nil {
+		w.ahead = []place{{"/proc/self/fd/" + strconv.Itoa(int(first.Namespace.Fd())), first.PID}}
 	}
+	return w
+}
+
+func placesOfProcesses() (out []place, err error) {
 	pids, err := nsfs.Processes()
 	if err != nil {
-		return fault.Explain("look for", "processes", err)
+		return nil, fault.Explain("look for", "processes", err)
 	}
 	for _, pid := range pids {
-		if !visit("/proc/"+strconv.Itoa(pid)+"/ns/net", pid) {
-			return starved
-		}
+		out = append(out, place{"/proc/" + strconv.Itoa(pid) + "/ns/net", pid})
+	}
+	return out, nil
+}
+
+func namedPlaces(more []string) (out []place, err error) {
+	for _, path := range more {
+		out = append(out, place{path: path})
 	}
 	for _, dir := range NamedNamespaces {
 		names, err := os.ReadDir(dir)
 		if nsfs.Starved(err) {
-			return fault.Explain("read", dir, err)
+			return nil, fault.Explain("read", dir, err)
 		}
 		for _, n := range names {
-			more = append(more, filepath.Join(dir, n.Name()))
+			out = append(out, place{path: filepath.Join(dir, n.Name())})
 		}
 	}
-	for _, p := range more {
-		if !visit(p, 0) {
-			return starved
+	return out, nil
+}
+
+// next returns the next namespace, or nil at the end of the walk.
+func (w *walk) next() (*Namespace, error) {
+	for {
+		for len(w.ahead) > 0 {
+			at := w.ahead[0]
+			w.ahead = w.ahead[1:]
+			if ns, err := w.open(at); ns != nil || err != nil {
+				return ns, err
+			}
 		}
+		if len(w.then) == 0 {
+			return nil, nil
+		}
+		var err error
+		if w.ahead, err = w.then[0](); err != nil {
+			return nil, err
+		}
+		w.then = w.then[1:]
 	}
-	return nil
+}
+
+// open returns nil for what is no namespace, or was seen before.
+func (w *walk) open(at place) (*Namespace, error) {
+	// The first look spares opening what was seen already; only what is open
+	// then is believed: the path can come to mean something else in between.
+	var st unix.Stat_t
+	if unix.Stat(at.path, &st) != nil || w.seen[st.Ino] {
+		return nil, nil
+	}
+	f, err := nsfs.Open(at.path, 0)
+	if nsfs.Starved(err) {
+		return nil, fault.Explain("look at", "a namespace", err)
+	}
+	if err != nil {
+		return nil, nil
+	}
+	if unix.Fstat(int(f.Fd()), &st) != nil || w.seen[st.Ino] {
+		f.Close()
+		return nil, nil
+	}
+	w.seen[st.Ino] = true
+	return &Namespace{File: f, Path: at.path, PID: at.pid, Inode: st.Ino}, nil
 }
 
 // firstPIDs is the inode of the PID namespace that the kernel started with
