@@ -81,7 +81,7 @@ func (c *Containerd) Ctr(args ...string) (string, error) {
 func (c *Containerd) Run(namespace, id string, args ...string) (pid int, err error) {
 	c.ran = append(c.ran, [2]string{namespace, id})
 	cgroup := "/" + c.group + "/" + namespace + "/" + id
-	line := slices.Concat([]string{"-n", namespace, "run", "-d", "--cgroup", cgroup, "--rootfs"}, args, []string{c.Rootfs(), id, "/bin/sleep", "300"})
+	line := slices.Concat([]string{"-n", namespace, "run", "-d", "--cgroup", cgroup, "--rootfs"}, args, []string{c.Rootfs(), id, "/bin/sleep", "86400"})
 	if _, err := c.Ctr(line...); err != nil {
 		return 0, err
 	}

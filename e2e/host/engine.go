@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/gopipework/gopipework/e2e/program"
 )
@@ -70,7 +69,7 @@ func (e *Engine) Start() error {
 	}
 	ended := make(chan struct{})
 	go func() { _ = e.cmd.Wait(); close(ended) }()
-	up := Poll(30*time.Second, func() bool {
+	up := Poll(Patience, func() bool {
 		select {
 		case <-ended:
 			return true
@@ -98,7 +97,7 @@ func forget(file string) {
 	if err != nil {
 		return
 	}
-	Poll(5*time.Second, func() bool {
+	Poll(Patience, func() bool {
 		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
 		return err != nil || strings.Contains(string(stat), ") Z ")
 	})
@@ -118,7 +117,7 @@ func (e *Engine) Stop(s syscall.Signal) error {
 	if err := e.Signal(s); err != nil {
 		return err
 	}
-	if !Poll(20*time.Second, func() bool { return e.cmd.Process.Signal(syscall.Signal(0)) != nil }) {
+	if !Poll(Patience, func() bool { return e.cmd.Process.Signal(syscall.Signal(0)) != nil }) {
 		return fmt.Errorf("dockerd does not end on %v", s)
 	}
 	return nil

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/gopipework/gopipework/e2e/program"
 )
@@ -98,7 +97,7 @@ func sweep(dir string) error {
 		}
 		return len(victims) == 0
 	}
-	if !Poll(10*time.Second, left) {
+	if !Poll(Patience, left) {
 		return fmt.Errorf("processes %v do not end", processes(group))
 	}
 	for _, m := range slices.Backward(mountsUnder(dir)) {
@@ -112,7 +111,7 @@ func sweep(dir string) error {
 		}
 		return err == nil
 	}
-	Poll(10*time.Second, gone)
+	Poll(Patience, gone)
 	return err
 }
 

@@ -226,6 +226,10 @@ func (h *Host) StockFirewall() error {
 		done`).Err()
 }
 
+// Patience bounds the wait for what comes in the end on any machine, however busy or
+// slow: a daemon that starts, a process that dies. Only a failure takes that long.
+const Patience = 90 * time.Second
+
 // Poll calls ok until it says yes, for at most d. It returns the last answer.
 func Poll(d time.Duration, ok func() bool) bool {
 	end := time.Now().Add(d)

@@ -83,7 +83,7 @@ func (m *Machined) Spawn(name string) (end func(), err error) {
 		return err == nil && out == "running"
 	}
 	d, err := startDaemon(m.Host, filepath.Join(m.Dir, "nspawn-"+name+".log"), up, "sh", "-c",
-		`echo $$ >"$1"/cgroup.procs && exec systemd-nspawn -q --keep-unit --register=yes --private-network --console=pipe -M "$2" -D "$3" /bin/sleep 300`,
+		`echo $$ >"$1"/cgroup.procs && exec systemd-nspawn -q --keep-unit --register=yes --private-network --console=pipe -M "$2" -D "$3" /bin/sleep 86400`,
 		"sh", cgroup, name, root)
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (m *Machined) Spawn(name string) (end func(), err error) {
 		if pid, err := m.PID(name); err == nil && pid > 0 && !d.over() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		if !Poll(5*time.Second, d.over) {
+		if !Poll(30*time.Second, d.over) {
 			d.stop()
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 )
 
 // OVS is a real Open vSwitch on a host: ovsdb-server and ovs-vswitchd with a
@@ -54,7 +53,7 @@ func (o *OVS) StartDatabase() (err error) {
 		return err
 	}
 	// Until it is initialized, ovs-vswitchd does nothing.
-	return o.await("ovsdb-server", func() bool { return o.Run("ovs-vsctl", "--timeout=1", "--no-wait", "init").Code == 0 })
+	return o.await("ovsdb-server", func() bool { return o.Run("ovs-vsctl", "--timeout=5", "--no-wait", "init").Code == 0 })
 }
 
 // StartSwitch starts ovs-vswitchd, again or for the first time, and waits
@@ -64,7 +63,7 @@ func (o *OVS) StartSwitch() (err error) {
 	if err != nil {
 		return err
 	}
-	return o.await("ovs-vswitchd", func() bool { return o.Run("ovs-vsctl", "--timeout=1", "init").Code == 0 })
+	return o.await("ovs-vswitchd", func() bool { return o.Run("ovs-vsctl", "--timeout=5", "init").Code == 0 })
 }
 
 // SignalDatabase sends ovsdb-server a signal.
@@ -81,7 +80,7 @@ func signal(daemon *exec.Cmd, s syscall.Signal) error {
 	if err := daemon.Process.Signal(s); err != nil || s == syscall.SIGCONT {
 		return err
 	}
-	if !Poll(10*time.Second, func() bool { return daemon.Process.Signal(syscall.Signal(0)) != nil }) {
+	if !Poll(Patience, func() bool { return daemon.Process.Signal(syscall.Signal(0)) != nil }) {
 		return fmt.Errorf("%s does not end on %v", daemon, s)
 	}
 	return nil
@@ -89,7 +88,7 @@ func signal(daemon *exec.Cmd, s syscall.Signal) error {
 
 // Vsctl runs ovs-vsctl on the host and returns what it printed.
 func (o *OVS) Vsctl(args ...string) (string, error) {
-	return o.Must("ovs-vsctl", append([]string{"--timeout=10"}, args...)...)
+	return o.Must("ovs-vsctl", append([]string{"--timeout=50"}, args...)...)
 }
 
 // daemon starts a program of Open vSwitch that stays in the foreground, so
@@ -105,7 +104,7 @@ func (o *OVS) daemon(name string, args ...string) (*exec.Cmd, error) {
 }
 
 func (o *OVS) await(name string, ok func() bool) error {
-	if Poll(20*time.Second, ok) {
+	if Poll(Patience, ok) {
 		return nil
 	}
 	text, _ := os.ReadFile(o.file(name + ".log"))

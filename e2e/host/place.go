@@ -36,10 +36,10 @@ func (Machine) Command(ctx context.Context, name string, args ...string) *exec.C
 
 var _, _ Place = (*Host)(nil), Machine{}
 
-// ask runs a command, half a minute at most, and returns what it printed without
+// ask runs a command, a minute at most, and returns what it printed without
 // the white space around it. Env is added to the place's own.
 func ask(p Place, env []string, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := p.Command(ctx, name, args...)
 	cmd.Env = append(cmd.Environ(), env...)
@@ -77,7 +77,7 @@ func startDaemon(p Place, log string, up func() bool, name string, args ...strin
 		return nil, err
 	}
 	go func() { _ = d.cmd.Wait(); close(d.ended) }()
-	if !Poll(30*time.Second, func() bool { return d.over() || up() }) || d.over() {
+	if !Poll(Patience, func() bool { return d.over() || up() }) || d.over() {
 		d.stop()
 		said, _ := os.ReadFile(log)
 		return nil, fmt.Errorf("%s does not come up:\n%s", name, said[max(0, len(said)-4096):])
@@ -94,10 +94,10 @@ func (d *daemon) over() bool {
 	}
 }
 
-// stop ends the daemon, with force after five seconds.
+// stop ends the daemon, with force after half a minute.
 func (d *daemon) stop() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	timer := time.AfterFunc(5*time.Second, func() { _ = d.cmd.Process.Kill() })
+	timer := time.AfterFunc(30*time.Second, func() { _ = d.cmd.Process.Kill() })
 	<-d.ended
 	timer.Stop()
 }
@@ -124,10 +124,23 @@ func Stop(pid int) error {
 		}
 		return len(threads) > 0
 	}
-	if !Poll(20*time.Second, stopped) {
+	if !Poll(Patience, stopped) {
 		return fmt.Errorf("process %d does not stop", pid)
 	}
 	return nil
+}
+
+// Dead reports whether a process has ended, with all that it held: the name and the
+// command line are gone before its files are closed, and its first thread may be a
+// zombie while others still have them.
+func Dead(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, file := range threads {
+		if stat, err := os.ReadFile(file); err == nil && !strings.Contains(string(stat), ") Z ") && !strings.Contains(string(stat), ") X ") {
+			return false
+		}
+	}
+	return len(threads) <= 1
 }
 
 // accepts reports whether somebody accepts connections to a unix socket. The file is

@@ -72,7 +72,7 @@ func (p *Podman) Podman(args ...string) (string, error) {
 
 // Start runs or creates a container, as verb says, that sleeps, and returns its ID.
 func (p *Podman) Start(verb string, args ...string) (id string, err error) {
-	args = append(append([]string{verb, "--cgroup-parent", "/" + p.group}, args...), "--rootfs", p.dir+"/rootfs", "/bin/sleep", "300")
+	args = append(append([]string{verb, "--cgroup-parent", "/" + p.group}, args...), "--rootfs", p.dir+"/rootfs", "/bin/sleep", "86400")
 	return p.Podman(args...)
 }
 

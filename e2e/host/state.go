@@ -28,13 +28,21 @@ func (g *Guest) State() (State, error) { return read(g.Run) }
 // link has neither sign, or both. And each IPv6 address is free, or is not: until
 // then, a route or two are missing.
 func (s State) Settled() bool {
+	var links []Link
+	told := map[string]bool{} // bridges of which the kernel tells: those with a port
 	for line := range strings.Lines(string(s)) {
 		if strings.HasPrefix(line, "settling ") {
 			return false
 		}
 		text, ok := strings.CutPrefix(line, "link ")
 		var l Link
-		if !ok || json.Unmarshal([]byte(text), &l) != nil || !slices.Contains(l.Flags, "UP") {
+		if ok && json.Unmarshal([]byte(text), &l) == nil {
+			links = append(links, l)
+			told[l.Master] = true
+		}
+	}
+	for _, l := range links {
+		if !slices.Contains(l.Flags, "UP") {
 			continue
 		}
 		carrier := slices.Contains(l.Flags, "LOWER_UP")
@@ -42,11 +50,23 @@ func (s State) Settled() bool {
 			return false
 		}
 		// Of these the kernel always tells in the end.
-		if carrier && l.State == "UNKNOWN" && (l.Info.Kind == "veth" || l.Info.Kind == "bridge") {
+		tells := l.Info.Kind == "veth" || l.Info.Kind == "macvlan" || l.Info.Kind == "bridge" && told[l.Name]
+		if carrier && l.State == "UNKNOWN" && tells {
 			return false
 		}
 	}
 	return true
+}
+
+// Settle looks until what it sees has settled, and returns that.
+func Settle(look func() (State, error)) (s State, err error) {
+	if !Poll(Patience, func() bool {
+		s, err = look() // a link that comes or goes meanwhile may spoil a look
+		return err == nil && s.Settled()
+	}) && err == nil {
+		err = fmt.Errorf("a link, or an address, does not settle:\n%s", s)
+	}
+	return s, err
 }
 
 // One shell reads everything; a line "== NAME" starts each part.
