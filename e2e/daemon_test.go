@@ -130,7 +130,7 @@ func TestDaemonAnswersRubbish(t *testing.T) {
 		"running without PID": answer("200 OK", js, inspect(0, true)),
 		"PID 1":               answer("200 OK", js, inspect(1, true)),
 		"negative PID":        answer("200 OK", js, inspect(-1, true)),
-		"PID of nobody":       answer("200 OK", js, inspect(4194000, true)),
+		"PID of nobody":       answer("200 OK", js, inspect(4194304, true)),
 		"daemon elsewhere":    answer("200 OK", js, inspect(stranger.PID, true)),
 		"without end": func(c net.Conn) {
 			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"Id\":\"")
@@ -197,21 +197,34 @@ func TestGuestDies(t *testing.T) {
 		e.container("web")
 		cmd := e.Command(context.Background(), "gopipework", "--json", "brtest", "web", "fd00:1::2/64")
 		began := time.Now()
-		done := make(chan host.Result)
-		go func() { done <- host.Finish(cmd, []string{"gopipework brtest web fd00:1::2/64"}) }()
+		var r host.Result
+		done := make(chan struct{})
+		go func() { defer close(done); r = host.Finish(cmd, []string{"gopipework brtest web fd00:1::2/64"}) }()
+		// It has found the guest, and works on it.
+		host.Poll(host.Patience, func() bool {
+			select {
+			case <-done:
+				return true
+			default:
+				return len(ours(e.links(e))) > 0
+			}
+		})
 		time.Sleep(delay * time.Millisecond)
 		e.docker("rm", "-f", "web")
-		r := <-done
-		t.Logf("killed after %v: exit %d after %v %s", delay*time.Millisecond, r.Code, time.Since(began), r.Stderr)
+		<-done
+		t.Logf("killed %v after its first link: exit %d after %v %s", delay*time.Millisecond, r.Code, time.Since(began), r.Stderr)
 		if r.Code != 0 {
 			e.failed("gone", r)
-			// The kernel ends the namespace in its own time, which a busy machine stretches.
-			if !host.Poll(30*time.Second, func() bool { return len(e.ourRules("iptables-save")) == 0 && len(ours(e.links(e))) == 0 }) {
-				t.Errorf("left: %q %v", e.ourRules("iptables-save"), ours(e.links(e)))
-			}
-			continue
 		}
-		e.ok("gc") // it had already succeeded, and then the guest died
+		// The kernel ends the namespace in its own time, which a busy machine stretches.
+		if !host.Poll(host.Patience, func() bool {
+			if r.Code == 0 {
+				e.ok("gc") // it had already succeeded, and then the guest died
+			}
+			return len(e.ourRules("iptables-save")) == 0 && len(ours(e.links(e))) == 0
+		}) {
+			t.Errorf("left: %q %v", e.ourRules("iptables-save"), ours(e.links(e)))
+		}
 	}
 }
 

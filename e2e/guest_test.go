@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
 )
 
 // A container on the host's own network would have the host set up.
@@ -42,7 +44,7 @@ func TestGuestStates(t *testing.T) {
 	e.fails("not_found", "brtest", "docker:nosuch", "192.168.1.2/24")
 	e.fails("not_found", "brtest", "netns:nosuch", "192.168.1.2/24")
 	e.fails("not_found", "brtest", "/run/netns/nosuch", "192.168.1.2/24")
-	e.fails("not_found|gone", "brtest", "pid:4194000", "192.168.1.2/24")
+	e.fails("not_found|gone", "brtest", "pid:4194304", "192.168.1.2/24")
 	check("after guests that are not there")
 
 	paused := e.guestOf("paused")
@@ -125,6 +127,18 @@ func TestContainerRestart(t *testing.T) {
 		t.Error("a restarted container has to be plugged in again")
 	}
 	e.reaches(e.guestOf("two"), "192.168.1.2")
+	// The kernel ends the old namespace, and with it a port of the bridge, in its own time.
+	if !host.Poll(host.Patience, func() bool {
+		ports := 0
+		for _, l := range e.links(e) {
+			if l.Master == "brtest" {
+				ports++
+			}
+		}
+		return ports == 2
+	}) {
+		t.Error("the bridge does not have a port for each of two guests")
+	}
 	e.quiet("detach", "one")
 	e.quiet("detach", "two")
 	e.rules(0, 0)
