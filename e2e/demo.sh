@@ -85,9 +85,10 @@ sees() {
 	esac || { printf 'this should have printed: %s\n' "${1:-nothing}" >&2; exit 1; }
 }
 
-# until_ok waits for what takes a moment, ten seconds at most.
+# until_ok waits for what takes a moment, or a minute on a busy machine.
 until_ok() {
-	for _ in {1..200}; do
+	local end=$((SECONDS + 60))
+	while ((SECONDS < end)); do
 		if "$@" >/dev/null 2>&1; then return; fi
 		sleep 0.05
 	done

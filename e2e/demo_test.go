@@ -61,7 +61,7 @@ func TestDemoSection(t *testing.T) {
 
 func demo(t *testing.T, sections ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := program.CommandContext(ctx, "bash", append([]string{"demo.sh"}, sections...)...)
 	cmd.WaitDelay = time.Second

@@ -160,11 +160,11 @@ func jailed(m *machine, script string) *host.Guest {
 	m.check(err)
 	m.check(os.Mkdir(filepath.Join(root, "etc"), 0o755))
 	m.check(m.Run("sh", "-ec", `cp "$(command -v busybox)" `+root+"/busybox; cd "+root+"/etc; "+script).Err())
-	cmd := m.Command(context.Background(), "unshare", "--net", "--", "chroot", root, "/busybox", "sleep", "1000")
+	cmd := m.Command(context.Background(), "unshare", "--net", "--", "chroot", root, "/busybox", "sleep", "86400")
 	m.check(cmd.Start())
 	m.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	g := m.GuestOf(cmd.Process.Pid)
-	if !host.Poll(10e9, func() bool {
+	if !host.Poll(host.Patience, func() bool {
 		exe, err := os.Readlink("/proc/" + strings.TrimPrefix(g.Word, "pid:") + "/exe")
 		return err == nil && strings.HasSuffix(exe, root+"/busybox")
 	}) {

@@ -130,6 +130,9 @@ func TestReadme(t *testing.T) {
 	e.docker("tag", host.Image, "busybox")
 	e.container("web", "-p", "8080:80", host.Image, "sh", "-c", "httpd -p 80 -h /www; while true; do nc -l -p 5000; done")
 	e.container("db")
+	for _, port := range []int{80, 5000} {
+		e.listens(e.guestOf("web"), port)
+	}
 	check := e.unchanged(e.guestOf("web"), e.guestOf("db"))
 	e.transcript(string(text), "```console")
 	for _, name := range []string{"web", "db"} {

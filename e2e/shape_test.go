@@ -60,23 +60,22 @@ func (m *machine) measure(g *host.Guest, args ...string) (r report) {
 
 const mbit = 1e6
 
-// limited measures until the rate is within a tenth of want. It is never more;
-// a machine that is busy with other things may make it less, a few times.
+// limited measures until the rate is within a tenth of want. A machine that is busy
+// with other things may make it less, a few times; or more, where what had come in
+// before the server began to count is read in no time.
 func (m *machine) limited(what string, want float64, measure func() float64) {
 	m.t.Helper()
 	const tries = 5
 	for n := 1; ; n++ {
 		got := measure()
 		switch {
-		case got > 1.1*want:
-			m.t.Errorf("%s: %.2f Mbit/s, limited to %.0f", what, got/mbit, want/mbit)
-			return
-		case got >= 0.9*want:
+		case 0.9*want <= got && got <= 1.1*want:
 			return
 		case n == tries:
-			m.t.Errorf("%s: %.2f Mbit/s is less than a tenth below %.0f", what, got/mbit, want/mbit)
+			m.t.Errorf("%s: %.2f Mbit/s, limited to %.0f", what, got/mbit, want/mbit)
 			return
 		}
+		m.t.Logf("%s: %.2f Mbit/s, limited to %.0f; once more", what, got/mbit, want/mbit)
 	}
 }
 
@@ -162,11 +161,13 @@ func (m *machine) setLive(web *host.Guest) {
 		m.quiet("set", web.Word, "eth1", "--rate-out", "20mbit")
 		r := <-done
 		if len(r.Server.Intervals) < 5 {
-			m.t.Fatalf("too short: %+v", r)
+			m.t.Logf("too short: %+v", r)
+			return 0
 		}
 		// So it is one connection that both rates were those of.
 		if first := r.Server.Intervals[0].Sum.Rate; first > 11*mbit {
-			m.t.Errorf("it began with %.2f Mbit/s", first/mbit)
+			m.t.Logf("it began with %.2f Mbit/s", first/mbit)
+			return 0
 		}
 		var all sum
 		for _, i := range r.Server.Intervals[3 : len(r.Server.Intervals)-1] {

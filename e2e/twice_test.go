@@ -123,13 +123,13 @@ func TestSubnetTwice(t *testing.T) {
 // A bridge takes 1,023 ports and not one more.
 func TestBridgeFull(t *testing.T) {
 	m := newMachine(t)
-	g := m.guest()
+	g, far := m.guest(), m.guest()
 	m.do("ip link add brfull type bridge")
 	m.do("ip link set brfull up")
 	m.state(m.State) // before there are so many links that looking takes long
 	var lines []string
 	for i := range 1023 {
-		lines = append(lines, fmt.Sprintf("link add p%d master brfull type veth peer name q%d", i, i))
+		lines = append(lines, fmt.Sprintf("link add p%d master brfull type veth peer name q%d netns %d", i, i, far.PID))
 	}
 	m.check(m.Batch(lines...))
 	check := m.unchanged(g)
