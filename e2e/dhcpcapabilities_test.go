@@ -51,17 +51,17 @@ func TestDHCPCapabilities(t *testing.T) {
 			discovers.Add(1)
 		}
 		s.asked.Add(1)
-		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, net.IP{10, 9, 0, 77}, 4*time.Second)}
+		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, net.IP{10, 9, 0, 77}, 12*time.Second)}
 	})
 	m.check(run(",+net_raw", "brtest", g.Word, "dhcp").Err())
-	if !host.Poll(30*time.Second, func() bool { return s.asked.Load() >= 6 }) || discovers.Load() != 1 {
+	if !host.Poll(host.Patience, func() bool { return s.asked.Load() >= 4 }) || discovers.Load() != 1 {
 		t.Errorf("the server was asked %d times, %d of them for a first lease: it is not renewed", s.asked.Load(), discovers.Load())
 	}
 	if a := m.leased(g, "eth1"); a != "10.9.0.77" {
 		t.Errorf("the address after renewals is %q", a)
 	}
 	m.quiet("detach", g.Word)
-	m.notKept(30 * time.Second)
+	m.notKept()
 	check("after a lease without other capabilities")
 }
 

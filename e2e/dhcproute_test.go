@@ -33,7 +33,7 @@ func TestDHCPRoute(t *testing.T) {
 				change = append(change, dhcpv4.WithMessageType(dhcpv4.MessageTypeNak))
 			}
 		}
-		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, addr, 4*time.Second, change...)}
+		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, addr, 12*time.Second, change...)}
 	})
 	routes := func(when string) {
 		t.Helper()
@@ -48,8 +48,8 @@ func TestDHCPRoute(t *testing.T) {
 	}
 	m.says("another route", m.fails("conflict", "brtest", g.Word, "dhcp", "--route", "10.60.0.0/16").Error.Message, "10.61.0.0/16,via 10.9.0.1,table 7")
 
-	m.killed(m.keeper())
 	another.Store(true)
+	m.killed(m.keeper())
 	gone := func() bool {
 		return m.leased(g, "eth1") == "10.9.0.78" && strings.Contains(g.Run("ip", "route").Stdout, "10.62.0.0/16")
 	}
@@ -61,7 +61,7 @@ func TestDHCPRoute(t *testing.T) {
 		t.Errorf("the same line again: %q", a.Steps)
 	}
 	m.quiet("detach", g.Word)
-	m.notKept(30 * time.Second)
+	m.notKept()
 	check("after detach")
 
 	f := m.fails("conflict", "brtest", g.Word, "dhcp", "--route", "10.60.0.0/16,via 192.0.2.1")
@@ -83,7 +83,7 @@ func TestDHCPDefault(t *testing.T) {
 	var gateway atomic.Uint32
 	gateway.Store(1)
 	m.answer(&server{}, router, func(r *dhcpv4.DHCPv4) [][]byte {
-		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, net.IP{10, 9, 0, 77}, 4*time.Second, dhcpv4.WithRouter(net.IP{10, 9, 0, byte(gateway.Load())}))}
+		return [][]byte{host.Reply(r, net.IP{10, 9, 0, 1}, net.IP{10, 9, 0, 77}, 12*time.Second, dhcpv4.WithRouter(net.IP{10, 9, 0, byte(gateway.Load())}))}
 	})
 	defaults := func() string { return g.Run("ip", "route", "show", "default").Stdout }
 	for _, s := range []struct{ flags, first, second, other string }{
@@ -109,9 +109,9 @@ func TestDHCPDefault(t *testing.T) {
 		}
 		m.fails("conflict", append([]string{"brtest", g.Word, "dhcp"}, strings.Fields(s.other)...)...)
 		if s.flags == "--default=keep" {
-			m.killed(m.keeper())
 			gateway.Store(5)
-			if !host.Poll(30*time.Second, func() bool {
+			m.killed(m.keeper())
+			if !host.Poll(host.Patience, func() bool {
 				d := defaults()
 				return strings.Contains(d, "10.9.0.5") && !strings.Contains(d, "10.9.0.1 ")
 			}) {
@@ -120,7 +120,7 @@ func TestDHCPDefault(t *testing.T) {
 			look("after a renewal")
 		}
 		m.quiet("detach", g.Word, "eth1")
-		m.notKept(30 * time.Second)
+		m.notKept()
 		check("after " + s.flags)
 	}
 	m.fails("conflict", "brtest", g.Word, "dhcp", "--metric", "20", "--default=keep")

@@ -95,7 +95,7 @@ func samePasted(m *machine, g *host.Guest, word string, words []string, left boo
 	settled := func() (s host.State) {
 		m.t.Helper()
 		last := ""
-		host.Poll(5e9, func() bool {
+		host.Poll(host.Patience, func() bool {
 			s = m.state(look)
 			same := last == string(s) && !strings.Contains(last, "tentative")
 			last = string(s)
@@ -115,7 +115,7 @@ func samePasted(m *machine, g *host.Guest, word string, words []string, left boo
 		m.t.Fatalf("pasting\n%s\n%v", plan, r)
 	}
 	var diff string
-	if !host.Poll(5e9, func() bool { diff = host.Diff(run, m.state(look)); return diff == "" }) {
+	if !host.Poll(host.Patience, func() bool { diff = host.Diff(run, m.state(look)); return diff == "" }) {
 		m.t.Errorf("pasting\n%s\ngives something else than the run:\n%s", plan, diff)
 	}
 	// It is ours, whoever typed it.

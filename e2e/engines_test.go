@@ -80,11 +80,11 @@ func (e *engine) liveWith(client *host.Guest) {
 	flows := func(when string) {
 		e.t.Helper()
 		for _, to := range []string{"192.168.1.3", "fd00:1::3"} {
-			if r := one.Run("busybox", "ping", "-c", "1", "-W", "2", to); r.Code != 0 {
+			if r := ping(one, to); r.Code != 0 {
 				e.t.Errorf("%s: one does not reach %s:\n%v", when, to, r)
 			}
 		}
-		r := client.RunInput("GET / HTTP/1.0\r\n\r\n", "busybox", "nc", "-w", "5", "10.99.0.1", "8080")
+		r := client.RunInput("GET / HTTP/1.0\r\n\r\n", "busybox", "nc", "-w", "20", "10.99.0.1", "8080")
 		if !strings.HasSuffix(r.Stdout, "\r\n\r\n"+host.Page) {
 			e.t.Errorf("%s: the published port does not answer: %v", when, r)
 		}

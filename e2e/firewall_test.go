@@ -288,7 +288,7 @@ func TestPublishedPort(t *testing.T) {
 	e.check(client.Run("ip", "route", "add", "default", "via", "10.99.0.1").Err())
 	answers := func(when string) {
 		t.Helper()
-		r := client.RunInput("GET / HTTP/1.0\r\n\r\n", "busybox", "nc", "-w", "5", "10.99.0.1", "8080")
+		r := client.RunInput("GET / HTTP/1.0\r\n\r\n", "busybox", "nc", "-w", "20", "10.99.0.1", "8080")
 		if !strings.HasSuffix(r.Stdout, "\r\n\r\n"+host.Page) {
 			t.Errorf("%s: %v", when, r)
 		}

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gopipework/gopipework/e2e/program"
 )
@@ -55,7 +54,7 @@ func TestImporterLease(t *testing.T) {
 	if r.Code != 0 || r.Stderr != "" || !strings.Contains(r.Stdout, "eth1 [10.9.0.") {
 		t.Errorf("it prints no leased address:\n%v", r)
 	}
-	m.notKept(10 * time.Second)
+	m.notKept()
 	m.ok("detach", router.Word)
 	check("after attach and detach with a lease")
 }

@@ -5,7 +5,6 @@ package e2e
 import (
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -15,10 +14,7 @@ import (
 // killKeeper kills the only keeper, and waits until it has let go of its lock.
 func (m *machine) killKeeper() {
 	m.t.Helper()
-	m.check(syscall.Kill(m.keeper(), syscall.SIGKILL))
-	if !host.Poll(30*time.Second, func() bool { return len(m.keepers()) == 0 }) {
-		m.t.Fatal("the keeper lives on")
-	}
+	m.kill(m.keeper())
 }
 
 // list and --dry-run tell that a keeper was killed, and start and remove nothing;
@@ -43,7 +39,7 @@ func TestListOnlyReads(t *testing.T) {
 	m.quiet("brtest", other.Word, "10.9.0.5/24")
 	m.keeper()
 	m.quiet("detach", g.Word)
-	m.notKept(30 * time.Second)
+	m.notKept()
 }
 
 // A keeper that cannot start is its own guest's affair: others are attached and
@@ -62,7 +58,7 @@ func TestKeeperCannotStart(t *testing.T) {
 	m.ok("detach", other.Word)
 	m.check(m.Run("rm", "-r", sock).Err())
 	m.quiet("detach", g.Word)
-	m.notKept(30 * time.Second)
+	m.notKept()
 }
 
 // What outlives a run holds nothing of its caller's: neither a lock, nor a pipe.
@@ -79,7 +75,7 @@ func TestKeepersHoldNothing(t *testing.T) {
 		m.check(m.Run("flock", "-n", lock, "true").Err())
 	}
 	m.quiet("detach", "--all", g.Word)
-	m.notKept(30 * time.Second)
+	m.notKept()
 }
 
 // The interface of a killed keeper is deleted: nothing is kept any more, and no

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,7 +195,7 @@ func withDocker(t *testing.T) *engine {
 		h.Path = bin
 		shared.Engine, shared.err = h.StartEngine()
 		if shared.err == nil {
-			shared.before, shared.err = h.State()
+			shared.before, shared.err = host.Settle(h.State)
 		}
 	})
 	if shared.err != nil {
@@ -414,13 +415,8 @@ var exits = map[string]int{
 // settled.
 func (m *machine) state(look func() (host.State, error)) host.State {
 	m.t.Helper()
-	var s host.State
-	host.Poll(30*time.Second, func() bool {
-		var err error
-		s, err = look()
-		m.check(err)
-		return s.Settled()
-	})
+	s, err := host.Settle(look)
+	m.check(err)
 	return s
 }
 
@@ -464,14 +460,19 @@ func (m *machine) unchanged(guests ...*host.Guest) (check func(when string)) {
 func (m *machine) reaches(from *host.Guest, addr string) {
 	m.t.Helper()
 	// The first packet has to get through: success is not reported before.
-	if r := from.Run("busybox", "ping", "-c", "1", "-W", "2", addr); r.Code != 0 {
+	if r := ping(from, addr); r.Code != 0 {
 		m.t.Errorf("%s does not reach %s:\n%v", from.Word, addr, r)
 	}
 }
 
-func (m *machine) cut(from *host.Guest, addr string) {
+// ping sends one packet, whose answer a busy machine may be slow to look at.
+func ping(from *host.Guest, addr string, more ...string) host.Result {
+	return from.Run("busybox", slices.Concat([]string{"ping", "-c", "1", "-W", "10"}, more, []string{addr})...)
+}
+
+func (m *machine) cut(from *host.Guest, addr string, more ...string) {
 	m.t.Helper()
-	if r := from.Run("busybox", "ping", "-c", "1", "-W", "1", addr); r.Code == 0 {
+	if r := from.Run("busybox", slices.Concat([]string{"ping", "-c", "1", "-W", "1"}, more, []string{addr})...); r.Code == 0 {
 		m.t.Errorf("%s reaches %s:\n%v", from.Word, addr, r)
 	}
 }
@@ -507,6 +508,15 @@ func (m *machine) rules(ipv4, ipv6 int) {
 	}
 	if r := m.ourRules("ip6tables-save"); ipv6 >= 0 && len(r) != ipv6 {
 		m.t.Errorf("%d IPv6 rules of ours, should be %d: %q", len(r), ipv6, r)
+	}
+}
+
+// kill kills a process, and waits until it holds nothing any more.
+func (m *machine) kill(pid int) {
+	m.t.Helper()
+	m.check(syscall.Kill(pid, syscall.SIGKILL))
+	if !host.Poll(host.Patience, func() bool { return host.Dead(pid) }) {
+		m.t.Fatalf("process %d does not die", pid)
 	}
 }
 

@@ -50,7 +50,7 @@ func TestOVS(t *testing.T) {
 	e.cut(e.guestOf("three"), "10.0.0.1")
 	e.check(e.guestOf("two").Run("iperf3", "--server", "--one-off", "--daemon").Err())
 	e.listens(e.guestOf("two"), 5201) // it leaves its parent before it listens
-	if r := e.guestOf("one").Run("iperf3", "--client", "10.0.0.2", "--bytes", "10M", "--connect-timeout", "5000"); r.Code != 0 {
+	if r := e.guestOf("one").Run("iperf3", "--client", "10.0.0.2", "--bytes", "10M", "--connect-timeout", "20000"); r.Code != 0 {
 		t.Errorf("10 MB by TCP do not get through:\n%v", r)
 	}
 	e.docker("kill", "two")

@@ -30,14 +30,15 @@ func beyond(m *machine, router *host.Guest, dev string, pairs ...string) {
 	}
 }
 
-// fetch asks for the page on port, as a client beyond every subnet.
-func fetch(from *host.Guest, addr, port string) host.Result {
-	return from.RunInput("GET / HTTP/1.0\r\n\r\n", "busybox", "nc", "-w", "2", addr, port)
+// fetch asks for the page on port, as a client beyond every subnet, and waits so many
+// seconds for a connection.
+func fetch(from *host.Guest, addr, port, seconds string) host.Result {
+	return from.RunInput("GET / HTTP/1.0\r\n\r\n", "busybox", "nc", "-w", seconds, addr, port)
 }
 
 func (m *machine) answers(when string, from *host.Guest, addr, port string) {
 	m.t.Helper()
-	if r := fetch(from, addr, port); !strings.HasSuffix(r.Stdout, "\r\n\r\n"+host.Page) {
+	if r := fetch(from, addr, port, "20"); !strings.HasSuffix(r.Stdout, "\r\n\r\n"+host.Page) {
 		m.t.Errorf("%s: %v", when, r)
 	}
 }
@@ -84,7 +85,7 @@ func (e *engine) sourceRouting(hostIF string, client *host.Guest) {
 
 		line := []string{hostIF, "web", "192.168.1.2/24@192.168.1.1"}
 		e.says("the warning", strings.Join(e.attach(line...).Warnings, "\n"), "--source-routing", "eth0")
-		if r := fetch(client, "10.99.0.1", "8080"); r.Stdout != "" {
+		if r := fetch(client, "10.99.0.1", "8080", "2"); r.Stdout != "" {
 			e.t.Errorf("with a gateway alone the port still answers, and the warning is wrong: %v", r)
 		}
 		e.fails("conflict", append(line, "--source-routing")...)
@@ -116,7 +117,7 @@ func (e *engine) sourceRoutingLeased(hostIF string, client, router *host.Guest) 
 		return [][]byte{host.Reply(r, net.IP{192, 168, 1, 1}, net.IP{192, 168, 1, 2}, time.Hour, dhcpv4.WithRouter(net.IP{192, 168, 1, 1}))}
 	})
 	e.says("the warning with a lease", strings.Join(e.attach(hostIF, "web", "dhcp").Warnings, "\n"), "--source-routing", "eth0")
-	if r := fetch(client, "10.99.0.1", "8080"); r.Stdout != "" {
+	if r := fetch(client, "10.99.0.1", "8080", "2"); r.Stdout != "" {
 		e.t.Errorf("with a server's default route alone the port still answers, and the warning is wrong: %v", r)
 	}
 	e.quiet("detach", "web")
@@ -125,7 +126,7 @@ func (e *engine) sourceRoutingLeased(hostIF string, client, router *host.Guest) 
 	e.answers("published port with a lease", client, "10.99.0.1", "8080")
 	e.answers("our interface with a lease", router, "192.168.1.2", "80")
 	e.quiet("detach", "web")
-	e.notKept(5 * time.Second)
+	e.notKept()
 	s.Close()
 	check("after a lease with source routing")
 }
