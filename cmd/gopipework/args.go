@@ -15,13 +15,13 @@ type arguments struct {
 	flags []string // each flag followed by its value, for the flag library
 	words []string
 	help  bool
+	given []cli.Flag // those on the line, each once
 }
 
 // arrange separates the flags of a command from its words, in any order. A flag that
 // takes a value takes the next argument, whatever it looks like. "--" ends the flags.
 func arrange(cmd *cli.Command, args []string) (arguments, error) {
 	var a arguments
-	seen := map[cli.Flag]bool{}
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		switch {
@@ -43,10 +43,12 @@ func arrange(cmd *cli.Command, args []string) (arguments, error) {
 		if hasValue && !takesValue(f) {
 			return a, fault.BadWord("read flag", arg, "%s takes no value", name).WithHint("%s", name)
 		}
-		if takesValue(f) && seen[f] && !repeats(f) {
+		switch again := slices.Contains(a.given, f); {
+		case !again:
+			a.given = append(a.given, f)
+		case takesValue(f) && !repeats(f):
 			return a, fault.BadWord("read flag", name, "it is given twice")
 		}
-		seen[f] = true
 		a.flags = append(a.flags, arg)
 		if !takesValue(f) || hasValue {
 			continue

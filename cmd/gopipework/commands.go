@@ -88,6 +88,7 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	if a.help {
 		return out.help(name)
 	}
+	cmd.Flags = a.given // the library takes its time for each flag, and the others have no value
 	if name != "help" && name != "version" { // these have nothing to undo
 		var caught func()
 		ctx, caught = withSignals(ctx)
