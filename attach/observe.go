@@ -86,7 +86,7 @@ func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.L
 	if s.From.Kind == FromClient {
 		in.NoClient = s.From.Ask.Installed()
 	}
-	in.NewLinks = guestnet.NewLinks(o, k)
+	in.NewLinks = guestnet.NewLinks(o, k, s)
 	if s.Has(true) {
 		in.NoIPv6, in.IPv6Off = ipv6(o, k)
 	}

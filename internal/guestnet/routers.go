@@ -34,12 +34,18 @@ var routerNeeds = []routerNeed{
 // AcceptRA makes the kernel take advertisements also where it forwards.
 const AcceptRA = "ipv6/conf/%s/accept_ra"
 
-// NewLinks are the sysctls of a guest's new interfaces that matter.
-func NewLinks(o *build.Looker, k plan.Kernel) map[string]string {
+// NewLinks are the sysctls of a guest's new interfaces that matter to a line: each takes
+// the kernel the longer the more network namespaces this machine has had.
+func NewLinks(o *build.Looker, k plan.Kernel, s spec.Spec) map[string]string {
 	const above = "ipv6/conf/default/"
-	paths := []string{above + "accept_ra", above + "autoconf"}
-	for _, n := range routerNeeds {
-		paths = append(paths, above+n.name)
+	paths := []string{above + "accept_ra"}
+	if s.Has(true) {
+		paths = append(paths, above+"autoconf")
+	}
+	if s.From.HearsRouters() {
+		for _, n := range routerNeeds {
+			paths = append(paths, above+n.name)
+		}
 	}
 	values := map[string]string{}
 	o.Look("the guest's IPv6", func() error {
