@@ -88,12 +88,9 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	if a.help {
 		return out.help(name)
 	}
-	cmd.Flags = a.given // the library takes its time for each flag, and the others have no value
+	cmd.Flags = a.given                      // the library takes its time for each flag, and the others have no value
 	if name != "help" && name != "version" { // these have nothing to undo
-		var caught func()
-		ctx, caught = withSignals(ctx)
-		action := cmd.Action
-		cmd.Action = func(c *cli.Context) error { caught(); return action(c) }
+		ctx, out.caught = withSignals(ctx)
 	}
 	app := &cli.App{
 		Name: "gopipework", Commands: []*cli.Command{cmd}, HideHelp: true, HideVersion: true,

@@ -54,8 +54,11 @@ func (o *output) options(c *cli.Context) (attach.Options, error) {
 	if slices.Contains(given(c), "timeout") && opt.Timeout <= 0 {
 		return opt, fault.BadWord("read flag", "--timeout", "it must be longer than 0s").WithHint("--timeout 30s")
 	}
-	if c.Bool("v") {
-		opt.Step = o.step
+	opt.Step = func(step string) {
+		o.caught() // there was nothing to undo before
+		if c.Bool("v") {
+			o.step(step)
+		}
 	}
 	return opt, nil
 }

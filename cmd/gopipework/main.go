@@ -68,8 +68,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 // interrupt that. Signals stay caught until the process ends: a late one must not kill
 // it, because its exit code would then say that the finished work was undone.
 //
-// To catch them takes the runtime a thread, and longer than to read the line: it is done
-// meanwhile. Call caught, which waits for it, before anything that has to be undone.
+// To catch them takes the runtime a thread, and some time: it is done while the command
+// looks at what is there. Call caught, which waits for it, before anything that has to be
+// undone.
 func withSignals(parent context.Context) (_ context.Context, caught func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	set := make(chan struct{})

@@ -28,6 +28,7 @@ type output struct {
 	stdout, stderr io.Writer
 	json           bool
 	doubts         []string // warnings about the guests, repeated in the JSON document
+	caught         func()   // see withSignals
 }
 
 // keenWriter remembers the first error of a writer, so that a result that was cut short
@@ -65,7 +66,7 @@ func (o *output) say(format string, args ...any) {
 	fmt.Fprintln(o.stderr, "gopipework: "+clean(fmt.Sprintf(format, args...)))
 }
 
-// step prints a step for -v, in the way of the shell's -x.
+// step prints a step, in the way of the shell's -x.
 func (o *output) step(s string) {
 	for line := range strings.Lines(s) {
 		fmt.Fprintln(o.stderr, "+ "+clean(strings.TrimSuffix(line, "\n")))
