@@ -4,25 +4,94 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// Thread is a thread of this process that stays in one network namespace. It is
-// never returned to the Go scheduler, so no other goroutine can find itself in the
-// wrong namespace, whatever fails.
+// Thread is a thread of this process that stays in one network namespace. One that we
+// have moved there is never returned to the Go scheduler, so no other goroutine can find
+// itself in the wrong namespace, whatever fails.
 type Thread struct {
 	work  chan func()   // nil: it is the caller's own
 	ended chan struct{} // closed when nothing more is to be run
+	home  *home         // not nil: what is run is mostly run on the caller's
 }
+
+// home is the namespace that callers are in themselves.
+type home struct {
+	mu   sync.Mutex // one call at a time
+	ns   *os.File   // nil: it has ended
+	away *Thread    // for callers that are elsewhere; nil: there was none yet
+}
+
+// ownNS is the namespace of whichever thread looks at it.
+const ownNS = "/proc/thread-self/ns/net"
+
+// In is Enter for a namespace that the caller may be in already: then it starts no
+// thread, and what is run is run on the caller's own, which is quicker than to go to
+// another and back. It takes the same privilege.
+func In(ns *os.File) (*Thread, error) {
+	if !Is(ns, ownNS) {
+		return Enter(ns)
+	}
+	if err := enter(ns); err != nil {
+		return nil, err
+	}
+	own, err := Reopen(ns)
+	if err != nil {
+		return nil, fmt.Errorf("enter namespace: %w", err)
+	}
+	return &Thread{home: &home{ns: own}}, nil
+}
+
+// enter moves the calling thread.
+func enter(ns *os.File) error {
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter namespace: %w", os.NewSyscallError("setns", err))
+	}
+	return nil
+}
+
+// run looks for each call whether the thread that it comes on is in the namespace: a
+// function that runs in another one may call as well.
+func (h *home) run(f func() error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	switch {
+	case h.ns == nil:
+		return errEnded
+	case Is(h.ns, ownNS):
+		return f()
+	case h.away == nil:
+		var err error
+		if h.away, err = Enter(h.ns); err != nil {
+			return err
+		}
+	}
+	return h.away.Run(f)
+}
+
+func (h *home) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.away != nil {
+		h.away.End()
+	}
+	h.ns.Close() // nil: nothing
+	h.ns, h.away = nil, nil
+}
+
+var errEnded = fmt.Errorf("run in namespace: %w", os.ErrClosed)
 
 // Enter starts a thread in the network namespace ns, whose file stays the caller's.
 func Enter(ns *os.File) (*Thread, error) {
 	t := Stay()
-	err := t.Run(func() error { return os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)) })
-	if err != nil {
+	if err := t.Run(func() error { return enter(ns) }); err != nil {
 		t.End()
-		return nil, fmt.Errorf("enter namespace: %w", err)
+		return nil, err
 	}
 	return t, nil
 }
@@ -47,8 +116,8 @@ func Stay() *Thread {
 // Move takes the calling goroutine's own thread, as [Go] gives it one, into the network
 // namespace ns. The Thread is for that goroutine alone.
 func Move(ns *os.File) (*Thread, error) {
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("enter namespace: %w", os.NewSyscallError("setns", err))
+	if err := enter(ns); err != nil {
+		return nil, err
 	}
 	return &Thread{}, nil
 }
@@ -56,7 +125,10 @@ func Move(ns *os.File) (*Thread, error) {
 // Run calls f on the thread and waits for it. Two calls do not overlap. If the thread
 // ends before it gets to f, that is an os.ErrClosed.
 func (t *Thread) Run(f func() error) error {
-	if t.work == nil {
+	switch {
+	case t.home != nil:
+		return t.home.run(f)
+	case t.work == nil:
 		return f()
 	}
 	done := make(chan error)
@@ -64,13 +136,16 @@ func (t *Thread) Run(f func() error) error {
 	case t.work <- func() { done <- f() }:
 		return <-done
 	case <-t.ended:
-		return fmt.Errorf("run in namespace: %w", os.ErrClosed)
+		return errEnded
 	}
 }
 
 // End ends the thread, as soon as it has nothing to run.
 func (t *Thread) End() {
-	if t.work != nil {
+	switch {
+	case t.home != nil:
+		t.home.end()
+	case t.work != nil:
 		close(t.ended)
 	}
 }

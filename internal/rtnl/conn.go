@@ -33,9 +33,9 @@ type Conn struct {
 }
 
 // Open returns a Conn in the network namespace ns, which stays the caller's to
-// close. It has a thread of its own there.
+// close. Unless the caller is there already, it has a thread of its own there.
 func Open(ns *os.File) (*Conn, error) {
-	t, err := nsfs.Enter(ns)
+	t, err := nsfs.In(ns)
 	if err != nil {
 		return nil, err
 	}
