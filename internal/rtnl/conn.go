@@ -22,6 +22,7 @@ const replyTimeout = 5 * time.Second
 type Conn struct {
 	route  *socket
 	thread *nsfs.Thread
+	net    sysctlDirs
 
 	// What few need is opened when it is needed.
 	strictOnce sync.Once
@@ -113,6 +114,7 @@ func (c *Conn) with(do func(*netlink.Handle) error) error {
 func (c *Conn) Close() {
 	c.thread.End()
 	c.route.close()
+	c.net.close()
 	c.strictOnce.Do(func() { c.strictErr = os.ErrClosed })
 	c.strict.close()
 	c.inetOnce.Do(func() { c.inetErr = os.ErrClosed })
