@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -36,8 +37,13 @@ func (o *output) listCommand(c *cli.Context) error {
 	return o.listOf(c.Context, nil, attach.Options{})
 }
 
+// listGarbage is how much of its heap a list lets become garbage before it collects it, in
+// percent. A list of some hundred ends before that, and the process with it.
+const listGarbage = 400
+
 // listOf lists the attachments of one guest, or for nil those of all guests.
 func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+	debug.SetGCPercent(listGarbage)
 	r, err := attach.List(ctx, g, opt)
 	if err = stopped(ctx, err); err == nil {
 		err = context.Cause(ctx)
