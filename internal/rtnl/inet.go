@@ -47,11 +47,11 @@ func (c *Conn) Addrs() ([]Addr, error) {
 //
 //	ip address add PREFIX brd + dev NAME [nodad]
 func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
-	a := &netlink.Addr{IPNet: ipNet(p)}
+	var flags uint8
 	if nodad {
-		a.Flags = unix.IFA_F_NODAD
+		flags = unix.IFA_F_NODAD
 	}
-	return settle(c.with(func(h *netlink.Handle) error { return h.AddrAdd(byIndex(index), a) }), func() (bool, error) { return c.hasAddr(index, a) })
+	return c.write(c.addrRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, p, flags))
 }
 
 // SetAddr is AddAddr for an address that lasts a time: the kernel deletes it
@@ -61,18 +61,10 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 //
 //	ip address replace PREFIX brd + dev NAME valid_lft S preferred_lft S
 func (c *Conn) SetAddr(index int, p netip.Prefix, valid, preferred time.Duration) error {
-	replace := func() error {
-		return c.with(func(h *netlink.Handle) error {
-			return h.AddrReplace(byIndex(index), &netlink.Addr{
-				IPNet: ipNet(p), ValidLft: int(valid.Seconds()), PreferedLft: int(preferred.Seconds()),
-			})
-		})
-	}
-	err := replace()
-	if unsure(err) { // once more is the same
-		err = replace()
-	}
-	return err
+	req := c.addrRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, index, p, 0)
+	times := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: uint32(valid.Seconds()), Prefered: uint32(preferred.Seconds())}}
+	req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, times.Serialize()))
+	return c.write(req)
 }
 
 // Forever is the time of an address that lasts (INFINITY_LIFE_TIME).
@@ -80,8 +72,33 @@ const Forever = math.MaxUint32 * time.Second
 
 // DelAddr deletes the address.
 func (c *Conn) DelAddr(index int, p netip.Prefix) error {
-	a := &netlink.Addr{IPNet: ipNet(p)}
-	return settle(c.with(func(h *netlink.Handle) error { return h.AddrDel(byIndex(index), a) }), func() (bool, error) { return not(c.hasAddr(index, a)) })
+	return c.write(c.addrRequest(unix.RTM_DELADDR, 0, index, p, 0))
+}
+
+func (c *Conn) addrRequest(typ, flags, index int, p netip.Prefix, addrFlags uint8) *nl.NetlinkRequest {
+	req := c.request(typ, flags)
+	family := unix.AF_INET
+	if p.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	msg := nl.NewIfAddrmsg(family)
+	msg.Index, msg.Prefixlen, msg.Flags = uint32(index), uint8(p.Bits()), addrFlags
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, p.Addr().AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, p.Addr().AsSlice()))
+	if p.Addr().Is4() && p.Bits() < 31 {
+		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(p)))
+	}
+	return req
+}
+
+// broadcast returns the last address of a subnet.
+func broadcast(p netip.Prefix) []byte {
+	last := p.Addr().AsSlice()
+	for i, m := range net.CIDRMask(p.Bits(), p.Addr().BitLen()) {
+		last[i] |= ^m
+	}
+	return last
 }
 
 // Route is a unicast route.
@@ -210,13 +227,4 @@ func byIndex(index int) netlink.Link {
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-func prefix(n *net.IPNet) (netip.Prefix, bool) {
-	if n == nil {
-		return netip.Prefix{}, false
-	}
-	ip, ok := netip.AddrFromSlice(n.IP)
-	bits, _ := n.Mask.Size()
-	return netip.PrefixFrom(ip.Unmap(), bits), ok
 }

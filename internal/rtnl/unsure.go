@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/nlsocket"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,13 +51,6 @@ func settle(err error, done func() (bool, error)) error {
 		return nil
 	}
 	return err
-}
-
-// hasAddr reports whether a link has an address.
-func (c *Conn) hasAddr(index int, a *netlink.Addr) (bool, error) {
-	all, err := c.Addrs()
-	p, _ := prefix(a.IPNet)
-	return slices.ContainsFunc(all, func(is Addr) bool { return is.Index == index && is.Prefix == p }), err
 }
 
 // hasRoute reports whether there is a route.
