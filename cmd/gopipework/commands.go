@@ -88,7 +88,8 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	if a.help {
 		return out.help(name)
 	}
-	cmd.Flags = a.given                      // the library takes its time for each flag, and the others have no value
+	// The library takes its time for each flag. Those that are not given have no value.
+	cmd.Flags = a.given
 	if name != "help" && name != "version" { // these have nothing to undo
 		ctx, out.caught = withSignals(ctx)
 	}

@@ -18,6 +18,9 @@ const Glance = 50 * time.Millisecond
 // The guest's stays.
 func (m *Machine) Await(ctx context.Context, s Side, done func() (bool, error)) error {
 	m.HostLock.Release()
+	if ok, err := done(); ok || err != nil {
+		return err // mostly it is so at once, and to listen takes a socket
+	}
 	ev, err := m.In(s).Watch()
 	if err != nil {
 		return fault.Explain("watch", "links", err)
