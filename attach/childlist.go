@@ -34,9 +34,10 @@ func owned(id int, all []child) []child {
 }
 
 // childrenIn returns the links of ours in a namespace that have no end on the
-// host: not those whose ends there are known. A guest can forge one; nothing of the
-// host is changed on its word.
-func childrenIn(k plan.Kernel, hostNS *os.File, known []*rtnl.Link) ([]child, error) {
+// host: not those whose ends there are known, and links to other guests only if pairs is
+// set. Another host of this machine can have hundreds, and each costs a question. A guest
+// can forge one; nothing of the host is changed on its word.
+func childrenIn(k plan.Kernel, hostNS *os.File, known []*rtnl.Link, pairs bool) ([]child, error) {
 	links, err := k.Links()
 	if err != nil {
 		return nil, err
@@ -55,6 +56,9 @@ func childrenIn(k plan.Kernel, hostNS *os.File, known []*rtnl.Link) ([]child, er
 	for _, l := range maybe {
 		c := child{Link: l, hostNS: id}
 		if l.Kind == "veth" && l.PeerNS >= 0 && l.PeerNS != id {
+			if !pairs {
+				continue
+			}
 			if c.other, err = k.LinkIn(l.PeerNS, l.Peer); err != nil {
 				continue // gone, or out of our reach
 			}
@@ -115,7 +119,7 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 // lent. id is that of the guest's namespace on the host; -1: none. ends are those on the
 // host of the pairs that it has.
 func (o *lister) inside(ns *ours.Namespace, id int, ends []*rtnl.Link) error {
-	children, err := childrenIn(ns.Links, o.hostNS, ends)
+	children, err := childrenIn(ns.Links, o.hostNS, ends, !o.every || id >= 0)
 	if err != nil {
 		return fault.Explain("list links in", "a guest", err)
 	}

@@ -145,7 +145,7 @@ func observeForeign(m *plan.Machine, f *build.DetachFacts, inners map[int]bool) 
 
 // observeChildren looks at what of ours is in the guest alone.
 func observeChildren(m *plan.Machine, f *build.DetachFacts, inners map[int]bool) error {
-	children, err := childrenIn(m.In(plan.InGuest), m.HostNS, nil)
+	children, err := childrenIn(m.In(plan.InGuest), m.HostNS, nil, true)
 	if err != nil {
 		return fault.Explain("list links of", m.Guests[plan.InGuest].Name, err)
 	}

@@ -205,11 +205,11 @@ func (o *gcObserver) insides(m *plan.Machine, f *build.GCFacts) error {
 
 // children finds those of a guest that are half made.
 func (o *gcObserver) children(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
-	all, err := childrenIn(guest, m.HostNS, nil)
+	id, err := m.Host().NamespaceID(ns.File)
 	if err != nil {
 		return err
 	}
-	id, err := m.Host().NamespaceID(ns.File)
+	all, err := childrenIn(guest, m.HostNS, nil, id >= 0)
 	if err != nil {
 		return err
 	}

@@ -51,3 +51,26 @@ func TestRequestsOfMany(t *testing.T) {
 	atMost("the same line again", count("br1", g, "10.0.0.99/24"), 37+others)
 	atMost("detach", count("detach", g), 42)
 }
+
+// TestRequestsBesideAnotherHost: of what another host of this machine has attached, in
+// namespaces that this one sees too, a list asks only whose it is.
+func TestRequestsBesideAnotherHost(t *testing.T) {
+	need(t, "root", "strace")
+	m := newMachine(t)
+	other, err := m.Named("other")
+	m.check(err)
+	lists := map[int]int{}
+	const few, many = 1, 4
+	for i := 1; i <= many; i++ {
+		g, err := m.Named("guest" + strconv.Itoa(i))
+		m.check(err)
+		m.check(other.Run("gopipework", "br1", g.Word, "10.0.0."+strconv.Itoa(i)+"/24").Err())
+		r, err := m.RequestsAlone("gopipework", "list")
+		m.check(err)
+		lists[i] = r.Count("route") + r.Count("netfilter")
+	}
+	// For the id that the guest has here, its links, and the id that this host has there.
+	if each := (lists[many] - lists[few]) / (many - few); each != 3 {
+		t.Errorf("%d requests for each of its guests, not 3: %v", each, lists)
+	}
+}
