@@ -154,9 +154,11 @@ func (s subject) legacyBlocks(t *savedTable, at hook, chain string, changed *wri
 // they are in use: the kernel's older ones, arptables and ebtables.
 func unseen() (names []string) {
 	b, err := os.ReadFile("/proc/thread-self/net/arp_tables_names")
-	calls, _ := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-arptables")
-	if err == nil && len(bytes.TrimSpace(b)) > 0 && strings.TrimSpace(string(calls)) == "1" {
-		names = append(names, "arptables-legacy")
+	if err == nil && len(bytes.TrimSpace(b)) > 0 {
+		calls, _ := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-arptables")
+		if strings.TrimSpace(string(calls)) == "1" {
+			names = append(names, "arptables-legacy")
+		}
 	}
 	if ebtablesInUse() {
 		names = append(names, "ebtables-legacy")
