@@ -64,6 +64,9 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 		return result(p), err
 	}
 	extend(p.Wait)
+	if b := f.Base; b != nil && b.Kind == "bridge" {
+		m.Know(plan.OnHost, b.Name, b.Index) // no step need look for it again
+	}
 	if k := Kind(p.Attachments[0].Host.Kind); !kind.TraitsOf(k).Pair {
 		m.Card = p.Attachments[0].Host.Name
 	}

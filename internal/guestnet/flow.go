@@ -72,7 +72,7 @@ func WarnObstacles(ctx context.Context, m *plan.Machine, at plan.Side, a ours.At
 	}
 	if a.Host.Kind == string(spec.KindBridge) {
 		if p.Port, err = p.Host.LinkByName(a.Host.Port); err == nil && p.Port.Master != 0 {
-			p.On, _ = p.Host.LinkByIndex(p.Port.Master)
+			p.On = &rtnl.Link{Index: p.Port.Master, Name: a.Host.Name} // more of it does not matter
 		}
 	}
 	for _, o := range p.obstacles(ctx) {
