@@ -71,7 +71,10 @@ inside() {
 		"$dir/$n.test" -test.run "$run" -test.v -test.timeout "$((limit - 30))s") >"$dir/$n.log" 2>&1 || status=$?
 	echo $status >"$dir/$n.status"
 	sync
+	# The machine is switched off a moment later. Should this process end before, the
+	# kernel panics, and bash reports its end as "Aborted".
 	echo o >/proc/sysrq-trigger
+	sleep 60
 }
 
 # index makes, once, what modprobe reads: its own copy, for the package's belongs
