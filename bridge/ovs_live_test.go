@@ -125,7 +125,11 @@ func TestOVSBridgeLive(t *testing.T) {
 	if diff := cmp.Diff(before, h.observe()); diff != "" {
 		t.Errorf("after all (-before +after):\n%s", diff)
 	}
-	linksNow, err := h.Must("ip", "-brief", "link")
+	var linksNow string
+	host.Poll(30*time.Second, func() bool { // the kernel tells of a carrier a moment later
+		linksNow, err = h.Must("ip", "-brief", "link")
+		return err != nil || linksNow == links
+	})
 	h.check(err)
 	if diff := cmp.Diff(links, linksNow); diff != "" {
 		t.Errorf("links (-before +after):\n%s", diff)
