@@ -26,10 +26,10 @@ type answerTo struct {
 	Error string `json:"error,omitempty"`
 }
 
-const (
-	maxCommand  = 64 << 10
-	commandTime = 5 * time.Second // from one end to the other
-)
+const maxCommand = 64 << 10
+
+// commandTime bounds a command, from one end to the other.
+var commandTime = 5 * time.Second
 
 // errEnding is the error of a keeper that has nothing left to keep. It does not
 // answer the command, and the sender starts another keeper.

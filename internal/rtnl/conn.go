@@ -158,10 +158,9 @@ func (c *Conn) write(req *nl.NetlinkRequest) error {
 // read) is asked for again for as long as dumpPatience, after pauses that begin
 // with dumpPause and double up to 32 times that. A guest that never rests, on a
 // machine that is busy, interrupts most of them.
-const (
-	dumpPatience = 5 * time.Second
-	dumpPause    = time.Millisecond
-)
+var dumpPatience = 5 * time.Second
+
+const dumpPause = time.Millisecond
 
 // dump returns the answers to a dump request, never a partial list.
 func (c *Conn) dump(ask func() *nl.NetlinkRequest, typ uint16) ([][]byte, error) {

@@ -14,7 +14,7 @@ import (
 
 // dadTimeout bounds the wait for duplicate address detection: no route can have
 // a source address that is being checked. One address takes about two seconds.
-const dadTimeout = 5 * time.Second
+var dadTimeout = 5 * time.Second
 
 // From linux/rtnetlink.h: where things are in struct rtmsg, rtnexthop and
 // rta_cacheinfo, and what golang.org/x/sys does not name.
