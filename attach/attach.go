@@ -17,18 +17,21 @@ import (
 // DefaultTimeout bounds a run that gives no other bound.
 const DefaultTimeout = 30 * time.Second
 
+// bound is DefaultTimeout, except in tests.
+var bound = DefaultTimeout
+
 // bound returns ctx with the run's deadline, whose cause is
 // context.DeadlineExceeded. extend moves it, unless the user has set it.
 func (o Options) bound(ctx context.Context) (_ context.Context, extend func(time.Duration), cancel func()) {
 	d := o.Timeout
 	if d == 0 {
-		d = DefaultTimeout
+		d = bound
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(d, func() { end(context.DeadlineExceeded) })
 	extend = func(more time.Duration) {
 		if o.Timeout == 0 && more > 0 {
-			timer.Reset(DefaultTimeout + more)
+			timer.Reset(bound + more)
 		}
 	}
 	return ctx, extend, func() { timer.Stop(); end(nil) }

@@ -132,7 +132,7 @@ func TestNobodyAnswers(t *testing.T) {
 func TestLateCarrier(t *testing.T) {
 	needRoot(t)
 	was := guestnet.CarrierPatience
-	guestnet.CarrierPatience = DefaultTimeout
+	guestnet.CarrierPatience = bound
 	t.Cleanup(func() { guestnet.CarrierPatience = was })
 	for _, line := range []string{"nic0 web 10.9.0.5/24", "phys:nic0 web 10.9.0.5/24"} {
 		t.Run(line, func(t *testing.T) {

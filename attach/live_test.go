@@ -229,7 +229,7 @@ func (st stage) ready(t *testing.T) (hostNS, guestNS *os.File) {
 // attempt is Attach, with the sides wrapped and the plan edited on the way.
 func attempt(t *testing.T, s Spec, g guests.Guest, hostNS *os.File, wrap func(plan.Side, plan.Kernel) plan.Kernel, edit func(*build.Plan), tell func(string)) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {

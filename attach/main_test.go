@@ -8,7 +8,9 @@ import (
 	"time"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/hosttool"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // ownNS is the namespace that the tests are run in. Later on the first thread,
@@ -21,6 +23,8 @@ func TestMain(m *testing.M) {
 	if ownNS, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 		panic(err)
 	}
+	// How long a busy machine takes proves nothing.
+	bound, plan.UndoTimeout, hosttool.Timeout = 2*time.Minute, time.Minute, time.Minute
 	os.Exit(inOwnRunDir(m))
 }
 

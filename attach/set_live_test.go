@@ -49,7 +49,7 @@ func typedSet(t *testing.T, line string) SetSpec {
 // whether n is after the last.
 func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (done bool, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {

@@ -272,12 +272,11 @@ func vsctl(ctx context.Context, args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return hosttool.Run(ctx, bin, append([]string{vsctlTimeout}, args...)...)
+	// This ends an ovs-vsctl that outlives us; one that does not is ended by
+	// hosttool.Run, earlier.
+	outlived := fmt.Sprintf("--timeout=%.0f", 2*hosttool.Timeout.Seconds())
+	return hosttool.Run(ctx, bin, append([]string{outlived}, args...)...)
 }
-
-// vsctlTimeout ends an ovs-vsctl that outlives us, in seconds; one that does
-// not is ended by hosttool.Run, earlier.
-const vsctlTimeout = "--timeout=10"
 
 // missingOVSError says why there is no Open vSwitch here.
 type missingOVSError struct{ why string }

@@ -18,6 +18,7 @@ import (
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/e2e/program"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hosttool"
 )
 
 // ovsHost is a host with a real Open vSwitch. Package bridge speaks to it from
@@ -396,6 +397,9 @@ func TestOVSSilentLive(t *testing.T) {
 		return ctx
 	}
 
+	was := hosttool.Timeout
+	hosttool.Timeout = 5 * time.Second
+	t.Cleanup(func() { hosttool.Timeout = was })
 	h.check(h.SignalSwitch(syscall.SIGSTOP))
 	h.wantFault(OVSPort{Bridge: "ovs0", Name: "v1", Mark: "m"}.Add(soon()), fault.Timeout, "did not answer")
 	h.wantFault(OVSBridge{Name: "ovs1", Datapath: b.Datapath}.Add(soon()), fault.Timeout, "did not answer")

@@ -27,7 +27,7 @@ func (e *Error) Error() string {
 
 // Timeout bounds a run: the wait for the lock that all users of iptables share, or for
 // ovs-vswitchd to do what the database says.
-const Timeout = 5 * time.Second
+var Timeout = 5 * time.Second
 
 // Run runs a program in the calling thread's network namespace, which a child inherits,
 // and returns its standard output. It returns [context.DeadlineExceeded] after [Timeout].

@@ -27,7 +27,7 @@ func (p Plan) Commands() []string {
 }
 
 // UndoTimeout bounds the undoing of a plan, which no signal ends.
-const UndoTimeout = 10 * time.Second
+var UndoTimeout = 10 * time.Second
 
 // Apply carries the plan out. On any error it undoes what it did, in
 // reverse; what could not be undone is named in the error.
