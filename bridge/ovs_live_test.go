@@ -127,7 +127,7 @@ func TestOVSBridgeLive(t *testing.T) {
 		t.Errorf("after all (-before +after):\n%s", diff)
 	}
 	var linksNow string
-	host.Poll(30*time.Second, func() bool { // the kernel tells of a carrier a moment later
+	host.Poll(30*time.Second, func() bool { // the kernel announces a carrier a moment later
 		linksNow, err = h.Must("ip", "-brief", "link")
 		return err != nil || linksNow == links
 	})
