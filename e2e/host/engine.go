@@ -47,7 +47,18 @@ func (h *Host) StartEngine(args ...string) (*Engine, error) {
 }
 
 // Start starts the daemon, again or for the first time, and waits until it answers.
-func (e *Engine) Start() error {
+// It gives up by itself if its containerd takes more than 15 seconds to start, as on a
+// busy machine; then it is started once more, twice at most.
+func (e *Engine) Start() (err error) {
+	for range 3 {
+		if err = e.start(); err == nil || !strings.Contains(err.Error(), "timeout waiting for containerd to start") {
+			break
+		}
+	}
+	return err
+}
+
+func (e *Engine) start() error {
 	dir := func(name string) string { return filepath.Join(e.Dir, name) }
 	// What a killed daemon leaves, and would not start with.
 	_ = os.Remove(dir("docker.pid"))
@@ -63,6 +74,10 @@ func (e *Engine) Start() error {
 		return err
 	}
 	defer log.Close()
+	before, err := os.ReadFile(log.Name())
+	if err != nil {
+		return err
+	}
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	if err := e.cmd.Start(); err != nil {
 		return err
@@ -84,7 +99,7 @@ func (e *Engine) Start() error {
 	}
 	if !up {
 		text, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("dockerd does not answer:\n%s", text)
+		return fmt.Errorf("dockerd does not answer:\n%s", bytes.TrimPrefix(text, before))
 	}
 	return nil
 }
