@@ -187,6 +187,9 @@ func killSweep(m *machine, g *host.Guest, word string, kills int, args []string)
 		case 137:
 			killed++
 		case 0:
+			if r.Time < whole { // the machine was busier when that was measured
+				whole = (whole + r.Time) / 2
+			}
 		default:
 			m.t.Errorf("%s:\n%v", when, r)
 		}

@@ -52,8 +52,8 @@ func Step(cmd *exec.Cmd, blow Blow) (Stepped, error) {
 	return a.s, a.err
 }
 
-// limit bounds one run; a program that hangs is killed.
-const stepLimit = 60 * time.Second
+// stepLimit bounds one run; a program that hangs is killed.
+const stepLimit = 3 * time.Minute
 
 func step(cmd *exec.Cmd, blow Blow) (Stepped, error) {
 	out, err := os.CreateTemp("", "step-")
