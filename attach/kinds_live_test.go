@@ -317,6 +317,7 @@ func inventory(t *testing.T, ns *os.File) string {
 	var b strings.Builder
 	for _, l := range links {
 		l.OperUp = false // it follows the carrier, after a moment
+		l.Queue = ""     // what a link gets when it is first set up stays; see queues
 		fmt.Fprintf(&b, "%+v\n", *l)
 	}
 	for _, a := range addrs {
