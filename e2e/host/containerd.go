@@ -5,10 +5,12 @@ package host
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Containerd has its own data, state and socket, and nothing of the host's.
@@ -65,8 +67,17 @@ snapshotter = "native"
 		return nil, err
 	}
 	answers := func() bool { _, err := c.Ctr("version"); return err == nil }
-	c.daemon, err = startDaemon(place, dir+"/containerd.log", answers, "containerd", "-c", dir+"/config.toml")
-	return c, err
+	log := dir + "/containerd.log"
+	if c.daemon, err = startDaemon(place, log, answers, "containerd", "-c", dir+"/config.toml"); err != nil {
+		return nil, err
+	}
+	// The CRI refuses everything until all of its parts have started, which ctr does
+	// not tell. These are its last words before; another version may have others.
+	Poll(15*time.Second, func() bool {
+		said, _ := os.ReadFile(log)
+		return strings.Contains(string(said), "Start streaming server")
+	})
+	return c, nil
 }
 
 // Rootfs is the root file system of its containers.
