@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"runtime"
 	"slices"
@@ -823,5 +824,61 @@ func TestFirewallUntouched(t *testing.T) {
 	h.tool("", bin, "-F", "FORWARD")
 	if untouched, _ := look(); untouched {
 		t.Error("the rule is gone: untouched")
+	}
+}
+
+// TestReading: what was prepared is not read again unless somebody has written since, and
+// then what is there now counts. Elements of sets are always read again.
+func TestReading(t *testing.T) {
+	h := newFWHost(t)
+	h.load(IPv4, NFT, docker28)
+	q := Query{Bridge: "brtest"}
+	prepared := func() *Reading {
+		t.Helper()
+		g := &Reading{}
+		t.Cleanup(g.Close)
+		h.check(g.Prepare(t.Context(), q))
+		return g
+	}
+	observe := func(g *Reading) (requests uint32, fw Firewall) {
+		t.Helper()
+		var before uint32
+		if g.conn != nil {
+			before = g.conn.seq
+		}
+		fw, err := g.Observe(t.Context(), q)
+		h.check(err)
+		return g.conn.seq - before, fw
+	}
+	unprepared := &Reading{}
+	t.Cleanup(unprepared.Close)
+	all, want := observe(unprepared)
+	one, have := observe(prepared())
+	if one != 1 || all < 5 {
+		t.Errorf("%d requests, and %d where they were prepared; want 1, for the generation", all, one)
+	}
+	if !reflect.DeepEqual(have, want) {
+		t.Errorf("prepared: %+v, want %+v", have, want)
+	}
+	for _, rule := range []string{"-I", "-D"} {
+		g := prepared()
+		h.tool("", h.iptables(IPv4, NFT), rule, "FORWARD", "-i", "brtest", "-o", "brtest", "-j", "ACCEPT")
+		n, have := observe(g)
+		if n == 1 || !reflect.DeepEqual(have, h.observe("brtest")) {
+			t.Errorf("%s: %d requests; %+v", rule, n, have)
+		}
+		if drops := have.Paths[0].Drops; drops != (rule == "-D") {
+			t.Errorf("%s: drops %v", rule, drops)
+		}
+	}
+	h.tool("table ip seen { set s { type ipv4_addr; flags dynamic,timeout; timeout 1h; elements = { 10.99.0.9 }; }\n"+
+		"chain f { type filter hook forward priority 0; ip saddr @s drop; }; }", "nft", "-f", "-")
+	h.sysctl("bridge-nf-call-iptables", "1")
+	if n, _ := observe(prepared()); n < 2 {
+		t.Errorf("%d requests, though there is a set", n)
+	}
+	h.tool("table netdev one { chain i { type filter hook ingress device lo priority 0; }; }", "nft", "-f", "-")
+	if prepared().rules.lasts() {
+		t.Error("chains of single devices last, which change without a new generation")
 	}
 }

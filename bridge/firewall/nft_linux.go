@@ -159,8 +159,11 @@ type nftReader struct {
 	read      int
 }
 
-// open lists what there is.
+// open lists what there is, unless an earlier look has.
 func (r *nftReader) open() (err error) {
+	if r.sets != nil {
+		return nil
+	}
 	r.sets = &nftSets{reader: r}
 	if r.untouched {
 		return nil
@@ -172,6 +175,12 @@ func (r *nftReader) open() (err error) {
 		r.asleep, err = r.conn.dormant()
 	}
 	return err
+}
+
+// lasts reports whether what was read is so for as long as nobody writes. Chains of single
+// devices change when a device goes.
+func (r *nftReader) lasts() bool {
+	return r.sets != nil && r.read <= maxRead && !slices.ContainsFunc(r.chains, func(c nftBase) bool { return len(c.devices) > 0 })
 }
 
 // count notes that so many rules were read.

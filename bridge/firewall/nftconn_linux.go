@@ -30,38 +30,92 @@ const patience = 3 * time.Second
 // (nf_tables_api.c, nf_tables_init_net): there are no tables.
 const firstGeneration = 1
 
-// readNFT calls read until nobody wrote meanwhile: rules come chain by chain,
+// Reading is what looks through it have read of the rules of nf_tables. As long as nobody
+// has written any since, the next look reads only what no look before it has needed: so
+// most of a reading can be done before it is known what is to be looked at. The zero
+// Reading has read nothing.
+//
+// It is of the network namespace of the thread that looked first, and is used by one
+// goroutine at a time. Close it when done.
+type Reading struct {
+	conn       *nftConn
+	rules      *nftReader // nil: nothing of use has been read
+	generation uint32     // that of the rules
+}
+
+// Close closes its socket.
+func (g *Reading) Close() {
+	if g.conn != nil {
+		g.conn.close()
+	}
+	*g = Reading{}
+}
+
+// readNFT calls read with a Reading of its own.
+func readNFT(ctx context.Context, read func(*nftReader) error) (present, still bool, err error) {
+	var g Reading
+	defer g.Close()
+	return g.look(ctx, read)
+}
+
+// begin forgets the rules if somebody has written since they were read. It reports whether
+// there is nf_tables.
+func (g *Reading) begin(ctx context.Context) (present bool, err error) {
+	if g.conn == nil {
+		conn, err := dialNFT()
+		if errors.Is(err, unix.EPROTONOSUPPORT) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		g.conn = conn
+	}
+	now, present, err := g.conn.generation()
+	if err != nil || !present {
+		return false, err
+	}
+	if g.rules != nil && g.generation == now && g.rules.lasts() {
+		g.rules.sets.forget()
+	} else {
+		g.rules = &nftReader{conn: g.conn, rules: map[nftChain][]chainRule{}, untouched: now == firstGeneration}
+		g.generation = now
+	}
+	g.rules.ctx = ctx
+	return true, nil
+}
+
+// read calls read with the rules. It reports whether read has asked the kernel anything.
+func (g *Reading) read(read func(*nftReader) error) (asked bool, err error) {
+	before := g.conn.seq
+	if err = read(g.rules); err != nil {
+		g.rules = nil
+	}
+	return g.conn.seq != before, err
+}
+
+// look calls read until nobody wrote meanwhile: rules come chain by chain,
 // and a long chain in several messages, so that a commit in between shows a set
 // of rules that never was. Each commit has a new generation number. It reports
 // whether there is nf_tables, and whether what was read was still.
-func readNFT(ctx context.Context, read func(*nftReader) error) (present, still bool, err error) {
-	conn, err := dialNFT()
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return false, true, nil
-	}
-	if err != nil {
-		return false, false, err
-	}
-	defer conn.close()
+func (g *Reading) look(ctx context.Context, read func(*nftReader) error) (present, still bool, err error) {
 	end := time.Now().Add(patience)
 	for pause := time.Duration(0); ; pause = min(2*pause+time.Millisecond, 50*time.Millisecond) {
 		if err := waitForQuiet(ctx, pause); err != nil {
 			return true, false, err
 		}
-		before, present, err := conn.generation()
-		if err != nil || !present {
+		if present, err := g.begin(ctx); err != nil || !present {
 			return false, true, err
 		}
-		r := &nftReader{ctx: ctx, conn: conn, rules: map[nftChain][]chainRule{}, untouched: before == firstGeneration}
-		readErr := read(r)
-		if r.untouched {
+		asked, readErr := g.read(read)
+		if !asked {
 			return true, true, readErr
 		}
-		after, _, err := conn.generation()
+		after, _, err := g.conn.generation()
 		if err != nil {
 			return true, false, err
 		}
-		if before == after {
+		if g.generation == after {
 			return true, true, readErr
 		}
 		// A chain that was deleted in between is an error of that moment alone.

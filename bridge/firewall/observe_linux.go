@@ -29,7 +29,14 @@ type Query struct {
 // namespace of the calling thread. It writes nothing, and starts a process only
 // where a legacy iptables table is in use, which no other interface shows.
 func Observe(ctx context.Context, q Query) (Firewall, error) {
-	all, err := ObserveAll(ctx, []Query{q})
+	var g Reading
+	defer g.Close()
+	return g.Observe(ctx, q)
+}
+
+// Observe is [Observe] with what earlier looks have read.
+func (g *Reading) Observe(ctx context.Context, q Query) (Firewall, error) {
+	all, err := g.observeAll(ctx, []Query{q})
 	if err != nil {
 		return Firewall{}, err
 	}
@@ -38,32 +45,26 @@ func Observe(ctx context.Context, q Query) (Firewall, error) {
 
 // ObserveAll answers several queries with one reading of the rules.
 func ObserveAll(ctx context.Context, queries []Query) ([]Firewall, error) {
+	var g Reading
+	defer g.Close()
+	return g.observeAll(ctx, queries)
+}
+
+func (g *Reading) observeAll(ctx context.Context, queries []Query) ([]Firewall, error) {
 	all := make([]Firewall, len(queries))
-	if err := observeAll(ctx, queries, all); err != nil {
+	if err := g.answer(ctx, queries, all); err != nil {
 		return nil, readFault(queries[0].Bridge, err)
 	}
 	return all, nil
 }
 
-func observeAll(ctx context.Context, queries []Query, all []Firewall) error {
+// answer fills in all, whose indexes are those of the queries.
+func (g *Reading) answer(ctx context.Context, queries []Query, all []Firewall) error {
 	subjects, err := subjectsOf(queries)
 	if err != nil {
 		return err
 	}
-	present, still, err := readNFT(ctx, func(r *nftReader) error {
-		if err := r.open(); err != nil {
-			return err
-		}
-		for i := range queries {
-			all[i] = Firewall{}
-			for _, s := range subjects[i] {
-				if err := r.observe(s, &all[i]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
+	present, still, err := g.look(ctx, answers(subjects, all))
 	if err != nil {
 		return err
 	}
@@ -85,6 +86,41 @@ func observeAll(ctx context.Context, queries []Query, all []Firewall) error {
 		}
 		named.name(fw)
 		fw.Unseen = others
+	}
+	return nil
+}
+
+// answers returns a function that fills in what nf_tables does.
+func answers(subjects [][]subject, all []Firewall) func(*nftReader) error {
+	return func(r *nftReader) error {
+		if err := r.open(); err != nil {
+			return err
+		}
+		for i := range all {
+			all[i] = Firewall{}
+			for _, s := range subjects[i] {
+				if err := r.observe(s, &all[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// Prepare reads the rules of nf_tables that Observe will need for a query much like this
+// one.
+func (g *Reading) Prepare(ctx context.Context, q Query) error {
+	subjects, err := subjectsOf([]Query{q})
+	if err != nil {
+		return readFault(q.Bridge, err)
+	}
+	present, err := g.begin(ctx)
+	if err == nil && present {
+		_, err = g.read(answers(subjects, make([]Firewall, 1)))
+	}
+	if err != nil {
+		return readFault(q.Bridge, err)
 	}
 	return nil
 }

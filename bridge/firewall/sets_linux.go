@@ -33,6 +33,14 @@ type nftSets struct {
 	large  map[nftChain]bool // there are too many in it to be read
 }
 
+// forget has elements read again: packets add some, and time deletes some, which is no
+// writing.
+func (s *nftSets) forget() {
+	clear(s.have)
+	clear(s.large)
+	s.read = 0
+}
+
 type setKind struct {
 	intervals bool
 	keyLen    int // bytes
