@@ -21,6 +21,7 @@ type Options struct {
 	DryRun  bool          // plan, and change nothing
 	Timeout time.Duration // of the whole run; 0: DefaultTimeout, longer if the bridge makes ports wait
 	Step    func(string)  // told of each step before it runs; nil: nobody
+	Ahead   *Ahead        // for Attach: what has been read already; nil: nothing
 
 	// HostNS is the network namespace that has the bridges and cards; nil: that
 	// of the calling thread, which is the process's own unless the goroutine is

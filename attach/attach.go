@@ -58,7 +58,7 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 	}
 	defer m.Close()
 	m.Remember(ours.KeeperKey{}, opt.Keeper)
-	f, err := observe(ctx, m, s)
+	f, err := observe(ctx, m, s, opt.Ahead)
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}

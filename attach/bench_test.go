@@ -62,7 +62,7 @@ func BenchmarkApply(b *testing.B) {
 }
 
 func planned(b *testing.B, m *plan.Machine, s Spec) build.Plan {
-	f, err := observe(context.Background(), m, s)
+	f, err := observe(context.Background(), m, s, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

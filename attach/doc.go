@@ -34,6 +34,7 @@ package attach
 // planned, and carries plans out.
 //
 //	api.go, errors.go, helper.go               what is exported, and the processes that outlive a run
+//	ahead.go                                   what attach reads of the host while its guest is looked for
 //	words.go, attachment.go                    what can be asked for, and what there is, under the names of an importer
 //	attach.go, observe.go, build.go, same.go   attach: the facts, the decisions, and what is there already
 //	job.go, addressing.go                      what is asked and what is there; addresses inside the guest

@@ -236,7 +236,7 @@ func attempt(t *testing.T, s Spec, g guests.Guest, hostNS *os.File, wrap func(pl
 		t.Fatal(err)
 	}
 	defer m.Close()
-	f, err := observe(ctx, m, s)
+	f, err := observe(ctx, m, s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,8 +94,9 @@ func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.L
 }
 
 // observe reads, and never writes, what planAttach needs to know.
-func observe(ctx context.Context, m *plan.Machine, s Spec) (build.Facts, error) {
-	o := &build.Observer{Host: m.Host(), Guest: m.In(plan.InGuest)}
+func observe(ctx context.Context, m *plan.Machine, s Spec, ahead *Ahead) (build.Facts, error) {
+	o, done := ahead.observer(ctx, m)
+	defer done()
 	base := base(o, s.HostIF)
 	n := namesFor(s, m.Guests[plan.InGuest].GuestInfo, base)
 	f := build.Facts{Inside: inside(&o.Looker, m, plan.InGuest, s, base), Base: base}

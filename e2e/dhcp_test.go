@@ -126,16 +126,15 @@ func (m *machine) notKept() {
 	}
 }
 
-// residentMB is what a process holds of the memory, counted page by page: what its
-// status says is off by up to a megabyte on a machine of eight processors.
+// residentMB is what a process holds of the memory.
 func residentMB(t testing.TB, pid int) float64 {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); f[0] == "Rss:" {
+		if f := strings.Fields(line); f[0] == "VmRSS:" {
 			kb, err := strconv.Atoi(f[1])
 			if err != nil {
 				t.Fatal(err)
@@ -143,7 +142,7 @@ func residentMB(t testing.TB, pid int) float64 {
 			return float64(kb) / 1024
 		}
 	}
-	t.Fatalf("no Rss:\n%s", text)
+	t.Fatalf("no VmRSS:\n%s", text)
 	return 0
 }
 

@@ -54,7 +54,10 @@ func (o *output) attachCommand(c *cli.Context) error {
 	if err != nil {
 		return misspelt(c.Args().Slice(), err)
 	}
+	ahead := attach.ReadAhead(c.Context, spec, attach.Options{})
+	defer ahead.Close()
 	return o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+		opt.Ahead = ahead
 		r, err := attach.Attach(ctx, spec, g, opt)
 		if err != nil {
 			return err

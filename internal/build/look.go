@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -41,6 +42,7 @@ func (o *Looker) ByName(k plan.Kernel, name string) (l *rtnl.Link) {
 type Observer struct {
 	Looker
 	Host, Guest plan.Kernel
+	Rules       *firewall.Reading // of the host
 }
 
 // WithHint adds a hint to an error that has none.

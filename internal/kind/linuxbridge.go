@@ -387,6 +387,35 @@ func (s AwaitForwarding) String() string {
 // Look reads who else is on the bridge, and what the host's firewall does with frames
 // that cross it.
 func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
+	lookAtPorts(o, s, f)
+	if o.Err != nil {
+		return
+	}
+	err := o.Host.Run(func() (err error) {
+		f.Firewall, err = o.Rules.Observe(ctx, firewallQuery(s, *f))
+		return err
+	})
+	if err != nil && s.NoFirewall && ctx.Err() == nil {
+		f.FirewallUnread = err.Error()
+		err = nil
+	}
+	o.Err = build.WithHint(fault.Explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
+}
+
+// LookAhead reads what Look will ask of the host, before it is known who the guest is:
+// the Observer's kernel and its Reading remember it. There is nothing to be read for
+// kinds that take as long to look at as one question takes.
+func LookAhead(ctx context.Context, o *build.Observer, s spec.Spec, base *rtnl.Link) {
+	f := build.Facts{Base: base, GuestNS: -1}
+	if SettleKind(s.HostIF, f) != spec.KindBridge {
+		return
+	}
+	lookAtPorts(o, s, &f)
+	_ = o.Host.Run(func() error { return o.Rules.Prepare(ctx, firewallQuery(s, f)) })
+}
+
+// lookAtPorts reads who else is on the bridge.
+func lookAtPorts(o *build.Observer, s spec.Spec, f *build.Facts) {
 	if w := watch(o, s, *f); w.matters() && f.Base != nil {
 		if f.Base.VLANFiltering {
 			o.Look("the VLANs of the bridge", func() (err error) { w.vlans, err = o.Host.PortVLANs(); return err })
@@ -402,18 +431,6 @@ func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine,
 		})
 		f.Stations = w.found
 	}
-	if o.Err != nil {
-		return
-	}
-	err := o.Host.Run(func() (err error) {
-		f.Firewall, err = firewall.Observe(ctx, firewallQuery(s, *f))
-		return err
-	})
-	if err != nil && s.NoFirewall && ctx.Err() == nil {
-		f.FirewallUnread = err.Error()
-		err = nil
-	}
-	o.Err = build.WithHint(fault.Explain("read", "the firewall", err), "--no-firewall attaches without looking at it")
 }
 
 // firewallQuery asks about the frames of the guest that are to cross the bridge.

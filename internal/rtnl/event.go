@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/nlsocket"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -53,3 +54,45 @@ func (e *Events) Wait(d time.Duration) error {
 // Close stops listening, and ends a Wait that is under way with an error. It
 // may be called again, and from any goroutine.
 func (e *Events) Close() { e.socket.Close() }
+
+// Changes tells whether links or addresses have changed since it was made, in its
+// namespace or in one that has an id there, whose links can be asked for by it.
+type Changes struct{ fd int }
+
+// Changes begins to listen. It takes CAP_NET_BROADCAST in the namespace.
+//
+//	ip monitor all-nsid link address
+func (c *Conn) Changes() (*Changes, error) {
+	ch := &Changes{}
+	err := c.Run(func() (err error) {
+		ch.fd, err = nlsocket.Open(unix.NETLINK_ROUTE, replyTimeout)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	groups := 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)
+	err = unix.SetsockoptInt(ch.fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1)
+	if err == nil {
+		err = unix.Bind(ch.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: uint32(groups)})
+	}
+	if err != nil {
+		ch.Close()
+		return nil, err
+	}
+	return ch, nil
+}
+
+// Any reports whether anything has changed, or whether that cannot be told.
+func (ch *Changes) Any() bool {
+	var b [1]byte
+	for {
+		_, _, err := unix.Recvfrom(ch.fd, b[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
+		if !errors.Is(err, unix.EINTR) {
+			return !errors.Is(err, unix.EAGAIN)
+		}
+	}
+}
+
+// Close stops listening.
+func (ch *Changes) Close() error { return unix.Close(ch.fd) }
