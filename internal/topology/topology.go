@@ -1,0 +1,56 @@
+package topology
+
+import "github.com/gopipework/gopipework/internal/spec"
+
+// File is what a topology file says.
+type File struct {
+	Name    string // "name:", or the file's name without its directory and ending
+	Path    string
+	Bridges []Bridge
+	Entries []Entry // the attachments, then the links, each in the order of the file
+}
+
+// Pos is a place in a file; lines and columns begin with 1. The zero Pos is no place.
+type Pos struct {
+	File         string
+	Line, Column int
+}
+
+// Entry is one attachment, or one link between two guests, that is wanted.
+type Entry struct {
+	Pos   Pos
+	Words []string // the line as it would be typed, with its flags and without "attach" or "link"
+
+	// One of the two is set.
+	Attach *spec.Spec
+	Link   *spec.LinkSpec
+}
+
+// Bridge is a bridge of the host that is wanted.
+type Bridge struct {
+	Pos           Pos
+	Name          string
+	Address       []string // the host's own on it, such as 192.168.1.1/24
+	MTU           int      // 0: not said
+	Uplink        string   // interface of the host that is to be a port of it, such as eth1 or eth0.10; "": none
+	Force         bool     // take the uplink although it has a global address or a default route
+	VLANFiltering bool
+}
+
+// Grammar is what reads a typed line. It is the command's, which hands it over.
+type Grammar struct {
+	// Attach reads the words and flags of a line as typed after "gopipework attach".
+	Attach func(words []string) (spec.Spec, error)
+	// Link reads those after "gopipework link".
+	Link func(words []string) (spec.LinkSpec, error)
+	// AttachFlags and LinkFlags are the long flags that a map may have as keys.
+	AttachFlags, LinkFlags []Flag
+}
+
+// Flag is a long flag of a line, without its dashes.
+type Flag struct {
+	Name  string
+	Usage string
+	Bool  bool // takes no value
+	Many  bool // may be repeated: in a map, a list
+}
