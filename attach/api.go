@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/source"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Options are how a run is carried out, not what it does. The zero Options are those
@@ -22,6 +23,12 @@ type Options struct {
 	Timeout time.Duration // of the whole run; 0: DefaultTimeout, longer if the bridge makes ports wait
 	Step    func(string)  // told of each step before it runs; nil: nobody
 	Ahead   *Ahead        // for Attach: what has been read already; nil: nothing
+
+	// Origin is who asks, for Attach and Link: "file:lab" marks what they make as that
+	// file's. An attachment that is there already gets the origin if a typed line
+	// asked for it; one that belongs to another origin is refused (CodeConflict). ""
+	// is OriginLine, which leaves what is there to whoever asked for it.
+	Origin Origin
 
 	// HostNS is the network namespace that has the bridges and cards; nil: that
 	// of the calling thread, which is the process's own unless the goroutine is
@@ -49,12 +56,18 @@ func Attach(ctx context.Context, s Spec, g *Guest, opt Options) (Result, error) 
 	if err := opt.canKeep(s); err != nil {
 		return Result{}, err
 	}
+	if _, err := spec.ParseOrigin(string(opt.Origin)); err != nil {
+		return Result{}, err
+	}
 	return opt.run(ctx, func(hostNS *os.File) (Result, error) { return runAttach(ctx, s, *g, hostNS, opt) }, g)
 }
 
 // Link joins two guests by a veth pair, as s asks: s.Ends[0] is about a, s.Ends[1]
 // about b. On any error nothing has changed, unless its code is CodeResidue.
 func Link(ctx context.Context, s LinkSpec, a, b *Guest, opt Options) (Result, error) {
+	if _, err := spec.ParseOrigin(string(opt.Origin)); err != nil {
+		return Result{}, err
+	}
 	return opt.run(ctx, func(hostNS *os.File) (Result, error) { return runLink(ctx, s, [2]guests.Guest{*a, *b}, hostNS, opt) }, a, b)
 }
 

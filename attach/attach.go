@@ -62,6 +62,7 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
+	f.Origin = opt.Origin
 	p, err := planAttach(s, f)
 	if err != nil || opt.DryRun {
 		return result(p), err

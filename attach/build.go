@@ -45,6 +45,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 			}
 		}
 		kind.PlanVerify(j, d)
+		takeOver(j, d)
 		warn(j, d)
 		d.Attachments = []Attachment{newAttachment(j)}
 		return d.Plan, nil
@@ -68,7 +69,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 
 // planMark plans the last step.
 func planMark(j *build.Job, d *build.Draft) {
-	m := plan.SetMark{Place: j.Place, Inner: j.Names.Inner, Mark: plan.MarkOf(j.There.Guest, j.Names.Inner)}
+	m := plan.SetMark{Place: j.Place, Inner: j.Names.Inner, Mark: j.Mark()}
 	switch t := j.Traits; {
 	case t.Pair:
 		m.Port = j.Names.Port
@@ -77,6 +78,25 @@ func planMark(j *build.Job, d *build.Draft) {
 		return
 	}
 	d.Add(m)
+}
+
+// takeOver plans for an attachment that a line made to get the origin that asks for it
+// now. A line itself leaves an attachment to whoever asked for it.
+func takeOver(j *build.Job, d *build.Draft) {
+	if !j.Origin().Claims() || j.HasOrigin() == j.Origin() {
+		return
+	}
+	marked := j.Marked()
+	m, ok := plan.ParseMark(marked.Alias)
+	if !ok { // a guest has changed that of a lent card
+		m = j.Mark()
+	}
+	m.Origin = j.Origin()
+	s := plan.ChangeMark{Link: marked.Name, Mark: m, Was: marked.Alias}
+	if marked != j.There.Own {
+		s.Place = j.Place
+	}
+	kind.KindOf(j.Kind).TakeOver(j, d, s)
 }
 
 // planUpAgain sets both ends up, if somebody has set one down.
@@ -114,10 +134,14 @@ func newAttachment(j *build.Job) Attachment {
 		},
 		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String()},
 		State:   Complete,
+		Origin:  j.Origin(),
 		Shaping: guestnet.ShapingOrNil(guestnet.AskedShape(j)),
 	}
 	if j.Complete() {
 		a.Shaping = guestnet.ShapingOrNil(guestnet.Shaping(j.There.Shaped))
+		if !j.Origin().Claims() {
+			a.Origin = j.HasOrigin()
+		}
 	}
 	if j.Traits.Pair {
 		a.Host.Port = j.Names.Port

@@ -78,6 +78,8 @@ func buildText(t *testing.T, head string) string {
 		case "#", "":
 		case "line":
 			w = typed(t, rest)
+		case "origin":
+			f.Origin = Origin(rest)
 		case "facts":
 			for _, name := range strings.Fields(rest) {
 				change, ok := factChanges[name]
@@ -217,6 +219,7 @@ var factChanges = map[string]func(*build.Facts){
 	"namesake": func(f *build.Facts) { f.Namesake = &rtnl.Link{Index: 3, Name: "eth1", Kind: "veth"} },
 	"long-pid": func(f *build.Facts) { f.Guest.PID = 4194303 },
 	"attached": pair,
+	"of-file":  func(f *build.Facts) { f.Own.Alias = "gopipework/file:lab docker:0123456789ab eth1 web" },
 	"half": func(f *build.Facts) {
 		pair(f)
 		f.Own.Alias, f.Inner.Up = "", false

@@ -79,7 +79,7 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 	a := Attachment{Host: Host{Kind: c.Kind}, State: Half}
 	a.Interface.Addresses, a.Interface.Gateway = ours.NoAddrs, ours.NoGateways
 	if m, ok := plan.ParseMark(c.Alias); ok {
-		a.State = Complete
+		a.State, a.Origin = Complete, m.Origin
 		a.Guest = m.Guest()
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
@@ -93,7 +93,7 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 		if m, ok := plan.ParseMark(c.other.Alias); ok {
 			a.Host.Name = m.Guest().Word()
 		} else {
-			a.State = Half
+			a.State, a.Origin = Half, ""
 		}
 	}
 	if c.onHost() {

@@ -17,7 +17,8 @@ import (
 
 // linkFacts are what planning a link must know.
 type linkFacts struct {
-	Ends [2]linkEnd
+	Ends   [2]linkEnd
+	Origin Origin // who asks
 }
 
 // linkEnd is what is known of one end's guest.
@@ -45,6 +46,7 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
+	f.Origin = opt.Origin
 	p, err := planLink(s, f)
 	if err != nil || opt.DryRun {
 		return result(p), err

@@ -26,7 +26,7 @@ func planLink(s LinkSpec, f linkFacts) (build.Plan, error) {
 	d := &build.Draft{}
 	var ends [2]*build.Job
 	for i, at := range linkSides {
-		j := jobFor(s.Ends[i], build.Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Joined: f.joined()}, at)
+		j := jobFor(s.Ends[i], build.Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Origin: f.Origin, Joined: f.joined()}, at)
 		j.Kind, j.Traits = KindVeth, kind.GuestPair.Traits
 		j.LinkMTU = linkMTU(j)
 		if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {
@@ -52,6 +52,9 @@ func planLink(s LinkSpec, f linkFacts) (build.Plan, error) {
 	if err := newLink(d, ends, f.joined()); err != nil {
 		return build.Plan{}, err
 	}
+	for i, j := range ends { // one end may have its mark already
+		d.Attachments[i].Origin = j.Origin()
+	}
 	return d.Plan, nil
 }
 
@@ -64,6 +67,7 @@ func keepLink(d *build.Draft, ends [2]*build.Job) error {
 	}
 	for _, j := range ends {
 		planUpAgain(j, d)
+		takeOver(j, d)
 	}
 	return nil
 }

@@ -263,7 +263,7 @@ func ourEnds(k plan.Kernel, g *guests.Guest) ([]*rtnl.Link, error) {
 // bearsMarkOf reports whether the mark of a link of ours says that it is g's.
 func bearsMarkOf(g *guests.Guest, l *rtnl.Link) bool {
 	m, ok := plan.ParseMark(l.Alias)
-	return ok && m == plan.MarkOf(g.GuestInfo, m.IfName)
+	return ok && m.Names(g.GuestInfo)
 }
 
 // describer tells what the host's ends of our pairs are ends of. What all of
@@ -287,7 +287,7 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		return a, err
 	}
 	if m, ok := plan.ParseMark(l.Alias); ok {
-		a.State = Complete
+		a.State, a.Origin = Complete, m.Origin
 		a.Guest = m.Guest()
 		a.Interface.Name = m.IfName
 	}
@@ -395,6 +395,9 @@ func (d *describer) shapedIn(l *rtnl.Link, a *Attachment) (err error) {
 // found.
 func describe(l ours.Lent, ns *ours.Namespace) (Attachment, error) {
 	a := Attachment{Guest: l.To, Host: Host{Kind: string(KindPhys), Name: l.Card.Name}, State: Orphan}
+	if l.Complete {
+		a.Origin = cmp.Or(l.Origin, OriginLine)
+	}
 	a.Interface = Interface{Name: l.IfName, Kind: string(KindPhys), MAC: l.Card.MAC, MTU: l.Card.MTU, Addresses: ours.NoAddrs, Gateway: ours.NoGateways}
 	a.Guest.PID = 0
 	if l.Home != nil {

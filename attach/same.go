@@ -19,6 +19,9 @@ import (
 // complete: nil if it is the same. A difference is refused, saying what is
 // there.
 func checkSame(j *build.Job) error {
+	if has := j.HasOrigin(); has.Claims() && j.Origin().Claims() && has != j.Origin() {
+		return j.Refuse(fault.Conflict, "%s exists already, and belongs to %s", j.Names.Inner, has).WithHint("%s", j.OrDetach())
+	}
 	all, flags := differences(j)
 	if len(all) == 0 {
 		return nil
@@ -31,8 +34,12 @@ func checkSame(j *build.Job) error {
 		}
 		asked = append(asked, d.asked)
 	}
-	e := j.Refuse(fault.Conflict, "%s exists already, with %s; the line asks for %s",
-		j.Names.Inner, strings.Join(is, ", "), strings.Join(asked, ", "))
+	whose := ""
+	if has := j.HasOrigin(); has.Claims() {
+		whose = fmt.Sprintf(" (it belongs to %s)", has)
+	}
+	e := j.Refuse(fault.Conflict, "%s exists already%s, with %s; the line asks for %s",
+		j.Names.Inner, whose, strings.Join(is, ", "), strings.Join(asked, ", "))
 	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
 		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.Names.Inner, set, j.OrDetach())
 	}

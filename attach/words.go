@@ -56,6 +56,9 @@ type (
 	// SetWords are the words of a set line after its guest.
 	SetWords = spec.SetWords
 
+	// Origin says who asked for an attachment: "line", "keep", "file:NAME".
+	Origin = spec.Origin
+
 	// Selection is which of a guest's attachments to detach.
 	Selection = spec.Selection
 	// Ready is an interface that somebody waits for, and what it has to have.
@@ -74,6 +77,12 @@ const (
 	KindDummy   = spec.KindDummy
 	KindIPoIB   = spec.KindIPoIB
 	KindVeth    = spec.KindVeth // between two guests
+)
+
+// The origins that have no name. "" is OriginLine.
+const (
+	OriginLine = spec.OriginLine // a typed line
+	OriginKeep = spec.OriginKeep // the kept lines
 )
 
 // The sources of addresses. FromLine is none: the addresses, if any, are given.

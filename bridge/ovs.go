@@ -236,6 +236,13 @@ const ovsVLANKey = "pipework.vlan"
 // SetVLANCommand is the same as a person would type it.
 func (p OVSPort) SetVLANCommand(v VLAN) string { return ovsCommand(p.setVLANArgs(v)) }
 
+// SetMarkCommand is the same as a person would type it.
+func (p OVSPort) SetMarkCommand(mark string) string { return ovsCommand(p.setMarkArgs(mark)) }
+
+func (p OVSPort) setMarkArgs(mark string) []string {
+	return []string{"set", "Interface", p.Name, ovsID(ovsMarkKey, mark)}
+}
+
 func ovsCommand(args []string) string { return shell.Line(append([]string{"ovs-vsctl"}, args...)) }
 
 func ovsID(key, value string) string { return "external_ids:" + ovsQuote(key) + "=" + ovsQuote(value) }

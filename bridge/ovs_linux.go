@@ -165,6 +165,17 @@ func (p OVSPort) SetVLAN(ctx context.Context, v VLAN) error {
 	return ovsFault(op, p.Name, err)
 }
 
+// SetMark gives a port of ours another mark. After a timeout nobody knows whether it
+// has it.
+func (p OVSPort) SetMark(ctx context.Context, mark string) error {
+	const op = "mark Open vSwitch port"
+	if err := checkOVSName(op, p.Name, p.Name); err != nil {
+		return err
+	}
+	_, err := vsctl(ctx, p.setMarkArgs(mark)...)
+	return ovsFault(op, p.Name, err)
+}
+
 // checkTaken looks whether ovs-vswitchd has taken the link. ovs-vsctl exits
 // with 0 whether or not.
 func (p OVSPort) checkTaken(ctx context.Context, op string) error {

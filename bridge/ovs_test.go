@@ -35,6 +35,7 @@ func TestOVSCommands(t *testing.T) {
 			` 'external_ids:pipework.containername="it'\''s \"a\\b\" <` + "\uFFFD" + `>"' external_ids:pipework.interface=eth1` +
 			` external_ids:pipework.nspid=77 'external_ids:pipework.vlan=""'`},
 		{port.DeleteCommand(), `ovs-vsctl del-port ovs0 v1`},
+		{port.SetMarkCommand("m/file:lab eth1"), `ovs-vsctl set Interface v1 'external_ids:gopipework="m/file:lab eth1"'`},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("\n got %s\nwant %s", tt.got, tt.want)

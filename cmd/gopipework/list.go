@@ -76,17 +76,21 @@ func (o *output) list(all []attach.Attachment, warnings []string) error {
 	return nil
 }
 
-// table prints a row for each attachment. It has columns for shaping and notes only if an
-// attachment has any.
+// table prints a row for each attachment. It has columns for shaping, origins and notes
+// only if an attachment has any; of a typed line the origin is not worth a column.
 func (o *output) table(all []attach.Attachment) {
 	out := bufio.NewWriter(o.stdout) // a tabwriter writes every cell by itself
 	defer out.Flush()                // stdout keeps the error: see keenWriter
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	shaped := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Shaping != nil })
+	claimed := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Origin.Claims() })
 	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
 	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
 	if shaped {
 		head += "\tSHAPING"
+	}
+	if claimed {
+		head += "\tORIGIN"
 	}
 	if noted {
 		head += "\tNOTE"
@@ -105,6 +109,9 @@ func (o *output) table(all []attach.Attachment) {
 			row = append(row, a.Shaping.String())
 		case shaped:
 			row = append(row, "")
+		}
+		if claimed {
+			row = append(row, string(a.Origin))
 		}
 		if noted {
 			row = append(row, note(a))

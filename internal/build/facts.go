@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Facts are what planning must know about this machine. Plain data: what was
@@ -19,6 +20,7 @@ type Facts struct {
 	Base   *rtnl.Link // what has HOSTIF's name; nil: nothing
 	Tagged *rtnl.Link // its sub-interface for the VLAN, or what has the name of that; nil: nothing
 	New    NewMACs
+	Origin spec.Origin // who asks; "": a typed line
 
 	Namesake *rtnl.Link // what the host has under the name that the guest's link is to have; nil: nothing
 	NewIndex int        // for a link that cannot have the kernel's next

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -80,6 +81,25 @@ func (j *Job) Complete() bool {
 	}
 	_, ok := plan.ParseMark(marked.Alias)
 	return ok
+}
+
+// Origin returns who asks.
+func (j *Job) Origin() spec.Origin { return cmp.Or(j.There.Origin, spec.OriginLine) }
+
+// HasOrigin returns who asked for the attachment that is there and complete.
+func (j *Job) HasOrigin() spec.Origin {
+	if j.There.Card.Here {
+		return cmp.Or(j.There.Card.Loan.Origin, spec.OriginLine)
+	}
+	m, _ := plan.ParseMark(j.Marked().Alias)
+	return m.Origin
+}
+
+// Mark is the mark of what is asked for.
+func (j *Job) Mark() plan.Mark {
+	m := plan.MarkOf(j.There.Guest, j.Names.Inner)
+	m.Origin = j.Origin()
+	return m
 }
 
 // Marked returns the link of ours, under this name, that has the mark or is to

@@ -40,6 +40,9 @@ type Kind interface {
 	// Repair plans what may have to be mended on the host for an attachment that
 	// is complete.
 	Repair(*build.Job, *build.Draft)
+	// TakeOver plans for an attachment that is complete to get another origin: mark
+	// changes the mark on the link.
+	TakeOver(j *build.Job, d *build.Draft, mark plan.ChangeMark)
 	// Differ tells how what is there differs from what is asked for.
 	Differ(*build.Job, build.Differ)
 
@@ -74,6 +77,7 @@ func (plain) port(*rtnl.Link) string                                            
 func (plain) Detached(build.Departure, *build.Removal)                                      {}
 func (plain) GC(build.GCFacts, *build.Removal)                                              {}
 func (plain) Repair(*build.Job, *build.Draft)                                               {}
+func (plain) TakeOver(_ *build.Job, d *build.Draft, mark plan.ChangeMark)                   { d.Add(mark) }
 func (plain) mac(*build.Job) (net.HardwareAddr, bool)                                       { return nil, false }
 
 func (t plain) prober(*build.Job) (prober, string) {

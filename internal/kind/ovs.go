@@ -81,6 +81,15 @@ func (openVSwitchKind) Repair(j *build.Job, d *build.Draft) {
 	}
 }
 
+// TakeOver also changes the mark of the port's record, and first: the alias, which says
+// who asked, is changed when all else is.
+func (openVSwitchKind) TakeOver(j *build.Job, d *build.Draft, mark plan.ChangeMark) {
+	if p, ok := j.There.OVS.Port(j.There.Own.Name); ok && p.Mark != "" {
+		d.Add(ChangeOVSMark{p, mark.Mark.String()})
+	}
+	d.Add(mark)
+}
+
 // AwaitOVS waits until the bridge forwards on the port, and then asks
 // ovs-vswitchd what its flows do with a broadcast of the guest's. That they drop
 // it is a warning alone: who writes flows by hand, or has a controller write
@@ -185,7 +194,7 @@ func ovsPort(j *build.Job) bridge.OVSPort {
 		}
 	}
 	return bridge.OVSPort{
-		Bridge: j.HostIF.Name, Name: j.Names.Port, VLAN: j.SwitchVLAN, IDs: ids, Mark: plan.MarkOf(g, j.Names.Inner).String(),
+		Bridge: j.HostIF.Name, Name: j.Names.Port, VLAN: j.SwitchVLAN, IDs: ids, Mark: j.Mark().String(),
 	}
 }
 
@@ -360,6 +369,25 @@ func (s ChangeOVSVLAN) Undo(ctx context.Context, m *plan.Machine) error {
 func (ChangeOVSVLAN) Nature() plan.Nature { return plan.Undoable }
 
 func (s ChangeOVSVLAN) String() string { return s.SetVLANCommand(s.want) }
+
+// ChangeOVSMark changes the mark of a port of ours.
+type ChangeOVSMark struct {
+	bridge.OVSPort
+	want string
+}
+
+func (s ChangeOVSMark) Do(ctx context.Context, m *plan.Machine) error {
+	err := m.Host().Run(func() error { return s.SetMark(ctx, s.want) })
+	return plan.Interrupted(err, m, s)
+}
+
+func (s ChangeOVSMark) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.SetMark(ctx, s.Mark) })
+}
+
+func (ChangeOVSMark) Nature() plan.Nature { return plan.Undoable }
+
+func (s ChangeOVSMark) String() string { return s.SetMarkCommand(s.want) }
 
 func (openVSwitchKind) prober(j *build.Job) (prober, string) {
 	return ovsProbe{vlan: j.SwitchVLAN, hostID: j.There.HostID}, onlyTagged(j)

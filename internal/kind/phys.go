@@ -173,6 +173,10 @@ func (physKind) Repair(j *build.Job, d *build.Draft) {
 	}
 }
 
+func (physKind) TakeOver(j *build.Job, d *build.Draft, mark plan.ChangeMark) {
+	d.Add(ChangeLentMark{ChangeMark: mark, card: j.There.Card.Loan.Card.Name, was: j.There.Card.Loan.Origin})
+}
+
 func (physKind) Differ(j *build.Job, differ build.Differ) {
 	switch loan := j.There.Card.Loan; {
 	case j.There.Card.Here && loan != nil:

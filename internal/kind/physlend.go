@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -180,6 +181,9 @@ func (s MarkLent) Do(ctx context.Context, m *plan.Machine) error {
 		return err
 	}
 	loan.Complete = true
+	if s.Origin.Claims() {
+		loan.Origin = s.Origin
+	}
 	return loan.Save()
 }
 
@@ -188,3 +192,36 @@ func (s MarkLent) Undo(context.Context, *plan.Machine) error { return nil }
 func (MarkLent) Nature() plan.Nature { return plan.Undoable }
 
 func (s MarkLent) String() string { return s.SetMark.String() }
+
+// ChangeLentMark gives the attachment of a lent card another origin. It is the loan that
+// says it: the guest can change the mark on the card.
+type ChangeLentMark struct {
+	plan.ChangeMark
+	card string      // its name on the host
+	was  spec.Origin // as the loan has it
+}
+
+func (s ChangeLentMark) Do(ctx context.Context, m *plan.Machine) error {
+	if err := s.ChangeMark.Do(ctx, m); err != nil {
+		return err
+	}
+	if err := s.note(m, s.Origin); err != nil {
+		return plan.Half(err, s.ChangeMark.Undo(ctx, m), s)
+	}
+	return nil
+}
+
+func (s ChangeLentMark) Undo(ctx context.Context, m *plan.Machine) error {
+	return errors.Join(s.note(m, s.was), s.ChangeMark.Undo(ctx, m))
+}
+
+func (s ChangeLentMark) note(m *plan.Machine, o spec.Origin) error {
+	loan, err := loanOf(m, s.card)
+	if err != nil || loan == nil {
+		return err
+	}
+	loan.Origin = o
+	return loan.Save()
+}
+
+func (ChangeLentMark) Nature() plan.Nature { return plan.Undoable }

@@ -25,6 +25,7 @@ type Attachment struct {
 	Interface Interface        `json:"interface"`
 	Host      Host             `json:"host"`
 	State     State            `json:"state"`
+	Origin    spec.Origin      `json:"origin,omitempty"`  // who asked for it; "": that is not known, as of one that is half made
 	Hidden    bool             `json:"hidden,omitempty"`  // its guest cannot be seen from here: only the host's side is known
 	Shaping   *spec.Shaping    `json:"shaping,omitempty"` // nil: none
 

@@ -25,14 +25,15 @@ import (
 // home no kernel object can hold, so it is in a file; and since the guest can
 // rename the card and write its alias, so is where it came from.
 type Loan struct {
-	HostNS   uint64           `json:"host"`     // cookie of the namespace it is of
-	GuestNS  uint64           `json:"guest"`    // cookie of the guest's
-	To       guests.GuestInfo `json:"to"`       // the guest
-	IfName   string           `json:"ifname"`   // its name there
-	Index    int              `json:"index"`    // its index there; 0: not known yet
-	Complete bool             `json:"complete"` // the attach came to its end: a guest's alias would not tell
-	Hardware hardware         `json:"hardware"` // which card it is, wherever it is
-	Card     rtnl.Kept        `json:"card"`     // what it was like
+	HostNS   uint64           `json:"host"`             // cookie of the namespace it is of
+	GuestNS  uint64           `json:"guest"`            // cookie of the guest's
+	To       guests.GuestInfo `json:"to"`               // the guest
+	IfName   string           `json:"ifname"`           // its name there
+	Index    int              `json:"index"`            // its index there; 0: not known yet
+	Complete bool             `json:"complete"`         // the attach came to its end: a guest's alias would not tell
+	Origin   spec.Origin      `json:"origin,omitempty"` // who asked for it; "": a typed line
+	Hardware hardware         `json:"hardware"`         // which card it is, wherever it is
+	Card     rtnl.Kept        `json:"card"`             // what it was like
 
 	// Missing are the parts of a returned card that could not be restored yet.
 	// All else of the loan is over: the card is in use, and may have been changed.

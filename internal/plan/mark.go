@@ -12,13 +12,19 @@ import (
 // ends: it is ours from its first instant. 0x6770 is "gp".
 const Group = 0x6770
 
-// Mark is what the alias of the host's end says. It is written last: a link of
-// our group without it is half made, by a run that did not get to its end.
+// Mark is what the alias of the host's end says:
+//
+//	gopipework docker:0123456789ab eth1 web
+//	gopipework/file:lab docker:0123456789ab eth1 web
+//
+// It is written last: a link of our group without it is half made, by a run that did not
+// get to its end.
 type Mark struct {
-	Runtime string // "docker", "pid", "netns", "path"
-	ID      string // at most 12 bytes
+	Origin  spec.Origin // who asked for it; OriginLine is not written
+	Runtime string      // "docker", "pid", "netns", "path"
+	ID      string      // at most 12 bytes
 	IfName  string
-	Name    string // the guest's; last, for it alone may hold anything
+	Name    string // the guest's; last, for it alone may hold anything, and be cut short
 }
 
 const (
@@ -28,31 +34,48 @@ const (
 
 // String returns the alias, at most 255 bytes.
 func (m Mark) String() string {
-	s := strings.Join([]string{MarkWord, m.Runtime + ":" + m.ID, m.IfName, m.Name}, " ")
+	word := MarkWord
+	if m.Origin.Claims() {
+		word += "/" + string(m.Origin)
+	}
+	s := strings.Join([]string{word, m.Runtime + ":" + m.ID, m.IfName, m.Name}, " ")
 	return s[:min(len(s), maxAlias)]
 }
 
 // ParseMark reads an alias.
 func ParseMark(alias string) (Mark, bool) {
 	f := strings.SplitN(alias, " ", 4)
-	if len(f) != 4 || f[0] != MarkWord {
+	if len(f) != 4 {
+		return Mark{}, false
+	}
+	word, from, named := strings.Cut(f[0], "/")
+	origin, err := spec.ParseOrigin(from)
+	if word != MarkWord || err != nil || named && from == "" {
 		return Mark{}, false
 	}
 	runtime, id, ok := strings.Cut(f[1], ":")
 	if !ok || runtime == "" || spec.CheckName(f[2]) != "" {
 		return Mark{}, false
 	}
-	return Mark{Runtime: runtime, ID: id, IfName: f[2], Name: f[3]}, true
+	return Mark{Origin: origin, Runtime: runtime, ID: id, IfName: f[2], Name: f[3]}, true
 }
 
-// MarkOf is the mark of an interface of a guest.
+// MarkOf is the mark of an interface of a guest that a typed line asked for.
 func MarkOf(g guests.GuestInfo, inner string) Mark {
-	return Mark{Runtime: g.Runtime, ID: g.ID, IfName: inner, Name: g.Name}
+	return Mark{Origin: spec.OriginLine, Runtime: g.Runtime, ID: g.ID, IfName: inner, Name: g.Name}
 }
 
 // Guest is what the mark says about the guest.
 func (m Mark) Guest() guests.GuestInfo {
 	return guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}
+}
+
+// Names reports whether the mark is that of an interface of the guest, whoever asked for
+// it. A mark has no room for the whole of a long name.
+func (m Mark) Names(g guests.GuestInfo) bool {
+	whole := MarkOf(g, m.IfName)
+	whole.Origin = m.Origin
+	return whole.String() == m.String()
 }
 
 // IsOurs reports whether a link was made here.

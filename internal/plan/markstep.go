@@ -42,3 +42,31 @@ func (s SetMark) String() string {
 	}
 	return "ip link set dev " + s.Port + " alias " + shell.Quote(s.Mark.String())
 }
+
+// ChangeMark gives an attachment that is complete another origin.
+type ChangeMark struct {
+	Place
+	Link string // that has the mark
+	Mark
+	Was string // the alias before; undo sets it to that
+}
+
+func (s ChangeMark) Do(_ context.Context, m *Machine) error { return s.set(m, s.Mark.String()) }
+
+func (s ChangeMark) Undo(_ context.Context, m *Machine) error {
+	return fault.IgnoreAbsent("mark", s.Link, s.set(m, s.Was))
+}
+
+func (s ChangeMark) set(m *Machine, alias string) error {
+	i, err := m.Find(s.Side, s.Link)
+	if err != nil {
+		return fault.Explain("find", s.Link, err)
+	}
+	return fault.Explain("mark", s.Link, s.Kernel(m).SetLink(i, rtnl.Change{Alias: alias, NoAlias: alias == ""}))
+}
+
+func (ChangeMark) Nature() Nature { return Undoable }
+
+func (s ChangeMark) String() string {
+	return s.Enter + "ip link set dev " + s.Link + " alias " + shell.Quote(s.Mark.String())
+}

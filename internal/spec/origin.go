@@ -1,0 +1,58 @@
+package spec
+
+import (
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainname"
+)
+
+// Origin says who asked for an attachment: WORD or WORD:NAME, such as "line", "keep" or
+// "file:lab". It is part of the mark on the kernel's object, so that what one origin made
+// can be told from what others made. "" is OriginLine.
+type Origin string
+
+// The origins without a name. An attachment that a person typed belongs to nobody else:
+// any other origin may take it over.
+const (
+	OriginLine Origin = "line" // a typed line
+	OriginKeep Origin = "keep" // the kept lines
+)
+
+// The longest parts of an origin, in bytes. A mark has 255 for everything.
+const (
+	maxOriginWord = 16
+	MaxOriginName = 63
+)
+
+// ParseOrigin checks a word for an origin. Any word of lower-case letters will do: a mark
+// that a later version has written must not look half made to this one.
+func ParseOrigin(word string) (Origin, error) {
+	if word == "" {
+		return OriginLine, nil
+	}
+	if why := checkOrigin(word); why != "" {
+		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, or file:NAME")
+	}
+	return Origin(word), nil
+}
+
+// checkOrigin returns the reason why a word cannot be an origin.
+func checkOrigin(word string) string {
+	kind, name, named := strings.Cut(word, ":")
+	switch {
+	case kind == "" || strings.Trim(kind, "abcdefghijklmnopqrstuvwxyz") != "":
+		return "it does not begin with a word of lower-case letters"
+	case len(kind) > maxOriginWord:
+		return "its word is too long"
+	case named && !plainname.Is(name):
+		return "its name is not made of letters, digits, \"_\", \".\" and \"-\""
+	case len(name) > MaxOriginName:
+		return "its name is too long"
+	}
+	return ""
+}
+
+// Claims reports whether an attachment of this origin belongs to something that may delete
+// it again, so that no other origin may take it over.
+func (o Origin) Claims() bool { return o != "" && o != OriginLine }
