@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"internal/guestnet"},
 	{"internal/build"},
 	{"internal/ours"},
-	{"internal/plan"},
+	{"internal/plan", "internal/topology"},
 	{"internal/spec"},
 	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall"},
