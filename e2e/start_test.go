@@ -16,7 +16,8 @@ import (
 // TestStart: what runs before main costs every run. This holds what that is more
 // than in a program with the Docker client alone, in things that can be counted;
 // the bench has the time. A table, a map or an expression that not every run needs
-// is made when it is used (sync.OnceValue).
+// is made when it is used (sync.OnceValue). Of the bytes 26000 are two expressions of the
+// YAML library's, whose time is too short to be measured.
 func TestStart(t *testing.T) {
 	dir := t.TempDir()
 	client, err := host.BuildPackage(dir, "client", "./e2e/bench/start/client")
@@ -42,7 +43,7 @@ func TestStart(t *testing.T) {
 		have, most int
 	}{
 		{"packages of others with initialisers", packages, 22},
-		{"bytes that they allocate", bytes, 58000},
+		{"bytes that they allocate", bytes, 84000},
 		{"bytes that our own packages allocate", own, 18000},
 	} {
 		if most.have > most.most {

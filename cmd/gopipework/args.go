@@ -6,8 +6,8 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/typo"
 	"github.com/urfave/cli/v2"
-	"github.com/xrash/smetrics"
 )
 
 // arguments are the flags and the words of a command line.
@@ -114,7 +114,7 @@ func unknownFlag(cmd *cli.Command, name string, args []string) error {
 			names = append(names, dashed(n))
 		}
 	}
-	if best := nearest(name, names); best != "" {
+	if best := typo.Nearest(name, names); best != "" {
 		line := slices.Clone(args)
 		for i, arg := range line {
 			if head, tail, _ := strings.Cut(arg, name); head == "" && (tail == "" || tail[0] == '=') {
@@ -134,18 +134,6 @@ func withCommand(cmd *cli.Command, args []string) []string {
 	return append([]string{cmd.Name}, args...)
 }
 
-// nearest returns the closest candidate that is at most two typing errors away, or "".
-func nearest(word string, candidates []string) string {
-	const most = 2
-	best, distance := "", most+1
-	for _, c := range candidates {
-		if d := smetrics.WagnerFischer(word, c, 1, 1, 1); d < distance && 2*d < len(word) {
-			best, distance = c, d
-		}
-	}
-	return best
-}
-
 // synonyms are the words that other programs use for our commands.
 var synonyms = map[string]string{
 	"add": attachName, "connect": attachName, "plug": attachName,
@@ -161,7 +149,7 @@ func meantCommand(word string) string {
 	if name, ok := synonyms[word]; ok {
 		return name
 	}
-	return nearest(word, commandNames())
+	return typo.Nearest(word, commandNames())
 }
 
 // splitCommand returns the command of a line, and the line without it. The command is

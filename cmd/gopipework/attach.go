@@ -46,13 +46,9 @@ func (o *output) attachEntry() *cli.Command {
 
 // attachCommand plugs a guest into a host interface.
 func (o *output) attachCommand(c *cli.Context) error {
-	w, err := attachWords(c)
+	spec, err := attachSpec(c.Args().Slice(), c)
 	if err != nil {
 		return err
-	}
-	spec, err := attach.Parse(w)
-	if err != nil {
-		return misspelt(c.Args().Slice(), err)
 	}
 	ahead := attach.ReadAhead(c.Context, spec, attach.Options{})
 	defer ahead.Close()
@@ -69,9 +65,21 @@ func (o *output) attachCommand(c *cli.Context) error {
 	})
 }
 
+// attachSpec reads the words and flags of a line.
+func attachSpec(line []string, f flags) (attach.Spec, error) {
+	w, err := attachWords(line, f)
+	if err != nil {
+		return attach.Spec{}, err
+	}
+	spec, err := attach.Parse(w)
+	if err != nil {
+		return attach.Spec{}, misspelt(line, err)
+	}
+	return spec, nil
+}
+
 // attachWords collects the words and flags of the line.
-func attachWords(c *cli.Context) (attach.Words, error) {
-	line := c.Args().Slice()
+func attachWords(line []string, c flags) (attach.Words, error) {
 	if len(line) < 3 || len(line) > 4 {
 		return attach.Words{}, miscounted(line, c.StringSlice("route"))
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/topology"
 )
 
 // errShown is the usage error of an empty command line. It is not printed, because the
@@ -24,9 +25,27 @@ func (o *output) fail(err error) {
 	if o.json {
 		o.document(map[string]any{"error": f})
 	}
+	var p *topology.Problems
+	if errors.As(err, &p) {
+		o.problems(p)
+		return
+	}
 	o.say("%s", err)
 	if f.Hint != "" {
 		o.say("hint: %s", f.Hint)
+	}
+}
+
+// problems prints what is wrong with a file, each with its place and its hint.
+func (o *output) problems(p *topology.Problems) {
+	for _, one := range p.List {
+		o.say("%s", one)
+		if hint := one.Hint(); hint != "" {
+			o.say("hint: %s", hint)
+		}
+	}
+	if p.More > 0 {
+		o.say("%s: %d more problems", p.List[0].File, p.More)
 	}
 }
 
@@ -38,6 +57,17 @@ type failure struct {
 	Message string     `json:"message"`
 	Hint    string     `json:"hint"`
 	Residue []string   `json:"residue"`
+
+	Problems []problem `json:"problems,omitempty"` // of a file
+}
+
+// problem is one thing that is wrong with a file, in JSON.
+type problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+	Hint    string `json:"hint"`
 }
 
 func describe(err error) failure {
@@ -49,6 +79,12 @@ func describe(err error) failure {
 			out.Object = word // as the user wrote it
 		}
 		out.Residue = append(out.Residue, f.Residue...)
+	}
+	var p *topology.Problems
+	if errors.As(err, &p) {
+		for _, one := range p.List {
+			out.Problems = append(out.Problems, problem{one.File, one.Line, one.Column, one.Err.Error(), one.Hint()})
+		}
 	}
 	return out
 }

@@ -34,7 +34,17 @@ func shapeFlags() []cli.Flag {
 	}
 }
 
-func shapeWords(c *cli.Context) (attach.ShapeWords, error) {
+// flags are the flags of a line that was read: of the command line, or of one in a file.
+type flags interface {
+	String(name string) string
+	StringSlice(name string) []string
+	Bool(name string) bool
+
+	// LocalFlagNames returns the names of those that are on the line.
+	LocalFlagNames() []string
+}
+
+func shapeWords(c flags) (attach.ShapeWords, error) {
 	w := attach.ShapeWords{
 		RateIn: c.String("rate-in"), RateOut: c.String("rate-out"),
 		Loss: c.String("loss"), Delay: c.String("delay"), Jitter: c.String("jitter"),
@@ -44,10 +54,10 @@ func shapeWords(c *cli.Context) (attach.ShapeWords, error) {
 
 // given returns the names of the flags on the line. To ask the library's IsSet about
 // each takes longer: it goes through the names of all flags, with an expression.
-func given(c *cli.Context) []string { return c.LocalFlagNames() }
+func given(c flags) []string { return c.LocalFlagNames() }
 
 // noneEmpty refuses a flag whose value is the empty string.
-func noneEmpty(c *cli.Context, names ...string) error {
+func noneEmpty(c flags, names ...string) error {
 	given := given(c)
 	for _, name := range names {
 		if slices.Contains(given, name) && c.String(name) == "" {

@@ -16,6 +16,7 @@
 //	guests.go     finds the guests of a command, and reads its attach.Options
 //	output.go     prints results and warnings
 //	errors.go     prints errors, and maps them to exit codes
+//	grammar.go    reads the lines of a topology file
 //
 // Each command has a file with its entry in the table and its action. An action reads
 // the words, finds the guests, calls package attach and prints the result.

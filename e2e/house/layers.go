@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall"},
 	{"internal/lease", "internal/rtnl"},
-	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/witness"},
+	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/typo", "internal/witness"},
 	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 
@@ -45,6 +45,7 @@ var imports = []struct {
 	{"github.com/urfave/cli", []string{"cmd/gopipework"}, "the flag library stays at the edge"},
 	{module + "dockerutil", []string{"cmd/gopipework"}, "finding a guest and changing it meet in the command, or in a program that imports both"},
 	{module + "attach", []string{"cmd/gopipework"}, "the command is the only caller"},
+	{"go.yaml.in/yaml", []string{"internal/topology"}, "one package reads and writes the file"},
 	{"golang.org/x/tools/", []string{"e2e/house"}, "reading Go is for the tests of the code"},
 }
 

@@ -23,6 +23,7 @@ const (
 	Timeout     Code = "timeout"     // something did not answer in time
 	Runtime     Code = "runtime"     // the container engine failed
 	Usage       Code = "usage"       // the words make no sense
+	Invalid     Code = "invalid"     // a file makes no sense
 	NotFound    Code = "not_found"   // no such guest or host interface
 	Gone        Code = "gone"        // it is not running, or it died meanwhile
 	Permission  Code = "permission"  // root, or capabilities, are needed

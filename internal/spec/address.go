@@ -30,7 +30,7 @@ func parseAddress(word string) ([]netip.Prefix, []netip.Addr, error) {
 			return nil, nil, fault.BadWord("read address", word, "%s must be the only word: a server or router gives the addresses and the gateway", a).
 				WithHint("for addresses of your own as well, attach a second interface with -i")
 		}
-		p, err := parsePrefix(a)
+		p, err := ParsePrefix(a)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -56,10 +56,10 @@ func isNoAddress(word string) bool {
 	return err == nil && p.Addr().IsUnspecified()
 }
 
-// parsePrefix reads one ADDRESS/PREFIX and refuses those that the kernel takes
+// ParsePrefix reads one ADDRESS/PREFIX and refuses those that the kernel takes
 // but that no host can use. netip already refuses leading zeros, which "ip"
 // reads as octal.
-func parsePrefix(word string) (netip.Prefix, error) {
+func ParsePrefix(word string) (netip.Prefix, error) {
 	const op = "read address"
 	p, err := netip.ParsePrefix(word)
 	if err != nil {

@@ -42,7 +42,7 @@ func ParseLink(w LinkWords) (LinkSpec, error) {
 		if end.Addrs, end.Gateways, err = parseAddress(e.Address); err != nil {
 			return s, err
 		}
-		if end.MTU, err = parseMTU(w.MTU, end.Has(true)); err != nil {
+		if end.MTU, err = ParseMTU(w.MTU, end.Has(true)); err != nil {
 			return s, err
 		}
 		if end.Shape, err = w.Shape.Parse(); err != nil {

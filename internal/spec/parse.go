@@ -89,7 +89,7 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	if s.HostName, err = parseIfName("host interface name", w.HostName); err != nil {
 		return Spec{}, err
 	}
-	if s.MTU, err = parseMTU(w.MTU, s.Has(true)); err != nil {
+	if s.MTU, err = ParseMTU(w.MTU, s.Has(true)); err != nil {
 		return Spec{}, err
 	}
 	if s.Mode, err = parseMode(w.Mode); err != nil {
@@ -128,7 +128,7 @@ func parseHostAddr(word string, addrs []netip.Prefix) (netip.Prefix, error) {
 	if word == "" {
 		return netip.Prefix{}, nil
 	}
-	p, err := parsePrefix(word)
+	p, err := ParsePrefix(word)
 	if err == nil && slices.ContainsFunc(addrs, func(q netip.Prefix) bool { return q.Addr() == p.Addr() }) {
 		err = fault.BadWord("read address", word, "the guest is to have it, and both ends cannot")
 	}
@@ -298,7 +298,8 @@ const (
 	MaxMTU  = 65535
 )
 
-func parseMTU(word string, ipv6 bool) (int, error) {
+// ParseMTU reads an MTU in bytes, "" as 0; with ipv6, of a link that IPv6 is to work on.
+func ParseMTU(word string, ipv6 bool) (int, error) {
 	if word == "" {
 		return 0, nil
 	}

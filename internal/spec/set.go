@@ -66,6 +66,6 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 			WithHint("10 (untagged), 10,20-30 (untagged 10, tagged 20 to 30), 10t (tagged only), none")
 	}
 	s.VLAN = w.VLAN
-	s.MTU, err = parseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
+	s.MTU, err = ParseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
 	return s, err
 }

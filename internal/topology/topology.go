@@ -1,6 +1,12 @@
 package topology
 
-import "github.com/gopipework/gopipework/internal/spec"
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+
+	"github.com/gopipework/gopipework/internal/spec"
+)
 
 // File is what a topology file says.
 type File struct {
@@ -14,6 +20,14 @@ type File struct {
 type Pos struct {
 	File         string
 	Line, Column int
+}
+
+// String returns the place as compilers write it, file:line:column, and editors go to it.
+func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
+
+// compare says which of two places of a file is first.
+func (p Pos) compare(q Pos) int {
+	return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
 }
 
 // Entry is one attachment, or one link between two guests, that is wanted.
@@ -30,10 +44,10 @@ type Entry struct {
 type Bridge struct {
 	Pos           Pos
 	Name          string
-	Address       []string // the host's own on it, such as 192.168.1.1/24
-	MTU           int      // 0: not said
-	Uplink        string   // interface of the host that is to be a port of it, such as eth1 or eth0.10; "": none
-	Force         bool     // take the uplink although it has a global address or a default route
+	Address       []netip.Prefix // the host's own on it, such as 192.168.1.1/24
+	MTU           int            // 0: not said
+	Uplink        string         // interface of the host that is to be a port of it, such as eth1 or eth0.10; "": none
+	Force         bool           // take the uplink although it has a global address or a default route
 	VLANFiltering bool
 }
 
@@ -47,9 +61,10 @@ type Grammar struct {
 	AttachFlags, LinkFlags []Flag
 }
 
-// Flag is a long flag of a line, without its dashes.
+// Flag is a flag of a line that a map may have as a key.
 type Flag struct {
-	Name  string
+	Name  string // the key: the long flag's name, without its dashes
+	Typed string // as it is typed, "--mtu" or "-i"
 	Usage string
 	Bool  bool // takes no value
 	Many  bool // may be repeated: in a map, a list
