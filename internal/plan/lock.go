@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -51,6 +53,7 @@ type Lock struct {
 	file    *os.File // its place is locked, for bound or instead of it
 	flocked bool
 	run     rtnl.UnixSocket // has the address, and may be a run
+	leave   func()          // ends its turn among the runs of this process; nil: it is not its turn
 }
 
 // LockFile is there once somebody has squatted on an address.
@@ -83,8 +86,72 @@ func AcquireIdle(ctx context.Context, host Kernel, ns *os.File) (*Lock, error) {
 	return l, l.tryPatiently(ctx)
 }
 
+// turns has the runs of this process that want a lock, in the order in which they asked
+// for it; it is the first one's turn, which a closed channel says. Runs that ask for a lock
+// again and again get it in no order: among many some would wait for all others.
+var turns = struct {
+	sync.Mutex
+	of map[turnKey][]chan struct{}
+}{of: map[turnKey][]chan struct{}{}}
+
+// turnKey tells locks apart: by the namespace that the address is in, and the one that is
+// locked.
+type turnKey struct{ host, inode uint64 }
+
+// queue waits until no run of this process that asked before wants the lock.
+func (l *Lock) queue(ctx context.Context, what string) error {
+	host, _ := l.host.Cookie() // 0 for all hosts, if the kernel does not tell
+	key, turn := turnKey{host, inode(l.NS)}, make(chan struct{})
+	turns.Lock()
+	turns.of[key] = append(turns.of[key], turn)
+	if len(turns.of[key]) == 1 {
+		close(turn)
+	}
+	turns.Unlock()
+	l.leave = func() {
+		turns.Lock()
+		defer turns.Unlock()
+		waiting := turns.of[key]
+		at := slices.Index(waiting, turn)
+		switch waiting = slices.Delete(waiting, at, at+1); {
+		case len(waiting) == 0:
+			delete(turns.of, key)
+			return
+		case at == 0:
+			close(waiting[0])
+		}
+		turns.of[key] = waiting
+	}
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+		return l.tooLong(ctx, what)
+	}
+}
+
+// tooLong is the error for a lock that was not had until ctx was done.
+func (l *Lock) tooLong(ctx context.Context, what string) error {
+	if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
+		return cause
+	}
+	return fault.New(fault.Timeout, "lock", what, "another process has held the lock of its namespace all the time").
+		WithHint("see who: ss -xap | grep %s", l.address())
+}
+
 // Acquire takes the lock again after it was released.
 func (l *Lock) Acquire(ctx context.Context, what string) error {
+	err := l.queue(ctx, what)
+	if err == nil {
+		err = l.acquire(ctx, what)
+	}
+	if err != nil {
+		l.Release()
+	}
+	return err
+}
+
+func (l *Lock) acquire(ctx context.Context, what string) error {
 	wait := suspicion
 	look := time.Now().Add(wait)
 	err := l.wait(ctx, what, func() error {
@@ -102,7 +169,6 @@ func (l *Lock) Acquire(ctx context.Context, what string) error {
 	short, cancel := context.WithTimeout(ctx, FlockPatience)
 	defer cancel()
 	if err := l.wait(short, what, l.flock); err != nil && ctx.Err() != nil {
-		l.Release()
 		return err
 	}
 	return nil
@@ -122,11 +188,7 @@ func (l *Lock) wait(ctx context.Context, what string, try func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
-				return cause
-			}
-			return fault.New(fault.Timeout, "lock", what, "another process has held the lock of its namespace all the time").
-				WithHint("see who: ss -xap | grep %s", l.address())
+			return l.tooLong(ctx, what)
 		case <-time.After(pause):
 		}
 	}
@@ -146,7 +208,7 @@ func (l *Lock) tryPatiently(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, FlockPatience)
 	defer cancel()
 	if err = l.wait(ctx, "", l.flock); err != nil {
-		l.Release()
+		l.unlock()
 	}
 	return err
 }
@@ -183,7 +245,7 @@ func (l *Lock) bind() error {
 	}
 	l.held, l.bound = true, true
 	if err = l.lockPlace(0); err != nil && !noPlace(err) {
-		l.Release()
+		l.unlock()
 		return err
 	}
 	return nil
@@ -211,7 +273,7 @@ func (l *Lock) passBy() error {
 	}
 	l.held = true
 	if again, err := l.host.AbstractSocket(l.address()); err != nil || again != s {
-		l.Release()
+		l.unlock()
 		return unix.EWOULDBLOCK
 	}
 	return nil
@@ -286,6 +348,15 @@ func (l *Lock) flock() error {
 
 // Release releases the lock; one that is not held stays so.
 func (l *Lock) Release() {
+	l.unlock()
+	if l.leave != nil {
+		l.leave()
+		l.leave = nil
+	}
+}
+
+// unlock is Release for one whose turn it stays.
+func (l *Lock) unlock() {
 	if l.flocked {
 		unix.Flock(int(l.NS.Fd()), unix.LOCK_UN)
 		l.flocked = false

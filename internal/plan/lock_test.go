@@ -176,3 +176,58 @@ func TestLockOfARun(t *testing.T) {
 		t.Error("there is a file")
 	}
 }
+
+// TestLockInTurn: runs of one process get a lock in the order in which they ask for it, and
+// one whose time is up while it waits leaves its turn to the next.
+func TestLockInTurn(t *testing.T) {
+	testhost.NeedRoot(t)
+	hostNS, guestNS := testhost.NewNamespace(t), testhost.NewNamespace(t)
+	first, err := Acquire(context.Background(), connect(t, hostNS), testhost.Reopened(t, guestNS), "guest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := func() (n int) {
+		turns.Lock()
+		defer turns.Unlock()
+		for _, one := range turns.of {
+			n += len(one)
+		}
+		return n
+	}
+	const runs = 5
+	got := make(chan int, runs)
+	var all sync.WaitGroup
+	for n := range runs {
+		ctx, cancel := context.WithCancel(context.Background())
+		ns, host, asked := testhost.Reopened(t, guestNS), connect(t, hostNS), waiting()
+		all.Go(func() {
+			l, err := Acquire(ctx, host, ns, "guest")
+			if err != nil {
+				got <- -n
+				return
+			}
+			got <- n
+			l.Release()
+		})
+		if !testhost.Poll(30*time.Second, func() bool { return waiting() > asked }) {
+			t.Fatal("a run does not wait")
+		}
+		if n == 2 {
+			cancel()
+			if out := <-got; out != -n {
+				t.Errorf("run %d has the lock while another has it", out)
+			}
+		}
+		defer cancel()
+	}
+	first.Release()
+	all.Wait()
+	for _, want := range []int{0, 1, 3, 4} {
+		if n := <-got; n != want {
+			t.Errorf("run %d has the lock before run %d, which asked first", n, want)
+		}
+	}
+	if n := waiting(); n != 0 {
+		t.Errorf("%d runs are still noted", n)
+	}
+}
