@@ -25,6 +25,7 @@
 //
 //	ref.go            guest words, taken apart
 //	find.go           Find, and the search for bare words, processes, names and paths
+//	findall.go        finds the guests of many words at once
 //	others.go         the runtimes that a bare word is tried with besides Docker
 //	source.go         from a container's name to its namespace, for any runtime
 //	process.go        a process, held by a pidfd, and whose container it is in

@@ -52,7 +52,16 @@ type daemon struct {
 
 // findContainer asks Docker for a container and opens its namespace.
 func (f *finder) findContainer(ctx context.Context, r wordRef) (*Guest, error) {
-	ctx, cancel := f.bounded(ctx)
+	bounded := f.bounded
+	if f.containers != nil {
+		switch all := f.containers(); {
+		case all.lacks(r.Name):
+			return nil, r.noContainer()
+		case all != nil && all.hangs: // it would do so for every word
+			bounded = f.expired
+		}
+	}
+	ctx, cancel := bounded(ctx)
 	defer cancel()
 	d, err := openDaemon(ctx, r)
 	if err != nil {
@@ -219,7 +228,7 @@ func (d *daemon) explain(ctx context.Context, err error) error {
 	case ambiguous(err):
 		return d.ref.refuseAmbiguous()
 	case cerrdefs.IsNotFound(err):
-		return d.ref.hintPID(d.ref.fault(fault.NotFound, "%w", errNoContainer))
+		return d.ref.noContainer()
 	}
 	return d.broken(err)
 }

@@ -39,7 +39,11 @@ func Find(ctx context.Context, word string) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := finder{
+	return newFinder().find(ctx, r)
+}
+
+func newFinder() *finder {
+	return &finder{
 		bound:    5 * time.Second,
 		patience: 3 * time.Second,
 		pause:    250 * time.Millisecond,
@@ -49,7 +53,6 @@ func Find(ctx context.Context, word string) (*Guest, error) {
 		named:  []string{"/run/netns", "/var/run/netns"},
 		places: findPlaces(),
 	}
-	return f.find(ctx, r)
 }
 
 // finder holds what Find depends on: time limits and places, which tests change.
@@ -61,6 +64,8 @@ type finder struct {
 	proc     string        // where procfs is mounted
 	named    []string      // directories of named namespaces, the first one first
 	places
+
+	containers func() *census // of all containers of Docker; nil: each is asked for by itself
 }
 
 func (f *finder) find(ctx context.Context, r wordRef) (*Guest, error) {

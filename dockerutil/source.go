@@ -51,7 +51,16 @@ type found struct {
 
 // bounded limits the time for all questions to one runtime.
 func (f *finder) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, f.bound, fmt.Errorf("no answer within %v", f.bound))
+	return f.within(ctx, f.bound)
+}
+
+// expired is bounded where that time is over already.
+func (f *finder) expired(ctx context.Context) (context.Context, context.CancelFunc) {
+	return f.within(ctx, 0)
+}
+
+func (f *finder) within(ctx context.Context, t time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, t, fmt.Errorf("no answer within %v", f.bound))
 }
 
 // take asks s for a container and opens its namespace.
