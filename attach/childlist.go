@@ -131,6 +131,9 @@ func (o *lister) inside(ns *ours.Namespace, id int, ends []*rtnl.Link) error {
 		if err == nil {
 			err = guestnet.Cut(ns, o.ctx, &a, c.Index, guestnet.Passage{})
 		}
+		if err == nil {
+			err = o.more(ns, &a, c.Index, nil)
+		}
 		if err := o.add(a, err); err != nil {
 			return err
 		}
@@ -143,6 +146,9 @@ func (o *lister) inside(ns *ours.Namespace, id int, ends []*rtnl.Link) error {
 		a, err := describe(l, ns)
 		if err == nil && l.Link != nil {
 			err = guestnet.Cut(ns, o.ctx, &a, l.Link.Index, guestnet.Passage{})
+		}
+		if err == nil && l.Link != nil {
+			err = o.more(ns, &a, l.Link.Index, nil)
 		}
 		if err := o.add(a, err); err != nil {
 			return err

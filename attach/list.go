@@ -54,6 +54,7 @@ func runList(ctx context.Context, hostNS *os.File, g *guests.Guest) ([]Attachmen
 // lister collects what there is of our attachments. It visits each namespace once.
 type lister struct {
 	describer
+	beyond
 	hostNS *os.File
 	every  bool // namespace is visited, and not one guest's alone
 
@@ -67,6 +68,7 @@ type lister struct {
 func newLister(ctx context.Context, k plan.Kernel, hostNS *os.File) *lister {
 	return &lister{
 		describer: describer{ctx: ctx, host: ours.Freeze(k)},
+		beyond:    newBeyond(),
 		hostNS:    hostNS,
 		ends:      map[int][]*rtnl.Link{},
 		met:       map[string]bool{},
@@ -147,7 +149,11 @@ func (o *lister) visit(ns *ours.Namespace, all bool) error {
 	delete(o.ends, id)
 	o.mu.Unlock()
 	for _, l := range ends {
-		if err := o.add(o.describe(l, ns)); err != nil {
+		a, err := o.describe(l, ns)
+		if err == nil {
+			err = o.more(ns, &a, l.Peer, l)
+		}
+		if err := o.add(a, err); err != nil {
 			return err
 		}
 	}

@@ -26,34 +26,22 @@ func checkSame(j *build.Job) error {
 	if len(all) == 0 {
 		return nil
 	}
-	var is, asked []string
-	for _, d := range all {
-		is = append(is, d.what+" "+d.there)
-		if len(all) > 1 { // which belongs to which
-			d.asked = d.what + " " + d.asked
-		}
-		asked = append(asked, d.asked)
-	}
 	whose := ""
 	if has := j.HasOrigin(); has.Claims() {
 		whose = fmt.Sprintf(" (it belongs to %s)", has)
 	}
-	e := j.Refuse(fault.Conflict, "%s exists already%s, with %s; the line asks for %s",
-		j.Names.Inner, whose, strings.Join(is, ", "), strings.Join(asked, ", "))
+	e := j.Refuse(fault.Conflict, "%w", &build.Differs{Is: j.Names.Inner + " exists already" + whose, All: all})
 	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
 		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.Names.Inner, set, j.OrDetach())
 	}
 	return e.WithHint("%s", j.OrDetach())
 }
 
-// difference is something in which an attachment that is there is not as asked.
-type difference struct{ what, there, asked string }
-
 // differences returns all that there are, and the flags of set that end them,
 // where there are any.
-func differences(j *build.Job) (all []difference, flags []string) {
+func differences(j *build.Job) (all []build.Difference, flags []string) {
 	differ := func(what string, there, want any) {
-		all = append(all, difference{what, fmt.Sprint(there), fmt.Sprint(want)})
+		all = append(all, build.Difference{What: what, There: fmt.Sprint(there), Asked: fmt.Sprint(want)})
 	}
 	inner := j.There.Inner
 	kind.KindOf(j.Kind).Differ(j, differ)

@@ -58,19 +58,25 @@ func ResolvNoteOf(cookie uint64) (n *build.ResolvNote, err error) {
 	return n, fault.Explain("open", ours.RunDir, err)
 }
 
-// LeftResolvNotes returns those whose guests have ended.
-func LeftResolvNotes() (left []build.ResolvNote, err error) {
+// ResolvNotes returns those of all guests that can be read.
+func ResolvNotes() (all []build.ResolvNote, err error) {
 	err = rundir.View(ours.RunDir, func(d *rundir.Dir) error {
 		names, err := d.Names(resolvSuffix)
 		for _, name := range names {
 			var n build.ResolvNote
-			if d.Read(name, &n) == nil && file(n) == name && !alive(n) {
-				left = append(left, n)
+			if d.Read(name, &n) == nil && file(n) == name {
+				all = append(all, n)
 			}
 		}
 		return fault.Explain("read", ours.RunDir, err)
 	})
-	return left, fault.Explain("open", ours.RunDir, err)
+	return all, fault.Explain("open", ours.RunDir, err)
+}
+
+// LeftResolvNotes returns those whose guests have ended.
+func LeftResolvNotes() ([]build.ResolvNote, error) {
+	all, err := ResolvNotes()
+	return slices.DeleteFunc(all, alive), err
 }
 
 // DropNote strikes out the note of a guest that has ended, and its file with it.

@@ -207,6 +207,12 @@ func pidPaths() (all []string, err error) {
 	return all, nil
 }
 
+// Any reports whether there may be clients that run, in whatever namespace.
+func Any() bool {
+	paths, err := pidPaths()
+	return err != nil || len(paths) > 0
+}
+
 // Find returns the clients that run in a network namespace.
 func Find(ns *os.File) ([]Running, error) {
 	var all []Running

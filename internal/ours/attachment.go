@@ -30,6 +30,7 @@ type Attachment struct {
 	Shaping   *spec.Shaping    `json:"shaping,omitempty"` // nil: none
 
 	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
+	More  []string    `json:"-"`               // what there is to it that nothing else here shows, such as "routes"; only a list tells it
 	Cut   []string    `json:"cut,omitempty"`   // what drops its packets now, on the host or in the guest, a sentence each
 }
 

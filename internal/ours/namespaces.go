@@ -317,3 +317,28 @@ func OpenSame(path string, inode uint64) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// Reopen opens the guest that an attachment was listed in, by its process or its name, if
+// these still lead to the same namespace.
+func Reopen(g guests.GuestInfo) (*guests.Guest, error) {
+	if g.PID != 0 {
+		if f, err := OpenSame("/proc/"+strconv.Itoa(g.PID)+"/ns/net", g.NetNS); err == nil {
+			return guests.New(g, f, nil), nil
+		}
+	}
+	var paths []string
+	if filepath.IsAbs(g.Name) {
+		paths = append(paths, g.Name)
+	}
+	for _, dir := range NamedNamespaces {
+		paths = append(paths, filepath.Join(dir, g.Name))
+	}
+	for _, p := range paths {
+		if f, err := OpenSame(p, g.NetNS); err == nil {
+			g.PID, g.Path = 0, p
+			return guests.New(g, f, nil), nil
+		}
+	}
+	return nil, fault.New(fault.Gone, "enter", g.Word(), "its network namespace is not there any more").
+		WithHint("gopipework gc cleans up what may remain on the host")
+}

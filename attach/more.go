@@ -1,0 +1,100 @@
+package attach
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// beyond is what a lister has to know to tell what there is to attachments beyond what
+// it shows. It is looked at when it is first asked for.
+type beyond struct {
+	resolv  func() ([]build.ResolvNote, error)
+	clients func() bool // clients of the host run, for any guest
+}
+
+func newBeyond() beyond {
+	return beyond{sync.OnceValues(guestnet.ResolvNotes), sync.OnceValue(hostclient.Any)}
+}
+
+// more notes what there is to an attachment that its other fields do not show. index is
+// that of its link in the guest, port the host's end, if there is one.
+func (o *lister) more(ns *ours.Namespace, a *Attachment, index int, port *rtnl.Link) error {
+	if a.State != Complete || ns == nil || ns.Links == nil {
+		return nil
+	}
+	add := func(is bool, what string) {
+		if is {
+			a.More = append(a.More, what)
+		}
+	}
+	routes, err := ns.Links.AllRoutes()
+	if err != nil {
+		return err
+	}
+	add(slices.ContainsFunc(routes, func(r rtnl.Route) bool { return r.Index == index && r.Protocol == ours.Protocol }), "routes")
+	l, err := ns.Links.LinkByIndex(index)
+	if err != nil {
+		return ours.UnlessNotFound(err)
+	}
+	add(l.Mode != "" && l.Mode != "bridge" && l.Mode != "l2", "mode "+l.Mode)
+	addrs, err := ns.Links.Addrs()
+	if err != nil {
+		return err
+	}
+	kept := !ours.SameSet(ours.AddressesOf(l, addrs), a.Interface.Addresses)
+	if o.clients() {
+		all, err := hostclient.Find(ns.File)
+		if err != nil {
+			return err
+		}
+		kept = kept || slices.ContainsFunc(all, func(r hostclient.Running) bool { return r.Index == index })
+	}
+	add(a.Lease == nil && kept, "addresses from the network")
+	if err := o.moreOnHost(a, port); err != nil {
+		return err
+	}
+	notes, err := o.resolv()
+	if err != nil || len(notes) == 0 {
+		return err
+	}
+	cookie, err := ns.Links.Cookie()
+	add(slices.ContainsFunc(notes, func(n build.ResolvNote) bool { return n.GuestNS == cookie && n.Index == index }), "name servers")
+	return err
+}
+
+// moreOnHost notes what there is on the host.
+func (o *lister) moreOnHost(a *Attachment, port *rtnl.Link) error {
+	switch {
+	case a.Host.Kind == string(KindMacvlan):
+		routes, err := o.host.AllRoutes()
+		for _, p := range a.Interface.Addresses {
+			single := netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
+			if slices.ContainsFunc(routes, func(r rtnl.Route) bool { return r.Dst == single && o.isWay(r.Index) }) {
+				a.More = append(a.More, "host access")
+			}
+		}
+		return err
+	case port != nil && port.Master == 0:
+		addrs, err := o.host.Addrs()
+		for _, p := range ours.AddressesOf(port, addrs) {
+			a.More = append(a.More, "--host-addr "+p.String())
+		}
+		return err
+	}
+	return nil
+}
+
+// isWay reports whether a link of the host is its own macvlan to guests.
+func (o *lister) isWay(index int) bool {
+	l, err := o.host.LinkByIndex(index)
+	return err == nil && plan.IsOurs(l) && l.Kind == string(spec.KindMacvlan)
+}
