@@ -12,6 +12,7 @@ import (
 // only what stands below it, and nothing of its own layer.
 var layers = [][]string{
 	{"cmd/gopipework"},
+	{"internal/reconcile"},
 	{"attach", "dockerutil"},
 	{"internal/kind"},
 	{"internal/source"},
@@ -44,8 +45,8 @@ var imports = []struct {
 	{"google.golang.org/grpc", nil, "it would be set up at the start of every run"},
 	{"github.com/urfave/cli", []string{"cmd/gopipework"}, "the flag library stays at the edge"},
 	{module + "dockerutil", []string{"cmd/gopipework"}, "finding a guest and changing it meet in the command, or in a program that imports both"},
-	{module + "attach", []string{"cmd/gopipework"}, "the command is the only caller"},
 	{"go.yaml.in/yaml", []string{"internal/topology"}, "one package reads and writes the file"},
+	{module + "attach", []string{"cmd/gopipework", "internal/reconcile"}, "the command is the only caller, by itself or for a list of entries"},
 	{"golang.org/x/tools/", []string{"e2e/house"}, "reading Go is for the tests of the code"},
 }
 

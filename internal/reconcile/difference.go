@@ -1,0 +1,308 @@
+package reconcile
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/gopipework/gopipework/internal/topology"
+)
+
+// Action is what becomes of an attachment.
+type Action string
+
+// The actions.
+const (
+	Make    Action = "make"
+	Change  Action = "change"
+	Remove  Action = "remove"
+	Pending Action = "pending" // its guest does not run
+	Refused Action = "refused" // it cannot be made, and Err says why
+)
+
+// Wanted is what one origin asks for.
+type Wanted struct {
+	Origin  attach.Origin
+	Entries []topology.Entry
+	Guests  map[string]Guest // by the words that the entries have for them
+}
+
+// Guest is what was found for a word.
+type Guest struct {
+	attach.GuestInfo
+	Err error // why there is none; nil: there is one
+}
+
+// Difference is what has to be done so that there is what is wanted.
+type Difference struct {
+	Items []Item // the removals, then the entries that differ, in their order
+	Same  int    // entries that are as they should be
+}
+
+// Item is one entry, or one attachment that no entry asks for.
+type Item struct {
+	Action Action
+	Entry  topology.Entry      // the zero Entry: a removal
+	There  []attach.Attachment // what there is of it; of a link, either end
+	What   []build.Difference  // of a Change
+	Reason string
+	Again  bool  // a Change that detaches it and attaches it again
+	Err    error // of Pending and Refused
+
+	guests []uint64 // namespaces that it is in
+	ask    bool     // what is there does not tell whether it differs
+	in     string   // of a Change in place: the word for the guest
+	set    attach.SetSpec
+}
+
+// Ends are the attachments that an entry asks for: one, or the two of a link.
+func Ends(e topology.Entry) []spec.Spec {
+	if e.Link != nil {
+		return e.Link.Ends[:]
+	}
+	return []spec.Spec{*e.Attach}
+}
+
+// Words are the words for guests in the entries, each once.
+func Words(entries []topology.Entry) (words []string) {
+	seen := map[string]bool{}
+	for _, e := range entries {
+		for _, s := range Ends(e) {
+			if !seen[s.Guest] {
+				seen[s.Guest] = true
+				words = append(words, s.Guest)
+			}
+		}
+	}
+	return words
+}
+
+// place is where an attachment is, whatever its guest is called.
+type place struct {
+	netns  uint64
+	ifName string
+}
+
+// comparison is one run of Compare.
+type comparison struct {
+	Wanted
+	there   map[place]attach.Attachment
+	claimed map[place]topology.Pos
+}
+
+// Compare holds what is wanted against what there is. It looks at nothing, and what it
+// cannot know from there, Settle asks for. An interface that two entries ask for, by
+// different words for one guest, is a conflict.
+func Compare(w Wanted, there []attach.Attachment) (Difference, error) {
+	c := comparison{w, map[place]attach.Attachment{}, map[place]topology.Pos{}}
+	for _, a := range there {
+		if a.Guest.NetNS != 0 && a.State != attach.Orphan {
+			c.there[place{a.Guest.NetNS, a.Interface.Name}] = a
+		}
+	}
+	var d Difference
+	var items []Item
+	unsure := false // a guest could not be looked for: what seems to be nobody's may be its
+	for _, e := range w.Entries {
+		i, err := c.entry(e)
+		if err != nil {
+			return Difference{}, err
+		}
+		unsure = unsure || i.Action == Refused && len(i.guests) == 0
+		if i.Action == "" {
+			d.Same++
+			continue
+		}
+		items = append(items, i)
+	}
+	if !unsure {
+		d.Items = c.removals(there)
+	}
+	d.Items = append(d.Items, items...)
+	return d, nil
+}
+
+// removals are the attachments of the origin that no entry asks for.
+func (c *comparison) removals(there []attach.Attachment) (items []Item) {
+	gone := map[place]bool{}
+	for _, a := range there {
+		at := place{a.Guest.NetNS, a.Interface.Name}
+		if _, found := c.there[at]; !found {
+			continue // its guest is not to be found
+		}
+		if _, wanted := c.claimed[at]; wanted || gone[at] || a.Origin != c.Origin {
+			continue
+		}
+		i := Item{Action: Remove, There: []attach.Attachment{a}, Reason: "gone from the file", guests: []uint64{a.Guest.NetNS}}
+		if other, ok := c.otherEnd(a); ok { // it goes with this one
+			i.There, i.guests = append(i.There, other), append(i.guests, other.Guest.NetNS)
+		}
+		for _, a := range i.There {
+			gone[place{a.Guest.NetNS, a.Interface.Name}] = true
+		}
+		items = append(items, i)
+	}
+	return items
+}
+
+// otherEnd returns the other attachment of a link between two guests.
+func (c *comparison) otherEnd(a attach.Attachment) (attach.Attachment, bool) {
+	if a.Host.Kind != string(attach.KindVeth) {
+		return attach.Attachment{}, false
+	}
+	for _, b := range c.there {
+		if joined(a, b) {
+			return b, true
+		}
+	}
+	return attach.Attachment{}, false
+}
+
+// joined reports whether two attachments are the ends of one link.
+func joined(a, b attach.Attachment) bool {
+	points := func(from, to attach.Attachment) bool {
+		return from.Host.Kind == string(attach.KindVeth) && from.Host.Name == to.Guest.Word() && from.Host.Port == to.Interface.Name
+	}
+	return a.Guest.NetNS != b.Guest.NetNS && points(a, b) && points(b, a)
+}
+
+// entry says what becomes of one. Its zero Action: nothing, it is as it should be.
+func (c *comparison) entry(e topology.Entry) (Item, error) {
+	i := Item{Entry: e}
+	ends := Ends(e)
+	for _, s := range ends {
+		g := c.Guests[s.Guest]
+		switch code := fault.CodeOf(g.Err); {
+		case g.Err == nil:
+			continue
+		case code == fault.NotFound || code == fault.Gone:
+			return Item{Action: Pending, Entry: e, Err: g.Err, Reason: cause(g.Err)}, nil
+		}
+		return Item{Action: Refused, Entry: e, Err: g.Err, Reason: g.Err.Error()}, nil
+	}
+	var half bool
+	for _, s := range ends {
+		at := c.placeOf(s)
+		i.guests = append(i.guests, at.netns)
+		if first, taken := c.claimed[at]; taken {
+			return i, fault.New(fault.Conflict, "read", e.Pos.String(), "%s of %s is asked for at %s already, under another word for the same guest", at.ifName, s.Guest, first).
+				WithHint("give one of them another name with -i, or leave it out")
+		}
+		c.claimed[at] = e.Pos
+		if a, ok := c.there[at]; ok {
+			half = half || a.State == attach.Half
+			i.There = append(i.There, a)
+		}
+	}
+	switch {
+	case len(i.There) == 0:
+		i.Action, i.Reason = Make, c.absent(ends)
+	case half:
+		i.Action, i.Reason = Make, "a killed run left it half made"
+	default:
+		c.compare(&i, ends)
+	}
+	return i, nil
+}
+
+// cause is why a guest is not found, without the words for what was done.
+func cause(err error) string {
+	if f := (*fault.Error)(nil); errors.As(err, &f) && f.Err != nil {
+		return f.Err.Error()
+	}
+	return err.Error()
+}
+
+// placeOf is where an entry's interface is to be. The name of one that has none in the
+// entry depends on its kind, which may have to be looked up.
+func (c *comparison) placeOf(s spec.Spec) place {
+	at := place{c.Guests[s.Guest].NetNS, s.IfName}
+	if at.ifName != "" {
+		return at
+	}
+	const infiniband = "ib0"
+	a, ok := c.there[place{at.netns, infiniband}]
+	if s.HostIF.Kind == attach.KindIPoIB || ok && s.HostIF.Kind == attach.KindAny && a.Host.Kind == string(attach.KindIPoIB) && a.Host.Name == s.HostIF.Name {
+		at.ifName = infiniband
+	} else {
+		at.ifName = "eth1"
+	}
+	return at
+}
+
+// absent says why there is nothing of an entry.
+func (c *comparison) absent(ends []spec.Spec) string {
+	for _, a := range c.there {
+		for _, s := range ends {
+			g := c.Guests[s.Guest]
+			if a.Origin == c.Origin && a.Guest.NetNS != g.NetNS && a.Guest.Word() == g.Word() && a.Interface.Name == c.placeOf(s).ifName {
+				return "the guest was restarted"
+			}
+		}
+	}
+	return "it is not there"
+}
+
+// compare holds an entry against what is there of it.
+func (c *comparison) compare(i *Item, ends []spec.Spec) {
+	for _, a := range i.There {
+		if a.Origin.Claims() && a.Origin != c.Origin {
+			i.Action, i.Err = Refused, fault.New(fault.Conflict, "attach", a.Guest.Name, "%s exists already, and belongs to %s", a.Interface.Name, a.Origin).
+				WithHint("gopipework detach %s %s", a.Guest.Word(), a.Interface.Name)
+			i.Reason = i.Err.Error()
+			return
+		}
+	}
+	if i.Entry.Link != nil && (len(i.There) < 2 || !joined(i.There[0], i.There[1])) {
+		i.Action, i.Again = Change, true
+		i.What = []build.Difference{{What: "link", There: "to another guest", Asked: ends[0].Guest + " and " + ends[1].Guest}}
+		return
+	}
+	for n, s := range ends {
+		what, ask := differ(s, i.There[n])
+		if n == 1 && len(what) > 0 && len(i.What) > 0 {
+			i.Again = true // both ends: there is no one change
+		}
+		if len(what) > 0 && !i.Again {
+			i.inPlace(s, i.There[n], what)
+		}
+		i.What, i.ask = append(i.What, what...), i.ask || ask
+	}
+	if i.There[0].Origin != c.Origin {
+		i.What = append(i.What, build.Difference{What: originWord, There: string(i.There[0].Origin), Asked: string(c.Origin)})
+	}
+	if len(i.What) > 0 || i.ask {
+		i.Action = Change
+	}
+}
+
+// inPlace says how the difference is to be ended: by a set or, if that can change not all
+// of it, by attaching again.
+func (i *Item) inPlace(s spec.Spec, a attach.Attachment, what []build.Difference) {
+	i.in, i.set, i.Again = s.Guest, attach.SetSpec{}, false
+	set, ok := setFor(s, a, what)
+	if i.Again = !ok; ok {
+		i.set = set
+	}
+}
+
+// Count returns how many items there are of an action.
+func (d Difference) Count(action Action) (n int) {
+	for _, i := range d.Items {
+		if i.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
+// Empty reports whether there is nothing to do, and nothing that waits.
+func (d Difference) Empty() bool { return len(d.Items) == 0 }
+
+// Disturbs reports whether something that is there goes, if only for a moment.
+func (d Difference) Disturbs() bool {
+	return slices.ContainsFunc(d.Items, func(i Item) bool { return i.Action == Remove || i.Action == Change && i.Again })
+}

@@ -1,0 +1,131 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/ours"
+)
+
+// Outcome is what carrying out an item came to.
+type Outcome struct {
+	Tried    bool // false: it is pending or refused, or the run was interrupted before its turn
+	Err      error
+	Steps    []string
+	Warnings []string
+	Changed  bool
+}
+
+// atOnce bounds how many guests are changed at the same time. Most of the work on one
+// waits for locks of the kernel that are the same for all.
+const atOnce = 8
+
+// Do carries out a difference, the removals first: guests side by side, and one item at
+// a time in each. An item that fails is undone, and the others go on. told is called with
+// each as it is done, one at a time. If ctx is cancelled, what runs is undone and nothing
+// else begins.
+func (h Host) Do(ctx context.Context, d Difference, told func(*Item, Outcome)) {
+	var mu sync.Mutex
+	for _, removal := range []bool{true, false} {
+		items := slices.DeleteFunc(slices.Clone(d.Items), func(i Item) bool { return (i.Action == Remove) != removal })
+		h.sideBySide(ctx, items, func(i *Item) {
+			o := h.do(ctx, i)
+			mu.Lock()
+			defer mu.Unlock()
+			told(i, o)
+		})
+	}
+}
+
+func (h Host) do(ctx context.Context, i *Item) (o Outcome) {
+	o.Tried = true
+	take := func(r attach.Result, err error) {
+		o.Steps = append(o.Steps, r.Steps...)
+		for _, w := range r.Warnings { // a set and the attach after it have the same to say
+			if !slices.Contains(o.Warnings, w) {
+				o.Warnings = append(o.Warnings, w)
+			}
+		}
+		o.Changed, o.Err = o.Changed || r.Changed, err
+	}
+	switch {
+	case i.Action == Pending || i.Action == Refused:
+		return Outcome{Err: i.Err}
+	case i.Action == Remove:
+		take(h.detach(ctx, i.There))
+		return o
+	case i.Action == Change && i.Again:
+		if take(h.detach(ctx, i.There)); o.Err != nil {
+			return o
+		}
+		if h.Options.DryRun { // an attach cannot be planned while the other one is there
+			o.Steps = append(o.Steps, "gopipework "+i.Line())
+			return o
+		}
+		if take(h.attach(ctx, *i)); o.Err != nil {
+			o.Err = h.restore(ctx, i.There, o.Err)
+		}
+		return o
+	case i.Action == Change && i.set.IfName != "":
+		if take(h.setInPlace(ctx, *i)); o.Err != nil || h.Options.DryRun {
+			return o
+		}
+	}
+	take(h.attach(ctx, *i)) // after a set it sees to it that all is as asked
+	return o
+}
+
+// detach removes what is there: of a link, both ends.
+func (h Host) detach(ctx context.Context, there []attach.Attachment) (all attach.Result, err error) {
+	for n, a := range there {
+		if n == 1 && joined(there[0], a) {
+			break // it has gone with the other end
+		}
+		g, err := ours.Reopen(a.Guest)
+		if err != nil {
+			return all, err
+		}
+		r, err := attach.Detach(ctx, attach.Selection{IfName: a.Interface.Name}, g, h.Options)
+		g.Close()
+		all.Steps, all.Warnings, all.Changed = append(all.Steps, r.Steps...), append(all.Warnings, r.Warnings...), all.Changed || r.Changed
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// sideBySide calls f for each item, for some of them at the same time, but one after the
+// other where they are in the same guest. Once ctx is done it calls f for no more.
+func (h Host) sideBySide(ctx context.Context, items []Item, f func(*Item)) {
+	slots := make(chan struct{}, atOnce)
+	if h.Options.Step != nil {
+		slots = make(chan struct{}, 1) // steps of several would be told in each other's midst
+	}
+	var running sync.WaitGroup
+	last := map[uint64]chan struct{}{}
+	for n := range items {
+		i, done := &items[n], make(chan struct{})
+		var before []chan struct{}
+		for _, g := range i.guests {
+			if c := last[g]; c != nil {
+				before = append(before, c)
+			}
+			last[g] = done
+		}
+		running.Go(func() {
+			defer close(done)
+			for _, c := range before {
+				<-c
+			}
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if ctx.Err() == nil {
+				f(i)
+			}
+		})
+	}
+	running.Wait()
+}

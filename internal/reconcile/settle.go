@@ -1,0 +1,168 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// Host is the host that is made as it is wanted, and how.
+type Host struct {
+	// Find returns the guest that a word names.
+	Find func(context.Context, string) (*attach.Guest, error)
+	// Options are those of each attach, set and detach; Origin among them.
+	Options attach.Options
+}
+
+// Settle decides what Compare could not tell from a list: whether an attachment with more
+// to it than a list shows is as asked, and whether a change can be made in place. It asks
+// attach for its plans, and changes nothing.
+func (h Host) Settle(ctx context.Context, d *Difference) error {
+	h.Options.DryRun, h.Options.Step = true, nil
+	h.sideBySide(ctx, d.Items, func(i *Item) {
+		if i.Action != Change {
+			return
+		}
+		if i.ask {
+			h.settle(ctx, i)
+		}
+		if i.Action == Change && i.set.IfName != "" && !i.Again {
+			if _, err := h.setInPlace(ctx, *i); err != nil && ctx.Err() == nil {
+				i.Again, i.Reason = true, err.Error()
+			}
+		}
+	})
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	all := len(d.Items)
+	d.Items = slices.DeleteFunc(d.Items, func(i Item) bool { return i.Action == "" })
+	d.Same += all - len(d.Items)
+	return nil
+}
+
+// settle asks what an attach would do about an entry that is there.
+func (h Host) settle(ctx context.Context, i *Item) {
+	if s := i.Entry.Attach; s != nil {
+		i.Entry.Attach = explicit(*s, i.There[0])
+	}
+	r, err := h.attach(ctx, *i)
+	var differs *build.Differs
+	switch {
+	case errors.As(err, &differs):
+		i.What = merge(differs.All, i.What)
+	case err != nil && ctx.Err() == nil:
+		i.Action, i.Err, i.Reason = Refused, err, err.Error()
+		return
+	default:
+		i.What = merge(nil, i.What)
+	}
+	i.What = append(i.What, hostAddr(i)...)
+	what := withoutOrigin(i.What)
+	switch {
+	case len(what) == 0:
+		i.set, i.Again = attach.SetSpec{}, false
+	case i.Entry.Attach != nil:
+		i.inPlace(*i.Entry.Attach, i.There[0], what)
+	default:
+		i.Again = true
+	}
+	switch {
+	case len(i.What) > 0:
+	case r.Changed:
+		i.Reason = "something of it is missing: " + r.Steps[0]
+	default:
+		i.Action = "" // it is as asked
+	}
+}
+
+// explicit is an entry that says what it leaves to the default of its kind, and what an
+// attachment that is there may differ in.
+func explicit(s attach.Spec, a attach.Attachment) *attach.Spec {
+	switch {
+	case s.Mode != "":
+	case a.Host.Kind == string(attach.KindMacvlan):
+		s.Mode = "bridge"
+	case a.Host.Kind == string(attach.KindIPvlan):
+		s.Mode = "l2"
+	}
+	return &s
+}
+
+// hostAddr tells about an address of the host's end that the entry does not ask for.
+func hostAddr(i *Item) []build.Difference {
+	const name = "--host-addr"
+	for _, more := range i.There[0].More {
+		if is, ok := strings.CutPrefix(more, name+" "); ok && i.Entry.Attach != nil && !i.Entry.Attach.HostAddr.IsValid() {
+			return []build.Difference{{What: name, There: is, Asked: spec.None}}
+		}
+	}
+	return nil
+}
+
+// merge is the differences that attach tells, and those that it has no eye for: what an
+// entry says nothing about stays as it is in a line, and is not there in a file.
+func merge(told, listed []build.Difference) []build.Difference {
+	for _, o := range listed {
+		known := slices.ContainsFunc(told, func(d build.Difference) bool { return d.What == o.What })
+		if o.What == originWord || shapeWord(o.What) && !known {
+			told = append(told, o)
+		}
+	}
+	return told
+}
+
+func withoutOrigin(what []build.Difference) []build.Difference {
+	return slices.DeleteFunc(slices.Clone(what), func(d build.Difference) bool { return d.What == originWord })
+}
+
+// open returns the guests of an entry.
+func (h Host) open(ctx context.Context, words ...string) (guests []*attach.Guest, err error) {
+	for _, w := range words {
+		g, err := h.Find(ctx, w)
+		if err != nil {
+			closeAll(guests)
+			return nil, err
+		}
+		guests = append(guests, g)
+	}
+	return guests, nil
+}
+
+func closeAll(guests []*attach.Guest) {
+	for _, g := range guests {
+		g.Close()
+	}
+}
+
+// attach attaches an entry.
+func (h Host) attach(ctx context.Context, i Item) (attach.Result, error) {
+	var words []string
+	for _, s := range Ends(i.Entry) {
+		words = append(words, s.Guest)
+	}
+	guests, err := h.open(ctx, words...)
+	if err != nil {
+		return attach.Result{}, err
+	}
+	defer closeAll(guests)
+	if i.Entry.Link != nil {
+		return attach.Link(ctx, *i.Entry.Link, guests[0], guests[1], h.Options)
+	}
+	return attach.Attach(ctx, *i.Entry.Attach, guests[0], h.Options)
+}
+
+// setInPlace changes an attachment that is there.
+func (h Host) setInPlace(ctx context.Context, i Item) (attach.Result, error) {
+	guests, err := h.open(ctx, i.in)
+	if err != nil {
+		return attach.Result{}, err
+	}
+	defer closeAll(guests)
+	return attach.Set(ctx, i.set, guests[0], h.Options)
+}

@@ -1,0 +1,62 @@
+package reconcile
+
+import (
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/shell"
+)
+
+// signs are what the lines of a difference begin with.
+var signs = map[Action]string{Make: "+", Change: "~", Remove: "-", Pending: "?", Refused: "!"}
+
+// String returns the item as a line: a sign, the line that is wanted, and why.
+func (i Item) String() string { return signs[i.Action] + " " + i.Line() + " (" + i.Why() + ")" }
+
+// Line is the entry as it would be typed; of a removal, the words that detach it.
+func (i Item) Line() string {
+	if i.Action == Remove {
+		a := i.There[0]
+		return shell.Line([]string{"detach", a.Guest.Word(), a.Interface.Name})
+	}
+	words := i.Entry.Words
+	if i.Entry.Link != nil {
+		words = append([]string{"link"}, words...)
+	}
+	return shell.Line(words)
+}
+
+// Why says what makes the item one.
+func (i Item) Why() string {
+	switch i.Action {
+	case Pending:
+		return "pending: " + i.Reason
+	case Change:
+	default:
+		return i.Reason
+	}
+	var what []string
+	for _, d := range i.What {
+		what = append(what, d.What+" "+d.There+" -> "+d.Asked)
+	}
+	if len(what) == 0 {
+		what = append(what, i.Reason)
+	}
+	if i.Again {
+		what = append(what, "detached and attached again")
+		if len(i.What) > 0 && i.Reason != "" {
+			what[len(what)-1] += ": " + i.Reason
+		}
+	}
+	return strings.Join(what, ", ")
+}
+
+// Removed are the attachments that a removal removes, each as "IFNAME of GUEST".
+func (i Item) Removed() (names []string) {
+	for _, a := range i.There {
+		names = append(names, named(a))
+	}
+	return names
+}
+
+func named(a attach.Attachment) string { return a.Interface.Name + " of " + a.Guest.Word() }
