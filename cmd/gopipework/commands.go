@@ -16,7 +16,7 @@ const attachName = "attach"
 // later are the words reserved for commands of later versions. "gopipework attach"
 // reaches an interface of such a name.
 var later = []string{
-	"doctor", "watch", "apply", "destroy", "graph", "completion",
+	"doctor", "watch", "graph", "completion",
 }
 
 // commands returns the table of commands. The command line is read by it, the help text
@@ -28,6 +28,9 @@ func commands(out *output) []*cli.Command {
 		out.linkEntry(),
 		out.listEntry(),
 		out.setEntry(),
+		out.applyEntry(),
+		out.diffEntry(),
+		out.destroyEntry(),
 		out.gcEntry(),
 		out.execEntry(),
 		out.iproute2Entry("run ip route in a guest's network namespace; options such as -6 come first", "ip", "route"),

@@ -16,13 +16,21 @@ import (
 // usage text has been.
 var errShown = fault.New(fault.Usage, "read", "command line", "it is empty")
 
+// errDiffers is what diff exits with if there is a difference. It has been printed.
+var errDiffers = errors.New("there is a difference")
+
+// reported is an error that the document of its command tells.
+type reported struct{ error }
+
+func (r reported) Unwrap() error { return r.error }
+
 // fail prints an error, unless it is nil.
 func (o *output) fail(err error) {
-	if err == nil || errors.Is(err, errShown) && !o.json {
+	if err == nil || errors.Is(err, errShown) && !o.json || errors.Is(err, errDiffers) {
 		return
 	}
 	f := describe(err)
-	if o.json {
+	if !errors.As(err, new(reported)) && o.json {
 		o.document(map[string]any{"error": f})
 	}
 	var p *topology.Problems
@@ -110,6 +118,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, errDiffers):
+		return 2
 	case fault.CodeOf(err) != fault.Residue && errors.As(err, &i):
 		return 128 + int(i.signal)
 	}

@@ -65,6 +65,9 @@ const summary = `usage: ` + synopsis + `
        gopipework route|rule|tc GUEST ARGS...
        gopipework wait GUEST [IFNAME]
        gopipework --wait [-i IFNAME] [-- COMMAND...]
+       gopipework apply -f FILE
+       gopipework diff -f FILE
+       gopipework destroy -f FILE | NAME
        gopipework gc
        gopipework help [COMMAND]
        gopipework version

@@ -22,6 +22,7 @@
 // the words, finds the guests, calls package attach and prints the result.
 //
 //	attach.go set.go link.go detach.go list.go gc.go   each calls one function of attach
+//	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	wait.go here.go                                    wait, and --wait inside a container
 //	help.go                                            help and version

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/urfave/cli/v2"
+)
+
+var (
+	fileFlag = &cli.StringFlag{Name: "f", Usage: "the topology `FILE`; - for standard input"}
+	yesFlag  = &cli.BoolFlag{Name: "yes", Usage: "on a terminal, do not ask before something that is there is detached"}
+	// dryDifferenceFlag is --dry-run of the commands that print a difference.
+	dryDifferenceFlag = &cli.BoolFlag{Name: "dry-run", Usage: "change nothing; print the difference, and with -v the commands"}
+)
+
+func (o *output) applyEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "apply",
+		Usage:     "make the attachments and links of a topology file, and change those that differ",
+		ArgsUsage: "-f FILE",
+		Flags: []cli.Flag{
+			fileFlag,
+			&cli.BoolFlag{Name: "prune", Usage: "also detach what an earlier apply of the same name attached and the file no longer has"},
+			&cli.BoolFlag{Name: "strict", Usage: "fail if the guest of an entry does not run"},
+			yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
+			timeoutFlag("give up an entry after `DURATION`, and undo it"),
+		},
+		Action: o.applyCommand,
+	}
+}
+
+func (o *output) applyCommand(c *cli.Context) error {
+	r, err := o.reconciliation(c)
+	if err != nil {
+		return err
+	}
+	if err := r.compare(c.Context); err != nil {
+		return stopped(c.Context, err)
+	}
+	if !c.Bool("prune") {
+		r.spare()
+	}
+	if err := r.carryOut(c.Context); err != nil {
+		return err
+	}
+	if n := r.difference.Count(reconcile.Pending); n > 0 && c.Bool("strict") {
+		return reported{fault.New(fault.Gone, "apply", r.name, "%s", pendingText(n))}
+	}
+	return nil
+}
+
+func (o *output) diffEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "diff",
+		Usage:     "print how a topology file and this host differ; exit with 2 if they do",
+		ArgsUsage: "-f FILE",
+		Flags:     []cli.Flag{fileFlag, jsonFlag},
+		Action:    o.diffCommand,
+	}
+}
+
+func (o *output) diffCommand(c *cli.Context) error {
+	r, err := o.reconciliation(c)
+	if err != nil {
+		return err
+	}
+	r.dryRun = true
+	if err := r.compare(c.Context); err != nil {
+		return stopped(c.Context, err)
+	}
+	err = r.carryOut(c.Context)
+	if d := r.difference; err == nil && len(d.Items) > d.Count(reconcile.Pending) {
+		return errDiffers
+	}
+	return err
+}
+
+func (o *output) destroyEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "destroy",
+		Usage:     "detach all that was attached for a topology file",
+		ArgsUsage: "-f FILE | NAME",
+		Flags: []cli.Flag{
+			fileFlag, yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
+			timeoutFlag("give up an attachment after `DURATION`"),
+		},
+		Action: o.destroyCommand,
+	}
+}
+
+func (o *output) destroyCommand(c *cli.Context) error {
+	r, err := o.destruction(c)
+	if err != nil {
+		return err
+	}
+	if err := r.compare(c.Context); err != nil {
+		return stopped(c.Context, err)
+	}
+	return r.carryOut(c.Context)
+}
+
+// destruction prepares a destroy: of a file that is there, or of the name of one.
+func (o *output) destruction(c *cli.Context) (*reconciliation, error) {
+	if c.String("f") != "" && c.Args().Len() == 0 {
+		r, err := o.reconciliation(c)
+		if f := (*fault.Error)(nil); errors.As(err, &f) && f.Hint == "" {
+			f.Hint = "gopipework destroy NAME needs no file"
+		}
+		if err == nil {
+			r.entries, r.warnings, r.destroy = nil, nil, true
+		}
+		return r, err
+	}
+	w, err := words(c, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	if c.String("f") != "" {
+		return nil, fault.BadWord("read words", w[0], "destroy takes a file or a name, not both").WithHint("gopipework destroy %s", w[0])
+	}
+	r, err := o.reconciliationOf(c, w[0])
+	if err == nil {
+		r.destroy = true
+	}
+	return r, err
+}

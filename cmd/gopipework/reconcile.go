@@ -1,0 +1,315 @@
+package main
+
+// What apply, diff and destroy have in common.
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/dockerutil"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/gopipework/gopipework/internal/topology"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+)
+
+// reconciliation is one run of apply, diff or destroy.
+type reconciliation struct {
+	out      *output
+	op       string // the command
+	name     string // of the topology
+	entries  []topology.Entry
+	warnings []string
+	host     reconcile.Host
+	origin   attach.Origin
+	dryRun   bool
+	verbose  bool
+	yes      bool
+	destroy  bool // there is nothing wanted, because all of it is to go
+
+	difference reconcile.Difference
+	spared     []reconcile.Item // removals that nobody asked for
+	changes    []change
+	changed    bool
+	failed     []error
+}
+
+// reconciliation reads the file that the line names.
+func (o *output) reconciliation(c *cli.Context) (*reconciliation, error) {
+	if _, err := words(c, 0, 0); err != nil {
+		return nil, err
+	}
+	path := c.String("f")
+	if path == "" {
+		return nil, fault.BadWord("read flags of", c.Command.Name, "it needs a file").WithHint("gopipework %s -f FILE", c.Command.Name)
+	}
+	f, err := readTopology(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := o.reconciliationOf(c, f.Name)
+	if err != nil {
+		return nil, err
+	}
+	r.entries, r.warnings, err = reconcile.Entries(f)
+	return r, err
+}
+
+// readTopology reads a file, or for "-" standard input.
+func readTopology(path string) (topology.File, error) {
+	if path != "-" {
+		return topology.Read(path, grammar())
+	}
+	const name = "stdin"
+	text, err := io.ReadAll(io.LimitReader(os.Stdin, topology.MaxFile+1))
+	if err != nil {
+		return topology.File{}, fault.New(fault.Failed, "read", name, "%w", err)
+	}
+	return topology.Parse(name, text, grammar())
+}
+
+// reconciliationOf prepares a run for the topology of that name.
+func (o *output) reconciliationOf(c *cli.Context, name string) (*reconciliation, error) {
+	opt, err := o.options(c)
+	if err != nil {
+		return nil, err
+	}
+	r := &reconciliation{out: o, op: c.Command.Name, name: name, dryRun: opt.DryRun, verbose: c.Bool("v"), yes: c.Bool("yes")}
+	if r.origin, err = spec.ParseOrigin("file:" + name); err != nil {
+		return nil, err
+	}
+	opt.Origin = r.origin
+	r.host = reconcile.Host{Find: dockerutil.Find, Options: opt}
+	return r, nil
+}
+
+// compare looks at what there is, and holds what is wanted against it.
+func (r *reconciliation) compare(ctx context.Context) error {
+	want := reconcile.Wanted{Origin: r.origin, Entries: r.entries}
+	var looking sync.WaitGroup
+	looking.Go(func() { want.Guests = r.findGuests(ctx, reconcile.Words(r.entries)) })
+	there, err := attach.List(ctx, nil, attach.Options{})
+	looking.Wait()
+	if err = cmp.Or(err, context.Cause(ctx)); err != nil {
+		return err
+	}
+	r.warnings = append(r.warnings, there.Warnings...)
+	if r.difference, err = reconcile.Compare(want, there.Attachments); err != nil {
+		return err
+	}
+	for _, a := range there.Attachments {
+		if a.Origin == r.origin && (a.State == attach.Orphan || a.Hidden) {
+			r.warnings = append(r.warnings, fmt.Sprintf("the guest of %s, %s, cannot be found: gopipework gc cleans up if it has ended", a.Host.Port, a.Guest.Word()))
+		}
+	}
+	if r.destroy {
+		for n := range r.difference.Items {
+			r.difference.Items[n].Reason = "attached for " + string(r.origin)
+		}
+	}
+	return r.host.Settle(ctx, &r.difference)
+}
+
+// findGuests finds the guests that words name, and lets them go again.
+func (r *reconciliation) findGuests(ctx context.Context, words []string) map[string]reconcile.Guest {
+	found := map[string]reconcile.Guest{}
+	for word, f := range dockerutil.FindAll(ctx, words) {
+		if f.Err != nil {
+			found[word] = reconcile.Guest{Err: f.Err}
+			continue
+		}
+		found[word] = reconcile.Guest{GuestInfo: f.Guest.GuestInfo}
+		r.warnings = append(r.warnings, f.Guest.Doubts...)
+		f.Guest.Close()
+	}
+	return found
+}
+
+// spare leaves out the removals.
+func (r *reconciliation) spare() {
+	r.difference.Items = slices.DeleteFunc(r.difference.Items, func(i reconcile.Item) bool {
+		if i.Action == reconcile.Remove {
+			r.spared = append(r.spared, i)
+		}
+		return i.Action == reconcile.Remove
+	})
+}
+
+// carryOut prints the difference and, unless it is a dry run, makes it so.
+func (r *reconciliation) carryOut(ctx context.Context) error {
+	r.announce()
+	if !r.dryRun {
+		if err := r.ask(ctx); err != nil {
+			return err
+		}
+	}
+	d := r.difference
+	if !r.dryRun || r.verbose {
+		p := r.out.progress(len(d.Items))
+		r.host.Do(ctx, d, func(i *reconcile.Item, o reconcile.Outcome) {
+			p.clear()
+			r.told(i, o)
+			p.step()
+		})
+		p.clear()
+	} else {
+		for n := range d.Items {
+			if i := &d.Items[n]; i.Err != nil && i.Action == reconcile.Refused {
+				r.told(i, reconcile.Outcome{Err: i.Err})
+			}
+		}
+	}
+	return r.finish(ctx)
+}
+
+// announce prints the difference, and what is to be known about it.
+func (r *reconciliation) announce() {
+	if r.out.json {
+		return
+	}
+	for _, i := range r.difference.Items {
+		r.out.print(i.String())
+	}
+	r.out.warn(r.allWarnings())
+	if n := r.difference.Count(reconcile.Pending); n > 0 {
+		r.out.say("%s", pendingText(n))
+	}
+	if r.destroy && len(r.difference.Items) == 0 {
+		r.out.say("there is nothing of %s", r.origin)
+	}
+}
+
+func (r *reconciliation) allWarnings() []string {
+	all := slices.Clone(r.warnings)
+	for _, i := range r.spared {
+		all = append(all, fmt.Sprintf("%s is not in the file any more; --prune detaches it", strings.Join(i.Removed(), " and ")))
+	}
+	return all
+}
+
+func pendingText(n int) string {
+	if n == 1 {
+		return "1 entry is pending: its guest does not run"
+	}
+	return fmt.Sprintf("%d entries are pending: their guests do not run", n)
+}
+
+// ask asks the person at the terminal, if something that is there is about to go.
+func (r *reconciliation) ask(ctx context.Context) error {
+	if r.yes || r.out.json || !r.difference.Disturbs() || !terminal(os.Stdin) || !isTerminal(r.out.stderr) {
+		return nil
+	}
+	fmt.Fprint(r.out.stderr, "gopipework: this detaches what is there. Go on? [y/N] ")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case a := <-answer:
+		if a == "y" || a == "yes" {
+			return nil
+		}
+	}
+	return fault.New(fault.Failed, r.op, r.name, "nothing was changed, because the answer was not yes").WithHint("--yes goes on without the question")
+}
+
+func terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// told takes what an item came to.
+func (r *reconciliation) told(i *reconcile.Item, o reconcile.Outcome) {
+	if r.out.json {
+		one := changeOf(*i, o)
+		one.Done = one.Done && !r.dryRun
+		r.changes = append(r.changes, one)
+	}
+	r.changed = r.changed || o.Changed && !r.dryRun
+	if r.dryRun && r.verbose {
+		for _, s := range o.Steps {
+			r.out.step(s)
+		}
+	}
+	for _, w := range o.Warnings {
+		r.out.say("warning: %s%s", at(*i), w)
+	}
+	if o.Err == nil || i.Action == reconcile.Pending {
+		return
+	}
+	r.failed = append(r.failed, o.Err)
+	if r.out.json {
+		return
+	}
+	r.out.say("%s%s", at(*i), o.Err)
+	if f := (*fault.Error)(nil); errors.As(o.Err, &f) && f.Hint != "" {
+		r.out.say("hint: %s", f.Hint)
+	}
+}
+
+// at is the place of an item in the file, in front of what is said about it.
+func at(i reconcile.Item) string {
+	if i.Action == reconcile.Remove {
+		return ""
+	}
+	return i.Entry.Pos.String() + ": "
+}
+
+// finish prints the document, and returns the error of the whole run.
+func (r *reconciliation) finish(ctx context.Context) error {
+	err := r.result(ctx)
+	if !r.out.json {
+		return err
+	}
+	doc := r.document()
+	if err != nil {
+		doc["error"] = describe(err)
+	}
+	if werr := r.out.document(doc); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return reported{err}
+	}
+	return nil
+}
+
+// result is nil if every item was carried out, or is pending.
+func (r *reconciliation) result(ctx context.Context) error {
+	var residue []string
+	for _, err := range r.failed {
+		if f := (*fault.Error)(nil); errors.As(err, &f) {
+			residue = append(residue, f.Residue...)
+		}
+	}
+	all := len(r.difference.Items) + r.difference.Same
+	cause := context.Cause(ctx)
+	var e *fault.Error
+	switch {
+	case cause != nil:
+		e = fault.New(fault.Interrupted, r.op, r.name, "%w", cause).
+			WithHint("what was running was undone; what was finished before stands, and the same command does the rest")
+	case len(r.failed) == 0:
+		return nil
+	default:
+		e = fault.New(fault.Failed, r.op, r.name, "%d of %d failed", len(r.failed), all).WithHint("the others stand; the same command tries these again")
+	}
+	if len(residue) > 0 {
+		e.Code, e.Residue = fault.Residue, residue
+	}
+	return e
+}
