@@ -344,6 +344,14 @@ type (
 			Message string   `json:"message"`
 			Hint    string   `json:"hint"`
 			Residue []string `json:"residue"`
+
+			Problems []struct {
+				File    string `json:"file"`
+				Line    int    `json:"line"`
+				Column  int    `json:"column"`
+				Message string `json:"message"`
+				Hint    string `json:"hint"`
+			} `json:"problems"`
 		} `json:"error"`
 	}
 )
@@ -407,7 +415,7 @@ func (m *machine) failed(codes string, r host.Result) failure {
 
 // exits are the exit codes of the error codes.
 var exits = map[string]int{
-	"failed": 1, "conflict": 1, "limit": 1, "timeout": 1, "runtime": 1,
+	"failed": 1, "conflict": 1, "invalid": 1, "limit": 1, "timeout": 1, "runtime": 1,
 	"usage": 2, "not_found": 3, "gone": 3, "permission": 4, "residue": 5, "unsupported": 6,
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/kept"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/urfave/cli/v2"
 )
@@ -37,6 +38,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.StringFlag{Name: "dns", Usage: "put `SERVERS` into the guest's /etc/resolv.conf as name servers until detach: addresses separated by commas, or dhcp"},
 			&cli.BoolFlag{Name: "direct-phys", Usage: "same as phys:HOSTIF: lend the card itself to the guest"},
 			&cli.BoolFlag{Name: "force-phys", Usage: "lend the card even if it has an address, a default route or a master"},
+			&cli.BoolFlag{Name: "keep", Usage: "also write the line to " + kept.Path + ", until detach or forget"},
 			dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
@@ -54,7 +56,11 @@ func (o *output) attachCommand(c *cli.Context) error {
 	defer ahead.Close()
 	return o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 		opt.Ahead = ahead
-		r, err := attach.Attach(ctx, spec, g, opt)
+		run := attach.Attach
+		if c.Bool("keep") {
+			run = attachKept
+		}
+		r, err := run(ctx, spec, g, opt)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/kept"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/urfave/cli/v2"
 )
 
@@ -35,6 +37,9 @@ func (o *output) detachCommand(c *cli.Context) error {
 	}
 	err = o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 		r, err := attach.Detach(ctx, sel, g, opt)
+		if err == nil {
+			err = dropKept(ctx, sel, w[0], g, opt, &r)
+		}
 		if err != nil {
 			return err
 		}
@@ -42,6 +47,9 @@ func (o *output) detachCommand(c *cli.Context) error {
 	})
 	if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Code == fault.Gone || f.Code == fault.NotFound) {
 		f.Hint = "its interfaces went with it; gopipework gc cleans up what may remain on the host"
+		if lines, err := kept.Read(grammar()); err == nil && len(kept.Of(lines, kept.Guest{Word: w[0]}, "")) > 0 {
+			f.Hint += "; gopipework forget " + shell.Quote(w[0]) + " drops what is kept for it"
+		}
 		if where := attach.WhereLent(w[0], attach.Options{}); where != "" {
 			f.Hint = where
 		}

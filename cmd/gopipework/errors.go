@@ -34,7 +34,7 @@ func (o *output) fail(err error) {
 		o.document(map[string]any{"error": f})
 	}
 	var p *topology.Problems
-	if errors.As(err, &p) {
+	if errors.As(err, &p) && f.Code == fault.Invalid {
 		o.problems(p)
 		return
 	}
@@ -89,7 +89,8 @@ func describe(err error) failure {
 		out.Residue = append(out.Residue, f.Residue...)
 	}
 	var p *topology.Problems
-	if errors.As(err, &p) {
+	if errors.As(err, &p) && out.Code == fault.Invalid {
+		out.Message = p.Error() // each place has the file's name
 		for _, one := range p.List {
 			out.Problems = append(out.Problems, problem{one.File, one.Line, one.Column, one.Err.Error(), one.Hint()})
 		}

@@ -69,6 +69,7 @@ const summary = `usage: ` + synopsis + `
        gopipework diff -f FILE
        gopipework destroy -f FILE | NAME
        gopipework gc
+       gopipework forget GUEST [IFNAME]
        gopipework help [COMMAND]
        gopipework version
 `

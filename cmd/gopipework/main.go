@@ -23,6 +23,7 @@
 //
 //	attach.go set.go link.go detach.go list.go gc.go   each calls one function of attach
 //	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
+//	keep.go line.go                                    attach --keep, and forget
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	wait.go here.go                                    wait, and --wait inside a container
 //	help.go                                            help and version

@@ -265,6 +265,8 @@ func (p *stepper) changes(tid int, i info) string {
 		if b := p.memory(tid, i.args[1], 2); b != nil && binary.LittleEndian.Uint16(b) == unix.AF_UNIX {
 			return "bind"
 		}
+	case unix.SYS_FSYNC:
+		return "fsync"
 	case unix.SYS_FLOCK:
 		return "flock"
 	case unix.SYS_IOCTL:

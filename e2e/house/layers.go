@@ -18,7 +18,7 @@ var layers = [][]string{
 	{"internal/source"},
 	{"internal/hostaccess"},
 	{"internal/guestnet"},
-	{"internal/build"},
+	{"internal/build", "internal/kept"},
 	{"internal/ours"},
 	{"internal/plan", "internal/topology"},
 	{"internal/spec"},

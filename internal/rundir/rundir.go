@@ -4,6 +4,7 @@
 package rundir
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/plainfile"
 	"golang.org/x/sys/unix"
@@ -168,7 +170,7 @@ func (d *Dir) Write(name string, v any) error {
 	const tries = 3 // somebody may remove the directory, empty as it is, between two steps
 	for range tries {
 		if err = d.back(); err == nil {
-			err = d.write(name, append(b, '\n'))
+			err = d.write(name, append(b, '\n'), false)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
@@ -177,7 +179,28 @@ func (d *Dir) Write(name string, v any) error {
 	return err
 }
 
-func (d *Dir) write(name string, b []byte) error {
+// WriteDurable writes a file wholly or not at all, also if the power fails: once it
+// returns, the file is on the disk. The directory has to be there still.
+func (d *Dir) WriteDurable(name string, b []byte) error { return d.write(name, b, true) }
+
+// Lock waits until no other process has the directory's lock. It is held until the
+// directory is closed.
+func (d *Dir) Lock(ctx context.Context) error {
+	for {
+		err := unix.Flock(int(d.f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("another process has the lock of %s: %w", d.path, context.Cause(ctx))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// write writes a file; with durable it waits for the disk.
+func (d *Dir) write(name string, b []byte, durable bool) error {
 	temporary := "." + name
 	_ = d.unlink(temporary) // of a run that was killed, or somebody else's
 	f, err := d.Open(temporary, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
@@ -185,7 +208,10 @@ func (d *Dir) write(name string, b []byte) error {
 		return err
 	}
 	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) // see Torn
-	if _, err = f.Write(b); err == nil {
+	if _, err = f.Write(b); err == nil && durable {
+		err = f.Sync()
+	}
+	if err == nil {
 		dir := int(d.f.Fd())
 		err = unix.Renameat(dir, temporary, dir, name)
 		if err != nil {
@@ -194,8 +220,12 @@ func (d *Dir) write(name string, b []byte) error {
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = d.unlink(temporary)
+		return err
 	}
-	return err
+	if durable {
+		return d.f.Sync() // the name is the directory's
+	}
+	return nil
 }
 
 // Torn returns the names of files that a killed Write has left and that no other

@@ -19,9 +19,6 @@ import (
 // MaxFile bounds a file, in bytes. It is enough for ten thousand entries.
 const MaxFile = 1 << 20
 
-// maxName bounds the name of a topology: it is in the mark of each attachment.
-const maxName = 32
-
 // Read reads a file. The error of a file that makes no sense has the code
 // fault.Invalid, and *Problems in it.
 func Read(path string, g Grammar) (File, error) {
@@ -110,8 +107,8 @@ func (r *reader) root(n *yaml.Node) {
 }
 
 func (r *reader) checkName(pos Pos, name string) {
-	if !plainname.Is(name) || len(name) > maxName {
-		r.wrong(pos, fault.New(fault.Invalid, "read name", strconv.Quote(name), "a name is made of at most %d letters, digits, '_', '.' and '-', and begins with a letter, a digit or '_'", maxName).
+	if !plainname.Is(name) || len(name) > spec.MaxOriginName {
+		r.wrong(pos, fault.New(fault.Invalid, "read name", strconv.Quote(name), "a name is made of at most %d letters, digits, '_', '.' and '-', and begins with a letter, a digit or '_'", spec.MaxOriginName).
 			WithHint("give the file a name of its own: name: lab"))
 	}
 }

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/kept"
+	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/urfave/cli/v2"
+)
+
+// attachKept attaches and then keeps the line. What would keep it from being kept is
+// refused first. If it fails all the same, as on a disk that is full by then, the
+// attachment stays, and is named: it may have been there before.
+func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.Options) (attach.Result, error) {
+	opt.Origin = attach.OriginKeep
+	words, err := kept.Words(attachLine, s, g.GuestInfo, s.IfName)
+	if err != nil {
+		return attach.Result{}, err
+	}
+	if opt.DryRun {
+		err = kept.CheckLine(grammar(), words)
+	} else {
+		err = kept.Check(grammar(), words)
+	}
+	if err != nil {
+		return attach.Result{}, err
+	}
+	r, err := attach.Attach(ctx, s, g, opt)
+	if err != nil {
+		return r, err
+	}
+	ifName := r.Attachments[0].Interface.Name
+	if words, err = kept.Words(attachLine, s, g.GuestInfo, ifName); err != nil {
+		return r, err
+	}
+	if opt.DryRun {
+		r.Steps = append(r.Steps, "# keep in "+kept.Path+": "+shell.Line(words))
+		return r, nil
+	}
+	// A signal now must not part the two: what is attached is kept.
+	changed, err := kept.Add(context.WithoutCancel(ctx), grammar(), words)
+	if err != nil {
+		return r, &fault.Error{
+			Code: fault.Residue, Op: "keep", Object: shell.Line(words), Err: fmt.Errorf("it is attached, and not kept: %w", err),
+			Hint:    "run the same line again, or detach it",
+			Residue: []string{fmt.Sprintf("%s of %s: gopipework detach %s %s", ifName, g.Name, shell.Quote(g.Word()), ifName)},
+		}
+	}
+	r.Changed = r.Changed || changed
+	return r, nil
+}
+
+// dropKept removes from the kept lines what a detach has removed from the guest, or with
+// DryRun says so. What was not there any more counts as removed.
+func dropKept(ctx context.Context, sel attach.Selection, word string, g *attach.Guest, opt attach.Options, r *attach.Result) error {
+	names := []string{sel.IfName}
+	if sel.IfName == "" && len(r.Attachments) > 0 {
+		names = nil
+		for _, a := range r.Attachments {
+			names = append(names, a.Interface.Name)
+		}
+	}
+	if sel.All {
+		names = []string{""}
+	}
+	guest := kept.Guest{Word: word, Info: g.GuestInfo}
+	for _, name := range names {
+		gone, err := removeKept(ctx, guest, name, opt.DryRun)
+		if err != nil && opt.DryRun {
+			return err
+		}
+		if err != nil {
+			return &fault.Error{
+				Code: fault.Residue, Op: "forget", Object: word, Err: fmt.Errorf("it is detached, and its line is still kept: %w", err),
+				Hint: hintOf(err), Residue: []string{"in " + kept.Path + ": gopipework forget " + shell.Line([]string{word, name})},
+			}
+		}
+		r.Steps = append(r.Steps, gone...)
+		r.Changed = r.Changed || len(gone) > 0 && !opt.DryRun
+	}
+	return nil
+}
+
+func hintOf(err error) string {
+	var e *fault.Error
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
+}
+
+// removeKept removes the kept lines for an interface of a guest, or with "" for each. It
+// returns a command for each that did it, or with dryRun would do it.
+func removeKept(ctx context.Context, guest kept.Guest, ifName string, dryRun bool) (steps []string, err error) {
+	remove := kept.Remove
+	if dryRun {
+		remove = kept.Find
+	}
+	gone, err := remove(ctx, grammar, guest, ifName)
+	for _, e := range gone {
+		steps = append(steps, "gopipework forget "+shell.Line([]string{e.Attach.Guest, kept.IfName(e)}))
+	}
+	return steps, err
+}
+
+func (o *output) forgetEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "forget",
+		Usage:     "drop the kept lines of a guest (attach --keep), which need not be there; what is attached stays",
+		ArgsUsage: "GUEST [IFNAME]",
+		Flags:     []cli.Flag{dryRunFlag, jsonFlag},
+		Action:    o.forgetCommand,
+	}
+}
+
+func (o *output) forgetCommand(c *cli.Context) error {
+	w, err := words(c, 1, 2)
+	if err != nil {
+		return err
+	}
+	sel, err := attach.ParseSelection(append(w, "")[1], false)
+	if err != nil {
+		return err
+	}
+	guest := kept.Guest{Word: w[0]}
+	steps, err := removeKept(c.Context, guest, sel.IfName, c.Bool("dry-run"))
+	if err != nil {
+		return err
+	}
+	if len(steps) == 0 {
+		return fault.New(fault.NotFound, "forget", strings.Join(w, " "), "no line is kept for it").
+			WithHint("the kept lines are in %s", kept.Path)
+	}
+	return o.result(attach.Result{Steps: steps, Changed: !c.Bool("dry-run")}, c.Bool("dry-run"), false)
+}

@@ -1,0 +1,49 @@
+package main
+
+import "github.com/gopipework/gopipework/attach"
+
+// attachLine returns the words and flags that attachSpec reads as s.
+func attachLine(s attach.Spec) (line []string) {
+	w := s.Words()
+	flag := func(typed, value string) {
+		if value != "" {
+			line = append(line, typed, value)
+		}
+	}
+	given := func(typed string, is bool) {
+		if is {
+			line = append(line, typed)
+		}
+	}
+	line = append(line, w.HostIF)
+	flag("-i", w.IfName)
+	flag("-l", w.HostName)
+	line = append(line, w.Guest, w.Address)
+	if w.MAC != "" {
+		line = append(line, w.MAC)
+	}
+	flag("--mtu", w.MTU)
+	flag("--host-addr", w.HostAddr)
+	flag("--mode", w.Mode)
+	flag("--default", w.Default)
+	flag("--metric", w.Metric)
+	for _, r := range w.Routes {
+		flag("--route", r)
+	}
+	flag("--dns", w.DNS)
+	flag("--rate-in", w.Shape.RateIn)
+	flag("--rate-out", w.Shape.RateOut)
+	flag("--loss", w.Shape.Loss)
+	flag("--delay", w.Shape.Delay)
+	flag("--jitter", w.Shape.Jitter)
+	given("--source-routing", w.SourceRouting)
+	given("--host-access", w.HostAccess)
+	given("--acd", w.ACD)
+	given("--verify", w.Verify)
+	given("--nodad", w.NoDAD)
+	given("--no-firewall", w.NoFirewall)
+	given("--vlan-filtering", w.VLANFiltering)
+	given("--direct-phys", w.DirectPhys)
+	given("--force-phys", w.ForcePhys)
+	return line
+}
