@@ -42,13 +42,8 @@ func (o *output) applyCommand(c *cli.Context) error {
 	if !c.Bool("prune") {
 		r.spare()
 	}
-	if err := r.carryOut(c.Context); err != nil {
-		return err
-	}
-	if n := r.difference.Count(reconcile.Pending); n > 0 && c.Bool("strict") {
-		return reported{fault.New(fault.Gone, "apply", r.name, "%s", pendingText(n))}
-	}
-	return nil
+	r.strict = c.Bool("strict")
+	return r.carryOut(c.Context)
 }
 
 func (o *output) diffEntry() *cli.Command {

@@ -36,6 +36,7 @@ type reconciliation struct {
 	dryRun   bool
 	verbose  bool
 	yes      bool
+	strict   bool // what is pending is a failure
 	destroy  bool // there is nothing wanted, because all of it is to go
 
 	difference reconcile.Difference
@@ -182,7 +183,7 @@ func (r *reconciliation) announce() {
 		r.out.print(i.String())
 	}
 	r.out.warn(r.allWarnings())
-	if n := r.difference.Count(reconcile.Pending); n > 0 {
+	if n := r.difference.Count(reconcile.Pending); n > 0 && !r.strict {
 		r.out.say("%s", pendingText(n))
 	}
 	if r.destroy && len(r.difference.Items) == 0 {
@@ -303,6 +304,9 @@ func (r *reconciliation) result(ctx context.Context) error {
 	case cause != nil:
 		e = fault.New(fault.Interrupted, r.op, r.name, "%w", cause).
 			WithHint("what was running was undone; what was finished before stands, and the same command does the rest")
+	case len(r.failed) == 0 && r.strict && r.difference.Count(reconcile.Pending) > 0:
+		e = fault.New(fault.Failed, r.op, r.name, "%s", pendingText(r.difference.Count(reconcile.Pending))).
+			WithHint("start them, and run it again; without --strict they are only counted")
 	case len(r.failed) == 0:
 		return nil
 	default:

@@ -51,6 +51,7 @@ func (h Host) settle(ctx context.Context, i *Item) {
 	if s := i.Entry.Attach; s != nil {
 		i.Entry.Attach = explicit(*s, i.There[0])
 	}
+	listed := i.What
 	r, err := h.attach(ctx, *i)
 	var differs *build.Differs
 	switch {
@@ -69,8 +70,8 @@ func (h Host) settle(ctx context.Context, i *Item) {
 		i.set, i.Again = attach.SetSpec{}, false
 	case i.Entry.Attach != nil:
 		i.inPlace(*i.Entry.Attach, i.There[0], what)
-	default:
-		i.Again = true
+	case slices.ContainsFunc(what, func(d build.Difference) bool { return !slices.Contains(listed, d) }):
+		i.Again = true // it is not known which end it is in
 	}
 	switch {
 	case len(i.What) > 0:
