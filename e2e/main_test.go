@@ -310,6 +310,7 @@ type (
 			VLAN any    `json:"vlan"`
 		} `json:"host"`
 		State   string   `json:"state"`
+		Origin  string   `json:"origin"`
 		Hidden  bool     `json:"hidden"`
 		Cut     []string `json:"cut"`
 		Shaping *struct {
