@@ -104,9 +104,9 @@ func TestKeepRefused(t *testing.T) {
 	m.says("a detach", m.fails("residue", "detach", "blue").Error.Message, "it is detached, and its line is still kept")
 
 	m.sh("chmod 755 /var/lib/gopipework; sed -i '$ d' " + keptFile)
-	m.says("a directory for others", m.fails("failed", "brtest", "blue", "192.168.1.2/24", "--keep", "-i", "lan0").Error.Message, "chmod 700 it")
+	m.says("a directory for others", m.fails("failed", "brtest", "netns:blue", "192.168.2.2/24", "--keep", "-i", "lan0").Error.Message, "chmod 700 it")
 	m.sh("chmod 700 /var/lib/gopipework; mount -o remount,ro /var/lib")
-	m.says("a file that cannot be written", m.fails("failed", "brtest", "blue", "192.168.1.2/24", "--keep", "-i", "lan0").Error.Message, "read-only file system")
+	m.says("a file that cannot be written", m.fails("failed", "brtest", "netns:blue", "192.168.2.2/24", "--keep", "-i", "lan0").Error.Message, "read-only file system")
 	m.sh("mount -o remount,rw /var/lib")
 	m.says("the file", m.sh("cat "+keptFile), kept)
 	if list := m.ok("list", "blue").Stdout; list != "" {

@@ -70,6 +70,7 @@ const summary = `usage: ` + synopsis + `
        gopipework destroy -f FILE | NAME
        gopipework gc
        gopipework forget GUEST [IFNAME]
+       gopipework import [GUEST]
        gopipework help [COMMAND]
        gopipework version
 `

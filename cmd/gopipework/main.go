@@ -24,6 +24,7 @@
 //	attach.go set.go link.go detach.go list.go gc.go   each calls one function of attach
 //	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
 //	keep.go line.go                                    attach --keep, and forget
+//	import.go                                          a topology file from what is there
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	wait.go here.go                                    wait, and --wait inside a container
 //	help.go                                            help and version

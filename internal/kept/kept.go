@@ -22,6 +22,7 @@ import (
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/plainfile"
 	"github.com/gopipework/gopipework/internal/rundir"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
 )
@@ -221,7 +222,7 @@ func with(g topology.Grammar, text []byte, words []string) ([]byte, error) {
 	if n, err = topology.Parse(Path, changed, g); err != nil {
 		var p *topology.Problems
 		if errors.As(err, &p) {
-			return nil, fault.New(fault.Conflict, "keep", strings.Join(words, " "), "%w", p.List[0]).
+			return nil, fault.New(fault.Conflict, "keep", shell.Line(words), "in %s, %w", Path, p.List[0].Err).
 				WithHint("gopipework forget GUEST IFNAME drops a kept line")
 		}
 		return nil, err

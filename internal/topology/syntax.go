@@ -66,12 +66,18 @@ func (r *reader) strayCharacter(text []byte) (Pos, string) {
 			if i == len(text) || text[i] != '\n' {
 				return pos, "a carriage return without a line feed"
 			}
-		case c != '\t' && unicode.IsControl(c), c == '\u2028', c == '\u2029', c == '\ufeff':
+		case isStray(c):
 			return pos, "a control character"
 		}
 		pos.Column++
 	}
 	return pos, ""
+}
+
+// isStray reports whether a character, other than the end of a line, has no place in a
+// file.
+func isStray(c rune) bool {
+	return c != '\t' && unicode.IsControl(c) || c == '\u2028' || c == '\u2029' || c == '\ufeff'
 }
 
 // refuseIndirection refuses what makes a file mean more than is written in it: an alias,

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/topology"
+	"github.com/urfave/cli/v2"
+)
+
+func (o *output) importEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "import",
+		Usage:     "print a topology file for what is attached now, on this host or to one guest",
+		ArgsUsage: "[GUEST]",
+		Action:    o.importCommand,
+	}
+}
+
+func (o *output) importCommand(c *cli.Context) error {
+	w, err := words(c, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(w) == 0 {
+		return o.importOf(c.Context, nil)
+	}
+	return o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, _ attach.Options) error { return o.importOf(ctx, g) })
+}
+
+// importOf prints a file for the attachments of a guest, or for nil for those of all.
+func (o *output) importOf(ctx context.Context, g *attach.Guest) error {
+	r, err := attach.List(ctx, nil, attach.Options{}) // of a link, the other end too
+	if err = stopped(ctx, err); err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	o.warn(r.Warnings)
+	file := topology.Draft{Comments: importHead}
+	for _, e := range importedEntries(r.Attachments, func(a attach.Attachment) bool { return g == nil || a.Guest.NetNS == g.NetNS }) {
+		for _, note := range e.Comments {
+			o.say("warning: %s", note)
+		}
+		file.Entries = append(file.Entries, e)
+	}
+	text := file.Text()
+	if _, err := o.stdout.Write(text); err != nil {
+		return unwritten(err)
+	}
+	return nil
+}
+
+// importHead says on top of the file what no list of attachments can tell.
+var importHead = []string{
+	`Made by "gopipework import". It does not have what cannot be told from what is there: the`,
+	"flags --acd, --verify, --nodad, --no-firewall and --vlan-filtering, --default and --metric,",
+	"and the options of dhcp. Interfaces have the MAC addresses that they have now.",
+}
+
+// importedEntries returns a line for each attachment that of says is wanted. Where a line
+// cannot say all of it, the comments of the entry say what is missing.
+func importedEntries(all []attach.Attachment, of func(attach.Attachment) bool) (entries []topology.DraftEntry) {
+	g := grammar()
+	done := map[int]bool{}
+	for i, a := range all {
+		if done[i] || !of(a) {
+			continue
+		}
+		e := topology.DraftEntry{}
+		whose := a.Interface.Name + " of " + a.Guest.Word()
+		note := func(format string, args ...any) {
+			e.Comments = append(e.Comments, whose+" "+fmt.Sprintf(format, args...))
+		}
+		if a.State == attach.Complete && a.Host.Name == "" && a.Host.Kind == string(attach.KindBridge) {
+			note("is left out: its port %s is in no bridge now", a.Host.Port)
+			entries = append(entries, e)
+			continue
+		}
+		if a.State != attach.Complete || a.Hidden {
+			note("is left out: it is half made, or its guest cannot be seen (gopipework list)")
+			entries = append(entries, e)
+			continue
+		}
+		var err error
+		if a.Host.Kind == string(attach.KindVeth) {
+			other := slices.IndexFunc(all, func(b attach.Attachment) bool { return joinedBy(a, b) && joinedBy(b, a) })
+			if other < 0 {
+				note("is left out: the other end of its link, in %s, cannot be seen", a.Host.Name)
+				entries = append(entries, e)
+				continue
+			}
+			done[other] = true
+			e.Link, e.Words = true, importedLink(a, all[other], note)
+			_, err = g.Link(e.Words)
+		} else {
+			e.Words = importedLine(a, note)
+			_, err = g.Attach(e.Words)
+		}
+		if err != nil {
+			note("is left out, as no line says the same: %s: %v", shell.Line(e.Words), err)
+			e.Words = nil
+		}
+		noteOf(a, note)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// noteOf notes what holds for a line and for a link.
+func noteOf(a attach.Attachment, note func(string, ...any)) {
+	if a.Guest.Runtime == "pid" {
+		note("is known by the number of a process, which is another's once that has ended")
+	}
+	if a.Origin.Claims() {
+		note("belongs to %s; detach it before another file makes it", a.Origin)
+	}
+}
+
+// joinedBy reports whether a's link leads to b.
+func joinedBy(a, b attach.Attachment) bool {
+	return a.Host.Kind == b.Host.Kind && a.Host.Name == b.Guest.Word() && a.Host.Port == b.Interface.Name
+}
+
+const usualMTU = 1500
+
+// flagsOf are the flags for what a list tells about attachments of every kind.
+func flagsOf(a attach.Attachment) (flags []string) {
+	if a.Interface.MTU != usualMTU && a.Host.Kind != string(attach.KindPhys) {
+		flags = append(flags, fmt.Sprintf("--mtu=%d", a.Interface.MTU))
+	}
+	if a.Shaping == nil {
+		return flags
+	}
+	s := *a.Shaping
+	for _, f := range []struct{ name, word string }{
+		{"rate-in", s.RateIn.String()}, {"rate-out", s.RateOut.String()}, {"loss", s.Loss.String()}, {"delay", s.Delay.String()}, {"jitter", s.Jitter.String()},
+	} {
+		if f.word != "" {
+			flags = append(flags, "--"+f.name+"="+f.word)
+		}
+	}
+	return flags
+}
+
+// importedLine returns the line for an attachment.
+func importedLine(a attach.Attachment, note func(string, ...any)) []string {
+	line := []string{hostIFWord(a.Host)}
+	if a.Interface.Name != "eth1" {
+		line = append(line, "-i", a.Interface.Name)
+	}
+	if k := attach.Kind(a.Host.Kind); (k == attach.KindBridge || k == attach.KindOVS) && !usualPort(a.Interface.Name, a.Host.Port) {
+		line = append(line, "-l", a.Host.Port)
+	}
+	line = append(line, a.Guest.Word(), importedAddress(a))
+	if word := importedMAC(a); word != "" {
+		line = append(line, word)
+	}
+	line = append(line, flagsOf(a)...)
+	for _, more := range a.More {
+		what, value, _ := strings.Cut(more, " ")
+		switch {
+		case what == "mode":
+			line = append(line, "--mode="+value)
+		case what == "--host-addr":
+			line = append(line, "--host-addr="+value)
+		case more == "host access":
+			line = append(line, "--host-access")
+		default:
+			note("has %s, which are not in the line", more)
+		}
+	}
+	return line
+}
+
+// importedAddress returns the word for the addresses.
+func importedAddress(a attach.Attachment) string {
+	switch {
+	case a.Lease != nil:
+		return string(a.Lease.Source)
+	case len(a.Interface.Addresses) == 0:
+		return "0/0"
+	case len(a.Interface.Gateway) == 0:
+		return join(a.Interface.Addresses)
+	}
+	return join(a.Interface.Addresses) + "@" + join(a.Interface.Gateway)
+}
+
+// importedMAC returns the last word: the MAC address, where a line can give one, and the
+// VLAN.
+func importedMAC(a attach.Attachment) (word string) {
+	switch attach.Kind(a.Host.Kind) {
+	case attach.KindIPvlan, attach.KindVLAN, attach.KindPhys, attach.KindIPoIB: // the card's
+	default:
+		if mac, err := net.ParseMAC(a.Interface.MAC); err == nil {
+			word = mac.String()
+		}
+	}
+	if a.Host.VLAN != "" {
+		word += "@" + a.Host.VLAN
+	}
+	return word
+}
+
+// hostIFWord returns the word that makes the same kind of attachment on a host where the
+// bridge is not there yet.
+func hostIFWord(h attach.Host) string {
+	switch kind := attach.Kind(h.Kind); {
+	case kind == attach.KindDummy:
+		return string(kind)
+	case (kind == attach.KindBridge && strings.HasPrefix(h.Name, "br")) || (kind == attach.KindOVS && strings.HasPrefix(h.Name, "ovs")):
+		return h.Name
+	case h.Kind == "host":
+		return "host:" + h.Port
+	}
+	return h.Kind + ":" + h.Name
+}
+
+// usualPort reports whether a port has the name that it gets without -l: of the interface,
+// with the guest's PID, or with a hash.
+func usualPort(ifName, port string) bool {
+	const hash, most = 7, 15
+	head := "v" + ifName
+	if pid, ok := strings.CutPrefix(port, head+"pl"); ok && pid != "" && strings.Trim(pid, "0123456789") == "" {
+		return true
+	}
+	tail, ok := strings.CutPrefix(port, head[:min(len(head), most-hash)])
+	return ok && len(tail) == hash && strings.Trim(tail, "0123456789abcdef") == ""
+}
+
+// importedLink returns the line for a link, from both of its ends.
+func importedLink(a, b attach.Attachment, note func(string, ...any)) (line []string) {
+	for _, end := range []attach.Attachment{a, b} {
+		line = append(line, end.Guest.Word()+":"+end.Interface.Name, importedAddress(end))
+		for _, more := range end.More {
+			note("and its other end: %s has %s, which are not in the line", end.Guest.Word(), more)
+		}
+	}
+	flags := flagsOf(a)
+	if !slices.Equal(flags, flagsOf(b)) {
+		note("and its other end differ in MTU or shaping, which a line gives to both: %s and %s", shell.Line(flags), shell.Line(flagsOf(b)))
+		return line
+	}
+	return append(line, flags...)
+}
