@@ -246,6 +246,20 @@ func TestApplyDocker(t *testing.T) {
 	e.docker("start", "db")
 	e.ok("apply", "-f", file)
 
+	// Name servers are in no list.
+	for _, want := range []string{"name servers none -> 10.0.0.53", "name servers 10.0.0.53 -> none"} {
+		dns := ""
+		if strings.HasSuffix(want, "53") {
+			dns = " --dns 10.0.0.53"
+		}
+		e.topology("shop", "br1 web 10.0.0.2/24"+dns, "br1 docker:db 10.0.0.3/24")
+		if got := e.differs(file, 2); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("want %s, got %q", want, got)
+		}
+		e.ok("apply", "-f", file)
+		e.differs(file, 0)
+	}
+
 	// A second word for a container is found out by looking, before anything is changed.
 	clash := e.topology("clash", "br1 -i eth5 web 10.0.0.2/24", "br1 -i eth5 "+e.docker("inspect", "-f", "{{.Id}}", "web")[:12]+" 10.0.0.9/24")
 	if f := e.fails("conflict", "apply", "-f", clash); !strings.Contains(f.Error.Message, "clash.yaml:2:5") || !strings.Contains(f.Error.Message, "clash.yaml:3:5") {
@@ -406,4 +420,88 @@ func TestApplyInterrupted(t *testing.T) {
 		m.ok("destroy", "lab")
 		check(fmt.Sprintf("after %v and destroy", s))
 	}
+}
+
+// TestApplyKinds: of every kind, and of everything that an entry can ask for, a file that
+// was applied is no difference, and one that asks for more or for less is.
+func TestApplyKinds(t *testing.T) {
+	need(t, "root")
+	m := newMachine(t)
+	withOVS(t, m)
+	router, err := m.Named("router")
+	m.check(err)
+	m.check(m.Batch("link add nic0 type veth peer name eth1 netns router", "address add 10.3.0.254/24 dev nic0", "link set nic0 up",
+		"link add nic1 type veth peer name wire1 netns router"))
+	m.check(router.Run("sh", "-ec", "ip address add 10.9.0.1/24 dev eth1; ip link set eth1 up; ip link set wire1 up").Err())
+	m.dnsmasq(router)
+	const mac = " 02:00:00:00:01:"
+	var guests []*host.Guest
+	var less, more []string
+	for n, c := range []struct{ less, more string }{
+		{"br1 G 10.0.0.1/24", "br1 G 10.0.0.1/24 --route 10.50.0.0/16"},
+		{"br1 G 10.0.0.2/24@10.0.0.9", "br1 G 10.0.0.2/24@10.0.0.9 --default keep"},
+		{"br1 G 10.0.0.3/24@10.0.0.9", "br1 G 10.0.0.3/24@10.0.0.9 --source-routing"},
+		{"br1 G 10.0.0.4/24,2001:db8::4/64", "br1 G 10.0.0.4/24"},
+		{"br1 G 0/0" + mac + "05", "br1 G 0/0" + mac + "55"},
+		{"br1 -l port6 G 10.0.0.6/24", "br1 -l port66 G 10.0.0.6/24"},
+		{"br1 -i lan7 G 10.0.0.7/24 --rate-out 5mbit", "br1 -i lan7 G 10.0.0.7/24 --rate-out 5mbit --rate-in 10mbit"},
+		{"nic0 G 10.3.0.1/24", "nic0 G 10.3.0.1/24 --host-access"},
+		{"nic0 G 10.3.0.2/24", "nic0 G 10.3.0.2/24 --mode private"},
+		{"macvlan:nic0 G 10.3.0.3/24", "br2 G 10.3.0.3/24"},
+		{"host:tap10 G 10.4.0.2/24", "host:tap10 G 10.4.0.2/24 --host-addr 10.4.0.1/24"},
+		{"ovsbr0 G 10.6.0.1/24 @10", "ovsbr0 G 10.6.0.1/24 @10,20-30"},
+		{"nic0 G dhcp", "nic0 G dhcp:hostname=more"},
+		{"nic0 G 10.9.0.200/24", "nic0 G dhcp"},
+		{"phys:nic1 G 10.7.0.1/24", "phys:nic1 G 10.7.0.2/24"},
+	} {
+		g, err := m.Named(fmt.Sprintf("g%d", n))
+		m.check(err)
+		guests = append(guests, g)
+		less, more = append(less, strings.Replace(c.less, "G", g.Word, 1)), append(more, strings.Replace(c.more, "G", g.Word, 1))
+	}
+	check := m.unchanged(guests...)
+	for round, lines := range [][]string{less, more, less} {
+		file := m.topology("kinds", lines...)
+		if got := m.differs(file, 2); len(got) != len(lines) {
+			t.Errorf("round %d: %d entries differ, want %d:\n%s", round, len(got), len(lines), strings.Join(got, "\n"))
+		}
+		if r := m.ok("apply", "-f", file, "--yes"); strings.Contains(r.Stdout, "! ") {
+			t.Errorf("round %d: %v", round, r)
+		}
+		if got := m.differs(file, 0); len(got) > 0 {
+			t.Errorf("round %d, after apply:\n%s", round, strings.Join(got, "\n"))
+		}
+	}
+	m.ok("destroy", "kinds")
+	check("after destroy")
+}
+
+// TestApplyAsks: on a terminal nothing that is there is detached before somebody has said
+// yes.
+func TestApplyAsks(t *testing.T) {
+	need(t, "root")
+	m := newMachine(t)
+	g, err := m.Named("g")
+	m.check(err)
+	check := m.unchanged(g)
+	file := m.topology("lab", "br1 g 10.0.0.1/24")
+	typed := func(answer, line string) host.Result {
+		return m.RunInput(answer, "script", "--quiet", "--return", "--command", line, "/dev/null")
+	}
+	if r := typed("", "gopipework apply -f "+file); r.Code != 0 {
+		t.Errorf("what only makes something asks: %v", r)
+	}
+	for _, answer := range []string{"n\n", "\n", "maybe\n"} {
+		if r := typed(answer, "gopipework destroy lab"); r.Code != 1 || !strings.Contains(r.Stdout, "Go on? [y/N]") || len(m.list()) != 1 {
+			t.Errorf("%q: %v", answer, r)
+		}
+	}
+	if r := typed("y\n", "gopipework destroy lab"); r.Code != 0 || len(m.list()) != 0 {
+		t.Errorf("yes: %v", r)
+	}
+	m.ok("apply", "-f", file)
+	if r := typed("", "gopipework destroy lab --yes"); r.Code != 0 || len(m.list()) != 0 {
+		t.Errorf("--yes: %v", r)
+	}
+	check("after all")
 }

@@ -48,9 +48,6 @@ func (h Host) Settle(ctx context.Context, d *Difference) error {
 
 // settle asks what an attach would do about an entry that is there.
 func (h Host) settle(ctx context.Context, i *Item) {
-	if s := i.Entry.Attach; s != nil {
-		i.Entry.Attach = explicit(*s, i.There[0])
-	}
 	listed := i.What
 	r, err := h.attach(ctx, *i)
 	var differs *build.Differs
@@ -63,7 +60,7 @@ func (h Host) settle(ctx context.Context, i *Item) {
 	default:
 		i.What = merge(nil, i.What)
 	}
-	i.What = append(i.What, hostAddr(i)...)
+	i.What = append(i.What, unsaid(i)...)
 	what := withoutOrigin(i.What)
 	switch {
 	case len(what) == 0:
@@ -82,28 +79,21 @@ func (h Host) settle(ctx context.Context, i *Item) {
 	}
 }
 
-// explicit is an entry that says what it leaves to the default of its kind, and what an
-// attachment that is there may differ in.
-func explicit(s attach.Spec, a attach.Attachment) *attach.Spec {
-	switch {
-	case s.Mode != "":
-	case a.Host.Kind == string(attach.KindMacvlan):
-		s.Mode = "bridge"
-	case a.Host.Kind == string(attach.KindIPvlan):
-		s.Mode = "l2"
+// unsaid tells what is there that an attach leaves alone, because the entry says nothing
+// about it, and that a list only hints at.
+func unsaid(i *Item) (what []build.Difference) {
+	s := i.Entry.Attach
+	if s == nil {
+		return nil
 	}
-	return &s
-}
-
-// hostAddr tells about an address of the host's end that the entry does not ask for.
-func hostAddr(i *Item) []build.Difference {
-	const name = "--host-addr"
-	for _, more := range i.There[0].More {
-		if is, ok := strings.CutPrefix(more, name+" "); ok && i.Entry.Attach != nil && !i.Entry.Attach.HostAddr.IsValid() {
-			return []build.Difference{{What: name, There: is, Asked: spec.None}}
+	for name, said := range map[string]bool{"--host-addr": s.HostAddr.IsValid(), "mode": s.Mode != ""} {
+		for _, more := range i.There[0].More {
+			if is, ok := strings.CutPrefix(more, name+" "); ok && !said {
+				what = append(what, build.Difference{What: name, There: is, Asked: spec.None})
+			}
 		}
 	}
-	return nil
+	return what
 }
 
 // merge is the differences that attach tells, and those that it has no eye for: what an
