@@ -27,6 +27,9 @@
 //	find.go           Find, and the search for bare words, processes, names and paths
 //	findall.go        finds the guests of many words at once
 //	others.go         the runtimes that a bare word is tried with besides Docker
+//	await.go          Await: the same, as soon as the guest runs
+//	stream.go         the events of Docker and podman
+//	appear.go         what the kernel tells: files that come to be, and mounts
 //	source.go         from a container's name to its namespace, for any runtime
 //	process.go        a process, held by a pidfd, and whose container it is in
 //	guest.go          what is found

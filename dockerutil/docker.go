@@ -1,6 +1,7 @@
 package dockerutil
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,12 +74,9 @@ func (f *finder) findContainer(ctx context.Context, r wordRef) (*Guest, error) {
 
 // openDaemon prepares to ask Docker until ctx is done; nothing is sent yet.
 func openDaemon(ctx context.Context, r wordRef) (*daemon, error) {
-	host, err := endpoint()
+	host, err := dockerHost()
 	if err != nil {
 		return nil, r.misconfigured(err)
-	}
-	if host == "" {
-		host = client.DefaultDockerHost
 	}
 	d, err := daemonAt(ctx, r, dockerBrand, host)
 	if err != nil {
@@ -86,6 +84,12 @@ func openDaemon(ctx context.Context, r wordRef) (*daemon, error) {
 	}
 	d.settled = os.Getenv(client.EnvOverrideAPIVersion) != ""
 	return d, nil
+}
+
+// dockerHost returns where Docker listens.
+func dockerHost() (string, error) {
+	host, err := endpoint()
+	return cmp.Or(host, client.DefaultDockerHost), err
 }
 
 // daemonAt prepares to ask the daemon that listens at host until ctx is done.

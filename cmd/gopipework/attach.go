@@ -39,7 +39,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.BoolFlag{Name: "direct-phys", Usage: "same as phys:HOSTIF: lend the card itself to the guest"},
 			&cli.BoolFlag{Name: "force-phys", Usage: "lend the card even if it has an address, a default route or a master"},
 			&cli.BoolFlag{Name: "keep", Usage: "also write the line to " + kept.Path + ", until detach or forget"},
-			dryRunFlag, jsonFlag, vFlag,
+			awaitFlag, dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
 		Action: o.attachCommand,

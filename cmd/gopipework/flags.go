@@ -21,6 +21,9 @@ func timeoutFlag(usage string) cli.Flag {
 	return &cli.DurationFlag{Name: "timeout", Usage: usage, DefaultText: "30s"}
 }
 
+// awaitFlag is the flag of the commands that can wait for their guests to run.
+var awaitFlag = &cli.DurationFlag{Name: "await", Usage: "if the guest does not run yet, wait up to `DURATION` until it does", DefaultText: "do not wait"}
+
 // shapeNames are the flags for the rate and quality of a link.
 var shapeNames = []string{"rate-in", "rate-out", "loss", "delay", "jitter"}
 
@@ -87,9 +90,11 @@ func words(c *cli.Context, least, most int) ([]string, error) {
 
 // badFlag rewrites the flag library's error about a value.
 func badFlag(c *cli.Context, err error, _ bool) error {
-	var value string
-	if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -timeout", &value); other == nil {
-		return fault.BadWord("read flag", "--timeout", "%q is not a duration", value).WithHint("write it as in --timeout 30s, 1m30s or 500ms")
+	for _, flag := range []string{"timeout", "await"} {
+		var value string
+		if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -"+flag, &value); other == nil {
+			return fault.BadWord("read flag", "--"+flag, "%q is not a duration", value).WithHint("write it as in --%s 30s, 1m30s or 500ms", flag)
+		}
 	}
 	return fault.BadWord("read flags of", c.Command.Name, "%w", err).WithHint("gopipework help %s", c.Command.Name)
 }

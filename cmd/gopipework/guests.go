@@ -19,12 +19,43 @@ func (o *output) withGuest(c *cli.Context, word string, do func(context.Context,
 }
 
 // withGuests finds the guests that words name and calls do with them and the options of
-// the command. Finding them counts against the timeout.
+// the command. Finding them counts against the timeout. With --await it waits for them
+// first, which does not; and again, if one of them has died meanwhile.
 func (o *output) withGuests(c *cli.Context, words []string, do func(context.Context, []*attach.Guest, attach.Options) error) error {
 	opt, err := o.options(c)
 	if err != nil {
 		return err
 	}
+	if !slices.Contains(given(c), "await") {
+		return o.withThose(c, words, dockerutil.Find, opt, do)
+	}
+	await := c.Duration("await")
+	if await <= 0 {
+		return fault.BadWord("read flag", "--await", "it must be longer than 0s").WithHint("--await 30s")
+	}
+	ctx, cancel := context.WithTimeout(c.Context, await)
+	defer cancel()
+	find := func(_ context.Context, word string) (*attach.Guest, error) {
+		if opt.Step != nil {
+			opt.Step("# wait until " + word + " runs")
+		}
+		return dockerutil.Await(ctx, word)
+	}
+	for {
+		died := false
+		err := o.withThose(c, words, find, opt, func(ctx context.Context, g []*attach.Guest, opt attach.Options) error {
+			err := do(ctx, g, opt)
+			died = err != nil && slices.ContainsFunc(g, func(g *attach.Guest) bool { return g.Alive() != nil })
+			return err
+		})
+		if !died || fault.CodeOf(err) != fault.Gone || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// withThose is withGuests with the function that finds a guest.
+func (o *output) withThose(c *cli.Context, words []string, find func(context.Context, string) (*attach.Guest, error), opt attach.Options, do func(context.Context, []*attach.Guest, attach.Options) error) error {
 	ctx, start := c.Context, time.Now()
 	if opt.Timeout > 0 {
 		var cancel func()
@@ -33,7 +64,7 @@ func (o *output) withGuests(c *cli.Context, words []string, do func(context.Cont
 	}
 	var guests []*attach.Guest
 	for _, word := range words {
-		g, err := dockerutil.Find(ctx, word)
+		g, err := find(ctx, word)
 		if err != nil {
 			return stopped(c.Context, err)
 		}
@@ -41,7 +72,7 @@ func (o *output) withGuests(c *cli.Context, words []string, do func(context.Cont
 		o.doubt(g)
 		guests = append(guests, g)
 	}
-	if opt.Timeout > 0 {
+	if opt.Timeout > 0 && !slices.Contains(given(c), "await") {
 		opt.Timeout = max(opt.Timeout-time.Since(start), time.Millisecond)
 	}
 	return stopped(c.Context, do(c.Context, guests, opt))

@@ -20,7 +20,7 @@ func (o *output) linkEntry() *cli.Command {
 		Flags: append(shapeFlags()[1:], []cli.Flag{
 			&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends, in `BYTES`", DefaultText: "1500"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
-			dryRunFlag, jsonFlag, vFlag,
+			awaitFlag, dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
 		Action: o.linkCommand,

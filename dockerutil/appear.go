@@ -1,0 +1,137 @@
+package dockerutil
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// sentry waits for a descriptor on which the kernel tells events, or for its end.
+//
+// Neither descriptor is one of package os, whose poller would ask them too: a table of
+// mounts tells each change once.
+type sentry struct {
+	fd   int
+	end  int   // an eventfd
+	tell int16 // what poll(2) returns for fd when there is an event
+}
+
+// newSentry takes over fd.
+func newSentry(fd int, tell int16) (*sentry, error) {
+	end, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	return &sentry{fd, end, tell}, nil
+}
+
+// follow calls event for each, until ctx is done, and closes the sentry.
+func (s *sentry) follow(ctx context.Context, event func()) {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		unix.Write(s.end, binary.NativeEndian.AppendUint64(nil, 1))
+	})
+	defer func() {
+		if !stop() {
+			<-ended
+		}
+		unix.Close(s.fd)
+		unix.Close(s.end)
+	}()
+	for ctx.Err() == nil {
+		p := []unix.PollFd{{Fd: int32(s.fd), Events: s.tell}, {Fd: int32(s.end), Events: unix.POLLIN}}
+		if _, err := unix.Poll(p, -1); err != nil && err != unix.EINTR {
+			return
+		}
+		if p[0].Revents != 0 {
+			event()
+		}
+	}
+}
+
+// mounts tells when something is mounted or unmounted in our mount namespace
+// (proc_pid_mounts(5)). To mount a namespace on a file changes nothing that inotify sees.
+type mounts struct{ *sentry }
+
+func newMounts() (mounts, error) {
+	const path = "/proc/self/mountinfo"
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return mounts{}, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	s, err := newSentry(fd, unix.POLLPRI)
+	return mounts{s}, err
+}
+
+// appearance tells when a file may have come to be, or has changed its owner or mode,
+// whichever of the directories that lead to it are there (inotify(7)).
+type appearance struct {
+	*sentry
+	path  string
+	names map[int32][]string // what is waited for in each directory, by its watch
+}
+
+func newAppearance(path string) (*appearance, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_init", err)
+	}
+	s, err := newSentry(fd, unix.POLLIN)
+	if err != nil {
+		return nil, err
+	}
+	a := &appearance{sentry: s, path: path}
+	a.aim()
+	return a, nil
+}
+
+// aim watches each directory on the way to the file that is there, from the top: what
+// comes to be below a directory that is watched is told.
+func (a *appearance) aim() {
+	a.names = map[int32][]string{}
+	dir := "/"
+	for name := range strings.SplitSeq(strings.TrimPrefix(a.path, "/"), "/") {
+		wd, err := unix.InotifyAddWatch(a.fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB|unix.IN_ONLYDIR)
+		if err != nil {
+			return
+		}
+		a.names[int32(wd)] = append(a.names[int32(wd)], name) // two may lead to one directory
+		dir = filepath.Join(dir, name)
+	}
+}
+
+// told reads the events, and reports whether one of them matters.
+func (a *appearance) told() (matters bool) {
+	b := make([]byte, 64<<10)
+	n, err := unix.Read(a.fd, b)
+	if err != nil {
+		return false
+	}
+	for b = b[:n]; len(b) >= unix.SizeofInotifyEvent; {
+		wd := int32(binary.NativeEndian.Uint32(b))
+		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
+		name := unix.ByteSliceToString(b[unix.SizeofInotifyEvent:size])
+		for _, wanted := range a.names[wd] {
+			matters = matters || name == wanted
+		}
+		matters = matters || wd < 0 // some were lost
+		b = b[size:]
+	}
+	return matters
+}
+
+// ringing rings until ctx is done.
+func (a *appearance) ringing(ctx context.Context, woken alarm) {
+	a.follow(ctx, func() {
+		if a.told() {
+			a.aim()
+			woken.ring()
+		}
+	})
+}

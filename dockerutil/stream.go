@@ -1,0 +1,136 @@
+package dockerutil
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
+)
+
+// stream follows the events of an engine that speaks Docker's API, also over its restarts.
+type stream struct {
+	ctx    context.Context
+	ref    wordRef
+	brand  brand
+	host   string
+	began  time.Time // what happened since then is of interest
+	woken  alarm
+	socket *appearance // of the engine's socket; nil for one that is no file
+}
+
+// newStream prepares to follow an engine. One that is not there is waited for.
+func (f *finder) newStream(ctx context.Context, r wordRef, b brand, host string, woken alarm) (*stream, error) {
+	s := &stream{ctx: ctx, ref: r, brand: b, host: host, began: time.Now(), woken: woken}
+	path, is := strings.CutPrefix(host, "unix://")
+	if !is || !strings.HasPrefix(path, "/") {
+		return s, nil
+	}
+	var err error
+	s.socket, err = newAppearance(path)
+	return s, err
+}
+
+// The pauses between two tries to connect. A socket is there a moment before its engine
+// listens; after a few tries only an event says that it may listen now.
+const (
+	firstPause = 10 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// follow rings for each event that may concern the guest, until ctx is done.
+func (s *stream) follow() {
+	var appears alarm
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	if s.socket != nil {
+		appears = make(alarm, 1)
+		watching.Go(func() { s.socket.ringing(s.ctx, appears) })
+	}
+	pause, since := firstPause, s.began
+	for again := false; s.ctx.Err() == nil; again = true {
+		heard, err := s.read(since, again)
+		if heard {
+			pause, since = firstPause, time.Now()
+		}
+		var timer <-chan time.Time
+		if pause < lastPause || s.socket == nil || !nobodyListens(err) {
+			timer = time.After(pause)
+			pause = min(2*pause, lastPause)
+		}
+		select {
+		case <-s.ctx.Done():
+		case <-appears:
+			pause = firstPause
+		case <-timer:
+		}
+	}
+}
+
+func nobodyListens(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOTDIR)
+}
+
+// read reads the events since a time, until the engine ends them or fails. heard: it was
+// there, and has answered. If it is read again, an engine that was started meanwhile does
+// not know what happened before, so that somebody has to look.
+func (s *stream) read(since time.Time, again bool) (heard bool, err error) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	d, err := daemonAt(ctx, s.ref, s.brand, s.host)
+	if err != nil {
+		return false, err
+	}
+	defer func() { d.close() }()
+	for {
+		heard, err = s.drain(ctx, d, since, again)
+		if !cerrdefs.IsInvalidArgument(err) || d.settled {
+			break
+		}
+		if err := d.negotiate(); err != nil { // see inspect
+			return heard, err
+		}
+	}
+	if dialErr := d.dialer.failure(); dialErr != nil {
+		err = dialErr
+	}
+	return heard, err
+}
+
+// drain rings for what one stream says.
+func (s *stream) drain(ctx context.Context, d *daemon, since time.Time, again bool) (heard bool, err error) {
+	told := d.client.Events(ctx, client.EventsListOptions{
+		Since:   strconv.FormatInt(since.Unix(), 10) + "." + strconv.Itoa(1e9 + since.Nanosecond())[1:],
+		Filters: client.Filters{}.Add("type", string(events.ContainerEventType)).Add("event", string(events.ActionStart), string(events.ActionRename)),
+	})
+	select {
+	case err := <-told.Err:
+		return false, err
+	default:
+	}
+	if again {
+		s.woken.ring()
+	}
+	for {
+		select {
+		case e := <-told.Messages:
+			if s.ref.maybe(e.Actor) {
+				s.woken.ring()
+			}
+		case err := <-told.Err:
+			return true, err
+		}
+	}
+}
+
+// maybe reports whether an event can concern the container that the word names.
+func (r wordRef) maybe(a events.Actor) bool {
+	return a.Attributes["name"] == r.Name || strings.HasPrefix(a.ID, r.Name)
+}
