@@ -19,6 +19,8 @@ type kernel struct {
 	host, guest int      // netlink sockets
 	ns          *os.File // the guest's namespace
 	seq         uint32
+
+	port, peer uint32 // indexes of the two ends
 }
 
 func newKernel(ns string) (*kernel, error) {
@@ -26,7 +28,7 @@ func newKernel(ns string) (*kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &kernel{ns: f}
+	k := &kernel{ns: f, port: portIndex, peer: peerIndex}
 	if k.host, err = netlink(); err != nil {
 		return nil, err
 	}
@@ -65,10 +67,10 @@ func (k *kernel) attach(port, bridge, addr string) error {
 	if err != nil {
 		return err
 	}
-	peer := cat(ifinfo(peerIndex, 0),
+	peer := cat(ifinfo(k.peer, 0),
 		text(unix.IFLA_IFNAME, "eth1"), u32(unix.IFLA_MTU, 1500), u32(unix.IFLA_GROUP, group),
 		u32(unix.IFLA_NET_NS_FD, uint32(k.ns.Fd())))
-	pair := cat(ifinfo(portIndex, 0),
+	pair := cat(ifinfo(k.port, 0),
 		text(unix.IFLA_IFNAME, port), u32(unix.IFLA_MTU, 1500), u32(unix.IFLA_GROUP, group), u32(unix.IFLA_MASTER, master),
 		attr(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, "veth"), attr(unix.IFLA_INFO_DATA, attr(1, peer))))
 	// addrgenmode none (1) for IPv6.
@@ -83,12 +85,12 @@ func (k *kernel) attach(port, bridge, addr string) error {
 		body   []byte
 	}{
 		{k.host, unix.RTM_NEWLINK, unix.NLM_F_CREATE | unix.NLM_F_EXCL, pair},
-		{k.host, unix.RTM_NEWLINK, 0, cat(ifinfo(portIndex, unix.IFF_UP), quiet, text(unix.IFLA_IFALIAS, "gopipework"))},
+		{k.host, unix.RTM_NEWLINK, 0, cat(ifinfo(k.port, unix.IFF_UP), quiet, text(unix.IFLA_IFALIAS, "gopipework"))},
 		{k.host, unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_APPEND,
-			cat(ifinfo(portIndex, 0), attr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, text(unix.IFLA_ALT_IFNAME, "gopipework.web.eth1")))},
-		{k.guest, unix.RTM_NEWLINK, 0, ifinfo(peerIndex, unix.IFF_UP)},
+			cat(ifinfo(k.port, 0), attr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, text(unix.IFLA_ALT_IFNAME, "gopipework."+port)))},
+		{k.guest, unix.RTM_NEWLINK, 0, ifinfo(k.peer, unix.IFF_UP)},
 		{k.guest, unix.RTM_NEWADDR, unix.NLM_F_CREATE | unix.NLM_F_EXCL,
-			cat([]byte{unix.AF_INET, 24, 0, 0}, word(peerIndex), attr(unix.IFA_LOCAL, a[:]), attr(unix.IFA_ADDRESS, a[:]), attr(unix.IFA_BROADCAST, broadcast[:]))},
+			cat([]byte{unix.AF_INET, 24, 0, 0}, word(k.peer), attr(unix.IFA_LOCAL, a[:]), attr(unix.IFA_ADDRESS, a[:]), attr(unix.IFA_BROADCAST, broadcast[:]))},
 	} {
 		if err := k.send(m.socket, m.kind, m.flags, m.body); err != nil {
 			return fmt.Errorf("message %d: %w", i+1, err)
@@ -97,7 +99,7 @@ func (k *kernel) attach(port, bridge, addr string) error {
 	return nil
 }
 
-func (k *kernel) detach() error { return k.send(k.host, unix.RTM_DELLINK, 0, ifinfo(portIndex, 0)) }
+func (k *kernel) detach() error { return k.send(k.host, unix.RTM_DELLINK, 0, ifinfo(k.port, 0)) }
 
 // index asks for a link's number by ioctl.
 func (k *kernel) index(name string) (uint32, error) {

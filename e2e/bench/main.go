@@ -15,6 +15,7 @@
 //	commands.go  the commands that a person would type
 //	kernel.go    the fewest netlink messages that make what gopipework makes
 //	requests.go  what an attach asks of the kernel and of Docker
+//	apply.go     apply of a file with many attachments, and once more
 //	growth.go    attach and list with many guests
 //	bounds.go    what may cost how much
 package main
@@ -32,15 +33,16 @@ func main() {
 	host.Main()
 	rounds := flag.Int("rounds", 31, "how often each line is timed")
 	ports := flag.Int("ports", 500, "how many namespaces are plugged into one bridge")
+	entries := flag.Int("entries", 100, "how many attachments the file has that is applied")
 	flag.StringVar(&olderProgram, "old", os.Getenv("BENCH_OLD"), "an older gopipework, shown beside ours (or BENCH_OLD)")
 	flag.Parse()
-	if err := run(*rounds, *ports); err != nil {
+	if err := run(*rounds, *ports, *entries); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds, ports int) (err error) {
+func run(rounds, ports, entries int) (err error) {
 	h, err := host.Start()
 	if err != nil {
 		return err
@@ -58,6 +60,7 @@ func run(rounds, ports int) (err error) {
 		func() error { return s.measureAttach(rounds, &f) },
 		func() error { return s.countRequests() },
 		func() error { return s.measureMemory(&f) },
+		func() error { return s.measureApply(entries, max(rounds/6, 3)) },
 		func() error { return s.measureGrowth(ports, &f) },
 	} {
 		if err := part(); err != nil {
