@@ -127,6 +127,8 @@ func TestReadme(t *testing.T) {
 	}
 	e := withDocker(t)
 	withOVS(t, e.machine)
+	e.sh("mount -t tmpfs state /var/lib") // what is kept there is not the machine's
+	t.Cleanup(func() { e.sh("umount -l /var/lib") })
 	e.docker("tag", host.Image, "busybox")
 	e.container("web", "-p", "8080:80", host.Image, "sh", "-c", "httpd -p 80 -h /www; while true; do nc -l -p 5000; done")
 	e.container("db")

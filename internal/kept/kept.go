@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,6 +41,9 @@ const Path = Dir + "/" + File
 const head = `# The lines that gopipework keeps. "gopipework attach --keep LINE" adds one; "gopipework
 # detach" and "gopipework forget" remove it. You may edit this file: comments stay.
 `
+
+// empty is what a file has whose lines are all removed.
+const empty = head + "attachments:\n"
 
 // patience is how long another writer is waited for. It has the lock for milliseconds.
 const patience = 10 * time.Second
@@ -87,22 +91,22 @@ func CheckLine(g topology.Grammar, words []string) error {
 }
 
 // Check is CheckLine, and also tries whether the directory can be written to.
-func Check(g topology.Grammar, words []string) error {
+func Check(ctx context.Context, g topology.Grammar, words []string) error {
 	if err := CheckLine(g, words); err != nil {
 		return err
 	}
-	d, err := open(true)
+	d, err := open(ctx, true)
 	if err != nil {
 		return err
 	}
-	defer d.Leave()
-	f, err := os.CreateTemp(d.InProc(""), ".try-")
+	defer d.Close()
+	const try = ".try"
+	f, err := d.Open(try, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return cannot("write", err)
 	}
-	defer os.Remove(f.Name())
 	_, err = f.WriteString(head)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close(), d.Remove(try)); err != nil {
 		return cannot("write", err)
 	}
 	return nil
@@ -116,8 +120,11 @@ func orHead(text []byte) []byte {
 	return text
 }
 
-// open opens the directory, and with make makes it.
-func open(make bool) (*rundir.Dir, error) {
+// open opens the directory, with make also one that is not there, and takes its lock.
+// Closing it removes it if it is empty.
+func open(ctx context.Context, make bool) (*rundir.Dir, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it had it for longer than %v", patience))
+	defer cancel()
 	if make {
 		if err := os.MkdirAll(filepath.Dir(Dir), 0o755); err != nil {
 			return nil, cannot("write", err)
@@ -126,6 +133,10 @@ func open(make bool) (*rundir.Dir, error) {
 	d, err := rundir.Open(Dir, make)
 	if err != nil {
 		return nil, cannot("open", err)
+	}
+	if err := d.Lock(ctx); err != nil {
+		d.Leave()
+		return nil, cannot("lock", err)
 	}
 	return d, nil
 }
@@ -167,18 +178,14 @@ func Remove(ctx context.Context, grammar func() topology.Grammar, guest Guest, i
 	return gone, nil
 }
 
-// change rewrites the file under its lock. With make, there need not be one.
+// change rewrites the file under its lock. With make, there need not be one. A file that
+// has nothing left but what a new one begins with is removed.
 func change(ctx context.Context, make bool, do func(text []byte) ([]byte, error)) (bool, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("it has not let go of it"))
-	defer cancel()
-	d, err := open(make)
+	d, err := open(ctx, make)
 	if err != nil {
 		return false, err
 	}
-	defer d.Leave()
-	if err := d.Lock(ctx); err != nil {
-		return false, cannot("lock", err)
-	}
+	defer d.Close()
 	text, err := readText()
 	if err != nil {
 		return false, err
@@ -187,7 +194,12 @@ func change(ctx context.Context, make bool, do func(text []byte) ([]byte, error)
 	if err != nil || bytes.Equal(text, changed) {
 		return false, err
 	}
-	if err := d.WriteDurable(File, changed); err != nil {
+	if string(changed) == empty {
+		err = errors.Join(d.Remove(File), d.Sync())
+	} else {
+		err = d.WriteDurable(File, changed)
+	}
+	if err != nil {
 		return false, cannot("write", err)
 	}
 	return true, nil

@@ -184,11 +184,22 @@ func (d *Dir) Write(name string, v any) error {
 func (d *Dir) WriteDurable(name string, b []byte) error { return d.write(name, b, true) }
 
 // Lock waits until no other process has the directory's lock. It is held until the
-// directory is closed.
+// directory is closed. If the process that had it has removed the directory, empty as it
+// was, the directory is made again.
 func (d *Dir) Lock(ctx context.Context) error {
 	for {
 		err := unix.Flock(int(d.f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err == nil && d.there():
+			return nil
+		case err == nil:
+			if err := d.Reopen(); err != nil {
+				return err
+			}
+			continue
+		case !errors.Is(err, unix.EWOULDBLOCK):
 			return err
 		}
 		select {
@@ -223,7 +234,7 @@ func (d *Dir) write(name string, b []byte, durable bool) error {
 		return err
 	}
 	if durable {
-		return d.f.Sync() // the name is the directory's
+		return d.Sync() // the name is the directory's
 	}
 	return nil
 }
@@ -259,11 +270,16 @@ func (d *Dir) RemoveTorn(name string) error {
 // back makes the directory anew if somebody else has removed it, empty as it
 // was, since we opened it.
 func (d *Dir) back() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(d.f.Fd()), &st); err == nil && st.Nlink > 0 {
+	if d.there() {
 		return nil
 	}
 	return d.Reopen()
+}
+
+// there reports whether nobody has removed the directory since we opened it.
+func (d *Dir) there() bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(d.f.Fd()), &st) == nil && st.Nlink > 0
 }
 
 // Reopen opens the directory anew, which somebody may have removed and made
@@ -276,6 +292,9 @@ func (d *Dir) Reopen() error {
 	}
 	return err
 }
+
+// Sync waits until what has become of the names in the directory is on the disk.
+func (d *Dir) Sync() error { return d.f.Sync() }
 
 // Remove removes a file, and what a killed Write has left of it; that it is not
 // there is no error.
