@@ -19,9 +19,10 @@ func (o *output) applyEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "apply",
 		Usage:     "make the attachments and links of a topology file, and change those that differ",
-		ArgsUsage: "-f FILE",
+		ArgsUsage: "-f FILE | --kept | --schema",
 		Flags: []cli.Flag{
-			fileFlag,
+			fileFlag, keptFlag,
+			&cli.BoolFlag{Name: "schema", Usage: "print the JSON schema of a topology file, from which editors complete it, and do nothing else"},
 			&cli.BoolFlag{Name: "prune", Usage: "also detach what an earlier apply of the same name attached and the file no longer has"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail if the guest of an entry does not run"},
 			yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
@@ -32,6 +33,9 @@ func (o *output) applyEntry() *cli.Command {
 }
 
 func (o *output) applyCommand(c *cli.Context) error {
+	if c.Bool("schema") {
+		return o.schema(c)
+	}
 	r, err := o.reconciliation(c)
 	if err != nil {
 		return err
@@ -50,8 +54,8 @@ func (o *output) diffEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "diff",
 		Usage:     "print how a topology file and this host differ; exit with 2 if they do",
-		ArgsUsage: "-f FILE",
-		Flags:     []cli.Flag{fileFlag, jsonFlag},
+		ArgsUsage: "-f FILE | --kept",
+		Flags:     []cli.Flag{fileFlag, keptFlag, jsonFlag},
 		Action:    o.diffCommand,
 	}
 }

@@ -35,6 +35,20 @@ func grammar() topology.Grammar {
 	}
 }
 
+// schema prints the JSON schema of a topology file.
+func (o *output) schema(c *cli.Context) error {
+	if _, err := words(c, 0, 0); err != nil {
+		return err
+	}
+	if flags := given(c); len(flags) > 1 {
+		return fault.BadWord("read flag", "--schema", "it goes with no other flag")
+	}
+	if _, err := o.stdout.Write(topology.Schema(grammar())); err != nil {
+		return unwritten(err)
+	}
+	return nil
+}
+
 // runFlags say how a command is run, and not what is wanted.
 var runFlags = []string{"dry-run", "json", "v", "timeout", "keep", "await"}
 

@@ -65,7 +65,7 @@ const summary = `usage: ` + synopsis + `
        gopipework route|rule|tc GUEST ARGS...
        gopipework wait GUEST [IFNAME]
        gopipework --wait [-i IFNAME] [-- COMMAND...]
-       gopipework apply -f FILE
+       gopipework apply -f FILE | --kept | --schema
        gopipework diff -f FILE
        gopipework destroy -f FILE | NAME
        gopipework gc

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/kept"
+	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/urfave/cli/v2"
 )
@@ -25,7 +27,7 @@ func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.
 	if opt.DryRun {
 		err = kept.CheckLine(grammar(), words)
 	} else {
-		err = kept.Check(grammar(), words)
+		err = kept.Check(ctx, grammar(), words)
 	}
 	if err != nil {
 		return attach.Result{}, err
@@ -137,4 +139,21 @@ func (o *output) forgetCommand(c *cli.Context) error {
 			WithHint("the kept lines are in %s", kept.Path)
 	}
 	return o.result(attach.Result{Steps: steps, Changed: !c.Bool("dry-run")}, c.Bool("dry-run"), false)
+}
+
+var keptFlag = &cli.BoolFlag{Name: "kept", Usage: "the kept lines, in place of a file"}
+
+// reconciliationOfKept prepares a run for the kept lines.
+func (o *output) reconciliationOfKept(c *cli.Context) (*reconciliation, error) {
+	f, err := kept.Read(grammar())
+	if err != nil {
+		return nil, err
+	}
+	r, err := o.reconciliationOf(c, cmp.Or(f.Name, "kept"))
+	if err != nil {
+		return nil, err
+	}
+	r.origin, r.host.Options.Origin = attach.OriginKeep, attach.OriginKeep
+	r.entries, r.warnings, err = reconcile.Entries(f)
+	return r, err
 }

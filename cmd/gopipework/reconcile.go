@@ -17,6 +17,7 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/kept"
 	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
@@ -52,6 +53,12 @@ func (o *output) reconciliation(c *cli.Context) (*reconciliation, error) {
 		return nil, err
 	}
 	path := c.String("f")
+	if c.Bool("kept") && path != "" {
+		return nil, fault.BadWord("read flag", "--kept", "the kept lines are a file, so -f names another").WithHint("leave out one of the two")
+	}
+	if c.Bool("kept") || path == kept.Path {
+		return o.reconciliationOfKept(c)
+	}
 	if path == "" {
 		return nil, fault.BadWord("read flags of", c.Command.Name, "it needs a file").WithHint("gopipework %s -f FILE", c.Command.Name)
 	}
