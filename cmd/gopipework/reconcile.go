@@ -19,6 +19,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/kept"
 	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
 	"github.com/urfave/cli/v2"
@@ -43,16 +44,20 @@ type reconciliation struct {
 	difference reconcile.Difference
 	spared     []reconcile.Item // removals that nobody asked for
 	changes    []change
+	later      []string // warnings of what was carried out
 	changed    bool
 	failed     []error
 }
 
 // reconciliation reads the file that the line names.
 func (o *output) reconciliation(c *cli.Context) (*reconciliation, error) {
+	path := c.String("f")
 	if _, err := words(c, 0, 0); err != nil {
+		if f := (*fault.Error)(nil); path == "" && c.Args().Len() == 1 && errors.As(err, &f) {
+			f.Hint = fmt.Sprintf("gopipework %s -f %s", c.Command.Name, shell.Quote(c.Args().First()))
+		}
 		return nil, err
 	}
-	path := c.String("f")
 	if c.Bool("kept") && path != "" {
 		return nil, fault.BadWord("read flag", "--kept", "the kept lines are a file, so -f names another").WithHint("leave out one of the two")
 	}
@@ -254,7 +259,10 @@ func (r *reconciliation) told(i *reconcile.Item, o reconcile.Outcome) {
 		}
 	}
 	for _, w := range o.Warnings {
-		r.out.say("warning: %s%s", at(*i), w)
+		r.later = append(r.later, at(*i)+w)
+		if !r.out.json {
+			r.out.say("warning: %s%s", at(*i), w)
+		}
 	}
 	if o.Err == nil || i.Action == reconcile.Pending {
 		return

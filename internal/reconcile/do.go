@@ -100,10 +100,15 @@ func (h Host) detach(ctx context.Context, there []attach.Attachment) (all attach
 // sideBySide calls f for each item, for some of them at the same time, but one after the
 // other where they are in the same guest. Once ctx is done it calls f for no more.
 func (h Host) sideBySide(ctx context.Context, items []Item, f func(*Item)) {
-	slots := make(chan struct{}, atOnce)
-	if h.Options.Step != nil {
-		slots = make(chan struct{}, 1) // steps of several would be told in each other's midst
+	if h.Options.Step != nil { // the steps of several would be told in each other's midst
+		for n := range items {
+			if ctx.Err() == nil {
+				f(&items[n])
+			}
+		}
+		return
 	}
+	slots := make(chan struct{}, atOnce)
 	var running sync.WaitGroup
 	last := map[uint64]chan struct{}{}
 	for n := range items {
