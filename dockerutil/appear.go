@@ -73,8 +73,9 @@ func newMounts() (mounts, error) {
 // whichever of the directories that lead to it are there (inotify(7)).
 type appearance struct {
 	*sentry
-	path  string
-	names map[int32][]string // what is waited for in each directory, by its watch
+	path string
+	dir  int    // the watch of the last directory on the way that is there
+	name string // what comes after that
 }
 
 func newAppearance(path string) (*appearance, error) {
@@ -91,36 +92,38 @@ func newAppearance(path string) (*appearance, error) {
 	return a, nil
 }
 
-// aim watches each directory on the way to the file that is there, from the top: what
-// comes to be below a directory that is watched is told.
+// aim watches the last directory on the way to the file that is there. It comes from the
+// top, and leaves a directory only when it watches the next: what comes to be meanwhile is
+// told.
 func (a *appearance) aim() {
-	a.names = map[int32][]string{}
-	dir := "/"
+	const events = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_ATTRIB | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+	before, dir := a.dir, "/"
 	for name := range strings.SplitSeq(strings.TrimPrefix(a.path, "/"), "/") {
-		wd, err := unix.InotifyAddWatch(a.fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB|unix.IN_ONLYDIR)
+		wd, err := unix.InotifyAddWatch(a.fd, dir, events)
 		if err != nil {
 			return
 		}
-		a.names[int32(wd)] = append(a.names[int32(wd)], name) // two may lead to one directory
+		if before != 0 && before != wd {
+			unix.InotifyRmWatch(a.fd, uint32(before))
+		}
+		before, a.dir, a.name = wd, wd, name
 		dir = filepath.Join(dir, name)
 	}
 }
 
 // told reads the events, and reports whether one of them matters.
 func (a *appearance) told() (matters bool) {
+	const lost = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_Q_OVERFLOW
 	b := make([]byte, 64<<10)
 	n, err := unix.Read(a.fd, b)
 	if err != nil {
 		return false
 	}
 	for b = b[:n]; len(b) >= unix.SizeofInotifyEvent; {
-		wd := int32(binary.NativeEndian.Uint32(b))
+		wd, mask := int(int32(binary.NativeEndian.Uint32(b))), binary.NativeEndian.Uint32(b[4:])
 		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
 		name := unix.ByteSliceToString(b[unix.SizeofInotifyEvent:size])
-		for _, wanted := range a.names[wd] {
-			matters = matters || name == wanted
-		}
-		matters = matters || wd < 0 // some were lost
+		matters = matters || mask&lost != 0 || wd == a.dir && name == a.name
 		b = b[size:]
 	}
 	return matters

@@ -68,8 +68,8 @@ func (a alarm) ring() {
 // await looks, and looks again after each event that may concern the guest. It listens for
 // them before the first look, so that nothing is missed in between.
 func (f *finder) await(ctx context.Context, r wordRef) (*Guest, error) {
-	woken := make(alarm, 1)
-	stop, err := f.listen(ctx, r, woken)
+	woken, refused := make(alarm, 1), make(chan error, 1)
+	stop, err := f.listen(ctx, r, woken, refused)
 	if err != nil {
 		return nil, r.explain(err)
 	}
@@ -96,13 +96,15 @@ func (f *finder) await(ctx context.Context, r wordRef) (*Guest, error) {
 		if told {
 			echo = time.After(f.pause)
 		}
-		if !unknown(err) && fault.CodeOf(err) != fault.Gone {
+		if code := fault.CodeOf(err); !unknown(err) && (code == fault.Runtime || code == fault.Timeout) {
 			retry = time.After(again)
 			again = min(2*again, 10*time.Second)
 		}
 		select {
 		case <-ctx.Done():
 			return nil, r.late(ctx, last)
+		case err := <-refused:
+			return nil, err
 		case <-woken:
 			told = true
 		case <-echo:
@@ -140,13 +142,14 @@ func (r wordRef) late(ctx context.Context, err error) error {
 	return late.WithHint("%s", e.Hint)
 }
 
-// listen sets up what rings when the guest may have started. stop ends it.
-func (f *finder) listen(ctx context.Context, r wordRef, woken alarm) (stop func(), err error) {
+// listen sets up what rings when the guest may have started. An engine that refuses to
+// tell is an error on refused. stop ends it.
+func (f *finder) listen(ctx context.Context, r wordRef, woken alarm, refused chan<- error) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	stop = func() { cancel(); all.Wait() }
 	follow := func(b brand, host string) error {
-		s, err := f.newStream(ctx, r, b, host, woken)
+		s, err := newStream(ctx, r, b, host, woken, refused)
 		if err == nil {
 			all.Go(s.follow)
 		}

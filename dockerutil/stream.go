@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
@@ -17,18 +18,19 @@ import (
 
 // stream follows the events of an engine that speaks Docker's API, also over its restarts.
 type stream struct {
-	ctx    context.Context
-	ref    wordRef
-	brand  brand
-	host   string
-	began  time.Time // what happened since then is of interest
-	woken  alarm
-	socket *appearance // of the engine's socket; nil for one that is no file
+	ctx     context.Context
+	ref     wordRef
+	brand   brand
+	host    string
+	began   time.Time // what happened since then is of interest
+	woken   alarm
+	refused chan<- error // takes one
+	socket  *appearance  // of the engine's socket; nil for one that is no file
 }
 
 // newStream prepares to follow an engine. One that is not there is waited for.
-func (f *finder) newStream(ctx context.Context, r wordRef, b brand, host string, woken alarm) (*stream, error) {
-	s := &stream{ctx: ctx, ref: r, brand: b, host: host, began: time.Now(), woken: woken}
+func newStream(ctx context.Context, r wordRef, b brand, host string, woken alarm, refused chan<- error) (*stream, error) {
+	s := &stream{ctx: ctx, ref: r, brand: b, host: host, began: time.Now(), woken: woken, refused: refused}
 	path, is := strings.CutPrefix(host, "unix://")
 	if !is || !strings.HasPrefix(path, "/") {
 		return s, nil
@@ -60,6 +62,13 @@ func (s *stream) follow() {
 		if heard {
 			pause, since = firstPause, time.Now()
 		}
+		if deaf(err) {
+			select {
+			case s.refused <- err:
+			default:
+			}
+			return
+		}
 		var timer <-chan time.Time
 		if pause < lastPause || s.socket == nil || !nobodyListens(err) {
 			timer = time.After(pause)
@@ -72,6 +81,11 @@ func (s *stream) follow() {
 		case <-timer:
 		}
 	}
+}
+
+// deaf reports whether an engine, or a proxy before it, refuses to announce its events.
+func deaf(err error) bool {
+	return cerrdefs.IsPermissionDenied(err) || cerrdefs.IsUnauthorized(err) || cerrdefs.IsNotFound(err) || cerrdefs.IsNotImplemented(err)
 }
 
 func nobodyListens(err error) bool {
@@ -98,8 +112,12 @@ func (s *stream) read(since time.Time, again bool) (heard bool, err error) {
 			return heard, err
 		}
 	}
-	if dialErr := d.dialer.failure(); dialErr != nil {
-		err = dialErr
+	switch dialErr := d.dialer.failure(); {
+	case dialErr != nil:
+		return heard, dialErr
+	case deaf(err):
+		err = fault.New(fault.Runtime, "wait for guest", `"`+s.ref.String()+`"`, "%s does not let gopipework follow its events: %w", d.place(), clipped{err}).
+			WithHint("a proxy before it has to allow /events")
 	}
 	return heard, err
 }

@@ -5,6 +5,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
 	"os"
 	"strings"
 	"syscall"
@@ -24,14 +27,10 @@ func (m *machine) awaits(args ...string) *background {
 func (m *machine) rests(name string, args ...string) *background {
 	m.t.Helper()
 	b := m.begin(m.Command(context.Background(), name, args...))
-	io := func() string {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", b.Process.Pid))
-		return string(text)
-	}
 	if !host.Poll(30*time.Second, func() bool {
-		before := io()
+		before := b.io()
 		time.Sleep(time.Second)
-		return before == io()
+		return before == b.io()
 	}) {
 		m.t.Errorf("%v does not come to rest", args)
 	}
@@ -41,6 +40,12 @@ func (m *machine) rests(name string, args ...string) *background {
 	default:
 	}
 	return b
+}
+
+// io is how much a command has read and written so far.
+func (b *background) io() string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", b.Process.Pid))
+	return string(text)
 }
 
 // done holds the end of a line that has waited against success, and returns its document.
@@ -140,6 +145,31 @@ func TestAwaitEngine(t *testing.T) {
 		third.done(t)
 		e.ok("detach", fmt.Sprint("late", i))
 	}
+	// Nothing is asked meanwhile, and an engine that hangs is asked again.
+	words := []string{"never", "docker:never", "netns:never", "/run/never/ever", "machine:never"}
+	var idle []*background
+	for _, w := range words {
+		idle = append(idle, e.awaits("--await", "1h", "brtest", w, "192.168.1.5/24"))
+	}
+	var before []string
+	for _, b := range append(idle, second) {
+		before = append(before, b.io())
+	}
+	time.Sleep(12 * time.Second)
+	for i, b := range append(idle, second) {
+		if after := b.io(); after != before[i] {
+			t.Errorf("%v does something while nothing happens:\n%s%s", b.Args, before[i], after)
+		}
+	}
+	e.check(d.Signal(syscall.SIGSTOP))
+	hung := e.begin(e.Command(context.Background(), "gopipework", "--json", "--await", "5m", "brtest", "docker:hung", "192.168.1.6/24"))
+	if r := e.gopipework("--await", "1s", "brtest", "docker:hung", "192.168.1.6/24"); r.Code != 1 || !strings.Contains(r.Stderr, "Docker at") {
+		t.Errorf("with an engine that hangs: %v", r)
+	}
+	e.check(d.Signal(syscall.SIGCONT))
+	e.container("hung", "--network", "none")
+	hung.done(t)
+	e.ok("detach", "hung")
 	e.container("db", "--network", "none")
 	second.done(t)
 	e.ok("detach", "web")
@@ -234,4 +264,35 @@ func TestAwaitNot(t *testing.T) {
 	}
 	e.docker("rm", "-f", "idle", "onhost")
 	check("after no wait that came to its end")
+}
+
+// A proxy before Docker that does not let anybody follow its events is told from an engine
+// that is not there.
+func TestAwaitProxy(t *testing.T) {
+	e := withDocker(t)
+	socket := e.Dir + "/proxy.sock"
+	l, err := net.Listen("unix", socket)
+	e.check(err)
+	defer l.Close()
+	proxy := &httputil.ReverseProxy{
+		Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", "docker" },
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", e.daemon.Socket)
+		}},
+	}
+	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/events") {
+			http.Error(w, "Forbidden", http.StatusForbidden)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	line := []string{"DOCKER_HOST=unix://" + socket, "gopipework", "--json", "--await", "1h", "brtest", "docker:web", "192.168.1.2/24"}
+	f := e.failed("runtime", e.Host.Run("env", line...))
+	e.says("the error", f.Error.Message+f.Error.Hint, "events", "proxy")
+	e.container("web", "--network", "none")
+	if r := e.Host.Run("env", line...); r.Code != 0 {
+		t.Errorf("a container that runs: %v", r)
+	}
+	e.ok("detach", "web")
 }
