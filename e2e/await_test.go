@@ -296,3 +296,22 @@ func TestAwaitProxy(t *testing.T) {
 	}
 	e.ok("detach", "web")
 }
+
+// systemd-machined tells by the files of its machines.
+func TestAwaitMachine(t *testing.T) {
+	need(t, "machine")
+	m := newMachine(t)
+	d, err := m.StartMachined()
+	m.check(err)
+	t.Cleanup(d.Close)
+	b := m.awaits("--json", "--await", "1m", "brtest", "machine:late", "192.168.1.2/24")
+	bare := m.awaits("--json", "--await", "1m", "brtest", "-i", "eth2", "late", "192.168.2.2/24")
+	_, err = d.Spawn("late")
+	m.check(err)
+	for _, b := range []*background{b, bare} {
+		if got := b.done(t).Attachment; got.Guest.Runtime != "machine" {
+			t.Errorf("attached: %+v", got)
+		}
+	}
+	m.ok("detach", "--all", "machine:late")
+}
