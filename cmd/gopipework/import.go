@@ -88,7 +88,6 @@ func importedEntries(all []attach.Attachment, of func(attach.Attachment) bool) (
 			entries = append(entries, e)
 			continue
 		}
-		var err error
 		if a.Host.Kind == string(attach.KindVeth) {
 			other := slices.IndexFunc(all, func(b attach.Attachment) bool { return joinedBy(a, b) && joinedBy(b, a) })
 			if other < 0 {
@@ -98,12 +97,11 @@ func importedEntries(all []attach.Attachment, of func(attach.Attachment) bool) (
 			}
 			done[other] = true
 			e.Link, e.Words = true, importedLink(a, all[other], note)
-			_, err = g.Link(e.Words)
 		} else {
 			e.Words = importedLine(a, note)
-			_, err = g.Attach(e.Words)
 		}
-		if err != nil {
+		alone := topology.Draft{Entries: []topology.DraftEntry{{Words: e.Words, Link: e.Link}}}
+		if _, err := topology.Parse("import", alone.Text(), g); err != nil {
 			note("is left out, as no line says the same: %s: %v", shell.Line(e.Words), err)
 			e.Words = nil
 		}

@@ -25,7 +25,7 @@ func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.
 		return attach.Result{}, err
 	}
 	if opt.DryRun {
-		err = kept.CheckLine(grammar(), words)
+		_, err = kept.IsNew(grammar(), words)
 	} else {
 		err = kept.Check(ctx, grammar(), words)
 	}
@@ -40,8 +40,12 @@ func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.
 	if words, err = kept.Words(attachLine, s, g.GuestInfo, ifName); err != nil {
 		return r, err
 	}
+	step := "# keep in " + kept.Path + ": " + shell.Line(words)
 	if opt.DryRun {
-		r.Steps = append(r.Steps, "# keep in "+kept.Path+": "+shell.Line(words))
+		if isNew, err := kept.IsNew(grammar(), words); err != nil || !isNew {
+			return r, err
+		}
+		r.Steps = append(r.Steps, step)
 		return r, nil
 	}
 	// A signal now must not part the two: what is attached is kept.
@@ -53,7 +57,12 @@ func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.
 			Residue: []string{fmt.Sprintf("%s of %s: gopipework detach %s %s", ifName, g.Name, shell.Quote(g.Word()), ifName)},
 		}
 	}
-	r.Changed = r.Changed || changed
+	if changed {
+		r.Changed, r.Steps = true, append(r.Steps, step)
+		if opt.Step != nil {
+			opt.Step(step)
+		}
+	}
 	return r, nil
 }
 

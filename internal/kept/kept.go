@@ -79,20 +79,20 @@ func cannot(verb string, err error) error {
 	return fault.New(fault.Failed, verb, Path, "%w", err)
 }
 
-// CheckLine returns the error for a line that contradicts those that are kept, or for a
-// file that cannot be read. It changes nothing.
-func CheckLine(g topology.Grammar, words []string) error {
+// IsNew reports whether Add would change the file. A line that contradicts those that are
+// kept is an error, and so is a file that cannot be read. It changes nothing.
+func IsNew(g topology.Grammar, words []string) (bool, error) {
 	text, err := readText()
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = with(g, text, words)
-	return err
+	changed, err := with(g, text, words)
+	return err == nil && !bytes.Equal(text, changed), err
 }
 
-// Check is CheckLine, and also tries whether the directory can be written to.
+// Check returns the error of IsNew, or that for a directory that cannot be written to.
 func Check(ctx context.Context, g topology.Grammar, words []string) error {
-	if err := CheckLine(g, words); err != nil {
+	if _, err := IsNew(g, words); err != nil {
 		return err
 	}
 	d, err := open(ctx, true)
