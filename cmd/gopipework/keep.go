@@ -80,6 +80,13 @@ func dropKept(ctx context.Context, sel attach.Selection, word string, g *attach.
 		names = []string{""}
 	}
 	guest := kept.Guest{Word: word, Info: g.GuestInfo}
+	if sel == (attach.Selection{}) && len(r.Attachments) == 0 { // nothing was there: the line for it, if it is clear which
+		lines, err := kept.Find(ctx, grammar, guest, "")
+		if err == nil && len(lines) > 1 {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("nothing was attached, and %d lines stay kept: gopipework forget %s drops them", len(lines), shell.Quote(word)))
+			return nil
+		}
+	}
 	for _, name := range names {
 		gone, err := removeKept(ctx, guest, name, opt.DryRun)
 		if err != nil && opt.DryRun {

@@ -129,10 +129,11 @@ func TestEdit(t *testing.T) {
 	if want := "attachments:\n  # of b\n\n  # of c\n  - br1 c 10.0.0.5/24\n"; err != nil || string(got) != want {
 		t.Errorf("removed the first two: %q, %v", got, err)
 	}
+	quoted := append(slices.Clone(words), "--route", "10.0.5.0/24,via 10.0.0.9", "--dns", "10.0.0.9")
 	for _, text := range []string{"attachments: []\n", "attachments: [br1 db 10.0.0.3/24] # db\n"} {
-		with, err := topology.Add([]byte(text), words)
+		with, err := topology.Add([]byte(text), quoted)
 		f, err2 := topology.Parse("f", with, grammar())
-		if err != nil || err2 != nil || !bytes.Contains(with, []byte(line)) {
+		if err != nil || err2 != nil || !bytes.Contains(with, []byte(line)) || !slices.Equal(f.Entries[0].Words, quoted) {
 			t.Errorf("added to %q: %q, %v, %v", text, with, err, err2)
 			continue
 		}

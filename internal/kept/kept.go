@@ -239,7 +239,7 @@ func with(g topology.Grammar, text []byte, words []string) ([]byte, error) {
 		}
 		return nil, err
 	}
-	if len(n.Entries) != len(f.Entries)-len(old)+1 {
+	if !sameLines(n, f, old, words) {
 		return nil, notEdited()
 	}
 	return changed, nil
@@ -259,10 +259,31 @@ func without(g topology.Grammar, f topology.File, text []byte, gone []topology.E
 		return nil, err
 	}
 	left, err := topology.Parse(Path, changed, g)
-	if err != nil || len(left.Entries) != len(f.Entries)-len(gone) || len(Of(left, Guest{Word: gone[0].Attach.Guest}, IfName(gone[0]))) > 0 {
+	if err != nil || !sameLines(left, f, gone, nil) {
 		return nil, notEdited()
 	}
 	return changed, nil
+}
+
+// sameLines reports whether a file has the lines of one before it, without some of them,
+// and with one more.
+func sameLines(f, before topology.File, without []topology.Entry, with []string) bool {
+	var want []string
+	for _, e := range before.Entries {
+		if !slices.ContainsFunc(without, func(o topology.Entry) bool { return o.Pos == e.Pos }) {
+			want = append(want, shell.Line(e.Words))
+		}
+	}
+	if with != nil {
+		want = append(want, shell.Line(with))
+	}
+	var is []string
+	for _, e := range f.Entries {
+		is = append(is, shell.Line(e.Words))
+	}
+	slices.Sort(want) // links follow the attachments
+	slices.Sort(is)
+	return slices.Equal(is, want)
 }
 
 // notEdited returns the error for a file that a person has written in a way that no

@@ -135,9 +135,9 @@ func (l *lines) endOf(list *yaml.Node, i int) int {
 // the only one whose place is known.
 func (l *lines) addToFlow(list *yaml.Node, entry string) {
 	line := []rune(l.lines[list.Line-1])
-	quoted := "'" + strings.ReplaceAll(strings.Trim(entry, "'"), "'", "''") + "'"
-	if strings.HasPrefix(entry, "'") {
-		quoted = entry
+	quoted := entry
+	if entry[0] != '\'' && entry[0] != '"' { // what stands for itself in a line of its own does not between brackets
+		quoted = "'" + strings.ReplaceAll(entry, "'", "''") + "'"
 	}
 	if len(list.Content) > 0 {
 		quoted += ", "
