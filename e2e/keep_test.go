@@ -88,6 +88,7 @@ func TestKeep(t *testing.T) {
 	m.says("which line", m.ok("detach", "blue").Stderr, "2 lines stay kept: gopipework forget blue")
 	m.ok("detach", "blue", "lan0")
 	m.says("without lan0 again", m.keptText(), "attachments: # ours\n  - brtest blue 192.168.1.4/24\n# the end\n")
+	m.ok("brtest", "-i", "lan0", "blue", "192.168.2.4/24", "--keep")
 	m.ok("detach", "--all", "blue")
 	m.says("after all", m.keptText(), "attachments: # ours\n# the end\n")
 	m.sh("ip netns del blue")

@@ -142,3 +142,43 @@ func TestEdit(t *testing.T) {
 		}
 	}
 }
+
+// TestRemoveSome: whichever entries are removed at once, the others stay, with what
+// stands around them.
+func TestRemoveSome(t *testing.T) {
+	for _, text := range []string{
+		"attachments:\n  - br1 a 10.0.0.3/24\n  - br1 b 10.0.0.4/24\n  - br1 c 10.0.0.5/24\n",
+		"attachments:\n  - br1 a 10.0.0.3/24\n  - br1 b 10.0.0.4/24\n  - br1 c 10.0.0.5/24\n# about links\nlinks: []\n",
+		"attachments:\n# of a\n- to: br1\n  guest: a\n  address: 10.0.0.3/24\n\n# of b\n-\n  # inside\n  {to: br1, guest: b,\n   address: 10.0.0.4/24}\n- br1 c\n  10.0.0.5/24 # c\n\nname: x\n",
+	} {
+		f, err := topology.Parse("f", []byte(text), grammar())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for set := range 1 << len(f.Entries) {
+			var places []topology.Pos
+			var stay []string
+			for i, e := range f.Entries {
+				if set>>i&1 == 1 {
+					places = append(places, e.Pos)
+				} else {
+					stay = append(stay, e.Attach.Guest)
+				}
+			}
+			got, err := topology.Remove([]byte(text), places)
+			left, err2 := topology.Parse("f", got, grammar())
+			var guests []string
+			for _, e := range left.Entries {
+				guests = append(guests, e.Attach.Guest)
+			}
+			if err != nil || err2 != nil || !slices.Equal(guests, stay) {
+				t.Errorf("removed all but %v from %q: %q, %v, %v", stay, text, got, err, err2)
+			}
+			for line := range strings.Lines(text) {
+				if line[0] == '#' && !strings.Contains(string(got), line) {
+					t.Errorf("removed all but %v from %q: the comment %q is gone: %q", stay, text, line, got)
+				}
+			}
+		}
+	}
+}

@@ -41,7 +41,9 @@ func Remove(text []byte, places []Pos) ([]byte, error) {
 	if list == nil {
 		return text, nil
 	}
-	for i, n := range slices.Backward(list.Content) {
+	var rest []string // built from the lines as they were: the places are theirs
+	done := 0         // how many lines of them are done
+	for i, n := range list.Content {
 		if !slices.ContainsFunc(places, func(p Pos) bool { return p.Line == n.Line && p.Column == n.Column }) {
 			continue
 		}
@@ -49,9 +51,10 @@ func Remove(text []byte, places []Pos) ([]byte, error) {
 			return nil, fault.New(fault.Invalid, "edit", "line", "the list in line %d is between brackets", list.Line).
 				WithHint("give each entry a line of its own, which begins with \"- \"")
 		}
-		from, to := l.beginOf(list, i), l.endOf(list, i)
-		l.lines = slices.Delete(l.lines, from, to)
+		rest = append(rest, l.lines[done:l.beginOf(list, i)]...)
+		done = l.endOf(list, i)
 	}
+	l.lines = append(rest, l.lines[done:]...)
 	return l.text(), nil
 }
 
