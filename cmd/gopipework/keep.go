@@ -94,7 +94,7 @@ func dropKept(ctx context.Context, sel attach.Selection, word string, g *attach.
 		}
 		if err != nil {
 			return &fault.Error{
-				Code: fault.Residue, Op: "forget", Object: word, Err: fmt.Errorf("it is detached, and its line is still kept: %w", err),
+				Code: fault.Residue, Op: "forget", Object: word, Err: fmt.Errorf("it is detached, and a line for it may still be kept: %w", err),
 				Hint: hintOf(err), Residue: []string{"in " + kept.Path + ": gopipework forget " + shell.Line([]string{word, name})},
 			}
 		}
