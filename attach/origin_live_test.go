@@ -169,7 +169,7 @@ func attemptAs(t *testing.T, s Spec, g guests.Guest, hostNS *os.File, by Origin,
 		t.Fatal(err)
 	}
 	defer m.Close()
-	f, err := observe(t.Context(), m, s)
+	f, err := observe(t.Context(), m, s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
