@@ -14,9 +14,12 @@ func Entries(f topology.File) (entries []topology.Entry, warnings []string, err 
 	bridges := map[string]topology.Bridge{}
 	used := map[string]bool{}
 	for _, b := range f.Bridges {
-		for key, said := range map[string]bool{"address": len(b.Address) > 0, "uplink": b.Uplink != ""} {
-			if said {
-				return nil, nil, fault.New(fault.Unsupported, "read", b.Pos.String(), "this version does not set the %s of a bridge", key).
+		for _, key := range []struct {
+			name string
+			said bool
+		}{{"address", len(b.Address) > 0}, {"uplink", b.Uplink != ""}, {"force", b.Force}} {
+			if key.said {
+				return nil, nil, fault.New(fault.Unsupported, "read", b.Pos.String(), "this version does not support the key %q of a bridge", key.name).
 					WithHint("leave it out, and set it with ip or in the configuration of the host")
 			}
 		}
