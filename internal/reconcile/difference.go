@@ -299,9 +299,6 @@ func (d Difference) Count(action Action) (n int) {
 	return n
 }
 
-// Empty reports whether there is nothing to do, and nothing that waits.
-func (d Difference) Empty() bool { return len(d.Items) == 0 }
-
 // Disturbs reports whether something that is there goes, if only for a moment.
 func (d Difference) Disturbs() bool {
 	return slices.ContainsFunc(d.Items, func(i Item) bool { return i.Action == Remove || i.Action == Change && i.Again })
