@@ -203,7 +203,7 @@ func TestApply(t *testing.T) {
 	if all := m.list(); len(all) != 1 || all[0].Guest.Name != "typed" {
 		t.Errorf("destroy left %+v", all)
 	}
-	m.ok("destroy", "lab")
+	m.ok("destroy", "file:lab") // as the list has it
 	m.ok("detach", typed.Word)
 	check("after destroy")
 }

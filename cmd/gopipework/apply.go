@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
@@ -119,7 +120,10 @@ func (o *output) destruction(c *cli.Context) (*reconciliation, error) {
 	if c.String("f") != "" {
 		return nil, fault.BadWord("read words", w[0], "destroy takes a file or a name, not both").WithHint("gopipework destroy %s", w[0])
 	}
-	r, err := o.reconciliationOf(c, w[0])
+	r, err := o.reconciliationOf(c, strings.TrimPrefix(w[0], "file:")) // as the list has it
+	if f := (*fault.Error)(nil); errors.As(err, &f) && f.Op == "read origin" {
+		f.Hint = "gopipework list shows the names in the column ORIGIN, after file:"
+	}
 	if err == nil {
 		r.destroy = true
 	}

@@ -41,7 +41,7 @@ func (o *output) schema(c *cli.Context) error {
 		return err
 	}
 	if flags := given(c); len(flags) > 1 {
-		return fault.BadWord("read flag", "--schema", "it goes with no other flag")
+		return fault.BadWord("read flag", "--schema", "it goes with no other flag").WithHint("gopipework apply --schema")
 	}
 	if _, err := o.stdout.Write(topology.Schema(grammar())); err != nil {
 		return unwritten(err)

@@ -199,14 +199,18 @@ func (r *reconciliation) announce() {
 		r.out.say("%s", pendingText(n))
 	}
 	if r.destroy && len(r.difference.Items) == 0 {
-		r.out.say("there is nothing of %s", r.origin)
+		r.out.say("nothing is attached for %s", r.origin)
 	}
 }
 
 func (r *reconciliation) allWarnings() []string {
 	all := slices.Clone(r.warnings)
 	for _, i := range r.spared {
-		all = append(all, fmt.Sprintf("%s is not in the file any more; --prune detaches it", strings.Join(i.Removed(), " and ")))
+		names, is, it := i.Removed(), "is", "it"
+		if len(names) > 1 {
+			is, it = "are", "them"
+		}
+		all = append(all, fmt.Sprintf("%s %s not in the file any more; --prune detaches %s", strings.Join(names, " and "), is, it))
 	}
 	return all
 }
@@ -321,7 +325,7 @@ func (r *reconciliation) result(ctx context.Context) error {
 			WithHint("what was running was undone; what was finished before stands, and the same command does the rest")
 	case len(r.failed) == 0 && r.strict && r.difference.Count(reconcile.Pending) > 0:
 		e = fault.New(fault.Failed, r.op, r.name, "%s", pendingText(r.difference.Count(reconcile.Pending))).
-			WithHint("start them, and run it again; without --strict they are only counted")
+			WithHint("run it again once every guest runs; without --strict, what is pending is only counted")
 	case len(r.failed) == 0:
 		return nil
 	default:
