@@ -42,7 +42,7 @@ package attach
 //	link.go, linkbuild.go                      a veth pair between two guests
 //	detach.go, detachbuild.go, detachleft.go   detach
 //	gc.go, gcbuild.go                          clean up
-//	list.go, childlist.go, more.go, ready.go            show what is there; wait for it
+//	list.go, childlist.go, more.go, ready.go   show what is there; wait for it
 //
 // Below it, each of these knows nothing of those before it:
 //

@@ -66,7 +66,7 @@ const summary = `usage: ` + synopsis + `
        gopipework wait GUEST [IFNAME]
        gopipework --wait [-i IFNAME] [-- COMMAND...]
        gopipework apply -f FILE | --kept | --schema
-       gopipework diff -f FILE
+       gopipework diff -f FILE | --kept
        gopipework destroy -f FILE | NAME
        gopipework gc
        gopipework forget GUEST [IFNAME]
