@@ -18,7 +18,7 @@ import (
 func namesFor(s Spec, g guests.GuestInfo, base *rtnl.Link) build.Names {
 	n := build.Names{Inner: s.IfName, Port: s.HostName}
 	if n.Inner == "" {
-		n.Inner = cmp.Or(kind.TraitsOf(kind.SettleKind(s.HostIF, build.Facts{Base: base})).IfName, "eth1")
+		n.Inner = cmp.Or(kind.TraitsOf(kind.SettleKind(s.HostIF, build.Facts{Base: base})).IfName, spec.UsualIfName)
 	}
 	if n.Port == "" {
 		n.Port = build.PortName(n.Inner, g)

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
 	"github.com/urfave/cli/v2"
 )
@@ -89,7 +91,7 @@ func importedEntries(all []attach.Attachment, of func(attach.Attachment) bool) (
 			continue
 		}
 		if a.Host.Kind == string(attach.KindVeth) {
-			other := slices.IndexFunc(all, func(b attach.Attachment) bool { return joinedBy(a, b) && joinedBy(b, a) })
+			other := slices.IndexFunc(all, func(b attach.Attachment) bool { return reconcile.Joined(a, b) })
 			if other < 0 {
 				note("is left out: the other end of its link, in %s, cannot be seen", a.Host.Name)
 				entries = append(entries, e)
@@ -121,11 +123,6 @@ func noteOf(a attach.Attachment, note func(string, ...any)) {
 	}
 }
 
-// joinedBy reports whether a's link leads to b.
-func joinedBy(a, b attach.Attachment) bool {
-	return a.Host.Kind == b.Host.Kind && a.Host.Name == b.Guest.Word() && a.Host.Port == b.Interface.Name
-}
-
 const usualMTU = 1500
 
 // flagsOf are the flags for what a list tells about attachments of every kind.
@@ -136,12 +133,9 @@ func flagsOf(a attach.Attachment) (flags []string) {
 	if a.Shaping == nil {
 		return flags
 	}
-	s := *a.Shaping
-	for _, f := range []struct{ name, word string }{
-		{"rate-in", s.RateIn.String()}, {"rate-out", s.RateOut.String()}, {"loss", s.Loss.String()}, {"delay", s.Delay.String()}, {"jitter", s.Jitter.String()},
-	} {
-		if f.word != "" {
-			flags = append(flags, "--"+f.name+"="+f.word)
+	for _, f := range spec.ShapeFields(*a.Shaping) {
+		if f.Word != "" {
+			flags = append(flags, "--"+f.Name+"="+f.Word)
 		}
 	}
 	return flags
@@ -150,7 +144,7 @@ func flagsOf(a attach.Attachment) (flags []string) {
 // importedLine returns the line for an attachment.
 func importedLine(a attach.Attachment, note func(string, ...any)) []string {
 	line := []string{hostIFWord(a.Host)}
-	if a.Interface.Name != "eth1" {
+	if a.Interface.Name != spec.UsualIfName {
 		line = append(line, "-i", a.Interface.Name)
 	}
 	if k := attach.Kind(a.Host.Kind); (k == attach.KindBridge || k == attach.KindOVS) && !usualPort(a.Interface.Name, a.Host.Port) {
@@ -185,9 +179,9 @@ func importedAddress(a attach.Attachment) string {
 	case len(a.Interface.Addresses) == 0:
 		return "0/0"
 	case len(a.Interface.Gateway) == 0:
-		return join(a.Interface.Addresses)
+		return spec.Join(a.Interface.Addresses)
 	}
-	return join(a.Interface.Addresses) + "@" + join(a.Interface.Gateway)
+	return spec.Join(a.Interface.Addresses) + "@" + spec.Join(a.Interface.Gateway)
 }
 
 // importedMAC returns the last word: the MAC address, where a line can give one, and the

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/urfave/cli/v2"
 )
 
@@ -98,7 +99,7 @@ func (o *output) table(all []attach.Attachment) {
 	fmt.Fprintln(w, head)
 	for _, a := range all {
 		row := []string{
-			a.Guest.Word(), a.Interface.Name, join(a.Interface.Addresses), join(a.Interface.Gateway),
+			a.Guest.Word(), a.Interface.Name, spec.Join(a.Interface.Addresses), spec.Join(a.Interface.Gateway),
 			hostWord(a.Host), a.Host.Port, string(a.State),
 		}
 		if a.Hidden {
@@ -140,12 +141,4 @@ func hostWord(h attach.Host) string {
 		return h.Name
 	}
 	return h.Name + "@" + h.VLAN
-}
-
-func join[T fmt.Stringer](list []T) string {
-	words := make([]string, len(list))
-	for i, v := range list {
-		words[i] = v.String()
-	}
-	return strings.Join(words, ",")
 }

@@ -48,9 +48,6 @@ const empty = head + "attachments:\n"
 // patience is how long another writer is waited for. It has the lock for milliseconds.
 const patience = 10 * time.Second
 
-// usualIfName is what an interface is called without -i.
-const usualIfName = "eth1"
-
 // Read returns the kept lines: none, if there is no file.
 func Read(g topology.Grammar) (topology.File, error) {
 	text, err := readText()
@@ -218,7 +215,7 @@ func with(g topology.Grammar, text []byte, words []string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	old := Of(f, Guest{Word: s.Guest}, cmp.Or(s.IfName, usualIfName))
+	old := Of(f, Guest{Word: s.Guest}, cmp.Or(s.IfName, spec.UsualIfName))
 	if len(old) == 1 && slices.Equal(old[0].Words, words) {
 		return text, nil
 	}
@@ -314,7 +311,7 @@ func Of(f topology.File, guest Guest, ifName string) (all []topology.Entry) {
 }
 
 // IfName is what the interface of a kept line is called inside the guest.
-func IfName(e topology.Entry) string { return cmp.Or(e.Attach.IfName, usualIfName) }
+func IfName(e topology.Entry) string { return cmp.Or(e.Attach.IfName, spec.UsualIfName) }
 
 // is reports whether a kept word means the guest. A kept line has the guest's name, with
 // or without what runs it.
@@ -349,7 +346,7 @@ func Words(line func(spec.Spec) []string, s spec.Spec, g guests.GuestInfo, ifNam
 	case g.Name != "" && bare != g.Name && g.Runtime != "path":
 		s.Guest = g.Word() // an ID is that of one container; the next one has the name
 	}
-	if s.IfName == "" && ifName != "" && ifName != usualIfName {
+	if s.IfName == "" && ifName != "" && ifName != spec.UsualIfName {
 		s.IfName = ifName
 	}
 	return line(s), nil

@@ -154,15 +154,15 @@ func (c *comparison) otherEnd(a attach.Attachment) (attach.Attachment, bool) {
 		return attach.Attachment{}, false
 	}
 	for _, b := range c.there {
-		if joined(a, b) {
+		if Joined(a, b) {
 			return b, true
 		}
 	}
 	return attach.Attachment{}, false
 }
 
-// joined reports whether two attachments are the ends of one link.
-func joined(a, b attach.Attachment) bool {
+// Joined reports whether two attachments are the ends of one link.
+func Joined(a, b attach.Attachment) bool {
 	points := func(from, to attach.Attachment) bool {
 		return from.Host.Kind == string(attach.KindVeth) && from.Host.Name == to.Guest.Word() && from.Host.Port == to.Interface.Name
 	}
@@ -228,7 +228,7 @@ func (c *comparison) placeOf(s spec.Spec) place {
 	if s.HostIF.Kind == attach.KindIPoIB || ok && s.HostIF.Kind == attach.KindAny && a.Host.Kind == string(attach.KindIPoIB) && a.Host.Name == s.HostIF.Name {
 		at.ifName = infiniband
 	} else {
-		at.ifName = "eth1"
+		at.ifName = spec.UsualIfName
 	}
 	return at
 }
@@ -256,7 +256,7 @@ func (c *comparison) compare(i *Item, ends []spec.Spec) {
 			return
 		}
 	}
-	if i.Entry.Link != nil && (len(i.There) < 2 || !joined(i.There[0], i.There[1])) {
+	if i.Entry.Link != nil && (len(i.There) < 2 || !Joined(i.There[0], i.There[1])) {
 		i.Action, i.Again = Change, true
 		i.What = []build.Difference{{What: "link", There: "to another guest", Asked: ends[0].Guest + " and " + ends[1].Guest}}
 		return

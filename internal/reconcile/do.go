@@ -80,7 +80,7 @@ func (h Host) do(ctx context.Context, i *Item) (o Outcome) {
 // detach removes what is there: of a link, both ends.
 func (h Host) detach(ctx context.Context, there []attach.Attachment) (all attach.Result, err error) {
 	for n, a := range there {
-		if n == 1 && joined(there[0], a) {
+		if n == 1 && Joined(there[0], a) {
 			break // it has gone with the other end
 		}
 		g, err := ours.Reopen(a.Guest)

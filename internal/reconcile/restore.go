@@ -22,7 +22,7 @@ func (h Host) restore(ctx context.Context, before []attach.Attachment, err error
 	ctx = context.WithoutCancel(ctx) // an interruption is no reason to leave it out
 	var lost, causes []string
 	for n, a := range before {
-		if n == 1 && joined(before[0], a) {
+		if n == 1 && Joined(before[0], a) {
 			break
 		}
 		if rerr := h.reattach(ctx, before, n); rerr != nil {
@@ -62,7 +62,7 @@ func (h Host) reattach(ctx context.Context, before []attach.Attachment, n int) e
 		_, err = attach.Attach(ctx, specOf(a), g, h.Options)
 		return err
 	}
-	if len(before) < 2 || !joined(before[0], before[1]) {
+	if len(before) < 2 || !Joined(before[0], before[1]) {
 		return errors.New("the other end of the link is not known")
 	}
 	other, err := ours.Reopen(before[1].Guest)

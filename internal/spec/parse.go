@@ -135,6 +135,9 @@ func parseHostAddr(word string, addrs []netip.Prefix) (netip.Prefix, error) {
 	return p, err
 }
 
+// UsualIfName is what an interface is called inside the guest without -i, except on IPoIB.
+const UsualIfName = "eth1"
+
 // MaxLinkName is IFNAMSIZ without its terminating zero.
 const MaxLinkName = 15
 

@@ -8,11 +8,11 @@ type Ready struct {
 	Route  bool // a route by it that leads beyond the link
 }
 
-// ParseReady checks the interface's name; "" is eth1, as in an attach.
+// ParseReady checks the interface's name; "" is UsualIfName, as in an attach.
 func ParseReady(ifName string, addr, route bool) (Ready, error) {
 	name, err := parseIfName("interface name", ifName)
 	if name == "" {
-		name = "eth1"
+		name = UsualIfName
 	}
 	return Ready{IfName: name, Addr: addr, Route: route}, err
 }

@@ -26,9 +26,6 @@ type (
 	}
 )
 
-// usualIfName is what an interface is called without -i, except on IPoIB.
-const usualIfName = "eth1"
-
 // refuseClashes refuses each entry that wants what an earlier one has.
 func (r *reader) refuseClashes() {
 	c := clashes{r, map[any]Pos{}}
@@ -75,7 +72,7 @@ func (c *clashes) takeInterface(pos Pos, s spec.Spec) {
 	if s.IfName == "" && s.HostIF.Kind == spec.KindIPoIB {
 		return
 	}
-	name := cmp.Or(s.IfName, usualIfName)
+	name := cmp.Or(s.IfName, spec.UsualIfName)
 	c.take(pos, guestIF{s.Guest, name}, "read interface name", name, s.Guest)
 }
 
