@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -95,21 +94,13 @@ func dropKept(ctx context.Context, sel attach.Selection, word string, g *attach.
 		if err != nil {
 			return &fault.Error{
 				Code: fault.Residue, Op: "forget", Object: word, Err: fmt.Errorf("it is detached, and a line for it may still be kept: %w", err),
-				Hint: hintOf(err), Residue: []string{"in " + kept.Path + ": gopipework forget " + shell.Line([]string{word, name})},
+				Hint: fault.HintOf(err), Residue: []string{"in " + kept.Path + ": gopipework forget " + shell.Line([]string{word, name})},
 			}
 		}
 		r.Steps = append(r.Steps, gone...)
 		r.Changed = r.Changed || len(gone) > 0 && !opt.DryRun
 	}
 	return nil
-}
-
-func hintOf(err error) string {
-	var e *fault.Error
-	if errors.As(err, &e) {
-		return e.Hint
-	}
-	return ""
 }
 
 // removeKept removes the kept lines for an interface of a guest, or with "" for each. It

@@ -23,7 +23,6 @@ import (
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 )
 
 // reconciliation is one run of apply, diff or destroy.
@@ -224,7 +223,7 @@ func pendingText(n int) string {
 
 // ask asks the person at the terminal, if something that is there is about to go.
 func (r *reconciliation) ask(ctx context.Context) error {
-	if r.yes || r.out.json || !r.difference.Disturbs() || !terminal(os.Stdin) || !isTerminal(r.out.stderr) {
+	if r.yes || r.out.json || !r.difference.Disturbs() || !isTerminal(os.Stdin) || !isTerminal(r.out.stderr) {
 		return nil
 	}
 	fmt.Fprint(r.out.stderr, "gopipework: this detaches what is there. Go on? [y/N] ")
@@ -242,11 +241,6 @@ func (r *reconciliation) ask(ctx context.Context) error {
 		}
 	}
 	return fault.New(fault.Failed, r.op, r.name, "nothing was changed, because the answer was not yes").WithHint("--yes goes on without the question")
-}
-
-func terminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // told takes what an item came to.
@@ -276,8 +270,8 @@ func (r *reconciliation) told(i *reconcile.Item, o reconcile.Outcome) {
 		return
 	}
 	r.out.say("%s%s", at(*i), o.Err)
-	if f := (*fault.Error)(nil); errors.As(o.Err, &f) && f.Hint != "" {
-		r.out.say("hint: %s", f.Hint)
+	if hint := fault.HintOf(o.Err); hint != "" {
+		r.out.say("hint: %s", hint)
 	}
 }
 

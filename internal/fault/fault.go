@@ -78,6 +78,15 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
+// HintOf returns the hint of the first *Error in err's chain, "" if there is none.
+func HintOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
+}
+
 // CodeOf returns the code of the first *Error in err's chain, Failed for any
 // other error, and "" for nil.
 func CodeOf(err error) Code {

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -24,13 +23,7 @@ func (p *Problem) Error() string { return p.Pos.String() + ": " + p.Err.Error() 
 func (p *Problem) Unwrap() error { return p.Err }
 
 // Hint says what to do about it; "": that goes without saying.
-func (p *Problem) Hint() string {
-	var e *fault.Error
-	if errors.As(p.Err, &e) {
-		return e.Hint
-	}
-	return ""
-}
+func (p *Problem) Hint() string { return fault.HintOf(p.Err) }
 
 // Problems are what is wrong with a file, in the order of their places, and at least one.
 // It is in the error of Read.
