@@ -92,9 +92,9 @@ func nobodyListens(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOTDIR)
 }
 
-// read reads the events since a time, until the engine ends them or fails. heard: it was
-// there, and has answered. If it is read again, an engine that was started meanwhile does
-// not know what happened before, so that somebody has to look.
+// read reads the events since a time, until the engine ends them or fails. heard: the
+// engine was there and has answered. With again it also rings once: an engine that was
+// started meanwhile does not know what happened before.
 func (s *stream) read(since time.Time, again bool) (heard bool, err error) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()

@@ -14,9 +14,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// attachKept attaches and then keeps the line. What would keep it from being kept is
-// refused first. If it fails all the same, as on a disk that is full by then, the
-// attachment stays, and is named: it may have been there before.
+// attachKept attaches and then keeps the line. Whatever would prevent the line from being
+// written is refused first. If writing fails all the same, as on a disk that is full by
+// then, the attachment stays, and is named: it may have been there before.
 func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.Options) (attach.Result, error) {
 	opt.Origin = attach.OriginKeep
 	words, err := kept.Words(attachLine, s, g.GuestInfo, s.IfName)
@@ -120,7 +120,7 @@ func removeKept(ctx context.Context, guest kept.Guest, ifName string, dryRun boo
 func (o *output) forgetEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "forget",
-		Usage:     "drop the kept lines of a guest (attach --keep), which need not be there; what is attached stays",
+		Usage:     "drop the lines that attach --keep has kept for a guest, even for one that is gone; what is attached stays",
 		ArgsUsage: "GUEST [IFNAME]",
 		Flags:     []cli.Flag{dryRunFlag, jsonFlag},
 		Action:    o.forgetCommand,

@@ -42,7 +42,7 @@ const head = `# The lines that gopipework keeps. "gopipework attach --keep LINE"
 # detach" and "gopipework forget" remove it. You may edit this file: comments stay.
 `
 
-// empty is what a file has whose lines are all removed.
+// empty is the text of a file from which all lines have been removed.
 const empty = head + "attachments:\n"
 
 // patience is how long another writer is waited for. It has the lock for milliseconds.
@@ -175,8 +175,8 @@ func Remove(ctx context.Context, grammar func() topology.Grammar, guest Guest, i
 	return gone, nil
 }
 
-// change rewrites the file under its lock. With make, there need not be one. A file that
-// has nothing left but what a new one begins with is removed.
+// change rewrites the file under its lock. With make, there need not be one. A file in
+// which only the text of a new one is left is removed.
 func change(ctx context.Context, make bool, do func(text []byte) ([]byte, error)) (bool, error) {
 	d, err := open(ctx, make)
 	if err != nil {

@@ -279,8 +279,8 @@ func (c *comparison) compare(i *Item, ends []spec.Spec) {
 	}
 }
 
-// inPlace says how the difference is to be ended: by a set or, if that can change not all
-// of it, by attaching again.
+// inPlace decides how to end the difference: by a set or, if a set cannot change all of it,
+// by attaching again.
 func (i *Item) inPlace(s spec.Spec, a attach.Attachment, what []build.Difference) {
 	i.in, i.set, i.Again = s.Guest, attach.SetSpec{}, false
 	set, ok := setFor(s, a, what)

@@ -21,8 +21,8 @@ const (
 // originWord is the name of the difference in who asked.
 const originWord = "asked for by"
 
-// differ tells how an attachment is not as asked, from what a list tells about it. ask is set
-// unless that is surely nothing: attach, which sees all of it, has the last word.
+// differ tells how an attachment is not as asked, from what a list tells about it. ask is
+// false only if it certainly is as asked; otherwise attach, which sees all of it, decides.
 func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool) {
 	add := func(name, there, asked string) {
 		what = append(what, build.Difference{What: name, There: spec.OrNone(there), Asked: spec.OrNone(asked)})

@@ -96,8 +96,8 @@ func unsaid(i *Item) (what []build.Difference) {
 	return what
 }
 
-// merge is the differences that attach tells, and those that it has no eye for: what an
-// entry says nothing about stays as it is in a line, and is not there in a file.
+// merge returns the differences that attach tells, and those that it passes over. Attach
+// leaves alone what a line says nothing about; in a file, the same is not to be there.
 func merge(told, listed []build.Difference) []build.Difference {
 	for _, o := range listed {
 		known := slices.ContainsFunc(told, func(d build.Difference) bool { return d.What == o.What })

@@ -103,8 +103,8 @@ func (s *splitter) end() {
 	}
 }
 
-// escaped reads a backslash and what it stands in front of: one of only, if that is not
-// "". In front of any other character it means itself then.
+// escaped reads a backslash and the character that it quotes. With only, a backslash
+// quotes nothing but those characters, and in front of any other it stands for itself.
 func (s *splitter) escaped(only string) error {
 	if s.at+1 == len(s.line) {
 		return &SplitError{s.at, "nothing follows the backslash"}
