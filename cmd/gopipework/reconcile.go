@@ -205,11 +205,7 @@ func (r *reconciliation) announce() {
 func (r *reconciliation) allWarnings() []string {
 	all := slices.Clone(r.warnings)
 	for _, i := range r.spared {
-		names, is, it := i.Removed(), "is", "it"
-		if len(names) > 1 {
-			is, it = "are", "them"
-		}
-		all = append(all, fmt.Sprintf("%s %s not in the file any more; --prune detaches %s", strings.Join(names, " and "), is, it))
+		all = append(all, i.Spared())
 	}
 	return all
 }

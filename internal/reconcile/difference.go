@@ -3,6 +3,7 @@ package reconcile
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/build"
@@ -136,9 +137,15 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 		if _, wanted := c.claimed[at]; wanted || gone[at] || a.Origin != c.Origin {
 			continue
 		}
-		i := Item{Action: Remove, There: []attach.Attachment{a}, Reason: "gone from the file", guests: []uint64{a.Guest.NetNS}}
+		i := Item{Action: Remove, There: []attach.Attachment{a}, Reason: goneFromFile, guests: []uint64{a.Guest.NetNS}}
 		if other, ok := c.otherEnd(a); ok { // it goes with this one
 			i.There, i.guests = append(i.There, other), append(i.guests, other.Guest.NetNS)
+		}
+		if c.awaited(i.There) {
+			continue
+		}
+		if c.restarted(a) {
+			i.Reason = leftBehind
 		}
 		for _, a := range i.There {
 			gone[place{a.Guest.NetNS, a.Interface.Name}] = true
@@ -146,6 +153,51 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 		items = append(items, i)
 	}
 	return items
+}
+
+// Why an attachment is removed.
+const (
+	goneFromFile = "gone from the file"
+	leftBehind   = "left from before the guest was restarted"
+)
+
+// awaited reports whether an entry that waits for its guest asks for one of them: that is
+// not gone from the file. The guest may well run, as a container does whose engine is down.
+func (c *comparison) awaited(there []attach.Attachment) bool {
+	return slices.ContainsFunc(c.Entries, func(e topology.Entry) bool {
+		ends := Ends(e)
+		if !slices.ContainsFunc(ends, func(s spec.Spec) bool { return c.Guests[s.Guest].Err != nil }) {
+			return false
+		}
+		return slices.ContainsFunc(ends, func(s spec.Spec) bool {
+			g, ifName := c.Guests[s.Guest], c.placeOf(s).ifName
+			return slices.ContainsFunc(there, func(a attach.Attachment) bool {
+				return a.Interface.Name == ifName && (g.Err == nil && g.NetNS == a.Guest.NetNS || g.Err != nil && means(s.Guest, a.Guest))
+			})
+		})
+	})
+}
+
+// means reports whether a word that no guest was found for is one for the guest of an
+// attachment: its name or its ID, with or without what runs it.
+func means(word string, g attach.GuestInfo) bool {
+	if g.Runtime == "path" || g.Runtime == "pid" {
+		return word == g.Word()
+	}
+	word = strings.TrimPrefix(word, g.Runtime+":")
+	const shortest = 3 // of an ID that somebody types
+	return word == g.Name || len(word) >= shortest && g.ID != "" && (strings.HasPrefix(g.ID, word) || strings.HasPrefix(word, g.ID))
+}
+
+// restarted reports whether an entry asks for an attachment, whose guest has another
+// namespace by now.
+func (c *comparison) restarted(a attach.Attachment) bool {
+	return slices.ContainsFunc(c.Entries, func(e topology.Entry) bool {
+		return slices.ContainsFunc(Ends(e), func(s spec.Spec) bool {
+			g := c.Guests[s.Guest]
+			return g.Err == nil && g.Word() == a.Guest.Word() && c.placeOf(s).ifName == a.Interface.Name
+		})
+	})
 }
 
 // otherEnd returns the other attachment of a link between two guests.

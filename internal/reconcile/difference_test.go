@@ -19,9 +19,10 @@ var found = map[string]Guest{
 	"b": {GuestInfo: attach.GuestInfo{Runtime: "netns", ID: "b", Name: "b", NetNS: 2}},
 	"c": {GuestInfo: attach.GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "c", NetNS: 1}},
 
-	"stopped": {Err: fault.New(fault.Gone, "find guest", `"stopped"`, "it has exited, with code 3")},
-	"nobody":  {Err: fault.New(fault.NotFound, "find guest", `"nobody"`, "no such container")},
-	"unasked": {Err: fault.New(fault.Timeout, "find guest", `"unasked"`, "Docker: no answer within 5s")},
+	"stopped":        {Err: fault.New(fault.Gone, "find guest", `"stopped"`, "it has exited, with code 3")},
+	"nobody":         {Err: fault.New(fault.NotFound, "find guest", `"nobody"`, "no such container")},
+	"fedcba98765432": {Err: fault.New(fault.NotFound, "find guest", `"fedcba98765432"`, "no such container")},
+	"unasked":        {Err: fault.New(fault.Timeout, "find guest", `"unasked"`, "Docker: no answer within 5s")},
 }
 
 // entry is a line of a file: a few of its flags, HOSTIF GUEST ADDRESS and a MAC with a VLAN.
@@ -76,6 +77,10 @@ func origin(o attach.Origin) func(*attach.Attachment) {
 	return func(a *attach.Attachment) { a.Origin = o }
 }
 
+func guest(runtime, id, name string) func(*attach.Attachment) {
+	return func(a *attach.Attachment) { a.Guest.Runtime, a.Guest.ID, a.Guest.Name = runtime, id, name }
+}
+
 func linked(to, port string) func(*attach.Attachment) {
 	return func(a *attach.Attachment) { a.Host = attach.Host{Kind: "veth", Name: "netns:" + to, Port: port} }
 }
@@ -116,7 +121,16 @@ func TestCompare(t *testing.T) {
 		"another file": {[]string{"br1 a 10.0.0.1/24"}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", origin("file:other"))},
 			[]string{"! br1 a 10.0.0.1/24 (attach a: eth1 exists already, and belongs to file:other)"}},
 		"a guest that was restarted": {[]string{"br1 a 10.0.0.1/24"}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", func(a *attach.Attachment) { a.Guest.NetNS = 7 })},
-			[]string{"- detach netns:a eth1 (gone from the file)", "+ br1 a 10.0.0.1/24 (the guest was restarted)"}},
+			[]string{"- detach netns:a eth1 (left from before the guest was restarted)", "+ br1 a 10.0.0.1/24 (the guest was restarted)"}},
+		"in the file, and its guest cannot be found": {[]string{"br1 nobody 10.0.0.1/24"}, []attach.Attachment{
+			there("b", "eth1", "10.0.0.1/24", guest("docker", "fedcba987654", "nobody")), there("b", "eth2", "10.0.0.2/24", guest("docker", "fedcba987654", "nobody")),
+		}, []string{"- detach docker:nobody eth2 (gone from the file)", "? br1 nobody 10.0.0.1/24 (pending: no such container)"}},
+		"in the file by ID, and its guest cannot be found": {[]string{"br1 fedcba98765432 10.0.0.1/24"}, []attach.Attachment{
+			there("b", "eth1", "10.0.0.1/24", guest("docker", "fedcba987654", "nobody")),
+		}, []string{"? br1 fedcba98765432 10.0.0.1/24 (pending: no such container)"}},
+		"in the file, and the guest of the other end cannot be found": {[]string{"link a 10.1.0.1/30 nobody 10.1.0.2/30"},
+			[]attach.Attachment{there("a", "to-nobody", "10.1.0.1/30", linked("nobody", "to-a")), there("b", "to-a", "10.1.0.2/30", linked("a", "to-nobody"), guest("netns", "nobody", "nobody"))},
+			[]string{"? link a 10.1.0.1/30 nobody 10.1.0.2/30 (pending: no such container)"}},
 		"guests that do not run": {[]string{"br1 stopped 10.0.0.1/24", "br1 nobody 10.0.0.2/24", "link a 10.1.0.1/30 nobody 10.1.0.2/30"}, nil,
 			[]string{"? br1 stopped 10.0.0.1/24 (pending: it has exited, with code 3)", "? br1 nobody 10.0.0.2/24 (pending: no such container)",
 				"? link a 10.1.0.1/30 nobody 10.1.0.2/30 (pending: no such container)"}},

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -60,3 +61,16 @@ func (i Item) Removed() (names []string) {
 }
 
 func named(a attach.Attachment) string { return a.Interface.Name + " of " + a.Guest.Word() }
+
+// Spared is the warning about a removal that nobody asked for.
+func (i Item) Spared() string {
+	names, is, it := i.Removed(), "is", "it"
+	if len(names) > 1 {
+		is, it = "are", "them"
+	}
+	why := "not in the file any more"
+	if i.Reason == leftBehind {
+		why = leftBehind
+	}
+	return fmt.Sprintf("%s %s %s; --prune detaches %s", strings.Join(names, " and "), is, why, it)
+}
