@@ -114,7 +114,11 @@ func TestKeepRefused(t *testing.T) {
 
 	m.sh("chmod 755 /var/lib/gopipework; sed -i '$ d' " + keptFile)
 	m.says("a directory for others", m.fails("failed", "brtest", "netns:blue", "192.168.2.2/24", "--keep", "-i", "lan0").Error.Message, "chmod 700 it")
-	m.sh("chmod 700 /var/lib/gopipework; mount -o remount,ro /var/lib")
+	m.says("lines that others may have written", m.fails("failed", "apply", "--kept").Error.Message, "chmod 700 it")
+	m.sh("chmod 700 /var/lib/gopipework; mv " + keptFile + " /var/lib/kept; ln -s /var/lib/kept " + keptFile)
+	m.says("a link in its place", m.fails("failed", "brtest", "netns:blue", "192.168.2.2/24", "--keep", "-i", "lan0").Error.Message, "it is not a regular file")
+	m.sh("mv /var/lib/kept " + keptFile)
+	m.sh("mount -o remount,ro /var/lib")
 	m.says("a file that cannot be written", m.fails("failed", "brtest", "netns:blue", "192.168.2.2/24", "--keep", "-i", "lan0").Error.Message, "read-only file system")
 	m.sh("mount -o remount,rw /var/lib")
 	m.says("the file", m.sh("cat "+keptFile), kept)

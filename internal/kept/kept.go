@@ -21,7 +21,6 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
-	"github.com/gopipework/gopipework/internal/plainfile"
 	"github.com/gopipework/gopipework/internal/rundir"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -57,9 +56,15 @@ func Read(g topology.Grammar) (topology.File, error) {
 	return topology.Parse(Path, text, g)
 }
 
-// readText returns what the file holds; nil: there is none.
+// readText returns what the file holds; nil: there is none. A directory that somebody else
+// can write to is refused: root carries out what stands there.
 func readText() ([]byte, error) {
-	text, err := plainfile.ReadFile(Path, topology.MaxFile)
+	var text []byte
+	d, err := rundir.Open(Dir, false)
+	if err == nil {
+		defer d.Leave()
+		text, err = d.ReadText(File, topology.MaxFile)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -146,14 +146,19 @@ func (d *Dir) Open(name string, flag int) (*os.File, error) {
 	return plainfile.OpenAt(int(d.f.Fd()), name, flag|unix.O_NOFOLLOW)
 }
 
-// Read reads a file into v.
-func (d *Dir) Read(name string, v any) error {
+// ReadText reads a file of no more than most bytes.
+func (d *Dir) ReadText(name string, most int64) ([]byte, error) {
 	f, err := d.Open(name, unix.O_RDONLY)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	b, err := plainfile.Read(f, maxFile)
+	return plainfile.Read(f, most)
+}
+
+// Read reads a file into v.
+func (d *Dir) Read(name string, v any) error {
+	b, err := d.ReadText(name, maxFile)
 	if err != nil {
 		return err
 	}
