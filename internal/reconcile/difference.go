@@ -139,6 +139,9 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 		}
 		i := Item{Action: Remove, There: []attach.Attachment{a}, Reason: goneFromFile, guests: []uint64{a.Guest.NetNS}}
 		if other, ok := c.otherEnd(a); ok { // it goes with this one
+			if _, wanted := c.claimed[place{other.Guest.NetNS, other.Interface.Name}]; wanted {
+				continue // the entry that asks for the other end makes the link again, or says why not
+			}
 			i.There, i.guests = append(i.There, other), append(i.guests, other.Guest.NetNS)
 		}
 		if c.awaited(i.There) {
