@@ -323,6 +323,16 @@ func TestApplyFails(t *testing.T) {
 	m.ok("apply", "-f", file)
 	m.says("the routes of g0", guests[0].Run("ip", "route").Stdout, "10.9.0.0/16 dev eth1")
 
+	// What cannot be restored is named: a list does not tell which routes there were.
+	m.check(guests[0].Run("ip", "route", "add", "unreachable", "10.8.0.0/16").Err())
+	m.topology("lab", "{to: br1, guest: g0, address: 10.0.0.1/24, route: ['10.8.0.0/16']}")
+	if r = m.gopipework("apply", "-f", file); r.Code != 5 || !strings.Contains(r.Stderr, "could not all be restored: routes of eth1 of netns:g0") {
+		t.Errorf("got %v", r)
+	}
+	m.check(guests[0].Run("ip", "route", "del", "unreachable", "10.8.0.0/16").Err())
+	m.topology("lab", "{to: br1, guest: g0, address: 10.0.0.1/24, route: ['10.9.0.0/16']}")
+	m.ok("apply", "-f", file)
+
 	// What the file no longer says goes: a route as well as a rate.
 	m.topology("lab", "br1 g0 10.0.0.1/24 --rate-out 10mbit")
 	m.ok("apply", "-f", file)

@@ -20,23 +20,21 @@ func (h Host) restore(ctx context.Context, before []attach.Attachment, err error
 	}
 	h.Options.Step = nil
 	ctx = context.WithoutCancel(ctx) // an interruption is no reason to leave it out
-	var lost, causes []string
+	var lost, details []string
 	for n, a := range before {
 		if n == 1 && Joined(before[0], a) {
 			break
 		}
 		if rerr := h.reattach(ctx, before, n); rerr != nil {
-			lost, causes = append(lost, named(a)), append(causes, rerr.Error())
+			lost, details = append(lost, named(a)), append(details, named(a)+": "+rerr.Error())
 		} else if len(a.More) > 0 {
-			lost = append(lost, strings.Join(a.More, ", ")+" of "+named(a))
+			more := strings.Join(a.More, ", ") + " of " + named(a)
+			lost, details = append(lost, more), append(details, more)
 		}
 	}
 	why := "what was there before is attached again"
 	if len(lost) > 0 {
-		why = "what was there before could not all be restored"
-		if len(causes) > 0 {
-			why += ": " + strings.Join(causes, "; ")
-		}
+		why = "what was there before could not all be restored: " + strings.Join(details, "; ")
 	}
 	out := &fault.Error{Code: fault.CodeOf(err), Err: err}
 	if e := (*fault.Error)(nil); errors.As(err, &e) {
