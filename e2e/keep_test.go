@@ -291,6 +291,7 @@ func TestApplyKept(t *testing.T) {
 	}
 	m.says("apply", m.ok("apply", "-f", keptFile).Stdout, "+ brtest blue 192.168.1.2/24")
 	m.ok("diff", "--kept")
+	m.says("by another path", m.ok("diff", "-f", "/var/lib/./gopipework/kept.yaml", "--json").Stdout, `"same":2`)
 	m.says("list", m.ok("list", "blue", "--json").Stdout, `"origin":"keep"`, "192.168.1.2/24")
 	if again := m.ok("list", "red").Stdout; again != red {
 		t.Errorf("red was touched: %s, before %s", again, red)

@@ -60,7 +60,7 @@ func (o *output) reconciliation(c *cli.Context) (*reconciliation, error) {
 	if c.Bool("kept") && path != "" {
 		return nil, fault.BadWord("read flag", "--kept", "the kept lines are a file, so -f names another").WithHint("leave out one of the two")
 	}
-	if c.Bool("kept") || path == kept.Path {
+	if c.Bool("kept") || isKept(path) {
 		return o.reconciliationOfKept(c)
 	}
 	if path == "" {
@@ -76,6 +76,19 @@ func (o *output) reconciliation(c *cli.Context) (*reconciliation, error) {
 	}
 	r.entries, r.warnings, err = reconcile.Entries(f)
 	return r, err
+}
+
+// isKept reports whether a path is that of the kept lines.
+func isKept(path string) bool {
+	if path == kept.Path {
+		return true
+	}
+	this, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	lines, err := os.Stat(kept.Path)
+	return err == nil && os.SameFile(this, lines)
 }
 
 // readTopology reads a file, or for "-" standard input.
