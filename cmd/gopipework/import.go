@@ -119,7 +119,7 @@ func noteOf(a attach.Attachment, note func(string, ...any)) {
 		note("is known by the number of a process, which is another's once that has ended")
 	}
 	if a.Origin.Claims() {
-		note("belongs to %s; detach it before another file makes it", a.Origin)
+		note("belongs to %s: detach it before you apply this line for another file", a.Origin)
 	}
 }
 

@@ -128,6 +128,10 @@ func Compare(w Wanted, there []attach.Attachment) (Difference, error) {
 
 // removals are the attachments of the origin that no entry asks for.
 func (c *comparison) removals(there []attach.Attachment) (items []Item) {
+	reason := goneFromFile
+	if c.Origin == attach.OriginKeep {
+		reason = goneFromKept
+	}
 	gone := map[place]bool{}
 	for _, a := range there {
 		at := place{a.Guest.NetNS, a.Interface.Name}
@@ -137,7 +141,7 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 		if _, wanted := c.claimed[at]; wanted || gone[at] || a.Origin != c.Origin {
 			continue
 		}
-		i := Item{Action: Remove, There: []attach.Attachment{a}, Reason: goneFromFile, guests: []uint64{a.Guest.NetNS}}
+		i := Item{Action: Remove, There: []attach.Attachment{a}, Reason: reason, guests: []uint64{a.Guest.NetNS}}
 		if other, ok := c.otherEnd(a); ok { // it goes with this one
 			if _, wanted := c.claimed[place{other.Guest.NetNS, other.Interface.Name}]; wanted {
 				continue // the entry that asks for the other end makes the link again, or says why not
@@ -161,6 +165,7 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 // Why an attachment is removed.
 const (
 	goneFromFile = "gone from the file"
+	goneFromKept = "no longer kept"
 	leftBehind   = "left from before the guest was restarted"
 )
 

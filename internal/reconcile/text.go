@@ -69,8 +69,8 @@ func (i Item) Spared() string {
 		is, it = "are", "them"
 	}
 	why := "not in the file any more"
-	if i.Reason == leftBehind {
-		why = leftBehind
+	if i.Reason == leftBehind || i.Reason == goneFromKept {
+		why = i.Reason
 	}
 	return fmt.Sprintf("%s %s %s; --prune detaches %s", strings.Join(names, " and "), is, why, it)
 }
