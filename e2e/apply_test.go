@@ -295,7 +295,17 @@ func TestApplyFails(t *testing.T) {
 	if f := m.fails("usage", "apply", bridges); !strings.Contains(f.Error.Hint, "apply -f "+bridges) {
 		t.Errorf("got %+v", f)
 	}
-	file := m.topology("lab", "br1 g0 10.0.0.1/24", "br1 g1 10.0.0.2/24", "nosuch0 g2 10.0.0.3/24")
+	// Without the difference on the screen nothing is changed; a document that cannot be
+	// written comes too late for that.
+	file := m.topology("lab", "br1 g0 10.0.0.1/24")
+	if r := m.sh("gopipework apply -f " + file + " 2>&1 >/dev/full || echo $?"); !strings.Contains(r, "no space left") || !strings.HasSuffix(strings.TrimSpace(r), "1") || len(m.list()) != 0 {
+		t.Errorf("a difference that cannot be shown: %s", r)
+	}
+	if r := m.sh("gopipework apply --json -f " + file + " 2>&1 >/dev/full || echo $?"); !strings.Contains(r, "what it reports is done") || !strings.HasSuffix(strings.TrimSpace(r), "5") || len(m.list()) != 1 {
+		t.Errorf("a document that cannot be written: %s", r)
+	}
+	m.ok("destroy", "lab")
+	m.topology("lab", "br1 g0 10.0.0.1/24", "br1 g1 10.0.0.2/24", "nosuch0 g2 10.0.0.3/24")
 	r := m.gopipework("apply", "-f", file)
 	if r.Code != 1 || !strings.Contains(r.Stderr, "lab.yaml:3:5: attach br1 to g1: it has the address 10.0.0.2 already") ||
 		!strings.Contains(r.Stderr, "lab.yaml:4:5: ") || !strings.Contains(r.Stderr, "apply lab: 2 of 3 failed") {

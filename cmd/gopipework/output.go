@@ -99,6 +99,15 @@ func unwritten(err error) *fault.Error {
 	return fault.New(fault.Failed, "write", "the result", "%w", err)
 }
 
+// unreported returns the error for a result that stdout did not take after all was done:
+// exit code 1 would say that it was undone.
+func unreported(err error, steps []string) error {
+	if f := (*fault.Error)(nil); errors.As(err, &f) {
+		f.Code, f.Err, f.Residue = fault.Residue, fmt.Errorf("%w; what it reports is done", f.Err), steps
+	}
+	return err
+}
+
 // result prints what a run changed, or with dryRun would change. With one the document
 // holds one attachment, otherwise a list of them.
 func (o *output) result(r attach.Result, dryRun, one bool) error {
@@ -110,8 +119,8 @@ func (o *output) result(r attach.Result, dryRun, one bool) error {
 			doc["attachments"] = orEmpty(r.Attachments)
 		}
 		err := o.document(doc)
-		if f := (*fault.Error)(nil); errors.As(err, &f) && r.Changed && !dryRun { // exit code 1 would say that it was undone
-			f.Code, f.Err, f.Residue = fault.Residue, fmt.Errorf("%w; what it reports is done", f.Err), r.Steps
+		if err != nil && r.Changed && !dryRun {
+			err = unreported(err, r.Steps)
 		}
 		return err
 	}

@@ -174,6 +174,9 @@ func (r *reconciliation) spare() {
 // carryOut prints the difference and, unless it is a dry run, makes it so.
 func (r *reconciliation) carryOut(ctx context.Context) error {
 	r.announce()
+	if w, ok := r.out.stdout.(*keenWriter); ok && w.err != nil {
+		return unwritten(w.err) // nobody has seen what would be changed
+	}
 	if !r.dryRun {
 		if err := r.ask(ctx); err != nil {
 			return err
@@ -303,6 +306,13 @@ func (r *reconciliation) finish(ctx context.Context) error {
 		doc["error"] = describe(err)
 	}
 	if werr := r.out.document(doc); werr != nil {
+		if r.changed {
+			var steps []string
+			for _, c := range r.changes {
+				steps = append(steps, c.Steps...)
+			}
+			werr = unreported(werr, steps)
+		}
 		return werr
 	}
 	if err != nil {
