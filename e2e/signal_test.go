@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -255,4 +256,37 @@ func TestLeak(t *testing.T) {
 		e.quiet("detach", word)
 	}
 	check(fmt.Sprintf("after %d cycles", cycles))
+}
+
+// TestReaderGone: who reads the steps may go away, as head does. That is no reason to leave
+// an attachment half made, or away.
+func TestReaderGone(t *testing.T) {
+	need(t, "root")
+	m := newMachine(t)
+	g, err := m.Named("g0")
+	m.check(err)
+	check := m.unchanged(g)
+	file := m.topology("lab", "br1 g0 10.0.0.1/24")
+	m.ok("apply", "-f", file)
+	m.topology("lab", "br1 g0 10.0.0.2/24 02:00:00:00:00:02")
+	for _, line := range []string{"apply -v -f " + file, "br2 g0 10.1.0.2/24 -v -i eth2"} {
+		m.sh("gopipework " + line + " 2>&1 >/dev/null | head -n 3")
+	}
+	m.differs(file, 0)
+	if all := m.list(); len(all) != 2 || all[0].State != "complete" || all[1].State != "complete" {
+		t.Errorf("there is %+v", all)
+	}
+	r, w, err := os.Pipe()
+	m.check(err)
+	r.Close()
+	defer w.Close()
+	var stderr bytes.Buffer
+	list := m.Command(t.Context(), "gopipework", "list")
+	list.Stdout, list.Stderr = w, &stderr
+	_ = list.Run()
+	if code := host.ExitCode(list.ProcessState); code != 128+int(syscall.SIGPIPE) || stderr.Len() > 0 {
+		t.Errorf("a list that nobody reads: exit %d: %s", code, &stderr)
+	}
+	m.ok("detach", "--all", "g0")
+	check("after all was detached")
 }

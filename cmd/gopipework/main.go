@@ -32,6 +32,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"os"
@@ -63,6 +64,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil && results.err != nil {
 		err = unwritten(results.err)
 	}
+	if errors.Is(results.err, syscall.EPIPE) && errors.Is(err, syscall.EPIPE) && fault.CodeOf(err) != fault.Residue {
+		return 128 + int(syscall.SIGPIPE) // as of a program that it kills
+	}
 	out.fail(err)
 	return exitCode(err)
 }
@@ -85,6 +89,9 @@ func withSignals(parent context.Context) (_ context.Context, caught func()) {
 				signal.Notify(signals, s)
 			}
 		}
+		// A reader that has gone away, as head does, must not kill what has to be undone: a
+		// signal that is asked for is an error of the write (os/signal). exec resets it.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 		close(set)
 		if s, ok := (<-signals).(syscall.Signal); ok {
 			cancel(&fault.Error{Code: fault.Interrupted, Op: "stop", Err: interrupted{s}, Hint: "nothing was changed, or it was undone"})
