@@ -30,7 +30,7 @@ func TestNotVisible(t *testing.T) {
 		if out, code := run("list"); code != 0 || strings.Count(out, "not visible from here") != 2 || strings.Contains(out, "orphan") {
 			t.Errorf("%s: code %d\n%s", name, code, out)
 		}
-		if out, code := run("--json list"); code != 0 || strings.Count(out, `"state":"complete","hidden":true`) != 2 {
+		if out, code := run("--json list"); code != 0 || strings.Count(out, `"state":"complete","origin":"line","hidden":true`) != 2 {
 			t.Errorf("%s: code %d\n%s", name, code, out)
 		}
 		if out, code := run("gc"); code != 0 || out != "" {
