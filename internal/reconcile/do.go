@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/ours"
 )
 
@@ -64,7 +65,8 @@ func (h Host) do(ctx context.Context, i *Item) (o Outcome) {
 			o.Steps = append(o.Steps, "gopipework "+i.Line())
 			return o
 		}
-		if take(h.attach(ctx, *i)); o.Err != nil {
+		take(h.attach(ctx, *i))
+		if o.Err != nil && fault.CodeOf(o.Err) != fault.Residue { // residue is in its place
 			o.Err = h.restore(ctx, i.There, o.Err)
 		}
 		return o
@@ -77,24 +79,32 @@ func (h Host) do(ctx context.Context, i *Item) (o Outcome) {
 	return o
 }
 
-// detach removes what is there: of a link, both ends.
+// detach removes what is there: of a link, both ends. If the second of two ends that do
+// not belong together stays, the first is attached again.
 func (h Host) detach(ctx context.Context, there []attach.Attachment) (all attach.Result, err error) {
 	for n, a := range there {
 		if n == 1 && Joined(there[0], a) {
 			break // it has gone with the other end
 		}
-		g, err := ours.Reopen(a.Guest)
-		if err != nil {
-			return all, err
-		}
-		r, err := attach.Detach(ctx, attach.Selection{IfName: a.Interface.Name}, g, h.Options)
-		g.Close()
+		r, err := h.detachOne(ctx, a)
 		all.Steps, all.Warnings, all.Changed = append(all.Steps, r.Steps...), append(all.Warnings, r.Warnings...), all.Changed || r.Changed
+		if err != nil && n > 0 && !h.Options.DryRun {
+			err = h.restore(ctx, there[:n], err)
+		}
 		if err != nil {
 			return all, err
 		}
 	}
 	return all, nil
+}
+
+func (h Host) detachOne(ctx context.Context, a attach.Attachment) (attach.Result, error) {
+	g, err := ours.Reopen(a.Guest)
+	if err != nil {
+		return attach.Result{}, err
+	}
+	defer g.Close()
+	return attach.Detach(ctx, attach.Selection{IfName: a.Interface.Name}, g, h.Options)
 }
 
 // sideBySide calls f for each item, for some of them at the same time, but one after the

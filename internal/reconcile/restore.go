@@ -12,12 +12,9 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 )
 
-// restore attaches again what was detached for a successor that failed with err. It
-// returns err, with what could not be restored.
+// restore attaches again what was detached for a successor, after err has put an end to
+// that. It returns err, with what could not be restored.
 func (h Host) restore(ctx context.Context, before []attach.Attachment, err error) error {
-	if fault.CodeOf(err) == fault.Residue {
-		return err // something of the successor is in its place
-	}
 	h.Options.Step = nil
 	ctx = context.WithoutCancel(ctx) // an interruption is no reason to leave it out
 	var lost, details []string
@@ -38,11 +35,11 @@ func (h Host) restore(ctx context.Context, before []attach.Attachment, err error
 	}
 	out := &fault.Error{Code: fault.CodeOf(err), Err: err}
 	if e := (*fault.Error)(nil); errors.As(err, &e) {
-		out.Op, out.Object, out.Hint, out.Err = e.Op, e.Object, e.Hint, e.Err
+		out.Op, out.Object, out.Hint, out.Residue, out.Err = e.Op, e.Object, e.Hint, e.Residue, e.Err
 	}
 	out.Err = fmt.Errorf("%w; %s", out.Err, why)
 	if len(lost) > 0 {
-		out.Code, out.Residue = fault.Residue, lost
+		out.Code, out.Residue = fault.Residue, append(out.Residue, lost...)
 	}
 	return out
 }
