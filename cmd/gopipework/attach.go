@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -52,8 +53,11 @@ func (o *output) attachCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ahead := attach.ReadAhead(c.Context, spec, attach.Options{})
-	defer ahead.Close()
+	var ahead *attach.Ahead
+	if !slices.Contains(given(c), "await") { // by the time that its guest runs, much will have changed
+		ahead = attach.ReadAhead(c.Context, spec, attach.Options{})
+		defer ahead.Close()
+	}
 	return o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 		opt.Ahead = ahead
 		run := attach.Attach
