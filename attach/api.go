@@ -24,10 +24,11 @@ type Options struct {
 	Step    func(string)  // told of each step before it runs; nil: nobody
 	Ahead   *Ahead        // for Attach: what has been read already; nil: nothing
 
-	// Origin is who asks, for Attach and Link: "file:lab" marks what they make as that
+	// Origin is who asks. For Attach and Link: "file:lab" marks what they make as that
 	// file's. An attachment that is there already gets the origin if a typed line
 	// asked for it; one that belongs to another origin is refused (CodeConflict). ""
-	// is OriginLine, which leaves what is there to whoever asked for it.
+	// is OriginLine, which leaves what is there to whoever asked for it. Set warns about
+	// an attachment that belongs to another origin.
 	Origin Origin
 
 	// HostNS is the network namespace that has the bridges and cards; nil: that

@@ -27,6 +27,7 @@ func runSet(ctx context.Context, s SetSpec, g guests.Guest, hostNS *os.File, opt
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
+	f.Origin = opt.Origin
 	p, err := planSet(s, f)
 	if err != nil || opt.DryRun {
 		return result(p), err

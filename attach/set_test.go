@@ -87,4 +87,7 @@ var setChanges = map[string]func(*build.SetFacts){
 	},
 	"unplugged": func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
 	"half":      func(f *build.SetFacts) { f.Found.State = Half },
+	"of-file":   func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
+	"of-keep":   func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
+	"by-file":   func(f *build.SetFacts) { f.Origin = "file:lab" },
 }

@@ -39,8 +39,22 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 			return build.Plan{}, err
 		}
 	}
+	warnOwner(c, d)
 	d.Attachments = []Attachment{changedAttachment(c)}
 	return d.Plan, nil
+}
+
+// warnOwner warns if the attachment belongs to something else than what changes it.
+func warnOwner(c build.Change, d *build.Draft) {
+	owner := c.There.Found.Origin
+	if len(d.Steps) == 0 || !owner.Claims() || owner == c.There.Origin {
+		return
+	}
+	says, apply := "the file says", "apply"
+	if owner == OriginKeep {
+		says, apply = "the kept lines say", "apply --kept"
+	}
+	d.Warn("%s belongs to %s: the next %s goes back to what %s, so change it there too", c.Job.Names.Inner, owner, apply, says)
 }
 
 func newChange(s SetSpec, f build.SetFacts) build.Change {

@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Card is what is known of a card that is asked for.
@@ -216,7 +217,8 @@ type HalfInside struct {
 // SetFacts are what planning a change must know.
 type SetFacts struct {
 	Inside
-	Found *Pair // the attachment; nil: there is none of that name
+	Found  *Pair       // the attachment; nil: there is none of that name
+	Origin spec.Origin // who asks; "": a typed line
 
 	On        *rtnl.Link // what it is on: the bridge, the card, the VLAN of a card; nil: nothing
 	OtherEnd  *rtnl.Link // of a link between two guests; nil: no link, or it cannot be seen
