@@ -331,8 +331,9 @@ func (c *comparison) compare(i *Item, ends []spec.Spec) {
 		}
 		i.What, i.ask = append(i.What, what...), i.ask || ask
 	}
-	if i.There[0].Origin != c.Origin {
-		i.What = append(i.What, build.Difference{What: originWord, There: string(i.There[0].Origin), Asked: string(c.Origin)})
+	foreign := func(a attach.Attachment) bool { return a.Origin != c.Origin }
+	if n := slices.IndexFunc(i.There, foreign); n >= 0 { // one end alone, if a run was killed
+		i.What = append(i.What, build.Difference{What: originWord, There: string(i.There[n].Origin), Asked: string(c.Origin)})
 	}
 	if len(i.What) > 0 || i.ask {
 		i.Action = Change
