@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,10 @@ func TestHostAccess(t *testing.T) {
 				t.Errorf("not so, of %s: %s", own, what)
 			}
 		}
+	}
+	all, err := List(t.Context(), &three[0], Options{HostNS: h.host})
+	if err != nil || len(all.Attachments) != 1 || !slices.Equal(all.Attachments[0].More, []string{"host access"}) {
+		t.Errorf("of the first guest is listed %+v, %v", all.Attachments, err)
 	}
 	// The network hears of the host's address from the card alone.
 	in(t, h.network, "sh", "-c", "ip neigh flush all; busybox arping -c 2 -I wire 10.0.0.254 >/dev/null; true")

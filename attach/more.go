@@ -7,11 +7,10 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/ours"
-	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
-	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // beyond is what a lister has to know to tell what there is to attachments beyond what
@@ -76,11 +75,12 @@ func (o *lister) moreOnHost(a *Attachment, port *rtnl.Link) error {
 	switch {
 	case a.Host.Kind == string(KindMacvlan):
 		routes, err := o.host.AllRoutes()
-		for _, p := range a.Interface.Addresses {
-			single := netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
-			if slices.ContainsFunc(routes, func(r rtnl.Route) bool { return r.Dst == single && o.isWay(r.Index) }) {
-				a.More = append(a.More, "host access")
-			}
+		leads := func(r rtnl.Route) bool {
+			to := func(p netip.Prefix) bool { return r.Dst == netip.PrefixFrom(p.Addr(), p.Addr().BitLen()) }
+			return slices.ContainsFunc(a.Interface.Addresses, to) && o.isWay(r.Index)
+		}
+		if slices.ContainsFunc(routes, leads) {
+			a.More = append(a.More, "host access")
 		}
 		return err
 	case port != nil && port.Master == 0:
@@ -96,5 +96,5 @@ func (o *lister) moreOnHost(a *Attachment, port *rtnl.Link) error {
 // isWay reports whether a link of the host is its own macvlan to guests.
 func (o *lister) isWay(index int) bool {
 	l, err := o.host.LinkByIndex(index)
-	return err == nil && plan.IsOurs(l) && l.Kind == string(spec.KindMacvlan)
+	return err == nil && hostaccess.IsAccess(l)
 }
