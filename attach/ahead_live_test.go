@@ -161,3 +161,38 @@ func TestReadAheadElsewhere(t *testing.T) {
 		ahead.Close()
 	}
 }
+
+// TestReadAheadUnannounced: the kernel does not tell that a setting of a link that is down
+// has changed, so what was read ahead of it does not count.
+func TestReadAheadUnannounced(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct{ name, change string }{
+		{"STP", "ip link set dev brtest type bridge stp_state 1"},
+		{"firewall", "iptables -P FORWARD DROP; ip link set dev brtest type bridge nf_call_iptables 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hostNS := newNamespace(t)
+			in(t, hostNS, "sh", "-ec", "echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables; ip link add brtest type bridge")
+			g, s := docker(newNamespace(t), 0), parsed(t, "brtest -i eth1 web 10.0.0.2/24")
+			plan := func(a *Ahead) string {
+				r, err := Attach(t.Context(), s, &g, Options{HostNS: hostNS, DryRun: true, Ahead: a})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return random.ReplaceAllString(strings.Join(append(r.Steps, r.Warnings...), "\n"), "MAC")
+			}
+			before := plan(nil)
+			ahead := ReadAhead(t.Context(), s, Options{HostNS: hostNS})
+			defer ahead.Close()
+			<-ahead.done
+			in(t, hostNS, "sh", "-ec", c.change)
+			have, want := plan(ahead), plan(nil)
+			if have != want {
+				t.Errorf("with what was read ahead:\n%s\n\nwithout:\n%s", have, want)
+			}
+			if want == before {
+				t.Errorf("the plan does not show the change:\n%s", want)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package ours
 
 import (
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/gopipework/gopipework/internal/plan"
@@ -11,13 +12,14 @@ import (
 // Memory is what a kernel has answered about the links and addresses of the host, for as
 // long as nothing has changed since before the first answer. So the host can be read
 // before its lock is held: an answer that is remembered later is the one that the kernel
-// would give then. Its methods may be called from any goroutine.
+// would give then. It remembers nothing once it has met a link that is down, because much
+// of that changes unannounced. Its methods may be called from any goroutine.
 type Memory struct {
 	conn    *rtnl.Conn
 	changes *rtnl.Changes
 
 	mu       sync.Mutex
-	outdated bool // something has changed, and everything is forgotten
+	outdated bool // something has changed, or may unannounced, and everything is forgotten
 	byName   map[string]*rtnl.Link
 	byIndex  map[int]*rtnl.Link
 	ports    map[int][]*rtnl.Link
@@ -77,10 +79,24 @@ func remember[K comparable, V any](m *Memory, answers map[K]V, key K, ask func()
 	v, err := ask()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.outdated = m.outdated || unannounced(v)
 	if err == nil && !m.outdated {
 		answers[key] = v
 	}
 	return v, err
+}
+
+// unannounced reports whether what an answer is about can change without a notification:
+// the kernel sends none for most settings of a link that is down, such as its alias, and
+// the spanning tree and default VLAN of a bridge (net/core/dev.c, netdev_state_change).
+func unannounced(answer any) bool {
+	switch a := answer.(type) {
+	case *rtnl.Link:
+		return a != nil && !a.Up
+	case []*rtnl.Link:
+		return slices.ContainsFunc(a, func(l *rtnl.Link) bool { return !l.Up })
+	}
+	return false
 }
 
 func recall[K comparable, V any](m *Memory, answers map[K]V, key K) (v V, ok bool) {
