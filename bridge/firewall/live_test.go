@@ -882,3 +882,39 @@ func TestReading(t *testing.T) {
 		t.Error("chains of single devices last, which change without a new generation")
 	}
 }
+
+// TestReadingOfOwned: a table that goes with the program that has made it goes without a
+// new generation, so it is read again.
+func TestReadingOfOwned(t *testing.T) {
+	h := newFWHost(t)
+	h.needNFT()
+	h.sysctl("bridge-nf-call-iptables", "1")
+	owner := program.Command("nft", "-i")
+	stdin, err := owner.StdinPipe()
+	h.check(err)
+	h.check(owner.Start())
+	defer func() {
+		stdin.Close()
+		owner.Wait()
+	}()
+	_, err = stdin.Write([]byte("add table ip own { flags owner; chain c { type filter hook forward priority 0; policy drop; }; }\n"))
+	h.check(err)
+	drops := func(fw Firewall) bool { return len(fw.Paths[0].Blocks) > 0 }
+	if !host.Poll(10*time.Second, func() bool { return drops(h.observe("brtest")) }) {
+		h.unsupported("tables with an owner", "nft made none")
+	}
+	var g Reading
+	defer g.Close()
+	q := Query{Bridge: "brtest"}
+	h.check(g.Prepare(t.Context(), q))
+	h.check(stdin.Close())
+	h.check(owner.Wait())
+	if !host.Poll(30*time.Second, func() bool { return !drops(h.observe("brtest")) }) {
+		t.Fatal("the table outlives its owner")
+	}
+	fw, err := g.Observe(t.Context(), q)
+	h.check(err)
+	if drops(fw) {
+		t.Errorf("a table that is gone is remembered: %+v", fw.Paths[0])
+	}
+}

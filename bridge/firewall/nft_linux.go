@@ -120,21 +120,29 @@ func (b nftBase) device() (at hook, ok bool) {
 	return 0, false
 }
 
-// dormant returns the tables that the kernel does not ask (nft(8), "flags
-// dormant"), as chains without a name.
-func (c *nftConn) dormant() (map[nftChain]bool, error) {
+// From linux/netfilter/nf_tables.h.
+const (
+	tableOwned    = 2 // NFT_TABLE_F_OWNER
+	tablePersists = 4 // NFT_TABLE_F_PERSIST
+)
+
+// tables returns the tables that the kernel does not ask (nft(8), "flags dormant"), as
+// chains without a name. fleeting: one goes with the process that has made it.
+func (c *nftConn) tables() (asleep map[nftChain]bool, fleeting bool, err error) {
 	replies, err := c.request(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, unix.AF_UNSPEC)
 	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
+		return nil, false, fmt.Errorf("list tables: %w", err)
 	}
-	out := map[nftChain]bool{}
+	asleep = map[nftChain]bool{}
 	for _, reply := range replies {
 		attrs := attributes(reply.attrs)
-		if attrUint32(attrs[unix.NFTA_TABLE_FLAGS])&unix.NFT_TABLE_F_DORMANT != 0 {
-			out[nftChain{family: reply.family, table: attrString(attrs[unix.NFTA_TABLE_NAME])}] = true
+		flags := attrUint32(attrs[unix.NFTA_TABLE_FLAGS])
+		if flags&unix.NFT_TABLE_F_DORMANT != 0 {
+			asleep[nftChain{family: reply.family, table: attrString(attrs[unix.NFTA_TABLE_NAME])}] = true
 		}
+		fleeting = fleeting || flags&(tableOwned|tablePersists) == tableOwned
 	}
-	return out, nil
+	return asleep, fleeting, nil
 }
 
 // maxRead bounds how many rules are read, maxElements how many elements of all
@@ -154,6 +162,7 @@ type nftReader struct {
 	untouched bool // there are no tables: nothing is asked
 	chains    []nftBase
 	asleep    map[nftChain]bool
+	fleeting  bool // a table goes with a process
 	rules     map[nftChain][]chainRule
 	sets      *nftSets
 	read      int
@@ -172,15 +181,15 @@ func (r *nftReader) open() (err error) {
 		return err
 	}
 	if len(r.chains) > 0 { // as most guests have none
-		r.asleep, err = r.conn.dormant()
+		r.asleep, r.fleeting, err = r.conn.tables()
 	}
 	return err
 }
 
 // lasts reports whether what was read is so for as long as nobody writes. Chains of single
-// devices change when a device goes.
+// devices change when a device goes, and a table can go with a process.
 func (r *nftReader) lasts() bool {
-	return r.sets != nil && r.read <= maxRead && !slices.ContainsFunc(r.chains, func(c nftBase) bool { return len(c.devices) > 0 })
+	return r.sets != nil && r.read <= maxRead && !r.fleeting && !slices.ContainsFunc(r.chains, func(c nftBase) bool { return len(c.devices) > 0 })
 }
 
 // count notes that so many rules were read.
