@@ -49,15 +49,6 @@ type applied struct {
 	Error       *errorText   `json:"error"`
 }
 
-type errorText struct {
-	Code    string   `json:"code"`
-	Op      string   `json:"op"`
-	Object  string   `json:"object"`
-	Message string   `json:"message"`
-	Hint    string   `json:"hint"`
-	Residue []string `json:"residue"`
-}
-
 // topology writes a file of attachments, one a line, and returns its path.
 func (m *machine) topology(name string, lines ...string) string {
 	m.t.Helper()
@@ -102,19 +93,17 @@ func (m *machine) places(guests []*host.Guest) map[string][2]int {
 // TestApply: a file of many attachments over four bridges is made, is no difference then,
 // and once it is changed in places only these are touched.
 func TestApply(t *testing.T) {
-	need(t, "root", "strace")
+	need(t, "strace")
 	m := newMachine(t)
 	const n = 24
 	var guests []*host.Guest
 	var lines []string
 	for i := range n {
-		g, err := m.Named(fmt.Sprintf("g%d", i))
-		m.check(err)
+		g := m.named(fmt.Sprintf("g%d", i))
 		guests = append(guests, g)
 		lines = append(lines, fmt.Sprintf("br%d netns:g%d 10.%d.0.%d/24", i%4, i, i%4, i+1))
 	}
-	typed, err := m.Named("typed")
-	m.check(err)
+	typed := m.named("typed")
 	check := m.unchanged(append(guests, typed)...)
 	m.ok("br0", typed.Word, "10.0.0.200/24")
 	file := m.topology("lab", lines...)
@@ -276,12 +265,10 @@ func TestApplyDocker(t *testing.T) {
 // TestApplyFails: an entry that fails is undone and named, and the others stand. One that
 // fails in the place of an attachment leaves that as it was.
 func TestApplyFails(t *testing.T) {
-	need(t, "root")
 	m := newMachine(t)
 	var guests []*host.Guest
 	for i := range 3 {
-		g, err := m.Named(fmt.Sprintf("g%d", i))
-		m.check(err)
+		g := m.named(fmt.Sprintf("g%d", i))
 		guests = append(guests, g)
 	}
 	m.check(guests[1].Run("ip", "link", "add", "own", "type", "veth", "peer", "name", "own2").Err())
@@ -378,12 +365,10 @@ func TestApplyFails(t *testing.T) {
 
 // TestApplyLinks: links between guests are made, changed at one end and removed.
 func TestApplyLinks(t *testing.T) {
-	need(t, "root")
 	m := newMachine(t)
 	var guests []*host.Guest
 	for _, name := range []string{"a", "b"} {
-		g, err := m.Named(name)
-		m.check(err)
+		g := m.named(name)
 		guests = append(guests, g)
 	}
 	check := m.unchanged(guests...)
@@ -412,14 +397,12 @@ func TestApplyLinks(t *testing.T) {
 // TestApplyInterrupted: a signal undoes what runs and leaves what is done, and the same
 // command does the rest. So it is after a kill.
 func TestApplyInterrupted(t *testing.T) {
-	need(t, "root")
 	m := newMachine(t)
 	const n = 12
 	var guests []*host.Guest
 	var lines []string
 	for i := range n {
-		g, err := m.Named(fmt.Sprintf("g%d", i))
-		m.check(err)
+		g := m.named(fmt.Sprintf("g%d", i))
 		guests = append(guests, g)
 		lines = append(lines, fmt.Sprintf("br1 g%d 10.0.0.%d/24 --acd", i, i+1))
 	}
@@ -453,11 +436,9 @@ func TestApplyInterrupted(t *testing.T) {
 // TestApplyKinds: of every kind, and of everything that an entry can ask for, a file that
 // was applied is no difference, and one that asks for more or for less is.
 func TestApplyKinds(t *testing.T) {
-	need(t, "root")
 	m := newMachine(t)
 	withOVS(t, m)
-	router, err := m.Named("router")
-	m.check(err)
+	router := m.named("router")
 	m.check(m.Batch("link add nic0 type veth peer name eth1 netns router", "address add 10.3.0.254/24 dev nic0", "link set nic0 up",
 		"link add nic1 type veth peer name wire1 netns router"))
 	m.check(router.Run("sh", "-ec", "ip address add 10.9.0.1/24 dev eth1; ip link set eth1 up; ip link set wire1 up").Err())
@@ -482,8 +463,7 @@ func TestApplyKinds(t *testing.T) {
 		{"nic0 G 10.9.0.200/24", "nic0 G dhcp"},
 		{"phys:nic1 G 10.7.0.1/24", "phys:nic1 G 10.7.0.2/24"},
 	} {
-		g, err := m.Named(fmt.Sprintf("g%d", n))
-		m.check(err)
+		g := m.named(fmt.Sprintf("g%d", n))
 		guests = append(guests, g)
 		less, more = append(less, strings.Replace(c.less, "G", g.Word, 1)), append(more, strings.Replace(c.more, "G", g.Word, 1))
 	}
@@ -507,10 +487,8 @@ func TestApplyKinds(t *testing.T) {
 // TestApplyAsks: on a terminal nothing that is there is detached before somebody has said
 // yes.
 func TestApplyAsks(t *testing.T) {
-	need(t, "root")
 	m := newMachine(t)
-	g, err := m.Named("g")
-	m.check(err)
+	g := m.named("g")
 	check := m.unchanged(g)
 	file := m.topology("lab", "br1 g 10.0.0.1/24")
 	typed := func(answer, line string) host.Result {

@@ -202,8 +202,7 @@ func TestArgv0(t *testing.T) {
 // All the ways to name a guest without a container engine.
 func TestGuestWords(t *testing.T) {
 	m := newMachine(t)
-	named, err := m.Named("blue")
-	m.check(err)
+	named := m.named("blue")
 	g := m.guest()
 	for _, c := range []struct {
 		word string

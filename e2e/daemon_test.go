@@ -80,8 +80,7 @@ func TestDaemonDies(t *testing.T) {
 // Without a daemon a bare word may be a named namespace.
 func TestNoDaemon(t *testing.T) {
 	m := newMachine(t)
-	blue, err := m.Named("blue")
-	m.check(err)
+	blue := m.named("blue")
 	check := m.unchanged(blue)
 	m.quiet("br1", "blue", "10.0.0.2/24")
 	m.quiet("detach", "blue")

@@ -97,8 +97,7 @@ func TestDNS(t *testing.T) {
 func TestDNSRefused(t *testing.T) {
 	m := newMachine(t)
 	bare := m.guest()
-	named, err := m.Named("blue")
-	m.check(err)
+	named := m.named("blue")
 	t.Cleanup(func() { m.check(named.Kill()) })
 	check := m.unchanged(bare)
 	m.says("the error", m.fails("conflict", "brtest", bare.Word, "10.9.0.2/24", "--dns", "10.9.0.53").Error.Message, "it is the host's")

@@ -12,14 +12,12 @@ import (
 // often its answer is used. A list asks no more than this for each guest; the same line
 // again and a detach no more than this at all, with other guests on the bridge.
 func TestRequestsOfMany(t *testing.T) {
-	need(t, "root", "strace")
+	need(t, "strace")
 	m := newMachine(t)
 	// A list visits every namespace that it can see, and other tests make theirs meanwhile.
 	guest := func(n int) string {
 		t.Helper()
-		g, err := m.Named("guest" + strconv.Itoa(n))
-		m.check(err)
-		return g.Word
+		return m.named("guest" + strconv.Itoa(n)).Word
 	}
 	count := func(args ...string) int {
 		t.Helper()
@@ -55,15 +53,13 @@ func TestRequestsOfMany(t *testing.T) {
 // TestRequestsBesideAnotherHost: of what another host of this machine has attached, in
 // namespaces that this one sees too, a list asks only whose it is.
 func TestRequestsBesideAnotherHost(t *testing.T) {
-	need(t, "root", "strace")
+	need(t, "strace")
 	m := newMachine(t)
-	other, err := m.Named("other")
-	m.check(err)
+	other := m.named("other")
 	lists := map[int]int{}
 	const few, many = 1, 4
 	for i := 1; i <= many; i++ {
-		g, err := m.Named("guest" + strconv.Itoa(i))
-		m.check(err)
+		g := m.named("guest" + strconv.Itoa(i))
 		m.check(other.Run("gopipework", "br1", g.Word, "10.0.0."+strconv.Itoa(i)+"/24").Err())
 		r, err := m.RequestsAlone("gopipework", "list")
 		m.check(err)

@@ -247,6 +247,14 @@ func (m *machine) guest() *host.Guest {
 	return g
 }
 
+// named makes a named namespace, in which nothing runs.
+func (m *machine) named(name string) *host.Guest {
+	m.t.Helper()
+	g, err := m.Named(name)
+	m.check(err)
+	return g
+}
+
 // guests starts n of them.
 func (m *machine) guests(n int) (all []*host.Guest) {
 	for range n {
@@ -338,22 +346,23 @@ type (
 		Warnings    []string     `json:"warnings"`
 	}
 	failure struct {
-		Error struct {
-			Code    string   `json:"code"`
-			Op      string   `json:"op"`
-			Object  string   `json:"object"`
-			Message string   `json:"message"`
-			Hint    string   `json:"hint"`
-			Residue []string `json:"residue"`
+		Error errorText `json:"error"`
+	}
+	errorText struct {
+		Code    string   `json:"code"`
+		Op      string   `json:"op"`
+		Object  string   `json:"object"`
+		Message string   `json:"message"`
+		Hint    string   `json:"hint"`
+		Residue []string `json:"residue"`
 
-			Problems []struct {
-				File    string `json:"file"`
-				Line    int    `json:"line"`
-				Column  int    `json:"column"`
-				Message string `json:"message"`
-				Hint    string `json:"hint"`
-			} `json:"problems"`
-		} `json:"error"`
+		Problems []struct {
+			File    string `json:"file"`
+			Line    int    `json:"line"`
+			Column  int    `json:"column"`
+			Message string `json:"message"`
+			Hint    string `json:"hint"`
+		} `json:"problems"`
 	}
 )
 

@@ -64,8 +64,7 @@ func residents(t *testing.T) (*engine, []resident) {
 	pid, err = machined.PID("spawn")
 	add("machine", "spawn", "machine:spawn", pid, err)
 
-	blue, err := e.Named("blue")
-	e.check(err)
+	blue := e.named("blue")
 	all = append(all, resident{blue, "netns", "blue", "netns:blue"})
 	bare := e.guest()
 	all = append(all, resident{bare, "pid", "", bare.Word})

@@ -261,10 +261,8 @@ func TestLeak(t *testing.T) {
 // TestReaderGone: who reads the steps may go away, as head does. That is no reason to leave
 // an attachment half made, or away.
 func TestReaderGone(t *testing.T) {
-	need(t, "root")
 	m := newMachine(t)
-	g, err := m.Named("g0")
-	m.check(err)
+	g := m.named("g0")
 	check := m.unchanged(g)
 	file := m.topology("lab", "br1 g0 10.0.0.1/24")
 	m.ok("apply", "-f", file)

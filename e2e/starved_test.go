@@ -17,8 +17,7 @@ func TestStarved(t *testing.T) {
 	m.do("ip address add 10.9.0.1/24 dev nic0")
 	var guests []string
 	for i := range 6 {
-		g, err := m.Named(fmt.Sprintf("starved%d", i))
-		m.check(err)
+		g := m.named(fmt.Sprintf("starved%d", i))
 		guests = append(guests, g.Word)
 		m.quiet("brtest", g.Word, fmt.Sprintf("10.0.0.%d/24", i+2))
 	}

@@ -132,8 +132,7 @@ func TestWaitKinds(t *testing.T) {
 	m.do("ip link add nic0 type veth peer name wire")
 	m.do("ip link set wire addrgenmode none up")
 	for _, hostif := range []string{"nic0", "br0"} {
-		g, err := m.Named("blue")
-		m.check(err)
+		g := m.named("blue")
 		b := m.begin(m.Command(context.Background(), "gopipework", "--json", "wait", g.Word, "--addr", "--route"))
 		m.waits(m.holds(g))
 		m.quiet(hostif, g.Word, "10.0.0.2/24@10.0.0.1")
