@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
 )
 
 // From where a guest's process cannot be seen, list says that, and does not call
@@ -21,20 +23,27 @@ func TestNotVisible(t *testing.T) {
 		"another PID namespace": "unshare --pid --fork --mount-proc",
 		"no CAP_SYS_PTRACE":     capable,
 	} {
-		run := func(args string) (string, int) {
+		run := func(args string) host.Result {
 			t.Helper()
 			line := strings.Fields(from + " gopipework " + args)
 			r := m.Run(line[0], line[1:]...)
-			return r.Stdout + r.Stderr, r.Code
+			m.check(r.Err())
+			return r
 		}
-		if out, code := run("list"); code != 0 || strings.Count(out, "not visible from here") != 2 || strings.Contains(out, "orphan") {
-			t.Errorf("%s: code %d\n%s", name, code, out)
+		if out := run("list").Stdout; strings.Count(out, "not visible from here") != 2 || strings.Contains(out, "orphan") {
+			t.Errorf("%s:\n%s", name, out)
 		}
-		if out, code := run("--json list"); code != 0 || strings.Count(out, `"state":"complete","origin":"line","hidden":true`) != 2 {
-			t.Errorf("%s: code %d\n%s", name, code, out)
+		hidden := decode[listResult](t, run("--json list")).Attachments
+		for _, a := range hidden {
+			if a.State != "complete" || a.Origin != "line" || !a.Hidden {
+				t.Errorf("%s: %+v", name, a)
+			}
 		}
-		if out, code := run("gc"); code != 0 || out != "" {
-			t.Errorf("%s: gc: code %d\n%s", name, code, out)
+		if len(hidden) != 2 {
+			t.Errorf("%s: %d attachments are listed", name, len(hidden))
+		}
+		if r := run("gc"); r.Stdout+r.Stderr != "" {
+			t.Errorf("%s: gc: %v", name, r)
 		}
 		check("after gc in " + name)
 	}
