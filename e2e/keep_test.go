@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,13 +42,42 @@ func (m *machine) keptText() string {
 	return text
 }
 
+// end removes a named namespace, and waits until the host's ends of its attachments have
+// gone: the kernel takes them in its own time, and a guest of the same name would want the
+// same names for its own.
+func (m *machine) end(name string) {
+	m.t.Helper()
+	attached := m.list("netns:" + name)
+	m.sh("ip netns del " + name)
+	if !host.Poll(host.Patience, func() bool {
+		there := m.links(m)
+		return !slices.ContainsFunc(attached, func(a attachment) bool { _, is := there[a.Host.Port]; return is })
+	}) {
+		m.t.Errorf("of %+v something is still there", attached)
+	}
+}
+
+// keptWhole returns the file of what is kept, or "" if there is none.
+func (m *machine) keptWhole() string {
+	m.t.Helper()
+	return m.sh("[ ! -e " + keptFile + " ] || cat " + keptFile)
+}
+
+// keepsNothing holds that there is no file, nor its directory.
+func (m *machine) keepsNothing() {
+	m.t.Helper()
+	if left := m.sh("find /var/lib -path '*gopipework*'"); left != "" {
+		m.t.Errorf("left: %s", left)
+	}
+}
+
 // TestKeep: attach --keep writes a line to a file of root's alone, detach and forget
 // remove it, and the comments of the file stay.
 func TestKeep(t *testing.T) {
 	m := keeping(t)
 	dry := m.ok("--dry-run", "brtest", "blue", "192.168.1.2/24", "--keep", "--rate-out", "10mbit")
 	m.says("the dry run", dry.Stdout, "# keep in "+keptFile+": brtest blue 192.168.1.2/24 --rate-out 10mbit\n")
-	m.says("what it left", "["+m.sh("ls /var/lib | grep -x gopipework || true")+"]", "[]")
+	m.keepsNothing()
 	m.ok("brtest", "blue", "192.168.1.2/24", "--keep", "--rate-out", "10mbit")
 	m.says("the file", m.keptText(), "attachments:\n  - brtest blue 192.168.1.2/24 --rate-out 10mbit\n")
 	m.says("who may read it", m.sh("stat -c %a:%u /var/lib/gopipework "+keptFile), "700:0\n600:0\n")
@@ -73,18 +103,20 @@ func TestKeep(t *testing.T) {
 	m.says("without lan0", m.keptText(), "attachments: # ours\n  - brtest blue 192.168.1.2/24 --rate-out 10mbit\n# the end\n")
 
 	// The guest goes, and comes back with nothing in it.
-	m.sh("ip netns del blue")
+	m.end("blue")
 	m.says("the hint", m.fails("not_found", "detach", "blue").Error.Hint, "gopipework forget blue")
 	m.ok("forget", "netns:blue")
 	m.says("without the guest", m.keptText(), "attachments: # ours\n# the end\n")
 	m.fails("not_found", "forget", "blue")
 	m.sh("ip netns add blue")
 	m.ok("brtest", "blue", "192.168.1.3/24", "--keep")
-	m.sh("ip netns del blue; ip netns add blue")
+	m.end("blue")
+	m.sh("ip netns add blue")
 	m.ok("brtest", "blue", "192.168.1.4/24", "--keep")
 	m.says("another address", m.keptText(), "attachments: # ours\n  - brtest blue 192.168.1.4/24\n# the end\n")
 	m.ok("brtest", "-i", "lan0", "blue", "192.168.1.5/24", "--keep")
-	m.sh("ip netns del blue; ip netns add blue")
+	m.end("blue")
+	m.sh("ip netns add blue")
 	m.says("which line", m.ok("detach", "blue").Stderr, "2 lines stay kept: gopipework forget blue")
 	m.ok("detach", "blue", "lan0")
 	m.says("without lan0 again", m.keptText(), "attachments: # ours\n  - brtest blue 192.168.1.4/24\n# the end\n")
@@ -163,7 +195,7 @@ func TestKeepConcurrently(t *testing.T) {
 	for _, r := range results {
 		m.check(r.Err())
 	}
-	m.says("what is left", "["+m.sh("ls /var/lib | grep -x gopipework || true")+"]", "[]")
+	m.keepsNothing()
 	for _, name := range append(names, "blue") {
 		m.sh("ip netns del " + name)
 	}
@@ -225,10 +257,7 @@ func TestKeepKilled(t *testing.T) {
 				struck++
 				prepare()
 				s := step(b)
-				text := ""
-				if m.gopipeworkKeeps() {
-					text = m.sh("cat " + keptFile)
-				}
+				text := m.keptWhole()
 				if text != "" && text != mine && !strings.HasSuffix(text, "attachments:\n"+line) {
 					t.Errorf("%s, %s (%+v): the file is torn: %q", test.name, call, b, text)
 				}
@@ -239,7 +268,7 @@ func TestKeepKilled(t *testing.T) {
 					t.Errorf("%s, %s (%+v): it reports success, and the file is %q", test.name, call, b, text)
 				}
 				m.ok(test.run...)
-				again := m.sh("cat " + keptFile + " 2>/dev/null || true")
+				again := m.keptWhole()
 				if strings.HasSuffix(again, "attachments:\n"+line) != test.kept || (again == "") != (!test.kept && !strings.HasPrefix(test.file, mine)) {
 					t.Errorf("%s, %s (%+v), again: %q", test.name, call, b, again)
 				}
@@ -253,13 +282,8 @@ func TestKeepKilled(t *testing.T) {
 	m.ok("detach", "--all", "blue")
 	m.ok(attach...)
 	m.ok(detach...)
-	m.says("what is left", "["+m.sh("ls /var/lib | grep -x gopipework || true")+"]", "[]")
+	m.keepsNothing()
 	m.sh("ip netns del blue")
-}
-
-// gopipeworkKeeps reports whether there is a file of kept lines.
-func (m *machine) gopipeworkKeeps() bool {
-	return m.Run("sh", "-c", "[ -e "+keptFile+" ]").Code == 0
 }
 
 // TestDetachWithoutKept: a host that keeps nothing pays one system call for it.
@@ -288,7 +312,8 @@ func TestApplyKept(t *testing.T) {
 	m.ok("brtest", "red", "192.168.1.3/24", "--keep")
 	m.ok("diff", "--kept")
 	red := m.ok("list", "red").Stdout
-	m.sh("ip netns del blue; ip netns add blue")
+	m.end("blue")
+	m.sh("ip netns add blue")
 	if r := m.gopipework("diff", "--kept"); r.Code != 2 {
 		t.Error(r)
 	}
