@@ -71,9 +71,7 @@ func TestOrigin(t *testing.T) {
 		t.Run(st.name, func(t *testing.T) {
 			hostNS, g, s := originHost(t, st.line, st.needs)
 			before := unordered(t, hostNS)
-			if _, err := Attach(t.Context(), s, &g, Options{HostNS: hostNS, Origin: "file:lab"}); fault.CodeOf(err) == fault.Unsupported && !testhost.Required(st.needs) {
-				testhost.Lacking(t, st.needs, err.Error())
-			}
+			attachOrLack(t, s, g, hostNS, "file:lab", st.needs)
 			asked(t, s, g, hostNS, "file:lab", false, "file:lab")
 			asked(t, s, g, hostNS, "", false, "file:lab")
 			asked(t, s, g, hostNS, "line", false, "file:lab")
@@ -119,6 +117,18 @@ func originHost(t *testing.T, line, needs string) (*os.File, guests.Guest, Spec)
 	return hostNS, g, parsed(t, line)
 }
 
+// attachOrLack attaches for an origin, and skips the test where this kernel cannot.
+func attachOrLack(t *testing.T, s Spec, g guests.Guest, hostNS *os.File, by Origin, needs string) {
+	t.Helper()
+	_, err := Attach(t.Context(), s, &g, Options{HostNS: hostNS, Origin: by})
+	if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(needs) {
+		testhost.Lacking(t, needs, err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestTakeOver: the kept lines, or a file, take over in place what a typed line made. If
 // that fails at any step, it is the line's as before.
 func TestTakeOver(t *testing.T) {
@@ -127,9 +137,7 @@ func TestTakeOver(t *testing.T) {
 		t.Run(st.name, func(t *testing.T) {
 			hostNS, g, s := originHost(t, st.line, st.needs)
 			before := unordered(t, hostNS)
-			if _, err := runAttach(t.Context(), s, g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported && !testhost.Required(st.needs) {
-				testhost.Lacking(t, st.needs, err.Error())
-			}
+			attachOrLack(t, s, g, hostNS, "", st.needs)
 			asked(t, s, g, hostNS, "", false, OriginLine)
 			all := func() string { return unordered(t, hostNS, g.Namespace) }
 			attached := all()
