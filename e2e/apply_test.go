@@ -221,10 +221,8 @@ func TestApplyDocker(t *testing.T) {
 	}
 	e.docker("restart", "-t", "0", "web")
 	want := []string{"+ br1 web 10.0.0.2/24 (it is not there)", "? br1 later 10.0.0.4/24 (pending: "}
-	for n, line := range e.differs(file, 2) {
-		if n >= len(want) || !strings.HasPrefix(line, want[n]) {
-			t.Errorf("line %d after a restart: %s", n, line)
-		}
+	if got := e.differs(file, 2); !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("after a restart: %q, want %q", got, want)
 	}
 	e.ok("apply", "-f", file)
 	e.reaches(e.guestOf("web"), "10.0.0.3")
