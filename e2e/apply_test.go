@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/e2e/host"
 )
 
@@ -508,4 +509,37 @@ func TestApplyAsks(t *testing.T) {
 		t.Errorf("--yes: %v", r)
 	}
 	check("after all")
+}
+
+// TestApplyRestores: an attachment whose successor fails is put back as it was, with what
+// its kind alone can have.
+func TestApplyRestores(t *testing.T) {
+	need(t, "root")
+	m := newMachine(t)
+	g, err := m.Named("g0")
+	m.check(err)
+	m.check(g.Run("ip", "route", "add", "unreachable", "10.99.0.0/16").Err())
+	m.Batch("link add nic0 type veth peer name wire", "link set nic0 up", "link set wire up")
+	for _, entry := range []string{
+		"to: 'host:tap0', host-addr: 10.9.0.1/30",
+		"to: nic0, mode: private",
+	} {
+		file := m.topology("lab", "{guest: g0, address: 10.9.0.2/30, "+entry+"}")
+		m.ok("apply", "-f", file)
+		before := m.list()
+		m.topology("lab", "{guest: g0, address: 10.9.0.2/30, route: ['10.99.0.0/16'], "+entry+"}")
+		if r := m.gopipework("apply", "-f", file); r.Code != 1 || !strings.Contains(r.Stderr, "what was there before is attached again") {
+			t.Errorf("%s: %v", entry, r)
+		}
+		if diff := cmp.Diff(before, m.list()); diff != "" {
+			t.Errorf("%s (-before +after):\n%s", entry, diff)
+		}
+		if strings.Contains(entry, "tap0") {
+			m.says("the host's end", m.sh("ip address show tap0"), "10.9.0.1/30")
+		}
+		if strings.Contains(entry, "private") {
+			m.says("the macvlan", g.Run("ip", "-d", "link", "show", "eth1").Stdout, "mode private")
+		}
+		m.ok("destroy", "lab")
+	}
 }

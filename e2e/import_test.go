@@ -36,7 +36,7 @@ func TestImport(t *testing.T) {
 	}
 	m.check(os.WriteFile(file, []byte(r.Stdout), 0o600))
 	before := m.seen()
-	m.says("the link alone", m.ok("import", "c").Stdout, "host:tap-c netns:c 10.9.1.2/30", "to-c 10.8.0.1/30", "--host-addr=10.9.1.1/30", "--mtu=1300")
+	m.says("the link alone", m.ok("import", "c").Stdout, "host:tap-c netns:c 10.9.1.2/30", "to-c 10.8.0.1/30", "--host-addr 10.9.1.1/30", "--mtu 1300")
 
 	for _, name := range []string{"a", "b", "c"} {
 		m.ok("detach", "--all", "netns:"+name)

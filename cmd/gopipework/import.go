@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 
@@ -125,93 +124,31 @@ func noteOf(a attach.Attachment, note func(string, ...any)) {
 
 const usualMTU = 1500
 
-// flagsOf are the flags for what a list tells about attachments of every kind.
-func flagsOf(a attach.Attachment) (flags []string) {
-	if a.Interface.MTU != usualMTU && a.Host.Kind != string(attach.KindPhys) {
-		flags = append(flags, fmt.Sprintf("--mtu=%d", a.Interface.MTU))
-	}
-	if a.Shaping == nil {
-		return flags
-	}
-	for _, f := range spec.ShapeFields(*a.Shaping) {
-		if f.Word != "" {
-			flags = append(flags, "--"+f.Name+"="+f.Word)
-		}
-	}
-	return flags
-}
-
-// importedLine returns the line for an attachment.
+// importedLine returns the line for an attachment: the same kind on a host where the
+// bridge is not there yet, without what is as usual.
 func importedLine(a attach.Attachment, note func(string, ...any)) []string {
-	line := []string{hostIFWord(a.Host)}
-	if a.Interface.Name != spec.UsualIfName {
-		line = append(line, "-i", a.Interface.Name)
+	s, rest := reconcile.Asked(a)
+	for _, more := range rest {
+		note("has %s, which are not in the line", more)
 	}
-	if k := attach.Kind(a.Host.Kind); (k == attach.KindBridge || k == attach.KindOVS) && !usualPort(a.Interface.Name, a.Host.Port) {
-		line = append(line, "-l", a.Host.Port)
+	switch kind, name := s.HostIF.Kind, s.HostIF.Name; {
+	case kind == attach.KindDummy, kind == attach.KindBridge && strings.HasPrefix(name, "br"), kind == attach.KindOVS && strings.HasPrefix(name, "ovs"):
+		s.HostIF.Kind = attach.KindAny // which the name tells
+	case kind == attach.KindPhys:
+		s.MTU = 0 // the card's
+	case kind == attach.KindVLAN:
+		s.MAC = nil // the card's
 	}
-	line = append(line, a.Guest.Word(), importedAddress(a))
-	if word := importedMAC(a); word != "" {
-		line = append(line, word)
+	if s.IfName == spec.UsualIfName {
+		s.IfName = ""
 	}
-	line = append(line, flagsOf(a)...)
-	for _, more := range a.More {
-		what, value, _ := strings.Cut(more, " ")
-		switch {
-		case what == "mode":
-			line = append(line, "--mode="+value)
-		case what == "--host-addr":
-			line = append(line, "--host-addr="+value)
-		case more == "host access":
-			line = append(line, "--host-access")
-		default:
-			note("has %s, which are not in the line", more)
-		}
+	if usualPort(a.Interface.Name, s.HostName) {
+		s.HostName = ""
 	}
-	return line
-}
-
-// importedAddress returns the word for the addresses.
-func importedAddress(a attach.Attachment) string {
-	switch {
-	case a.Lease != nil:
-		return string(a.Lease.Source)
-	case len(a.Interface.Addresses) == 0:
-		return "0/0"
-	case len(a.Interface.Gateway) == 0:
-		return spec.Join(a.Interface.Addresses)
+	if s.MTU == usualMTU {
+		s.MTU = 0
 	}
-	return spec.Join(a.Interface.Addresses) + "@" + spec.Join(a.Interface.Gateway)
-}
-
-// importedMAC returns the last word: the MAC address, where a line can give one, and the
-// VLAN.
-func importedMAC(a attach.Attachment) (word string) {
-	switch attach.Kind(a.Host.Kind) {
-	case attach.KindIPvlan, attach.KindVLAN, attach.KindPhys, attach.KindIPoIB: // the card's
-	default:
-		if mac, err := net.ParseMAC(a.Interface.MAC); err == nil {
-			word = mac.String()
-		}
-	}
-	if a.Host.VLAN != "" {
-		word += "@" + a.Host.VLAN
-	}
-	return word
-}
-
-// hostIFWord returns the word that makes the same kind of attachment on a host where the
-// bridge is not there yet.
-func hostIFWord(h attach.Host) string {
-	switch kind := attach.Kind(h.Kind); {
-	case kind == attach.KindDummy:
-		return string(kind)
-	case (kind == attach.KindBridge && strings.HasPrefix(h.Name, "br")) || (kind == attach.KindOVS && strings.HasPrefix(h.Name, "ovs")):
-		return h.Name
-	case h.Kind == "host":
-		return "host:" + h.Port
-	}
-	return h.Kind + ":" + h.Name
+	return attachLine(s)
 }
 
 // usualPort reports whether a port has the name that it gets without -l: of the interface,
@@ -228,16 +165,22 @@ func usualPort(ifName, port string) bool {
 
 // importedLink returns the line for a link, from both of its ends.
 func importedLink(a, b attach.Attachment, note func(string, ...any)) (line []string) {
-	for _, end := range []attach.Attachment{a, b} {
-		line = append(line, end.Guest.Word()+":"+end.Interface.Name, importedAddress(end))
-		for _, more := range end.More {
-			note("and its other end: %s has %s, which are not in the line", end.Guest.Word(), more)
+	var flags [2][]string
+	for n, end := range []attach.Attachment{a, b} {
+		s, rest := reconcile.Asked(end)
+		line = append(line, s.Guest+":"+s.IfName, s.AddressWord())
+		for _, more := range rest {
+			note("and its other end: %s has %s, which are not in the line", s.Guest, more)
 		}
+		both := attach.Spec{Shape: s.Shape}
+		if s.MTU != usualMTU {
+			both.MTU = s.MTU
+		}
+		flags[n] = longFlags(both.Words())
 	}
-	flags := flagsOf(a)
-	if !slices.Equal(flags, flagsOf(b)) {
-		note("and its other end differ in MTU or shaping, which a line gives to both: %s and %s", shell.Line(flags), shell.Line(flagsOf(b)))
+	if !slices.Equal(flags[0], flags[1]) {
+		note("and its other end differ in MTU or shaping, which a line gives to both: %s and %s", shell.Line(flags[0]), shell.Line(flags[1]))
 		return line
 	}
-	return append(line, flags...)
+	return append(line, flags[0]...)
 }

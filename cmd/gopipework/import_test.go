@@ -37,7 +37,7 @@ func TestImportedLines(t *testing.T) {
 		{[]attach.Attachment{plain(db, "long-name", attach.Host{Kind: "ovs", Name: "ovs1", Port: "vlong-na012abcd", VLAN: "10t"})}, "ovs1 -i long-name netns:db 10.0.0.2/24 02:00:00:00:00:01@10t"},
 		{[]attach.Attachment{plain(db, "eth1", attach.Host{Kind: "ovs", Name: "lan", Port: "veth1012abcd"})}, "ovs:lan netns:db 10.0.0.2/24 02:00:00:00:00:01"},
 		{[]attach.Attachment{plain(web, "eth1", attach.Host{Kind: "macvlan", Name: "br0", VLAN: "10"})}, "macvlan:br0 docker:web 10.0.0.2/24 02:00:00:00:00:01@10"},
-		{[]attach.Attachment{with(plain(web, "eth1", attach.Host{Kind: "ipvlan", Name: "eth0"}), func(a *attach.Attachment) { a.More = []string{"mode l3"} })}, "ipvlan:eth0 docker:web 10.0.0.2/24 --mode=l3"},
+		{[]attach.Attachment{with(plain(web, "eth1", attach.Host{Kind: "ipvlan", Name: "eth0"}), func(a *attach.Attachment) { a.More = []string{"mode l3"} })}, "ipvlan:eth0 docker:web 10.0.0.2/24 --mode l3"},
 		{[]attach.Attachment{plain(web, "eth1", attach.Host{Kind: "vlan", Name: "eth0", VLAN: "10"})}, "vlan:eth0 docker:web 10.0.0.2/24 @10"},
 		{[]attach.Attachment{with(plain(web, "eth1", attach.Host{Kind: "phys", Name: "eth0"}), func(a *attach.Attachment) { a.Interface.MTU = 9000 })}, "phys:eth0 docker:web 10.0.0.2/24"},
 		{[]attach.Attachment{plain(web, "ib0", attach.Host{Kind: "ipoib", Name: "ib0", VLAN: "0x8001"})}, "ipoib:ib0 -i ib0 docker:web 10.0.0.2/24 @0x8001"},
@@ -45,7 +45,7 @@ func TestImportedLines(t *testing.T) {
 		{[]attach.Attachment{with(plain(web, "eth1", bridge), func(a *attach.Attachment) {
 			a.Lease = &attach.LeaseState{Source: "dhcp"}
 			a.Interface.Gateway, a.Interface.MTU = gateways, 1400
-		})}, "brtest docker:web dhcp 02:00:00:00:00:01 --mtu=1400"},
+		})}, "brtest docker:web dhcp 02:00:00:00:00:01 --mtu 1400"},
 		{[]attach.Attachment{with(plain(web, "eth1", bridge), func(a *attach.Attachment) { a.Interface.Gateway = gateways })}, "brtest docker:web 10.0.0.2/24@10.0.0.1 02:00:00:00:00:01"},
 		{[]attach.Attachment{with(plain(web, "eth1", bridge), func(a *attach.Attachment) { a.Interface.Addresses = nil })}, "brtest docker:web 0/0 02:00:00:00:00:01"},
 		{[]attach.Attachment{with(plain(web, "eth1", bridge), func(a *attach.Attachment) { a.More = []string{"routes"} })}, "#eth1 of docker:web has routes, which are not in the line"},

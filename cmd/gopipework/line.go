@@ -3,8 +3,24 @@ package main
 import "github.com/gopipework/gopipework/attach"
 
 // attachLine returns the words and flags that attachSpec reads as s.
-func attachLine(s attach.Spec) (line []string) {
+func attachLine(s attach.Spec) []string {
 	w := s.Words()
+	line := []string{w.HostIF}
+	if w.IfName != "" {
+		line = append(line, "-i", w.IfName)
+	}
+	if w.HostName != "" {
+		line = append(line, "-l", w.HostName)
+	}
+	line = append(line, w.Guest, w.Address)
+	if w.MAC != "" {
+		line = append(line, w.MAC)
+	}
+	return append(line, longFlags(w)...)
+}
+
+// longFlags returns the flags of a line that have no other name than a long one.
+func longFlags(w attach.Words) (line []string) {
 	flag := func(typed, value string) {
 		if value != "" {
 			line = append(line, typed, value)
@@ -14,13 +30,6 @@ func attachLine(s attach.Spec) (line []string) {
 		if is {
 			line = append(line, typed)
 		}
-	}
-	line = append(line, w.HostIF)
-	flag("-i", w.IfName)
-	flag("-l", w.HostName)
-	line = append(line, w.Guest, w.Address)
-	if w.MAC != "" {
-		line = append(line, w.MAC)
 	}
 	flag("--mtu", w.MTU)
 	flag("--host-addr", w.HostAddr)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -24,8 +23,8 @@ func (h Host) restore(ctx context.Context, before []attach.Attachment, err error
 		}
 		if rerr := h.reattach(ctx, before, n); rerr != nil {
 			lost, details = append(lost, named(a)), append(details, named(a)+": "+rerr.Error())
-		} else if len(a.More) > 0 {
-			more := strings.Join(a.More, ", ") + " of " + named(a)
+		} else if _, rest := Asked(a); len(rest) > 0 {
+			more := strings.Join(rest, ", ") + " of " + named(a)
 			lost, details = append(lost, more), append(details, more)
 		}
 	}
@@ -54,7 +53,8 @@ func (h Host) reattach(ctx context.Context, before []attach.Attachment, n int) e
 	}
 	defer g.Close()
 	if a.Host.Kind != string(attach.KindVeth) {
-		_, err = attach.Attach(ctx, specOf(a), g, h.Options)
+		s, _ := Asked(a)
+		_, err = attach.Attach(ctx, s, g, h.Options)
 		return err
 	}
 	if len(before) < 2 || !Joined(before[0], before[1]) {
@@ -65,31 +65,8 @@ func (h Host) reattach(ctx context.Context, before []attach.Attachment, n int) e
 		return err
 	}
 	defer other.Close()
-	_, err = attach.Link(ctx, attach.LinkSpec{Ends: [2]attach.Spec{specOf(a), specOf(before[1])}}, g, other, h.Options)
+	here, _ := Asked(a)
+	there, _ := Asked(before[1])
+	_, err = attach.Link(ctx, attach.LinkSpec{Ends: [2]attach.Spec{here, there}}, g, other, h.Options)
 	return err
-}
-
-// specOf is what asks for an attachment, as far as a list shows it.
-func specOf(a attach.Attachment) attach.Spec {
-	s := attach.Spec{
-		HostIF: attach.HostIF{Kind: attach.Kind(a.Host.Kind), Name: a.Host.Name}, Guest: a.Guest.Word(),
-		IfName: a.Interface.Name, Addrs: a.Interface.Addresses, Gateways: a.Interface.Gateway,
-		VLAN: a.Host.VLAN, MTU: a.Interface.MTU,
-	}
-	switch attach.Kind(a.Host.Kind) {
-	case attach.KindVeth:
-		s.HostIF.Name = ""
-	case attach.KindBridge, attach.KindOVS:
-		s.HostName = a.Host.Port
-	}
-	if mac, err := net.ParseMAC(a.Interface.MAC); err == nil && a.Host.Kind != string(attach.KindPhys) && a.Host.Kind != string(attach.KindIPvlan) {
-		s.MAC = mac
-	}
-	if a.Lease != nil {
-		s.From, s.Addrs, s.Gateways = attach.Source{Kind: a.Lease.Source}, nil, nil
-	}
-	if there := a.Shaping; there != nil {
-		s.Shape = attach.Reshape{RateIn: &there.RateIn, RateOut: &there.RateOut, Loss: &there.Loss, Delay: &there.Delay, Jitter: &there.Jitter}
-	}
-	return s
 }
