@@ -65,51 +65,55 @@ var importHead = []string{
 	"and the options of dhcp. Interfaces have the MAC addresses that they have now.",
 }
 
-// importedEntries returns a line for each attachment that of says is wanted. Where a line
-// cannot say all of it, the comments of the entry say what is missing.
+// importedEntries returns an entry for each attachment that of says is wanted; both ends
+// of a link have one entry.
 func importedEntries(all []attach.Attachment, of func(attach.Attachment) bool) (entries []topology.DraftEntry) {
 	g := grammar()
 	done := map[int]bool{}
-	for i, a := range all {
-		if done[i] || !of(a) {
+	for n, a := range all {
+		if done[n] || !of(a) {
 			continue
 		}
-		e := topology.DraftEntry{}
-		whose := a.Interface.Name + " of " + a.Guest.Word()
-		note := func(format string, args ...any) {
-			e.Comments = append(e.Comments, whose+" "+fmt.Sprintf(format, args...))
-		}
-		if a.State == attach.Complete && a.Host.Name == "" && a.Host.Kind == string(attach.KindBridge) {
-			note("is left out: its port %s is in no bridge now", a.Host.Port)
-			entries = append(entries, e)
-			continue
-		}
-		if a.State != attach.Complete || a.Hidden {
-			note("is left out: it is half made, or its guest cannot be seen (gopipework list)")
-			entries = append(entries, e)
-			continue
-		}
-		if a.Host.Kind == string(attach.KindVeth) {
-			other := slices.IndexFunc(all, func(b attach.Attachment) bool { return reconcile.Joined(a, b) })
-			if other < 0 {
-				note("is left out: the other end of its link, in %s, cannot be seen", a.Host.Name)
-				entries = append(entries, e)
-				continue
-			}
-			done[other] = true
-			e.Link, e.Words = true, importedLink(a, all[other], note)
-		} else {
-			e.Words = importedLine(a, note)
-		}
-		alone := topology.Draft{Entries: []topology.DraftEntry{{Words: e.Words, Link: e.Link}}}
-		if _, err := topology.Parse("import", alone.Text(), g); err != nil {
-			note("is left out, as no line says the same: %s: %v", shell.Line(e.Words), err)
-			e.Words = nil
-		}
-		noteOf(a, note)
+		e, other := importedEntry(g, all, n)
+		done[other] = true
 		entries = append(entries, e)
 	}
 	return entries
+}
+
+// importedEntry returns the entry for an attachment, and the number of the other end of its
+// link, or -1. Where a line cannot say all of it, the comments of the entry say what is
+// missing.
+func importedEntry(g topology.Grammar, all []attach.Attachment, n int) (e topology.DraftEntry, other int) {
+	a := all[n]
+	note := func(format string, args ...any) {
+		e.Comments = append(e.Comments, a.Interface.Name+" of "+a.Guest.Word()+" "+fmt.Sprintf(format, args...))
+	}
+	switch {
+	case a.State == attach.Complete && a.Host.Name == "" && a.Host.Kind == string(attach.KindBridge):
+		note("is left out: its port %s is in no bridge now", a.Host.Port)
+		return e, -1
+	case a.State != attach.Complete || a.Hidden:
+		note("is left out: it is half made, or its guest cannot be seen (gopipework list)")
+		return e, -1
+	}
+	other = slices.IndexFunc(all, func(b attach.Attachment) bool { return reconcile.Joined(a, b) })
+	switch e.Link = a.Host.Kind == string(attach.KindVeth); {
+	case !e.Link:
+		e.Words = importedLine(a, note)
+	case other < 0:
+		note("is left out: the other end of its link, in %s, cannot be seen", a.Host.Name)
+		return topology.DraftEntry{Comments: e.Comments}, other
+	default:
+		e.Words = importedLink(a, all[other], note)
+	}
+	alone := topology.Draft{Entries: []topology.DraftEntry{{Words: e.Words, Link: e.Link}}}
+	if _, err := topology.Parse("import", alone.Text(), g); err != nil {
+		note("is left out, as no line says the same: %s: %v", shell.Line(e.Words), err)
+		e.Words = nil
+	}
+	noteOf(a, note)
+	return e, other
 }
 
 // noteOf notes what holds for a line and for a link.
