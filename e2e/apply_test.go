@@ -511,7 +511,7 @@ func TestApplyAsks(t *testing.T) {
 	check("after all")
 }
 
-// TestApplyRestores: an attachment whose successor fails is put back as it was, with what
+// TestApplyRestores: an attachment whose successor fails is restored as it was, with what
 // its kind alone can have.
 func TestApplyRestores(t *testing.T) {
 	need(t, "root")
