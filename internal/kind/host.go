@@ -19,7 +19,7 @@ import (
 // is the name that the host's end is to have.
 type hostKind struct{ plain }
 
-var hostEnd = hostKind{plain{build.Traits{Word: "host", Pair: true, Makes: true, OnHost: true, HostAddr: true}}}
+var hostEnd = hostKind{plain{build.Traits{Word: spec.KindHost, Pair: true, Makes: true, OnHost: true, HostAddr: true}}}
 
 // hostMark begins the alternative name by which such an end is told from a port that
 // somebody has taken off its bridge.

@@ -25,6 +25,7 @@ const (
 	KindPhys    Kind = "phys"
 	KindDummy   Kind = "dummy"
 	KindIPoIB   Kind = "ipoib"
+	KindHost    Kind = "host"
 	KindVeth    Kind = "veth" // between two guests; no word of the command line
 )
 

@@ -51,7 +51,7 @@ func (c *clashes) attachment(pos Pos, s spec.Spec) {
 		c.take(pos, hostName(s.HostName), "read host interface name", s.HostName, "the host")
 	}
 	switch s.HostIF.Kind {
-	case kindHost:
+	case spec.KindHost:
 		c.take(pos, hostName(s.HostIF.Name), "read host interface name", s.HostIF.Name, "the host")
 		return
 	case spec.KindDummy, spec.KindPhys: // nobody else is on it
@@ -64,9 +64,6 @@ func (c *clashes) attachment(pos Pos, s spec.Spec) {
 		c.take(pos, address{s.HostIF.Name, s.VLAN, p.Addr()}, "read address", p.Addr().String(), s.HostIF.Name)
 	}
 }
-
-// kindHost is the kind of "host:NAME".
-const kindHost spec.Kind = "host"
 
 func (c *clashes) takeInterface(pos Pos, s spec.Spec) {
 	if s.IfName == "" && s.HostIF.Kind == spec.KindIPoIB {
