@@ -543,3 +543,34 @@ func TestApplyRestores(t *testing.T) {
 		m.ok("destroy", "lab")
 	}
 }
+
+// TestApplySays: what nothing was done about is told as what it is, with what to do next.
+func TestApplySays(t *testing.T) {
+	need(t, "root")
+	m := newMachine(t)
+	g, err := m.Named("g0")
+	m.check(err)
+	file := m.topology("garden", "nosuch0 g0 10.0.0.1/24")
+	if r := m.gopipework("apply", "-f", file); r.Code != 1 || !strings.HasSuffix(r.Stderr, "apply garden: 1 of 1 failed\ngopipework: hint: the same command tries again\n") {
+		t.Errorf("nothing stands: %v", r)
+	}
+	if f := m.fails("invalid", "apply", "-f", m.Dir+"/none.yaml"); !strings.Contains(f.Error.Message, "none.yaml: no such file") || !strings.Contains(f.Error.Hint, "gopipework import") {
+		t.Errorf("no file: %+v", f)
+	}
+	if f := m.fails("invalid", "destroy", "-f", m.Dir+"/none.yaml"); f.Error.Hint != "gopipework destroy NAME needs no file" {
+		t.Errorf("no file to destroy: %+v", f)
+	}
+
+	m.topology("garden", "br1 g0 10.0.0.1/24")
+	m.ok("apply", "-f", file)
+	m.says("a name that is near", m.ok("destroy", "gardne").Stderr, "nothing is attached for file:gardne\n", "warning: something is attached for file:garden: gopipework destroy garden")
+	if r := m.ok("destroy", "lab"); r.Stderr != "gopipework: nothing is attached for file:lab\n" {
+		t.Errorf("no name is near: %v", r)
+	}
+	r := m.RunInput("", "script", "--quiet", "--return", "--command", "gopipework destroy garden", "/dev/null")
+	if r.Code != 1 || !strings.Contains(r.Stdout, "[y/N] \r\ngopipework: destroy garden: nothing was changed") || len(m.list()) != 1 {
+		t.Errorf("the end of the input: %v", r)
+	}
+	m.ok("destroy", "garden")
+	m.says("the guest", g.Run("ip", "-br", "link").Stdout, "lo")
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -105,7 +106,7 @@ func (o *output) destroyCommand(c *cli.Context) error {
 func (o *output) destruction(c *cli.Context) (*reconciliation, error) {
 	if c.String("f") != "" && c.Args().Len() == 0 {
 		r, err := o.reconciliation(c)
-		if f := (*fault.Error)(nil); errors.As(err, &f) && f.Hint == "" {
+		if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Hint == "" || errors.Is(err, fs.ErrNotExist)) {
 			f.Hint = "gopipework destroy NAME needs no file"
 		}
 		if err == nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
+	"github.com/gopipework/gopipework/internal/typo"
 	"github.com/urfave/cli/v2"
 )
 
@@ -142,8 +143,26 @@ func (r *reconciliation) compare(ctx context.Context) error {
 		for n := range r.difference.Items {
 			r.difference.Items[n].Reason = "attached for " + string(r.origin)
 		}
+		if near := r.nearName(there.Attachments); near != "" {
+			r.warnings = append(r.warnings, fmt.Sprintf("something is attached for file:%s: gopipework destroy %s", near, near))
+		}
 	}
 	return r.host.Settle(ctx, &r.difference)
+}
+
+// nearName returns the name of a topology that a destroy can have meant which has found
+// nothing to detach; "": there is none.
+func (r *reconciliation) nearName(all []attach.Attachment) string {
+	if len(r.difference.Items) > 0 {
+		return ""
+	}
+	var names []string
+	for _, a := range all {
+		if name, ok := strings.CutPrefix(string(a.Origin), "file:"); ok && a.Origin != r.origin {
+			names = append(names, name)
+		}
+	}
+	return typo.Nearest(r.name, names)
 }
 
 // findGuests finds the guests that words name, and lets them go again.
@@ -209,12 +228,12 @@ func (r *reconciliation) announce() {
 	for _, i := range r.difference.Items {
 		r.out.print(i.String())
 	}
+	if r.destroy && len(r.difference.Items) == 0 {
+		r.out.say("nothing is attached for %s", r.origin)
+	}
 	r.out.warn(r.allWarnings())
 	if n := r.difference.Count(reconcile.Pending); n > 0 && !r.strict {
 		r.out.say("%s", pendingText(n))
-	}
-	if r.destroy && len(r.difference.Items) == 0 {
-		r.out.say("nothing is attached for %s", r.origin)
 	}
 }
 
@@ -242,13 +261,17 @@ func (r *reconciliation) ask(ctx context.Context) error {
 	answer := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
+		answer <- line
 	}()
 	select {
 	case <-ctx.Done():
+		fmt.Fprintln(r.out.stderr)
 		return context.Cause(ctx)
-	case a := <-answer:
-		if a == "y" || a == "yes" {
+	case line := <-answer:
+		if !strings.HasSuffix(line, "\n") { // the end of the input: nobody has typed the newline
+			fmt.Fprintln(r.out.stderr)
+		}
+		if a := strings.ToLower(strings.TrimSpace(line)); a == "y" || a == "yes" {
 			return nil
 		}
 	}
@@ -342,7 +365,14 @@ func (r *reconciliation) result(ctx context.Context) error {
 	case len(r.failed) == 0:
 		return nil
 	default:
-		e = fault.New(fault.Failed, r.op, r.name, "%d of %d failed", len(r.failed), all).WithHint("the others stand; the same command tries these again")
+		e = fault.New(fault.Failed, r.op, r.name, "%d of %d failed", len(r.failed), all)
+		switch {
+		case r.dryRun: // nothing was tried
+		case len(r.failed) < all:
+			e.Hint = "the others stand; the same command tries these again"
+		default:
+			e.Hint = "the same command tries again"
+		}
 	}
 	if len(residue) > 0 {
 		e.Code, e.Residue = fault.Residue, residue

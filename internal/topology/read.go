@@ -2,6 +2,7 @@ package topology
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -33,10 +34,15 @@ func unreadable(path string, err error) error {
 	if errors.Is(err, plainfile.ErrTooLarge) {
 		return fault.New(fault.Invalid, "read", path, "it has more than %d bytes", MaxFile).WithHint("split it, and give each part a name of its own")
 	}
+	missing := errors.Is(err, fs.ErrNotExist)
 	if inner := errors.Unwrap(err); inner != nil {
 		err = inner // path is in it already
 	}
-	return fault.New(fault.Invalid, "read", path, "%w", err)
+	e := fault.New(fault.Invalid, "read", path, "%w", err)
+	if missing {
+		e.WithHint("gopipework import prints a file for what is attached now")
+	}
+	return e
 }
 
 // Parse reads what a file holds; path is only for its name and the places of errors.
