@@ -239,7 +239,7 @@ func attachKind(t *testing.T, kind string, s Spec, g guests.Guest, hostNS *os.Fi
 			last = n == len(p.Steps)
 			p.Steps = append(p.Steps[:n:n], append([]plan.Step{failStep{}}, p.Steps[n:]...)...)
 		}, untold)
-		if fault.CodeOf(err) == fault.Unsupported && needs != "" && !testhost.Required(needs) {
+		if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(needs) {
 			sameSoon(t, "host after the kernel's refusal", hostBefore, func() string { return inventory(t, hostNS) })
 			testhost.Lacking(t, needs, err.Error())
 		}

@@ -135,7 +135,7 @@ func (st setStage) test(t *testing.T) {
 	hostNS, guestNS := stage{host: st.host, guest: "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6"}.ready(t)
 	g, s := docker(guestNS, 0), typedSet(t, st.set)
 	lacks := func(err error) {
-		if fault.CodeOf(err) == fault.Unsupported && st.needs != "" && !testhost.Required(st.needs) {
+		if fault.CodeOf(err) == fault.Unsupported && !testhost.Required(st.needs) {
 			testhost.Lacking(t, st.needs, err.Error())
 		}
 	}

@@ -13,9 +13,9 @@ import (
 
 // Required reports whether GOPIPEWORK_REQUIRE names a feature (root, docker, ovs,
 // netem, ...; with commas). Where it does, what a test would be skipped for want
-// of is a failure.
+// of is a failure. So it is where nothing is to be named: "" is always there.
 func Required(feature string) bool {
-	return slices.Contains(strings.Split(os.Getenv("GOPIPEWORK_REQUIRE"), ","), feature)
+	return feature == "" || slices.Contains(strings.Split(os.Getenv("GOPIPEWORK_REQUIRE"), ","), feature)
 }
 
 // Lacking ends a test that cannot run for want of a feature: skipped, or failed if
