@@ -157,22 +157,20 @@ func (p OVSPort) Add(ctx context.Context) error {
 // waits until ovs-vswitchd has done so. After a timeout nobody knows whether it
 // has.
 func (p OVSPort) SetVLAN(ctx context.Context, v VLAN) error {
-	const op = "change the VLAN of Open vSwitch port"
-	if err := checkOVSName(op, p.Name, p.Name); err != nil {
-		return err
-	}
-	_, err := vsctl(ctx, p.setVLANArgs(v)...)
-	return ovsFault(op, p.Name, err)
+	return p.set(ctx, "change the VLAN of Open vSwitch port", p.setVLANArgs(v))
 }
 
 // SetMark gives a port of ours another mark. After a timeout nobody knows whether it
 // has it.
 func (p OVSPort) SetMark(ctx context.Context, mark string) error {
-	const op = "mark Open vSwitch port"
+	return p.set(ctx, "mark Open vSwitch port", p.setMarkArgs(mark))
+}
+
+func (p OVSPort) set(ctx context.Context, op string, args []string) error {
 	if err := checkOVSName(op, p.Name, p.Name); err != nil {
 		return err
 	}
-	_, err := vsctl(ctx, p.setMarkArgs(mark)...)
+	_, err := vsctl(ctx, args...)
 	return ovsFault(op, p.Name, err)
 }
 
