@@ -142,64 +142,89 @@ func (r wordRef) late(ctx context.Context, err error) error {
 	return late.WithHint("%s", e.Hint)
 }
 
+// listener rings when a guest may have started.
+type listener struct {
+	*finder
+	ctx     context.Context
+	ref     wordRef
+	woken   alarm
+	refused chan<- error
+	all     sync.WaitGroup // what it follows
+}
+
 // listen sets up what rings when the guest may have started. An engine that refuses to
 // tell is an error on refused. stop ends it.
 func (f *finder) listen(ctx context.Context, r wordRef, woken alarm, refused chan<- error) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	stop = func() { cancel(); all.Wait() }
-	follow := func(b brand, host string) error {
-		s, err := newStream(ctx, r, b, host, woken, refused)
-		if err == nil {
-			all.Go(s.follow)
-		}
-		return err
+	l := &listener{finder: f, ctx: ctx, ref: r, woken: woken, refused: refused}
+	stop = func() { cancel(); l.all.Wait() }
+	runtimes := []string{r.Runtime}
+	if r.Runtime == "" {
+		runtimes = []string{RuntimeDocker, RuntimePodman, RuntimeNetNS, RuntimeMachine}
 	}
-	named := func() error {
-		m, err := newMounts()
-		if err == nil {
-			all.Go(func() {
-				m.follow(ctx, func() {
-					if f.isMounted(r) {
-						woken.ring()
-					}
-				})
-			})
-		}
-		return err
-	}
-	appears := func(path string) error {
-		a, err := newAppearance(path)
-		if err == nil {
-			all.Go(func() { a.ringing(ctx, woken) })
-		}
-		return err
-	}
-	bare := r.Runtime == ""
-	if bare || r.Runtime == RuntimeDocker {
-		if host, misconfigured := dockerHost(); misconfigured == nil { // else the first look fails
-			err = errors.Join(err, follow(dockerBrand, host))
-		}
-	}
-	if bare || r.Runtime == RuntimePodman {
-		for _, host := range f.podmanHosts() {
-			err = errors.Join(err, follow(podmanBrand, host))
-		}
-	}
-	if bare || r.Runtime == RuntimeNetNS || r.Runtime == RuntimePath {
-		err = errors.Join(err, named())
-	}
-	if r.Runtime == RuntimePath { // it may be a symbolic link
-		err = errors.Join(err, appears(r.Name))
-	}
-	if (bare || r.Runtime == RuntimeMachine) && f.machines != "" {
-		err = errors.Join(err, appears(f.machines+"/"+r.Name))
+	for _, runtime := range runtimes {
+		err = errors.Join(err, l.listenTo(runtime))
 	}
 	if err != nil {
 		stop()
 		return nil, err
 	}
 	return stop, nil
+}
+
+func (l *listener) listenTo(runtime string) (err error) {
+	switch runtime {
+	case RuntimeDocker:
+		if host, misconfigured := dockerHost(); misconfigured == nil { // else the first look fails
+			return l.engine(dockerBrand, host)
+		}
+	case RuntimePodman:
+		for _, host := range l.podmanHosts() {
+			err = errors.Join(err, l.engine(podmanBrand, host))
+		}
+	case RuntimeNetNS:
+		return l.mounted()
+	case RuntimePath: // it may be a symbolic link
+		return errors.Join(l.mounted(), l.appears(l.ref.Name))
+	case RuntimeMachine:
+		if l.machines != "" {
+			return l.appears(l.machines + "/" + l.ref.Name)
+		}
+	}
+	return err
+}
+
+// engine follows the events of an engine.
+func (l *listener) engine(b brand, host string) error {
+	s, err := newStream(l.ctx, l.ref, b, host, l.woken, l.refused)
+	if err == nil {
+		l.all.Go(s.follow)
+	}
+	return err
+}
+
+// mounted follows what is mounted, as a named namespace is.
+func (l *listener) mounted() error {
+	m, err := newMounts()
+	if err == nil {
+		l.all.Go(func() {
+			m.follow(l.ctx, func() {
+				if l.isMounted(l.ref) {
+					l.woken.ring()
+				}
+			})
+		})
+	}
+	return err
+}
+
+// appears follows whether a file comes to be.
+func (l *listener) appears(path string) error {
+	a, err := newAppearance(path)
+	if err == nil {
+		l.all.Go(func() { a.ringing(l.ctx, l.woken) })
+	}
+	return err
 }
 
 // podmanHosts returns where podman listens, or will.
