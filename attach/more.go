@@ -17,11 +17,11 @@ import (
 // it shows. It is looked at when it is first asked for.
 type beyond struct {
 	resolv  func() ([]build.ResolvNote, error)
-	clients func() bool // clients of the host run, for any guest
+	clients func() ([]hostclient.Running, error) // of the host, for all guests
 }
 
 func newBeyond() beyond {
-	return beyond{sync.OnceValues(guestnet.ResolvNotes), sync.OnceValue(hostclient.Any)}
+	return beyond{sync.OnceValues(guestnet.ResolvNotes), sync.OnceValues(hostclient.All)}
 }
 
 // more notes what there is to an attachment that its other fields do not show. index is
@@ -49,14 +49,12 @@ func (o *lister) more(ns *ours.Namespace, a *Attachment, index int, port *rtnl.L
 	if err != nil {
 		return err
 	}
-	kept := !ours.SameSet(ours.AddressesOf(l, addrs), a.Interface.Addresses)
-	if o.clients() {
-		all, err := hostclient.Find(ns.File)
-		if err != nil {
-			return err
-		}
-		kept = kept || slices.ContainsFunc(all, func(r hostclient.Running) bool { return r.Index == index })
+	clients, err := o.clients()
+	if err != nil {
+		return err
 	}
+	kept := !ours.SameSet(ours.AddressesOf(l, addrs), a.Interface.Addresses) ||
+		slices.ContainsFunc(clients, func(r hostclient.Running) bool { return r.Index == index && r.In(ns.File) })
 	add(a.Lease == nil && kept, "addresses from the network")
 	if err := o.moreOnHost(a, port); err != nil {
 		return err

@@ -38,6 +38,9 @@ func TestHostClients(t *testing.T) {
 		if _, err := e.Must("cat", pidFile); (err == nil) != stays {
 			t.Errorf("%s: pid file: %v", word, err)
 		}
+		if r := e.ok("import"); stays && !strings.Contains(r.Stdout, "eth1 of docker:web has addresses from the network") {
+			t.Errorf("%s: what import says:\n%v", word, r)
+		}
 		e.quiet("br1", "web", word)
 		if r := e.gopipework("br1", "web", "10.77.0.200/24"); r.Code != 1 {
 			t.Errorf("%s: another address:\n%v", word, r)

@@ -192,8 +192,11 @@ func writePID(f *os.File, pid int) error {
 // Running is a client that stays, and the process that looks after it.
 type Running struct {
 	Run
-	minder int // process
+	pid, minder int // processes
 }
+
+// In reports whether the client runs in a network namespace.
+func (r Running) In(ns *os.File) bool { return nsfs.Is(ns, nsfs.OfProcess(r.pid)) }
 
 // pidPaths are the files that may be pid files of clients.
 func pidPaths() (all []string, err error) {
@@ -207,18 +210,17 @@ func pidPaths() (all []string, err error) {
 	return all, nil
 }
 
-// Any reports whether there may be clients that run, in whatever namespace.
-func Any() bool {
-	paths, err := pidPaths()
-	return err != nil || len(paths) > 0
-}
+// All returns the clients that run, in whatever namespace.
+func All() ([]Running, error) { return find(func(Running) bool { return true }) }
 
 // Find returns the clients that run in a network namespace.
-func Find(ns *os.File) ([]Running, error) {
+func Find(ns *os.File) ([]Running, error) { return find(func(r Running) bool { return r.In(ns) }) }
+
+func find(matters func(Running) bool) ([]Running, error) {
 	var all []Running
 	paths, err := pidPaths()
 	for _, path := range paths {
-		if r, ok := running(path, ns); ok {
+		if r, ok := running(path, matters); ok {
 			all = append(all, r)
 		}
 	}
@@ -228,9 +230,9 @@ func Find(ns *os.File) ([]Running, error) {
 // running reads one pid file. Only one that is locked is believed, and only if
 // the parent of the process that it names says that it is its own. What cannot be
 // read is none of ours.
-func running(path string, ns *os.File) (r Running, ok bool) {
+func running(path string, matters func(Running) bool) (r Running, ok bool) {
 	pid, held := readHeld(path)
-	if !held || !nsfs.Is(ns, nsfs.OfProcess(pid)) {
+	if r.pid = pid; !held || !matters(r) {
 		return r, false
 	}
 	r.minder = parent(pid)
