@@ -124,6 +124,7 @@ func TestKeep(t *testing.T) {
 	m.ok("forget", "blue", "lan0")
 	m.says("a forgotten line", m.ok("apply", "--kept").Stderr, "lan0 of netns:blue is no longer kept; --prune detaches it")
 	m.ok("brtest", "-i", "lan0", "blue", "192.168.2.4/24", "--keep")
+	m.says("a destroy", m.ok("destroy", "--dry-run", "-f", "/var/lib/gopipework/kept.yaml").Stderr, "warning: the lines stay kept: apply --kept attaches them again; gopipework forget drops them")
 	m.ok("detach", "--all", "blue")
 	m.says("after all", m.keptText(), "attachments: # ours\n# the end\n")
 	m.sh("ip netns del blue")

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/urfave/cli/v2"
@@ -110,7 +111,11 @@ func (o *output) destruction(c *cli.Context) (*reconciliation, error) {
 			f.Hint = "gopipework destroy NAME needs no file"
 		}
 		if err == nil {
-			r.entries, r.warnings, r.destroy = nil, nil, true
+			r.warnings = nil
+			if r.origin == attach.OriginKeep && len(r.entries) > 0 {
+				r.warnings = []string{"the lines stay kept: apply --kept attaches them again; gopipework forget drops them"}
+			}
+			r.entries, r.destroy = nil, true
 		}
 		return r, err
 	}
