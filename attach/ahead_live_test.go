@@ -4,12 +4,15 @@ import (
 	"context"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // TestReadAhead: whatever changes on the host after it was read ahead, an attach does the
@@ -194,5 +197,24 @@ func TestReadAheadUnannounced(t *testing.T) {
 				t.Errorf("the plan does not show the change:\n%s", want)
 			}
 		})
+	}
+}
+
+// TestReadAheadIsKept: what one look sorts out of an answer, the next still gets.
+func TestReadAheadIsKept(t *testing.T) {
+	needRoot(t)
+	hostNS := newNamespace(t)
+	in(t, hostNS, "ip", "link", "set", "dev", "lo", "up")
+	m, err := ours.Remember(hostNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for range 2 {
+		all, err := m.Own().Addrs()
+		if err != nil || len(all) == 0 || slices.ContainsFunc(all, func(a rtnl.Addr) bool { return !a.Prefix.IsValid() }) {
+			t.Fatalf("addresses %v, %v", all, err)
+		}
+		_ = slices.DeleteFunc(all, func(rtnl.Addr) bool { return true })
 	}
 }

@@ -119,7 +119,8 @@ func (r remembering) LinkByIndex(index int) (*rtnl.Link, error) {
 }
 
 func (r remembering) Ports(master int) ([]*rtnl.Link, error) {
-	return remember(r.of, r.of.ports, master, func() ([]*rtnl.Link, error) { return r.Kernel.Ports(master) })
+	all, err := remember(r.of, r.of.ports, master, func() ([]*rtnl.Link, error) { return r.Kernel.Ports(master) })
+	return slices.Clone(all), err // a caller may sort out its own
 }
 
 func (r remembering) LinkIn(nsid, index int) (*rtnl.Link, error) {
@@ -127,11 +128,13 @@ func (r remembering) LinkIn(nsid, index int) (*rtnl.Link, error) {
 }
 
 func (r remembering) AddrsIn(nsid, index int) ([]rtnl.Addr, error) {
-	return remember(r.of, r.of.addrsIn, linkIn{nsid, index}, func() ([]rtnl.Addr, error) { return r.Kernel.AddrsIn(nsid, index) })
+	all, err := remember(r.of, r.of.addrsIn, linkIn{nsid, index}, func() ([]rtnl.Addr, error) { return r.Kernel.AddrsIn(nsid, index) })
+	return slices.Clone(all), err
 }
 
 func (r remembering) Addrs() ([]rtnl.Addr, error) {
-	return remember(r.of, r.of.addrs, struct{}{}, r.Kernel.Addrs)
+	all, err := remember(r.of, r.of.addrs, struct{}{}, r.Kernel.Addrs)
+	return slices.Clone(all), err
 }
 
 func (r remembering) PortVLANs() (map[int][]rtnl.PortVLAN, error) {
