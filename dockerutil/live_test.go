@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -141,6 +142,10 @@ func shortTemp(t *testing.T) string {
 	return dir
 }
 
+// groupOf is the control group for an engine whose directory that is. Containers of another
+// run of these tests have the same names, and what pauses one would pause the other.
+func groupOf(dir string) string { return "gopipework-" + filepath.Base(dir) }
+
 // wordCase is a guest word and what is to come of it.
 type wordCase struct {
 	word string
@@ -204,7 +209,7 @@ func podmanFor(t *testing.T) (p *host.Podman, dir string) {
 	t.Helper()
 	need(t, "podman", "podman", "conmon", "busybox")
 	dir = shortTemp(t)
-	p, err := host.NewPodman(host.Machine{}, dir, "gopipework-test")
+	p, err := host.NewPodman(host.Machine{}, dir, groupOf(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +352,8 @@ func TestLiveLXC(t *testing.T) {
 func containerdFor(t *testing.T) (c *host.Containerd, ctr func(args ...string) string) {
 	t.Helper()
 	need(t, "containerd", "containerd", "ctr", "runc", "busybox")
-	c, err := host.NewContainerd(host.Machine{}, shortTemp(t), "gopipework-ctr")
+	dir := shortTemp(t)
+	c, err := host.NewContainerd(host.Machine{}, dir, groupOf(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,6 +419,7 @@ func TestLiveContainerd(t *testing.T) {
 // containerd's CRI, asked to run a pod by the very calls that ask about it.
 func TestLiveCRI(t *testing.T) {
 	daemon, ctr := containerdFor(t)
+	group := groupOf(filepath.Dir(daemon.Socket)) + "-cri"
 	ctr("-n", "k8s.io", "images", "import", "--snapshotter", "native", imageOf(t, daemon.Rootfs()))
 	c := newCaller(context.Background(), daemon.Socket)
 	defer c.close()
@@ -435,7 +442,7 @@ func TestLiveCRI(t *testing.T) {
 		t.Helper()
 		config = slices.Concat(
 			sub(1, appendText(nil, 1, name), appendText(nil, 2, name), appendText(nil, 3, "test")),
-			sub(8, appendText(nil, 1, "/gopipework-cri"), sub(2, sub(1, appendNumber(nil, 1, network)))))
+			sub(8, appendText(nil, 1, "/"+group), sub(2, sub(1, appendNumber(nil, 1, network)))))
 		id = call("RunPodSandbox", sub(1, config)).text(1)
 		t.Cleanup(func() {
 			call("StopPodSandbox", appendText(nil, 1, id))
@@ -443,7 +450,7 @@ func TestLiveCRI(t *testing.T) {
 		})
 		return id, config
 	}
-	t.Cleanup(func() { host.RemoveCgroup("gopipework-cri") })
+	t.Cleanup(func() { host.RemoveCgroup(group) })
 	podID, podConfig := pod("pod", 0)
 	hostID, _ := pod("hostpod", 2)
 	// ContainerConfig: 1 metadata{1 name}, 2 image{1 image}, 3 command.

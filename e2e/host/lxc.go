@@ -5,8 +5,10 @@ package host
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -32,7 +34,9 @@ func (h *Host) StartLXC() (*LXC, error) {
 }
 
 // NewLXC uses the machine's own directory: names have to be the caller's alone.
-func NewLXC() *LXC { return &LXC{place: Machine{}, dir: lxcDir, group: "gopipework-lxc"} }
+func NewLXC() *LXC {
+	return &LXC{place: Machine{}, dir: lxcDir, group: "gopipework-lxc-" + strconv.FormatUint(rand.Uint64(), 36)}
+}
 
 // Start makes a container and starts it, in a network namespace with nothing in
 // it. Never with "none", the host's own: the template's rcS runs a DHCP client,
