@@ -50,10 +50,11 @@ VLAN     On a bridge @10 (untagged), @10,20-30 (untagged 10, tagged 20 to 30) or
 
 const exits = `
 Exit codes: 0 done, or nothing to do; 1 refused, or in conflict with what is there,
-and nothing was changed; 2 the command line makes no sense; 3 the guest or interface
-does not exist or is not running; 4 root is needed; 5 failed, and what could not be
-undone is listed; 6 this kernel or host lacks the feature; 129, 130, 143 interrupted,
-and undone first.
+and nothing was changed (of apply and destroy, the other entries stand); 2 the command
+line makes no sense; 3 the guest or interface does not exist or is not running; 4 root
+is needed; 5 failed, and what could not be undone is listed; 6 this kernel or host lacks
+the feature; 129, 130, 143 interrupted, and undone first (what apply and destroy had
+finished stands). diff: 2 if there is a difference.
 `
 
 const summary = `usage: ` + synopsis + `
