@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall"},
 	{"internal/lease", "internal/rtnl"},
-	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/typo", "internal/witness"},
+	{"internal/acd", "internal/hosttool", "internal/report", "internal/rundir", "internal/spawn", "internal/typo", "internal/witness"},
 	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 

@@ -1,0 +1,111 @@
+package report
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Reporter is told what happens. Its methods may be called at any time, also side by side;
+// none of them blocks on a reader.
+type Reporter struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	said    map[subject]Event          // the last trouble that each has, until it is over
+	missing map[subject]Event          // what is wanted and not there, and why
+	wanted  map[string]map[string]bool // the lines that each origin asks for
+}
+
+// subject is what an event is about.
+type subject struct{ origin, line, guest, ifName, name string }
+
+// New returns a Reporter that writes to log.
+func New(log *slog.Logger) *Reporter {
+	return &Reporter{log: log, said: map[subject]Event{}, missing: map[subject]Event{}, wanted: map[string]map[string]bool{}}
+}
+
+// Tell is called for each thing that happened. A trouble that is told again with the same
+// reason is counted, and neither logged nor passed on again.
+func (r *Reporter) Tell(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if r.note(e) {
+		return
+	}
+	r.log.LogAttrs(context.Background(), level(e), string(e.Kind), attrs(e)...)
+}
+
+// note remembers what there is of the subject of an event, and reports whether that has been
+// said before. The caller must hold r.mu.
+func (r *Reporter) note(e Event) (again bool) {
+	s := subject{e.Origin, e.Line, e.Guest, e.IfName, e.Name}
+	if e.Line != "" { // an entry is one, whatever is known of its guest by now
+		s = subject{origin: e.Origin, line: e.Line}
+		switch e.Kind {
+		case Pending, Failed, Refused:
+			r.missing[s] = e
+		case Attached, Changed:
+			delete(r.missing, s)
+		}
+	}
+	if !troubling(e) {
+		delete(r.said, s)
+		return false
+	}
+	last, known := r.said[s]
+	r.said[s] = e
+	return known && last.Kind == e.Kind && last.State == e.State && last.Reason == e.Reason
+}
+
+// troubling reports whether an event says how something stands, and not that something was
+// done. Such an event may be told each time somebody looks.
+func troubling(e Event) bool {
+	switch e.Kind {
+	case Pending, Failed, Refused, Cut, Engine, Source, Warning:
+		return true
+	}
+	return false
+}
+
+// Wanted is called with all the lines that an origin asks for now: after each time that its
+// source was read, and with none if it asks for nothing any more. What is known about other
+// lines of it is dropped.
+func (r *Reporter) Wanted(origin string, lines []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	asked := map[string]bool{}
+	for _, l := range lines {
+		asked[l] = true
+	}
+	if r.wanted[origin] = asked; len(asked) == 0 {
+		delete(r.wanted, origin)
+	}
+	for _, m := range []map[subject]Event{r.missing, r.said} {
+		for s := range m {
+			if s.origin == origin && s.line != "" && !asked[s.line] {
+				delete(m, s)
+			}
+		}
+	}
+}
+
+// Missing returns what is wanted and not there, with the reasons: the last event about each.
+func (r *Reporter) Missing() []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Event, 0, len(r.missing))
+	for _, e := range r.missing {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b Event) int {
+		return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Line, b.Line))
+	})
+	return all
+}
