@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"internal/spec"},
 	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall"},
-	{"internal/lease", "internal/rtnl"},
+	{"internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/acd", "internal/hosttool", "internal/report", "internal/rundir", "internal/spawn", "internal/typo", "internal/witness"},
 	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
@@ -45,7 +45,7 @@ var imports = []struct {
 	{"google.golang.org/grpc", nil, "it would be set up at the start of every run"},
 	{"github.com/urfave/cli", []string{"cmd/gopipework"}, "the flag library stays at the edge"},
 	{module + "dockerutil", []string{"cmd/gopipework"}, "finding a guest and changing it meet in the command, or in a program that imports both"},
-	{"go.yaml.in/yaml", []string{"internal/topology"}, "one package reads and writes the file"},
+	{"go.yaml.in/yaml", []string{"internal/topology", "internal/yamlfile"}, "one package reads a file of YAML, and one edits it"},
 	{module + "attach", []string{"cmd/gopipework", "internal/reconcile"}, "the command is the only caller, by itself or for a list of entries"},
 	{"golang.org/x/tools/", []string{"e2e/house"}, "reading Go is for the tests of the code"},
 }

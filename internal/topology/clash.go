@@ -85,5 +85,5 @@ func (c *clashes) take(pos Pos, what any, op, object, where string) {
 		e = fault.New(fault.Invalid, op, object, "the entry in line %d gives %s one of that name already", first.Line, where).
 			WithHint("name one of them differently: -i, or the key as")
 	}
-	c.wrong(pos, e)
+	c.Wrong(pos, e)
 }

@@ -3,6 +3,8 @@ package topology
 import (
 	"slices"
 	"strings"
+
+	"github.com/gopipework/gopipework/internal/yamlfile"
 )
 
 // Draft is a file that is to be written.
@@ -45,7 +47,7 @@ func (d Draft) Text() []byte {
 func comments(b *strings.Builder, indent string, lines []string) {
 	for _, line := range lines {
 		line = strings.Map(func(r rune) rune {
-			if isStray(r) || r == '\n' || r == '\r' {
+			if yamlfile.IsStray(r) || r == '\n' || r == '\r' {
 				return '?'
 			}
 			return r

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/yamlfile"
 	yaml "go.yaml.in/yaml/v3"
 )
 
@@ -21,7 +22,7 @@ func Add(text []byte, words []string) ([]byte, error) {
 	switch {
 	case list == nil:
 		l.insert(len(l.lines), keyAttachments+":\n", "  - "+entry+"\n")
-	case isNull(list):
+	case yamlfile.IsNull(list):
 		l.insert(list.Line, "  - "+entry+"\n")
 	case list.Style&yaml.FlowStyle != 0:
 		l.addToFlow(list, entry)
@@ -84,8 +85,8 @@ func edit(text []byte) (l lines, list *yaml.Node, err error) {
 	l = lines{lines: slices.Collect(strings.Lines(string(text)))}
 	l.next = len(l.lines) + 1
 	r := reader{}
-	root := r.syntax(text)
-	if err := invalid("", r.found); err != nil || root == nil {
+	root := r.Syntax(text)
+	if err := yamlfile.Invalid("", r.Found); err != nil || root == nil {
 		return l, nil, err
 	}
 	for i := 0; i+1 < len(root.Content); i += 2 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/yamlfile"
 	yaml "go.yaml.in/yaml/v3"
 )
 
@@ -68,19 +69,19 @@ func (r *reader) entry(n *yaml.Node, read func(line), asMap func(*yaml.Node) (li
 		if l, ok := asMap(n); ok {
 			read(l)
 		}
-	case n.Kind == yaml.ScalarNode && !isNull(n):
+	case n.Kind == yaml.ScalarNode && !yamlfile.IsNull(n):
 		if l, ok := r.typed(n); ok {
 			read(l)
 		}
 	default:
-		r.wrongKind(n, "an entry", "a line as it is typed, or a map")
+		r.WrongKind(n, "an entry", "a line as it is typed, or a map")
 	}
 }
 
 // typed splits a line as it is typed.
 func (r *reader) typed(n *yaml.Node) (line, bool) {
-	l := line{pos: r.at(n)}
-	text, ok := r.text("a line", n)
+	l := line{pos: r.At(n)}
+	text, ok := r.Text("a line", n)
 	if !ok {
 		return l, false
 	}
@@ -99,7 +100,7 @@ func (r *reader) typed(n *yaml.Node) (line, bool) {
 		if errors.As(err, &e) {
 			place = at(e.At)
 		}
-		r.wrong(place, fault.New(fault.Invalid, "read line", "", "%w", err))
+		r.Wrong(place, fault.New(fault.Invalid, "read line", "", "%w", err))
 		return l, false
 	}
 	for _, w := range words {
@@ -107,10 +108,10 @@ func (r *reader) typed(n *yaml.Node) (line, bool) {
 	}
 	switch {
 	case len(words) == 0:
-		r.wrong(l.pos, fault.New(fault.Invalid, "read line", "", "it is empty"))
+		r.Wrong(l.pos, fault.New(fault.Invalid, "read line", "", "it is empty"))
 		return l, false
 	case words[0].Text == "gopipework":
-		r.wrong(l.pos, fault.New(fault.Invalid, "read line", "", "an entry is what follows gopipework").WithHint("%s", shell.Line(l.words()[1:])))
+		r.Wrong(l.pos, fault.New(fault.Invalid, "read line", "", "an entry is what follows gopipework").WithHint("%s", shell.Line(l.words()[1:])))
 		return l, false
 	}
 	return l, true
@@ -120,7 +121,7 @@ func (r *reader) typed(n *yaml.Node) (line, bool) {
 func (r *reader) attachment(l line) {
 	s, err := r.grammar.Attach(l.words())
 	if err != nil {
-		r.wrong(l.place(err), err)
+		r.Wrong(l.place(err), err)
 		return
 	}
 	r.file.Entries = append(r.file.Entries, Entry{Pos: l.pos, Words: l.words(), Attach: &s})
@@ -130,7 +131,7 @@ func (r *reader) attachment(l line) {
 func (r *reader) link(l line) {
 	s, err := r.grammar.Link(l.words())
 	if err != nil {
-		r.wrong(l.place(err), err)
+		r.Wrong(l.place(err), err)
 		return
 	}
 	r.links = append(r.links, Entry{Pos: l.pos, Words: l.words(), Link: &s})
@@ -161,25 +162,25 @@ func keysWith(words []string, flags []Flag) []string {
 
 // attachmentMap turns a map into the words of an attach line.
 func (r *reader) attachmentMap(n *yaml.Node) (line, bool) {
-	before := len(r.found)
+	before := len(r.Found)
 	word := map[string]part{}
 	var flags line
-	for _, p := range r.pairs(n, "an attachment", keysWith(attachKeys, r.grammar.AttachFlags)) {
-		switch key := p.key.Value; key {
+	for _, p := range r.Pairs(n, "an attachment", keysWith(attachKeys, r.grammar.AttachFlags)) {
+		switch key := p.Key.Value; key {
 		case keyAddress:
 			var all []string
-			for _, n := range r.words(key, p.value) {
+			for _, n := range r.Words(key, p.Value) {
 				all = append(all, n.Value)
 			}
-			word[key] = part{strings.Join(all, ","), r.at(p.value)}
+			word[key] = part{strings.Join(all, ","), r.At(p.Value)}
 		case keyTo, keyGuest, keyMAC, keyVLAN:
-			text, _ := r.word(key, p.value)
-			word[key] = part{text, r.at(p.value)}
+			text, _ := r.Word(key, p.Value)
+			word[key] = part{text, r.At(p.Value)}
 		default:
 			r.flagOf(&flags, p, r.grammar.AttachFlags)
 		}
 	}
-	l := line{pos: r.at(n)}
+	l := line{pos: r.At(n)}
 	for _, key := range []string{keyTo, keyGuest, keyAddress} {
 		r.need(&l, key, word)
 	}
@@ -192,14 +193,14 @@ func (r *reader) attachmentMap(n *yaml.Node) (line, bool) {
 	}
 	r.refuseDashes(l)
 	l.parts = append(l.parts, flags.parts...)
-	return l, len(r.found) == before
+	return l, len(r.Found) == before
 }
 
 // need adds a word that a line cannot do without.
 func (r *reader) need(l *line, key string, word map[string]part) {
 	p, ok := word[key]
 	if !ok {
-		r.wrong(l.pos, fault.New(fault.Invalid, "read", "an attachment", "it has no key %q", key))
+		r.Wrong(l.pos, fault.New(fault.Invalid, "read", "an attachment", "it has no key %q", key))
 		return
 	}
 	l.parts = append(l.parts, p)
@@ -209,55 +210,55 @@ func (r *reader) need(l *line, key string, word map[string]part) {
 func (r *reader) refuseDashes(l line) {
 	for _, p := range l.parts {
 		if strings.HasPrefix(p.word, "-") {
-			r.wrong(p.pos, fault.New(fault.Invalid, "read word", strconv.Quote(p.word), "it begins with a dash, as flags do"))
+			r.Wrong(p.pos, fault.New(fault.Invalid, "read word", strconv.Quote(p.word), "it begins with a dash, as flags do"))
 		}
 	}
 }
 
 // flagOf adds the flag that a key stands for, as it is typed.
-func (r *reader) flagOf(l *line, p pair, flags []Flag) {
-	f := flags[slices.IndexFunc(flags, func(f Flag) bool { return f.Name == p.key.Value })]
+func (r *reader) flagOf(l *line, p yamlfile.Pair, flags []Flag) {
+	f := flags[slices.IndexFunc(flags, func(f Flag) bool { return f.Name == p.Key.Value })]
 	switch {
 	case f.Bool:
-		if r.flag(f.Name, p.value) {
-			l.add(r.at(p.key), f.Typed)
+		if r.Flag(f.Name, p.Value) {
+			l.add(r.At(p.Key), f.Typed)
 		}
 	case f.Many:
-		for _, n := range r.words(f.Name, p.value) {
-			l.add(r.at(p.key), f.Typed)
-			l.add(r.at(n), n.Value)
+		for _, n := range r.Words(f.Name, p.Value) {
+			l.add(r.At(p.Key), f.Typed)
+			l.add(r.At(n), n.Value)
 		}
 	default:
-		if text, ok := r.word(f.Name, p.value); ok {
-			l.add(r.at(p.key), f.Typed)
-			l.add(r.at(p.value), text)
+		if text, ok := r.Word(f.Name, p.Value); ok {
+			l.add(r.At(p.Key), f.Typed)
+			l.add(r.At(p.Value), text)
 		}
 	}
 }
 
 // linkMap turns a map into the words of a link line.
 func (r *reader) linkMap(n *yaml.Node) (line, bool) {
-	before := len(r.found)
-	l, flags := line{pos: r.at(n)}, line{}
-	for _, p := range r.pairs(n, "a link", keysWith(linkKeys, r.grammar.LinkFlags)) {
-		if p.key.Value != keyEnds {
+	before := len(r.Found)
+	l, flags := line{pos: r.At(n)}, line{}
+	for _, p := range r.Pairs(n, "a link", keysWith(linkKeys, r.grammar.LinkFlags)) {
+		if p.Key.Value != keyEnds {
 			r.flagOf(&flags, p, r.grammar.LinkFlags)
 			continue
 		}
-		if p.value.Kind != yaml.SequenceNode || len(p.value.Content) != 2 {
-			r.wrongKind(p.value, keyEnds, "a list of two, such as [web:to-db 10.8.0.1/30, db:to-web 10.8.0.2/30]")
+		if p.Value.Kind != yaml.SequenceNode || len(p.Value.Content) != 2 {
+			r.WrongKind(p.Value, keyEnds, "a list of two, such as [web:to-db 10.8.0.1/30, db:to-web 10.8.0.2/30]")
 			continue
 		}
-		for _, n := range p.value.Content {
+		for _, n := range p.Value.Content {
 			if end, ok := r.typed(n); ok {
 				l.parts = append(l.parts, end.parts...)
 			}
 		}
 	}
-	if len(l.parts) == 0 && len(r.found) == before {
-		r.wrong(l.pos, fault.New(fault.Invalid, "read", "a link", "it has no key %q", keyEnds))
+	if len(l.parts) == 0 && len(r.Found) == before {
+		r.Wrong(l.pos, fault.New(fault.Invalid, "read", "a link", "it has no key %q", keyEnds))
 	}
 	r.refuseDashes(l)
 	l.parts = append(l.parts, flags.parts...)
-	return l, len(r.found) == before
+	return l, len(r.Found) == before
 }

@@ -1,11 +1,10 @@
 package topology
 
 import (
-	"cmp"
-	"fmt"
 	"net/netip"
 
 	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/gopipework/gopipework/internal/yamlfile"
 )
 
 // File is what a topology file says.
@@ -16,19 +15,12 @@ type File struct {
 	Entries []Entry // the attachments, then the links, each in the order of the file
 }
 
-// Pos is a place in a file; lines and columns begin with 1. The zero Pos is no place.
-type Pos struct {
-	File         string
-	Line, Column int
-}
-
-// String returns the place as compilers write it, file:line:column, and editors go to it.
-func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
-
-// compare says which of two places of a file is first.
-func (p Pos) compare(q Pos) int {
-	return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
-}
+// Places in a file, and what is wrong there.
+type (
+	Pos      = yamlfile.Pos
+	Problem  = yamlfile.Problem
+	Problems = yamlfile.Problems
+)
 
 // Entry is one attachment, or one link between two guests, that is wanted.
 type Entry struct {

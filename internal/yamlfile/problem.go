@@ -1,6 +1,7 @@
-package topology
+package yamlfile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -10,6 +11,20 @@ import (
 // maxProblems is how many problems of one file are told. Whoever mends a file wants a
 // screenful; a file of something else altogether is not to fill a log.
 const maxProblems = 20
+
+// Pos is a place in a file; lines and columns begin with 1. The zero Pos is no place.
+type Pos struct {
+	File         string
+	Line, Column int
+}
+
+// String returns the place as compilers write it, file:line:column, and editors go to it.
+func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
+
+// compare says which of two places of a file is first.
+func (p Pos) compare(q Pos) int {
+	return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
+}
 
 // Problem is one thing that is wrong with a file.
 type Problem struct {
@@ -26,7 +41,7 @@ func (p *Problem) Unwrap() error { return p.Err }
 func (p *Problem) Hint() string { return fault.HintOf(p.Err) }
 
 // Problems are what is wrong with a file, in the order of their places, and at least one.
-// It is in the error of Read.
+// It is in the error of Invalid.
 type Problems struct {
 	List []*Problem
 	More int // how many are not in the list
@@ -41,8 +56,8 @@ func (p *Problems) Error() string {
 	return text
 }
 
-// invalid returns the error for a file with problems, or nil if there are none.
-func invalid(path string, found []*Problem) error {
+// Invalid returns the error for a file with problems, or nil if there are none.
+func Invalid(path string, found []*Problem) error {
 	if len(found) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package topology
+package yamlfile
 
 import (
 	"bytes"
@@ -15,12 +15,12 @@ import (
 // opSyntax is what is being done when a file is no YAML.
 const opSyntax = "read YAML"
 
-// syntax reads a file as YAML and returns its root; nil for a file without any content,
+// Syntax reads a file as YAML and returns its root; nil for a file without any content,
 // and for one that is no YAML or has in it what no file of ours needs.
-func (r *reader) syntax(text []byte) *yaml.Node {
+func (r *Reader) Syntax(text []byte) *Node {
 	text = bytes.TrimPrefix(text, []byte("\ufeff")) // editors on Windows begin a file with it
 	if pos, why := r.strayCharacter(text); why != "" {
-		r.wrong(pos, fault.New(fault.Invalid, opSyntax, "", "%s", why))
+		r.Wrong(pos, fault.New(fault.Invalid, opSyntax, "", "%s", why))
 		return nil
 	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
@@ -33,16 +33,16 @@ func (r *reader) syntax(text []byte) *yaml.Node {
 	}
 	switch err := d.Decode(&second); {
 	case err == nil:
-		r.wrong(r.at(&second), fault.New(fault.Invalid, opSyntax, "", "a second document begins here").
+		r.Wrong(r.At(&second), fault.New(fault.Invalid, opSyntax, "", "a second document begins here").
 			WithHint("one file holds one document; leave out the ---"))
 		return nil
 	case !errors.Is(err, io.EOF):
 		r.noYAML(text, err)
 		return nil
 	}
-	before := len(r.found)
+	before := len(r.Found)
 	r.refuseIndirection(&first)
-	if len(r.found) > before {
+	if len(r.Found) > before {
 		return nil
 	}
 	return first.Content[0]
@@ -51,8 +51,8 @@ func (r *reader) syntax(text []byte) *yaml.Node {
 // strayCharacter finds the first character that text does not have: what controls a
 // terminal, what counts as the end of a line for YAML and not for an editor, and bytes
 // that are not UTF-8.
-func (r *reader) strayCharacter(text []byte) (Pos, string) {
-	pos := Pos{File: r.path, Line: 1, Column: 1}
+func (r *Reader) strayCharacter(text []byte) (Pos, string) {
+	pos := Pos{File: r.Path, Line: 1, Column: 1}
 	for i := 0; i < len(text); {
 		c, size := utf8.DecodeRune(text[i:])
 		i += size
@@ -66,7 +66,7 @@ func (r *reader) strayCharacter(text []byte) (Pos, string) {
 			if i == len(text) || text[i] != '\n' {
 				return pos, "a carriage return without a line feed"
 			}
-		case isStray(c):
+		case IsStray(c):
 			return pos, "a control character"
 		}
 		pos.Column++
@@ -74,26 +74,26 @@ func (r *reader) strayCharacter(text []byte) (Pos, string) {
 	return pos, ""
 }
 
-// isStray reports whether a character, other than the end of a line, has no place in a
+// IsStray reports whether a character, other than the end of a line, has no place in a
 // file.
-func isStray(c rune) bool {
+func IsStray(c rune) bool {
 	return c != '\t' && unicode.IsControl(c) || c == '\u2028' || c == '\u2029' || c == '\ufeff'
 }
 
 // refuseIndirection refuses what makes a file mean more than is written in it: an alias,
 // which can multiply, and a tag.
-func (r *reader) refuseIndirection(n *yaml.Node) {
+func (r *Reader) refuseIndirection(n *Node) {
 	const hint = "write it out: every entry stands for itself"
 	switch {
 	case n.Kind == yaml.AliasNode:
-		r.wrong(r.at(n), fault.New(fault.Invalid, opSyntax, "*"+n.Value, "aliases are not read").WithHint(hint))
+		r.Wrong(r.At(n), fault.New(fault.Invalid, opSyntax, "*"+n.Value, "aliases are not read").WithHint(hint))
 	case n.Anchor != "":
-		r.wrong(r.at(n), fault.New(fault.Invalid, opSyntax, "&"+n.Anchor, "anchors are not read").WithHint(hint))
+		r.Wrong(r.At(n), fault.New(fault.Invalid, opSyntax, "&"+n.Anchor, "anchors are not read").WithHint(hint))
 	case n.Style&yaml.TaggedStyle != 0:
-		r.wrong(r.at(n), fault.New(fault.Invalid, opSyntax, n.Tag, "tags are not read").WithHint("leave it out"))
+		r.Wrong(r.At(n), fault.New(fault.Invalid, opSyntax, n.Tag, "tags are not read").WithHint("leave it out"))
 	}
 	for _, child := range n.Content {
-		if r.refuseIndirection(child); r.tooMany() {
+		if r.refuseIndirection(child); r.TooMany() {
 			return
 		}
 	}
@@ -110,9 +110,9 @@ func cause(err error) string {
 }
 
 // noYAML notes that a file is no YAML.
-func (r *reader) noYAML(text []byte, err error) {
+func (r *Reader) noYAML(text []byte, err error) {
 	line := badLine(text)
-	pos := Pos{File: r.path, Line: line, Column: 1}
+	pos := Pos{File: r.Path, Line: line, Column: 1}
 	content := lineOf(text, line)
 	indent := content[:len(content)-len(bytes.TrimLeft(content, " \t"))]
 	pos.Column += len(indent)
@@ -121,7 +121,7 @@ func (r *reader) noYAML(text []byte, err error) {
 		pos.Column = tab + 1
 		e = fault.New(fault.Invalid, opSyntax, "", "a tab cannot indent a line").WithHint("use spaces")
 	}
-	r.wrong(pos, e)
+	r.Wrong(pos, e)
 }
 
 func lineOf(text []byte, number int) []byte {
