@@ -159,7 +159,10 @@ func (f *finder) listen(ctx context.Context, r wordRef, woken alarm, refused cha
 	l := &listener{finder: f, ctx: ctx, ref: r, woken: woken, refused: refused}
 	stop = func() { cancel(); l.all.Wait() }
 	runtimes := []string{r.Runtime}
-	if r.Runtime == "" {
+	switch r.Runtime {
+	case RuntimeCompose:
+		runtimes = []string{RuntimeDocker, RuntimePodman}
+	case "":
 		runtimes = []string{RuntimeDocker, RuntimePodman, RuntimeNetNS, RuntimeMachine}
 	}
 	for _, runtime := range runtimes {

@@ -54,9 +54,10 @@ type daemon struct {
 // findContainer asks Docker for a container and opens its namespace.
 func (f *finder) findContainer(ctx context.Context, r wordRef) (*Guest, error) {
 	bounded := f.bounded
+	var all *census
 	if f.containers != nil {
-		switch all := f.containers(); {
-		case all.lacks(r.Name):
+		switch all = f.containers(); {
+		case r.Runtime != RuntimeCompose && all.lacks(r.Name):
 			return nil, r.noContainer()
 		case all != nil && all.hangs: // it would do so for every word
 			bounded = f.expired
@@ -69,7 +70,7 @@ func (f *finder) findContainer(ctx context.Context, r wordRef) (*Guest, error) {
 		return nil, err
 	}
 	defer d.close()
-	return f.take(ctx, r, source{d.inspect, d.stopped, d.dialer}, RuntimeDocker)
+	return f.take(ctx, r, d.source(all), RuntimeDocker)
 }
 
 // openDaemon prepares to ask Docker until ctx is done; nothing is sent yet.
@@ -198,12 +199,12 @@ func published(ports network.PortMap) bool {
 func (r wordRef) idle(s container.State, command string) (text, hint string) {
 	switch s.Status {
 	case container.StateCreated:
-		return "it was created and never started", command + " start " + r.Name
+		return "it was created and never started", r.command(command, "start")
 	case container.StateExited:
-		return fmt.Sprintf("it has exited, with code %d", s.ExitCode), command + " start " + r.Name
+		return fmt.Sprintf("it has exited, with code %d", s.ExitCode), r.command(command, "start")
 	case container.StateRestarting:
 		return fmt.Sprintf("it keeps restarting, last after exit code %d", s.ExitCode),
-			command + " logs " + r.Name + " says why it does not stay up"
+			r.command(command, "logs") + " says why it does not stay up"
 	case container.StateRemoving:
 		return "it is being removed", ""
 	case container.StateDead:

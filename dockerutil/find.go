@@ -86,6 +86,8 @@ func (f *finder) find(ctx context.Context, r wordRef) (*Guest, error) {
 		return f.findCRI(ctx, r)
 	case RuntimeIncus:
 		return f.findIncus(ctx, r)
+	case RuntimeCompose:
+		return f.findCompose(ctx, r)
 	case RuntimePID:
 		return f.findProcess(r)
 	case RuntimeNetNS:

@@ -49,9 +49,10 @@ func (f *finder) findAll(ctx context.Context, words []string) map[string]Found {
 
 // census is the names and IDs of all of Docker's containers.
 type census struct {
-	names map[string]bool
-	ids   []string
-	hangs bool // Docker did not answer in time
+	names    map[string]bool
+	ids      []string
+	services map[wordRef][]replica // those of services of Compose, by the word without a number
+	hangs    bool                  // Docker did not answer in time
 }
 
 // count asks Docker for them. It returns nil if there is no answer that can be relied on:
@@ -71,9 +72,12 @@ func (f *finder) count(ctx context.Context) *census {
 	case err != nil:
 		return nil
 	}
-	c := &census{names: map[string]bool{}}
+	c := &census{names: map[string]bool{}, services: map[wordRef][]replica{}}
 	for _, one := range answer.Items {
 		c.ids = append(c.ids, one.ID)
+		if s, ok := replicaOf(one); ok {
+			c.services[s.ref.service()] = append(c.services[s.ref.service()], s)
+		}
 		for _, n := range one.Names {
 			c.names[strings.TrimPrefix(n, "/")] = true
 		}

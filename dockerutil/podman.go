@@ -84,7 +84,7 @@ func (f *finder) askPodman(ctx context.Context, r wordRef, host string) (*Guest,
 		return nil, r.fault(fault.Usage, "choose podman: %w", err).WithHint("see CONTAINER_HOST")
 	}
 	defer d.close()
-	return f.take(ctx, r, source{d.inspect, d.stopped, d.dialer}, RuntimePodman)
+	return f.take(ctx, r, d.source(nil), RuntimePodman)
 }
 
 // podmanCommand asks podman for one guest word, through its command.

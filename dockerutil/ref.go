@@ -22,6 +22,7 @@ const (
 	RuntimeMachine    = "machine" // systemd-machined, which knows those of systemd-nspawn
 	RuntimeCRI        = "cri"     // the runtime of a kubelet
 	RuntimeIncus      = "incus"
+	RuntimeCompose    = "compose" // a word only: the guest is a container of Docker or podman
 	RuntimePID        = "pid"
 	RuntimeNetNS      = "netns"
 	RuntimePath       = "path"
@@ -30,8 +31,9 @@ const (
 // wordRef is a guest word, taken apart. Nothing has been looked up yet.
 type wordRef struct {
 	Runtime   string // one of the constants above; "" for a bare word
-	Namespace string // a namespace of containerd, as in containerd:k8s.io/ID; "" for any
-	Name      string // the name, ID prefix or path; "" for a PID
+	Namespace string // a namespace of containerd, as in containerd:k8s.io/ID, "" for any; or a project of Compose
+	Name      string // the name, ID prefix, path or service of Compose; "" for a PID
+	Number    int    // of one of several containers of a service, as in compose:shop/web/2; 0: the only one
 	PID       int    // 0 unless Runtime is "pid"
 }
 
@@ -47,8 +49,8 @@ const (
 // isName reports whether w is a name of a container.
 func isName(w string) bool { return len(w) <= maxName && plainname.Is(w) && w[0] != '_' }
 
-// parseWord reads a guest word: NAME, RUNTIME:NAME, containerd:NAMESPACE/NAME, pid:N or an
-// absolute path. It looks at nothing but the word, and its errors have the code
+// parseWord reads a guest word: NAME, RUNTIME:NAME, containerd:NAMESPACE/NAME,
+// compose:PROJECT/SERVICE[/NUMBER], pid:N or an absolute path. It looks at nothing but the word, and its errors have the code
 // fault.Usage.
 func parseWord(word string) (wordRef, error) {
 	if strings.HasPrefix(word, "/") {
@@ -63,16 +65,18 @@ func parseWord(word string) (wordRef, error) {
 		return parseName(word, prefix, rest)
 	case RuntimeContainerd:
 		return parseContainerd(word, rest)
+	case RuntimeCompose:
+		return parseCompose(word, rest)
 	case RuntimePID:
 		return parsePID(word, rest)
 	}
 	return wordRef{}, refuse(fault.Usage, word, "%q is no runtime", prefix).
-		WithHint("write docker:, podman:, containerd:, lxc:, incus:, machine:, cri: or netns: and a name, or pid:N; a path starts with /")
+		WithHint("write docker:, podman:, containerd:, lxc:, incus:, machine:, cri: or netns: and a name, compose:PROJECT/SERVICE, or pid:N; a path starts with /")
 }
 
 // prefixes are the runtimes that a word can begin with.
 var prefixes = []string{
-	RuntimeDocker, RuntimePodman, RuntimeContainerd, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimeIncus, RuntimePID, RuntimeNetNS,
+	RuntimeDocker, RuntimePodman, RuntimeContainerd, RuntimeLXC, RuntimeMachine, RuntimeCRI, RuntimeIncus, RuntimeCompose, RuntimePID, RuntimeNetNS,
 }
 
 // Cut splits GUEST:REST. GUEST may begin with the prefix of a runtime, and may be a path
@@ -95,6 +99,9 @@ func (r wordRef) String() string {
 		return RuntimePID + ":" + strconv.Itoa(r.PID)
 	case RuntimePath, "":
 		return r.Name
+	}
+	if r.Number != 0 {
+		return r.Runtime + ":" + r.Namespace + "/" + r.Name + "/" + strconv.Itoa(r.Number)
 	}
 	if r.Namespace != "" {
 		return r.Runtime + ":" + r.Namespace + "/" + r.Name

@@ -26,6 +26,8 @@ func TestParse(t *testing.T) {
 		{"cri:0123abcd", wordRef{Runtime: "cri", Name: "0123abcd"}},
 		{"containerd:web", wordRef{Runtime: "containerd", Name: "web"}},
 		{"containerd:k8s.io/web", wordRef{Runtime: "containerd", Namespace: "k8s.io", Name: "web"}},
+		{"compose:shop/web", wordRef{Runtime: "compose", Namespace: "shop", Name: "web"}},
+		{"compose:my_shop-1/_w.e-b/12", wordRef{Runtime: "compose", Namespace: "my_shop-1", Name: "_w.e-b", Number: 12}},
 		{"pid:1", wordRef{Runtime: "pid", PID: 1}},
 		{"pid:4194304", wordRef{Runtime: "pid", PID: 4194304}},
 		{"netns:blue", wordRef{Runtime: "netns", Name: "blue"}},
@@ -52,6 +54,7 @@ func TestParseRefuses(t *testing.T) {
 			"podman:", "lxc:", "machine:.host", "cri:", "podman:a/b", "lxc:../x", "machine:a:b",
 			"containerd:", "containerd:/", "containerd:/web", "containerd:a/", "containerd:a/b/c", "containerd:-a/b", "containerd:a/-b", "containerd:../b",
 			"docker:", "docker:/web", "docker:a:b", "netns:", "netns:../x", "netns:.", "DOCKER:web", "rkt:web", ":web",
+			"compose:", "compose:web", "compose:/web", "compose:shop/", "compose:_shop/web", "compose:shop/-web", "compose:shop/web/", "compose:shop/web/0", "compose:shop/web/01", "compose:shop/web/-1", "compose:shop/web/1/2", "compose:shop/web/x", "compose:shop/web/99999999999999999999",
 			"pid:", "pid:0", "pid:-1", "pid:+1", "pid:01", "pid:1x", "pid: 1", "pid:4194305", "pid:99999999999999999999",
 			"//", "/a/", "/a//b", "/a/./b", "/a/../b", "/..", "/a b", "/a\tb", "/a\x00b", "/a\xffb", "/a\u202eb", "/a\u00a0b",
 			"/" + strings.Repeat("a", 4095),
@@ -68,7 +71,7 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, word := range []string{"web", "docker:web", "pid:17", "netns:blue", "/run/netns/blue", "podman:x", "containerd:a/b", "containerd:a/", "lxc:x", "machine:x", "cri:0f", "pid:01", "/a/../b"} {
+	for _, word := range []string{"web", "docker:web", "pid:17", "netns:blue", "/run/netns/blue", "podman:x", "containerd:a/b", "containerd:a/", "lxc:x", "machine:x", "compose:a/b", "compose:a/b/1", "cri:0f", "pid:01", "/a/../b"} {
 		f.Add(word)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
@@ -97,6 +100,9 @@ func TestCut(t *testing.T) {
 		"docker:web:eth2":        {"docker:web", "eth2"},
 		"pid:12:eth2":            {"pid:12", "eth2"},
 		"containerd:k8s.io/ab:e": {"containerd:k8s.io/ab", "e"},
+		"compose:shop/web:eth2":  {"compose:shop/web", "eth2"},
+		"compose:shop/web/2:e":   {"compose:shop/web/2", "e"},
+		"compose:shop/web":       {"compose:shop/web", ""},
 		"/run/netns/red:eth2":    {"/run/netns/red", "eth2"},
 		"/run/netns/a:b:eth2":    {"/run/netns/a:b", "eth2"},
 		"docker":                 {"docker", ""},

@@ -150,5 +150,8 @@ func (s *stream) drain(ctx context.Context, d *daemon, since time.Time, again bo
 
 // maybe reports whether an event can concern the container that the word names.
 func (r wordRef) maybe(a events.Actor) bool {
+	if r.Runtime == RuntimeCompose {
+		return r.isOf(a.Attributes)
+	}
 	return a.Attributes["name"] == r.Name || strings.HasPrefix(a.ID, r.Name)
 }

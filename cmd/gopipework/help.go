@@ -34,7 +34,8 @@ HOSTIF   What to plug the guest into. A Linux bridge (br* is created if it does 
 GUEST    The name, ID or ID prefix of a Docker container, else a guest of another
          engine on this machine, else a name under /run/netns. To say which:
          docker:NAME, podman:NAME, containerd:ID, lxc:NAME, incus:NAME,
-         machine:NAME, cri:ID, pid:N, netns:NAME, or the path of a network namespace.
+         machine:NAME, cri:ID, compose:PROJECT/SERVICE, pid:N, netns:NAME, or the path
+         of a network namespace.
 ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several separated by commas; 0/0 for none.
          From the network: dhcp, dhcp:OPTION=VALUE,..., dhcp6 or slaac. The options
          are hostname, client-id, request, vendor-class, timeout, default-route=no,
