@@ -99,7 +99,8 @@ package attach
 //	                 not: take ... back, roll back, revert
 //	delete           what is done to an object of the kernel, and to a file
 //	                 not: take ... away, get rid of
-//	origin           who asked for an attachment: a typed line, the kept lines, a file
+//	origin           who asked for an attachment: a typed line, the kept lines, a file,
+//	                 a service of Compose
 //	                 not: requester
 //	take over        to give an attachment that a typed line made another origin
 //	keeper           the process that keeps the leases of one guest

@@ -56,7 +56,8 @@ type (
 	// SetWords are the words of a set line after its guest.
 	SetWords = spec.SetWords
 
-	// Origin says who asked for an attachment: "line", "keep", "file:NAME".
+	// Origin says who asked for an attachment: "line", "keep", "file:NAME",
+	// "compose:PROJECT/SERVICE".
 	Origin = spec.Origin
 
 	// Selection is which of a guest's attachments to detach.

@@ -7,8 +7,8 @@ import (
 	"github.com/gopipework/gopipework/internal/plainname"
 )
 
-// Origin says who asked for an attachment: WORD or WORD:NAME, such as "line", "keep" or
-// "file:lab". It is part of the mark on the kernel's object, so that what one origin made
+// Origin says who asked for an attachment: WORD or WORD:NAME, such as "line", "keep",
+// "file:lab" or "compose:shop/net". It is part of the mark on the kernel's object, so that what one origin made
 // can be told from what others made. "" is OriginLine.
 type Origin string
 
@@ -25,6 +25,15 @@ const (
 	MaxOriginName = 63
 )
 
+// originCompose is the word of the origins whose name has two parts: a project of Compose,
+// and the service of it that asks.
+const originCompose = "compose"
+
+// OriginOfService returns the origin of what a service of a project of Compose asks for.
+func OriginOfService(project, service string) (Origin, error) {
+	return ParseOrigin(originCompose + ":" + project + "/" + service)
+}
+
 // ParseOrigin checks a word for an origin. Any word of lower-case letters will do: a mark
 // that a later version has written must not look half made to this one.
 func ParseOrigin(word string) (Origin, error) {
@@ -32,7 +41,7 @@ func ParseOrigin(word string) (Origin, error) {
 		return OriginLine, nil
 	}
 	if why := checkOrigin(word); why != "" {
-		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, or file:NAME")
+		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, file:NAME, or compose:PROJECT/SERVICE")
 	}
 	return Origin(word), nil
 }
@@ -40,12 +49,18 @@ func ParseOrigin(word string) (Origin, error) {
 // checkOrigin returns the reason why a word cannot be an origin.
 func checkOrigin(word string) string {
 	kind, name, named := strings.Cut(word, ":")
+	first, rest, parts := name, "", kind == originCompose
+	if parts {
+		first, rest, parts = strings.Cut(name, "/")
+	}
 	switch {
 	case kind == "" || strings.Trim(kind, "abcdefghijklmnopqrstuvwxyz") != "":
 		return "it does not begin with a word of lower-case letters"
 	case len(kind) > maxOriginWord:
 		return "its word is too long"
-	case named && !plainname.Is(name):
+	case kind == originCompose && !parts:
+		return "it does not name a project and a service of it"
+	case named && !plainname.Is(first), parts && !plainname.Is(rest):
 		return "its name is not made of letters, digits, \"_\", \".\" and \"-\""
 	case len(name) > MaxOriginName:
 		return "its name is too long"
