@@ -8,11 +8,12 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/topology"
 	"github.com/urfave/cli/v2"
 )
 
 var (
-	fileFlag = &cli.StringFlag{Name: "f", Usage: "the topology `FILE`; - for standard input"}
+	fileFlag = &cli.StringSliceFlag{Name: "f", Usage: "the topology `FILE`, or a directory of *.yaml files; - for standard input; may be repeated"}
 	yesFlag  = &cli.BoolFlag{Name: "yes", Usage: "on a terminal, do not ask before something that is there is detached"}
 	// dryDifferenceFlag is --dry-run of the commands that print a difference.
 	dryDifferenceFlag = &cli.BoolFlag{Name: "dry-run", Usage: "change nothing; print the difference, and with -v the commands"}
@@ -22,7 +23,7 @@ func (o *output) applyEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "apply",
 		Usage:     "make the attachments and links of a topology file, and change those that differ",
-		ArgsUsage: "-f FILE | --kept | --schema",
+		ArgsUsage: "-f FILE... | --kept | --schema",
 		Flags: []cli.Flag{
 			fileFlag, keptFlag,
 			&cli.BoolFlag{Name: "schema", Usage: "print the JSON schema of a topology file, from which editors complete it, and do nothing else"},
@@ -57,7 +58,7 @@ func (o *output) diffEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "diff",
 		Usage:     "print how a topology file and this host differ; exit with 2 if they do",
-		ArgsUsage: "-f FILE | --kept",
+		ArgsUsage: "-f FILE... | --kept",
 		Flags:     []cli.Flag{fileFlag, keptFlag, jsonFlag},
 		Action:    o.diffCommand,
 	}
@@ -83,9 +84,9 @@ func (o *output) destroyEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "destroy",
 		Usage:     "detach all that was attached for a topology file",
-		ArgsUsage: "-f FILE | NAME",
+		ArgsUsage: "-f FILE... | --kept | NAME",
 		Flags: []cli.Flag{
-			fileFlag, yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
+			fileFlag, keptFlag, yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
 			timeoutFlag("give up an attachment after `DURATION`"),
 		},
 		Action: o.destroyCommand,
@@ -103,30 +104,35 @@ func (o *output) destroyCommand(c *cli.Context) error {
 	return r.carryOut(c.Context)
 }
 
-// destruction prepares a destroy: of a file that is there, or of the name of one.
+// destruction prepares a destroy: of files that are there, or of the name of one.
 func (o *output) destruction(c *cli.Context) (*reconciliation, error) {
-	if c.String("f") != "" && c.Args().Len() == 0 {
+	paths := c.StringSlice("f")
+	if (len(paths) > 0 || c.Bool("kept")) && c.Args().Len() == 0 {
 		r, err := o.reconciliation(c)
-		if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Hint == "" || errors.Is(err, fs.ErrNotExist)) {
+		if f := (*fault.Error)(nil); len(paths) > 0 && errors.As(err, &f) && (f.Hint == "" || errors.Is(err, fs.ErrNotExist)) {
 			f.Hint = "gopipework destroy NAME needs no file"
 		}
-		if err == nil {
-			r.warnings = nil
-			if r.origin == attach.OriginKeep && len(r.entries) > 0 {
-				r.warnings = []string{"the lines stay kept: apply --kept attaches them again; gopipework forget drops them"}
-			}
-			r.entries, r.destroy = nil, true
+		if err != nil {
+			return nil, err
 		}
-		return r, err
+		r.warnings, r.destroy = nil, true
+		for n := range r.lists {
+			l := &r.lists[n]
+			if l.origin == attach.OriginKeep && len(l.entries) > 0 {
+				r.warnings = append(r.warnings, "the lines stay kept: apply --kept attaches them again; gopipework forget drops them")
+			}
+			l.entries = nil
+		}
+		return r, nil
 	}
 	w, err := words(c, 1, 1)
 	if err != nil {
 		return nil, err
 	}
-	if c.String("f") != "" {
+	if len(paths) > 0 || c.Bool("kept") {
 		return nil, fault.BadWord("read words", w[0], "destroy takes a file or a name, not both").WithHint("gopipework destroy %s", w[0])
 	}
-	r, err := o.reconciliationOf(c, strings.TrimPrefix(w[0], "file:")) // as the list has it
+	r, err := o.reconciliationOf(c, []topology.File{{Name: strings.TrimPrefix(w[0], "file:")}}) // as the list has it
 	if f := (*fault.Error)(nil); errors.As(err, &f) && f.Op == "read origin" {
 		f.Hint = "gopipework list shows the names in the column ORIGIN, after file:"
 	}

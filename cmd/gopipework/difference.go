@@ -57,7 +57,7 @@ func changeOf(i reconcile.Item, o reconcile.Outcome) change {
 // document is the JSON document of a run.
 func (r *reconciliation) document() map[string]any {
 	return map[string]any{
-		"name": r.name, "changes": orEmpty(r.all()), "changed": r.changed, "same": r.difference.Same,
+		"name": r.name(), "changes": orEmpty(r.all()), "changed": r.changed, "same": r.difference.Same,
 		"pending": r.difference.Count(reconcile.Pending), "failed": len(r.failed), "warnings": orEmpty(append(r.allWarnings(), r.later...)),
 	}
 }

@@ -67,9 +67,9 @@ const summary = `usage: ` + synopsis + `
        gopipework route|rule|tc GUEST ARGS...
        gopipework wait GUEST [IFNAME]
        gopipework --wait [-i IFNAME] [-- COMMAND...]
-       gopipework apply -f FILE | --kept | --schema
-       gopipework diff -f FILE | --kept
-       gopipework destroy -f FILE | NAME
+       gopipework apply -f FILE... | --kept | --schema
+       gopipework diff -f FILE... | --kept
+       gopipework destroy -f FILE... | --kept | NAME
        gopipework gc
        gopipework forget GUEST [IFNAME]
        gopipework import [GUEST]

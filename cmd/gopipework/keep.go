@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/kept"
-	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/urfave/cli/v2"
 )
@@ -149,18 +147,3 @@ func (o *output) forgetCommand(c *cli.Context) error {
 }
 
 var keptFlag = &cli.BoolFlag{Name: "kept", Usage: "the kept lines, in place of a file"}
-
-// reconciliationOfKept prepares a run for the kept lines.
-func (o *output) reconciliationOfKept(c *cli.Context) (*reconciliation, error) {
-	f, err := kept.Read(grammar())
-	if err != nil {
-		return nil, err
-	}
-	r, err := o.reconciliationOf(c, cmp.Or(f.Name, "kept"))
-	if err != nil {
-		return nil, err
-	}
-	r.origin, r.host.Options.Origin = attach.OriginKeep, attach.OriginKeep
-	r.entries, r.warnings, err = reconcile.Entries(f)
-	return r, err
-}

@@ -30,11 +30,9 @@ import (
 type reconciliation struct {
 	out      *output
 	op       string // the command
-	name     string // of the topology
-	entries  []topology.Entry
+	lists    []list
 	warnings []string
 	host     reconcile.Host
-	origin   attach.Origin
 	dryRun   bool
 	verbose  bool
 	yes      bool
@@ -49,34 +47,74 @@ type reconciliation struct {
 	failed     []error
 }
 
-// reconciliation reads the file that the line names.
+// list is what one file asks for.
+type list struct {
+	name    string // of the topology
+	origin  attach.Origin
+	entries []topology.Entry
+}
+
+// name is that of the topology, or those of all.
+func (r *reconciliation) name() string {
+	var names []string
+	for _, l := range r.lists {
+		names = append(names, l.name)
+	}
+	return strings.Join(names, ",")
+}
+
+// entries are those of all files.
+func (r *reconciliation) entries() (all []topology.Entry) {
+	for _, l := range r.lists {
+		all = append(all, l.entries...)
+	}
+	return all
+}
+
+// reconciliation reads the files that the line names.
 func (o *output) reconciliation(c *cli.Context) (*reconciliation, error) {
-	path := c.String("f")
+	paths := c.StringSlice("f")
 	if _, err := words(c, 0, 0); err != nil {
-		if f := (*fault.Error)(nil); path == "" && c.Args().Len() == 1 && errors.As(err, &f) {
+		if f := (*fault.Error)(nil); len(paths) == 0 && c.Args().Len() == 1 && errors.As(err, &f) {
 			f.Hint = fmt.Sprintf("gopipework %s -f %s", c.Command.Name, shell.Quote(c.Args().First()))
 		}
 		return nil, err
 	}
-	if c.Bool("kept") && path != "" {
+	switch {
+	case c.Bool("kept") && len(paths) > 0:
 		return nil, fault.BadWord("read flag", "--kept", "the kept lines are a file, so -f names another").WithHint("leave out one of the two")
-	}
-	if c.Bool("kept") || isKept(path) {
-		return o.reconciliationOfKept(c)
-	}
-	if path == "" {
+	case c.Bool("kept"):
+		paths = []string{kept.Path}
+	case len(paths) == 0 || slices.Contains(paths, ""):
 		return nil, fault.BadWord("read flags of", c.Command.Name, "it needs a file").WithHint("gopipework %s -f FILE", c.Command.Name)
 	}
-	f, err := readTopology(path)
+	files, err := readTopologies(paths)
 	if err != nil {
 		return nil, err
 	}
-	r, err := o.reconciliationOf(c, f.Name)
-	if err != nil {
-		return nil, err
+	return o.reconciliationOf(c, files)
+}
+
+// readTopologies reads files, and those of directories. All that they ask for has to be
+// possible at once.
+func readTopologies(paths []string) (files []topology.File, err error) {
+	for _, path := range paths {
+		all, err := topology.Files(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range all {
+			f, err := readTopology(path)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, f)
+		}
 	}
-	r.entries, r.warnings, err = reconcile.Entries(f)
-	return r, err
+	if len(files) > 1 {
+		err = topology.Clashes(files)
+	}
+	return files, err
 }
 
 // isKept reports whether a path is that of the kept lines.
@@ -92,62 +130,107 @@ func isKept(path string) bool {
 	return err == nil && os.SameFile(this, lines)
 }
 
-// readTopology reads a file, or for "-" standard input.
+// readTopology reads a file, for "-" standard input, or the kept lines.
 func readTopology(path string) (topology.File, error) {
+	if isKept(path) {
+		f, err := kept.Read(grammar())
+		f.Name = cmp.Or(f.Name, keptName)
+		return f, err
+	}
+	from := os.Stdin
 	if path != "-" {
-		return topology.Read(path, grammar())
+		pipe, err := openPipe(path)
+		if err != nil || pipe == nil {
+			return topology.Read(path, grammar())
+		}
+		defer pipe.Close()
+		from = pipe
 	}
 	const name = "stdin"
-	text, err := io.ReadAll(io.LimitReader(os.Stdin, topology.MaxFile+1))
+	text, err := io.ReadAll(io.LimitReader(from, topology.MaxFile+1))
 	if err != nil {
 		return topology.File{}, fault.New(fault.Failed, "read", name, "%w", err)
 	}
 	return topology.Parse(name, text, grammar())
 }
 
-// reconciliationOf prepares a run for the topology of that name.
-func (o *output) reconciliationOf(c *cli.Context, name string) (*reconciliation, error) {
+// openPipe opens a pipe that a shell has made for this process, as bash does for
+// -f <(command); nil: path is none. Somebody writes into such a one, or has.
+func openPipe(path string) (*os.File, error) {
+	if !strings.HasPrefix(path, "/dev/fd/") && !strings.HasPrefix(path, "/proc/self/fd/") {
+		return nil, nil
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Type() != os.ModeNamedPipe {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+// keptName is the name of the kept lines, unless they say another.
+const keptName = "kept"
+
+// reconciliationOf prepares a run for topologies.
+func (o *output) reconciliationOf(c *cli.Context, files []topology.File) (*reconciliation, error) {
 	opt, err := o.options(c)
 	if err != nil {
 		return nil, err
 	}
-	r := &reconciliation{out: o, op: c.Command.Name, name: name, dryRun: opt.DryRun, verbose: c.Bool("v"), yes: c.Bool("yes")}
-	if r.origin, err = spec.ParseOrigin("file:" + name); err != nil {
-		return nil, err
-	}
-	opt.Origin = r.origin
+	r := &reconciliation{out: o, op: c.Command.Name, dryRun: opt.DryRun, verbose: c.Bool("v"), yes: c.Bool("yes")}
 	r.host = reconcile.Host{Find: dockerutil.Find, Options: opt}
+	for _, f := range files {
+		l := list{name: f.Name, origin: attach.OriginKeep}
+		if f.Path != kept.Path {
+			if l.origin, err = spec.ParseOrigin("file:" + f.Name); err != nil {
+				return nil, err
+			}
+		}
+		var warnings []string
+		if l.entries, warnings, err = reconcile.Entries(f); err != nil {
+			return nil, err
+		}
+		r.lists, r.warnings = append(r.lists, l), append(r.warnings, warnings...)
+	}
 	return r, nil
 }
 
 // compare looks at what there is, and holds what is wanted against it.
 func (r *reconciliation) compare(ctx context.Context) error {
-	want := reconcile.Wanted{Origin: r.origin, Entries: r.entries}
+	var found map[string]reconcile.Guest
 	var looking sync.WaitGroup
-	looking.Go(func() { want.Guests = r.findGuests(ctx, reconcile.Words(r.entries)) })
+	looking.Go(func() { found = r.findGuests(ctx, reconcile.Words(r.entries())) })
 	there, err := attach.List(ctx, nil, attach.Options{})
 	looking.Wait()
 	if err = cmp.Or(err, context.Cause(ctx)); err != nil {
 		return err
 	}
 	r.warnings = append(r.warnings, there.Warnings...)
-	if r.difference, err = reconcile.Compare(want, there.Attachments); err != nil {
+	var want []reconcile.Wanted
+	for _, l := range r.lists {
+		want = append(want, reconcile.Wanted{Origin: l.origin, Entries: l.entries, Guests: found})
+	}
+	if r.difference, err = reconcile.CompareAll(want, there.Attachments); err != nil {
 		return err
 	}
 	for _, a := range there.Attachments {
-		if a.Origin == r.origin && (a.State == attach.Orphan || a.Hidden) {
+		if r.owns(a) && (a.State == attach.Orphan || a.Hidden) {
 			r.warnings = append(r.warnings, fmt.Sprintf("the guest of %s, %s, cannot be found: gopipework gc cleans up if it has ended", a.Host.Port, a.Guest.Word()))
 		}
 	}
 	if r.destroy {
 		for n := range r.difference.Items {
-			r.difference.Items[n].Reason = "attached for " + string(r.origin)
+			i := &r.difference.Items[n]
+			i.Reason = "attached for " + string(i.Origin)
 		}
 		if near := r.nearName(there.Attachments); near != "" {
 			r.warnings = append(r.warnings, fmt.Sprintf("something is attached for file:%s: gopipework destroy %s", near, near))
 		}
 	}
 	return r.host.Settle(ctx, &r.difference)
+}
+
+// owns reports whether an attachment belongs to one of the files.
+func (r *reconciliation) owns(a attach.Attachment) bool {
+	return slices.ContainsFunc(r.lists, func(l list) bool { return l.origin == a.Origin })
 }
 
 // nearName returns the name of a topology that a destroy can have meant which has found
@@ -158,11 +241,11 @@ func (r *reconciliation) nearName(all []attach.Attachment) string {
 	}
 	var names []string
 	for _, a := range all {
-		if name, ok := strings.CutPrefix(string(a.Origin), "file:"); ok && a.Origin != r.origin {
+		if name, ok := strings.CutPrefix(string(a.Origin), "file:"); ok && !r.owns(a) {
 			names = append(names, name)
 		}
 	}
-	return typo.Nearest(r.name, names)
+	return typo.Nearest(r.lists[0].name, names)
 }
 
 // findGuests finds the guests that words name, and lets them go again.
@@ -228,8 +311,10 @@ func (r *reconciliation) announce() {
 	for _, i := range r.difference.Items {
 		r.out.print(i.String())
 	}
-	if r.destroy && len(r.difference.Items) == 0 {
-		r.out.say("nothing is attached for %s", r.origin)
+	for _, l := range r.lists {
+		if r.destroy && !slices.ContainsFunc(r.difference.Items, func(i reconcile.Item) bool { return i.Origin == l.origin }) {
+			r.out.say("nothing is attached for %s", l.origin)
+		}
 	}
 	r.out.warn(r.allWarnings())
 	if n := r.difference.Count(reconcile.Pending); n > 0 && !r.strict {
@@ -275,7 +360,7 @@ func (r *reconciliation) ask(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fault.New(fault.Failed, r.op, r.name, "nothing was changed, because the answer was not yes").WithHint("--yes goes on without the question")
+	return fault.New(fault.Failed, r.op, r.name(), "nothing was changed, because the answer was not yes").WithHint("--yes goes on without the question")
 }
 
 // told takes what an item came to.
@@ -357,15 +442,15 @@ func (r *reconciliation) result(ctx context.Context) error {
 	var e *fault.Error
 	switch {
 	case cause != nil:
-		e = fault.New(fault.Interrupted, r.op, r.name, "%w", cause).
+		e = fault.New(fault.Interrupted, r.op, r.name(), "%w", cause).
 			WithHint("what was running was undone; what was finished before stands, and the same command does the rest")
 	case len(r.failed) == 0 && r.strict && r.difference.Count(reconcile.Pending) > 0:
-		e = fault.New(fault.Failed, r.op, r.name, "%s", pendingText(r.difference.Count(reconcile.Pending))).
+		e = fault.New(fault.Failed, r.op, r.name(), "%s", pendingText(r.difference.Count(reconcile.Pending))).
 			WithHint("run it again once every guest runs; without --strict, what is pending is only counted")
 	case len(r.failed) == 0:
 		return nil
 	default:
-		e = fault.New(fault.Failed, r.op, r.name, "%d of %d failed", len(r.failed), all)
+		e = fault.New(fault.Failed, r.op, r.name(), "%d of %d failed", len(r.failed), all)
 		switch {
 		case r.dryRun: // nothing was tried
 		case len(r.failed) < all:

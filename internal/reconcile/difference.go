@@ -46,6 +46,7 @@ type Difference struct {
 // Item is one entry, or one attachment that no entry asks for.
 type Item struct {
 	Action Action
+	Origin attach.Origin       // that asks for it, or that does not any more
 	Entry  topology.Entry      // the zero Entry: a removal
 	There  []attach.Attachment // what there is of it; of a link, either end
 	What   []build.Difference  // of a Change
@@ -87,40 +88,61 @@ type place struct {
 	ifName string
 }
 
-// comparison is one run of Compare.
+// comparison is one run of Compare, for one origin.
 type comparison struct {
 	Wanted
+	*shared
+}
+
+// shared is what the comparisons for several origins have in common.
+type shared struct {
 	there   map[place]attach.Attachment
 	claimed map[place]topology.Pos
+	origins []attach.Origin
 }
 
 // Compare holds what is wanted against what there is. It looks at nothing, and what it
 // cannot know from there, Settle asks for. An interface that two entries ask for, by
 // different words for one guest, is a conflict.
 func Compare(w Wanted, there []attach.Attachment) (Difference, error) {
-	c := comparison{w, map[place]attach.Attachment{}, map[place]topology.Pos{}}
+	return CompareAll([]Wanted{w}, there)
+}
+
+// CompareAll is Compare for what several origins want. What one of them does not ask for
+// any more and another does is handed over.
+func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
+	both := &shared{there: map[place]attach.Attachment{}, claimed: map[place]topology.Pos{}}
 	for _, a := range there {
 		if a.Guest.NetNS != 0 && a.State != attach.Orphan {
-			c.there[place{a.Guest.NetNS, a.Interface.Name}] = a
+			both.there[place{a.Guest.NetNS, a.Interface.Name}] = a
 		}
+	}
+	for _, w := range all {
+		both.origins = append(both.origins, w.Origin)
 	}
 	var d Difference
 	var items []Item
 	unsure := false // a guest could not be looked for: what seems to be nobody's may be its
-	for _, e := range w.Entries {
-		i, err := c.entry(e)
-		if err != nil {
-			return Difference{}, err
+	for _, w := range all {
+		c := comparison{w, both}
+		for _, e := range w.Entries {
+			i, err := c.entry(e)
+			if err != nil {
+				return Difference{}, err
+			}
+			unsure = unsure || i.Action == Refused && len(i.guests) == 0
+			if i.Action == "" {
+				d.Same++
+				continue
+			}
+			i.Origin = w.Origin
+			items = append(items, i)
 		}
-		unsure = unsure || i.Action == Refused && len(i.guests) == 0
-		if i.Action == "" {
-			d.Same++
-			continue
-		}
-		items = append(items, i)
 	}
-	if !unsure {
-		d.Items = c.removals(there)
+	for _, w := range all {
+		if !unsure {
+			d.Items = append(d.Items, (&comparison{w, both}).removals(there)...)
+		}
 	}
 	d.Items = append(d.Items, items...)
 	return d, nil
@@ -141,7 +163,7 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 		if _, wanted := c.claimed[at]; wanted || gone[at] || a.Origin != c.Origin {
 			continue
 		}
-		i := Item{Action: Remove, There: []attach.Attachment{a}, Reason: reason, guests: []uint64{a.Guest.NetNS}}
+		i := Item{Action: Remove, Origin: c.Origin, There: []attach.Attachment{a}, Reason: reason, guests: []uint64{a.Guest.NetNS}}
 		if other, ok := c.otherEnd(a); ok { // it goes with this one
 			if _, wanted := c.claimed[place{other.Guest.NetNS, other.Interface.Name}]; wanted {
 				continue // the entry that asks for the other end makes the link again, or says why not
@@ -309,7 +331,10 @@ func (c *comparison) absent(ends []spec.Spec) string {
 // compare holds an entry against what is there of it.
 func (c *comparison) compare(i *Item, ends []spec.Spec) {
 	for _, a := range i.There {
-		if a.Origin.Claims() && a.Origin != c.Origin {
+		if slices.Contains(c.origins, a.Origin) {
+			continue // who has it may have no use for it now, and otherwise the two clash
+		}
+		if a.Origin.Claims() {
 			i.Action, i.Err = Refused, fault.New(fault.Conflict, "attach", a.Guest.Name, "%s exists already, and belongs to %s", a.Interface.Name, a.Origin).
 				WithHint("gopipework detach %s %s", a.Guest.Word(), a.Interface.Name)
 			i.Reason = i.Err.Error()
@@ -337,6 +362,10 @@ func (c *comparison) compare(i *Item, ends []spec.Spec) {
 	}
 	if len(i.What) > 0 || i.ask {
 		i.Action = Change
+	}
+	// An attach takes over no attachment that belongs to somebody.
+	if slices.ContainsFunc(i.There, func(a attach.Attachment) bool { return foreign(a) && a.Origin.Claims() }) {
+		i.Again, i.ask, i.set = true, false, attach.SetSpec{}
 	}
 }
 

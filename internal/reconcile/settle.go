@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -15,7 +16,7 @@ import (
 type Host struct {
 	// Find returns the guest that a word names.
 	Find func(context.Context, string) (*attach.Guest, error)
-	// Options are those of each attach, set and detach; Origin among them.
+	// Options are those of each attach, set and detach. Origin is for items that have none.
 	Options attach.Options
 }
 
@@ -142,6 +143,7 @@ func (h Host) attach(ctx context.Context, i Item) (attach.Result, error) {
 		return attach.Result{}, err
 	}
 	defer closeAll(guests)
+	h.Options.Origin = cmp.Or(i.Origin, h.Options.Origin)
 	if i.Entry.Link != nil {
 		return attach.Link(ctx, *i.Entry.Link, guests[0], guests[1], h.Options)
 	}
@@ -155,5 +157,6 @@ func (h Host) setInPlace(ctx context.Context, i Item) (attach.Result, error) {
 		return attach.Result{}, err
 	}
 	defer closeAll(guests)
+	h.Options.Origin = cmp.Or(i.Origin, h.Options.Origin)
 	return attach.Set(ctx, i.set, guests[0], h.Options)
 }

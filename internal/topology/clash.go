@@ -2,22 +2,25 @@ package topology
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/gopipework/gopipework/internal/yamlfile"
 )
 
-// clashes finds what two entries of one file both want. Guests are told apart by their
-// words: "web" and "docker:web" can be one or two, which only the host knows.
+// clashes finds what two entries both want. Guests are told apart by their words: "web"
+// and "docker:web" can be one or two, which only the host knows.
 type clashes struct {
-	*reader
+	wrong func(Pos, error)
 	taken map[any]Pos
 }
 
 // The things that only one entry can have.
 type (
+	fileName string
 	guestIF  struct{ guest, ifName string }
 	hostName string
 	address  struct {
@@ -26,15 +29,33 @@ type (
 	}
 )
 
-// refuseClashes refuses each entry that wants what an earlier one has.
-func (r *reader) refuseClashes() {
-	c := clashes{r, map[any]Pos{}}
-	for _, b := range r.file.Bridges {
+// Clashes returns the error for files that want the same: a name, an interface of a
+// guest, an address. It is nil if there is nothing that two of them want.
+func Clashes(files []File) error {
+	var found []*Problem
+	c := clashes{func(pos Pos, err error) { found = append(found, &Problem{Pos: pos, Err: err}) }, map[any]Pos{}}
+	for _, f := range files {
+		at := f.NameAt
+		if at == (Pos{}) {
+			at = Pos{File: f.Path, Line: 1, Column: 1}
+		}
+		c.take(at, fileName(f.Name), "read name", f.Name, "")
+		c.file(f)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return yamlfile.Invalid(found[0].File, found)
+}
+
+// file refuses each entry that wants what an earlier one has.
+func (c *clashes) file(f File) {
+	for _, b := range f.Bridges {
 		for _, p := range b.Address {
 			c.take(b.Pos, address{b.Name, "", p.Addr()}, "read address", p.Addr().String(), b.Name)
 		}
 	}
-	for _, e := range r.file.Entries {
+	for _, e := range f.Entries {
 		if e.Link != nil {
 			for _, end := range e.Link.Ends {
 				c.takeInterface(e.Pos, end)
@@ -80,10 +101,18 @@ func (c *clashes) take(pos Pos, what any, op, object, where string) {
 		c.taken[what] = pos
 		return
 	}
-	e := fault.New(fault.Invalid, op, object, "the entry in line %d has it already on %s", first.Line, where)
-	if _, ok := what.(guestIF); ok {
-		e = fault.New(fault.Invalid, op, object, "the entry in line %d gives %s one of that name already", first.Line, where).
-			WithHint("name one of them differently: -i, or the key as")
+	entry := fmt.Sprintf("the entry in line %d", first.Line)
+	if first.File != pos.File {
+		entry = "the entry at " + first.String()
 	}
-	c.Wrong(pos, e)
+	e := fault.New(fault.Invalid, op, object, "%s has it already on %s", entry, where)
+	switch what.(type) {
+	case guestIF:
+		e = fault.New(fault.Invalid, op, object, "%s gives %s one of that name already", entry, where).
+			WithHint("name one of them differently: -i, or the key as")
+	case fileName:
+		e = fault.New(fault.Invalid, op, object, "the file at %s has the same name", first).
+			WithHint("give each file a name of its own: name: lab")
+	}
+	c.wrong(pos, e)
 }

@@ -55,7 +55,8 @@ func Parse(path string, text []byte, g Grammar) (File, error) {
 		r.file.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 		r.checkName(Pos{File: path, Line: 1, Column: 1}, r.file.Name)
 	}
-	r.refuseClashes()
+	c := clashes{r.Wrong, map[any]Pos{}}
+	c.file(r.file)
 	if err := yamlfile.Invalid(path, r.Found); err != nil {
 		return File{}, err
 	}
@@ -89,7 +90,7 @@ func (r *reader) root(n *yaml.Node) {
 		switch p.Key.Value {
 		case keyName:
 			if name, ok := r.Text(p.Key.Value, p.Value); ok {
-				r.file.Name = name
+				r.file.Name, r.file.NameAt = name, r.At(p.Value)
 				r.checkName(r.At(p.Value), name)
 			}
 		case keyBridges:

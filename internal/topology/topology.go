@@ -10,6 +10,7 @@ import (
 // File is what a topology file says.
 type File struct {
 	Name    string // "name:", or the file's name without its directory and ending
+	NameAt  Pos    // of "name:"; the zero Pos, if the file does not say it
 	Path    string
 	Bridges []Bridge
 	Entries []Entry // the attachments, then the links, each in the order of the file
