@@ -63,6 +63,9 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 		return Result{}, m.Cause(ctx, err)
 	}
 	f.Origin = opt.Origin
+	if s.NamedMAC || opt.Origin.Claims() {
+		f.Machine = machine()
+	}
 	p, err := planAttach(s, f)
 	if err != nil || opt.DryRun {
 		return result(p), err

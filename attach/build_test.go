@@ -169,6 +169,7 @@ func stock() build.Facts {
 		},
 		GuestNS:  guestNS,
 		NewIndex: 16777999,
+		Machine:  "0123456789abcdef0123456789abcdef",
 	}
 }
 

@@ -17,8 +17,9 @@ import (
 
 // linkFacts are what planning a link must know.
 type linkFacts struct {
-	Ends   [2]linkEnd
-	Origin Origin // who asks
+	Ends    [2]linkEnd
+	Origin  Origin // who asks
+	Machine string // what tells this machine from others
 }
 
 // linkEnd is what is known of one end's guest.
@@ -47,6 +48,9 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os
 		return Result{}, m.Cause(ctx, err)
 	}
 	f.Origin = opt.Origin
+	if opt.Origin.Claims() {
+		f.Machine = machine()
+	}
 	p, err := planLink(s, f)
 	if err != nil || opt.DryRun {
 		return result(p), err

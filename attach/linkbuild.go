@@ -26,7 +26,7 @@ func planLink(s LinkSpec, f linkFacts) (build.Plan, error) {
 	d := &build.Draft{}
 	var ends [2]*build.Job
 	for i, at := range linkSides {
-		j := jobFor(s.Ends[i], build.Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Origin: f.Origin, Joined: f.joined()}, at)
+		j := jobFor(s.Ends[i], build.Facts{Inside: f.Ends[i].Inside, New: f.Ends[i].New, Origin: f.Origin, Machine: f.Machine, Joined: f.joined()}, at)
 		j.Kind, j.Traits = KindVeth, kind.GuestPair.Traits
 		j.LinkMTU = linkMTU(j)
 		if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {

@@ -216,6 +216,17 @@ func newMAC() net.HardwareAddr {
 	return mac
 }
 
+// machine is what tells this machine from others on its networks: a number that systemd, or
+// the package dbus, has given it (machine-id(5)), or its name.
+func machine() string {
+	id, err := os.ReadFile("/etc/machine-id")
+	if word := strings.TrimSpace(string(id)); err == nil && word != "" && word != "uninitialized" {
+		return word
+	}
+	name, _ := os.Hostname()
+	return name
+}
+
 // newIndex returns a random index for a link, beyond those that the kernel has
 // come to anywhere: it is free on the host and in the guest, and no link that
 // was there before had it.

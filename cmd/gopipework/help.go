@@ -43,7 +43,8 @@ ADDRESS  192.168.1.2/24 or 2001:db8::2/64, several separated by commas; 0/0 for 
          dhcpcd run the host's client of that name, with :OPTIONS for its command
          line. dhcpcd, udhcpc-f and dhclient-f keep renewing the lease.
 GATEWAY  The new default route: IPv4, IPv6, or both separated by a comma.
-MAC      26:2e:71:98:60:8f, or U:TEXT to derive one from the text.
+MAC      26:2e:71:98:60:8f, U:TEXT to derive one from the text, or U: from the names
+         of the guest and the interface, as an attachment that stays has it anyway.
 VLAN     On a bridge @10 (untagged), @10,20-30 (untagged 10, tagged 20 to 30) or
          @10t (tagged only). On a network card one tag. On an IPoIB device the
          partition key, in hex.

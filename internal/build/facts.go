@@ -22,6 +22,8 @@ type Facts struct {
 	New    NewMACs
 	Origin spec.Origin // who asks; "": a typed line
 
+	Machine string // what tells this machine from others; only where a MAC address may be made from it
+
 	Namesake *rtnl.Link // what the host has under the name that the guest's link is to have; nil: nothing
 	NewIndex int        // for a link that cannot have the kernel's next
 

@@ -44,6 +44,9 @@ func NewJob(s spec.Spec, f Facts, at plan.Side, n Names) *Job {
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
+	if s.NamedMAC {
+		j.MAC = NamedMAC(f.Machine, f.Guest, n.Inner)
+	}
 	return j
 }
 
@@ -129,13 +132,16 @@ func (j *Job) LinkName(index int) string {
 	return "another interface"
 }
 
-// LinkMAC is the MAC address of the guest's end.
+// LinkMAC is the MAC address of the guest's end. An attachment that stays has one that
+// stays; one that is typed, and gone with its guest, a random one.
 func (j *Job) LinkMAC() net.HardwareAddr {
-	if j.MAC != nil {
+	switch {
+	case j.MAC != nil:
 		return j.MAC
-	}
-	if j.Inherits {
+	case j.Inherits:
 		return j.Inherited
+	case j.Origin().Claims():
+		return NamedMAC(j.There.Machine, j.There.Guest, j.Names.Inner)
 	}
 	return j.There.New.Inner
 }

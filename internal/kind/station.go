@@ -32,7 +32,7 @@ type stationWatch struct {
 
 // watch looks for those on the bridge or card that HOSTIF names.
 func watch(o *build.Observer, s spec.Spec, f build.Facts) *stationWatch {
-	w := &stationWatch{Observer: o, ns: f.GuestNS, macs: s.MAC != nil, addrs: len(s.Addrs) > 0}
+	w := &stationWatch{Observer: o, ns: f.GuestNS, macs: s.MAC != nil || s.NamedMAC, addrs: len(s.Addrs) > 0}
 	switch {
 	case f.Own != nil:
 		w.self, w.own = f.Inner, f.Own.Index

@@ -76,7 +76,7 @@ func unnamed(s spec.Spec) bool { return s.HostIF.Kind == attach.KindDummy }
 
 // hidden reports whether s asks for something that a list does not show.
 func hidden(s spec.Spec) bool {
-	return s.Keep || s.Metric != 0 || len(s.Routes) > 0 || s.SourceRouting || s.DNS.String() != "" ||
+	return s.NamedMAC || s.Keep || s.Metric != 0 || len(s.Routes) > 0 || s.SourceRouting || s.DNS.String() != "" ||
 		s.HostAddr.IsValid() || s.HostAccess || s.Mode != "" || strings.HasPrefix(s.HostIF.Name, spec.MACWord)
 }
 

@@ -80,7 +80,7 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	if s.HostAddr, err = parseHostAddr(w.HostAddr, s.Addrs); err != nil {
 		return Spec{}, err
 	}
-	if s.MAC, s.VLAN, err = parseMACVLAN(w.MAC); err != nil {
+	if err = s.parseMACVLAN(w.MAC); err != nil {
 		return Spec{}, s.belongs(w, err)
 	}
 	if s.IfName, err = parseIfName("interface name", w.IfName); err != nil {
@@ -230,17 +230,21 @@ func kindWords(kinds []Kind) string {
 // and whether it makes sense, is known when the host interface is.
 var vlanWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9A-Fa-fx][0-9A-Fa-fxt,-]*$`) })
 
-func parseMACVLAN(word string) (net.HardwareAddr, string, error) {
+func (s *Spec) parseMACVLAN(word string) (err error) {
 	macWord, vlan, tagged := strings.Cut(word, "@")
 	if tagged && !vlanWord().MatchString(vlan) {
-		return nil, "", fault.BadWord("read VLAN", vlan, "a VLAN is a number from 1 to 4094").
+		return fault.BadWord("read VLAN", vlan, "a VLAN is a number from 1 to 4094").
 			WithHint("@10 (untagged), @10,20-30 (untagged 10, tagged 20 to 30), @10t (tagged only)")
 	}
-	if macWord == "" {
-		return nil, vlan, nil
+	s.VLAN = vlan
+	switch macWord {
+	case "":
+	case fromText:
+		s.NamedMAC = true
+	default:
+		s.MAC, err = parseMAC(macWord)
 	}
-	mac, err := parseMAC(macWord)
-	return mac, vlan, err
+	return err
 }
 
 // belongs is the error for a last word that is no MAC address and no VLAN; where
@@ -267,15 +271,16 @@ func (s Spec) belongs(w Words, err error) error {
 	return err
 }
 
+// fromText begins a MAC address that is derived from a text; alone, from the machine and
+// the names of the guest and the interface.
+const fromText = "U:"
+
 // parseMAC reads a MAC address, or U:string: 02: and the first five bytes of
 // the MD5 sum of the string and a newline, as pipework computes it with
 // "echo string | md5sum", so that a name always gets the same address.
 func parseMAC(word string) (net.HardwareAddr, error) {
 	const op = "read MAC address"
-	if name, ok := strings.CutPrefix(word, "U:"); ok {
-		if name == "" {
-			return nil, fault.BadWord(op, word, "there is no text after U:").WithHint("U:web1")
-		}
+	if name, ok := strings.CutPrefix(word, fromText); ok && name != "" {
 		sum := md5.Sum([]byte(name + "\n"))
 		return append(net.HardwareAddr{0x02}, sum[:5]...), nil
 	}

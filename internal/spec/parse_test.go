@@ -95,7 +95,7 @@ func TestParseRefuses(t *testing.T) {
 		{"mac", "01:00:5e:00:00:01", "multicast", "even"},
 		{"mac", "ff:ff:ff:ff:ff:ff", "multicast", ""},
 		{"mac", "00:00:00:00:00:00", "all zeros", ""},
-		{"mac", "U:", "no text after U:", ""},
+		{"mac", "U", "six pairs", "U:"},
 		{"mac", "@", "from 1 to 4094", "@10"},
 		{"mac", "@vlan", "from 1 to 4094", ""},
 		{"mac", "192.168.1.3/24", "six pairs", "one word: 192.168.1.2/24,192.168.1.3/24"},

@@ -56,7 +56,8 @@ type Spec struct {
 	Addrs    []netip.Prefix   // none: the interface is set up without an address
 	Gateways []netip.Addr     // at most one of each family
 	From     Source           // where addresses come from instead
-	MAC      net.HardwareAddr // of the guest's end; nil: the kernel makes one up
+	MAC      net.HardwareAddr // of the guest's end; nil: none is asked for
+	NamedMAC bool             // instead of MAC: the one that this machine, the guest and the interface's name make
 	VLAN     string           // the word after @, whose grammar the kind decides; "" for none
 	MTU      int              // bytes; 0: that of the bridge or parent
 	Mode     string           // of a macvlan or ipvlan; "" for its default
@@ -142,8 +143,11 @@ func (s Spec) Words() Words {
 	if s.MTU != 0 {
 		w.MTU = strconv.Itoa(s.MTU)
 	}
-	if s.MAC != nil {
+	switch {
+	case s.MAC != nil:
 		w.MAC = s.MAC.String()
+	case s.NamedMAC:
+		w.MAC = fromText
 	}
 	if s.VLAN != "" {
 		w.MAC += "@" + s.VLAN
