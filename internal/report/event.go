@@ -7,9 +7,20 @@
 //	event.go     Event: one thing that happened
 //	reporter.go  Reporter: what becomes of an Event, and what is wanted and not there
 //	log.go       the log
+//	serve.go     Server: the socket at which others ask
+//	ask.go       those who ask
+//	metrics.go   counts for Prometheus
+//	systemd.go   what systemd is told
 package report
 
-import "time"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode"
+	"unicode/utf16"
+)
 
 // Kind is what happened. The kinds are part of the promise of the command events: some are
 // added, none is renamed.
@@ -28,6 +39,10 @@ const (
 	Engine   Kind = "engine"   // an engine's events are followed, or no longer: see State
 	Source   Kind = "source"   // a file was read again, or cannot be read: see State
 	Warning  Kind = "warning"  // anything else that somebody should know
+
+	// Readers of events are told these two about what they read.
+	Watch   Kind = "watch"   // it is being followed, or it has ended: see State
+	Dropped Kind = "dropped" // the reader is too slow, and this is the last line
 )
 
 // Event is one thing that happened. What does not apply is empty. Its JSON is a line of the
@@ -53,8 +68,8 @@ type Event struct {
 	Address string `json:"address,omitempty"`
 }
 
-// The States of a Lease, an Engine or a Source. Up and Down of a Source: it can be read, or
-// it cannot.
+// The States of a Lease, an Engine, a Source or a Watch. Up and Down of a Source: it can be
+// read, or it cannot.
 const (
 	Acquired = "acquired"
 	Renewed  = "renewed"
@@ -66,3 +81,24 @@ const (
 
 // Seconds is a duration that is a number of seconds in JSON.
 type Seconds float64
+
+// encode returns an event as a line of JSON in which nothing can control a terminal.
+func (e Event) encode() []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(e) // an Event has nothing that JSON cannot hold
+	var line bytes.Buffer
+	for _, c := range b.String() {
+		switch {
+		case unicode.IsPrint(c) || c == '\n':
+			line.WriteRune(c)
+		case c > 0xffff:
+			high, low := utf16.EncodeRune(c)
+			fmt.Fprintf(&line, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&line, `\u%04x`, c)
+		}
+	}
+	return line.Bytes()
+}

@@ -12,12 +12,19 @@ import (
 // Reporter is told what happens. Its methods may be called at any time, also side by side;
 // none of them blocks on a reader.
 type Reporter struct {
+	Version string // of this program, for the metrics
+
 	log *slog.Logger
 
 	mu      sync.Mutex
 	said    map[subject]Event          // the last trouble that each has, until it is over
 	missing map[subject]Event          // what is wanted and not there, and why
 	wanted  map[string]map[string]bool // the lines that each origin asks for
+	readers map[*reader]bool
+	recent  [][]byte // the last events, as readers get them
+	ended   bool     // no reader joins any more
+	metrics metrics
+	manager manager
 }
 
 // subject is what an event is about.
@@ -25,7 +32,11 @@ type subject struct{ origin, line, guest, ifName, name string }
 
 // New returns a Reporter that writes to log.
 func New(log *slog.Logger) *Reporter {
-	return &Reporter{log: log, said: map[subject]Event{}, missing: map[subject]Event{}, wanted: map[string]map[string]bool{}}
+	return &Reporter{
+		log: log, said: map[subject]Event{}, missing: map[subject]Event{}, wanted: map[string]map[string]bool{},
+		readers: map[*reader]bool{},
+		metrics: metrics{events: map[string]int{}, engines: map[string]int{}},
+	}
 }
 
 // Tell is called for each thing that happened. A trouble that is told again with the same
@@ -36,9 +47,11 @@ func (r *Reporter) Tell(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
+	r.count(e)
 	if r.note(e) {
 		return
 	}
+	r.pass(e)
 	r.log.LogAttrs(context.Background(), level(e), string(e.Kind), attrs(e)...)
 }
 
@@ -108,4 +121,20 @@ func (r *Reporter) Missing() []Event {
 		return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Line, b.Line))
 	})
 	return all
+}
+
+// Leases is called with the number of leases that are maintained, when it changes.
+func (r *Reporter) Leases(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.metrics.leases = n
+}
+
+// Reconciled is called each time that what there is has been compared with what is wanted and
+// what is needed was done or begun. After the first time, systemd is told that watch is ready.
+func (r *Reporter) Reconciled(took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.metrics.reconciles.add(took.Seconds())
+	r.ready()
 }
