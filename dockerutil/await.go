@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/notify"
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
 )
@@ -208,10 +209,10 @@ func (l *listener) engine(b brand, host string) error {
 
 // mounted follows what is mounted, as a named namespace is.
 func (l *listener) mounted() error {
-	m, err := newMounts()
+	m, err := notify.NewMounts()
 	if err == nil {
 		l.all.Go(func() {
-			m.follow(l.ctx, func() {
+			m.Follow(l.ctx, func() {
 				if l.isMounted(l.ref) {
 					l.woken.ring()
 				}
@@ -223,9 +224,9 @@ func (l *listener) mounted() error {
 
 // appears follows whether a file comes to be.
 func (l *listener) appears(path string) error {
-	a, err := newAppearance(path)
+	a, err := notify.NewAppearance(path)
 	if err == nil {
-		l.all.Go(func() { a.ringing(l.ctx, l.woken) })
+		l.all.Go(func() { a.Follow(l.ctx, l.woken.ring) })
 	}
 	return err
 }

@@ -29,7 +29,6 @@
 //	others.go         the runtimes that a bare word is tried with besides Docker
 //	await.go          Await: the same, as soon as the guest runs
 //	stream.go         the events of Docker and podman
-//	appear.go         what the kernel tells: files that come to be, and mounts
 //	compose.go        the containers of a service of Docker Compose, known by their labels
 //	source.go         from a container's name to its namespace, for any runtime
 //	process.go        a process, held by a pidfd, and whose container it is in

@@ -11,6 +11,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/notify"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ type stream struct {
 	began   time.Time // what happened since then is of interest
 	woken   alarm
 	refused chan<- error // takes one
-	socket  *appearance  // of the engine's socket; nil for one that is no file
+	socket  *notify.Path // of the engine's socket; nil for one that is no file
 }
 
 // newStream prepares to follow an engine. One that is not there is waited for.
@@ -36,7 +37,7 @@ func newStream(ctx context.Context, r wordRef, b brand, host string, woken alarm
 		return s, nil
 	}
 	var err error
-	s.socket, err = newAppearance(path)
+	s.socket, err = notify.NewAppearance(path)
 	return s, err
 }
 
@@ -54,7 +55,7 @@ func (s *stream) follow() {
 	defer watching.Wait()
 	if s.socket != nil {
 		appears = make(alarm, 1)
-		watching.Go(func() { s.socket.ringing(s.ctx, appears) })
+		watching.Go(func() { s.socket.Follow(s.ctx, appears.ring) })
 	}
 	pause, since := firstPause, s.began
 	for again := false; s.ctx.Err() == nil; again = true {

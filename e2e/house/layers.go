@@ -12,6 +12,7 @@ import (
 // only what stands below it, and nothing of its own layer.
 var layers = [][]string{
 	{"cmd/gopipework"},
+	{"internal/watch"},
 	{"internal/reconcile"},
 	{"attach", "dockerutil"},
 	{"internal/kind"},
@@ -27,7 +28,7 @@ var layers = [][]string{
 	{"internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/report"},
 	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/typo", "internal/witness"},
-	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
+	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 
 // imports hold who may import what, and say why.
@@ -49,7 +50,7 @@ var imports = []struct {
 	{"github.com/urfave/cli", []string{"cmd/gopipework"}, "the flag library stays at the edge"},
 	{module + "dockerutil", []string{"cmd/gopipework"}, "finding a guest and changing it meet in the command, or in a program that imports both"},
 	{"go.yaml.in/yaml", []string{"internal/topology", "internal/yamlfile"}, "one package reads a file of YAML, and one edits it"},
-	{module + "attach", []string{"cmd/gopipework", "internal/reconcile"}, "the command is the only caller, by itself or for a list of entries"},
+	{module + "attach", []string{"cmd/gopipework", "internal/reconcile", "internal/watch"}, "the command is the only caller, by itself or for a list of entries"},
 	{"golang.org/x/tools/", []string{"e2e/house"}, "reading Go is for the tests of the code"},
 }
 

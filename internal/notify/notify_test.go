@@ -1,4 +1,4 @@
-package dockerutil
+package notify
 
 import (
 	"context"
@@ -19,12 +19,19 @@ func TestAppearance(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a, err := newAppearance(at("run/engine/sock"))
+	a, err := NewAppearance(at("run/engine/sock"))
 	must(err)
 	ctx, cancel := context.WithCancel(t.Context())
-	woken := make(alarm, 1)
+	woken := make(chan struct{}, 1)
 	var all sync.WaitGroup
-	all.Go(func() { a.ringing(ctx, woken) })
+	all.Go(func() {
+		a.Follow(ctx, func() {
+			select {
+			case woken <- struct{}{}:
+			default:
+			}
+		})
+	})
 	defer all.Wait()
 	defer cancel()
 	rings := func(after string) {
