@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"io"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -16,7 +18,7 @@ const attachName = "attach"
 // later are the words reserved for commands of later versions. "gopipework attach"
 // reaches an interface of such a name.
 var later = []string{
-	"doctor", "watch", "graph", "completion",
+	"doctor", "graph", "completion",
 }
 
 // commands returns the table of commands. The command line is read by it, the help text
@@ -31,6 +33,7 @@ func commands(out *output) []*cli.Command {
 		out.applyEntry(),
 		out.diffEntry(),
 		out.destroyEntry(),
+		out.watchEntry(),
 		out.gcEntry(),
 		out.forgetEntry(),
 		out.importEntry(),
@@ -96,7 +99,11 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	// The library takes its time for each flag. Those that are not given have no value.
 	cmd.Flags = a.given
 	if name != "help" && name != "version" { // these have nothing to undo
-		ctx, out.caught = withSignals(ctx)
+		var except []os.Signal
+		if name == watchName {
+			except = append(except, syscall.SIGHUP) // see hangups
+		}
+		ctx, out.caught = withSignals(ctx, except...)
 	}
 	app := &cli.App{
 		Name: "gopipework", Commands: []*cli.Command{cmd}, HideHelp: true, HideVersion: true,

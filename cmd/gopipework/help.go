@@ -71,6 +71,7 @@ const summary = `usage: ` + synopsis + `
        gopipework apply -f FILE... | --kept | --schema
        gopipework diff -f FILE... | --kept
        gopipework destroy -f FILE... | --kept | NAME
+       gopipework watch [-f FILE...]
        gopipework gc
        gopipework forget GUEST [IFNAME]
        gopipework import [GUEST]

@@ -24,6 +24,7 @@
 //	attach.go set.go link.go detach.go list.go gc.go   each calls one function of attach
 //	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
 //	keep.go line.go                                    attach --keep, and forget
+//	watch.go                                           watch, which does the same whenever something changes
 //	import.go                                          a topology file from what is there
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	wait.go here.go                                    wait, and --wait inside a container
@@ -37,6 +38,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/gopipework/gopipework/attach"
@@ -79,13 +81,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 // To catch them takes the runtime a thread, and some time: it is done while the command
 // looks at what is there. Call caught, which waits for it, before anything that has to be
 // undone.
-func withSignals(parent context.Context) (_ context.Context, caught func()) {
+//
+// Signals that mean something else to the command are excepted.
+func withSignals(parent context.Context, except ...os.Signal) (_ context.Context, caught func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	set := make(chan struct{})
 	go func() {
 		signals := make(chan os.Signal, 1)
 		for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-			if !signal.Ignored(s) { // nohup(1) ignores SIGHUP
+			if !slices.Contains(except, s) && !signal.Ignored(s) { // nohup(1) ignores SIGHUP
 				signal.Notify(signals, s)
 			}
 		}

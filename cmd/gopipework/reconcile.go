@@ -197,13 +197,14 @@ func (o *output) reconciliationOf(c *cli.Context, files []topology.File) (*recon
 func (r *reconciliation) compare(ctx context.Context) error {
 	var found map[string]reconcile.Guest
 	var looking sync.WaitGroup
-	looking.Go(func() { found = r.findGuests(ctx, reconcile.Words(r.entries())) })
+	var doubts []string
+	looking.Go(func() { found, doubts = findGuests(ctx, reconcile.Words(r.entries())) })
 	there, err := attach.List(ctx, nil, attach.Options{})
 	looking.Wait()
 	if err = cmp.Or(err, context.Cause(ctx)); err != nil {
 		return err
 	}
-	r.warnings = append(r.warnings, there.Warnings...)
+	r.warnings = append(append(r.warnings, doubts...), there.Warnings...)
 	var want []reconcile.Wanted
 	for _, l := range r.lists {
 		want = append(want, reconcile.Wanted{Origin: l.origin, Entries: l.entries, Guests: found})
@@ -248,19 +249,20 @@ func (r *reconciliation) nearName(all []attach.Attachment) string {
 	return typo.Nearest(r.lists[0].name, names)
 }
 
-// findGuests finds the guests that words name, and lets them go again.
-func (r *reconciliation) findGuests(ctx context.Context, words []string) map[string]reconcile.Guest {
-	found := map[string]reconcile.Guest{}
+// findGuests finds the guests that words name, and lets them go again. It also returns the
+// warnings about them.
+func findGuests(ctx context.Context, words []string) (found map[string]reconcile.Guest, doubts []string) {
+	found = map[string]reconcile.Guest{}
 	for word, f := range dockerutil.FindAll(ctx, words) {
 		if f.Err != nil {
 			found[word] = reconcile.Guest{Err: f.Err}
 			continue
 		}
 		found[word] = reconcile.Guest{GuestInfo: f.Guest.GuestInfo}
-		r.warnings = append(r.warnings, f.Guest.Doubts...)
+		doubts = append(doubts, f.Guest.Doubts...)
 		f.Guest.Close()
 	}
-	return found
+	return found, doubts
 }
 
 // spare leaves out the removals.

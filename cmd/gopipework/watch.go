@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/gopipework/gopipework/dockerutil"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/report"
+	"github.com/gopipework/gopipework/internal/watch"
+	"github.com/urfave/cli/v2"
+)
+
+// watchName is the command that runs until it is told to end.
+const watchName = "watch"
+
+func (o *output) watchEntry() *cli.Command {
+	return &cli.Command{
+		Name:      watchName,
+		Usage:     "keep the host as the kept lines and topology files ask, also when guests are restarted; runs until it gets SIGTERM",
+		ArgsUsage: "[-f FILE...]",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "f", Usage: "a topology `FILE`; may be given several times"},
+			timeoutFlag("give up an entry after `DURATION`, and try it again later"),
+		},
+		Action: o.watchCommand,
+	}
+}
+
+func (o *output) watchCommand(c *cli.Context) error {
+	reload := hangups(c.Context)
+	if _, err := words(c, 0, 0); err != nil {
+		return err
+	}
+	sources, err := sources(c)
+	if err != nil {
+		return err
+	}
+	opt, err := o.options(c)
+	if err != nil {
+		return err
+	}
+	opt.Step = nil // side by side
+	o.caught()
+	w := watch.Watcher{
+		Sources: sources, Host: reconcile.Host{Find: dockerutil.Find, Options: opt}, FindAll: findGuests,
+		Report: report.New(report.Log(o.stderr, report.FormatFor(o.stderr))), Reload: reload,
+	}
+	return w.Run(c.Context)
+}
+
+// sources are the places where it stands what is wanted.
+func sources(c *cli.Context) ([]watch.Source, error) {
+	g := grammar()
+	all := []watch.Source{watch.Kept{Grammar: g}, watch.Files{Path: watch.Directory, Grammar: g}}
+	var paths []string
+	for _, path := range c.StringSlice("f") {
+		if path == "" || path == "-" {
+			return nil, fault.BadWord("read flag", "-f", "it has to be a file, which is read again when it changes")
+		}
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return nil, cannot("find", path, err)
+		}
+		if !slices.Contains(paths, path) {
+			paths = append(paths, path)
+			all = append(all, watch.File{Path: path, Grammar: g})
+		}
+	}
+	return all, nil
+}
+
+// hangups returns a channel that has a value after each SIGHUP.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals, reload := make(chan os.Signal, 1), make(chan struct{}, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			select {
+			case reload <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return reload
+}

@@ -1,0 +1,138 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/kept"
+	"github.com/gopipework/gopipework/internal/notify"
+	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/topology"
+)
+
+// Directory is where the files are that watch reads without being told of them.
+const Directory = "/etc/gopipework"
+
+// notTopologies are the files there that hold something else.
+var notTopologies = []string{"policy.yaml"}
+
+// Kept is the source of the kept lines.
+type Kept struct{ Grammar topology.Grammar }
+
+// String implements Source.
+func (Kept) String() string { return kept.Path }
+
+// Wanted implements Source.
+func (k Kept) Wanted(context.Context) ([]List, error) {
+	f, err := kept.Read(k.Grammar)
+	if err != nil {
+		return nil, err
+	}
+	l, err := listOf(f, attach.OriginKeep)
+	return []List{l}, err
+}
+
+// Follow implements Source.
+func (Kept) Follow(ctx context.Context, ring func()) error { return followFile(ctx, kept.Path, ring) }
+
+// File is the source that a topology file is.
+type File struct {
+	Path    string // an absolute one
+	Grammar topology.Grammar
+}
+
+// String implements Source.
+func (f File) String() string { return f.Path }
+
+// Wanted implements Source.
+func (f File) Wanted(context.Context) ([]List, error) { return readFile(f.Path, f.Grammar) }
+
+// Follow implements Source.
+func (f File) Follow(ctx context.Context, ring func()) error { return followFile(ctx, f.Path, ring) }
+
+// Files is the source that the topology files of a directory are.
+type Files struct {
+	Path    string
+	Grammar topology.Grammar
+}
+
+// String implements Source.
+func (d Files) String() string { return d.Path }
+
+// Wanted implements Source.
+func (d Files) Wanted(context.Context) (all []List, err error) {
+	paths, err := filepath.Glob(d.Path + "/*.yaml")
+	for _, path := range paths {
+		if slices.Contains(notTopologies, filepath.Base(path)) {
+			continue
+		}
+		l, wrong := readFile(path, d.Grammar)
+		all, err = append(all, l...), errors.Join(err, wrong)
+	}
+	return all, err
+}
+
+// Follow implements Source.
+func (d Files) Follow(ctx context.Context, ring func()) error {
+	n, err := notify.NewDirectory(d.Path)
+	if err == nil {
+		n.Follow(ctx, ring)
+	}
+	return err
+}
+
+func readFile(path string, g topology.Grammar) ([]List, error) {
+	f, err := topology.Read(path, g)
+	if err != nil {
+		return nil, err
+	}
+	l, err := listOf(f, attach.Origin("file:"+f.Name))
+	if err != nil {
+		return nil, err
+	}
+	return []List{l}, nil
+}
+
+func listOf(f topology.File, origin attach.Origin) (List, error) {
+	entries, _, err := reconcile.Entries(f)
+	return List{Origin: origin, Entries: entries}, err
+}
+
+// followFile rings when a file changes. It may be a symbolic link: where that leads to now
+// is followed too.
+func followFile(ctx context.Context, path string, ring func()) error {
+	link, err := notify.NewFile(path)
+	if err != nil {
+		return err
+	}
+	leads := make(chan struct{}, 1)
+	var following sync.WaitGroup
+	defer following.Wait()
+	following.Go(func() {
+		link.Follow(ctx, func() {
+			ring()
+			select {
+			case leads <- struct{}{}:
+			default:
+			}
+		})
+	})
+	for ctx.Err() == nil {
+		behind, cancel := context.WithCancel(ctx)
+		if to, err := filepath.EvalSymlinks(path); err == nil && to != path {
+			if n, err := notify.NewFile(to); err == nil {
+				following.Go(func() { n.Follow(behind, ring) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-leads:
+		}
+		cancel()
+	}
+	return nil
+}
