@@ -55,6 +55,20 @@ func (a *Ahead) read(ctx context.Context, s Spec) {
 	}
 }
 
+// Remember returns an Ahead for many attaches to one host. Each begins with what those
+// before it have read, as far as it has not changed since.
+func Remember(opt Options) *Ahead {
+	a := &Ahead{cancel: func() {}, done: make(chan struct{})}
+	close(a.done)
+	_, _ = opt.in(func(hostNS *os.File) (_ Result, err error) {
+		if a.hostNS, err = nsfs.Reopen(hostNS); err == nil {
+			a.memory, err = ours.Remember(a.hostNS)
+		}
+		return Result{}, err
+	})
+	return a
+}
+
 // Close ends the reading, without waiting for it.
 func (a *Ahead) Close() {
 	a.cancel()

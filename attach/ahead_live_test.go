@@ -15,8 +15,8 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// TestReadAhead: whatever changes on the host after it was read ahead, an attach does the
-// same as one that reads it afterwards.
+// TestReadAhead: whatever changes on the host after it was read ahead, or for an attach
+// before, an attach does the same as one that reads it afterwards.
 func TestReadAhead(t *testing.T) {
 	needRoot(t)
 	const line = "brtest -i eth1 web 10.0.0.2/24 02:00:00:00:00:02"
@@ -67,10 +67,19 @@ func TestReadAhead(t *testing.T) {
 			ahead := ReadAhead(t.Context(), s, opt)
 			defer ahead.Close()
 			<-ahead.done
+			remembered := Remember(opt)
+			defer remembered.Close()
+			for range 2 {
+				if have := plan(remembered); have != before {
+					t.Errorf("with what is remembered:\n%s\n\nwithout:\n%s", have, before)
+				}
+			}
 			c.change(t, hostNS, otherNS)
-			have, want := plan(ahead), plan(nil)
-			if have != want {
-				t.Errorf("with what was read ahead:\n%s\n\nwithout:\n%s", have, want)
+			want := plan(nil)
+			for _, a := range []*Ahead{ahead, remembered, remembered} {
+				if have := plan(a); have != want {
+					t.Errorf("with what was read ahead:\n%s\n\nwithout:\n%s", have, want)
+				}
 			}
 			if (want != before) != c.shows {
 				t.Errorf("the plan shows that something has changed: %v\n%s", want != before, want)

@@ -289,6 +289,8 @@ func (r *reconciliation) carryOut(ctx context.Context) error {
 	d := r.difference
 	if !r.dryRun || r.verbose {
 		p := r.out.progress(len(d.Items))
+		r.host.Options.Ahead = attach.Remember(r.host.Options)
+		defer r.host.Options.Ahead.Close()
 		r.host.Do(ctx, d, func(i *reconcile.Item, o reconcile.Outcome) {
 			p.clear()
 			r.told(i, o)

@@ -1,6 +1,8 @@
 package ours
 
 import (
+	"cmp"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -9,28 +11,30 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// Memory is what a kernel has answered about the links and addresses of the host, for as
-// long as nothing has changed since before the first answer. So the host can be read
-// before its lock is held: an answer that is remembered later is the one that the kernel
-// would give then. It remembers nothing once it has met a link that is down, because much
-// of that changes unannounced. Its methods may be called from any goroutine.
+// Memory is what a kernel has answered about the links and addresses of the host, each for
+// as long as what it is about has not changed. So the host can be read before its lock is
+// held, and once for many attaches: an answer that is remembered is the one that the
+// kernel would give now. Of a link that is down, much changes unannounced, and it is asked
+// for each time. Its methods may be called from any goroutine.
 type Memory struct {
 	conn    *rtnl.Conn
 	changes *rtnl.Changes
 
-	mu       sync.Mutex
-	outdated bool // something has changed, or may unannounced, and everything is forgotten
-	byName   map[string]*rtnl.Link
-	byIndex  map[int]*rtnl.Link
-	ports    map[int][]*rtnl.Link
-	in       map[linkIn]*rtnl.Link
-	addrsIn  map[linkIn][]rtnl.Addr
-	addrs    map[struct{}][]rtnl.Addr
-	vlans    map[struct{}]map[int][]rtnl.PortVLAN
+	mu      sync.Mutex // held also while the kernel is asked
+	byIndex map[int]*rtnl.Link
+	byName  map[string]*rtnl.Link
+	ports   map[int]*ports
+	in      map[rtnl.Changed]*rtnl.Link  // links in other namespaces
+	addrsIn map[rtnl.Changed][]rtnl.Addr // their addresses
+	addrs   []rtnl.Addr                  // nil: not known
+	vlans   map[int][]rtnl.PortVLAN      // nil: not known
 }
 
-// linkIn is a link in another namespace.
-type linkIn struct{ nsid, index int }
+// ports are the links in a bridge.
+type ports struct {
+	all  map[int]*rtnl.Link // by their index
+	open map[int]bool       // the indexes of those that may have come, changed or gone
+}
 
 // Remember begins to listen for changes in the namespace ns of the host, and returns an
 // empty Memory. Close it when done.
@@ -44,12 +48,16 @@ func Remember(ns *os.File) (*Memory, error) {
 		conn.Close()
 		return nil, err
 	}
-	return &Memory{
-		conn: conn, changes: changes,
-		byName: map[string]*rtnl.Link{}, byIndex: map[int]*rtnl.Link{}, ports: map[int][]*rtnl.Link{},
-		in: map[linkIn]*rtnl.Link{}, addrsIn: map[linkIn][]rtnl.Addr{},
-		addrs: map[struct{}][]rtnl.Addr{}, vlans: map[struct{}]map[int][]rtnl.PortVLAN{},
-	}, nil
+	m := &Memory{conn: conn, changes: changes}
+	m.forget()
+	return m, nil
+}
+
+// forget forgets everything.
+func (m *Memory) forget() {
+	m.byIndex, m.byName, m.ports = map[int]*rtnl.Link{}, map[string]*rtnl.Link{}, map[int]*ports{}
+	m.in, m.addrsIn = map[rtnl.Changed]*rtnl.Link{}, map[rtnl.Changed][]rtnl.Addr{}
+	m.addrs, m.vlans = nil, nil
 }
 
 // Close closes what it listens and asks by.
@@ -61,8 +69,14 @@ func (m *Memory) Close() error {
 // Own is the Memory's own kernel, for what is read ahead.
 func (m *Memory) Own() plan.Kernel { return m.Before(m.conn) }
 
-// Before returns the kernel k, which is asked only what is not remembered.
-func (m *Memory) Before(k plan.Kernel) plan.Kernel { return remembering{k, m} }
+// Before returns the kernel k, which is asked only what is not remembered. What changes
+// from now on may be told as it is now.
+func (m *Memory) Before(k plan.Kernel) plan.Kernel {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.catchUp()
+	return remembering{k, m}
+}
 
 // remembering is a kernel before which a Memory is asked.
 type remembering struct {
@@ -70,73 +84,152 @@ type remembering struct {
 	of *Memory
 }
 
-// remember returns what is remembered under key, or else asks, and remembers the answer.
-// An error is not remembered.
-func remember[K comparable, V any](m *Memory, answers map[K]V, key K, ask func() (V, error)) (V, error) {
-	if v, ok := recall(m, answers, key); ok {
-		return v, nil
+// catchUp forgets what has changed. The caller must hold m.mu.
+func (m *Memory) catchUp() {
+	all, lost := m.changes.Next()
+	if lost {
+		m.forget()
+		return
 	}
-	v, err := ask()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.outdated = m.outdated || unannounced(v)
-	if err == nil && !m.outdated {
-		answers[key] = v
+	for _, c := range all {
+		if c.NSID >= 0 {
+			same := func(at rtnl.Changed) bool { return at == c || c.Index == 0 && at.NSID == c.NSID }
+			maps.DeleteFunc(m.in, func(at rtnl.Changed, _ *rtnl.Link) bool { return same(at) })
+			maps.DeleteFunc(m.addrsIn, func(at rtnl.Changed, _ []rtnl.Addr) bool { return same(at) })
+			continue
+		}
+		if l := m.byIndex[c.Index]; l != nil {
+			delete(m.byIndex, c.Index)
+			delete(m.byName, l.Name)
+		}
+		for _, p := range m.ports {
+			p.open[c.Index] = true
+		}
+		m.addrs, m.vlans = nil, nil
 	}
-	return v, err
 }
 
-// unannounced reports whether what an answer is about can change without a notification:
-// the kernel sends none for most settings of a link that is down, such as its alias, and
-// the spanning tree and default VLAN of a bridge (net/core/dev.c, netdev_state_change).
-func unannounced(answer any) bool {
-	switch a := answer.(type) {
-	case *rtnl.Link:
-		return a != nil && !a.Up
-	case []*rtnl.Link:
-		return slices.ContainsFunc(a, func(l *rtnl.Link) bool { return !l.Up })
+// link remembers a link of the host, and returns it.
+func (m *Memory) link(l *rtnl.Link, err error) (*rtnl.Link, error) {
+	if err == nil && l.Up {
+		m.byIndex[l.Index], m.byName[l.Name] = l, l
 	}
-	return false
-}
-
-func recall[K comparable, V any](m *Memory, answers map[K]V, key K) (v V, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.outdated = m.outdated || m.changes.Any()
-	if m.outdated {
-		return v, false
-	}
-	v, ok = answers[key]
-	return v, ok
+	return l, err
 }
 
 func (r remembering) LinkByName(name string) (*rtnl.Link, error) {
-	return remember(r.of, r.of.byName, name, func() (*rtnl.Link, error) { return r.Kernel.LinkByName(name) })
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	if l := r.of.byName[name]; l != nil {
+		return l, nil
+	}
+	return r.of.link(r.Kernel.LinkByName(name))
 }
 
 func (r remembering) LinkByIndex(index int) (*rtnl.Link, error) {
-	return remember(r.of, r.of.byIndex, index, func() (*rtnl.Link, error) { return r.Kernel.LinkByIndex(index) })
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	return r.byIndex(index)
 }
 
+// byIndex is LinkByIndex; the caller must hold the Memory's lock.
+func (r remembering) byIndex(index int) (*rtnl.Link, error) {
+	if l := r.of.byIndex[index]; l != nil {
+		return l, nil
+	}
+	return r.of.link(r.Kernel.LinkByIndex(index))
+}
+
+// Ports asks again only for those of which something was heard. The order is that of
+// their indexes.
 func (r remembering) Ports(master int) ([]*rtnl.Link, error) {
-	all, err := remember(r.of, r.of.ports, master, func() ([]*rtnl.Link, error) { return r.Kernel.Ports(master) })
-	return slices.Clone(all), err // a caller may sort out its own
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	p := r.of.ports[master]
+	if p == nil {
+		all, err := r.Kernel.Ports(master)
+		if err != nil {
+			return nil, err
+		}
+		p = &ports{all: map[int]*rtnl.Link{}, open: map[int]bool{}}
+		for _, l := range all {
+			p.put(l)
+		}
+		r.of.ports[master] = p
+		return all, nil
+	}
+	for index := range p.open {
+		delete(p.open, index)
+		delete(p.all, index)
+		switch l, err := r.byIndex(index); {
+		case err == nil && l.Master == master:
+			p.put(l)
+		case UnlessNotFound(err) != nil:
+			delete(r.of.ports, master)
+			return nil, err
+		}
+	}
+	return slices.SortedFunc(maps.Values(p.all), func(a, b *rtnl.Link) int { return cmp.Compare(a.Index, b.Index) }), nil
+}
+
+// put takes in a link that is a port.
+func (p *ports) put(l *rtnl.Link) {
+	p.all[l.Index] = l
+	if !l.Up {
+		p.open[l.Index] = true
+	}
 }
 
 func (r remembering) LinkIn(nsid, index int) (*rtnl.Link, error) {
-	return remember(r.of, r.of.in, linkIn{nsid, index}, func() (*rtnl.Link, error) { return r.Kernel.LinkIn(nsid, index) })
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	at := rtnl.Changed{NSID: nsid, Index: index}
+	if l := r.of.in[at]; l != nil {
+		return l, nil
+	}
+	l, err := r.Kernel.LinkIn(nsid, index)
+	if err == nil && l.Up {
+		r.of.in[at] = l
+	}
+	return l, err
 }
 
 func (r remembering) AddrsIn(nsid, index int) ([]rtnl.Addr, error) {
-	all, err := remember(r.of, r.of.addrsIn, linkIn{nsid, index}, func() ([]rtnl.Addr, error) { return r.Kernel.AddrsIn(nsid, index) })
-	return slices.Clone(all), err
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	at := rtnl.Changed{NSID: nsid, Index: index}
+	if all, ok := r.of.addrsIn[at]; ok {
+		return slices.Clone(all), nil
+	}
+	all, err := r.Kernel.AddrsIn(nsid, index)
+	if err == nil {
+		r.of.addrsIn[at] = all
+	}
+	return slices.Clone(all), err // a caller may sort out its own
 }
 
 func (r remembering) Addrs() ([]rtnl.Addr, error) {
-	all, err := remember(r.of, r.of.addrs, struct{}{}, r.Kernel.Addrs)
-	return slices.Clone(all), err
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	if r.of.addrs == nil {
+		all, err := r.Kernel.Addrs()
+		if err != nil {
+			return nil, err
+		}
+		r.of.addrs = all
+	}
+	return slices.Clone(r.of.addrs), nil
 }
 
 func (r remembering) PortVLANs() (map[int][]rtnl.PortVLAN, error) {
-	return remember(r.of, r.of.vlans, struct{}{}, r.Kernel.PortVLANs)
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	if r.of.vlans == nil {
+		all, err := r.Kernel.PortVLANs()
+		if err != nil {
+			return nil, err
+		}
+		r.of.vlans = all
+	}
+	return r.of.vlans, nil
 }

@@ -1,7 +1,9 @@
 package rtnl
 
 import (
+	"encoding/binary"
 	"errors"
+	"syscall"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/nlsocket"
@@ -55,13 +57,16 @@ func (e *Events) Wait(d time.Duration) error {
 // may be called again, and from any goroutine.
 func (e *Events) Close() { e.socket.Close() }
 
-// Changes tells whether links or addresses have changed since it was made, in its
-// namespace or in one that has an id there, whose links can be asked for by it.
-type Changes struct{ fd int }
+// Changes tells which links have changed since it was made, or have other addresses: in its
+// namespace, or in one that has an id there, whose links can be asked for by it.
+type Changes struct {
+	fd  int
+	buf [8 << 10]byte // for one notification
+}
 
 // Changes begins to listen. It takes CAP_NET_BROADCAST in the namespace.
 //
-//	ip monitor all-nsid link address
+//	ip monitor all-nsid link address nsid
 func (c *Conn) Changes() (*Changes, error) {
 	ch := &Changes{}
 	err := c.Run(func() (err error) {
@@ -71,7 +76,7 @@ func (c *Conn) Changes() (*Changes, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups := 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)
+	groups := 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_NSID-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)
 	err = unix.SetsockoptInt(ch.fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1)
 	if err == nil {
 		err = unix.Bind(ch.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: uint32(groups)})
@@ -83,15 +88,64 @@ func (c *Conn) Changes() (*Changes, error) {
 	return ch, nil
 }
 
-// Any reports whether anything has changed, or whether that cannot be told.
-func (ch *Changes) Any() bool {
-	var b [1]byte
+// Changed is a link that has changed, come or gone, or whose addresses have.
+type Changed struct {
+	NSID  int // of the namespace that it is in; -1: the one that listens
+	Index int // 0: all links of that namespace
+}
+
+// Next returns what has changed since the last call. lost: there was more.
+func (ch *Changes) Next() (all []Changed, lost bool) {
+	var control [64]byte // for what NETLINK_LISTEN_ALL_NSID adds
 	for {
-		_, _, err := unix.Recvfrom(ch.fd, b[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
-		if !errors.Is(err, unix.EINTR) {
-			return !errors.Is(err, unix.EAGAIN)
+		n, c, flags, _, err := unix.Recvmsg(ch.fd, ch.buf[:], control[:], unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return all, lost
+		case errors.Is(err, unix.ENOBUFS):
+			lost = true
+		case err != nil:
+			return all, true
+		default:
+			messages, err := syscall.ParseNetlinkMessage(ch.buf[:n])
+			lost = lost || err != nil || flags&unix.MSG_TRUNC != 0
+			for _, m := range messages {
+				all = append(all, changedBy(m, sender(control[:c])))
+			}
 		}
 	}
+}
+
+// changedBy returns what a notification from the namespace with that id is about.
+func changedBy(m syscall.NetlinkMessage, nsid int) Changed {
+	const header = 4 // of struct rtgenmsg; ifinfomsg and ifaddrmsg have the index there
+	switch {
+	case m.Header.Type != unix.RTM_NEWNSID && m.Header.Type != unix.RTM_DELNSID:
+		return Changed{nsid, int(binary.NativeEndian.Uint32(m.Data[header:]))}
+	case nsid >= 0:
+		return Changed{nsid, 0} // an id there, which is none here
+	}
+	// A namespace loses its id before its links go, which is told nobody then, and
+	// another one can get it (net_namespace.c, cleanup_net).
+	attrs, _ := nl.ParseRouteAttr(m.Data[header:])
+	for _, a := range attrs {
+		if a.Attr.Type == unix.NETNSA_NSID {
+			return Changed{int(int32(binary.NativeEndian.Uint32(a.Value))), 0}
+		}
+	}
+	return Changed{nsid, 0}
+}
+
+// sender returns the id of the namespace that a message is from; -1: the socket's own.
+func sender(control []byte) int {
+	messages, err := unix.ParseSocketControlMessage(control)
+	for _, m := range messages {
+		if err == nil && m.Header.Level == unix.SOL_NETLINK && m.Header.Type == unix.NETLINK_LISTEN_ALL_NSID && len(m.Data) >= 4 {
+			return int(int32(binary.NativeEndian.Uint32(m.Data)))
+		}
+	}
+	return -1
 }
 
 // Close stops listening.
