@@ -13,7 +13,7 @@ import (
 var layers = [][]string{
 	{"cmd/gopipework"},
 	{"internal/watch"},
-	{"internal/reconcile"},
+	{"internal/convert", "internal/reconcile"},
 	{"attach", "dockerutil"},
 	{"internal/kind"},
 	{"internal/source"},
