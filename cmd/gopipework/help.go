@@ -75,6 +75,7 @@ const summary = `usage: ` + synopsis + `
        gopipework gc
        gopipework forget GUEST [IFNAME]
        gopipework import [GUEST]
+       gopipework compose --project-name NAME up|down SERVICE
        gopipework help [COMMAND]
        gopipework version
 `

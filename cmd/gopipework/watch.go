@@ -57,7 +57,7 @@ func (o *output) watchCommand(c *cli.Context) error {
 // sources are the places where it stands what is wanted.
 func sources(c *cli.Context) ([]watch.Source, error) {
 	g := grammar()
-	all := []watch.Source{watch.Kept{Grammar: g}, watch.Files{Path: watch.Directory, Grammar: g}}
+	all := []watch.Source{watch.Kept{Grammar: g}, watch.Files{Path: watch.Directory, Grammar: g}, &watch.Compose{Grammar: g}}
 	var paths []string
 	for _, path := range c.StringSlice("f") {
 		if path == "" || path == "-" {

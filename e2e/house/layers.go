@@ -19,6 +19,7 @@ var layers = [][]string{
 	{"internal/source"},
 	{"internal/hostaccess"},
 	{"internal/guestnet"},
+	{"internal/intent"},
 	{"internal/build", "internal/kept"},
 	{"internal/ours"},
 	{"internal/plan", "internal/topology"},

@@ -7,4 +7,5 @@
 //	watch.go   Watcher: wakes, and what each leads to
 //	source.go  Source: a place where it stands what is wanted
 //	files.go   the sources that are files: kept lines, topology files, a directory of them
+//	compose.go the source that services of Docker Compose are
 package watch
