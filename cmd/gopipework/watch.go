@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
@@ -49,6 +50,11 @@ func (o *output) watchCommand(c *cli.Context) error {
 	o.caught()
 	w := watch.Watcher{
 		Sources: sources, Host: reconcile.Host{Find: dockerutil.Find, Options: opt}, FindAll: findGuests,
+		Follow: []func(context.Context, func(dockerutil.Event)) error{
+			dockerutil.Follow,
+			func(ctx context.Context, told func(dockerutil.Event)) error { return attach.Follow(ctx, opt, told) },
+		},
+		Concerns: dockerutil.Concerns, Announced: dockerutil.Announced,
 		Report: report.New(report.Log(o.stderr, report.FormatFor(o.stderr))), Reload: reload,
 	}
 	return w.Run(c.Context)

@@ -69,8 +69,10 @@ func unasked(there []attach.Attachment, asked []attach.Origin) (gone []attach.Or
 // Follow implements Source.
 func (*Compose) Follow(ctx context.Context, ring func()) error {
 	n, err := notify.NewDirectory(intent.Dir)
-	if err == nil {
-		n.Follow(ctx, ring)
+	if err != nil {
+		return err
 	}
-	return err
+	ring()
+	n.Follow(ctx, ring)
+	return nil
 }
