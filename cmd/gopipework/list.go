@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/urfave/cli/v2"
 )
@@ -31,9 +33,13 @@ func (o *output) listCommand(c *cli.Context) error {
 		return err
 	}
 	if len(w) == 1 {
-		return o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+		err := o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 			return o.listOf(ctx, g, opt)
 		})
+		if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Code == fault.NotFound || f.Code == fault.Gone) && awaits(c.Context, w[0]) {
+			f.Hint = "watch attaches to it once it runs: gopipework list shows what and why not yet"
+		}
+		return err
 	}
 	return o.listOf(c.Context, nil, attach.Options{})
 }
@@ -45,6 +51,7 @@ const listGarbage = 400
 // listOf lists the attachments of one guest, or for nil those of all guests.
 func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 	debug.SetGCPercent(listGarbage)
+	said := askWatch(ctx)
 	r, err := attach.List(ctx, g, opt)
 	if err = stopped(ctx, err); err == nil {
 		err = context.Cause(ctx)
@@ -52,11 +59,15 @@ func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options
 	if err != nil {
 		return err
 	}
-	return o.list(r.Attachments, r.Warnings)
+	a := <-said
+	if a.err != nil {
+		r.Warnings = append(r.Warnings, "what is pending is not listed: "+a.err.Error())
+	}
+	return o.list(a.rows(r.Attachments, g), r.Warnings)
 }
 
 // list prints attachments as a table, or as a document.
-func (o *output) list(all []attach.Attachment, warnings []string) error {
+func (o *output) list(all []listed, warnings []string) error {
 	if o.json {
 		doc := map[string]any{"attachments": orEmpty(all)}
 		if len(warnings) > 0 {
@@ -79,13 +90,13 @@ func (o *output) list(all []attach.Attachment, warnings []string) error {
 
 // table prints a row for each attachment. It has columns for shaping, origins and notes
 // only if an attachment has any; of a typed line the origin is not worth a column.
-func (o *output) table(all []attach.Attachment) {
+func (o *output) table(all []listed) {
 	out := bufio.NewWriter(o.stdout) // a tabwriter writes every cell by itself
 	defer out.Flush()                // stdout keeps the error: see keenWriter
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	shaped := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Shaping != nil })
-	claimed := slices.ContainsFunc(all, func(a attach.Attachment) bool { return a.Origin.Claims() })
-	noted := slices.ContainsFunc(all, func(a attach.Attachment) bool { return note(a) != "" })
+	shaped := slices.ContainsFunc(all, func(a listed) bool { return a.Shaping != nil })
+	claimed := slices.ContainsFunc(all, func(a listed) bool { return a.Origin.Claims() })
+	noted := slices.ContainsFunc(all, func(a listed) bool { return note(a) != "" })
 	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
 	if shaped {
 		head += "\tSHAPING"
@@ -127,8 +138,11 @@ func (o *output) table(all []attach.Attachment) {
 	w.Flush()
 }
 
-// note returns what is wrong with a complete attachment, or "".
-func note(a attach.Attachment) string {
+// note returns what is wrong with an attachment, or "".
+func note(a listed) string {
+	if a.Pending != nil {
+		return a.Pending.String()
+	}
 	if a.Lease == nil || a.Lease.Trouble == "" {
 		return ""
 	}

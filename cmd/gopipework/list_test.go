@@ -30,7 +30,7 @@ docker:lab eth1 - - - - complete file:lab
 `},
 	} {
 		var out strings.Builder
-		(&output{stdout: &out}).table(tt.all)
+		(&output{stdout: &out}).table(answer{}.rows(tt.all, nil))
 		var got strings.Builder
 		for l := range strings.Lines(out.String()) {
 			got.WriteString(strings.Join(strings.Fields(l), " ") + "\n")

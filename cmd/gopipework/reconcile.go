@@ -137,34 +137,21 @@ func readTopology(path string) (topology.File, error) {
 		f.Name = cmp.Or(f.Name, keptName)
 		return f, err
 	}
-	text, name, err := readStream(path)
-	switch {
-	case err != nil:
-		return topology.File{}, err
-	case text == nil:
-		return topology.Read(path, grammar())
-	}
-	return topology.Parse(name, text, grammar())
-}
-
-// readStream reads what is no file: standard input, which is "-", or a pipe. It returns
-// what to call it, and nil if path is a file.
-func readStream(path string) (text []byte, name string, err error) {
 	from := os.Stdin
 	if path != "-" {
 		pipe, err := openPipe(path)
 		if err != nil || pipe == nil {
-			return nil, path, nil // reading it tells what is wrong
+			return topology.Read(path, grammar())
 		}
 		defer pipe.Close()
 		from = pipe
 	}
-	name = "stdin"
-	text, err = io.ReadAll(io.LimitReader(from, topology.MaxFile+1))
+	const name = "stdin"
+	text, err := io.ReadAll(io.LimitReader(from, topology.MaxFile+1))
 	if err != nil {
-		return nil, name, fault.New(fault.Failed, "read", name, "%w", err)
+		return topology.File{}, fault.New(fault.Failed, "read", name, "%w", err)
 	}
-	return text, name, nil
+	return topology.Parse(name, text, grammar())
 }
 
 // openPipe opens a pipe that a shell has made for this process, as bash does for

@@ -8,11 +8,9 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
-	"github.com/gopipework/gopipework/internal/report"
 	"github.com/gopipework/gopipework/internal/watch"
 	"github.com/urfave/cli/v2"
 )
@@ -25,10 +23,10 @@ func (o *output) watchEntry() *cli.Command {
 		Name:      watchName,
 		Usage:     "keep the host as the kept lines and topology files ask, also when guests are restarted; runs until it gets SIGTERM",
 		ArgsUsage: "[-f FILE...]",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "f", Usage: "a topology `FILE`; may be given several times"},
 			timeoutFlag("give up an entry after `DURATION`, and try it again later"),
-		},
+		}, tellingFlags()...),
 		Action: o.watchCommand,
 	}
 }
@@ -48,14 +46,14 @@ func (o *output) watchCommand(c *cli.Context) error {
 	}
 	opt.Step = nil // side by side
 	o.caught()
+	r, end, err := o.reporter(c)
+	if err != nil {
+		return err
+	}
+	defer end()
 	w := watch.Watcher{
 		Sources: sources, Host: reconcile.Host{Find: dockerutil.Find, Options: opt}, FindAll: findGuests,
-		Follow: []func(context.Context, func(dockerutil.Event)) error{
-			dockerutil.Follow,
-			func(ctx context.Context, told func(dockerutil.Event)) error { return attach.Follow(ctx, opt, told) },
-		},
-		Concerns: dockerutil.Concerns, Announced: dockerutil.Announced,
-		Report: report.New(report.Log(o.stderr, report.FormatFor(o.stderr))), Reload: reload,
+		Report: r, Reload: reload,
 	}
 	return w.Run(c.Context)
 }
@@ -63,7 +61,7 @@ func (o *output) watchCommand(c *cli.Context) error {
 // sources are the places where it stands what is wanted.
 func sources(c *cli.Context) ([]watch.Source, error) {
 	g := grammar()
-	all := []watch.Source{watch.Kept{Grammar: g}, watch.Files{Path: watch.Directory, Grammar: g}, &watch.Compose{Grammar: g}}
+	all := []watch.Source{watch.Kept{Grammar: g}, watch.Files{Path: watch.Directory, Grammar: g}}
 	var paths []string
 	for _, path := range c.StringSlice("f") {
 		if path == "" || path == "-" {

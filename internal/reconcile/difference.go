@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -112,21 +111,6 @@ func Compare(w Wanted, there []attach.Attachment) (Difference, error) {
 // CompareAll is Compare for what several origins want. What one of them does not ask for
 // any more and another does is handed over.
 func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
-	d, clash := compareAll(all, there)
-	if clash != nil {
-		return Difference{}, clash
-	}
-	return d, nil
-}
-
-// CompareEach is CompareAll where a conflict between two entries only refuses the second.
-func CompareEach(all []Wanted, there []attach.Attachment) Difference {
-	d, _ := compareAll(all, there)
-	return d
-}
-
-// compareAll also returns the first conflict between two entries.
-func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash error) {
 	both := &shared{there: map[place]attach.Attachment{}, claimed: map[place]topology.Pos{}}
 	for _, a := range there {
 		if a.Guest.NetNS != 0 && a.State != attach.Orphan {
@@ -136,6 +120,7 @@ func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash er
 	for _, w := range all {
 		both.origins = append(both.origins, w.Origin)
 	}
+	var d Difference
 	var items []Item
 	unsure := false // a guest could not be looked for: what seems to be nobody's may be its
 	for _, w := range all {
@@ -143,8 +128,7 @@ func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash er
 		for _, e := range w.Entries {
 			i, err := c.entry(e)
 			if err != nil {
-				clash = cmp.Or(clash, err)
-				i.Action, i.Err, i.Reason = Refused, err, err.Error()
+				return Difference{}, err
 			}
 			unsure = unsure || i.Action == Refused && len(i.guests) == 0
 			if i.Action == "" {
@@ -161,7 +145,7 @@ func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash er
 		}
 	}
 	d.Items = append(d.Items, items...)
-	return d, clash
+	return d, nil
 }
 
 // removals are the attachments of the origin that no entry asks for.
@@ -218,15 +202,15 @@ func (c *comparison) awaited(there []attach.Attachment) bool {
 		return slices.ContainsFunc(ends, func(s spec.Spec) bool {
 			g, ifName := c.Guests[s.Guest], c.placeOf(s).ifName
 			return slices.ContainsFunc(there, func(a attach.Attachment) bool {
-				return a.Interface.Name == ifName && (g.Err == nil && g.NetNS == a.Guest.NetNS || g.Err != nil && means(s.Guest, a.Guest))
+				return a.Interface.Name == ifName && (g.Err == nil && g.NetNS == a.Guest.NetNS || g.Err != nil && Means(s.Guest, a.Guest))
 			})
 		})
 	})
 }
 
-// means reports whether a word that no guest was found for is one for the guest of an
+// Means reports whether a word that no guest was found for is one for the guest of an
 // attachment: its name or its ID, with or without what runs it.
-func means(word string, g attach.GuestInfo) bool {
+func Means(word string, g attach.GuestInfo) bool {
 	if g.Runtime == "path" || g.Runtime == "pid" {
 		return word == g.Word()
 	}

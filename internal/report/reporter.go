@@ -61,10 +61,12 @@ func (r *Reporter) note(e Event) (again bool) {
 	s := subject{e.Origin, e.Line, e.Guest, e.IfName, e.Name}
 	if e.Line != "" { // an entry is one, whatever is known of its guest by now
 		s = subject{origin: e.Origin, line: e.Line}
-		switch e.Kind {
-		case Pending, Failed, Refused:
-			r.missing[s] = e
-		case Attached, Changed:
+		if m := e; e.absent() {
+			if first, ok := r.missing[s]; ok {
+				m.Time = first.Time
+			}
+			r.missing[s] = m
+		} else if !troubling(e) {
 			delete(r.missing, s)
 		}
 	}
@@ -77,14 +79,17 @@ func (r *Reporter) note(e Event) (again bool) {
 	return known && last.Kind == e.Kind && last.State == e.State && last.Reason == e.Reason
 }
 
+// absent reports whether an event says that something is wanted and not there.
+func (e Event) absent() bool { return e.Kind == Pending || e.Kind == Failed || e.Kind == Refused }
+
 // troubling reports whether an event says how something stands, and not that something was
 // done. Such an event may be told each time somebody looks.
 func troubling(e Event) bool {
 	switch e.Kind {
-	case Pending, Failed, Refused, Cut, Engine, Source, Warning:
+	case Cut, Engine, Source, Warning:
 		return true
 	}
-	return false
+	return e.absent()
 }
 
 // Wanted is called with all the lines that an origin asks for now: after each time that its
@@ -100,16 +105,38 @@ func (r *Reporter) Wanted(origin string, lines []string) {
 	if r.wanted[origin] = asked; len(asked) == 0 {
 		delete(r.wanted, origin)
 	}
+	r.forget(func(s subject, _ Event) bool { return s.origin == origin && !asked[s.line] })
+}
+
+// Entry is something that an origin asks for.
+type Entry struct{ Origin, Line string }
+
+// Compared is called with all entries that are not as they are wanted, each time that was
+// looked at. Any other is missing no longer: somebody may have attached it by hand.
+func (r *Reporter) Compared(differ []Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	still := map[subject]bool{}
+	for _, e := range differ {
+		still[subject{origin: e.Origin, line: e.Line}] = true
+	}
+	r.forget(func(s subject, e Event) bool { return !still[s] && e.absent() })
+}
+
+// forget drops what is known of the entries for which gone is true. The caller must hold
+// r.mu.
+func (r *Reporter) forget(gone func(subject, Event) bool) {
 	for _, m := range []map[subject]Event{r.missing, r.said} {
-		for s := range m {
-			if s.origin == origin && s.line != "" && !asked[s.line] {
+		for s, e := range m {
+			if s.line != "" && gone(s, e) {
 				delete(m, s)
 			}
 		}
 	}
 }
 
-// Missing returns what is wanted and not there, with the reasons: the last event about each.
+// Missing returns what is wanted and not there, with the reasons: the last event about each,
+// with the Time since when it is so.
 func (r *Reporter) Missing() []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -77,6 +77,10 @@ func TestMissing(t *testing.T) {
 		t.Errorf("missing %q, want %q", got, want)
 	}
 	log.Reset()
+	r.Compared([]Entry{{"keep", "a"}})
+	if got := missing(); len(got) != 0 {
+		t.Errorf("missing %q, though somebody has attached it", got)
+	}
 	r.Wanted("keep", []string{"a", "b"})
 	r.Tell(Event{Kind: Pending, Origin: "keep", Line: "a", Reason: "not running"})
 	if got := logged(t, &log); len(got) != 1 {
