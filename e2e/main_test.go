@@ -334,6 +334,15 @@ type (
 			Seconds int64  `json:"seconds"`
 			Trouble string `json:"trouble"`
 		} `json:"lease"`
+		Pending *struct {
+			Why      string    `json:"why"`
+			Reason   string    `json:"reason"`
+			Hint     string    `json:"hint"`
+			Line     string    `json:"line"`
+			Since    time.Time `json:"since"`
+			Failures int       `json:"failures"`
+			Again    time.Time `json:"again"`
+		} `json:"pending"`
 	}
 	attachResult struct {
 		Attachment attachment `json:"attachment"`
