@@ -2,6 +2,7 @@
 
 PREFIX   ?= /usr/local
 FUZZTIME ?= 30s
+DAY      ?= 600
 DEST     ?= gopipework
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
@@ -13,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build test kernels live e2e engines soak fuzz bench lint map demo man install clean
+.PHONY: help build test kernels live e2e engines soak torture fuzz bench lint map demo man install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -75,6 +76,14 @@ soak: ## run longer: kill and interrupt at every system call, 1,000 random kills
 	./e2e/install.sh engines
 	GOPIPEWORK_REQUIRE=root,docker,ipv6,ovs,clients GOPIPEWORK_KILLS=1000 GOPIPEWORK_CYCLES=1000 GOPIPEWORK_BLOWS=0 \
 		$(GO) test -count=1 -timeout 120m -v -run 'Kill|Leak|Sweep' ./e2e
+
+torture: ## run a day of accidents for DAY seconds (600) under the race detector, then what soak runs (root)
+	./e2e/install.sh engines race
+	@set -ex; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; chmod 755 $$dir; \
+	CGO_ENABLED=1 $(GO) build -race -o $$dir/gopipework ./cmd/gopipework; \
+	GOPIPEWORK_BIN=$$dir GOPIPEWORK_DAY=$(DAY) GOPIPEWORK_REQUIRE=root,docker \
+		$(GO) test -count=1 -timeout 120m -v -run 'TestDay$$' ./e2e
+	$(MAKE) soak
 
 fuzz: ## run each fuzz test for FUZZTIME (30s)
 	@set -e; for p in $$($(GO) list ./...); do \

@@ -43,6 +43,7 @@ package attach
 //	detach.go, detachbuild.go, detachleft.go   detach
 //	gc.go, gcbuild.go                          clean up
 //	list.go, childlist.go, more.go, ready.go   show what is there; wait for it
+//	follow.go                                  tell when the host loses a link
 //
 // Below it, each of these knows nothing of those before it:
 //

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/notify"
 	"github.com/gopipework/gopipework/internal/nsfs"
 	"golang.org/x/sys/unix"
@@ -180,11 +181,11 @@ func (l *listener) listenTo(runtime string) (err error) {
 	switch runtime {
 	case RuntimeDocker:
 		if host, misconfigured := dockerHost(); misconfigured == nil { // else the first look fails
-			return l.engine(dockerBrand, host)
+			return l.engine(RuntimeDocker, host)
 		}
 	case RuntimePodman:
 		for _, host := range l.podmanHosts() {
-			err = errors.Join(err, l.engine(podmanBrand, host))
+			err = errors.Join(err, l.engine(RuntimePodman, host))
 		}
 	case RuntimeNetNS:
 		return l.mounted()
@@ -199,12 +200,28 @@ func (l *listener) listenTo(runtime string) (err error) {
 }
 
 // engine follows the events of an engine.
-func (l *listener) engine(b brand, host string) error {
-	s, err := newStream(l.ctx, l.ref, b, host, l.woken, l.refused)
+func (l *listener) engine(runtime, host string) error {
+	s, err := newStream(l.ctx, runtime, host, l.told)
 	if err == nil {
 		l.all.Go(s.follow)
 	}
 	return err
+}
+
+// told rings for an event that may concern the guest. An engine that was started meanwhile
+// does not know what happened before: that it is followed may concern it too.
+func (l *listener) told(e Event) {
+	switch {
+	case e.What == guests.Followed, (e.What == guests.Started || e.What == guests.Renamed) && l.ref.maybe(e):
+		l.woken.ring()
+	case e.What == guests.Deaf && refuses(e.Err):
+		err := fault.New(fault.Runtime, "wait for guest", `"`+l.ref.String()+`"`, "%s does not let gopipework follow its events: %w", e.Engine, clipped{e.Err}).
+			WithHint("a proxy before it has to allow /events")
+		select {
+		case l.refused <- err:
+		default:
+		}
+	}
 }
 
 // mounted follows what is mounted, as a named namespace is.

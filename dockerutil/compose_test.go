@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/moby/moby/api/types/events"
 )
 
 // serviceOf is a container of a service in the answer to a list.
@@ -162,7 +161,7 @@ func TestServiceEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.maybe(events.Actor{ID: webID, Attributes: labels}); got != want {
+		if got := r.maybe(Event{ID: webID, Name: "shop-web-2", Labels: labels}); got != want {
 			t.Errorf("%s: %v, want %v", word, got, want)
 		}
 	}

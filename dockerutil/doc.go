@@ -28,6 +28,7 @@
 //	findall.go        finds the guests of many words at once
 //	others.go         the runtimes that a bare word is tried with besides Docker
 //	await.go          Await: the same, as soon as the guest runs
+//	follow.go         Follow: what becomes of all guests
 //	stream.go         the events of Docker and podman
 //	compose.go        the containers of a service of Docker Compose, known by their labels
 //	source.go         from a container's name to its namespace, for any runtime

@@ -18,6 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// CheckWord returns the error of Find for a word that can name no guest. It looks at nothing
+// but the word.
+func CheckWord(word string) error {
+	_, err := parseWord(word)
+	return err
+}
+
 // Find looks up the guest that a word of the command line names, and opens its
 // namespace. It changes nothing.
 //

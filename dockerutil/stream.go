@@ -10,7 +10,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
-	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/notify"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
@@ -20,18 +20,20 @@ import (
 // stream follows the events of an engine that speaks Docker's API, also over its restarts.
 type stream struct {
 	ctx     context.Context
-	ref     wordRef
+	runtime string
 	brand   brand
 	host    string
 	began   time.Time // what happened since then is of interest
-	woken   alarm
-	refused chan<- error // takes one
+	told    func(Event)
 	socket  *notify.Path // of the engine's socket; nil for one that is no file
 }
 
 // newStream prepares to follow an engine. One that is not there is waited for.
-func newStream(ctx context.Context, r wordRef, b brand, host string, woken alarm, refused chan<- error) (*stream, error) {
-	s := &stream{ctx: ctx, ref: r, brand: b, host: host, began: time.Now(), woken: woken, refused: refused}
+func newStream(ctx context.Context, runtime string, host string, told func(Event)) (*stream, error) {
+	s := &stream{ctx: ctx, runtime: runtime, brand: dockerBrand, host: host, began: time.Now(), told: told}
+	if runtime == RuntimePodman {
+		s.brand = podmanBrand
+	}
 	path, is := strings.CutPrefix(host, "unix://")
 	if !is || !strings.HasPrefix(path, "/") {
 		return s, nil
@@ -48,7 +50,8 @@ const (
 	lastPause  = time.Second
 )
 
-// follow rings for each event that may concern the guest, until ctx is done.
+// follow tells each event, until ctx is done. For an engine that has refused to tell them,
+// it waits until its socket is another one.
 func (s *stream) follow() {
 	var appears alarm
 	var watching sync.WaitGroup
@@ -58,20 +61,16 @@ func (s *stream) follow() {
 		watching.Go(func() { s.socket.Follow(s.ctx, appears.ring) })
 	}
 	pause, since := firstPause, s.began
-	for again := false; s.ctx.Err() == nil; again = true {
-		heard, err := s.read(since, again)
+	for s.ctx.Err() == nil {
+		heard, err := s.read(since)
 		if heard {
 			pause, since = firstPause, time.Now()
 		}
-		if deaf(err) {
-			select {
-			case s.refused <- err:
-			default:
-			}
-			return
+		if s.ctx.Err() == nil && (heard || refuses(err)) {
+			s.tell(guests.Deaf, err)
 		}
 		var timer <-chan time.Time
-		if pause < lastPause || s.socket == nil || !nobodyListens(err) {
+		if !refuses(err) && (pause < lastPause || s.socket == nil || !nobodyListens(err)) {
 			timer = time.After(pause)
 			pause = min(2*pause, lastPause)
 		}
@@ -84,8 +83,14 @@ func (s *stream) follow() {
 	}
 }
 
-// deaf reports whether an engine, or a proxy before it, refuses to announce its events.
-func deaf(err error) bool {
+// tell tells whether the engine is followed.
+func (s *stream) tell(what guests.Happening, err error) {
+	s.told(Event{What: what, Runtime: s.runtime, Engine: s.brand.title + " at " + s.host, Err: err})
+}
+
+// refuses reports whether an engine, or a proxy before it, does not let its events be
+// followed.
+func refuses(err error) bool {
 	return cerrdefs.IsPermissionDenied(err) || cerrdefs.IsUnauthorized(err) || cerrdefs.IsNotFound(err) || cerrdefs.IsNotImplemented(err)
 }
 
@@ -93,19 +98,18 @@ func nobodyListens(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOTDIR)
 }
 
-// read reads the events since a time, until the engine ends them or fails. heard: the
-// engine was there and has answered. With again it also rings once: an engine that was
-// started meanwhile does not know what happened before.
-func (s *stream) read(since time.Time, again bool) (heard bool, err error) {
+// read tells the events since a time, until the engine ends them or fails. heard: the
+// engine was there and has answered.
+func (s *stream) read(since time.Time) (heard bool, err error) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	d, err := daemonAt(ctx, s.ref, s.brand, s.host)
+	d, err := daemonAt(ctx, wordRef{Runtime: s.runtime}, s.brand, s.host)
 	if err != nil {
 		return false, err
 	}
 	defer func() { d.close() }()
 	for {
-		heard, err = s.drain(ctx, d, since, again)
+		heard, err = s.drain(ctx, d, since)
 		if !cerrdefs.IsInvalidArgument(err) || d.settled {
 			break
 		}
@@ -113,46 +117,51 @@ func (s *stream) read(since time.Time, again bool) (heard bool, err error) {
 			return heard, err
 		}
 	}
-	switch dialErr := d.dialer.failure(); {
-	case dialErr != nil:
+	if dialErr := d.dialer.failure(); dialErr != nil {
 		return heard, dialErr
-	case deaf(err):
-		err = fault.New(fault.Runtime, "wait for guest", `"`+s.ref.String()+`"`, "%s does not let gopipework follow its events: %w", d.place(), clipped{err}).
-			WithHint("a proxy before it has to allow /events")
 	}
 	return heard, err
 }
 
-// drain rings for what one stream says.
-func (s *stream) drain(ctx context.Context, d *daemon, since time.Time, again bool) (heard bool, err error) {
+// happening returns what an event of an engine is about; 0: something else.
+func happening(a events.Action) guests.Happening {
+	switch a {
+	case events.ActionStart:
+		return guests.Started
+	case events.ActionDie:
+		return guests.Ended
+	case events.ActionRename:
+		return guests.Renamed
+	case events.ActionDestroy, events.ActionRemove: // podman has the second
+		return guests.Removed
+	}
+	return 0
+}
+
+// drain tells what one stream says.
+func (s *stream) drain(ctx context.Context, d *daemon, since time.Time) (heard bool, err error) {
+	filters := client.Filters{}.Add("type", string(events.ContainerEventType))
+	for _, a := range []events.Action{events.ActionStart, events.ActionDie, events.ActionRename, events.ActionDestroy, events.ActionRemove} {
+		filters.Add("event", string(a))
+	}
 	told := d.client.Events(ctx, client.EventsListOptions{
 		Since:   strconv.FormatInt(since.Unix(), 10) + "." + strconv.Itoa(1e9 + since.Nanosecond())[1:],
-		Filters: client.Filters{}.Add("type", string(events.ContainerEventType)).Add("event", string(events.ActionStart), string(events.ActionRename)),
+		Filters: filters,
 	})
 	select {
 	case err := <-told.Err:
 		return false, err
 	default:
 	}
-	if again {
-		s.woken.ring()
-	}
+	s.tell(guests.Followed, nil)
 	for {
 		select {
 		case e := <-told.Messages:
-			if s.ref.maybe(e.Actor) {
-				s.woken.ring()
+			if what := happening(e.Action); what != 0 {
+				s.told(Event{What: what, Runtime: s.runtime, ID: e.Actor.ID, Name: e.Actor.Attributes["name"], Labels: e.Actor.Attributes})
 			}
 		case err := <-told.Err:
 			return true, err
 		}
 	}
-}
-
-// maybe reports whether an event can concern the container that the word names.
-func (r wordRef) maybe(a events.Actor) bool {
-	if r.Runtime == RuntimeCompose {
-		return r.isOf(a.Attributes)
-	}
-	return a.Attributes["name"] == r.Name || strings.HasPrefix(a.ID, r.Name)
 }

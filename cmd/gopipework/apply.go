@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -23,10 +24,11 @@ func (o *output) applyEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "apply",
 		Usage:     "make the attachments and links of a topology file, and change those that differ",
-		ArgsUsage: "-f FILE... | --kept | --schema",
+		ArgsUsage: "-f FILE... | --kept | --from FORMAT FILE | --schema",
 		Flags: []cli.Flag{
 			fileFlag, keptFlag,
 			&cli.BoolFlag{Name: "schema", Usage: "print the JSON schema of a topology file, from which editors complete it, and do nothing else"},
+			fromFlag,
 			&cli.BoolFlag{Name: "prune", Usage: "also detach what an earlier apply of the same name attached and the file no longer has"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail if the guest of an entry does not run"},
 			yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
@@ -37,8 +39,11 @@ func (o *output) applyEntry() *cli.Command {
 }
 
 func (o *output) applyCommand(c *cli.Context) error {
-	if c.Bool("schema") {
+	switch {
+	case c.Bool("schema"):
 		return o.schema(c)
+	case slices.Contains(given(c), "from"):
+		return o.from(c)
 	}
 	r, err := o.reconciliation(c)
 	if err != nil {

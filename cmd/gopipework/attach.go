@@ -109,7 +109,8 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 	if w.Shape, err = shapeWords(c); err != nil {
 		return w, err
 	}
-	if strings.Contains(w.Guest, "/") && strings.Count(w.Address, "/") == 0 && !strings.HasPrefix(w.Guest, "/") {
+	const address = "0123456789abcdefABCDEF.:/,@" // a guest such as compose:shop/web has other letters
+	if strings.Contains(w.Guest, "/") && strings.Count(w.Address, "/") == 0 && !strings.HasPrefix(w.Guest, "/") && strings.Trim(w.Guest, address) == "" {
 		return w, fault.BadWord("read guest", w.Guest, "it looks like the address, which comes after the guest").
 			WithHint("gopipework %s", shell.Line([]string{w.HostIF, w.Address, w.Guest, w.MAC}))
 	}

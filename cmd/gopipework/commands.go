@@ -38,6 +38,7 @@ func commands(out *output) []*cli.Command {
 		out.gcEntry(),
 		out.forgetEntry(),
 		out.importEntry(),
+		out.composeEntry(),
 		out.execEntry(),
 		out.iproute2Entry("run ip route in a guest's network namespace; options such as -6 come first", "ip", "route"),
 		out.iproute2Entry("run ip rule in a guest's network namespace; options such as -6 come first", "ip", "rule"),
@@ -79,6 +80,7 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 	}
 	table := commands(out)
 	name, rest := splitCommand(table, args)
+	out.provider = name == composeName
 	if slices.Contains(later, name) {
 		return fault.New(fault.Unsupported, "run", name, "this version does not have it").
 			WithHint("for an interface of that name: gopipework attach %s ...", name)

@@ -30,6 +30,14 @@ func (o *output) fail(err error) {
 		return
 	}
 	f := describe(err)
+	if o.provider {
+		text := err.Error()
+		if f.Hint != "" {
+			text += "\nhint: " + f.Hint
+		}
+		o.tellCompose("error", "%s", text)
+		o.json = false
+	}
 	if !errors.As(err, new(reported)) && o.json {
 		o.document(map[string]any{"error": f})
 	}

@@ -68,7 +68,7 @@ const summary = `usage: ` + synopsis + `
        gopipework route|rule|tc GUEST ARGS...
        gopipework wait GUEST [IFNAME]
        gopipework --wait [-i IFNAME] [-- COMMAND...]
-       gopipework apply -f FILE... | --kept | --schema
+       gopipework apply -f FILE... | --kept | --from FORMAT FILE | --schema
        gopipework diff -f FILE... | --kept
        gopipework destroy -f FILE... | --kept | NAME
        gopipework watch [-f FILE...]
@@ -76,6 +76,7 @@ const summary = `usage: ` + synopsis + `
        gopipework gc
        gopipework forget GUEST [IFNAME]
        gopipework import [GUEST]
+       gopipework compose --project-name NAME up|down SERVICE
        gopipework help [COMMAND]
        gopipework version
 `

@@ -25,8 +25,9 @@
 //	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
 //	keep.go line.go                                    attach --keep, and forget
 //	watch.go                                           watch, which does the same whenever something changes
+//	compose.go                                         what Docker Compose runs: record lines for watch, or drop them
 //	telling.go events.go missing.go                    what watch tells: log, metrics, events, and list
-//	import.go                                          a topology file from what is there
+//	import.go from.go                                  a topology file from what is there, or from another program's
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	wait.go here.go                                    wait, and --wait inside a container
 //	help.go                                            help and version

@@ -27,6 +27,7 @@ import (
 type output struct {
 	stdout, stderr io.Writer
 	json           bool
+	provider       bool     // stdout is read by Docker Compose, which wants an error there too
 	doubts         []string // warnings about the guests, repeated in the JSON document
 	caught         func()   // see withSignals
 }

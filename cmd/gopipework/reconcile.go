@@ -137,21 +137,34 @@ func readTopology(path string) (topology.File, error) {
 		f.Name = cmp.Or(f.Name, keptName)
 		return f, err
 	}
+	text, name, err := readStream(path)
+	switch {
+	case err != nil:
+		return topology.File{}, err
+	case text == nil:
+		return topology.Read(path, grammar())
+	}
+	return topology.Parse(name, text, grammar())
+}
+
+// readStream reads what is no file: standard input, which is "-", or a pipe. It returns
+// what to call it, and nil if path is a file.
+func readStream(path string) (text []byte, name string, err error) {
 	from := os.Stdin
 	if path != "-" {
 		pipe, err := openPipe(path)
 		if err != nil || pipe == nil {
-			return topology.Read(path, grammar())
+			return nil, path, nil // reading it tells what is wrong
 		}
 		defer pipe.Close()
 		from = pipe
 	}
-	const name = "stdin"
-	text, err := io.ReadAll(io.LimitReader(from, topology.MaxFile+1))
+	name = "stdin"
+	text, err = io.ReadAll(io.LimitReader(from, topology.MaxFile+1))
 	if err != nil {
-		return topology.File{}, fault.New(fault.Failed, "read", name, "%w", err)
+		return nil, name, fault.New(fault.Failed, "read", name, "%w", err)
 	}
-	return topology.Parse(name, text, grammar())
+	return text, name, nil
 }
 
 // openPipe opens a pipe that a shell has made for this process, as bash does for

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
@@ -53,6 +54,11 @@ func (o *output) watchCommand(c *cli.Context) error {
 	defer end()
 	w := watch.Watcher{
 		Sources: sources, Host: reconcile.Host{Find: dockerutil.Find, Options: opt}, FindAll: findGuests,
+		Follow: []func(context.Context, func(dockerutil.Event)) error{
+			dockerutil.Follow,
+			func(ctx context.Context, told func(dockerutil.Event)) error { return attach.Follow(ctx, opt, told) },
+		},
+		Concerns: dockerutil.Concerns, Announced: dockerutil.Announced,
 		Report: r, Reload: reload,
 	}
 	return w.Run(c.Context)
@@ -61,7 +67,7 @@ func (o *output) watchCommand(c *cli.Context) error {
 // sources are the places where it stands what is wanted.
 func sources(c *cli.Context) ([]watch.Source, error) {
 	g := grammar()
-	all := []watch.Source{watch.Kept{Grammar: g}, watch.Files{Path: watch.Directory, Grammar: g}}
+	all := []watch.Source{watch.Kept{Grammar: g}, watch.Files{Path: watch.Directory, Grammar: g}, &watch.Compose{Grammar: g}}
 	var paths []string
 	for _, path := range c.StringSlice("f") {
 		if path == "" || path == "-" {

@@ -122,23 +122,32 @@ func orHead(text []byte) []byte {
 	return text
 }
 
-// open opens the directory, with make also one that is not there, and takes its lock.
-// Closing it removes it if it is empty.
+// open is OpenDir with an error that names the file.
 func open(ctx context.Context, make bool) (*rundir.Dir, error) {
+	d, err := OpenDir(ctx, make)
+	if err != nil {
+		return nil, cannot("open", err)
+	}
+	return d, nil
+}
+
+// OpenDir opens the directory, with make also one that is not there, and takes its lock.
+// Closing it removes it if it is empty.
+func OpenDir(ctx context.Context, make bool) (*rundir.Dir, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it had it for longer than %v", patience))
 	defer cancel()
 	if make {
 		if err := os.MkdirAll(filepath.Dir(Dir), 0o755); err != nil {
-			return nil, cannot("write", err)
+			return nil, err
 		}
 	}
 	d, err := rundir.Open(Dir, make)
 	if err != nil {
-		return nil, cannot("open", err)
+		return nil, err
 	}
 	if err := d.Lock(ctx); err != nil {
 		d.Leave()
-		return nil, cannot("lock", err)
+		return nil, err
 	}
 	return d, nil
 }

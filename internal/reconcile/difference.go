@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -111,6 +112,21 @@ func Compare(w Wanted, there []attach.Attachment) (Difference, error) {
 // CompareAll is Compare for what several origins want. What one of them does not ask for
 // any more and another does is handed over.
 func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
+	d, clash := compareAll(all, there)
+	if clash != nil {
+		return Difference{}, clash
+	}
+	return d, nil
+}
+
+// CompareEach is CompareAll where a conflict between two entries only refuses the second.
+func CompareEach(all []Wanted, there []attach.Attachment) Difference {
+	d, _ := compareAll(all, there)
+	return d
+}
+
+// compareAll also returns the first conflict between two entries.
+func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash error) {
 	both := &shared{there: map[place]attach.Attachment{}, claimed: map[place]topology.Pos{}}
 	for _, a := range there {
 		if a.Guest.NetNS != 0 && a.State != attach.Orphan {
@@ -120,7 +136,6 @@ func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
 	for _, w := range all {
 		both.origins = append(both.origins, w.Origin)
 	}
-	var d Difference
 	var items []Item
 	unsure := false // a guest could not be looked for: what seems to be nobody's may be its
 	for _, w := range all {
@@ -128,7 +143,8 @@ func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
 		for _, e := range w.Entries {
 			i, err := c.entry(e)
 			if err != nil {
-				return Difference{}, err
+				clash = cmp.Or(clash, err)
+				i.Action, i.Err, i.Reason = Refused, err, err.Error()
 			}
 			unsure = unsure || i.Action == Refused && len(i.guests) == 0
 			if i.Action == "" {
@@ -145,7 +161,7 @@ func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
 		}
 	}
 	d.Items = append(d.Items, items...)
-	return d, nil
+	return d, clash
 }
 
 // removals are the attachments of the origin that no entry asks for.

@@ -30,6 +30,11 @@ func (c *Conn) WatchAll() (*Events, error) {
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 }
 
+// WatchLinks is Watch for links alone.
+//
+//	ip monitor link
+func (c *Conn) WatchLinks() (*Events, error) { return c.subscribe(unix.RTNLGRP_LINK) }
+
 func (c *Conn) subscribe(groups ...uint) (*Events, error) {
 	var e Events
 	err := c.Run(func() (err error) {
@@ -51,6 +56,35 @@ func (e *Events) Wait(d time.Duration) error {
 		return nil // nothing happened, or more than the socket could hold: look
 	}
 	return err
+}
+
+// LinkEvent is what became of one link.
+type LinkEvent struct {
+	*Link
+	Gone bool // it was deleted, or has left the namespace
+	New  bool // it was made, or has come into the namespace
+}
+
+// Links returns what became of links next. lost: it was more than the socket could hold.
+func (e *Events) Links() (all []LinkEvent, lost bool, err error) {
+	messages, _, err := e.socket.Receive()
+	if err != nil {
+		if errors.Is(err, unix.ENOBUFS) {
+			return nil, true, nil
+		}
+		return nil, false, err
+	}
+	const made = ^uint32(0) // rtnetlink(7), ifi_change of a link that is new
+	for _, m := range messages {
+		if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK || len(m.Data) < unix.SizeofIfInfomsg {
+			continue
+		}
+		if l, err := parseLink(m.Data); err == nil {
+			gone := m.Header.Type == unix.RTM_DELLINK
+			all = append(all, LinkEvent{l, gone, !gone && nl.DeserializeIfInfomsg(m.Data).Change == made})
+		}
+	}
+	return all, false, nil
 }
 
 // Close stops listening, and ends a Wait that is under way with an error. It

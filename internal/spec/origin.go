@@ -71,3 +71,6 @@ func checkOrigin(word string) string {
 // Claims reports whether an attachment of this origin belongs to something that may delete
 // it again, so that no other origin may take it over.
 func (o Origin) Claims() bool { return o != "" && o != OriginLine }
+
+// IsService reports whether it is the origin of a service of Compose.
+func (o Origin) IsService() bool { return strings.HasPrefix(string(o), originCompose+":") }

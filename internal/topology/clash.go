@@ -29,9 +29,17 @@ type (
 	}
 )
 
-// Clashes returns the error for files that want the same: a name, an interface of a
-// guest, an address. It is nil if there is nothing that two of them want.
+// Clashes returns the error for files that want the same; nil: no two of them do.
 func Clashes(files []File) error {
+	if found := Clashing(files...); len(found) > 0 {
+		return yamlfile.Invalid(found[0].File, found)
+	}
+	return nil
+}
+
+// Clashing returns a problem for each entry that wants what an earlier one has: a name, an
+// interface of a guest, an address. Files want a name of their own.
+func Clashing(files ...File) []*Problem {
 	var found []*Problem
 	c := clashes{func(pos Pos, err error) { found = append(found, &Problem{Pos: pos, Err: err}) }, map[any]Pos{}}
 	for _, f := range files {
@@ -42,10 +50,7 @@ func Clashes(files []File) error {
 		c.take(at, fileName(f.Name), "read name", f.Name, "")
 		c.file(f)
 	}
-	if len(found) == 0 {
-		return nil
-	}
-	return yamlfile.Invalid(found[0].File, found)
+	return found
 }
 
 // file refuses each entry that wants what an earlier one has.

@@ -9,6 +9,7 @@ import (
 
 // Draft is a file that is to be written.
 type Draft struct {
+	Name     string   // "": that of the file it is written to
 	Comments []string // lines on top
 	Entries  []DraftEntry
 }
@@ -24,6 +25,9 @@ type DraftEntry struct {
 func (d Draft) Text() []byte {
 	var b strings.Builder
 	comments(&b, "", d.Comments)
+	if d.Name != "" {
+		b.WriteString(keyName + ": " + scalar([]string{d.Name}) + "\n")
+	}
 	for _, section := range []struct {
 		key  string
 		link bool

@@ -79,10 +79,12 @@ func (d Files) Wanted(context.Context) (all []List, err error) {
 // Follow implements Source.
 func (d Files) Follow(ctx context.Context, ring func()) error {
 	n, err := notify.NewDirectory(d.Path)
-	if err == nil {
-		n.Follow(ctx, ring)
+	if err != nil {
+		return err
 	}
-	return err
+	ring()
+	n.Follow(ctx, ring)
+	return nil
 }
 
 func readFile(path string, g topology.Grammar) ([]List, error) {
@@ -109,6 +111,7 @@ func followFile(ctx context.Context, path string, ring func()) error {
 	if err != nil {
 		return err
 	}
+	ring()
 	leads := make(chan struct{}, 1)
 	var following sync.WaitGroup
 	defer following.Wait()

@@ -2,187 +2,159 @@ package watch
 
 import (
 	"context"
-	"sync"
 	"time"
 
-	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/report"
-	"github.com/gopipework/gopipework/internal/topology"
 )
 
 // Watcher makes a host as its sources ask, for as long as it runs.
 type Watcher struct {
 	Sources []Source
-	Host    reconcile.Host
+
+	// Host finds guests, and says how they are attached.
+	Host reconcile.Host
 	// FindAll finds the guests that words name. It also returns the warnings about them.
 	FindAll func(ctx context.Context, words []string) (map[string]reconcile.Guest, []string)
+	// Follow are what tells events. Each returns once it tells all that happens from then
+	// on, and goes on until ctx is done.
+	Follow []func(ctx context.Context, told func(guests.Event)) error
+	// Concerns reports whether an event can be about the guest that a word names.
+	Concerns func(e guests.Event, word string) bool
+	// Announced reports whether an event tells when the guest starts that a word names. A
+	// guest of another kind is looked for again and again.
+	Announced func(word string) bool
+
 	// Report is told what happens.
 	Report *report.Reporter
 	// Reload has a value each time that all sources are to be read again.
 	Reload <-chan struct{}
 
-	asked [][]List // what each source asked for last
+	// What is below belongs to the loop.
+	ctx    context.Context
+	turns  chan func()
+	asked  []answer // by the source
+	guests map[string]*guest
+	seq    int // counts what was done
+	full   fullLook
+	gc     cleaning
+	slots  slots
 }
 
 // every is how often all is compared if nothing wakes the watcher.
 const every = 5 * time.Minute
 
-// Run runs until ctx is done. What it has attached stays.
+// Run runs until ctx is done. What it has attached stays; what it is about to attach then
+// is undone.
 func (w *Watcher) Run(ctx context.Context) error {
-	w.asked = make([][]List, len(w.Sources))
-	woken := make(chan struct{}, 1)
-	ring := func() {
-		select {
-		case woken <- struct{}{}:
-		default:
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w.ctx, w.turns = ctx, make(chan func())
+	w.asked, w.guests = make([]answer, len(w.Sources)), map[string]*guest{}
+	w.slots = newSlots()
+	for _, follow := range w.Follow {
+		if err := follow(ctx, func(e guests.Event) { w.turn(func() { w.heard(e) }) }); err != nil {
+			return err
 		}
 	}
-	var following sync.WaitGroup
-	defer following.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, s := range w.Sources {
-		following.Go(func() {
-			if err := s.Follow(ctx, ring); err != nil {
-				w.tell(report.Event{Kind: report.Source, Name: s.String(), State: report.Down}, err)
+	for n, s := range w.Sources {
+		go func() {
+			err := s.Follow(ctx, func() { w.turn(func() { w.ask(n, nil) }) })
+			if err != nil {
+				w.tell(report.Event{Kind: report.Warning, Name: s.String()}, err)
 			}
-		})
+		}()
 	}
+	w.reload()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	watchdog := w.Report.Watchdog()
 	for {
-		began := time.Now()
-		w.read(ctx)
-		w.reconcile(ctx)
-		w.Report.Reconciled(time.Since(began))
-		for waiting := true; waiting; {
-			waiting = false
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-woken:
-			case <-w.Reload:
-				w.Report.Reloading()
-			case <-tick.C:
-			case <-watchdog:
-				w.Report.Alive()
-				waiting = true
-			}
+		select {
+		case <-ctx.Done():
+			w.slots.drain()
+			return nil
+		case do := <-w.turns:
+			do()
+		case <-w.Reload:
+			w.Report.Reloading()
+			w.reload()
+		case <-tick.C:
+			w.reload()
+		case <-watchdog:
+			w.Report.Alive()
 		}
 	}
 }
 
-// read asks each source what is wanted now.
-func (w *Watcher) read(ctx context.Context) {
+// turn has the loop call do. It may be called from any goroutine but the loop's.
+func (w *Watcher) turn(do func()) {
+	select {
+	case w.turns <- do:
+	case <-w.ctx.Done():
+	}
+}
+
+// after has the loop call do, later.
+func (w *Watcher) after(d time.Duration, do func()) *time.Timer {
+	return time.AfterFunc(d, func() { w.turn(do) })
+}
+
+// reload asks all sources again, and looks at everything.
+func (w *Watcher) reload() {
+	for n := range w.Sources {
+		w.ask(n, nil)
+	}
+	w.lookAtAll()
+	w.clean()
+}
+
+// An end is looked at after a moment: if it is a restart, the start follows, and is looked
+// at at once.
+const settled = 250 * time.Millisecond
+
+// heard does what an event leads to.
+func (w *Watcher) heard(e guests.Event) {
 	for n, s := range w.Sources {
-		lists, err := s.Wanted(ctx)
-		state := report.Event{Kind: report.Source, Name: s.String(), State: report.Up}
-		if err != nil {
-			state.State = report.Down
-			lists = append(lists, others(w.asked[n], lists)...)
+		if h, ok := s.(Hearer); ok && h.Heard(e) {
+			w.ask(n, &e)
 		}
-		w.tell(state, err)
-		for _, l := range others(w.asked[n], lists) {
-			w.Report.Wanted(string(l.Origin), nil)
-		}
-		for _, l := range lists {
-			var lines []string
-			for _, e := range l.Entries {
-				lines = append(lines, reconcile.Item{Entry: e}.Line())
+	}
+	switch e.What {
+	case guests.Followed:
+		w.tell(report.Event{Kind: report.Engine, Name: e.Engine, State: report.Up}, nil)
+		w.lookAtAll()
+		return
+	case guests.Deaf:
+		w.tell(report.Event{Kind: report.Engine, Name: e.Engine, State: report.Down}, e.Err)
+		return
+	case guests.Ended, guests.Removed, guests.Unplugged:
+		w.clean()
+		w.eachOf(e, func(word string, g *guest) {
+			switch {
+			case g.failures > 0 && e.What == guests.Unplugged: // that may have been in the way
+				w.check(word)
+			case g.timer == nil:
+				w.checkAfter(settled, word, g)
 			}
-			w.Report.Wanted(string(l.Origin), lines)
-		}
-		w.asked[n] = lists
+		})
+		return
 	}
-}
-
-// others are the lists whose origins are not among those of the second.
-func others(lists, among []List) (rest []List) {
-	known := map[attach.Origin]bool{}
-	for _, l := range among {
-		known[l.Origin] = true
-	}
-	for _, l := range lists {
-		if !known[l.Origin] {
-			rest = append(rest, l)
-		}
-	}
-	return rest
-}
-
-// reconcile compares all that is wanted with what there is, and makes it so.
-func (w *Watcher) reconcile(ctx context.Context) {
-	if err := w.all(ctx); err != nil && ctx.Err() == nil {
-		w.tell(report.Event{Kind: report.Warning}, err)
-	}
-}
-
-func (w *Watcher) all(ctx context.Context) error {
-	there, err := attach.List(ctx, nil, attach.Options{HostNS: w.Host.Options.HostNS})
-	if err != nil {
-		return err
-	}
-	var entries []topology.Entry
-	for _, lists := range w.asked {
-		for _, l := range lists {
-			entries = append(entries, l.Entries...)
-		}
-	}
-	found, _ := w.FindAll(ctx, reconcile.Words(entries))
-	var want []reconcile.Wanted
-	for _, lists := range w.asked {
-		for _, l := range lists {
-			want = append(want, reconcile.Wanted{Origin: l.Origin, Entries: l.Entries, Guests: found})
-		}
-	}
-	d, err := reconcile.CompareAll(want, there.Attachments)
-	if err == nil {
-		err = w.Host.Settle(ctx, &d)
-	}
-	if err != nil {
-		return err
-	}
-	w.Report.Compared(differing(d))
-	w.Host.Do(ctx, d, func(i *reconcile.Item, o reconcile.Outcome) {
-		if ctx.Err() == nil {
-			w.tell(told(i, o), o.Err)
-		}
+	w.eachOf(e, func(word string, g *guest) {
+		g.started = e.What == guests.Started
+		w.check(word)
 	})
-	return nil
 }
 
-// differing are the entries that are not as they are wanted.
-func differing(d reconcile.Difference) (all []report.Entry) {
-	for _, i := range d.Items {
-		all = append(all, report.Entry{Origin: string(i.Origin), Line: i.Line()})
+// eachOf calls do with each word that an event can be about.
+func (w *Watcher) eachOf(e guests.Event, do func(word string, g *guest)) {
+	for word, g := range w.guests {
+		if w.Concerns(e, word) {
+			do(word, g)
+		}
 	}
-	return all
-}
-
-// told is the event that tells what an item came to.
-func told(i *reconcile.Item, o reconcile.Outcome) report.Event {
-	e := report.Event{Origin: string(i.Origin), Line: i.Line(), Reason: i.Why()}
-	switch {
-	case i.Action == reconcile.Pending:
-		e.Kind, e.Reason = report.Pending, i.Reason
-	case i.Action == reconcile.Refused:
-		e.Kind = report.Refused
-	case o.Err != nil:
-		e.Kind = report.Failed
-	case i.Action == reconcile.Remove:
-		e.Kind, e.Line = report.Detached, ""
-	case i.Action == reconcile.Change && !i.Again:
-		e.Kind = report.Changed
-	default:
-		e.Kind = report.Attached
-	}
-	if a := i.There; len(a) > 0 {
-		e.Guest, e.IfName = a[0].Guest.Word(), a[0].Interface.Name
-	}
-	return e
 }
 
 // tell tells an event, with why it is one if err is not nil.

@@ -1,0 +1,171 @@
+package watch
+
+import (
+	"errors"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/report"
+	"github.com/gopipework/gopipework/internal/topology"
+)
+
+// answer is what a source asks for.
+type answer struct {
+	lists  []List
+	asking bool // it is being asked
+	again  bool // something has changed meanwhile
+}
+
+// ask asks a source what is wanted now, because of an event if that is not nil.
+func (w *Watcher) ask(n int, because *guests.Event) {
+	if w.asked[n].asking {
+		w.asked[n].again = true
+		return
+	}
+	w.asked[n].asking = true
+	go func() {
+		lists, err := w.Sources[n].Wanted(w.ctx)
+		w.turn(func() { w.answered(n, lists, err) })
+	}()
+}
+
+// answered takes what a source asks for.
+func (w *Watcher) answered(n int, lists []List, err error) {
+	a := &w.asked[n]
+	state := report.Event{Kind: report.Source, Name: w.Sources[n].String(), State: report.Up}
+	if err != nil {
+		state.State = report.Down
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		lists = append(slices.Clone(lists), others(a.lists, lists)...)
+	}
+	w.tell(state, err)
+	before := a.lists
+	a.lists = lists
+	w.changed(before, lists)
+	if a.asking = false; a.again {
+		a.again = false
+		w.ask(n, nil)
+	}
+}
+
+// manyWords is from how many guests on a look at all of them is less work than one at each.
+const manyWords = 8
+
+// changed looks at what is asked for in another way than before.
+func (w *Watcher) changed(before, now []List) {
+	var words []string // of new entries
+	gone := false
+	for _, l := range others(before, now) {
+		w.Report.Wanted(string(l.Origin), nil)
+		if name, is := strings.CutPrefix(string(l.Origin), "file:"); is && len(l.Entries) > 0 {
+			w.tell(report.Event{Kind: report.Warning, Origin: string(l.Origin), Reason: "its file is gone, and what is attached for it stays",
+				Hint: "gopipework destroy " + name + " detaches it"}, nil)
+		}
+	}
+	for _, l := range now {
+		was := ofOrigin(before, l.Origin)
+		if reflect.DeepEqual(was.Entries, l.Entries) {
+			continue
+		}
+		added, lost := compareEntries(was.Entries, l.Entries)
+		words = append(words, reconcile.Words(added)...)
+		gone = gone || lost
+		var lines []string
+		for _, e := range l.Entries {
+			lines = append(lines, reconcile.Item{Entry: e}.Line())
+		}
+		w.Report.Wanted(string(l.Origin), lines)
+	}
+	w.know()
+	if gone || len(words) > manyWords {
+		w.lookAtAll()
+		return
+	}
+	for _, word := range words {
+		w.check(word)
+	}
+}
+
+// compareEntries returns the entries that are new, and reports whether others have gone.
+func compareEntries(before, now []topology.Entry) (added []topology.Entry, gone bool) {
+	known := map[string]bool{}
+	for _, e := range before {
+		known[(reconcile.Item{Entry: e}).Line()] = true
+	}
+	for _, e := range now {
+		line := reconcile.Item{Entry: e}.Line()
+		if !known[line] {
+			added = append(added, e)
+		}
+		delete(known, line)
+	}
+	return added, len(known) > 0
+}
+
+// know sees to it that there is a guest for each word that an entry has, and no other.
+func (w *Watcher) know() {
+	wanted := map[string]bool{}
+	for _, word := range reconcile.Words(w.entries("")) {
+		wanted[word] = true
+		if w.guests[word] == nil {
+			w.guests[word] = &guest{}
+		}
+	}
+	for word, g := range w.guests {
+		if !wanted[word] && !g.looking && !g.working {
+			g.stop()
+			delete(w.guests, word)
+		}
+	}
+}
+
+// entries are all that are wanted, or those that concern one guest.
+func (w *Watcher) entries(word string) (all []topology.Entry) {
+	for _, want := range w.wanted(word) {
+		all = append(all, want.Entries...)
+	}
+	return all
+}
+
+// wanted is what each origin asks for, of all guests or of one. Of two lists of one origin
+// only the first counts.
+func (w *Watcher) wanted(word string) (all []reconcile.Wanted) {
+	known := map[attach.Origin]bool{}
+	for _, a := range w.asked {
+		for _, l := range a.lists {
+			if known[l.Origin] {
+				continue
+			}
+			known[l.Origin] = true
+			want := reconcile.Wanted{Origin: l.Origin, Entries: l.Entries}
+			if word != "" {
+				want.Entries = slices.DeleteFunc(slices.Clone(l.Entries), func(e topology.Entry) bool {
+					return !slices.Contains(reconcile.Words([]topology.Entry{e}), word)
+				})
+			}
+			all = append(all, want)
+		}
+	}
+	return all
+}
+
+// others are the lists whose origins are not among those of the second.
+func others(lists, among []List) []List {
+	return slices.DeleteFunc(slices.Clone(lists), func(l List) bool {
+		return slices.ContainsFunc(among, func(m List) bool { return m.Origin == l.Origin })
+	})
+}
+
+// ofOrigin is the list of an origin.
+func ofOrigin(lists []List, origin attach.Origin) List {
+	if n := slices.IndexFunc(lists, func(l List) bool { return l.Origin == origin }); n >= 0 {
+		return lists[n]
+	}
+	return List{}
+}

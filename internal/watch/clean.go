@@ -1,0 +1,56 @@
+package watch
+
+import (
+	"time"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/report"
+)
+
+// cleaning is the state of what cleans up after guests that have ended.
+type cleaning struct {
+	under bool // it is under way, or is about to be
+	again bool
+	ended time.Time
+	took  time.Duration
+}
+
+// Many guests may end at once. The first is cleaned up after promptly; where guests end all
+// the time, cleaning up takes a tenth of it.
+const (
+	promptly  = 100 * time.Millisecond
+	atMostOne = 10
+)
+
+// clean does what gopipework gc does, soon.
+func (w *Watcher) clean() {
+	if w.gc.under {
+		w.gc.again = true
+		return
+	}
+	w.gc.under = true
+	w.after(max(promptly, atMostOne*w.gc.took-time.Since(w.gc.ended)), func() {
+		w.gc.again = false
+		go func() {
+			began := time.Now()
+			r, err := attach.GC(w.ctx, w.Host.Options)
+			w.turn(func() { w.cleaned(time.Since(began), r, err) })
+		}()
+	})
+}
+
+func (w *Watcher) cleaned(took time.Duration, r attach.Result, err error) {
+	w.gc = cleaning{again: w.gc.again, ended: time.Now(), took: took}
+	for _, a := range r.Attachments {
+		w.tell(report.Event{Kind: report.Detached, Guest: a.Guest.Word(), IfName: a.Interface.Name, Origin: string(a.Origin), Reason: "its guest has ended"}, nil)
+	}
+	for _, warning := range r.Warnings {
+		w.tell(report.Event{Kind: report.Warning, Reason: warning}, nil)
+	}
+	if err != nil {
+		w.tell(report.Event{Kind: report.Warning}, err)
+	}
+	if w.gc.again {
+		w.clean()
+	}
+}

@@ -1,0 +1,150 @@
+package watch
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/report"
+	"github.com/gopipework/gopipework/internal/topology"
+)
+
+// look is what was found by looking: how what is wanted and what is there differ.
+type look struct {
+	began time.Time
+	seq   int // of the last work that was done before
+	items []reconcile.Item
+	words []string // the guests that it was about
+	open  map[string]*attach.Guest
+}
+
+// close closes the guests that nobody has used.
+func (l *look) close() {
+	for _, g := range l.open {
+		g.Close()
+	}
+	l.open = nil
+}
+
+// begin begins a look.
+func (w *Watcher) begin() *look { return &look{began: time.Now(), seq: w.seq} }
+
+// fullLook is the look at everything.
+type fullLook struct {
+	under bool          // it is under way, or is about to be
+	again bool          // something has changed meanwhile
+	took  time.Duration // the last one
+}
+
+// gather is how long the first of several reasons for a look at everything waits for the
+// others.
+const gather = 20 * time.Millisecond
+
+// lookAtAll compares all that is wanted with all that there is.
+func (w *Watcher) lookAtAll() {
+	if w.full.under {
+		w.full.again = true
+		return
+	}
+	w.full.under = true
+	w.after(max(gather, min(w.full.took, time.Second)), func() {
+		l, want := w.begin(), w.wanted("")
+		w.full.again = false
+		go func() {
+			err := w.all(l, want)
+			w.turn(func() {
+				w.full.under, w.full.took = false, time.Since(l.began)
+				if err != nil {
+					w.tell(report.Event{Kind: report.Warning}, err)
+				}
+				w.carryOut(l)
+				if w.full.again {
+					w.lookAtAll()
+				}
+			})
+		}()
+	})
+}
+
+// all looks at everything.
+func (w *Watcher) all(l *look, want []reconcile.Wanted) error {
+	there, err := attach.List(w.ctx, nil, attach.Options{HostNS: w.Host.Options.HostNS})
+	if err != nil {
+		return err
+	}
+	var entries []topology.Entry
+	for _, o := range want {
+		entries = append(entries, o.Entries...)
+	}
+	l.words = reconcile.Words(entries)
+	found, _ := w.FindAll(w.ctx, l.words)
+	for n := range want {
+		want[n].Guests = found
+	}
+	l.items = slices.DeleteFunc(reconcile.CompareEach(want, there.Attachments).Items, func(i reconcile.Item) bool {
+		return i.Action == reconcile.Remove && i.Origin == attach.OriginKeep // gopipework forget lets it stay
+	})
+	return context.Cause(w.ctx)
+}
+
+// check looks at one guest, in a short way: of what is there, only its own is listed.
+func (w *Watcher) check(word string) {
+	g := w.guests[word]
+	if g == nil {
+		return // nothing is wanted for it any more
+	}
+	g.stop()
+	if g.looking || g.working {
+		g.again = true
+		return
+	}
+	want := w.wanted(word)
+	l := w.begin()
+	g.looking = true
+	go func() {
+		defer w.slots.look()()
+		err := w.one(l, want)
+		w.turn(func() {
+			g.looking = false
+			if err != nil {
+				l.close()
+				w.failed(word, g)
+				w.tell(report.Event{Kind: report.Failed, Guest: word, Failures: g.failures, Again: g.next}, err)
+				return
+			}
+			w.carryOut(l)
+		})
+	}()
+}
+
+// one looks at one guest, and those that are linked to it.
+func (w *Watcher) one(l *look, want []reconcile.Wanted) error {
+	var entries []topology.Entry
+	for _, o := range want {
+		entries = append(entries, o.Entries...)
+	}
+	l.words, l.open = reconcile.Words(entries), map[string]*attach.Guest{}
+	found := map[string]reconcile.Guest{}
+	var there []attach.Attachment
+	for _, word := range l.words {
+		g, err := w.Host.Find(w.ctx, word)
+		if err != nil {
+			found[word] = reconcile.Guest{Err: err}
+			continue
+		}
+		found[word], l.open[word] = reconcile.Guest{GuestInfo: g.GuestInfo}, g
+		r, err := attach.List(w.ctx, g, attach.Options{HostNS: w.Host.Options.HostNS})
+		if err != nil {
+			return err
+		}
+		there = append(there, r.Attachments...)
+	}
+	for n := range want {
+		want[n].Guests = found
+	}
+	// What nobody asks for can only be told by a look at everything.
+	l.items = slices.DeleteFunc(reconcile.CompareEach(want, there).Items, func(i reconcile.Item) bool { return i.Action == reconcile.Remove })
+	return context.Cause(w.ctx)
+}
