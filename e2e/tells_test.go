@@ -25,8 +25,8 @@ func watching(t *testing.T) (m *machine, file string) {
 	return m, file
 }
 
-// becomes waits until a list has the guests green and blue in these states.
-func (m *machine) becomes(blue, green string) (all map[string]attachment) {
+// turns waits until a list has the guests green and blue in these states.
+func (m *machine) turns(blue, green string) (all map[string]attachment) {
 	m.t.Helper()
 	if !host.Poll(host.Patience, func() bool {
 		all = map[string]attachment{}
@@ -73,7 +73,7 @@ func TestWatchTells(t *testing.T) {
 		return m.begin(m.Command(context.Background(), "sh", "-c", "exec gopipework watch -f "+file+" --metrics :9105 2>>"+log))
 	}
 	watch := start()
-	all := m.becomes("complete", "pending")
+	all := m.turns("complete", "pending")
 	if g := all["green"]; g.Origin != "file:lab" || g.Host.Name != "brtest" || len(g.Interface.Addresses) != 1 || g.Pending == nil || g.Pending.Why != "pending" || g.Pending.Reason == "" || g.Pending.Line != "brtest netns:green 192.168.1.3/24" {
 		t.Errorf("green is %+v, %+v", g, g.Pending)
 	}
@@ -91,7 +91,7 @@ func TestWatchTells(t *testing.T) {
 	m.events(told, `"kind":"watch","state":"up"`)
 	m.sh("ip netns add green")
 	m.check(watch.Process.Signal(syscall.SIGHUP))
-	m.becomes("complete", "complete")
+	m.turns("complete", "complete")
 	m.events(told, `"kind":"attached"`, `"line":"brtest netns:green 192.168.1.3/24"`)
 	metrics := m.sh("busybox wget -q -O - http://127.0.0.1:9105/metrics")
 	m.says("the metrics", metrics, "gopipework_attachments{state=\"attached\"} 2\n", "gopipework_attachments{state=\"pending\"} 0\n",
@@ -112,7 +112,7 @@ func TestWatchTells(t *testing.T) {
 	m.sh("ip netns del green")
 	watch = start()
 	m.events(told, `"state":"down"`, `"kind":"watch","state":"up"`, `"kind":"pending"`)
-	m.becomes("complete", "pending")
+	m.turns("complete", "pending")
 	for _, b := range []*background{watch, reader} {
 		m.check(b.Process.Signal(syscall.SIGTERM))
 		if r := b.end(t); r.Code != 0 {
@@ -158,7 +158,7 @@ func TestWatchAndSystemd(t *testing.T) {
 		return text
 	}
 	m.says("ready", until("READY=1"), "STATUS=1 attached, 1 pending")
-	m.becomes("complete", "pending")
+	m.turns("complete", "pending")
 	until("WATCHDOG=1")
 	m.check(watch.Process.Signal(syscall.SIGHUP))
 	m.says("a reload", until("RELOADING=1"), "MONOTONIC_USEC=")
