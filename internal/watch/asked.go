@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
-	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/report"
 	"github.com/gopipework/gopipework/internal/topology"
@@ -19,10 +18,11 @@ type answer struct {
 	lists  []List
 	asking bool // it is being asked
 	again  bool // something has changed meanwhile
+	known  bool // it has answered
 }
 
-// ask asks a source what is wanted now, because of an event if that is not nil.
-func (w *Watcher) ask(n int, because *guests.Event) {
+// ask asks a source what is wanted now.
+func (w *Watcher) ask(n int) {
 	if w.asked[n].asking {
 		w.asked[n].again = true
 		return
@@ -48,9 +48,13 @@ func (w *Watcher) answered(n int, lists []List, err error) {
 	before := a.lists
 	a.lists = lists
 	w.changed(before, lists)
+	if !a.known { // what is there may be wanted by nobody
+		a.known = true
+		w.lookAtAll()
+	}
 	if a.asking = false; a.again {
 		a.again = false
-		w.ask(n, nil)
+		w.ask(n)
 	}
 }
 

@@ -58,8 +58,13 @@ func (w *Watcher) lookAtAll() {
 				w.full.under, w.full.took = false, time.Since(l.began)
 				if err != nil {
 					w.tell(report.Event{Kind: report.Warning}, err)
+				} else {
+					w.Report.Compared(differing(l.items))
 				}
 				w.carryOut(l)
+				if !slices.ContainsFunc(w.asked, func(a answer) bool { return !a.known }) {
+					w.Report.Reconciled(w.full.took)
+				}
 				if w.full.again {
 					w.lookAtAll()
 				}
@@ -87,6 +92,16 @@ func (w *Watcher) all(l *look, want []reconcile.Wanted) error {
 		return i.Action == reconcile.Remove && i.Origin == attach.OriginKeep // gopipework forget lets it stay
 	})
 	return context.Cause(w.ctx)
+}
+
+// differing are the entries that are not as they are wanted.
+func differing(items []reconcile.Item) (all []report.Entry) {
+	for _, i := range items {
+		if i.Action != reconcile.Remove {
+			all = append(all, report.Entry{Origin: string(i.Origin), Line: i.Line()})
+		}
+	}
+	return all
 }
 
 // check looks at one guest, in a short way: of what is there, only its own is listed.

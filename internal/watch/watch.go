@@ -61,7 +61,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	for n, s := range w.Sources {
 		go func() {
-			err := s.Follow(ctx, func() { w.turn(func() { w.ask(n, nil) }) })
+			err := s.Follow(ctx, func() { w.turn(func() { w.ask(n) }) })
 			if err != nil {
 				w.tell(report.Event{Kind: report.Warning, Name: s.String()}, err)
 			}
@@ -81,10 +81,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-w.Reload:
 			w.Report.Reloading()
 			w.reload()
-		case <-tick.C:
-			w.reload()
 		case <-watchdog:
 			w.Report.Alive()
+		case <-tick.C:
+			w.reload()
 		}
 	}
 }
@@ -105,7 +105,7 @@ func (w *Watcher) after(d time.Duration, do func()) *time.Timer {
 // reload asks all sources again, and looks at everything.
 func (w *Watcher) reload() {
 	for n := range w.Sources {
-		w.ask(n, nil)
+		w.ask(n)
 	}
 	w.lookAtAll()
 	w.clean()
@@ -119,7 +119,7 @@ const settled = 250 * time.Millisecond
 func (w *Watcher) heard(e guests.Event) {
 	for n, s := range w.Sources {
 		if h, ok := s.(Hearer); ok && h.Heard(e) {
-			w.ask(n, &e)
+			w.ask(n)
 		}
 	}
 	switch e.What {

@@ -18,6 +18,7 @@ type guest struct {
 	looking, working bool
 	again            bool // something has changed meanwhile
 	started          bool // an event has just told so
+	missing          bool // the last look has found something that is not as it is wanted
 	done             int  // Watcher.seq after the last work on it
 
 	failures int // in a row
@@ -108,12 +109,14 @@ func (w *Watcher) carryOut(l *look) {
 	}
 	for _, word := range l.words {
 		if g := w.guests[word]; g != nil && !busy[word] {
-			g.failures, g.started = 0, false
+			if g.missing && l.open != nil { // somebody has mended it, which a look at everything tells
+				w.lookAtAll()
+			}
+			g.failures, g.started, g.missing = 0, false, false
 			w.rest(word, g)
 		}
 	}
 	l.close()
-	w.Report.Reconciled(time.Since(l.began))
 }
 
 // rest is called when nothing is to be done for a guest.
@@ -187,6 +190,11 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 		e.Took = report.Seconds(time.Since(l.began).Seconds())
 		words := wordsOf(*o.Item)
 		first := w.guests[words[0]]
+		for _, word := range words {
+			if g := w.guests[word]; g != nil {
+				g.missing = o.Outcome.Err != nil
+			}
+		}
 		switch {
 		case e.Kind == report.Failed && first != nil && first.started && fault.CodeOf(o.Outcome.Err) == fault.Conflict:
 			soon[words[0]] = true // what was there before its restart may not have gone yet
