@@ -47,6 +47,11 @@ func (o *output) watchCommand(c *cli.Context) error {
 	}
 	opt.Step = nil // side by side
 	o.caught()
+	release, err := watch.Alone(c.Context)
+	if err != nil {
+		return err
+	}
+	defer release()
 	r, end, err := o.reporter(c)
 	if err != nil {
 		return err

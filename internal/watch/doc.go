@@ -9,6 +9,7 @@
 //	look.go    compares, for all guests or for one
 //	work.go    carries out what a look has found, and tries again what failed
 //	clean.go   cleans up after guests that have ended
+//	lock.go    Alone: one watch at a time
 //	source.go  Source: a place where it stands what is wanted
 //	files.go   the sources that are files: kept lines, topology files, a directory of them
 //	compose.go the source that services of Docker Compose are
