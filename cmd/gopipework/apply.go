@@ -31,7 +31,7 @@ func (o *output) applyEntry() *cli.Command {
 			fromFlag,
 			&cli.BoolFlag{Name: "prune", Usage: "also detach what an earlier apply of the same name attached and the file no longer has"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail if the guest of an entry does not run"},
-			yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
+			confirmFlag, yesFlag, dryDifferenceFlag, jsonFlag, vFlag,
 			timeoutFlag("give up an entry after `DURATION`, and undo it"),
 		},
 		Action: o.applyCommand,
@@ -45,6 +45,10 @@ func (o *output) applyCommand(c *cli.Context) error {
 	case slices.Contains(given(c), "from"):
 		return o.from(c)
 	}
+	within := c.Duration("confirm")
+	if slices.Contains(given(c), "confirm") && (within < shortestConfirm || within > longestConfirm) {
+		return fault.BadWord("read flag", "--confirm", "it must be from %s to %s", shortestConfirm, longestConfirm).WithHint("--confirm 30s")
+	}
 	r, err := o.reconciliation(c)
 	if err != nil {
 		return err
@@ -56,6 +60,9 @@ func (o *output) applyCommand(c *cli.Context) error {
 		r.spare()
 	}
 	r.strict = c.Bool("strict")
+	if within > 0 {
+		r.back = r.planBack(within)
+	}
 	return r.carryOut(c.Context)
 }
 

@@ -33,6 +33,7 @@ func commands(out *output) []*cli.Command {
 		out.applyEntry(),
 		out.diffEntry(),
 		out.destroyEntry(),
+		out.confirmEntry(),
 		out.watchEntry(),
 		out.eventsEntry(),
 		out.gcEntry(),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/reconcile"
@@ -56,10 +57,14 @@ func changeOf(i reconcile.Item, o reconcile.Outcome) change {
 
 // document is the JSON document of a run.
 func (r *reconciliation) document() map[string]any {
-	return map[string]any{
+	doc := map[string]any{
 		"name": r.name(), "changes": orEmpty(r.all()), "changed": r.changed, "same": r.difference.Same,
 		"pending": r.difference.Count(reconcile.Pending), "failed": len(r.failed), "warnings": orEmpty(append(r.allWarnings(), r.later...)),
 	}
+	if !r.until.IsZero() {
+		doc["confirm_until"] = r.until.Format(time.RFC3339)
+	}
+	return doc
 }
 
 // all are the changes in the order of the difference, also those whose turn did not come.

@@ -90,7 +90,7 @@ func words(c *cli.Context, least, most int) ([]string, error) {
 
 // badFlag rewrites the flag library's error about a value.
 func badFlag(c *cli.Context, err error, _ bool) error {
-	for _, flag := range []string{"timeout", "await"} {
+	for _, flag := range []string{"timeout", "await", "confirm"} {
 		var value string
 		if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -"+flag, &value); other == nil {
 			return fault.BadWord("read flag", "--"+flag, "%q is not a duration", value).WithHint("write it as in --%s 30s, 1m30s or 500ms", flag)

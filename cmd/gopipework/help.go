@@ -73,6 +73,7 @@ const summary = `usage: ` + synopsis + `
        gopipework destroy -f FILE... | --kept | NAME
        gopipework watch [-f FILE...]
        gopipework events
+       gopipework confirm [NAME]
        gopipework gc
        gopipework forget GUEST [IFNAME]
        gopipework import [GUEST]

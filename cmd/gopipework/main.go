@@ -23,6 +23,7 @@
 //
 //	attach.go set.go link.go detach.go list.go gc.go   each calls one function of attach
 //	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
+//	confirm.go                                         apply --confirm, and confirm
 //	keep.go line.go                                    attach --keep, and forget
 //	watch.go                                           watch, which does the same whenever something changes
 //	compose.go                                         what Docker Compose runs: record lines for watch, or drop them
@@ -52,7 +53,11 @@ var version = "devel"
 
 func main() {
 	log.SetOutput(io.Discard) // net/http logs there what it thinks of a daemon's answers
-	if work := attach.Helper(os.Args); work != nil {
+	work := undoHelper(os.Args)
+	if work == nil {
+		work = attach.Helper(os.Args)
+	}
+	if work != nil {
 		ctx, caught := withSignals(context.Background())
 		caught()
 		os.Exit(exitCode(work(ctx, os.Stdout)))

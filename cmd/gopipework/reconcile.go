@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
@@ -36,8 +37,10 @@ type reconciliation struct {
 	dryRun   bool
 	verbose  bool
 	yes      bool
-	strict   bool // what is pending is a failure
-	destroy  bool // there is nothing wanted, because all of it is to go
+	strict   bool          // what is pending is a failure
+	back     *confirmation // nil: the change stands at once
+	until    time.Time     // when it is undone
+	destroy  bool          // there is nothing wanted, because all of it is to go
 
 	difference reconcile.Difference
 	spared     []reconcile.Item // removals that nobody asked for
@@ -297,6 +300,12 @@ func (r *reconciliation) carryOut(ctx context.Context) error {
 	if !r.dryRun {
 		if err := r.ask(ctx); err != nil {
 			return err
+		}
+		if err := r.refusePending(); err != nil {
+			return err
+		}
+		if r.back != nil && len(r.back.record.Backs) > 0 {
+			return r.confirmed(ctx, r.back)
 		}
 	}
 	d := r.difference

@@ -56,6 +56,7 @@ type Item struct {
 	Err    error // of Pending and Refused
 
 	guests []uint64 // namespaces that it is in
+	names  []string // of an entry: its interfaces there
 	ask    bool     // what is there does not tell whether it differs
 	in     string   // of a Change in place: the word for the guest
 	set    attach.SetSpec
@@ -284,7 +285,7 @@ func (c *comparison) entry(e topology.Entry) (Item, error) {
 	var half bool
 	for _, s := range ends {
 		at := c.placeOf(s)
-		i.guests = append(i.guests, at.netns)
+		i.guests, i.names = append(i.guests, at.netns), append(i.names, at.ifName)
 		if first, taken := c.claimed[at]; taken {
 			return i, fault.New(fault.Conflict, "read", e.Pos.String(), "%s of %s is asked for at %s already, under another word for the same guest", at.ifName, s.Guest, first).
 				WithHint("give one of them another name with -i, or leave it out")

@@ -74,8 +74,13 @@ func (h Host) do(ctx context.Context, i *Item) (o Outcome) {
 		if take(h.setInPlace(ctx, *i)); o.Err != nil || h.Options.DryRun {
 			return o
 		}
+		take(h.attach(ctx, *i)) // it sees to it that all is as asked
+		if o.Err != nil {
+			o.Err = h.setBack(ctx, *i, o.Err)
+		}
+		return o
 	}
-	take(h.attach(ctx, *i)) // after a set it sees to it that all is as asked
+	take(h.attach(ctx, *i))
 	return o
 }
 

@@ -8,6 +8,7 @@
 //	settle.go      what only the kernel can tell: it asks attach, and changes nothing
 //	do.go          carries a difference out, guests side by side
 //	restore.go     what is attached again if its successor fails
+//	back.go        how what was carried out is undone later, by another process
 //	asked.go       what asks for an attachment that is there
 //
 // Where the entries come from does not matter here: a file is only their first source.

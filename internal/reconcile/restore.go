@@ -32,11 +32,17 @@ func (h Host) restore(ctx context.Context, before []attach.Attachment, err error
 	if len(lost) > 0 {
 		why = "what was there before could not all be restored: " + strings.Join(details, "; ")
 	}
+	return undone(err, why, lost...)
+}
+
+// undone returns an error with what became of what was done before it, and what of that
+// could not be undone.
+func undone(err error, how string, lost ...string) error {
 	out := &fault.Error{Code: fault.CodeOf(err), Err: err}
 	if e := (*fault.Error)(nil); errors.As(err, &e) {
 		out.Op, out.Object, out.Hint, out.Residue, out.Err = e.Op, e.Object, e.Hint, e.Residue, e.Err
 	}
-	out.Err = fmt.Errorf("%w; %s", out.Err, why)
+	out.Err = fmt.Errorf("%w; %s", out.Err, how)
 	if len(lost) > 0 {
 		out.Code, out.Residue = fault.Residue, append(out.Residue, lost...)
 	}
