@@ -13,8 +13,6 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/intent"
 	"github.com/gopipework/gopipework/internal/report"
-	"github.com/gopipework/gopipework/internal/shell"
-	"github.com/gopipework/gopipework/internal/topology"
 	"github.com/urfave/cli/v2"
 )
 
@@ -85,7 +83,10 @@ func (o *output) composeUp(c *cli.Context, s intent.Service) error {
 	g := grammar()
 	var lines [][]string
 	for _, line := range c.StringSlice(lineOption) {
-		words, err := composeLine(g, s, line)
+		words, guest, err := s.Line(g, line)
+		if err == nil {
+			err = dockerutil.CheckWord(guest)
+		}
 		if err != nil {
 			return fault.New(fault.Usage, "read line", strconv.Quote(line), "%w", err).WithHint("%s", fault.HintOf(err))
 		}
@@ -106,26 +107,6 @@ func (o *output) composeUp(c *cli.Context, s intent.Service) error {
 		return o.tellCompose("info", "%s recorded, but gopipework watch does not run: systemctl enable --now gopipework, or gopipework watch", recorded)
 	}
 	return o.tellCompose("info", "%s recorded for gopipework watch", recorded)
-}
-
-// composeLine reads one line, and returns it with each guest named for good.
-func composeLine(g topology.Grammar, s intent.Service, line string) (words []string, err error) {
-	split, err := shell.Split(line)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range split {
-		words = append(words, w.Text)
-	}
-	if len(words) > 0 && words[0] == "gopipework" {
-		return nil, fault.BadWord("read word", words[0], "a line is what follows gopipework").WithHint("%s", shell.Line(words[1:]))
-	}
-	asked, err := g.Attach(words)
-	if err != nil {
-		return nil, err
-	}
-	asked.Guest = s.Qualify(asked.Guest)
-	return attachLine(asked), dockerutil.CheckWord(asked.Guest)
 }
 
 // composeDown drops what a service, or a whole project, asks for.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/intent"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/yamlfile"
 )
@@ -52,6 +53,10 @@ func (c *converter) service(project, name string, s *thing) {
 	if n := s.in("deploy").text("replicas"); n != "" {
 		replicas = n
 	}
+	several, _ := strconv.Atoi(replicas)
+	if several > 1 {
+		guest += "/1" // the service alone names none of them
+	}
 	labels := c.labels(s.get("labels"))
 	for _, l := range labels {
 		ifName, ours := strings.CutPrefix(l.key, labelPrefix)
@@ -71,8 +76,8 @@ func (c *converter) service(project, name string, s *thing) {
 			c.warn(l.node, "left out: %s: %v", l.key, err)
 			continue
 		}
-		if n, err := strconv.Atoi(replicas); err == nil && n > 1 {
-			c.warn(l.node, "service %s has %d containers, and this is for the first alone", name, n)
+		if several > 1 {
+			c.warn(l.node, "service %s has %d containers, and this is for the first alone", name, several)
 		}
 		c.attach(l.node, words...)
 	}
@@ -82,7 +87,7 @@ func (c *converter) service(project, name string, s *thing) {
 	}
 	options := provider.in("options")
 	for _, n := range options.list("line") {
-		words, err := split(c.text(n, "a line"))
+		words, _, err := intent.Service{Project: project, Name: name}.Line(c.grammar, c.text(n, "a line"))
 		if err != nil {
 			c.warn(n, "left out: %v", err)
 			continue

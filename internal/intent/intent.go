@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -65,14 +66,45 @@ func serviceOf(file string) (Service, error) {
 	return Parse(project, service)
 }
 
-// Qualify returns the guest word that a word in a line of the project means. In a Compose
+// qualify returns the guest word that a word in a line of the project means. In a Compose
 // file a bare name is that of a service, and so it is here; what is no service of the
 // project is named with what runs it.
-func (s Service) Qualify(word string) string {
+func (s Service) qualify(word string) string {
 	if strings.HasPrefix(word, "/") || strings.Contains(word, ":") {
 		return word
 	}
 	return "compose:" + s.Project + "/" + word
+}
+
+// Line reads a line of a provider's options. It returns the words, with the guest named for
+// good, and that guest.
+func (s Service) Line(g topology.Grammar, line string) (words []string, guest string, err error) {
+	split, err := shell.Split(line)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, w := range split {
+		words = append(words, w.Text)
+	}
+	if len(words) > 0 && words[0] == "gopipework" {
+		return nil, "", fault.BadWord("read word", words[0], "a line is what follows gopipework").WithHint("%s", shell.Line(words[1:]))
+	}
+	asked, err := g.Attach(words)
+	if err != nil {
+		return nil, "", err
+	}
+	guest = s.qualify(asked.Guest)
+	for i, w := range words { // the same word may also stand for something else
+		if w != asked.Guest {
+			continue
+		}
+		whole := slices.Clone(words)
+		whole[i] = guest
+		if again, err := g.Attach(whole); err == nil && again.Guest == guest {
+			return whole, guest, nil
+		}
+	}
+	return nil, "", fault.BadWord("read line", line, "its guest, %q, is no word of its own", asked.Guest)
 }
 
 // text is the file for lines.
