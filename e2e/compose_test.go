@@ -6,13 +6,152 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/gopipework/gopipework/e2e/host"
+	yaml "go.yaml.in/yaml/v3"
 )
+
+// composition is what is read of a Compose file.
+type composition struct {
+	path     string
+	Name     string
+	Services map[string]struct {
+		Image    string
+		Command  string
+		Labels   map[string]string
+		Provider *struct {
+			Type    string
+			Options map[string][]string
+		}
+	}
+}
+
+// composeFile reads a Compose file of the examples.
+func composeFile(t *testing.T, name string) composition {
+	t.Helper()
+	path := exampleFile(t, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := composition{path: path}
+	if err := yaml.Unmarshal(text, &c); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return c
+}
+
+// composing is an engine that plays with Compose, on a host with a /var/lib of its own.
+func composing(t *testing.T) *engine {
+	e := withDocker(t)
+	e.sh("mount -t tmpfs state /var/lib")
+	t.Cleanup(func() { e.sh("umount /var/lib") })
+	e.docker("tag", host.Image, "busybox")
+	t.Cleanup(func() { e.docker("rmi", "busybox") })
+	return e
+}
+
+// compose does to the engine what "docker compose" does: by the real one if
+// GOPIPEWORK_COMPOSE has its path, else by the calls that it makes.
+func (e *engine) compose(c composition, verb string) {
+	e.t.Helper()
+	if path := os.Getenv("GOPIPEWORK_COMPOSE"); path != "" {
+		args := []string{"--progress", "plain", "-f", c.path, verb}
+		if verb == "up" {
+			args = append(args, "-d")
+		} else {
+			args = append(args, "-t", "0")
+		}
+		r := e.Run("env", append([]string{"-C", "/", path}, args...)...)
+		e.t.Log(r)
+		e.check(r.Err())
+		return
+	}
+	var names []string
+	for name := range c.Services {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		s := c.Services[name]
+		container := c.Name + "-" + name + "-1"
+		switch {
+		case s.Provider != nil:
+			e.provide(c, verb, name)
+		case verb == "up" && e.docker("ps", "-aqf", "name=^"+container+"$") == "":
+			args := []string{"create", "--name", container, "--label", "com.docker.compose.project=" + c.Name,
+				"--label", "com.docker.compose.service=" + name, "--label", "com.docker.compose.container-number=1",
+				"--label", "com.docker.compose.oneoff=False"}
+			for key, value := range s.Labels {
+				args = append(args, "--label", key+"="+value)
+			}
+			e.docker(append(append(args, s.Image), strings.Fields(s.Command)...)...)
+		case verb == "down":
+			e.docker("rm", "-f", container)
+		}
+	}
+	if verb == "up" {
+		for _, name := range names {
+			if c.Services[name].Provider == nil {
+				e.docker("start", c.Name+"-"+name+"-1")
+			}
+		}
+	}
+}
+
+// provide runs the provider of a service as Compose does (pkg/compose/plugins.go): first for
+// its options, then with those of the file that are among them.
+func (e *engine) provide(c composition, verb, service string) []string {
+	e.t.Helper()
+	p := c.Services[service].Provider
+	r := e.Run(p.Type, "compose", "metadata")
+	e.check(r.Err())
+	var known map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(r.Stdout), &known); err != nil {
+		e.t.Fatal(err, r)
+	}
+	var its struct {
+		Parameters []struct {
+			Name     string
+			Required bool
+		}
+	}
+	if err := json.Unmarshal(known[verb], &its); err != nil {
+		e.t.Fatal(err, r)
+	}
+	if _, is := known["stop"]; is {
+		e.t.Error("Compose would run it when containers stop")
+	}
+	args := []string{"compose", "--project-name=" + c.Name, verb}
+	for _, o := range its.Parameters {
+		values := p.Options[o.Name]
+		if o.Required && values == nil {
+			e.t.Fatalf("required parameter %q is missing", o.Name)
+		}
+		for _, value := range values {
+			args = append(args, fmt.Sprintf("--%s=%s", o.Name, value))
+		}
+	}
+	r = e.Run(p.Type, append(args, service)...)
+	var said []string
+	for d := json.NewDecoder(strings.NewReader(r.Stdout)); d.More(); {
+		var m struct{ Type, Message string }
+		if err := d.Decode(&m); err != nil {
+			e.t.Fatal(err, r)
+		}
+		if m.Type != "info" {
+			e.t.Fatalf("Compose ends here: %s: %s", m.Type, m.Message)
+		}
+		said = append(said, m.Message)
+	}
+	e.check(r.Err())
+	return said
+}
 
 // intents is where the lines of services are recorded.
 const intents = "/var/lib/gopipework/compose/"
@@ -55,6 +194,40 @@ func (m *machine) becomes(want ...string) {
 	}) {
 		m.t.Fatalf("attached are %q, want %q", have, want)
 	}
+}
+
+// TestComposeProvider: three services of a Compose file are on two networks after up, however
+// often it is run, and nothing is left after down.
+func TestComposeProvider(t *testing.T) {
+	e := composing(t)
+	w := e.watches()
+	before, err := host.Settle(e.State)
+	e.check(err)
+	c := composeFile(t, "compose-provider.yaml")
+	for range 2 {
+		e.compose(c, "up")
+		e.becomes(
+			"shop-web-1 eth1 192.168.1.2/24 compose:shop/lan", "shop-db-1 eth1 192.168.1.3/24 compose:shop/lan",
+			"shop-db-1 eth2 10.9.0.3/24 compose:shop/lan", "shop-backup-1 eth2 10.9.0.4/24 compose:shop/lan")
+		e.docker("exec", "shop-web-1", "ping", "-c", "1", "-w", "5", "192.168.1.3")
+		e.docker("exec", "shop-backup-1", "ping", "-c", "1", "-w", "5", "10.9.0.3")
+		inode := e.sh("stat -c %i " + intents + "shop.lan.yaml")
+		e.compose(c, "up")
+		e.says("the lines recorded again", e.sh("stat -c %i "+intents+"shop.lan.yaml"), inode)
+		e.docker("restart", "-t", "0", "shop-db-1")
+		e.becomes(
+			"shop-web-1 eth1 192.168.1.2/24 compose:shop/lan", "shop-db-1 eth1 192.168.1.3/24 compose:shop/lan",
+			"shop-db-1 eth2 10.9.0.3/24 compose:shop/lan", "shop-backup-1 eth2 10.9.0.4/24 compose:shop/lan")
+		e.compose(c, "down")
+		e.becomes()
+		e.keepsNothing()
+		host.Poll(host.Patience, func() bool { // watch cleans up in its own time
+			there := e.links(e)
+			return there["brtest"].Name == "" && there["brback"].Name == ""
+		})
+		e.same("the host after down", before, e.State)
+	}
+	w.ends(t)
 }
 
 // said are the messages that Compose gets, each TYPE MESSAGE.
@@ -128,7 +301,9 @@ func TestComposeRecords(t *testing.T) {
 	m.becomes("blue eth1 192.168.1.7/24 compose:shop/lan", "blue eth2 192.168.2.2/24 compose:shop/net")
 	down := func(words ...string) {
 		t.Helper()
-		m.ok(append([]string{"compose", "--project-name=shop", "down"}, words...)...)
+		if r := m.ok(append([]string{"compose", "--project-name=shop", "down"}, words...)...); r.Stdout != "" {
+			t.Error(r)
+		}
 	}
 	down("lan")
 	down("lan")
@@ -149,4 +324,69 @@ func TestComposeRecords(t *testing.T) {
 	m.ok("detach", "--all", "blue")
 	m.sh("ip netns del blue")
 	m.ok("gc")
+}
+
+// TestComposeKilled: at whatever call on the files a run is killed, there are the old lines or
+// the new ones, and the same command again does the rest.
+func TestComposeKilled(t *testing.T) {
+	m := keeping(t)
+	const file = intents + "shop.lan.yaml"
+	command := func(words ...string) []string { return append([]string{"compose", "--project-name=shop"}, words...) }
+	up := command("up", "--line=brtest web 192.168.1.2/24", "lan")
+	other := command("up", "--line=brtest web 192.168.1.3/24", "lan")
+	down := command("down", "lan")
+	text := func() string { return m.sh("[ ! -e " + file + " ] || tail -n 1 " + file) }
+	first, second := "  - brtest compose:shop/web 192.168.1.2/24\n", "  - brtest compose:shop/web 192.168.1.3/24\n"
+	for _, test := range []struct {
+		name        string
+		before      []string
+		run         []string
+		old, wanted string
+	}{
+		{"the first up", down, up, "", first},
+		{"up with other lines", up, other, first, second},
+		{"down", up, down, first, ""},
+	} {
+		step := func(b host.Blow) host.Stepped {
+			s, err := host.Step(m.Command(context.Background(), "gopipework", test.run...), b)
+			m.check(err)
+			return s
+		}
+		prepare := func() {
+			m.ok(test.before...)
+			if is := text(); is != test.old {
+				t.Fatalf("%s begins with %q", test.name, is)
+			}
+		}
+		prepare()
+		struck := 0
+		for at, call := range step(host.Blow{}).Calls {
+			word, path, _ := strings.Cut(call, " ")
+			if word == "exec" || word == "fork" || path != "" && !strings.HasPrefix(path, "/var/lib/gopipework") {
+				continue
+			}
+			for _, b := range []host.Blow{{At: at + 1, Signal: syscall.SIGKILL}, {At: at + 1, After: true, Signal: syscall.SIGKILL}} {
+				struck++
+				prepare()
+				s := step(b)
+				if is := text(); is != test.old && is != test.wanted {
+					t.Errorf("%s, %s (%+v): the file says %q", test.name, call, b, is)
+				}
+				if s.Code == 0 && !b.After {
+					t.Errorf("%s, %s: it survives", test.name, call)
+				}
+				m.ok(test.run...)
+				if is := text(); is != test.wanted {
+					t.Errorf("%s, %s (%+v), again: the file says %q", test.name, call, b, is)
+				}
+			}
+		}
+		if struck < 10 {
+			t.Errorf("%s: struck %d times", test.name, struck)
+		}
+		t.Logf("%s: %d blows", test.name, struck)
+	}
+	m.ok(down...)
+	m.keepsNothing()
+	m.sh("ip netns del blue")
 }
