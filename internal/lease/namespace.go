@@ -18,6 +18,17 @@ func enter(ns *os.File) (namespace, error) {
 	return namespace{t}, err
 }
 
+// enterBriefly is enter for a namespace that is seldom needed: no thread waits in it.
+func enterBriefly(ns *os.File) (namespace, error) {
+	t, err := nsfs.EnterBriefly(ns)
+	return namespace{t}, err
+}
+
+// Run calls f on the thread. A panic of f is its error.
+func (n namespace) Run(f func() error) error {
+	return n.Thread.Run(func() error { return guard(f) })
+}
+
 // link finds an interface by its index.
 func (n namespace) link(index int) (link *net.Interface, err error) {
 	err = n.Run(func() error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/nsfs"
@@ -57,5 +58,35 @@ func TestIn(t *testing.T) {
 	}
 	if !nsfs.Is(own, ownNS) {
 		t.Error("the caller is in another namespace now")
+	}
+}
+
+// TestEnterBriefly: a function runs in the namespace, on a thread that ends with it, and
+// after the end on none.
+func TestEnterBriefly(t *testing.T) {
+	host.NeedRoot(t)
+	ns := host.NewNamespace(t)
+	in, err := nsfs.EnterBriefly(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failure := errors.New("failed")
+	var thread int
+	err = in.Run(func() error {
+		thread = unix.Gettid()
+		if !nsfs.Is(ns, "/proc/thread-self/ns/net") {
+			t.Error("it runs in another namespace")
+		}
+		return failure
+	})
+	if !errors.Is(err, failure) {
+		t.Errorf("the error of what runs is %v", err)
+	}
+	if !host.Poll(time.Minute, func() bool { return unix.Tgkill(unix.Getpid(), thread, 0) != nil }) {
+		t.Error("its thread is still there")
+	}
+	in.End()
+	if err := in.Run(func() error { return nil }); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after the end: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ type Thread struct {
 	work  chan func()   // nil: it is the caller's own
 	ended chan struct{} // closed when nothing more is to be run
 	home  *home         // not nil: what is run is mostly run on the caller's
+	brief *brief        // not nil: it is started for each call
 }
 
 // home is the namespace that callers are in themselves.
@@ -84,6 +85,46 @@ func (h *home) end() {
 	h.ns, h.away = nil, nil
 }
 
+// brief is a thread that is there only while something runs on it.
+type brief struct {
+	mu sync.Mutex // one call at a time
+	ns *os.File   // nil: it has ended
+}
+
+// EnterBriefly is Enter for what is seldom run: between two calls there is no thread,
+// which takes memory, only an open file.
+func EnterBriefly(ns *os.File) (*Thread, error) {
+	own, err := Reopen(ns)
+	if err != nil {
+		return nil, fmt.Errorf("enter namespace: %w", err)
+	}
+	return &Thread{brief: &brief{ns: own}}, nil
+}
+
+func (b *brief) run(f func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ns == nil {
+		return errEnded
+	}
+	done := make(chan error, 1)
+	Go(func() {
+		err := enter(b.ns)
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	})
+	return <-done
+}
+
+func (b *brief) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ns.Close() // nil: nothing
+	b.ns = nil
+}
+
 var errEnded = fmt.Errorf("run in namespace: %w", os.ErrClosed)
 
 // Enter starts a thread in the network namespace ns, whose file stays the caller's.
@@ -128,6 +169,8 @@ func (t *Thread) Run(f func() error) error {
 	switch {
 	case t.home != nil:
 		return t.home.run(f)
+	case t.brief != nil:
+		return t.brief.run(f)
 	case t.work == nil:
 		return f()
 	}
@@ -145,6 +188,8 @@ func (t *Thread) End() {
 	switch {
 	case t.home != nil:
 		t.home.end()
+	case t.brief != nil:
+		t.brief.end()
 	case t.work != nil:
 		close(t.ended)
 	}

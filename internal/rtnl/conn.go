@@ -53,6 +53,16 @@ func Visit(ns *os.File) (*Conn, error) {
 	return openIn(t)
 }
 
+// OpenBriefly is Open for a Conn that lives long and has little to do: it has a thread
+// only while it needs one ([nsfs.EnterBriefly]).
+func OpenBriefly(ns *os.File) (*Conn, error) {
+	t, err := nsfs.EnterBriefly(ns)
+	if err != nil {
+		return nil, err
+	}
+	return openIn(t)
+}
+
 func openIn(t *nsfs.Thread) (*Conn, error) {
 	c, err := open(t)
 	if err != nil {

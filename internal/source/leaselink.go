@@ -22,7 +22,7 @@ import (
 // OpenLinks is how a keeper reaches the interfaces of its guest, and the host.
 func OpenLinks(hostNS *os.File) lease.OpenLinks {
 	return func(ns *os.File) (lease.Links, error) {
-		c, err := rtnl.Open(ns)
+		c, err := rtnl.OpenBriefly(ns)
 		if err != nil {
 			return nil, err
 		}
