@@ -16,7 +16,7 @@ import (
 
 // A command is one JSON document each way on a connection of its own.
 type command struct {
-	Do    string `json:"do"` // keep, release, stop
+	Do    string `json:"do"` // keep, release, stop, look
 	Index int    `json:"index,omitempty"`
 	Keep  *Kept  `json:"keep,omitempty"`
 }
@@ -54,11 +54,12 @@ func serve(c net.Conn, do func(command) (found bool, err error)) {
 	_ = json.NewEncoder(c).Encode(a)
 }
 
-// Keepers are the keeper processes of this machine, one for each guest that
-// has a lease. They are started when they are needed, and end by themselves.
+// Keepers are the keepers of this machine, one for each guest that has a lease. They
+// are started when they are needed, and end by themselves.
 type Keepers struct {
 	Dir     string   // where they have their files: /run/gopipework
-	Command []string // what starts one: this program, and the word for it
+	Command []string // what starts the process of one: this program, and the word for it
+	Pool    *Pool    // where those begin that are started here; nil: each is a process
 }
 
 const opKeep = "keep lease of"
@@ -181,7 +182,7 @@ func (k Keepers) ask(ctx context.Context, g Guest, start bool, cmd command) (fou
 			if _, err := s.load(id.Cookie); !start && errors.Is(err, os.ErrNotExist) {
 				return nil // there is nothing to go on with
 			}
-			starter, err := k.start(ctx, g)
+			starter, err := k.start(ctx, g, cmd)
 			if err != nil {
 				return err
 			}

@@ -13,7 +13,9 @@
 //	maintain.go  keeping one lease: renew, rebind, withdraw, begin again
 //	apply.go     what a lease does to an interface
 //	clock.go     time
-//	keeper.go    the process that keeps all leases of a guest
+//	keeper.go    keeping all leases of a guest
+//	pool.go      keepers of all guests in one process
+//	event.go, guard.go   what is told of a lease, and what a fault of ours comes to
 //	guest.go, watch.go, outlive.go   the guest, and how its end is seen
 //	reported.go  what another DHCP client reports of its lease
 //	store.go     the keepers' files
@@ -30,12 +32,19 @@
 //
 // # Keepers
 //
-// One process for each guest that has a lease, started by the run that got the
-// first one ([Keepers.Keep]), it ends by itself with the last one, and within a
+// One for each guest that has a lease, a process that is started by the run that got
+// the first one ([Keepers.Keep]). It ends by itself with the last one, and within a
 // second of the guest: it watches the guest's process by a pidfd, or the path
 // of a namespace that has none. Its record in /run/gopipework is all that a
 // keeper knows: one that was killed is started again by whoever meets it next
 // ([Keepers.Wake], [Keepers.Release], [Keepers.Sweep]) and goes on with the same
 // lease. A lock that dies with its holder lets only one run. The guest is known
 // by its namespace's cookie, which unlike a PID or an inode is never used again.
+//
+// A process that lives long, as "gopipework watch" does, may keep the leases of all guests
+// itself, in a [Pool]. Lock, record and socket of each guest stay as they are, so that
+// nobody else need know which process keeps a lease. Whoever begins to keep asks the
+// keeper that runs to stop, which leaves its record, and goes on with that: the pool when
+// it begins, and keepers of their own when it ends. A pool that is killed is as if each of
+// its keepers had been.
 package lease

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/gopipework/gopipework/internal/nsfs"
+	"golang.org/x/sys/unix"
 )
 
 // Links gives the interfaces of a guest.
@@ -21,17 +24,20 @@ type Links interface {
 // OpenLinks opens the Links of a namespace, whose file stays the caller's.
 type OpenLinks func(ns *os.File) (Links, error)
 
-// keeper keeps all leases of one guest. It is one process.
+// keeper keeps all leases of one guest: in a process of its own, or as one of a [Pool].
 type keeper struct {
 	id     identity
 	store  *store
 	lock   *os.File
+	ns     *os.File // the guest's
 	in     namespace
 	watch  *watch
 	links  Links
 	socket *net.UnixListener
 	ending chan struct{} // closed when nothing is left to keep, or stop was asked
 	stop   bool          // asked to end with everything as it is
+	tell   func(Event)   // of what becomes of a lease; nil: nobody
+	inode  uint64        // of the namespace
 
 	commands sync.WaitGroup // that are being carried out
 	turn     sync.Mutex     // one command at a time; taken before mu
@@ -52,39 +58,60 @@ type entry struct {
 
 // newKeeper takes the guest's lock, or says errHeld, and goes on with what an
 // earlier keeper has left.
-func newKeeper(dir string, g Guest, open OpenLinks) (k *keeper, err error) {
+func newKeeper(dir string, g Guest, open OpenLinks) (*keeper, error) {
+	k, err := prepare(dir, g, open)
+	if err == nil {
+		err = k.begin()
+	}
+	if err != nil {
+		k.giveUp()
+		return nil, err
+	}
+	return k, nil
+}
+
+// prepare opens what a keeper needs, but for the guest's lock: whoever keeps now goes on.
+// On an error, too, the caller ends the keeper with giveUp.
+func prepare(dir string, g Guest, open OpenLinks) (k *keeper, err error) {
 	k = &keeper{ending: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			k.giveUp()
-		}
-	}()
 	if k.store, err = openStore(dir); err != nil {
 		return k, err
 	}
 	if k.id, err = g.identity(); err != nil {
 		return k, err
 	}
-	if k.lock, err = k.store.lock(k.id.Cookie); err != nil {
+	if k.ns, err = nsfs.Reopen(g.Namespace); err != nil {
 		return k, err
 	}
-	if k.in, err = enter(g.Namespace); err != nil {
+	g.Namespace = k.ns
+	var st unix.Stat_t
+	if err = unix.Fstat(int(g.Namespace.Fd()), &st); err != nil {
+		return k, err
+	}
+	k.inode = st.Ino
+	if k.in, err = enterBriefly(g.Namespace); err != nil {
 		return k, err
 	}
 	if k.watch, err = newWatch(k.in, g); err != nil {
 		return k, err
 	}
-	if k.links, err = open(g.Namespace); err != nil {
-		return k, err
+	k.links, err = open(g.Namespace)
+	return k, err
+}
+
+// begin takes the guest's lock, or says errHeld, and goes on with the record.
+func (k *keeper) begin() (err error) {
+	if k.lock, err = k.store.lock(k.id.Cookie); err != nil {
+		return err
 	}
 	r, err := k.store.load(k.id.Cookie)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		r.Interfaces = nil // it cannot be read: the leases end when they end
 	}
 	if k.socket, err = k.store.listen(k.id.Cookie); err != nil {
-		return k, err
+		return err
 	}
-	return k, k.goOn(r.Interfaces)
+	return k.goOn(r.Interfaces)
 }
 
 // goOn keeps what an earlier keeper kept, except for interfaces that have gone since.
@@ -107,12 +134,16 @@ func (k *keeper) goOn(all []Kept) error {
 // giveUp ends a keeper that could not begin. If there is a record, it stays for the
 // next keeper.
 func (k *keeper) giveUp() {
-	if k.lock != nil {
-		if _, err := k.store.load(k.id.Cookie); errors.Is(err, os.ErrNotExist) {
-			k.store.remove(k.id.Cookie)
-		}
+	if k.lock != nil && !k.recorded() {
+		k.store.remove(k.id.Cookie)
 	}
 	k.close()
+}
+
+// recorded reports whether there is a record.
+func (k *keeper) recorded() bool {
+	_, err := k.store.load(k.id.Cookie)
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // close closes everything that was opened.
@@ -120,10 +151,7 @@ func (k *keeper) close() {
 	k.mu.Lock()
 	entries := slices.Clone(k.entries)
 	k.mu.Unlock()
-	for _, n := range entries {
-		n.end()
-	}
-	quiet := k.hangUp()
+	quiet := endAll(entries) && k.hangUp()
 	if k.links != nil && quiet {
 		k.links.Close()
 	}
@@ -132,6 +160,9 @@ func (k *keeper) close() {
 	}
 	if k.in.Thread != nil && quiet {
 		k.in.End()
+	}
+	if k.ns != nil {
+		k.ns.Close()
 	}
 	if k.lock != nil {
 		k.lock.Close()
@@ -153,10 +184,14 @@ func (k *keeper) hangUp() bool {
 	select {
 	case <-done:
 		return true
-	case <-time.After(look):
+	case <-time.After(patience):
 		return false
 	}
 }
+
+// patience is how long the end of a keeper waits for what hangs. Its lock goes in any case:
+// another keeper is to go on.
+const patience = 2 * time.Second
 
 // grace is how long a keeper without a lease waits for its first one while the process
 // that started it is alive, though perhaps stopped.
@@ -191,7 +226,7 @@ func (k *keeper) wait(ctx context.Context) (remove bool) {
 func (k *keeper) finish(remove bool) {
 	k.mu.Lock()
 	k.end()
-	if remove && !k.stop {
+	if remove && !k.stop || !k.recorded() {
 		k.store.remove(k.id.Cookie)
 	}
 	k.mu.Unlock()
@@ -209,7 +244,12 @@ func (k *keeper) accept() {
 			time.Sleep(calm) // no descriptors left, for one
 			continue
 		}
-		k.commands.Go(func() { serve(c, k.do) })
+		k.commands.Go(func() {
+			serve(c, func(cmd command) (found bool, err error) {
+				broke := guard(func() error { found, err = k.do(cmd); return nil })
+				return found, errors.Join(err, broke)
+			})
+		})
 	}
 }
 
@@ -224,7 +264,11 @@ func (k *keeper) do(c command) (found bool, err error) {
 	case ended:
 		return false, errEnding
 	case c.Do == "keep" && c.Keep != nil && c.Keep.Lease != nil:
-		return true, k.keep(*c.Keep)
+		err := k.keep(*c.Keep)
+		if err == nil {
+			k.announce(c.Keep.Ask, Event{What: Acquired, Lease: c.Keep.Lease})
+		}
+		return true, err
 	case c.Do == "release":
 		return k.release(c.Index)
 	case c.Do == "stop":
@@ -282,6 +326,14 @@ func (k *keeper) keep(i Kept) error {
 	return k.save()
 }
 
+// announce tells what became of the lease of an interface.
+func (k *keeper) announce(a Ask, e Event) {
+	if k.tell != nil && e.What != "" {
+		e.PID, e.Path, e.NetNS, e.IfName = k.id.PID, k.id.Path, k.inode, a.IfName
+		k.tell(e)
+	}
+}
+
 // add starts to keep the lease of an interface. The caller must hold k.mu.
 func (k *keeper) add(i Kept) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -292,8 +344,21 @@ func (k *keeper) add(i Kept) {
 	k.entries = append(k.entries, n)
 	go func() {
 		defer close(n.done)
-		n.maintainer.run(ctx)
+		n.run(ctx)
 	}()
+}
+
+// run keeps the lease until ctx ends. A fault of ours costs it a pause, and no other lease
+// anything.
+func (n *entry) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := guard(func() error { n.maintainer.run(ctx); return nil })
+		if err == nil {
+			return
+		}
+		_ = guard(func() error { n.maintainer.note(n.maintainer.lease, err); return nil })
+		_ = (bootClock{}).Sleep(ctx, vary(firstPause))
+	}
 }
 
 // end stops keeping and waits for it.
@@ -302,17 +367,40 @@ func (n *entry) end() {
 	<-n.done
 }
 
-// note records what became of a lease.
+// endAll stops keeping all of them, and waits a little. It says whether all have ended.
+func endAll(all []*entry) bool {
+	for _, n := range all {
+		n.cancel()
+	}
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for _, n := range all {
+		select {
+		case <-n.done:
+		case <-late.C:
+			return false
+		}
+	}
+	return true
+}
+
+// note records what became of a lease, and tells it.
 func (k *keeper) note(n *entry, l *Lease, err error) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	was := *n
 	n.lease, n.trouble = l, ""
 	if err != nil {
 		n.trouble = err.Error()
 	}
+	told := Event{What: change(was.lease, l, was.trouble, n.trouble), Lease: l, Err: err}
+	if l == nil {
+		told.Lease = was.lease
+	}
 	if slices.Contains(k.entries, n) && !k.ended() {
 		_ = k.save() // a lease is good without its record: a full disk does not end it
 	}
+	k.mu.Unlock()
+	k.announce(n.ask, told)
 }
 
 // save writes the record. The caller must hold k.mu.
@@ -345,6 +433,7 @@ func (k *keeper) release(index int) (found bool, err error) {
 	}
 	n.end()
 	err = n.maintainer.release()
+	k.announce(n.ask, Event{What: Released, Lease: n.lease, Err: err})
 	return true, errors.Join(err, k.settle())
 }
 

@@ -16,7 +16,13 @@ import (
 // start starts a keeper for the guest, and waits until it listens or another
 // one does. A keeper that has no lease to keep ends when starter is closed, as it
 // is when we are killed.
-func (k Keepers) start(ctx context.Context, g Guest) (starter io.Closer, err error) {
+func (k Keepers) start(ctx context.Context, g Guest, first command) (starter io.Closer, err error) {
+	if k.Pool != nil && (first.Keep == nil || !first.Keep.abroad(k.Pool.cookie)) {
+		starter, err := k.Pool.start(g)
+		if !errors.Is(err, errPoolClosed) {
+			return starter, err
+		}
+	}
 	if len(k.Command) == 0 {
 		return nil, errors.New("no program is named that could keep them")
 	}

@@ -69,9 +69,12 @@ var errHeld = errors.New("a keeper runs")
 
 // lock makes us the one keeper of the guest, as long as the file is open; or
 // it says errHeld.
-func (s *store) lock(cookie uint64) (*os.File, error) {
+func (s *store) lock(cookie uint64) (*os.File, error) { return s.lockFile(fileOf(cookie, lockName)) }
+
+// lockFile locks a file of the directory; or it says errHeld.
+func (s *store) lockFile(name string) (*os.File, error) {
 	for {
-		f, err := s.Open(fileOf(cookie, lockName), unix.O_CREAT|unix.O_RDWR)
+		f, err := s.Open(name, unix.O_CREAT|unix.O_RDWR)
 		if errors.Is(err, os.ErrNotExist) {
 			if err := s.Reopen(); err != nil {
 				return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/nsfs"
+	"golang.org/x/sys/unix"
 )
 
 // Sweep deletes the files of guests that have ended, whose keepers were
@@ -37,7 +38,20 @@ func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err 
 		}
 		errs = append(errs, err)
 	}
+	if !dryRun {
+		s.dropPool()
+	}
 	return removed, explain(op, k.Dir, errors.Join(errs...))
+}
+
+// dropPool removes the lock of a pool that was killed.
+func (s *store) dropPool() {
+	if f, err := s.Open(poolLock, unix.O_RDWR); err == nil {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			_ = s.Remove(poolLock)
+		}
+		f.Close()
+	}
 }
 
 // word is the word by which a user names the guest.
@@ -50,18 +64,17 @@ func (id identity) word() string {
 
 // abroad reports whether a keeper has to live in another namespace than ours: that
 // of the host which reaches the leased address. A run there looks after the record.
-func (r record) abroad() bool {
-	here, err := nsfs.Cookie()
-	for _, i := range r.Interfaces {
-		if a := i.Ask.Access; a != nil && err == nil && a.Host != here {
-			return true
-		}
-	}
-	return false
+func (r record) abroad(here uint64) bool {
+	return slices.ContainsFunc(r.Interfaces, func(i Kept) bool { return i.abroad(here) })
 }
+
+func (k Kept) abroad(here uint64) bool { return k.Ask.Access != nil && k.Ask.Access.Host != here }
 
 // sweep looks after one guest.
 func (k Keepers) sweep(ctx context.Context, s *store, cookie uint64, dryRun bool) (gone bool, err error) {
+	if k.Pool != nil && k.Pool.keeps(cookie) {
+		return false, nil
+	}
 	lock, err := s.lock(cookie)
 	if errors.Is(err, errHeld) {
 		return false, nil
@@ -76,7 +89,8 @@ func (k Keepers) sweep(ctx context.Context, s *store, cookie uint64, dryRun bool
 		if err == nil {
 			defer g.Namespace.Close()
 			lock.Close() // the new keeper needs it
-			if dryRun || r.abroad() {
+			here, err := nsfs.Cookie()
+			if dryRun || err == nil && r.abroad(here) {
 				return false, nil
 			}
 			if err := k.Wake(ctx, g); err != nil {

@@ -45,7 +45,7 @@ func newWatch(in namespace, g Guest) (w *watch, err error) {
 	return w, nil
 }
 
-// lifeline opens what tells of the guest's end.
+// lifeline opens what shows the guest's end.
 func (g Guest) lifeline() (*os.File, error) {
 	if g.PID != 0 {
 		fd, err := unix.PidfdOpen(g.PID, unix.PIDFD_NONBLOCK)
@@ -117,7 +117,7 @@ func await(f *os.File, ready func(fd uintptr) bool) bool {
 	return err == nil && c.Read(ready) == nil
 }
 
-// look is how often the file of a namespace is looked at where no table tells of its end.
+// look is how often the file of a namespace is looked at where no table shows its end.
 const look = 500 * time.Millisecond
 
 // mountsTell reports whether a change in our table of mounts tells that another file, or
@@ -127,7 +127,7 @@ func mountsTell(path string) bool {
 	return err == nil && real == path && !strings.HasPrefix(path, "/proc/")
 }
 
-// lookAgain looks at the guest's file as often as nothing else tells of its end.
+// lookAgain looks at the guest's file as often as nothing else shows its end.
 func (w *watch) lookAgain() {
 	t := time.NewTicker(look)
 	defer t.Stop()
