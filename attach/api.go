@@ -40,6 +40,11 @@ type Options struct {
 	// those that keep the leases of "dhcp" and "dhcp6", and look after DHCP
 	// clients of the host. "": such an address is refused.
 	Keeper string
+
+	// Leases keeps the leases of "dhcp" and "dhcp6" in this process, which lives long;
+	// nil: each guest that has one gets a process, which Keeper runs. A program gets it
+	// once, from KeepLeases, and sets it in the Options of every run.
+	Leases *Leases
 }
 
 // Result is what a run did, or with DryRun would do.
@@ -138,8 +143,8 @@ func (o Options) run(ctx context.Context, do func(hostNS *os.File) (Result, erro
 			}
 		}
 		var warnings []string
-		if !o.DryRun && o.Keeper != "" {
-			warnings = source.WakeKeepers(ctx, o.Keeper)
+		if !o.DryRun && (o.Keeper != "" || o.Leases != nil) {
+			warnings = source.WakeKeepers(ctx, o.keeper())
 		}
 		r, err := do(hostNS)
 		r.Warnings = append(warnings, r.Warnings...)
@@ -171,9 +176,9 @@ func (o Options) in(do func(hostNS *os.File) (Result, error)) (Result, error) {
 
 // canKeep refuses an address that nobody would keep.
 func (o Options) canKeep(s Spec) error {
-	if o.Keeper != "" || !s.From.Leased() && s.From.Kind != FromClient {
+	if o.Keeper != "" || s.From.Leased() && o.Leases != nil || !s.From.Leased() && s.From.Kind != FromClient {
 		return nil
 	}
 	return fault.New(fault.Unsupported, "attach", s.Guest, "the lease of an address by %s is kept by a process that outlives this one, and no program is named for it", s.From).
-		WithHint("set Options.Keeper to the path of gopipework")
+		WithHint("set Options.Keeper to the path of gopipework, or for dhcp and dhcp6 Options.Leases")
 }

@@ -57,7 +57,7 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 		return Result{}, err
 	}
 	defer m.Close()
-	m.Remember(ours.KeeperKey{}, opt.Keeper)
+	m.Remember(ours.KeeperKey{}, opt.keeper())
 	f, err := observe(ctx, m, s, opt.Ahead)
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)

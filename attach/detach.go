@@ -29,7 +29,7 @@ func runDetach(ctx context.Context, sel Selection, g guests.Guest, hostNS *os.Fi
 		return Result{}, err
 	}
 	defer m.Close()
-	m.Remember(ours.KeeperKey{}, opt.Keeper)
+	m.Remember(ours.KeeperKey{}, opt.keeper())
 	if sel.IfName, err = m.OwnName(plan.InGuest, sel.IfName); err != nil {
 		return Result{}, err
 	}

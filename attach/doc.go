@@ -19,7 +19,7 @@
 // The package prints nothing and keeps nothing in memory: the kernel's own objects are
 // marked, so that another process can list and detach what this one has attached. Runs
 // may be concurrent, in one process or in several. A lease is kept by another process,
-// which [Options.Keeper] runs.
+// which [Options.Keeper] runs, or by this one if it lives long ([KeepLeases]).
 package attach
 
 // # For those who work on it
@@ -34,6 +34,7 @@ package attach
 // planned, and carries plans out.
 //
 //	api.go, errors.go, helper.go               what is exported, and the processes that outlive a run
+//	leases.go                                  keeping all leases in this process
 //	ahead.go                                   what attach reads of the host while its guest is looked for
 //	words.go, attachment.go                    what can be asked for, and what there is, under the names of an importer
 //	attach.go, observe.go, build.go, same.go   attach: the facts, the decisions, and what is there already
@@ -104,7 +105,7 @@ package attach
 //	                 a service of Compose
 //	                 not: requester
 //	take over        to give an attachment that a typed line made another origin
-//	keeper           the process that keeps the leases of one guest
+//	keeper           what keeps the leases of one guest: a process of its own, or part of watch
 //	                 not: lease daemon, lease process
 //	mark             what shows that an object of the kernel is ours
 //	                 not: earmark, our label, our tag

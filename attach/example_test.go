@@ -113,6 +113,23 @@ func ExampleError() {
 	// Output: read address "192.168.1.2": it has no prefix length; try 192.168.1.2/24
 }
 
+// A program that lives long keeps the leases of dhcp and dhcp6 itself. When it ends, a
+// process of gopipework's goes on with each guest.
+func ExampleKeepLeases() {
+	opt := attach.Options{Keeper: "/usr/bin/gopipework"}
+	leases, err := attach.KeepLeases(opt, func(e attach.LeaseEvent) {
+		fmt.Println(e.Guest, e.IfName, e.What, e.Address)
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	opt.Leases = leases // for every Attach and Detach
+	fmt.Println("leases:", leases.Len())
+	if err := leases.Close(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
+
 // TestExamples runs the examples that need root, with the namespaces that they name,
 // on a host of their own.
 func TestExamples(t *testing.T) {
@@ -134,6 +151,7 @@ func TestExamples(t *testing.T) {
 		{"ExampleAttach", ExampleAttach, "netns:web has eth1 [192.168.1.2/24] on br1\nchanged: true\n"},
 		{"ExampleOptions", ExampleOptions, " master br1"},
 		{"ExampleLink", ExampleLink, "/run/netns/web eth1 [10.8.0.1/30]\n/run/netns/db eth1 [10.8.0.2/30]\n"},
+		{"ExampleKeepLeases", ExampleKeepLeases, "leases: 0\n"},
 	} {
 		if got := printed(t, tt.run); !strings.Contains(got, tt.want) {
 			t.Errorf("%s prints\n%swithout\n%s", tt.name, got, tt.want)

@@ -43,7 +43,7 @@ func runGC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	if err := p.Remove(ctx, m, opt.tell); err != nil {
 		return result(p, m.Warnings...), err
 	}
-	return result(p, append(m.Warnings, source.WakeKeepers(ctx, opt.Keeper)...)...), fault.Explain("remove", "pid files of DHCP clients", hostclient.Sweep())
+	return result(p, append(m.Warnings, source.WakeKeepers(ctx, opt.keeper())...)...), fault.Explain("remove", "pid files of DHCP clients", hostclient.Sweep())
 }
 
 // gcObserver reads the facts. It also takes the locks of the guests whose links

@@ -42,7 +42,7 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os
 		return Result{}, err
 	}
 	defer m.Close()
-	m.Remember(ours.KeeperKey{}, opt.Keeper)
+	m.Remember(ours.KeeperKey{}, opt.keeper())
 	f, err := observeLink(m, s)
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)

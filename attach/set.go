@@ -22,7 +22,7 @@ func runSet(ctx context.Context, s SetSpec, g guests.Guest, hostNS *os.File, opt
 		return Result{}, err
 	}
 	defer m.Close()
-	m.Remember(ours.KeeperKey{}, opt.Keeper)
+	m.Remember(ours.KeeperKey{}, opt.keeper())
 	f, err := observeSet(ctx, m, s)
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)

@@ -68,7 +68,7 @@ const opKeep = "keep lease of"
 // interface already has the address ([Lease.Apply]). A lease that was kept for the same
 // interface is replaced.
 func (k Keepers) Keep(ctx context.Context, g Guest, a Ask, l Lease) error {
-	_, err := k.ask(ctx, g, true, command{Do: "keep", Keep: &Kept{Ask: a, Lease: &l}})
+	_, err := k.ask(ctx, g, true, command{Do: "keep", Keep: &Kept{Guest: g.Word, Ask: a, Lease: &l}})
 	return explain(opKeep, a.IfName, err)
 }
 

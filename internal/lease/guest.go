@@ -18,6 +18,7 @@ type Guest struct {
 	Namespace *os.File
 	PID       int    // its process, seen from here; 0 if it has none
 	Path      string // the file of the namespace, where there is no process
+	Word      string // what a user calls it; "": by its process or path
 }
 
 // identity is a Guest in the form in which it is recorded. The cookie alone says which

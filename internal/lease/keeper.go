@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/nsfs"
-	"golang.org/x/sys/unix"
 )
 
 // Links gives the interfaces of a guest.
@@ -37,7 +37,6 @@ type keeper struct {
 	ending chan struct{} // closed when nothing is left to keep, or stop was asked
 	stop   bool          // asked to end with everything as it is
 	tell   func(Event)   // of what becomes of a lease; nil: nobody
-	inode  uint64        // of the namespace
 
 	commands sync.WaitGroup // that are being carried out
 	turn     sync.Mutex     // one command at a time; taken before mu
@@ -49,6 +48,7 @@ type keeper struct {
 // entry is one interface of a keeper.
 type entry struct {
 	ask        Ask
+	guest      string
 	lease      *Lease // as noted last
 	trouble    string
 	maintainer *maintainer
@@ -84,11 +84,6 @@ func prepare(dir string, g Guest, open OpenLinks) (k *keeper, err error) {
 		return k, err
 	}
 	g.Namespace = k.ns
-	var st unix.Stat_t
-	if err = unix.Fstat(int(g.Namespace.Fd()), &st); err != nil {
-		return k, err
-	}
-	k.inode = st.Ino
 	if k.in, err = enterBriefly(g.Namespace); err != nil {
 		return k, err
 	}
@@ -264,11 +259,7 @@ func (k *keeper) do(c command) (found bool, err error) {
 	case ended:
 		return false, errEnding
 	case c.Do == "keep" && c.Keep != nil && c.Keep.Lease != nil:
-		err := k.keep(*c.Keep)
-		if err == nil {
-			k.announce(c.Keep.Ask, Event{What: Acquired, Lease: c.Keep.Lease})
-		}
-		return true, err
+		return true, k.keep(*c.Keep)
 	case c.Do == "release":
 		return k.release(c.Index)
 	case c.Do == "stop":
@@ -317,27 +308,63 @@ func (k *keeper) keep(i Kept) error {
 			}
 		}
 	}
+	n, err := k.begun(i)
+	if err == nil {
+		k.announce(n, Event{What: Acquired, Lease: i.Lease})
+	}
+	return err
+}
+
+// begun adds the lease of an interface, and records it.
+func (k *keeper) begun(i Kept) (*entry, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.ended() {
-		return errEnding
+		return nil, errEnding
 	}
-	k.add(i)
-	return k.save()
+	return k.add(i), k.save()
 }
 
-// announce tells what became of the lease of an interface.
-func (k *keeper) announce(a Ask, e Event) {
+// announce tells what became of the lease of an interface. The caller must not hold k.mu.
+func (k *keeper) announce(n *entry, e Event) {
 	if k.tell != nil && e.What != "" {
-		e.PID, e.Path, e.NetNS, e.IfName = k.id.PID, k.id.Path, k.inode, a.IfName
+		e.Guest, e.IfName = cmp.Or(n.guest, k.id.word()), n.ask.IfName
 		k.tell(e)
 	}
 }
 
+// announceAll tells the same about all interfaces.
+func (k *keeper) announceAll(w What) {
+	k.mu.Lock()
+	entries := slices.Clone(k.entries)
+	k.mu.Unlock()
+	for _, n := range entries {
+		k.announce(n, Event{What: w, Lease: k.leaseOf(n)})
+	}
+}
+
+func (k *keeper) leaseOf(n *entry) *Lease {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return n.lease
+}
+
+// leases counts them.
+func (k *keeper) leases() (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range k.entries {
+		if e.lease != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // add starts to keep the lease of an interface. The caller must hold k.mu.
-func (k *keeper) add(i Kept) {
+func (k *keeper) add(i Kept) *entry {
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &entry{ask: i.Ask, lease: i.Lease, cancel: cancel, done: make(chan struct{})}
+	n := &entry{ask: i.Ask, guest: i.Guest, lease: i.Lease, cancel: cancel, done: make(chan struct{})}
 	link := k.links.Link(i.Ask)
 	n.maintainer = &maintainer{asker: newAsker(k.in, i.Ask, link, bootClock{}), link: link, clock: bootClock{}, lease: i.Lease,
 		note: func(l *Lease, err error) { k.note(n, l, err) }}
@@ -346,6 +373,7 @@ func (k *keeper) add(i Kept) {
 		defer close(n.done)
 		n.run(ctx)
 	}()
+	return n
 }
 
 // run keeps the lease until ctx ends. A fault of ours costs it a pause, and no other lease
@@ -400,14 +428,14 @@ func (k *keeper) note(n *entry, l *Lease, err error) {
 		_ = k.save() // a lease is good without its record: a full disk does not end it
 	}
 	k.mu.Unlock()
-	k.announce(n.ask, told)
+	k.announce(n, told)
 }
 
 // save writes the record. The caller must hold k.mu.
 func (k *keeper) save() error {
 	r := record{Guest: k.id}
 	for _, n := range k.entries {
-		r.Interfaces = append(r.Interfaces, Kept{Ask: n.ask, Lease: n.lease, Trouble: n.trouble})
+		r.Interfaces = append(r.Interfaces, Kept{Guest: n.guest, Ask: n.ask, Lease: n.lease, Trouble: n.trouble})
 	}
 	return k.store.save(r)
 }
@@ -433,7 +461,7 @@ func (k *keeper) release(index int) (found bool, err error) {
 	}
 	n.end()
 	err = n.maintainer.release()
-	k.announce(n.ask, Event{What: Released, Lease: n.lease, Err: err})
+	k.announce(n, Event{What: Released, Lease: k.leaseOf(n), Err: err})
 	return true, errors.Join(err, k.settle())
 }
 
@@ -462,6 +490,7 @@ func (k *keeper) dropMissing() {
 	for _, index := range missing {
 		if n := k.takeOut(index); n != nil {
 			n.end()
+			k.announce(n, Event{What: Ended, Lease: k.leaseOf(n)})
 		}
 	}
 	if len(missing) > 0 {

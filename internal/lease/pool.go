@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/notify"
 	"github.com/gopipework/gopipework/internal/nsfs"
-	"golang.org/x/sys/unix"
 )
 
 // Pool keeps the leases of all guests of this machine in this process, instead of a
@@ -22,10 +22,9 @@ import (
 // A keeper that another process starts meanwhile is taken over once it has a lease.
 type Pool struct {
 	PoolOptions
-	cookie  uint64 // of the host's namespace
-	store   *store // for follow alone
-	lock    *os.File
-	records *os.File // an inotify descriptor: a record was written
+	cookie uint64 // of the host's namespace
+	store  *store
+	lock   *os.File
 
 	ctx  context.Context // of all that is kept here
 	end  context.CancelFunc
@@ -56,7 +55,6 @@ func NewPool(o PoolOptions) (*Pool, error) {
 	p.ctx, p.end = context.WithCancel(context.Background())
 	err := p.begin()
 	if err == nil {
-		p.jobs.Go(p.follow)
 		return p, nil
 	}
 	p.letGo()
@@ -75,40 +73,22 @@ func (p *Pool) begin() error {
 	if p.cookie, err = host.cookie(); err != nil {
 		return err
 	}
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return os.NewSyscallError("inotify_init", err)
-	}
-	p.records = os.NewFile(uintptr(fd), "inotify")
 	if p.store, err = openStore(p.After.Dir); err != nil {
 		return err
 	}
-	return p.hold()
-}
-
-// hold takes the lock of the pool, and listens for records. The lock is a file in the
-// directory, which therefore is not removed.
-func (p *Pool) hold() (err error) {
-	if p.lock, err = p.store.lockFile(poolLock); err != nil {
+	if p.lock, err = p.store.lockFile(poolLock); err != nil { // by it, the directory is never empty
 		return err
 	}
-	c, err := p.records.SyscallConn()
+	records, err := notify.NewDirectory(p.After.Dir)
 	if err != nil {
 		return err
 	}
-	var failed error
-	err = c.Control(func(fd uintptr) {
-		// A record is renamed into its place.
-		_, failed = unix.InotifyAddWatch(int(fd), p.store.InProc("."), unix.IN_MOVED_TO|unix.IN_ONLYDIR)
-	})
-	return errors.Join(err, os.NewSyscallError("inotify_add_watch", failed))
+	p.follow(records)
+	return nil
 }
 
 func (p *Pool) letGo() {
 	p.end()
-	if p.records != nil {
-		p.records.Close()
-	}
 	if p.lock != nil {
 		_ = p.store.Remove(poolLock)
 		p.lock.Close()
@@ -119,18 +99,41 @@ func (p *Pool) letGo() {
 }
 
 // follow takes over what is there, and then whatever comes.
-func (p *Pool) follow() {
-	buf := make([]byte, 4096)
-	for {
-		cookies, _ := p.store.cookies()
-		for _, c := range cookies {
-			p.takeOver(c)
+func (p *Pool) follow(records *notify.Path) {
+	look := make(chan struct{}, 1)
+	look <- struct{}{}
+	p.jobs.Go(func() {
+		records.Follow(p.ctx, func() {
+			select {
+			case look <- struct{}{}:
+			default:
+			}
+		})
+	})
+	p.jobs.Go(func() {
+		for {
+			select {
+			case <-p.ctx.Done():
+				return
+			case <-look:
+			}
+			for _, c := range p.recorded() {
+				p.takeOver(c)
+			}
+			_ = (bootClock{}).Sleep(p.ctx, calm) // one look for many records
 		}
-		if _, err := p.records.Read(buf); err != nil {
-			return
-		}
-		time.Sleep(calm) // one look for many records
+	})
+}
+
+// recorded lists the guests that have a file.
+func (p *Pool) recorded() []uint64 {
+	s, err := lookStore(p.After.Dir)
+	if err != nil {
+		return nil
 	}
+	defer s.Leave()
+	cookies, _ := s.cookies()
+	return cookies
 }
 
 // takeOver begins to take over a guest, unless that goes on, or is done.
@@ -243,21 +246,38 @@ func (p *Pool) relieve(k *keeper) error {
 // keep has a keeper that has begun go on until its end. It says no if the pool is closed.
 func (p *Pool) keep(k *keeper) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.closed {
+		p.mu.Unlock()
 		return false
 	}
 	p.here[k.id.Cookie] = k
-	p.jobs.Go(func() {
-		if guard(func() error { return k.run(p.ctx) }) != nil {
-			_ = guard(func() error { k.close(); return nil })
-		}
-		p.mu.Lock()
-		delete(p.here, k.id.Cookie)
-		p.mu.Unlock()
-		p.takeOver(k.id.Cookie) // somebody may have begun to keep it since
-	})
+	p.jobs.Go(func() { p.serve(k) })
+	p.mu.Unlock()
+	k.announceAll(TakenOver)
 	return true
+}
+
+func (p *Pool) serve(k *keeper) {
+	if guard(func() error { return k.run(p.ctx) }) != nil {
+		_ = guard(func() error { k.close(); return nil })
+	}
+	p.mu.Lock()
+	delete(p.here, k.id.Cookie)
+	p.mu.Unlock()
+	if p.ctx.Err() == nil {
+		k.announceAll(Ended)
+	}
+	p.takeOver(k.id.Cookie) // somebody may have begun to keep it since
+}
+
+// Leases returns how many leases there are.
+func (p *Pool) Leases() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range p.here {
+		n += k.leases()
+	}
+	return n
 }
 
 // start is Keepers.start for a keeper in this process.
@@ -293,12 +313,10 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.closed = true
 	p.mu.Unlock()
 	p.end()
-	p.records.Close()
 	p.jobs.Wait()
-	cookies, err := p.store.cookies()
-	errs := []error{err}
+	var errs []error
 	if len(p.After.Command) > 0 {
-		errs = append(errs, p.handAll(ctx, cookies)...)
+		errs = p.handAll(ctx, p.recorded())
 	}
 	p.letGo()
 	return explain("hand over", "leases", errors.Join(errs...))

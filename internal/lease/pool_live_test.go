@@ -151,7 +151,7 @@ func TestLivePoolTakesOverAndHandsOver(t *testing.T) {
 			}
 		}
 	}
-	if len(events.all) != 0 {
+	if len(events.all) != 6 || events.count(TakenOver) != 6 {
 		t.Errorf("it tells %+v", events.all)
 	}
 	p := one.pool(openTestLinks, events.tell)
@@ -170,8 +170,9 @@ func TestLivePoolTakesOverAndHandsOver(t *testing.T) {
 	gone := one.cookie()
 	check(t, one.guest.Kill())
 	until(t, "nothing is kept of the guest that has ended", func() bool { return !p.keeps(gone) })
-	if !p.keeps(two.cookie()) {
-		t.Error("the other guest's lease is not kept")
+	until(t, "its end is told", func() bool { return events.count(Ended) == 1 })
+	if n := p.Leases(); !p.keeps(two.cookie()) || n != 1 {
+		t.Errorf("%d leases: the other guest's is kept: %v", n, p.keeps(two.cookie()))
 	}
 	// Another process releases as ever.
 	if found := must(two.keepers.Release(t.Context(), two.g, two.index))(t); !found || two.addrs() != "" {

@@ -14,6 +14,7 @@ import (
 
 // Kept is an interface whose lease is kept.
 type Kept struct {
+	Guest   string `json:"guest,omitempty"` // for telling alone; "": it is not known
 	Ask     Ask    `json:"ask"`
 	Lease   *Lease `json:"lease"`             // nil: it has none now, and asks for one
 	Trouble string `json:"trouble,omitempty"` // why there is none, or no new one

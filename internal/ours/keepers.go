@@ -9,22 +9,29 @@ import (
 // Options.Keeper.
 const KeeperWord = "--keep-leases"
 
-// KeeperKey is that of Options.Keeper, which the machine remembers.
+// Keeper is what keeps leases and the like when a run has ended.
+type Keeper struct {
+	Program string      // Options.Keeper; "": none
+	Leases  *lease.Pool // Options.Leases; nil: processes of the program keep them
+}
+
+// KeeperKey is that of the Keeper, which the machine remembers.
 type KeeperKey struct{}
 
-func KeeperOf(m *plan.Machine) string {
-	program, _ := m.Remembered(KeeperKey{}).(string)
-	return program
+func KeeperOf(m *plan.Machine) Keeper {
+	k, _ := m.Remembered(KeeperKey{}).(Keeper)
+	return k
 }
 
 // Keepers read what is kept on this machine, and start nothing.
 func Keepers() lease.Keepers { return lease.Keepers{Dir: RunDir} }
 
-// KeepersBy are those of this machine, which a program runs.
-func KeepersBy(program string) lease.Keepers {
-	k := Keepers()
-	if program != "" {
-		k.Command = []string{program, KeeperWord}
+// Keepers are those of this machine, which k starts.
+func (k Keeper) Keepers() lease.Keepers {
+	all := Keepers()
+	all.Pool = k.Leases
+	if k.Program != "" {
+		all.Command = []string{k.Program, KeeperWord}
 	}
-	return k
+	return all
 }

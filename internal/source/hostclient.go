@@ -123,7 +123,7 @@ func (s RunClient) Do(ctx context.Context, m *plan.Machine) error {
 	}
 	ctx, stop := m.WhileAlive(ctx)
 	defer stop()
-	warning, err := hostclient.Start(ctx, ours.KeeperOf(m), ClientRun(g.GuestInfo, s.ask, s.inner, s.at(m)), g.Namespace)
+	warning, err := hostclient.Start(ctx, ours.KeeperOf(m).Program, ClientRun(g.GuestInfo, s.ask, s.inner, s.at(m)), g.Namespace)
 	if err != nil {
 		return fault.Explain("run "+s.ask.Client+" for", s.inner, m.Cause(ctx, err))
 	}

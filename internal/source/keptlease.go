@@ -31,7 +31,7 @@ func KeepLeases(ctx context.Context, args []string, ready *os.File) error {
 
 // leaseGuest is the guest as a keeper knows it.
 func leaseGuest(g guests.Guest) lease.Guest {
-	return lease.Guest{Namespace: g.Namespace, PID: g.PID, Path: g.Path}
+	return lease.Guest{Namespace: g.Namespace, PID: g.PID, Path: g.Path, Word: g.Word()}
 }
 
 // KeptLeases returns what is kept for a guest.
@@ -125,7 +125,7 @@ func keepLease(ctx context.Context, p plan.Place, m *plan.Machine, ask lease.Ask
 		err = access.set(ctx, m, link, *l)
 	}
 	if err == nil {
-		err = fromHost(m, func() error { return ours.KeepersBy(ours.KeeperOf(m)).Keep(ctx, leaseGuest(g), ask, *l) })
+		err = fromHost(m, func() error { return ours.KeeperOf(m).Keepers().Keep(ctx, leaseGuest(g), ask, *l) })
 	}
 	if err == nil {
 		return nil
@@ -156,7 +156,7 @@ type ReleaseLease struct {
 
 func (s ReleaseLease) Do(ctx context.Context, m *plan.Machine) error {
 	err := fromHost(m, func() error {
-		_, err := ours.KeepersBy(ours.KeeperOf(m)).Release(ctx, leaseGuest(m.Guests[s.Side]), s.index)
+		_, err := ours.KeeperOf(m).Keepers().Release(ctx, leaseGuest(m.Guests[s.Side]), s.index)
 		return err
 	})
 	return fault.IgnoreAbsent("release lease of", s.inner, err)
@@ -178,11 +178,11 @@ func (s ReleaseLease) String() string {
 // live, and removes what those of dead guests have left. That one of them cannot
 // be started is a warning: the run that notices may have to do with another
 // guest.
-func WakeKeepers(ctx context.Context, program string) (warnings []string) {
+func WakeKeepers(ctx context.Context, by ours.Keeper) (warnings []string) {
 	if _, err := os.Stat(ours.RunDir); err != nil {
 		return nil // nothing was ever kept
 	}
-	if _, err := ours.KeepersBy(program).Sweep(ctx, false); err != nil && ctx.Err() == nil {
+	if _, err := by.Keepers().Sweep(ctx, false); err != nil && ctx.Err() == nil {
 		warnings = append(warnings, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return warnings
