@@ -40,11 +40,13 @@ func Log(w io.Writer, format Format) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, nil))
 }
 
-// level is Warn for what somebody should look at.
+// level is Warn for what somebody should look at, and Debug for what happens all day.
 func level(e Event) slog.Level {
 	switch {
 	case e.Kind == Failed, e.Kind == Refused, e.Kind == Cut, e.Kind == Warning, e.State == Lost, e.State == Down:
 		return slog.LevelWarn
+	case e.State == Renewed:
+		return slog.LevelDebug
 	}
 	return slog.LevelInfo
 }

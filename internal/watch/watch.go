@@ -46,11 +46,12 @@ type Watcher struct {
 // every is how often all is compared if nothing wakes the watcher.
 const every = 5 * time.Minute
 
-// Run runs until ctx is done. What it has attached stays; what it is about to attach then
-// is undone.
+// Run runs until ctx is done. What it has attached stays, with its leases, which other
+// processes keep then; what it is about to attach is undone.
 func (w *Watcher) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer w.keepLeases()()
 	w.ctx, w.turns = ctx, make(chan func())
 	w.asked, w.guests = make([]answer, len(w.Sources)), map[string]*guest{}
 	w.slots = newSlots()
