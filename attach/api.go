@@ -50,6 +50,7 @@ type Options struct {
 // Result is what a run did, or with DryRun would do.
 type Result struct {
 	Attachments []Attachment
+	Bridges     []Bridge // that origins ask for; only a List of all guests tells them
 	Changed     bool
 	Steps       []string // each as the command that a person would type
 	Warnings    []string
@@ -104,11 +105,12 @@ func GC(ctx context.Context, opt Options) (Result, error) {
 // uses only HostNS.
 func List(ctx context.Context, g *Guest, opt Options) (Result, error) {
 	return opt.in(func(hostNS *os.File) (Result, error) {
-		all, err := runList(ctx, hostNS, g)
+		r, err := runListAll(ctx, hostNS, g)
 		if err != nil {
 			return Result{}, err
 		}
-		return Result{Attachments: all, Warnings: ours.UnreadLoans(hostNS)}, nil
+		r.Warnings = ours.UnreadLoans(hostNS)
+		return r, nil
 	})
 }
 

@@ -26,7 +26,7 @@ func observeEmptied(ctx context.Context, m *plan.Machine, sel Selection, f *buil
 	o.Look("the host's links", func() error { return emptiedLinks(m, f, sel.All) })
 	ovs := o.OVS(ctx, m.Host())
 	for _, br := range ovs.Bridges {
-		if !br.Ours || len(br.Ports) > 0 {
+		if !br.Ours || br.Origin != "" || len(br.Ports) > 0 {
 			continue
 		}
 		used := false
@@ -74,7 +74,7 @@ func emptiedLinks(m *plan.Machine, f *build.DetachFacts, all bool) error {
 				f.Emptied.Unfiltered = append(f.Emptied.Unfiltered, l.Name)
 			}
 		}
-		if !plan.IsOurs(l) || l.Kind != "bridge" && l.Kind != "vlan" {
+		if !plan.IsOurs(l) || l.Kind != "bridge" && l.Kind != "vlan" || ours.Wanted(l) {
 			continue
 		}
 		used, err := ours.IsUsedBut(m, l.Index, going[l.Index])

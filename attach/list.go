@@ -25,30 +25,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runList carries out List.
+// runList returns the attachments that List does.
 func runList(ctx context.Context, hostNS *os.File, g *guests.Guest) ([]Attachment, error) {
+	r, err := runListAll(ctx, hostNS, g)
+	return r.Attachments, err
+}
+
+// runListAll carries out List.
+func runListAll(ctx context.Context, hostNS *os.File, g *guests.Guest) (Result, error) {
 	if g != nil {
 		g = &guests.Guest{GuestInfo: guests.Short(g.GuestInfo), Namespace: g.Namespace}
 	}
 	k, err := rtnl.Open(hostNS)
 	if err != nil {
-		return nil, fault.Explain("enter", "host", err)
+		return Result{}, fault.Explain("enter", "host", err)
 	}
 	defer k.Close()
 	o := newLister(ctx, k, hostNS)
 	if err := o.look(g); err != nil {
-		return nil, err
+		return Result{}, err
 	}
 	list := o.list
 	if err := markCut(ctx, o.host, list); err != nil {
-		return nil, err
+		return Result{}, err
 	}
 	hide(list)
 	slices.SortFunc(list, func(a, b Attachment) int {
 		return cmp.Or(cmp.Compare(a.Host.Name, b.Host.Name), cmp.Compare(a.Host.Port, b.Host.Port),
 			cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.Interface.Name, b.Interface.Name))
 	})
-	return list, nil
+	r := Result{Attachments: list}
+	if g == nil {
+		r.Bridges, err = listBridges(ctx, o.host)
+	}
+	return r, err
 }
 
 // lister collects what there is of our attachments. It visits each namespace once.

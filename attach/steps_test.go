@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/hostaccess"
+	"github.com/gopipework/gopipework/internal/hostbridge"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -30,6 +31,8 @@ var oneOfEach = []plan.Step{
 	ours.DelInner{}, ours.DelLink{}, kind.DelOVSBridge{}, kind.DelOVSPort{}, guestnet.DelReplies{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, guestnet.DelRepliesIn{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, kind.DelRule{}, guestnet.DropNote{}, guestnet.DropTorn{}, source.EndClient{},
 	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, guestnet.Probe{}, ours.RaiseLink{},
 	source.ReleaseLease{}, guestnet.RestoreDNS{}, source.RunClient{}, plan.SetLink{}, kind.SetPortVLAN{VLAN: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
+	hostbridge.AddAddr{}, hostbridge.AddMark{}, hostbridge.AwaitAddrs{}, hostbridge.AwaitUplink{}, hostbridge.DelAddr{}, hostbridge.DelMark{}, hostbridge.SetDown{}, hostbridge.SetOVSOrigin{}, hostbridge.SetUp{},
+	hostbridge.Trunk{VLANs: []rtnl.PortVLAN{{First: 2, Last: 4094}}}, hostbridge.Unplug{},
 	guestnet.ShapeLink{Want: guestnet.Egress{Rate: 1}}, kind.UnfilterVLANs{}, kind.Verify{}, guestnet.WriteDNS{},
 }
 

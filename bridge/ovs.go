@@ -34,6 +34,7 @@ type OVSBridge struct {
 	Name     string
 	Datapath string // datapath_type: "" or "system" is the kernel's, "netdev" that of ovs-vswitchd itself
 	Ours     bool
+	Origin   string // external_ids:gopipework.origin: who asks for it, whether or not it is ours; "": nobody
 	Made     bool   // ovs-vswitchd could make it
 	Error    string // what it said, where it could not and said anything
 
@@ -68,6 +69,7 @@ const (
 const (
 	ovsMarkKey    = "gopipework" // in external_ids: the mark
 	ovsBridgeMark = "bridge"
+	ovsOriginKey  = "gopipework.origin" // in a bridge's: who asks for it
 	ovsPackage    = "openvswitch-switch"
 	kernelModule  = "openvswitch"
 )
@@ -155,6 +157,16 @@ func (b OVSBridge) addArgs() []string {
 }
 
 func (b OVSBridge) deleteArgs() []string { return []string{"del-br", b.Name} }
+
+// SetOriginCommand is the same as a person would type it.
+func (b OVSBridge) SetOriginCommand(origin string) string { return ovsCommand(b.setOriginArgs(origin)) }
+
+func (b OVSBridge) setOriginArgs(origin string) []string {
+	if origin == "" {
+		return []string{"remove", "Bridge", b.Name, "external_ids", ovsOriginKey}
+	}
+	return []string{"set", "Bridge", b.Name, ovsID(ovsOriginKey, origin)}
+}
 
 // AddCommand is the same as a person would type it.
 func (p OVSPort) AddCommand() string { return ovsCommand(p.addArgs()) }

@@ -87,7 +87,7 @@ func parseOVS(r io.Reader) ([]OVSBridge, error) {
 }
 
 func (row bridgeRow) bridge(ports map[ovsPointer]portRow, interfaces map[ovsPointer]interfaceRow) OVSBridge {
-	b := OVSBridge{Name: row.Name, Datapath: row.Datapath, Ours: row.IDs[ovsMarkKey] == ovsBridgeMark,
+	b := OVSBridge{Name: row.Name, Datapath: row.Datapath, Ours: row.IDs[ovsMarkKey] == ovsBridgeMark, Origin: row.IDs[ovsOriginKey],
 		Secure: first(row.FailMode) == "secure", Controlled: len(row.Controllers) > 0, STP: row.STP, RSTP: row.RSTP}
 	if row.STP || row.RSTP {
 		b.ForwardDelay = row.forwardDelay()

@@ -79,6 +79,17 @@ func (b OVSBridge) Add(ctx context.Context) error {
 	return err
 }
 
+// SetOrigin notes who asks for the bridge; "": nobody. After a timeout nobody knows whether
+// it has.
+func (b OVSBridge) SetOrigin(ctx context.Context, origin string) error {
+	const op = "mark Open vSwitch bridge"
+	if err := checkOVSName(op, b.Name, b.Name); err != nil {
+		return err
+	}
+	_, err := vsctl(ctx, b.setOriginArgs(origin)...)
+	return ovsFault(op, b.Name, err)
+}
+
 // checkMade looks whether ovs-vswitchd could make the bridge. ovs-vsctl exits
 // with 0 whether or not.
 func (b OVSBridge) checkMade(ctx context.Context, op string) error {

@@ -80,6 +80,32 @@ func WarnObstacles(ctx context.Context, m *plan.Machine, at plan.Side, a ours.At
 	}
 }
 
+// theHost is of a Passage to the host itself.
+const theHost = "the host"
+
+// HostObstacles says what is in the way of packets between an interface of the host's own
+// and its neighbours.
+func HostObstacles(ctx context.Context, k plan.Kernel, link string) (out []string) {
+	host := ours.Freeze(k)
+	l, err := host.LinkByName(link)
+	if err != nil {
+		return nil // somebody deleted it: there is nothing to look at
+	}
+	p := Passage{guest: host, of: guests.GuestInfo{Name: theHost}, inner: l, Host: k, patience: time.Second}
+	for _, o := range p.obstacles(ctx) {
+		out = append(out, o.text)
+	}
+	return out
+}
+
+// command is the line that runs a command where the link is.
+func (p Passage) command(words string) string {
+	if p.of.Name == theHost && p.of.Runtime == "" {
+		return words
+	}
+	return guests.Command(p.of, words)
+}
+
 // cut returns what surely keeps packets from passing now, a sentence each, for a
 // list. It also tells what an attach would mend, or has told in another way.
 func (p Passage) cut(ctx context.Context) (out []string) {
@@ -160,7 +186,7 @@ func (p Passage) atPort() (out []obstacle, err error) {
 func (p Passage) atLink() (out []obstacle, err error) {
 	l := p.inner
 	if l.Flags&unix.IFF_NOARP != 0 && l.Type == unix.ARPHRD_ETHER && l.Kind != string(spec.KindIPvlan) {
-		out = append(out, surely("%s of %s does no ARP (%s)", l.Name, p.of.Name, guests.Command(p.of, "ip link set "+l.Name+" arp on")))
+		out = append(out, surely("%s of %s does no ARP (%s)", l.Name, p.of.Name, p.command("ip link set "+l.Name+" arp on")))
 	}
 	if l.Master == 0 || l.Slave == "vrf" {
 		return out, nil
@@ -295,7 +321,7 @@ func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		vrf = p.inner.Master
 	}
 	out, err := p.guest.Way(rtnl.Lookup{From: own.Addr(), To: neighbour, Out: vrf})
-	ask := guests.Command(p.of, fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
+	ask := p.command(fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
 	switch {
 	case noWay(err):
 		o := surely("%s has no route to %s: a rule or route of its own takes precedence over that of %s (%s)", p.of.Name, neighbour, p.inner.Name, ask)
@@ -319,7 +345,7 @@ func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		return nil, err
 	case err != nil || !in.Local:
 		o := surely("%s drops what comes in by %s from %s, because of a rule of its own or its rp_filter (%s)",
-			p.of.Name, p.inner.Name, neighbour, guests.Command(p.of, fmt.Sprintf("ip route get %s from %s iif %s", own.Addr(), neighbour, p.inner.Name)))
+			p.of.Name, p.inner.Name, neighbour, p.command(fmt.Sprintf("ip route get %s from %s iif %s", own.Addr(), neighbour, p.inner.Name)))
 		return &o, nil
 	}
 	return nil, nil

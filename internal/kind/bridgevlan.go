@@ -131,7 +131,7 @@ func (linuxBridge) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) error 
 		d.Add(ChangePortVLANs{port: port.Name, Want: want, have: c.There.PortVLANs})
 	}
 	others := slices.ContainsFunc(c.There.Switch.Ports, func(l *rtnl.Link) bool {
-		return plan.IsOurs(l) && l.Index != port.Index && c.There.Switch.VLANs[l.Index] != ""
+		return guestPort(l) && l.Index != port.Index && c.There.Switch.VLANs[l.Index] != ""
 	})
 	if v.IsZero() && TurnedOn(br) && !others {
 		d.Add(UnfilterVLANs{br.Name})
@@ -239,7 +239,7 @@ func NeedsFiltering(k plan.Kernel, br *rtnl.Link) (bool, error) {
 		return false, err
 	}
 	return slices.ContainsFunc(ports, func(p *rtnl.Link) bool {
-		return plan.IsOurs(p) && VLANOf(vlans[p.Index], br) != ""
+		return guestPort(p) && VLANOf(vlans[p.Index], br) != ""
 	}), nil
 }
 

@@ -232,7 +232,7 @@ func othersOn(m *plan.Machine, name string) (bool, error) {
 		return false, ours.UnlessNotFound(err)
 	}
 	ports, err := m.Host().Ports(l.Index)
-	return slices.ContainsFunc(ports, plan.IsOurs), fault.Explain("list ports of", name, err)
+	return slices.ContainsFunc(ports, guestPort), fault.Explain("list ports of", name, err)
 }
 
 // DelRule deletes such a rule.
@@ -305,7 +305,7 @@ func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
 			continue // nothing of this bridge goes
 		}
 		oursStay := func(that func(*rtnl.Link) bool) bool {
-			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return plan.IsOurs(l) && that(l) })
+			return slices.ContainsFunc(rest, func(l *rtnl.Link) bool { return guestPort(l) && that(l) })
 		}
 		for _, rule := range s.Firewall.OursFor(s.Name, "") {
 			if !oursStay(func(l *rtnl.Link) bool { return rule.Port == "" || l.Name == rule.Port }) {
@@ -315,7 +315,7 @@ func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
 		if TurnedOn(s.Link) && !oursStay(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
 			r.Last = append(r.Last, UnfilterVLANs{s.Name})
 		}
-		if plan.IsOurs(s.Link) && len(rest) == 0 && !s.InUse {
+		if plan.IsOurs(s.Link) && len(rest) == 0 && !s.InUse && !ours.Wanted(s.Link) {
 			r.Links = append(r.Links, ours.DelLink{Name: s.Name, Index: s.Index})
 		}
 	}
@@ -335,7 +335,7 @@ func (linuxBridge) GC(f build.GCFacts, r *build.Removal) {
 		if TurnedOn(l) && !filtered(f, l) {
 			r.Links = append(r.Links, UnfilterVLANs{l.Name})
 		}
-		if plan.IsOurs(l) && !hasPort(f, l, false, "") && !ours.InUse(l.Index, f.Addrs) {
+		if plan.IsOurs(l) && !hasPort(f, l, false, "") && !ours.InUse(l.Index, f.Addrs) && !ours.Wanted(l) {
 			r.Links = append(r.Links, ours.DelLink{Name: l.Name, Index: l.Index})
 		}
 	}
@@ -346,7 +346,7 @@ func (linuxBridge) GC(f build.GCFacts, r *build.Removal) {
 func hasPort(f build.GCFacts, bridge *rtnl.Link, ours bool, name string) bool {
 	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
 		_, goes := f.Abandoned[l.Index]
-		return l.Master == bridge.Index && !goes && (plan.IsOurs(l) || !ours) && (name == "" || l.Name == name)
+		return l.Master == bridge.Index && !goes && (guestPort(l) || !ours) && (name == "" || l.Name == name)
 	})
 }
 
@@ -354,7 +354,7 @@ func hasPort(f build.GCFacts, bridge *rtnl.Link, ours bool, name string) bool {
 func filtered(f build.GCFacts, br *rtnl.Link) bool {
 	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
 		_, goes := f.Abandoned[l.Index]
-		return l.Master == br.Index && plan.IsOurs(l) && !goes && VLANOf(f.VLANs[l.Index], br) != ""
+		return l.Master == br.Index && guestPort(l) && !goes && VLANOf(f.VLANs[l.Index], br) != ""
 	})
 }
 

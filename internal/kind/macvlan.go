@@ -151,7 +151,7 @@ func (macvlanKind) GC(f build.GCFacts, r *build.Removal) {
 		stays := func(u ours.User) bool {
 			return !f.Going(u) && !(u.Netns == 0 && ends[u.Index] && u.PeerNS < 0)
 		}
-		if plan.IsOurs(l) && l.Kind == "vlan" && !slices.ContainsFunc(f.Users[l.Index], stays) && !ours.InUse(l.Index, f.Addrs) {
+		if plan.IsOurs(l) && l.Kind == "vlan" && l.Master == 0 && !slices.ContainsFunc(f.Users[l.Index], stays) && !ours.InUse(l.Index, f.Addrs) {
 			r.Links = append(r.Links, ours.DelLink{Name: l.Name, Index: l.Index})
 		}
 	}

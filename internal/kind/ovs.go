@@ -229,7 +229,7 @@ func (s AddOVSBridge) Do(ctx context.Context, m *plan.Machine) error {
 func (s AddOVSBridge) Undo(ctx context.Context, m *plan.Machine) error {
 	var o build.Looker
 	now, ok := o.OVS(ctx, m.Host()).Bridge(s.Name)
-	if o.Err != nil || !ok || len(now.Ports) > 0 {
+	if o.Err != nil || !ok || len(now.Ports) > 0 || now.Origin != "" {
 		return o.Err
 	}
 	if l := o.ByName(m.Host(), s.Name); l != nil {
@@ -444,7 +444,7 @@ func (openVSwitchKind) Detached(d build.Departure, r *build.Removal) {
 	}
 	for _, br := range d.There.OVS.Bridges {
 		stays := func(p bridge.OVSPort) bool { return !going[p.Name] }
-		if br.Ours && len(br.Ports) > 0 && !slices.ContainsFunc(br.Ports, stays) && !d.There.InUse[br.Name] {
+		if br.Ours && br.Origin == "" && len(br.Ports) > 0 && !slices.ContainsFunc(br.Ports, stays) && !d.There.InUse[br.Name] {
 			r.Last = append(r.Last, DelOVSBridge{br})
 		}
 	}
@@ -460,7 +460,7 @@ func (openVSwitchKind) GC(f build.GCFacts, r *build.Removal) {
 	}
 	for _, br := range f.OVS.Bridges {
 		l := f.Named(br.Name)
-		if br.Ours && !slices.ContainsFunc(br.Ports, func(p bridge.OVSPort) bool { return stays(f, p) }) && l != nil && !ours.InUse(l.Index, f.Addrs) {
+		if br.Ours && br.Origin == "" && !slices.ContainsFunc(br.Ports, func(p bridge.OVSPort) bool { return stays(f, p) }) && l != nil && !ours.InUse(l.Index, f.Addrs) {
 			r.Last = append(r.Last, DelOVSBridge{br})
 		}
 	}

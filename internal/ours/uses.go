@@ -15,7 +15,7 @@ import (
 // not deleted or set down while they do.
 
 // usesOf returns a key for each thing that uses a link of the host: what it is a port
-// of, its own ports, links on it in any namespace, and addresses and routes that
+// of, the origin that asks for it, its own ports, links on it in any namespace, and addresses and routes that
 // somebody has given it. Nothing uses a link that has gone.
 func usesOf(m *plan.Machine, index int) (map[string]bool, error) {
 	k, found := m.Host(), map[string]bool{}
@@ -25,6 +25,9 @@ func usesOf(m *plan.Machine, index int) (map[string]bool, error) {
 	}
 	if l.Master != 0 {
 		found[fmt.Sprint("master ", l.Master)] = true
+	}
+	if Wanted(l) {
+		found["an origin"] = true
 	}
 	ports, err := k.Ports(index)
 	if err != nil {

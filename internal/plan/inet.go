@@ -20,11 +20,16 @@ type AddAddr struct {
 	Inner  string
 	Prefix netip.Prefix
 	NoDAD  bool
+	Proto  uint8 // who sets it; 0: nobody is noted
 }
 
 func (s AddAddr) Do(_ context.Context, m *Machine) error {
 	i, err := m.Find(s.Side, s.Inner)
-	if err == nil {
+	switch {
+	case err != nil:
+	case s.Proto != 0:
+		err = s.Kernel(m).AddAddrBy(i, s.Prefix, s.NoDAD, s.Proto)
+	default:
 		err = s.Kernel(m).AddAddr(i, s.Prefix, s.NoDAD)
 	}
 	return fault.Explain("add address "+s.Prefix.String()+" to", s.Inner, err)
@@ -45,6 +50,9 @@ func (s AddAddr) String() string {
 	w += " dev " + s.Inner
 	if s.NoDAD {
 		w += " nodad"
+	}
+	if s.Proto != 0 {
+		w += " proto " + strconv.Itoa(int(s.Proto))
 	}
 	return w
 }

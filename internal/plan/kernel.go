@@ -67,6 +67,7 @@ type writer interface {
 	DelAltName(index int, name string) error
 	DelLink(index int) error
 	AddAddr(index int, p netip.Prefix, nodad bool) error
+	AddAddrBy(index int, p netip.Prefix, nodad bool, proto uint8) error
 	DelAddr(index int, p netip.Prefix) error
 	SetAddr(index int, p netip.Prefix, valid, preferred time.Duration) error
 	AddRoute(r rtnl.Route, prepend bool) error

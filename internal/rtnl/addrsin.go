@@ -42,6 +42,10 @@ func parseAddrs(msgs [][]byte) (addrs []Addr) {
 			switch at.typ {
 			case unix.IFA_FLAGS:
 				a.Flags = u32(at.value)
+			case ifaProto:
+				if len(at.value) > 0 {
+					a.Proto = at.value[0]
+				}
 			case unix.IFA_LOCAL:
 				local, _ = netip.AddrFromSlice(at.value)
 			case unix.IFA_ADDRESS:

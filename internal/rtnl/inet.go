@@ -17,6 +17,7 @@ type Addr struct {
 	Prefix netip.Prefix // the address itself, with its prefix length
 	Flags  uint32       // unix.IFA_F_*
 	Scope  uint8        // unix.RT_SCOPE_*
+	Proto  uint8        // who set it (IFA_PROTO); 0: that is not known, as on kernels before 5.18
 }
 
 // Tentative reports whether duplicate address detection still holds it back.
@@ -52,6 +53,20 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 		flags = unix.IFA_F_NODAD
 	}
 	return c.write(c.addrRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, p, flags))
+}
+
+// AddAddrBy is AddAddr with the number of who sets the address, which the kernel keeps
+// since Linux 5.18; before, it is ignored.
+//
+//	ip address add PREFIX brd + dev NAME proto PROTO
+func (c *Conn) AddAddrBy(index int, p netip.Prefix, nodad bool, proto uint8) error {
+	var flags uint8
+	if nodad {
+		flags = unix.IFA_F_NODAD
+	}
+	req := c.addrRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, p, flags)
+	req.AddData(nl.NewRtAttr(ifaProto, nl.Uint8Attr(proto)))
+	return c.write(req)
 }
 
 // SetAddr is AddAddr for an address that lasts a time: the kernel deletes it

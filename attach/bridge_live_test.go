@@ -1,0 +1,144 @@
+package attach
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	testhost "github.com/gopipework/gopipework/e2e/host"
+)
+
+// uplinkHost is a host with a card, nic0, and a neighbour who is behind it and has
+// 192.168.1.9 and 2001:db8::9.
+func uplinkHost(t *testing.T, script string) (hostNS, neighbour *os.File) {
+	t.Helper()
+	hostNS, neighbour = newNamespace(t), newNamespace(t)
+	in(t, hostNS, "sh", "-ec", quiet)
+	in(t, neighbour, "sh", "-ec", quiet)
+	out, err := runWith([]*os.File{hostNS, neighbour}, "nsenter", "--net=/proc/self/fd/3", "ip", "link", "add", "nic0", "address", "02:00:00:00:00:07",
+		"type", "veth", "peer", "name", "wire", "netns", "/proc/self/fd/4")
+	if err != nil {
+		t.Fatal(out)
+	}
+	in(t, neighbour, "sh", "-ec", "ip link set wire up; ip address add 192.168.1.9/24 dev wire; ip address add 2001:db8::9/64 dev wire nodad")
+	in(t, hostNS, "sh", "-ec", script)
+	in(t, hostNS, "sh", "-c", "iptables-save; ip6tables-save") // the kernel's tables exist from now on
+	return hostNS, neighbour
+}
+
+func prefixes(words ...string) (all []netip.Prefix) {
+	for _, w := range words {
+		all = append(all, netip.MustParsePrefix(w))
+	}
+	return all
+}
+
+// ensured makes a bridge as asked, and holds against what is said whether that changed
+// anything.
+func ensured(t *testing.T, hostNS *os.File, s BridgeSpec, changed bool) Result {
+	t.Helper()
+	r, err := EnsureBridge(t.Context(), s, Options{HostNS: hostNS, Origin: "file:lab"})
+	if err != nil || r.Changed != changed {
+		t.Fatalf("%+v: changed = %v, %q, %v; want %v", s, r.Changed, r.Steps, err, changed)
+	}
+	return r
+}
+
+func removed(t *testing.T, hostNS *os.File, name string, changed bool) {
+	t.Helper()
+	r, err := RemoveBridge(t.Context(), name, Options{HostNS: hostNS, Origin: "file:lab"})
+	if err != nil || r.Changed != changed {
+		t.Fatalf("remove %s: changed = %v, %q, %v; want %v", name, r.Changed, r.Steps, err, changed)
+	}
+}
+
+// bridgesOn returns the bridges of a host, one a word.
+func bridgesOn(t *testing.T, hostNS *os.File) (all []string) {
+	t.Helper()
+	r, err := List(t.Context(), nil, Options{HostNS: hostNS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range r.Bridges {
+		all = append(all, fmt.Sprintf("%s %s %s made=%v %v %s", b.Kind, b.Name, b.Origin, b.Made, b.Addresses, b.Uplink))
+	}
+	return all
+}
+
+// pings has a namespace ping addresses, each until it answers.
+func pings(t *testing.T, ns *os.File, addrs ...string) {
+	t.Helper()
+	for _, a := range addrs {
+		var out string
+		if !testhost.Poll(20*time.Second, func() bool {
+			var err error
+			out, err = tryIn(ns, "ping", "-c1", "-W1", a)
+			return err == nil
+		}) {
+			t.Fatalf("no answer from %s:\n%s", a, out)
+		}
+	}
+}
+
+// TestBridgeOfHost is the life of a bridge with an address and an uplink: a neighbour behind
+// the uplink reaches the host and a guest, past a firewall that drops what it forwards. What
+// was there before is as it was in the end.
+func TestBridgeOfHost(t *testing.T) {
+	needRoot(t)
+	const foreign = `
+ip link add brx address 02:00:00:00:00:09 type bridge; ip address add 10.0.0.1/24 dev brx; ip link set brx up
+ip link add old type veth peer name older; ip link set old master brx; ip link set old up; ip link set older up`
+	for _, tt := range []struct {
+		name, bridge, host string
+		wasUp, made        bool
+	}{
+		{"new bridge", "brtest", "", false, true},
+		{"card that is up", "brtest", "ip link set nic0 up", true, true},
+		{"bridge that is there", "brx", foreign, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hostNS, neighbour := uplinkHost(t, dropAll+tt.host)
+			guestNS := newNamespace(t)
+			in(t, guestNS, "sh", "-ec", quiet)
+			before := snapshot(t, hostNS)
+			s := BridgeSpec{Name: tt.bridge, Addrs: prefixes("192.168.1.1/24", "2001:db8::1/64"), Uplink: "nic0", VLANFiltering: true}
+			ensured(t, hostNS, s, true)
+			pings(t, neighbour, "192.168.1.1", "2001:db8::1")
+			ensured(t, hostNS, s, false)
+			addresses := "[192.168.1.1/24 2001:db8::1/64]"
+			if !tt.made {
+				addresses = "[10.0.0.1/24 192.168.1.1/24 2001:db8::1/64]"
+			}
+			if got, want := bridgesOn(t, hostNS), fmt.Sprintf("bridge %s file:lab made=%v %s nic0", tt.bridge, tt.made, addresses); len(got) != 1 || got[0] != want {
+				t.Errorf("listed as %q, want %q", got, want)
+			}
+			if r, err := GC(t.Context(), Options{HostNS: hostNS}); err != nil || r.Changed {
+				t.Errorf("gc: %q, %v", r.Steps, err)
+			}
+			g := docker(guestNS, 0)
+			if _, err := runAttach(t.Context(), parsed(t, tt.bridge+" web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			pings(t, neighbour, "192.168.1.2")
+			pings(t, guestNS, "192.168.1.1", "192.168.1.9")
+			if _, err := runDetach(t.Context(), Selection{}, g, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			ensured(t, hostNS, s, false)
+			s.Addrs = prefixes("192.168.1.4/24")
+			ensured(t, hostNS, s, true)
+			pings(t, neighbour, "192.168.1.4")
+			if out := in(t, hostNS, "ip", "address", "show", "dev", tt.bridge); strings.Contains(out, "192.168.1.1/") || strings.Contains(out, "2001:db8::1") {
+				t.Errorf("the old addresses are still there:\n%s", out)
+			}
+			s.Addrs = nil
+			ensured(t, hostNS, s, true)
+			removed(t, hostNS, tt.bridge, true)
+			removed(t, hostNS, tt.bridge, false)
+			sameSoon(t, "host in the end", before, func() string { return snapshot(t, hostNS) })
+		})
+	}
+}

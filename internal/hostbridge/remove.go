@@ -1,0 +1,119 @@
+package hostbridge
+
+import (
+	"slices"
+
+	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// uplink is one that has our mark.
+type uplink struct {
+	name   string
+	mark   ours.UplinkMark
+	link   *rtnl.Link      // nil: it is gone, and Open vSwitch has a port for it
+	port   *bridge.OVSPort // nil: the bridge is a Linux bridge
+	origin spec.Origin
+}
+
+// uplinks returns those that were made ports of the bridge, also where they are none now.
+func (f Facts) uplinks(of string) (all []uplink) {
+	for _, l := range f.Links {
+		if m, ok := ours.UplinkMarkOf(l); ok && f.current(m.Bridge) == of {
+			all = append(all, uplink{name: l.Name, mark: m, link: l, origin: m.Origin})
+		}
+	}
+	for _, p := range ovsUplinks(f.OVS, of) {
+		l := f.named(p.Name)
+		if l == nil && p.IDs[kind.HostKey] != f.HostID {
+			continue // another host's of this machine
+		}
+		m := ours.UplinkMark{Bridge: of, Origin: spec.Origin(p.IDs[originKey])}
+		m.WasUp = p.IDs[wasKey] == ours.UplinkMark{WasUp: true}.Was()
+		all = append(all, uplink{name: p.Name, mark: m, link: l, port: &p, origin: m.Origin})
+	}
+	return all
+}
+
+// leave plans for an uplink to be returned: out of the bridge, down if it was down, and
+// without its mark. The VLAN of a card that we made is deleted, which is final.
+func (u uplink) leave(f Facts) (steps, final []plan.Step) {
+	br := f.named(u.mark.Bridge)
+	madeHere := u.link != nil && plan.IsOurs(u.link) && u.link.Kind == "vlan"
+	if u.port != nil {
+		steps = append(steps, kind.DelOVSPort{OVSPort: *u.port})
+	} else if now := f.named(f.current(u.mark.Bridge)); now != nil && u.link.Master == now.Index {
+		br = now
+		steps = append(steps, Unplug{kind.PlugInto(u.name, br.Name)})
+	}
+	if u.link != nil && u.link.Up && !u.mark.WasUp && (u.link.Master == 0 || len(steps) > 0) {
+		steps = append(steps, SetDown{u.name})
+	}
+	switch {
+	case madeHere && (u.link.Master == 0 || len(steps) > 0):
+		final = append(final, ours.DelLink{Name: u.name, Index: u.link.Index})
+	case u.port == nil:
+		steps = append(steps, DelMark{AddMark{link: u.name, mark: u.mark.String()}})
+	}
+	return steps, final
+}
+
+// Remove decides how the host comes to have nothing on the bridge that was set for the
+// origin. A bridge of our making goes, unless something else uses it.
+func Remove(name string, f Facts) build.Plan {
+	var d build.Draft
+	var last []plan.Step
+	link := f.named(name)
+	br, isOVS := f.OVS.Bridge(name)
+	going := map[string]bool{}
+	have := f.addrsOf(link)
+	origin, marked := spec.Origin(""), false
+	if isOVS {
+		origin, marked = spec.Origin(br.Origin), br.Origin != ""
+	} else if link != nil {
+		var m ours.BridgeMark
+		m, marked = ours.BridgeMarkOf(link)
+		origin = m.Origin
+	}
+	mine := marked && origin == f.Origin
+	if mine {
+		before, after := f.dropAddrs(name, have, func(rtnl.Addr) bool { return true }, nil)
+		d.Steps = slices.Concat(d.Steps, before, after)
+	}
+	for _, u := range f.uplinks(name) {
+		if u.origin != f.Origin {
+			continue
+		}
+		steps, final := u.leave(f)
+		d.Steps, last = append(d.Steps, steps...), append(last, final...)
+		going[u.name] = true
+	}
+	if !mine {
+		d.Steps = append(d.Steps, last...)
+		return d.Plan
+	}
+	foreign := slices.ContainsFunc(f.Addrs, func(a rtnl.Addr) bool {
+		return link != nil && ours.InUse(link.Index, []rtnl.Addr{a}) && a.Proto != ours.Protocol
+	})
+	if isOVS {
+		d.Add(SetOVSOrigin{bridge: name, origin: "", was: br.Origin})
+		stays := func(p bridge.OVSPort) bool { return !going[p.Name] }
+		if br.Ours && !foreign && !slices.ContainsFunc(br.Ports, stays) {
+			last = append(last, kind.DelOVSBridge{OVSBridge: br})
+		}
+	} else {
+		m, _ := ours.BridgeMarkOf(link)
+		d.Add(DelMark{AddMark{link: name, mark: m.String()}})
+		stays := func(l *rtnl.Link) bool { return l.Master == link.Index && !going[l.Name] }
+		if plan.IsOurs(link) && !foreign && !slices.ContainsFunc(f.Links, stays) {
+			last = append(last, ours.DelLink{Name: name, Index: link.Index})
+		}
+	}
+	d.Steps = append(d.Steps, last...)
+	return d.Plan
+}
