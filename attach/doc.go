@@ -42,12 +42,14 @@ package attach
 //	set.go, setbuild.go                        change what is there
 //	link.go, linkbuild.go                      a veth pair between two guests
 //	detach.go, detachbuild.go, detachleft.go   detach
+//	bridge.go                                  what the host itself has on a bridge
 //	gc.go, gcbuild.go                          clean up
 //	list.go, childlist.go, more.go, ready.go   show what is there; wait for it
 //	follow.go                                  tell when the host loses a link
 //
 // Below it, each of these knows nothing of those before it:
 //
+//   - [github.com/gopipework/gopipework/internal/hostbridge]: the host's own address and uplink on a bridge
 //   - [github.com/gopipework/gopipework/internal/kind]: the kinds of host interface
 //   - [github.com/gopipework/gopipework/internal/source]: where addresses come from
 //   - [github.com/gopipework/gopipework/internal/hostaccess]: the host's way to macvlans

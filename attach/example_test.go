@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -40,6 +41,26 @@ func ExampleAttach() {
 		log.Fatal(err)
 	}
 	fmt.Println("changed:", r.Changed)
+}
+
+// Give the host an address of its own on a bridge, and take it out again.
+func ExampleEnsureBridge() {
+	ctx := context.Background()
+	lab := attach.Options{Origin: "file:lab"} // who asks, and may remove it again
+	spec := attach.BridgeSpec{Name: "br7", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.7.1/24")}}
+	if _, err := attach.EnsureBridge(ctx, spec, lab); err != nil {
+		log.Fatal(err)
+	}
+	there, err := attach.List(ctx, nil, attach.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, b := range there.Bridges {
+		fmt.Println(b.Name, b.Addresses, b.Origin)
+	}
+	if _, err := attach.RemoveBridge(ctx, "br7", lab); err != nil {
+		log.Fatal(err)
+	}
 }
 
 // Plan only: nothing is changed, and the result has the commands that a person would
@@ -149,6 +170,7 @@ func TestExamples(t *testing.T) {
 		want string // among what it prints
 	}{
 		{"ExampleAttach", ExampleAttach, "netns:web has eth1 [192.168.1.2/24] on br1\nchanged: true\n"},
+		{"ExampleEnsureBridge", ExampleEnsureBridge, "br7 [192.168.7.1/24] file:lab\n"},
 		{"ExampleOptions", ExampleOptions, " master br1"},
 		{"ExampleLink", ExampleLink, "/run/netns/web eth1 [10.8.0.1/30]\n/run/netns/db eth1 [10.8.0.2/30]\n"},
 		{"ExampleKeepLeases", ExampleKeepLeases, "leases: 0\n"},

@@ -21,6 +21,7 @@ type (
 		Reason      string              `json:"reason"`
 		Again       bool                `json:"again"` // detached and attached again
 		Attachments []attach.Attachment `json:"attachments"`
+		Bridge      *attach.Bridge      `json:"bridge,omitempty"` // of an entry about a bridge: what there is of it
 		Done        bool                `json:"done"`
 		Steps       []string            `json:"steps"`
 		Error       *failure            `json:"error,omitempty"`
@@ -40,7 +41,7 @@ type (
 func changeOf(i reconcile.Item, o reconcile.Outcome) change {
 	c := change{
 		Action: string(i.Action), Line: i.Line(), Reason: i.Reason, Again: i.Again,
-		Attachments: orEmpty(i.There), Done: o.Tried && o.Err == nil, Steps: orEmpty(o.Steps), Differences: []differing{},
+		Attachments: orEmpty(i.There), Bridge: i.Bridge, Done: o.Tried && o.Err == nil, Steps: orEmpty(o.Steps), Differences: []differing{},
 	}
 	if i.Action != reconcile.Remove {
 		c.At = &place{i.Entry.Pos.File, i.Entry.Pos.Line, i.Entry.Pos.Column}

@@ -51,6 +51,9 @@ func (o *output) importOf(ctx context.Context, g *attach.Guest) error {
 		}
 		file.Entries = append(file.Entries, e)
 	}
+	if g == nil {
+		file.Bridges = importedBridges(r.Bridges)
+	}
 	text := file.Text()
 	if _, err := o.stdout.Write(text); err != nil {
 		return unwritten(err)
@@ -63,6 +66,19 @@ var importHead = []string{
 	`Made by "gopipework import". It does not have what cannot be told from what is there: the`,
 	"flags --acd, --verify, --nodad, --no-firewall and --vlan-filtering, --default and --metric,",
 	"and the options of dhcp. Interfaces have the MAC addresses that they have now.",
+}
+
+// importedBridges returns what the host has on bridges.
+func importedBridges(all []attach.Bridge) (bridges []topology.DraftBridge) {
+	for _, b := range all {
+		d := topology.DraftBridge{Bridge: topology.Bridge{Name: b.Name, Address: b.Own, Uplink: b.Uplink}}
+		if b.Made && b.MTU != usualMTU && b.Kind == attach.KindBridge {
+			d.MTU = b.MTU
+		}
+		d.Comments = append(d.Comments, fmt.Sprintf("%s belongs to %s: destroy that before you apply this for another file", b.Name, b.Origin))
+		bridges = append(bridges, d)
+	}
+	return bridges
 }
 
 // importedEntries returns an entry for each attachment that of says is wanted; both ends

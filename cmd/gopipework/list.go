@@ -63,23 +63,32 @@ func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options
 	if a.err != nil {
 		r.Warnings = append(r.Warnings, "what is pending is not listed: "+a.err.Error())
 	}
-	return o.list(a.rows(r.Attachments, g), r.Warnings)
+	return o.list(a.rows(r.Attachments, g), a.bridgesFor(r.Bridges, g), r.Warnings)
 }
 
-// list prints attachments as a table, or as a document.
-func (o *output) list(all []listed, warnings []string) error {
+// list prints attachments, and bridges that origins ask for, as a table each, or as a
+// document.
+func (o *output) list(all []listed, bridges []listedBridge, warnings []string) error {
 	if o.json {
 		doc := map[string]any{"attachments": orEmpty(all)}
+		if len(bridges) > 0 {
+			doc["bridges"] = bridges
+		}
 		if len(warnings) > 0 {
 			doc["warnings"] = warnings
 		}
 		return o.document(doc)
 	}
 	o.warn(warnings)
-	if len(all) == 0 {
-		return nil
+	if len(all) > 0 {
+		o.table(all)
 	}
-	o.table(all)
+	if len(bridges) > 0 {
+		if len(all) > 0 {
+			o.print("")
+		}
+		o.bridges(bridges)
+	}
 	for _, a := range all {
 		for _, why := range a.Cut {
 			o.say("warning: %s of %s is cut off: %s", a.Interface.Name, a.Guest.Word(), why)
@@ -127,6 +136,35 @@ func (o *output) table(all []listed) {
 		}
 		if noted {
 			row = append(row, note(a))
+		}
+		for i, cell := range row {
+			if row[i] = clean(cell); cell == "" {
+				row[i] = "-"
+			}
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	w.Flush()
+}
+
+// bridges prints a row for each.
+func (o *output) bridges(all []listedBridge) {
+	out := bufio.NewWriter(o.stdout)
+	defer out.Flush()
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	noted := slices.ContainsFunc(all, func(b listedBridge) bool { return b.Pending != nil })
+	head := "BRIDGE\tADDRESS\tUPLINK\tORIGIN"
+	if noted {
+		head += "\tNOTE"
+	}
+	fmt.Fprintln(w, head)
+	for _, b := range all {
+		row := []string{b.Name, spec.Join(b.Addresses), b.Uplink, string(b.Origin)}
+		switch {
+		case b.Pending != nil:
+			row = append(row, b.Pending.String())
+		case noted:
+			row = append(row, "")
 		}
 		for i, cell := range row {
 			if row[i] = clean(cell); cell == "" {

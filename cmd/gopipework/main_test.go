@@ -159,12 +159,12 @@ func TestFullDisk(t *testing.T) {
 	if err := out.result(done, true, true); fault.CodeOf(err) == fault.Residue {
 		t.Errorf("of a change that was only planned: %v", err)
 	}
-	if err := out.list(make([]listed, 1), nil); err == nil || !strings.HasPrefix(err.Error(), "write the result: ") {
+	if err := out.list(make([]listed, 1), nil, nil); err == nil || !strings.HasPrefix(err.Error(), "write the result: ") {
 		t.Errorf("of a list in JSON: %v", err)
 	}
 	results := &keenWriter{Writer: full}
 	out = &output{stdout: results, stderr: &stderr}
-	if err := out.list(make([]listed, 1), nil); err != nil || !errors.Is(results.err, unix.ENOSPC) {
+	if err := out.list(make([]listed, 1), nil, nil); err != nil || !errors.Is(results.err, unix.ENOSPC) {
 		t.Errorf("of a table: %v, and %v is kept", err, results.err)
 	}
 }
@@ -178,7 +178,7 @@ func (n *writes) Write(b []byte) (int, error) { *n++; return len(b), nil }
 func TestTableInOneWrite(t *testing.T) {
 	var n writes
 	out := &output{stdout: &n, stderr: io.Discard}
-	if err := out.list(make([]listed, 20), nil); err != nil || n != 1 {
+	if err := out.list(make([]listed, 20), nil, nil); err != nil || n != 1 {
 		t.Errorf("20 attachments: %v, in %d writes", err, n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -38,6 +39,10 @@ type missing struct {
 	Since    time.Time   `json:"since"`              // the first time in a row that it was not there
 	Failures int         `json:"failures,omitempty"` // in a row
 	Again    time.Time   `json:"again,omitzero"`     // when it is tried next
+}
+
+func newMissing(e report.Event) *missing {
+	return &missing{e.Kind, e.Reason, e.Hint, e.Line, e.Time, e.Failures, e.Again}
 }
 
 // String says why it is not there, and when it is tried again.
@@ -97,7 +102,10 @@ func (a answer) rows(there []attach.Attachment, g *attach.Guest) (rows []listed)
 	}
 	read := grammar()
 	for _, e := range a.events {
-		m := &missing{e.Kind, e.Reason, e.Hint, e.Line, e.Time, e.Failures, e.Again}
+		if bridgeOf(e) != "" {
+			continue
+		}
+		m := newMissing(e)
 		n := slices.IndexFunc(rows, func(r listed) bool {
 			return r.State != absent && r.Guest.Word() == e.Guest && r.Interface.Name == e.IfName
 		})
@@ -112,6 +120,46 @@ func (a answer) rows(there []attach.Attachment, g *attach.Guest) (rows []listed)
 		}
 	}
 	return rows
+}
+
+// listedBridge is a row of a list of bridges.
+type listedBridge struct {
+	attach.Bridge
+	Pending *missing `json:"pending,omitempty"` // nil: there is nothing to be done about it
+}
+
+// bridgesFor returns the rows for bridges: those that there are, and what is missing of
+// them. A list of one guest has none.
+func (a answer) bridgesFor(there []attach.Bridge, g *attach.Guest) (rows []listedBridge) {
+	if g != nil {
+		return nil
+	}
+	for _, b := range there {
+		rows = append(rows, listedBridge{Bridge: b})
+	}
+	for _, e := range a.events {
+		name := bridgeOf(e)
+		if name == "" {
+			continue
+		}
+		n := slices.IndexFunc(rows, func(r listedBridge) bool { return r.Name == name })
+		if n < 0 {
+			n = len(rows)
+			rows = append(rows, listedBridge{Bridge: attach.Bridge{Name: name, Origin: attach.Origin(e.Origin), Addresses: []netip.Prefix{}}})
+		}
+		rows[n].Pending = newMissing(e)
+	}
+	return rows
+}
+
+// bridgeOf returns the bridge that an event is about; "": it is about an attachment, and so
+// about a guest.
+func bridgeOf(e report.Event) string {
+	words := strings.Fields(e.Line)
+	if e.Guest != "" || len(words) < 2 || words[0] != "bridge" {
+		return ""
+	}
+	return words[1]
 }
 
 // specs reads what is wanted from the line of an event. A line that cannot be read, such as

@@ -62,7 +62,7 @@ func TestListMissingOfGuest(t *testing.T) {
 // has its own state.
 func TestListMissingJSON(t *testing.T) {
 	var out strings.Builder
-	if err := (&output{stdout: &out, json: true}).list(answer{events: missingEvents}.rows(there(), nil), nil); err != nil {
+	if err := (&output{stdout: &out, json: true}).list(answer{events: missingEvents}.rows(there(), nil), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	var doc struct {
@@ -93,5 +93,28 @@ func TestListMissingJSON(t *testing.T) {
 	}
 	if bad := all[3]; bad.Interface.Addresses == nil {
 		t.Errorf("an empty list is null: %s", &out)
+	}
+}
+
+// TestMissingBridge: what is missing of a bridge is in the row of the bridge, and a device of
+// that name is not one.
+func TestMissingBridge(t *testing.T) {
+	a := answer{events: []report.Event{
+		{Kind: report.Failed, Origin: "file:lab", Line: "bridge br9 uplink eth9", Reason: "there is no eth9"},
+		{Kind: report.Pending, Guest: "web", Origin: "file:lab", Line: "bridge web 10.0.0.2/24", Reason: "no such container"},
+	}}
+	rows := a.bridgesFor([]attach.Bridge{{Name: "br1", Origin: "file:lab", Uplink: "eth1"}}, nil)
+	if len(rows) != 2 || rows[0].Pending != nil || rows[1].Name != "br9" || rows[1].Pending == nil {
+		t.Fatalf("bridges: %+v", rows)
+	}
+	if all := a.rows(nil, nil); len(all) != 1 || all[0].Guest.Name != "web" {
+		t.Errorf("attachments: %+v", all)
+	}
+	var out strings.Builder
+	if err := (&output{stdout: &out}).list(nil, rows, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := "BRIDGE  ADDRESS  UPLINK  ORIGIN    NOTE\nbr1     -        eth1    file:lab  -\nbr9     -        -       file:lab  failed: there is no eth9\n"; out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
 }

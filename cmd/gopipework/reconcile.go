@@ -225,11 +225,11 @@ func (r *reconciliation) compare(ctx context.Context) error {
 	for _, l := range r.lists {
 		want = append(want, reconcile.Wanted{Origin: l.origin, Entries: l.entries, Guests: found})
 	}
-	if r.difference, err = reconcile.CompareAll(want, there.Attachments); err != nil {
+	if r.difference, err = reconcile.CompareAll(want, there.Attachments, there.Bridges...); err != nil {
 		return err
 	}
 	for _, a := range there.Attachments {
-		if r.owns(a) && (a.State == attach.Orphan || a.Hidden) {
+		if r.owns(a.Origin) && (a.State == attach.Orphan || a.Hidden) {
 			r.warnings = append(r.warnings, fmt.Sprintf("the guest of %s, %s, cannot be found: gopipework gc cleans up if it has ended", a.Host.Port, a.Guest.Word()))
 		}
 	}
@@ -237,30 +237,39 @@ func (r *reconciliation) compare(ctx context.Context) error {
 		for n := range r.difference.Items {
 			i := &r.difference.Items[n]
 			i.Reason = "attached for " + string(i.Origin)
+			if i.OfBridge() {
+				i.Reason = "set up for " + string(i.Origin)
+			}
 		}
-		if near := r.nearName(there.Attachments); near != "" {
+		if near := r.nearName(there); near != "" {
 			r.warnings = append(r.warnings, fmt.Sprintf("something is attached for file:%s: gopipework destroy %s", near, near))
 		}
 	}
 	return r.host.Settle(ctx, &r.difference)
 }
 
-// owns reports whether an attachment belongs to one of the files.
-func (r *reconciliation) owns(a attach.Attachment) bool {
-	return slices.ContainsFunc(r.lists, func(l list) bool { return l.origin == a.Origin })
+// owns reports whether an origin is one of the files.
+func (r *reconciliation) owns(o attach.Origin) bool {
+	return slices.ContainsFunc(r.lists, func(l list) bool { return l.origin == o })
 }
 
 // nearName returns the name of a topology that a destroy can have meant which has found
 // nothing to detach; "": there is none.
-func (r *reconciliation) nearName(all []attach.Attachment) string {
+func (r *reconciliation) nearName(there attach.Result) string {
 	if len(r.difference.Items) > 0 {
 		return ""
 	}
 	var names []string
-	for _, a := range all {
-		if name, ok := strings.CutPrefix(string(a.Origin), "file:"); ok && !r.owns(a) {
+	add := func(o attach.Origin) {
+		if name, ok := strings.CutPrefix(string(o), "file:"); ok && !r.owns(o) {
 			names = append(names, name)
 		}
+	}
+	for _, a := range there.Attachments {
+		add(a.Origin)
+	}
+	for _, b := range there.Bridges {
+		add(b.Origin)
 	}
 	return typo.Nearest(r.lists[0].name, names)
 }

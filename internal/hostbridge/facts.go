@@ -103,9 +103,12 @@ func Observe(ctx context.Context, m *plan.Machine, s spec.BridgeSpec) (Facts, er
 	return f, o.Err
 }
 
-// The sysctls of a link that matter to its addresses.
+// promoteOf is the sysctl of a link that keeps the other addresses of a subnet when it loses
+// its first.
 func promoteOf(link string) string { return "ipv4/conf/" + link + "/promote_secondaries" }
-func ipv6Off(link string) string   { return "ipv6/conf/" + link + "/disable_ipv6" }
+
+// ipv6Off is the sysctl of a link that turns IPv6 off.
+func ipv6Off(link string) string { return "ipv6/conf/" + link + "/disable_ipv6" }
 
 // MayBeOVS reports whether Open vSwitch has to be asked about a bridge.
 func MayBeOVS(name string, links []*rtnl.Link) bool {

@@ -16,6 +16,7 @@
 //	physlend.go              lending it
 //	physreturn.go            returning it as it was
 //	physlosses.go            what the host loses by that
+//	hostbridge.go            steps for a bridge that the host itself has something on
 //	guestpair.go             one end of a link between two guests
 //	mtu.go, station.go       an MTU, or an address, that does not go with those that are there
 //	verify.go                the proof that packets flow

@@ -50,6 +50,7 @@ type Item struct {
 	Origin attach.Origin       // that asks for it, or that does not any more
 	Entry  topology.Entry      // the zero Entry: a removal
 	There  []attach.Attachment // what there is of it; of a link, either end
+	Bridge *attach.Bridge      // the same, of a bridge; nil: it is none, or nothing of it is there
 	What   []build.Difference  // of a Change
 	Reason string
 	Again  bool  // a Change that detaches it and attaches it again
@@ -64,7 +65,10 @@ type Item struct {
 
 // Ends are the attachments that an entry asks for: one, or the two of a link.
 func Ends(e topology.Entry) []spec.Spec {
-	if e.Link != nil {
+	switch {
+	case e.Bridge != nil:
+		return nil
+	case e.Link != nil:
 		return e.Link.Ends[:]
 	}
 	return []spec.Spec{*e.Attach}
@@ -101,6 +105,9 @@ type shared struct {
 	there   map[place]attach.Attachment
 	claimed map[place]topology.Pos
 	origins []attach.Origin
+
+	bridges      []attach.Bridge         // that are there
+	takenBridges map[string]topology.Pos // by their names
 }
 
 // Compare holds what is wanted against what there is. It looks at nothing, and what it
@@ -112,8 +119,8 @@ func Compare(w Wanted, there []attach.Attachment) (Difference, error) {
 
 // CompareAll is Compare for what several origins want. What one of them does not ask for
 // any more and another does is handed over.
-func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
-	d, clash := compareAll(all, there)
+func CompareAll(all []Wanted, there []attach.Attachment, bridges ...attach.Bridge) (Difference, error) {
+	d, clash := compareAll(all, there, bridges)
 	if clash != nil {
 		return Difference{}, clash
 	}
@@ -121,14 +128,14 @@ func CompareAll(all []Wanted, there []attach.Attachment) (Difference, error) {
 }
 
 // CompareEach is CompareAll where a conflict between two entries only refuses the second.
-func CompareEach(all []Wanted, there []attach.Attachment) Difference {
-	d, _ := compareAll(all, there)
+func CompareEach(all []Wanted, there []attach.Attachment, bridges ...attach.Bridge) Difference {
+	d, _ := compareAll(all, there, bridges)
 	return d
 }
 
 // compareAll also returns the first conflict between two entries.
-func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash error) {
-	both := &shared{there: map[place]attach.Attachment{}, claimed: map[place]topology.Pos{}}
+func compareAll(all []Wanted, there []attach.Attachment, bridges []attach.Bridge) (d Difference, clash error) {
+	both := &shared{there: map[place]attach.Attachment{}, claimed: map[place]topology.Pos{}, bridges: bridges, takenBridges: map[string]topology.Pos{}}
 	for _, a := range there {
 		if a.Guest.NetNS != 0 && a.State != attach.Orphan {
 			both.there[place{a.Guest.NetNS, a.Interface.Name}] = a
@@ -147,7 +154,7 @@ func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash er
 				clash = cmp.Or(clash, err)
 				i.Action, i.Err, i.Reason = Refused, err, err.Error()
 			}
-			unsure = unsure || i.Action == Refused && len(i.guests) == 0
+			unsure = unsure || i.Action == Refused && len(i.guests) == 0 && !i.OfBridge()
 			if i.Action == "" {
 				d.Same++
 				continue
@@ -160,6 +167,7 @@ func compareAll(all []Wanted, there []attach.Attachment) (d Difference, clash er
 		if !unsure {
 			d.Items = append(d.Items, (&comparison{w, both}).removals(there)...)
 		}
+		d.Items = append(d.Items, (&comparison{w, both}).bridgeRemovals()...)
 	}
 	d.Items = append(d.Items, items...)
 	return d, clash
@@ -270,6 +278,9 @@ func Joined(a, b attach.Attachment) bool {
 
 // entry says what becomes of one. Its zero Action: nothing, it is as it should be.
 func (c *comparison) entry(e topology.Entry) (Item, error) {
+	if e.Bridge != nil {
+		return c.bridge(e)
+	}
 	i := Item{Entry: e}
 	ends := Ends(e)
 	for _, s := range ends {

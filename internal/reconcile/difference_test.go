@@ -229,12 +229,9 @@ func TestEntries(t *testing.T) {
 	if f.Entries[0].Attach.MTU != 0 {
 		t.Error("the file itself was changed")
 	}
-	for _, b := range []topology.Bridge{{Name: "br1", Uplink: "eth0"}, {Name: "br1", Force: true}, {Name: "br1", Address: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}}} {
-		b.Pos = topology.Pos{File: "lab.yaml", Line: 4, Column: 3}
-		_, _, err := Entries(topology.File{Bridges: []topology.Bridge{b}})
-		if fault.CodeOf(err) != fault.Unsupported || !strings.Contains(err.Error(), "lab.yaml:4:3") {
-			t.Errorf("%+v: %v", b, err)
-		}
+	b := topology.Bridge{Pos: topology.Pos{File: "lab.yaml", Line: 4, Column: 3}, Name: "br1", Force: true}
+	if _, _, err := Entries(topology.File{Bridges: []topology.Bridge{b}}); fault.CodeOf(err) != fault.Invalid || !strings.Contains(err.Error(), "lab.yaml:4:3") {
+		t.Errorf("force without an uplink: %v", err)
 	}
 }
 

@@ -23,14 +23,15 @@ type Outcome struct {
 // waits for locks of the kernel that are the same for all.
 const atOnce = 8
 
-// Do carries out a difference, the removals first: guests side by side, and one item at
+// Do carries out a difference, the removals first, and between them and the rest what the
+// host has on bridges: guests side by side, and one item at
 // a time in each. An item that fails is undone, and the others go on. told is called with
 // each as it is done, one at a time. If ctx is cancelled, what runs is undone and nothing
 // else begins.
 func (h Host) Do(ctx context.Context, d Difference, told func(*Item, Outcome)) {
 	var mu sync.Mutex
-	for _, removal := range []bool{true, false} {
-		items := slices.DeleteFunc(slices.Clone(d.Items), func(i Item) bool { return (i.Action == Remove) != removal })
+	for _, turn := range []struct{ removal, bridge bool }{{true, false}, {true, true}, {false, true}, {false, false}} {
+		items := slices.DeleteFunc(slices.Clone(d.Items), func(i Item) bool { return (i.Action == Remove) != turn.removal || i.OfBridge() != turn.bridge })
 		h.sideBySide(ctx, items, func(i *Item) {
 			o := h.do(ctx, i)
 			mu.Lock()
@@ -54,6 +55,9 @@ func (h Host) do(ctx context.Context, i *Item) (o Outcome) {
 	switch {
 	case i.Action == Pending || i.Action == Refused:
 		return Outcome{Err: i.Err}
+	case i.OfBridge():
+		take(h.bridge(ctx, *i))
+		return o
 	case i.Action == Remove:
 		take(h.detach(ctx, i.There))
 		return o

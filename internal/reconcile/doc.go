@@ -3,6 +3,7 @@
 //
 //	wanted.go      what is wanted: the entries of a file, with what it says about bridges
 //	difference.go  Compare: what is wanted against what there is, from plain data
+//	bridge.go      what the host has on bridges
 //	same.go        how one attachment differs from its entry
 //	text.go        a difference as lines
 //	settle.go      what only the kernel can tell: it asks attach, and changes nothing

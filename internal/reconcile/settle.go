@@ -25,8 +25,14 @@ type Host struct {
 // attach for its plans, and changes nothing.
 func (h Host) Settle(ctx context.Context, d *Difference) error {
 	h.Options.DryRun, h.Options.Step = true, nil
+	// A removal can free what stands in the way of a new bridge: its address, its uplink.
+	freed := slices.ContainsFunc(d.Items, func(i Item) bool { return i.OfBridge() && i.Action == Remove })
 	h.sideBySide(ctx, d.Items, func(i *Item) {
-		if i.Action != Change {
+		if i.OfBridge() && (i.Action == Change || i.Action == Make && !freed) {
+			h.settleBridge(ctx, i)
+			return
+		}
+		if i.Action != Change || i.OfBridge() {
 			return
 		}
 		if i.ask {

@@ -16,7 +16,12 @@ func (i Item) String() string { return signs[i.Action] + " " + i.Line() + " (" +
 
 // Line is the entry as it would be typed; of a removal, the words that detach it.
 func (i Item) Line() string {
-	if i.Action == Remove {
+	switch {
+	case i.OfBridge() && i.Action == Remove:
+		return shell.Line([]string{bridgeWord, i.Bridge.Name})
+	case i.OfBridge():
+		return shell.Line(i.Entry.Words)
+	case i.Action == Remove:
 		a := i.There[0]
 		return shell.Line([]string{"detach", a.Guest.Word(), a.Interface.Name})
 	}
@@ -54,6 +59,9 @@ func (i Item) Why() string {
 
 // Removed are the attachments that a removal removes, each as "IFNAME of GUEST".
 func (i Item) Removed() (names []string) {
+	if i.OfBridge() {
+		return []string{"what the host has on bridge " + i.Bridge.Name}
+	}
 	for _, a := range i.There {
 		names = append(names, named(a))
 	}
@@ -72,5 +80,9 @@ func (i Item) Spared() string {
 	if i.Reason == leftBehind || i.Reason == goneFromKept {
 		why = i.Reason
 	}
-	return fmt.Sprintf("%s %s %s; --prune detaches %s", strings.Join(names, " and "), is, why, it)
+	does := "detaches"
+	if i.OfBridge() {
+		does = "removes"
+	}
+	return fmt.Sprintf("%s %s %s; --prune %s %s", strings.Join(names, " and "), is, why, does, it)
 }

@@ -8,22 +8,22 @@ import (
 	"github.com/gopipework/gopipework/internal/topology"
 )
 
-// Entries returns the entries of a file, with what it says about their bridges. A bridge
-// is made by the first attachment to it; what no attach can do to one is refused.
+// Entries returns the entries of a file: first what the host is to have on bridges, then the
+// attachments and links, with what the file says about the bridges that they are in. A
+// bridge that the host is to have nothing on is made by the first attachment to it.
 func Entries(f topology.File) (entries []topology.Entry, warnings []string, err error) {
 	bridges := map[string]topology.Bridge{}
 	used := map[string]bool{}
 	for _, b := range f.Bridges {
-		for _, key := range []struct {
-			name string
-			said bool
-		}{{"address", len(b.Address) > 0}, {"uplink", b.Uplink != ""}, {"force", b.Force}} {
-			if key.said {
-				return nil, nil, fault.New(fault.Unsupported, "read", b.Pos.String(), "this version does not support the key %q of a bridge", key.name).
-					WithHint("leave it out, and set it with ip or in the configuration of the host")
-			}
-		}
 		bridges[b.Name] = b
+		switch e := bridgeEntry(b); {
+		case e.Bridge.Asks():
+			entries = append(entries, e)
+			used[b.Name] = true
+		case b.Force:
+			return nil, nil, fault.New(fault.Invalid, "read", b.Pos.String(), "\"force\" is for an uplink, and bridge %s has none", b.Name).
+				WithHint("name the uplink, or leave it out")
+		}
 	}
 	for _, e := range f.Entries {
 		if e.Attach == nil {

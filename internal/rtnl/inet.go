@@ -17,7 +17,7 @@ type Addr struct {
 	Prefix netip.Prefix // the address itself, with its prefix length
 	Flags  uint32       // unix.IFA_F_*
 	Scope  uint8        // unix.RT_SCOPE_*
-	Proto  uint8        // who set it (IFA_PROTO); 0: that is not known, as on kernels before 5.18
+	Proto  uint8        // who set it (IFA_PROTO); 0: not known, as on kernels before 5.18
 }
 
 // Tentative reports whether duplicate address detection still holds it back.
@@ -55,7 +55,7 @@ func (c *Conn) AddAddr(index int, p netip.Prefix, nodad bool) error {
 	return c.write(c.addrRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, index, p, flags))
 }
 
-// AddAddrBy is AddAddr with the number of who sets the address, which the kernel keeps
+// AddAddrBy is AddAddr with a number that says who sets the address. The kernel keeps it
 // since Linux 5.18; before, it is ignored.
 //
 //	ip address add PREFIX brd + dev NAME proto PROTO

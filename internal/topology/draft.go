@@ -2,6 +2,7 @@ package topology
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/yamlfile"
@@ -11,7 +12,14 @@ import (
 type Draft struct {
 	Name     string   // "": that of the file it is written to
 	Comments []string // lines on top
+	Bridges  []DraftBridge
 	Entries  []DraftEntry
+}
+
+// DraftBridge is a bridge, with comments in front of it.
+type DraftBridge struct {
+	Comments []string
+	Bridge
 }
 
 // DraftEntry is an entry, with comments in front of it.
@@ -27,6 +35,13 @@ func (d Draft) Text() []byte {
 	comments(&b, "", d.Comments)
 	if d.Name != "" {
 		b.WriteString(keyName + ": " + scalar([]string{d.Name}) + "\n")
+	}
+	for n, br := range d.Bridges {
+		if n == 0 {
+			b.WriteString(keyBridges + ":\n")
+		}
+		comments(&b, "  ", br.Comments)
+		b.WriteString("  " + scalar([]string{br.Name}) + ": {" + strings.Join(br.pairs(), ", ") + "}\n")
 	}
 	for _, section := range []struct {
 		key  string
@@ -45,6 +60,24 @@ func (d Draft) Text() []byte {
 		}
 	}
 	return []byte(b.String())
+}
+
+// pairs are the keys and values of a bridge, as in a map on one line.
+func (b Bridge) pairs() (pairs []string) {
+	var addrs []string
+	for _, p := range b.Address {
+		addrs = append(addrs, `"`+p.String()+`"`) // an address of IPv6 has colons
+	}
+	if len(addrs) > 0 {
+		pairs = append(pairs, keyAddress+": ["+strings.Join(addrs, ", ")+"]")
+	}
+	if b.MTU != 0 {
+		pairs = append(pairs, keyMTU+": "+strconv.Itoa(b.MTU))
+	}
+	if b.Uplink != "" {
+		pairs = append(pairs, keyUplink+": "+scalar([]string{b.Uplink}))
+	}
+	return pairs
 }
 
 // comments writes comments. A guest's name can be in one, with whatever it is made of.

@@ -23,14 +23,17 @@ type (
 	Problems = yamlfile.Problems
 )
 
-// Entry is one attachment, or one link between two guests, that is wanted.
+// Entry is one attachment, one link between two guests, or what the host is to have on a
+// bridge.
 type Entry struct {
 	Pos   Pos
 	Words []string // the line as it would be typed, with its flags and without "attach" or "link"
 
-	// One of the two is set.
+	// One of them is set. A file's entries are attachments and links; those of its bridges
+	// that ask for something are made of them (reconcile.Entries).
 	Attach *spec.Spec
 	Link   *spec.LinkSpec
+	Bridge *spec.BridgeSpec
 }
 
 // Bridge is a bridge of the host that is wanted.

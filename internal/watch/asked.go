@@ -64,7 +64,7 @@ const manyWords = 8
 // changed looks at what is asked for in another way than before.
 func (w *Watcher) changed(before, now []List) {
 	var words []string // of new entries
-	gone := false
+	gone := false      // or there is something that only a look at everything finds
 	for _, l := range others(before, now) {
 		w.Report.Wanted(string(l.Origin), nil)
 		if name, is := strings.CutPrefix(string(l.Origin), "file:"); is && len(l.Entries) > 0 {
@@ -79,7 +79,7 @@ func (w *Watcher) changed(before, now []List) {
 		}
 		added, lost := compareEntries(was.Entries, l.Entries)
 		words = append(words, reconcile.Words(added)...)
-		gone = gone || lost
+		gone = gone || lost || len(bridgeWords(added)) > 0
 		var lines []string
 		for _, e := range l.Entries {
 			lines = append(lines, reconcile.Item{Entry: e}.Line())
@@ -112,10 +112,21 @@ func compareEntries(before, now []topology.Entry) (added []topology.Entry, gone 
 	return added, len(known) > 0
 }
 
+// bridgeWords are the words for the bridges of entries.
+func bridgeWords(entries []topology.Entry) (words []string) {
+	for _, e := range entries {
+		if name := (reconcile.Item{Entry: e}).BridgeName(); name != "" {
+			words = append(words, bridgeWord+name)
+		}
+	}
+	return words
+}
+
 // know sees to it that there is a guest for each word that an entry has, and no other.
 func (w *Watcher) know() {
 	wanted := map[string]bool{}
-	for _, word := range reconcile.Words(w.entries("")) {
+	all := w.entries("")
+	for _, word := range append(reconcile.Words(all), bridgeWords(all)...) {
 		wanted[word] = true
 		if w.guests[word] == nil {
 			w.guests[word] = &guest{}

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/attach"
@@ -85,10 +86,11 @@ func (w *Watcher) all(l *look, want []reconcile.Wanted) error {
 	}
 	l.words = reconcile.Words(entries)
 	found, _ := w.FindAll(w.ctx, l.words)
+	l.words = append(l.words, bridgeWords(entries)...)
 	for n := range want {
 		want[n].Guests = found
 	}
-	l.items = slices.DeleteFunc(reconcile.CompareEach(want, there.Attachments).Items, func(i reconcile.Item) bool {
+	l.items = slices.DeleteFunc(reconcile.CompareEach(want, there.Attachments, there.Bridges...).Items, func(i reconcile.Item) bool {
 		return i.Action == reconcile.Remove && i.Origin == attach.OriginKeep // gopipework forget lets it stay
 	})
 	return context.Cause(w.ctx)
@@ -111,6 +113,10 @@ func (w *Watcher) check(word string) {
 		return // nothing is wanted for it any more
 	}
 	g.stop()
+	if strings.HasPrefix(word, bridgeWord) {
+		w.lookAtAll() // a look at one guest tells no bridges
+		return
+	}
 	if g.looking || g.working {
 		g.again = true
 		return

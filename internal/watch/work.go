@@ -53,8 +53,15 @@ func (w *Watcher) failed(word string, g *guest) {
 	g.failures++
 }
 
-// wordsOf are the guests that an item is about.
+// bridgeWord begins the word for a bridge that the host is to have something on. The loop
+// treats it as a guest; no word for a guest has a space.
+const bridgeWord = "bridge "
+
+// wordsOf are the guests that an item is about, or the bridge.
 func wordsOf(i reconcile.Item) (words []string) {
+	if name := i.BridgeName(); name != "" {
+		return []string{bridgeWord + name}
+	}
 	if i.Action != reconcile.Remove {
 		return reconcile.Words([]topology.Entry{i.Entry})
 	}
@@ -246,6 +253,8 @@ func (o outcome) event() report.Event {
 		e.Kind, e.Reason = report.Pending, o.Item.Reason
 	case o.Action == reconcile.Refused && (code == fault.Runtime || code == fault.Timeout || code == fault.Failed):
 		e.Kind = report.Failed // an engine or the kernel may answer next time
+	case o.OfBridge() && code == fault.NotFound:
+		e.Kind = report.Failed // the uplink may be plugged in later
 	case o.Action == reconcile.Refused:
 		e.Kind = report.Refused
 	case code == fault.Gone || code == fault.NotFound && o.Action != reconcile.Remove:
@@ -253,7 +262,9 @@ func (o outcome) event() report.Event {
 	case err != nil:
 		e.Kind = report.Failed
 	case o.Action == reconcile.Remove:
-		e.Kind, e.Line = report.Detached, ""
+		if e.Kind = report.Detached; !o.OfBridge() {
+			e.Line = ""
+		}
 	case o.Action == reconcile.Change && !o.Again:
 		e.Kind = report.Changed
 	default:
@@ -264,7 +275,7 @@ func (o outcome) event() report.Event {
 	}
 	if len(o.There) > 0 {
 		e.Guest, e.IfName = o.There[0].Guest.Word(), o.There[0].Interface.Name
-	} else {
+	} else if !o.OfBridge() {
 		e.Guest = wordsOf(*o.Item)[0]
 	}
 	return e
