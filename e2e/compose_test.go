@@ -313,6 +313,7 @@ func TestComposeRecords(t *testing.T) {
 	// asked for stays.
 	m.ok("brother", "netns:blue", "-i", "eth5", "192.168.5.2/24")
 	w.ends(t)
+	m.says("watch", w.stderr.String(), "the service no longer asks for it")
 	if got := said(t, m.ok("compose", "--project-name=shop", "down")); len(got) != 1 || !strings.Contains(got[0], "stays until it does") {
 		t.Errorf("it said %q", got)
 	}
@@ -389,4 +390,30 @@ func TestComposeKilled(t *testing.T) {
 	m.ok(down...)
 	m.keepsNothing()
 	m.sh("ip netns del blue")
+}
+
+// TestComposeAwait: a line that waits for a service attaches its container, and no other, when
+// that starts; among several containers, it has to say which.
+func TestComposeAwait(t *testing.T) {
+	e := withDocker(t)
+	run := func(project, service, number string) {
+		e.container(project+"_"+service+"_"+number, "--network", "none", "--label", "com.docker.compose.project="+project,
+			"--label", "com.docker.compose.service="+service, "--label", "com.docker.compose.container-number="+number)
+	}
+	line := []string{"--json", "brtest", "compose:shop/web", "192.168.1.2/24", "--await", "60s"}
+	b := e.awaits(line...)
+	run("other", "web", "1")
+	run("shop", "db", "1")
+	run("shop", "web", "1")
+	if got := b.done(t).Attachment.Guest; got.Name != "shop_web_1" || got.Runtime != "docker" {
+		t.Errorf("attached: %+v", got)
+	}
+	run("shop", "web", "2")
+	if f := e.fails("conflict", "list", "compose:shop/web"); f.Error.Hint != "write compose:shop/web/1 or compose:shop/web/2" {
+		t.Errorf("hint %q", f.Error.Hint)
+	}
+	e.ok("detach", "compose:shop/web/1")
+	if left := e.list(); len(left) != 0 {
+		t.Errorf("left: %+v", left)
+	}
 }

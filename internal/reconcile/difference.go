@@ -176,8 +176,11 @@ func compareAll(all []Wanted, there []attach.Attachment, bridges []attach.Bridge
 // removals are the attachments of the origin that no entry asks for.
 func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 	reason := goneFromFile
-	if c.Origin == attach.OriginKeep {
+	switch {
+	case c.Origin == attach.OriginKeep:
 		reason = goneFromKept
+	case c.Origin.IsService():
+		reason = goneFromService
 	}
 	gone := map[place]bool{}
 	for _, a := range there {
@@ -211,9 +214,10 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 
 // Why an attachment is removed.
 const (
-	goneFromFile = "gone from the file"
-	goneFromKept = "no longer kept"
-	leftBehind   = "left from before the guest was restarted"
+	goneFromFile    = "gone from the file"
+	goneFromKept    = "no longer kept"
+	goneFromService = "the service no longer asks for it"
+	leftBehind      = "left from before the guest was restarted"
 )
 
 // awaited reports whether an entry that waits for its guest asks for one of them: that is
