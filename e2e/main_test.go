@@ -4,7 +4,7 @@
 // with a Docker Engine that the tests start.
 //
 // GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6, ovs,
-// podman, lxc, containerd, machine, clients, strace), with commas: a test that would be skipped for
+// podman, lxc, containerd, machine, systemd, clients, strace), with commas: a test that would be skipped for
 // want of it then fails.
 package e2e
 
@@ -70,6 +70,7 @@ var requirements = map[string][]string{
 	"podman":     {"podman", "conmon"},
 	"lxc":        {"lxc-create", "lxc-start", "lxc-info"},
 	"containerd": {"containerd", "ctr", "runc"},
+	"systemd":    {"systemd-analyze"},
 	"machine":    {host.MachinedPath, "machinectl", "systemd-nspawn", "dbus-daemon"},
 }
 
