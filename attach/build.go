@@ -80,10 +80,10 @@ func planMark(j *build.Job, d *build.Draft) {
 	d.Add(m)
 }
 
-// takeOver plans for an attachment that a line made to get the origin that asks for it
-// now. A line itself leaves an attachment to whoever asked for it.
+// takeOver plans for an attachment of an origin that gives it up to get the one that asks
+// for it now.
 func takeOver(j *build.Job, d *build.Draft) {
-	if !j.Origin().Claims() || j.HasOrigin() == j.Origin() {
+	if j.HasOrigin() == j.Origin() || !j.Origin().Takes(j.HasOrigin()) {
 		return
 	}
 	marked := j.Marked()

@@ -106,7 +106,7 @@ package attach
 //	origin           who asked for an attachment: a typed line, the kept lines, a file,
 //	                 a service of Compose
 //	                 not: requester
-//	take over        to give an attachment that a typed line made another origin
+//	take over        to give an attachment that a typed line or a label made another origin
 //	keeper           what keeps the leases of one guest: a process of its own, or part of watch
 //	                 not: lease daemon, lease process
 //	mark             what shows that an object of the kernel is ours

@@ -252,3 +252,24 @@ func TestBadOrigin(t *testing.T) {
 		}
 	}
 }
+
+// TestOriginLabel: a label takes over nothing, and a kept line or a file takes over what a
+// label asked for.
+func TestOriginLabel(t *testing.T) {
+	hostNS, g, s := originHost(t, "brtest -i lan0 web 10.0.0.2/24", "")
+	for _, first := range []Origin{OriginLine, OriginKeep, "file:lab"} {
+		asked(t, s, g, hostNS, first, true, first)
+		if _, err := Attach(t.Context(), s, &g, Options{HostNS: hostNS, Origin: OriginLabel}); fault.CodeOf(err) != fault.Conflict {
+			t.Errorf("attach for a label over one of %s: %v", first, err)
+		}
+		hasOrigin(t, g, hostNS, first)
+		detachKind(t, g, hostNS)
+	}
+	for _, then := range []Origin{OriginKeep, "file:lab"} {
+		asked(t, s, g, hostNS, OriginLabel, true, OriginLabel)
+		asked(t, s, g, hostNS, OriginLabel, false, OriginLabel)
+		asked(t, s, g, hostNS, OriginLine, false, OriginLabel)
+		asked(t, s, g, hostNS, then, true, then)
+		detachKind(t, g, hostNS)
+	}
+}

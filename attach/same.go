@@ -19,7 +19,7 @@ import (
 // complete: nil if it is the same. A difference is refused, saying what is
 // there.
 func checkSame(j *build.Job) error {
-	if has := j.HasOrigin(); has.Claims() && j.Origin().Claims() && has != j.Origin() {
+	if has := j.HasOrigin(); j.Origin().Claims() && has != j.Origin() && !j.Origin().Takes(has) {
 		return j.Refuse(fault.Conflict, "%s exists already, and belongs to %s", j.Names.Inner, has).WithHint("%s", j.OrDetach())
 	}
 	all, flags := differences(j)

@@ -51,8 +51,12 @@ func warnOwner(c build.Change, d *build.Draft) {
 		return
 	}
 	says, apply := "the file says", "apply"
-	if owner == OriginKeep {
+	switch owner {
+	case OriginKeep:
 		says, apply = "the kept lines say", "apply --kept"
+	case OriginLabel:
+		d.Warn("%s belongs to a label: watch goes back to what that says, which only a new container changes", c.Job.Names.Inner)
+		return
 	}
 	d.Warn("%s belongs to %s: the next %s goes back to what %s, so change it there too", c.Job.Names.Inner, owner, apply, says)
 }

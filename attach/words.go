@@ -82,8 +82,9 @@ const (
 
 // The origins that have no name. "" is OriginLine.
 const (
-	OriginLine = spec.OriginLine // a typed line
-	OriginKeep = spec.OriginKeep // the kept lines
+	OriginLine  = spec.OriginLine  // a typed line
+	OriginKeep  = spec.OriginKeep  // the kept lines
+	OriginLabel = spec.OriginLabel // a label of a container
 )
 
 // The sources of addresses. FromLine is none: the addresses, if any, are given.

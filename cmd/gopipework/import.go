@@ -137,7 +137,7 @@ func noteOf(a attach.Attachment, note func(string, ...any)) {
 	if a.Guest.Runtime == "pid" {
 		note("is known by the number of a process, which is another's once that has ended")
 	}
-	if a.Origin.Claims() {
+	if file := attach.Origin("file"); a.Origin.Claims() && !file.Takes(a.Origin) {
 		note("belongs to %s: detach it before you apply this line for another file", a.Origin)
 	}
 }

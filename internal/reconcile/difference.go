@@ -144,6 +144,10 @@ func compareAll(all []Wanted, there []attach.Attachment, bridges []attach.Bridge
 	for _, w := range all {
 		both.origins = append(both.origins, w.Origin)
 	}
+	isLabel := func(w Wanted) bool { return w.Origin == attach.OriginLabel }
+	if n := slices.IndexFunc(all, isLabel); n >= 0 { // last: root may have asked for the same
+		all = append(slices.DeleteFunc(slices.Clone(all), isLabel), all[n])
+	}
 	var items []Item
 	unsure := false // a guest could not be looked for: what seems to be nobody's may be its
 	for _, w := range all {
@@ -154,7 +158,7 @@ func compareAll(all []Wanted, there []attach.Attachment, bridges []attach.Bridge
 				clash = cmp.Or(clash, err)
 				i.Action, i.Err, i.Reason = Refused, err, err.Error()
 			}
-			unsure = unsure || i.Action == Refused && len(i.guests) == 0 && !i.OfBridge()
+			unsure = unsure || i.Action == Refused && len(i.guests) == 0 && !i.OfBridge() && !certain(i.Err)
 			if i.Action == "" {
 				d.Same++
 				continue
@@ -173,6 +177,13 @@ func compareAll(all []Wanted, there []attach.Attachment, bridges []attach.Bridge
 	return d, clash
 }
 
+// certain reports whether the error for a guest says what the guest is, such as one in the
+// host's namespace, and not that nobody could tell.
+func certain(err error) bool {
+	code := fault.CodeOf(err)
+	return code == fault.Conflict || code == fault.Usage || code == fault.Unsupported
+}
+
 // removals are the attachments of the origin that no entry asks for.
 func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 	reason := goneFromFile
@@ -181,6 +192,8 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 		reason = goneFromKept
 	case c.Origin.IsService():
 		reason = goneFromService
+	case c.Origin == attach.OriginLabel:
+		reason = goneFromLabels
 	}
 	gone := map[place]bool{}
 	for _, a := range there {
@@ -218,6 +231,7 @@ const (
 	goneFromKept    = "no longer kept"
 	goneFromService = "the service no longer asks for it"
 	leftBehind      = "left from before the guest was restarted"
+	goneFromLabels  = "no label asks for it, or the policy no longer allows it"
 )
 
 // awaited reports whether an entry that waits for its guest asks for one of them: that is
@@ -319,6 +333,11 @@ func (c *comparison) entry(e topology.Entry) (Item, error) {
 	default:
 		c.compare(&i, ends)
 	}
+	if i.Action == Refused && c.Origin == attach.OriginLabel { // it holds back nobody who gives it up
+		for _, s := range ends {
+			delete(c.claimed, c.placeOf(s))
+		}
+	}
 	return i, nil
 }
 
@@ -363,10 +382,10 @@ func (c *comparison) absent(ends []spec.Spec) string {
 // compare holds an entry against what is there of it.
 func (c *comparison) compare(i *Item, ends []spec.Spec) {
 	for _, a := range i.There {
-		if slices.Contains(c.origins, a.Origin) {
+		if c.Origin != attach.OriginLabel && slices.Contains(c.origins, a.Origin) {
 			continue // who has it may have no use for it now, and otherwise the two clash
 		}
-		if a.Origin.Claims() {
+		if a.Origin != c.Origin && !c.Origin.Takes(a.Origin) {
 			i.Action, i.Err = Refused, fault.New(fault.Conflict, "attach", a.Guest.Name, "%s exists already, and belongs to %s", a.Interface.Name, a.Origin).
 				WithHint("gopipework detach %s %s", a.Guest.Word(), a.Interface.Name)
 			i.Reason = i.Err.Error()
@@ -395,8 +414,7 @@ func (c *comparison) compare(i *Item, ends []spec.Spec) {
 	if len(i.What) > 0 || i.ask {
 		i.Action = Change
 	}
-	// An attach takes over no attachment that belongs to somebody.
-	if slices.ContainsFunc(i.There, func(a attach.Attachment) bool { return foreign(a) && a.Origin.Claims() }) {
+	if slices.ContainsFunc(i.There, func(a attach.Attachment) bool { return foreign(a) && !c.Origin.Takes(a.Origin) }) {
 		i.Again, i.ask, i.set = true, false, attach.SetSpec{}
 	}
 }

@@ -12,11 +12,11 @@ import (
 // can be told from what others made. "" is OriginLine.
 type Origin string
 
-// The origins without a name. An attachment that a person typed belongs to nobody else:
-// any other origin may take it over.
+// The origins without a name.
 const (
-	OriginLine Origin = "line" // a typed line
-	OriginKeep Origin = "keep" // the kept lines
+	OriginLine  Origin = "line"  // a typed line
+	OriginKeep  Origin = "keep"  // the kept lines
+	OriginLabel Origin = "label" // a label of a container
 )
 
 // The longest parts of an origin, in bytes. A mark has 255 for everything.
@@ -41,7 +41,7 @@ func ParseOrigin(word string) (Origin, error) {
 		return OriginLine, nil
 	}
 	if why := checkOrigin(word); why != "" {
-		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, file:NAME, or compose:PROJECT/SERVICE")
+		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, label, file:NAME, or compose:PROJECT/SERVICE")
 	}
 	return Origin(word), nil
 }
@@ -69,8 +69,16 @@ func checkOrigin(word string) string {
 }
 
 // Claims reports whether an attachment of this origin belongs to something that may delete
-// it again, so that no other origin may take it over.
+// it again.
 func (o Origin) Claims() bool { return o != "" && o != OriginLine }
 
 // IsService reports whether it is the origin of a service of Compose.
 func (o Origin) IsService() bool { return strings.HasPrefix(string(o), originCompose+":") }
+
+// Takes reports whether this origin may take over an attachment of another one. Root's word
+// stands above a label's: the kept lines and the files take over what a person has typed,
+// which belongs to nobody, and what a label has asked for. A label takes over nothing, and a
+// typed line leaves an attachment to whoever asked for it.
+func (o Origin) Takes(from Origin) bool {
+	return o.Claims() && o != OriginLabel && (!from.Claims() || from == OriginLabel)
+}
