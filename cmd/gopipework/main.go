@@ -27,6 +27,7 @@
 //	keep.go line.go                                    attach --keep, and forget
 //	watch.go                                           watch, which does the same whenever something changes
 //	compose.go                                         what Docker Compose runs: record lines for watch, or drop them
+//	policy.go                                          policy check, and the labels of containers for watch
 //	telling.go events.go missing.go                    what watch tells: log, metrics, events, and list
 //	import.go from.go                                  a topology file from what is there, or from another program's
 //	exec.go iproute2.go                                run a program of the host in a guest

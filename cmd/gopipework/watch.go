@@ -11,7 +11,9 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/policy"
 	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/watch"
 	"github.com/urfave/cli/v2"
 )
@@ -23,9 +25,11 @@ func (o *output) watchEntry() *cli.Command {
 	return &cli.Command{
 		Name:      watchName,
 		Usage:     "keep the host as the kept lines and topology files ask, also when guests are restarted; runs until it gets SIGTERM",
-		ArgsUsage: "[-f FILE...]",
+		ArgsUsage: "[-f FILE...] [--labels]",
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "f", Usage: "a topology `FILE`; may be given several times"},
+			&cli.BoolFlag{Name: "labels", Usage: "also attach what the policy allows labels of containers to ask for, such as gopipework.eth1"},
+			policyFlag,
 			timeoutFlag("give up an entry after `DURATION`, and try it again later"),
 		}, tellingFlags()...),
 		Action: o.watchCommand,
@@ -38,6 +42,9 @@ func (o *output) watchCommand(c *cli.Context) error {
 		return err
 	}
 	sources, err := sources(c)
+	if err == nil {
+		sources, err = withLabels(c, sources)
+	}
 	if err != nil {
 		return err
 	}
@@ -88,6 +95,24 @@ func sources(c *cli.Context) ([]watch.Source, error) {
 		}
 	}
 	return all, nil
+}
+
+// withLabels adds the labels of containers to the sources, if the line asks for them. They
+// come last.
+func withLabels(c *cli.Context, all []watch.Source) ([]watch.Source, error) {
+	path, err := policyPath(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case !c.Bool("labels") && path != policy.Path:
+		return nil, fault.BadWord("read flag", "--policy", "it is about labels, which are not read").WithHint("gopipework watch --labels --policy %s", shell.Quote(path))
+	case !c.Bool("labels"):
+		return all, nil
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, cannot("find", path, err)
+	}
+	return append(all, labelSource(path)), nil
 }
 
 // hangups returns a channel that has a value after each SIGHUP.

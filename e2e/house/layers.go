@@ -12,9 +12,10 @@ import (
 // only what stands below it, and nothing of its own layer.
 var layers = [][]string{
 	{"cmd/gopipework"},
+	{"internal/labels"},
 	{"internal/watch"},
 	{"internal/convert", "internal/reconcile"},
-	{"attach", "dockerutil"},
+	{"attach", "dockerutil", "internal/policy"},
 	{"internal/hostbridge"},
 	{"internal/kind"},
 	{"internal/source"},

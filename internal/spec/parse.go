@@ -53,7 +53,7 @@ type Words struct {
 func Parse(w Words, kinds []Kind) (Spec, error) {
 	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, Verify: w.Verify, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
 	var err error
-	if s.HostIF, err = parseHostIF(w.HostIF, w.DirectPhys, kinds); err != nil {
+	if s.HostIF, err = ParseHostIF(w.HostIF, w.DirectPhys, kinds); err != nil {
 		return Spec{}, err
 	}
 	if w.Guest == "" {
@@ -184,7 +184,9 @@ func isAltName(name string) bool {
 	return len(name) > MaxLinkName && len(name) <= MaxAltName && plainname.Is(name)
 }
 
-func parseHostIF(word string, phys bool, kinds []Kind) (HostIF, error) {
+// ParseHostIF reads the word for a host interface, with phys if --direct-phys is given;
+// kinds are those that there are.
+func ParseHostIF(word string, phys bool, kinds []Kind) (HostIF, error) {
 	const op = "read host interface"
 	h := HostIF{Name: word}
 	if prefix, name, ok := strings.Cut(word, ":"); ok && !strings.HasPrefix(word, MACWord) {

@@ -74,7 +74,7 @@ func (w *Watcher) changed(before, now []List) {
 	}
 	for _, l := range now {
 		was := ofOrigin(before, l.Origin)
-		if reflect.DeepEqual(was.Entries, l.Entries) {
+		if reflect.DeepEqual(was, l) {
 			continue
 		}
 		added, lost := compareEntries(was.Entries, l.Entries)
@@ -84,7 +84,13 @@ func (w *Watcher) changed(before, now []List) {
 		for _, e := range l.Entries {
 			lines = append(lines, reconcile.Item{Entry: e}.Line())
 		}
+		for _, e := range l.Refused {
+			lines = append(lines, e.Line)
+		}
 		w.Report.Wanted(string(l.Origin), lines)
+		for _, e := range l.Refused {
+			w.tell(e, nil)
+		}
 	}
 	w.know()
 	if gone || len(words) > manyWords {
@@ -98,12 +104,15 @@ func (w *Watcher) changed(before, now []List) {
 
 // compareEntries returns the entries that are new, and reports whether others have gone.
 func compareEntries(before, now []topology.Entry) (added []topology.Entry, gone bool) {
+	lineOf := func(e topology.Entry) string { // a label's guest is another one if only its ID is
+		return strings.Join(append(reconcile.Words([]topology.Entry{e}), reconcile.Item{Entry: e}.Line()), " ")
+	}
 	known := map[string]bool{}
 	for _, e := range before {
-		known[(reconcile.Item{Entry: e}).Line()] = true
+		known[lineOf(e)] = true
 	}
 	for _, e := range now {
-		line := reconcile.Item{Entry: e}.Line()
+		line := lineOf(e)
 		if !known[line] {
 			added = append(added, e)
 		}

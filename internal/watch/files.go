@@ -37,7 +37,7 @@ func (k Kept) Wanted(context.Context) ([]List, error) {
 }
 
 // Follow implements Source.
-func (Kept) Follow(ctx context.Context, ring func()) error { return followFile(ctx, kept.Path, ring) }
+func (Kept) Follow(ctx context.Context, ring func()) error { return FollowFile(ctx, kept.Path, ring) }
 
 // File is the source that a topology file is.
 type File struct {
@@ -52,7 +52,7 @@ func (f File) String() string { return f.Path }
 func (f File) Wanted(context.Context) ([]List, error) { return readFile(f.Path, f.Grammar) }
 
 // Follow implements Source.
-func (f File) Follow(ctx context.Context, ring func()) error { return followFile(ctx, f.Path, ring) }
+func (f File) Follow(ctx context.Context, ring func()) error { return FollowFile(ctx, f.Path, ring) }
 
 // Files is the source that the topology files of a directory are.
 type Files struct {
@@ -104,9 +104,9 @@ func listOf(f topology.File, origin attach.Origin) (List, error) {
 	return List{Origin: origin, Entries: entries}, err
 }
 
-// followFile rings when a file changes. It may be a symbolic link: where that leads to now
+// FollowFile rings when a file changes. It may be a symbolic link: where that leads to now
 // is followed too.
-func followFile(ctx context.Context, path string, ring func()) error {
+func FollowFile(ctx context.Context, path string, ring func()) error {
 	link, err := notify.NewFile(path)
 	if err != nil {
 		return err

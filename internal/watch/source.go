@@ -5,6 +5,7 @@ import (
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/report"
 	"github.com/gopipework/gopipework/internal/topology"
 )
 
@@ -41,4 +42,6 @@ type Hearer interface {
 type List struct {
 	Origin  attach.Origin
 	Entries []topology.Entry
+	// Refused are what else is asked for and is not made, each with its line.
+	Refused []report.Event
 }

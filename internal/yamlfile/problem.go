@@ -19,7 +19,13 @@ type Pos struct {
 }
 
 // String returns the place as compilers write it, file:line:column, and editors go to it.
-func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
+// What is in no file has only the name of where it is.
+func (p Pos) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
 
 // compare says which of two places of a file is first.
 func (p Pos) compare(q Pos) int {

@@ -1,0 +1,172 @@
+package dockerutil
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+)
+
+// Labelled is a container that has labels with a certain prefix.
+type Labelled struct {
+	Runtime  string
+	ID, Name string
+	Running  bool
+	Created  time.Time
+	Labels   map[string]string // only those with the prefix
+
+	// Project and Service are those of Compose, if it was who made the container that said
+	// so. An image can carry Compose's labels too, and then these are empty.
+	Project, Service string
+}
+
+// Labels lists containers by the prefix of the keys of their labels. It remembers what it
+// has learned about engines and images.
+type Labels struct {
+	prefix string
+	*finder
+	seen   map[string]bool // engines that have answered, by where they listen
+	forges map[string]bool // whether an image carries Compose's labels, by its ID
+}
+
+// NewLabels returns a list of the containers with a label whose key begins with prefix.
+func NewLabels(prefix string) *Labels {
+	return &Labels{prefix: prefix, finder: newFinder(), seen: map[string]bool{}, forges: map[string]bool{}}
+}
+
+// errNoEngine is in the error if there is nobody to ask.
+var errNoEngine = errors.New("neither Docker nor podman listens")
+
+// List asks Docker, and root's podman if that has a socket. An engine that does not answer
+// is an error, unless it has never answered and the other one does: its containers may run
+// all the same. It must not be called side by side.
+func (l *Labels) List(ctx context.Context) (all []Labelled, err error) {
+	host, err := dockerHost()
+	if err != nil {
+		return nil, wordRef{}.misconfigured(err)
+	}
+	podman := l.podmanHost
+	if podman == "" {
+		podman = "unix://" + l.podmanOwn
+	}
+	heard := false
+	var last error
+	for _, e := range []struct {
+		runtime, host string
+		brand         brand
+	}{{RuntimeDocker, host, dockerBrand}, {RuntimePodman, podman, podmanBrand}} {
+		if strings.HasPrefix(e.host, "ssh://") || e.host == "unix://" {
+			continue
+		}
+		its, err := l.ask(ctx, e.runtime, e.host, e.brand)
+		switch {
+		case err == nil:
+			heard, l.seen[e.host] = true, true
+			all = append(all, its...)
+		case l.seen[e.host] || !errors.Is(err, e.brand.none):
+			return nil, err
+		default:
+			last = err
+		}
+	}
+	if !heard {
+		return nil, fault.New(fault.Runtime, "list", "labels", "%w", errNoEngine).WithHint("%s", fault.HintOf(last))
+	}
+	return all, nil
+}
+
+// ask lists the containers of one engine.
+func (l *Labels) ask(ctx context.Context, runtime, host string, b brand) (all []Labelled, err error) {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
+	d, err := daemonAt(ctx, wordRef{Runtime: runtime}, b, host)
+	if err != nil {
+		return nil, wordRef{}.misconfigured(err)
+	}
+	defer func() { d.close() }()
+	answer, err := d.client.ContainerList(ctx, client.ContainerListOptions{All: true})
+	if cerrdefs.IsInvalidArgument(err) { // see inspect
+		if err := d.negotiate(); err != nil {
+			return nil, err
+		}
+		answer, err = d.client.ContainerList(ctx, client.ContainerListOptions{All: true})
+	}
+	if err != nil {
+		return nil, d.explain(ctx, err)
+	}
+	for _, c := range answer.Items {
+		one, err := l.labelled(ctx, d, c)
+		if err != nil {
+			return nil, err
+		}
+		if one.Labels != nil {
+			one.Runtime = runtime
+			all = append(all, one)
+		}
+	}
+	return all, nil
+}
+
+func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary) (Labelled, error) {
+	one := Labelled{ID: c.ID, Name: shortID(c.ID), Created: time.Unix(c.Created, 0)}
+	one.Running = c.State == container.StateRunning || c.State == container.StatePaused
+	for key, value := range c.Labels {
+		if strings.HasPrefix(key, l.prefix) {
+			if one.Labels == nil {
+				one.Labels = map[string]string{}
+			}
+			one.Labels[key] = value
+		}
+	}
+	if one.Labels == nil {
+		return one, nil
+	}
+	if !isID(c.ID) {
+		return one, d.broken(errors.New("it lists a container without an ID"))
+	}
+	for _, n := range c.Names { // a name of a legacy link has two slashes
+		if n = strings.TrimPrefix(n, "/"); isName(n) {
+			one.Name = n
+		}
+	}
+	s, ok := replicaOf(c)
+	if !ok {
+		return one, nil
+	}
+	forges, err := l.forge(ctx, d, c.ImageID)
+	if err == nil && !forges {
+		one.Project, one.Service = s.ref.Namespace, s.ref.Name
+	}
+	return one, err
+}
+
+// forge reports whether an image carries the number of a container, which Compose writes
+// only on containers: its other labels say nothing then. Compose writes project and service
+// also on the images that it builds. The ID of an image is a hash of what it is.
+func (l *Labels) forge(ctx context.Context, d *daemon, image string) (bool, error) {
+	if forges, known := l.forges[image]; known {
+		return forges, nil
+	}
+	answer, err := d.client.ImageInspect(ctx, image)
+	if cerrdefs.IsNotFound(err) { // it has been deleted, and might have
+		return true, nil
+	}
+	if err != nil {
+		return false, d.explain(ctx, err)
+	}
+	const most = 1000 // images
+	if len(l.forges) >= most {
+		clear(l.forges)
+	}
+	forges := false
+	if answer.Config != nil {
+		_, forges = answer.Config.Labels[labelNumber]
+	}
+	l.forges[image] = forges
+	return forges, nil
+}
