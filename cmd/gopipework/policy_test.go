@@ -301,8 +301,8 @@ func labelled(name string, of map[string]string) labels.Container {
 	return labels.Container{Runtime: "docker", ID: strings.Repeat("0", 60) + name[len(name)-1:], Name: name, Running: true, Labels: of}
 }
 
-// wanted returns the lines and the refusals of containers.
-func wanted(t *testing.T, all ...labels.Container) (lines []string, refused []report.Event) {
+// askedFor returns the lines and the refusals of containers.
+func askedFor(t *testing.T, all ...labels.Container) (lines []string, refused []report.Event) {
 	t.Helper()
 	p, err := policy.Parse("p.yaml", []byte(wholePolicy))
 	if err != nil {
@@ -325,7 +325,7 @@ func wanted(t *testing.T, all ...labels.Container) (lines []string, refused []re
 
 // TestLabelsWanted: what labels ask for, and what is refused before the policy is asked.
 func TestLabelsWanted(t *testing.T) {
-	lines, refused := wanted(t, labelled("web-1", map[string]string{
+	lines, refused := askedFor(t, labelled("web-1", map[string]string{
 		"gopipework.eth1": "brtest 192.168.1.2/24", "gopipework.lan0": "dummy 192.168.1.2/24", "other.eth1": "nothing", "gopipework": "nothing",
 	}))
 	if got, want := strings.Join(lines, "|"), "brtest -i eth1 docker:web-1 192.168.1.2/24|dummy -i lan0 docker:web-1 192.168.1.2/24"; got != want || len(refused) > 0 {
@@ -350,7 +350,7 @@ func TestLabelsWanted(t *testing.T) {
 		"gopipework.a6":                   strings.Repeat("'\x07", 300),
 		"gopipework.eth1/../../../../tmp": "brtest 192.168.1.2/24",
 	} {
-		lines, refused := wanted(t, labelled("web-1", map[string]string{key: value}))
+		lines, refused := askedFor(t, labelled("web-1", map[string]string{key: value}))
 		if len(lines) != 0 || len(refused) != 1 {
 			t.Errorf("%.60q=%.60q: lines %q, refused %+v", key, value, lines, refused)
 		}
@@ -360,7 +360,7 @@ func TestLabelsWanted(t *testing.T) {
 		many["gopipework.e"+strconv.Itoa(i)] = megabyte
 	}
 	begin := time.Now()
-	if lines, refused := wanted(t, labelled("web-1", many)); len(lines) != 0 || len(refused) != 1 {
+	if lines, refused := askedFor(t, labelled("web-1", many)); len(lines) != 0 || len(refused) != 1 {
 		t.Errorf("1000 labels: %q, %d refusals", lines, len(refused))
 	}
 	t.Logf("1000 labels of a megabyte each: %v", time.Since(begin))
@@ -373,21 +373,21 @@ var megabyte = strings.Repeat("brtest 192.168.1.2/24 ", 1<<20/22)
 func TestLabelsOfOthers(t *testing.T) {
 	one, two := labelled("web-1", map[string]string{"gopipework.eth1": "brtest 192.168.1.2/24"}), labelled("web-2", map[string]string{"gopipework.eth1": "brtest 192.168.1.2/24"})
 	one.Created, two.Created = time.Unix(2, 0), time.Unix(1, 0)
-	lines, refused := wanted(t, one, two)
+	lines, refused := askedFor(t, one, two)
 	if len(lines) != 1 || !strings.Contains(lines[0], "web-2") || len(refused) != 1 || refused[0].Reason != "docker:web-2 has 192.168.1.2 on brtest already" {
 		t.Errorf("%q, %+v", lines, refused)
 	}
 	two.Running = false
-	if lines, refused := wanted(t, one, two); len(lines) != 1 || !strings.Contains(lines[0], "web-1") || len(refused) != 1 {
+	if lines, refused := askedFor(t, one, two); len(lines) != 1 || !strings.Contains(lines[0], "web-1") || len(refused) != 1 {
 		t.Errorf("%q, %+v", lines, refused)
 	}
 	one.Labels["gopipework.eth2"], one.Running = "brtest 10.0.0.1/24", false
-	if lines, refused := wanted(t, one); len(lines) != 1 || len(refused) != 1 {
+	if lines, refused := askedFor(t, one); len(lines) != 1 || len(refused) != 1 {
 		t.Errorf("%q, %+v", lines, refused)
 	}
 	three := labelled("db", map[string]string{"gopipework.eth1": "brtest 192.168.1.2/24"})
 	three.Project, three.Service = "shop", "db"
-	if lines, refused := wanted(t, three); len(lines) != 1 {
+	if lines, refused := askedFor(t, three); len(lines) != 1 {
 		t.Errorf("%q, %+v", lines, refused)
 	}
 }
