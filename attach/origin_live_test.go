@@ -256,6 +256,7 @@ func TestBadOrigin(t *testing.T) {
 // TestOriginLabel: a label takes over nothing, and a kept line or a file takes over what a
 // label asked for.
 func TestOriginLabel(t *testing.T) {
+	needRoot(t)
 	hostNS, g, s := originHost(t, "brtest -i lan0 web 10.0.0.2/24", "")
 	for _, first := range []Origin{OriginLine, OriginKeep, "file:lab"} {
 		asked(t, s, g, hostNS, first, true, first)
