@@ -258,3 +258,27 @@ func TestConfirmLost(t *testing.T) {
 	m.ok("confirm", "--undo", "--json")
 	check("after all")
 }
+
+// TestConfirmKilled: an apply that is killed at work is undone as well, whatever it has come
+// to: its end begins the time.
+func TestConfirmKilled(t *testing.T) {
+	c := confirming(t, "killed")
+	for _, after := range []time.Duration{0, 40 * time.Millisecond} {
+		apply := c.Command(t.Context(), "gopipework", "apply", "-f", c.file, "--prune", "--confirm", "1s")
+		c.check(apply.Start())
+		c.until(func() error {
+			if len(waiting(c.name)) == 0 {
+				return fmt.Errorf("no process waits")
+			}
+			return nil
+		})
+		time.Sleep(after)
+		_ = apply.Process.Kill() // it may be done
+		_ = apply.Wait()
+		c.ended(c.name)
+		c.isUndone(fmt.Sprintf("killed after %s", after))
+		c.gopipework("confirm")
+		c.idle()
+	}
+	c.ok("destroy", "killed")
+}
