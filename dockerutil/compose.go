@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -51,6 +52,7 @@ func parseCompose(word, rest string) (wordRef, error) {
 // replica is a container of a service of Compose.
 type replica struct {
 	id      string
+	image   string
 	ref     wordRef // its word, with its number
 	running bool
 	created int64
@@ -64,7 +66,7 @@ func replicaOf(c container.Summary) (_ replica, ok bool) {
 	if r.Namespace == "" || r.Name == "" || err != nil || strings.EqualFold(c.Labels[labelOneOff], "true") || c.Labels[labelHook] != "" {
 		return replica{}, false
 	}
-	return replica{c.ID, r, c.State == container.StateRunning || c.State == container.StatePaused, c.Created}, true
+	return replica{c.ID, c.ImageID, r, c.State == container.StateRunning || c.State == container.StatePaused, c.Created}, true
 }
 
 // isOf reports whether a container with those labels is one that the word can mean.
@@ -137,13 +139,82 @@ func (d *daemon) source(known *census) source {
 		if err != nil {
 			return nil, err
 		}
-		id, err := d.ref.pick(all)
+		own, err := d.genuine(ctx, all, known)
+		if err != nil {
+			return nil, err
+		}
+		if len(own) == 0 && len(all) > 0 {
+			return nil, d.ref.fault(fault.NotFound, "%w of that service: %s says to be of it, but the labels come from its image, which can carry any", errNoContainer, shortID(all[0].id)).
+				WithHint("name the container itself, with docker: or podman:")
+		}
+		id, err := d.ref.pick(own)
 		if err != nil {
 			return nil, err
 		}
 		return d.inspect(ctx, id)
 	}
 	return s
+}
+
+// genuine returns the containers without those whose labels come from their image.
+func (d *daemon) genuine(ctx context.Context, all []replica, known *census) (own []replica, err error) {
+	seen := &forgeries{}
+	if known != nil {
+		seen = &known.forgeries
+	}
+	for _, one := range all {
+		forged, err := seen.ask(ctx, d, one.image)
+		if err != nil {
+			return nil, err
+		}
+		if !forged {
+			own = append(own, one)
+		}
+	}
+	return own, nil
+}
+
+// forgeries remembers which images carry Compose's labels. The ID of an image is a hash of
+// what it is.
+type forgeries struct {
+	mu     sync.Mutex
+	images map[string]bool
+}
+
+func (f *forgeries) ask(ctx context.Context, d *daemon, image string) (forged bool, err error) {
+	f.mu.Lock() // so that nobody asks for what another is being told
+	defer f.mu.Unlock()
+	forged, known := f.images[image]
+	if known {
+		return forged, nil
+	}
+	if forged, err = d.forges(ctx, image); err != nil {
+		return false, err
+	}
+	const most = 1000
+	if f.images == nil || len(f.images) >= most {
+		f.images = map[string]bool{}
+	}
+	f.images[image] = forged
+	return forged, nil
+}
+
+// forges reports whether an image carries the number of a container, which Compose writes
+// only on containers: the labels of those that run it say nothing then. Compose writes
+// project and service also on the images that it builds. An image that is gone might have
+// carried it.
+func (d *daemon) forges(ctx context.Context, image string) (bool, error) {
+	answer, err := d.client.ImageInspect(ctx, image)
+	switch {
+	case cerrdefs.IsNotFound(err):
+		return true, nil
+	case err != nil:
+		return false, d.explain(ctx, err)
+	case answer.Config == nil:
+		return false, nil
+	}
+	_, forged := answer.Config.Labels[labelNumber]
+	return forged, nil
 }
 
 // replicas returns the containers of the service, those that do not run too.

@@ -16,7 +16,20 @@ func serviceOf(id, project, service, number, state string, more ...string) map[s
 	for i := 0; i < len(more); i += 2 {
 		labels[more[i]] = more[i+1]
 	}
-	return map[string]any{"Id": id, "Names": []string{"/" + project + "-" + service + "-" + number}, "State": state, "Labels": labels}
+	image := "own"
+	if slices.Contains(more, "forged") {
+		image = "forger"
+	}
+	return map[string]any{"ImageID": image, "Id": id, "Names": []string{"/" + project + "-" + service + "-" + number}, "State": state, "Labels": labels}
+}
+
+// composeImage tells what an image carries. Compose labels the images that it builds too.
+func composeImage(w http.ResponseWriter, r *http.Request) {
+	labels := map[string]string{labelProject: "shop", labelService: "web"}
+	if strings.Contains(r.URL.Path, "/forger/") {
+		labels[labelNumber] = "9"
+	}
+	answer(w, http.StatusOK, map[string]any{"Id": "sha256:0", "Config": map[string]any{"Labels": labels}})
 }
 
 // composed is an engine with the containers of two projects; all are the process child.
@@ -30,9 +43,15 @@ func composed(t *testing.T, child int) *engine {
 		serviceOf(webID, "shop", "db", "1", "running"),
 		serviceOf(other("d"), "shop", "db", "2", "running"),
 		serviceOf(other("e"), "other", "web", "3", "running"),
+		serviceOf(other("f"), "shop", "web", "9", "running", "forged", "yes"),
+		serviceOf(other("9"), "shop", "forged", "1", "running", "forged", "yes"),
 		{"Id": otherID, "Names": []string{"/web"}, "State": "running"},
 	}
 	return startEngine(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/images/") {
+			composeImage(w, r)
+			return
+		}
 		if !strings.HasSuffix(r.URL.Path, "/containers/json") {
 			object{PID: child, Name: "/shop-web-1"}.ServeHTTP(w, r)
 			return
@@ -63,7 +82,7 @@ func TestFindService(t *testing.T) {
 	const web, first = "compose:shop/web", "compose:shop/db/1"
 	wrong := map[string]fault.Code{
 		"compose:shop/db": fault.Conflict, "compose:shop/web/2": fault.NotFound, "compose:shop/web/7": fault.NotFound,
-		"compose:shop/cache": fault.NotFound, "compose:none/web": fault.NotFound, "shop/web": fault.Usage,
+		"compose:shop/cache": fault.NotFound, "compose:shop/web/9": fault.NotFound, "compose:shop/forged": fault.NotFound, "compose:none/web": fault.NotFound, "shop/web": fault.Usage,
 	}
 	check := func(how, word string, one Found) {
 		t.Helper()
@@ -98,7 +117,7 @@ func TestFindService(t *testing.T) {
 	for word, one := range f.findAll(context.Background(), words) {
 		check("among all", word, one)
 	}
-	if asked := e.requests()[before:]; len(asked) != 3 { // one list, and each of the two that are there
+	if asked := e.requests()[before:]; len(asked) != 5 { // one list, each of the two that are there, and the two images
 		t.Errorf("to find all, asked %q", asked)
 	}
 	_, err := f.find(context.Background(), wordRef{Runtime: RuntimeCompose, Namespace: "shop", Name: "db"})
@@ -115,6 +134,10 @@ func TestServiceStops(t *testing.T) {
 			answer(w, http.StatusOK, []map[string]any{serviceOf(webID, "shop", "web", "1", "exited")})
 			return
 		}
+		if strings.Contains(r.URL.Path, "/images/") {
+			composeImage(w, r)
+			return
+		}
 		object{Name: "/shop-web-1", Status: "exited"}.ServeHTTP(w, r)
 	})
 	_, err := f.find(context.Background(), wordRef{Runtime: RuntimeCompose, Namespace: "shop", Name: "web"})
@@ -128,7 +151,7 @@ func TestServiceStops(t *testing.T) {
 // the newest.
 func TestPick(t *testing.T) {
 	one := func(id string, number int, running bool, created int64) replica {
-		return replica{id, wordRef{Runtime: RuntimeCompose, Namespace: "p", Name: "s", Number: number}, running, created}
+		return replica{id, "image", wordRef{Runtime: RuntimeCompose, Namespace: "p", Name: "s", Number: number}, running, created}
 	}
 	for _, tt := range []struct {
 		number int

@@ -49,10 +49,11 @@ func (f *finder) findAll(ctx context.Context, words []string) map[string]Found {
 
 // census is the names and IDs of all of Docker's containers.
 type census struct {
-	names    map[string]bool
-	ids      []string
-	services map[wordRef][]replica // those of services of Compose, by the word without a number
-	hangs    bool                  // Docker did not answer in time
+	names     map[string]bool
+	ids       []string
+	services  map[wordRef][]replica // those of services of Compose, by the word without a number
+	forgeries forgeries             // whether an image carries Compose's labels, by its ID
+	hangs     bool                  // Docker did not answer in time
 }
 
 // count asks Docker for them. It returns nil if there is no answer that can be relied on:

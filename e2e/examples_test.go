@@ -10,6 +10,7 @@ import (
 
 // exampleTests are the files of examples/, and the test that runs each.
 var exampleTests = map[string]func(*testing.T){
+	"gopipework.service":    TestUnit,
 	"topology.yaml":         TestExampleTopology,
 	"compose-provider.yaml": TestComposeProvider,
 }
