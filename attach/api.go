@@ -31,6 +31,10 @@ type Options struct {
 	// an attachment that belongs to another origin.
 	Origin Origin
 
+	// Parking is where the interfaces of guests that have ended wait for them: Attach
+	// takes from there what it can. nil: nowhere.
+	Parking *Parking
+
 	// HostNS is the network namespace that has the bridges and cards; nil: that
 	// of the calling thread, which is the process's own unless the goroutine is
 	// locked to a thread that has moved.

@@ -58,6 +58,10 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 	}
 	defer m.Close()
 	m.Remember(ours.KeeperKey{}, opt.keeper())
+	if opt.Parking != nil {
+		m.Remember(kind.ParkingKey{}, opt.Parking.place)
+		m.Remember(parkingKey{}, opt.Parking)
+	}
 	f, err := observe(ctx, m, s, opt.Ahead)
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
@@ -79,6 +83,9 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 	}
 	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
+	}
+	if f.Parked != nil { // it has been taken, or deleted
+		opt.Parking.forget(f.Parked.Port.Index)
 	}
 	guestnet.WarnObstacles(ctx, m, plan.InGuest, p.Attachments[0], p.Routed)
 	if s.From.Kind != FromLine {

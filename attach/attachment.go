@@ -38,9 +38,11 @@ type (
 )
 
 // The states. Half is one whose attach did not get to its end, orphan one
-// whose guest cannot be found though every process can be seen.
+// whose guest cannot be found though every process can be seen, and parked one whose port
+// waits for its guest to run again (see Parking).
 const (
 	Complete = ours.Complete
 	Half     = ours.Half
 	Orphan   = ours.Orphan
+	Parked   = ours.Parked
 )

@@ -35,6 +35,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		if err := checkSame(j); err != nil {
 			return build.Plan{}, err
 		}
+		kind.PlanUnpark(j, d)
 		kind.KindOf(j.Kind).Repair(j, d)
 		planUpAgain(j, d)
 		guestnet.OwnReplies(j, d, false)
@@ -54,6 +55,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		return build.Plan{}, err
 	}
 	guestnet.PlanDNSAway(j, d)
+	kind.PlanUnpark(j, d)
 	kind.KindOf(j.Kind).Join(j, d)
 	guestnet.PlanShape(j, d)
 	if err := planInet(j, d); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/hostclient"
+	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -95,6 +96,9 @@ func buildText(t *testing.T, head string) string {
 	s, err := Parse(w)
 	if err != nil {
 		return errorText(err)
+	}
+	if f.Parked != nil {
+		f.Parked.Fits = kind.Fits(s, f)
 	}
 	p, err := planAttach(s, f)
 	if err != nil {
@@ -192,6 +196,15 @@ func pair(f *build.Facts) {
 	f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("192.168.1.2/24"), Flags: unix.IFA_F_PERMANENT})
 }
 
+func parkedPair(f *build.Facts) {
+	bridgeFact(f)
+	f.Parked = &build.Parked{
+		Port: &rtnl.Link{Index: portIndex, Name: "veth1pl1234", Kind: "veth", Group: plan.Group, Master: brIndex, MTU: 1500, Up: true,
+			Alias: "gopipework-parked/keep docker:0123456789ab eth1 web", AltNames: []string{"gopipework.web.eth1"}, Peer: innerIndex, PeerNS: 7},
+		On: f.Base, Name: "gp11", Enter: "nsenter --net=/proc/99/fd/9 ",
+	}
+}
+
 var factChanges = map[string]func(*build.Facts){
 	"bridge":      func(f *build.Facts) { bridgeFact(f) },
 	"our-bridge":  func(f *build.Facts) { b := bridgeFact(f); b.Group, b.Alias = plan.Group, build.BridgeMark },
@@ -218,6 +231,40 @@ var factChanges = map[string]func(*build.Facts){
 		f.Guest = guests.GuestInfo{Runtime: "netns", ID: "red", Name: "red", Path: "/run/netns/red"}
 	},
 	"namesake": func(f *build.Facts) { f.Namesake = &rtnl.Link{Index: 3, Name: "eth1", Kind: "veth"} },
+	// parked is the pair of a guest of that name that has ended, parked-taller one with
+	// another MTU, parked-off one on another bridge, and so on.
+	"parked":        parkedPair,
+	"parked-taller": func(f *build.Facts) { parkedPair(f); f.Parked.Port.MTU = 9000; f.Parked.Port.Up = false },
+	"parked-off": func(f *build.Facts) {
+		parkedPair(f)
+		f.Parked.Port.Master, f.Parked.On = 99, &rtnl.Link{Index: 99, Name: "brold", Kind: "bridge"}
+	},
+	"parked-shaped": func(f *build.Facts) {
+		parkedPair(f)
+		q := guestnet.Egress{Rate: 1000000, MTU: 1500}.Root()
+		f.Parked.Queues = []rtnl.Qdisc{q}
+	},
+	"parked-queue": func(f *build.Facts) {
+		parkedPair(f)
+		f.Parked.Queues = []rtnl.Qdisc{{Kind: "htb", Parent: rtnl.QdiscRoot, Handle: rtnl.QdiscHandle(1, 0)}}
+	},
+	"parked-vlan": func(f *build.Facts) {
+		parkedPair(f)
+		f.Parked.VLANs = []rtnl.PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}}
+	},
+	"parked-host": func(f *build.Facts) {
+		parkedPair(f)
+		p := f.Parked.Port
+		p.Name, p.Master, p.AltNames, f.Parked.On = "tap0", 0, append(p.AltNames, "gopipework-host.tap0"), nil
+		f.Base, f.Port = p, p
+		f.Parked.Addrs = []netip.Prefix{netip.MustParsePrefix("10.9.0.1/30")}
+	},
+	"parked-ovs": func(f *build.Facts) {
+		base := f.Base
+		parkedPair(f)
+		f.Base, f.Parked.On, f.Parked.Port.Master = base, nil, 0
+		f.OVS.Bridges[0].Ports = []bridge.OVSPort{{Bridge: "ovsbr0", Name: "veth1pl1234", Mark: "gopipework/keep docker:0123456789ab eth1 web"}}
+	},
 	"long-pid": func(f *build.Facts) { f.Guest.PID = 4194303 },
 	"attached": pair,
 	"of-file":  func(f *build.Facts) { f.Own.Alias = "gopipework/file:lab docker:0123456789ab eth1 web" },

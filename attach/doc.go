@@ -44,6 +44,7 @@ package attach
 //	detach.go, detachbuild.go, detachleft.go   detach
 //	bridge.go                                  what the host itself has on a bridge
 //	gc.go, gcbuild.go                          clean up
+//	park.go                                    keep ports while their guests are away
 //	list.go, childlist.go, more.go, ready.go   show what is there; wait for it
 //	follow.go                                  tell when the host loses a link
 //
@@ -111,6 +112,7 @@ package attach
 //	                 not: lease daemon, lease process
 //	mark             what shows that an object of the kernel is ours
 //	                 not: earmark, our label, our tag
+//	park             to keep the guest's end of a pair while the guest is away, so that the port stays
 //	half made        has our group, and no mark yet: its attach did not finish
 //	                 not: half built, half done, half finished, half complete
 //	residue          what could not be undone

@@ -309,6 +309,9 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 	}
 	if ns == nil {
 		a.State = Orphan
+		if m, ok := plan.ParseParked(l.Alias); ok {
+			a.State, a.Origin, a.Guest, a.Interface.Name = Parked, m.Origin, m.Guest(), m.IfName
+		}
 		return a, nil
 	}
 	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode

@@ -103,7 +103,8 @@ func observe(ctx context.Context, m *plan.Machine, s Spec, ahead *Ahead) (build.
 	f.PortName, f.Port = n.Port, o.ByName(o.Host, n.Port)
 	f.Namesake = o.ByName(o.Host, n.Inner)
 	o.Look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.Host.NamespaceID(m.Guests[plan.InGuest].Namespace); return err })
-	f.AltTaken = n.Alt != "" && altTaken(o, n.Alt, f.GuestNS)
+	f.Parked = observeParked(&o.Looker, m, n)
+	f.AltTaken = n.Alt != "" && (f.Parked == nil || !slices.Contains(f.Parked.Port.AltNames, n.Alt)) && altTaken(o, n.Alt, f.GuestNS)
 	f.Own = hostEnd(o, f.Inner, f.GuestNS)
 	guestnet.ShapedAt(&o.Looker, o.Host, f.Own, &f.Shaped)
 	if f.Own != nil && f.Own.Master != 0 {
@@ -117,6 +118,9 @@ func observe(ctx context.Context, m *plan.Machine, s Spec, ahead *Ahead) (build.
 		})
 	}
 	kind.Find(ctx, o, m, s.HostIF, &f)
+	if p := f.Parked; p != nil && kind.Fits(s, f) {
+		p.Fits, f.PortName, f.Port = true, p.Port.Name, p.Port
+	}
 	if k := kind.KindOf(kind.SettleKind(s.HostIF, f)); k != nil {
 		k.Look(ctx, o, m, s, &f)
 	}

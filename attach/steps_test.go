@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/hostbridge"
@@ -34,6 +35,7 @@ var oneOfEach = []plan.Step{
 	hostbridge.AddAddr{}, hostbridge.AddMark{}, hostbridge.AwaitAddrs{}, hostbridge.AwaitUplink{}, hostbridge.DelAddr{}, hostbridge.DelMark{}, hostbridge.SetDown{}, hostbridge.SetOVSOrigin{}, hostbridge.SetUp{},
 	hostbridge.Trunk{VLANs: []rtnl.PortVLAN{{First: 2, Last: 4094}}}, hostbridge.Unplug{},
 	guestnet.ShapeLink{Want: guestnet.Egress{Rate: 1}}, kind.UnfilterVLANs{}, kind.Verify{}, guestnet.WriteDNS{},
+	kind.ParkEnd{Parking: build.Parking{Port: &rtnl.Link{}, Inner: &rtnl.Link{}}}, kind.TakeEnd{}, kind.TakeOVSPort{},
 }
 
 // stepTypes returns the names of the types that have a nature.

@@ -176,7 +176,14 @@ func (p OVSPort) DeleteCommand() string { return ovsCommand(p.deleteArgs()) }
 
 func (p OVSPort) addArgs() []string {
 	args := append([]string{"add-port", p.Bridge, p.Name}, p.VLAN.ovsColumns()...)
-	args = append(args, "--", "set", "Interface", p.Name, ovsID(ovsMarkKey, p.Mark))
+	return append(append(args, "--"), p.setIDsArgs()...)
+}
+
+// SetIDsCommand is the same as a person would type it.
+func (p OVSPort) SetIDsCommand() string { return ovsCommand(p.setIDsArgs()) }
+
+func (p OVSPort) setIDsArgs() []string {
+	args := []string{"set", "Interface", p.Name, ovsID(ovsMarkKey, p.Mark)}
 	for _, key := range slices.Sorted(maps.Keys(p.IDs)) {
 		args = append(args, ovsID(key, p.IDs[key]))
 	}

@@ -177,6 +177,12 @@ func (p OVSPort) SetMark(ctx context.Context, mark string) error {
 	return p.set(ctx, "mark Open vSwitch port", p.setMarkArgs(mark))
 }
 
+// SetIDs gives a port of ours another Mark and other IDs, in one transaction. After a
+// timeout nobody knows whether it has them.
+func (p OVSPort) SetIDs(ctx context.Context) error {
+	return p.set(ctx, "mark Open vSwitch port", p.setIDsArgs())
+}
+
 func (p OVSPort) set(ctx context.Context, op string, args []string) error {
 	if err := checkOVSName(op, p.Name, p.Name); err != nil {
 		return err

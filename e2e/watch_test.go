@@ -101,8 +101,21 @@ func (m *machine) settles(after, guest string, netns uint64, want ...string) {
 	}
 }
 
+// port is the port of eth1 of a guest, with its index, and the MAC address of eth1.
+func (m *machine) port(guest string) (port, mac string) {
+	m.t.Helper()
+	for _, a := range m.list() {
+		if a.Guest.Name == guest && a.Interface.Name == "eth1" && a.Host.Port != "" {
+			return strings.TrimSpace(m.sh("ip -o link show dev " + a.Host.Port + " | cut -d@ -f1")), a.Interface.MAC
+		}
+	}
+	m.t.Fatalf("%s has no eth1", guest)
+	return "", ""
+}
+
 // A container that is restarted, by itself, with its engine, or while nobody watches, has
-// its interfaces again, under the same names and addresses.
+// its interfaces again, under the same names and addresses, and while somebody watches the
+// same port.
 func TestWatchDocker(t *testing.T) {
 	e := newEngine(t)
 	e.sh("mount -t tmpfs state /var/lib")
@@ -121,24 +134,39 @@ func TestWatchDocker(t *testing.T) {
 		e.check(neighbour.Run("busybox", "ping", "-c", "1", "-w", "10", "192.168.1.2").Err())
 	}
 	holds("the start")
+	port, mac := e.port("web")
+	samePort := func(after string, kept bool) {
+		t.Helper()
+		is, now := e.port("web")
+		if kept && is != port || now != mac {
+			t.Errorf("after %s, the port is %s and the MAC address %s; they were %s and %s", after, is, now, port, mac)
+		}
+		port = is
+	}
 	for range 3 {
 		e.docker("restart", "-t", "0", "web", "db")
 		holds("a restart of both")
+		samePort("a restart of both", true)
 	}
 	w.kill()
 	e.docker("restart", "-t", "0", "web")
 	w = e.watch("-f", file)
 	holds("a restart while nobody watched")
+	samePort("a restart while nobody watched", false)
 	e.check(e.daemon.Stop(syscall.SIGTERM))
 	e.check(e.daemon.Start())
 	e.docker("restart", "-t", "0", "web")
 	holds("a restart of the engine")
+	samePort("a restart of the engine", true)
 	e.docker("rename", "web", "other")
 	e.docker("run", "-d", "--name", "web", "--network", "none", host.Image, "sleep", "86400")
 	e.settles("another container of that name", "web", e.guestOf("web").Inode(), "eth1 192.168.1.2/24", "to-db 10.8.0.1/30")
 	e.docker("rm", "-f", "other", "web", "db")
 	e.ok("detach", neighbour.Word)
-	if !host.Poll(host.Patience, func() bool { return len(e.list()) == 0 && !strings.Contains(e.do("ip -br link"), "brtest") }) {
+	left := func() bool {
+		return slices.ContainsFunc(e.list(), func(a attachment) bool { return a.State != "pending" }) || strings.Contains(e.do("ip -br link"), "brtest")
+	}
+	if !host.Poll(host.Patience, func() bool { return !left() }) {
 		t.Errorf("something is left: %+v", e.list())
 	}
 	w.stop(t)

@@ -53,6 +53,10 @@ func (o *output) watchCommand(c *cli.Context) error {
 		return err
 	}
 	opt.Step = nil // side by side
+	if opt.Parking, err = attach.NewParking(); err != nil {
+		return err
+	}
+	defer opt.Parking.Close()
 	o.caught()
 	release, err := watch.Alone(c.Context)
 	if err != nil {

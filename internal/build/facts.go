@@ -48,6 +48,8 @@ type Facts struct {
 	Own     *rtnl.Link // the host's end of Inner, if the pair is ours
 	OwnOn   *rtnl.Link // the bridge of Own; nil: none
 
+	Parked *Parked // the pair that an earlier guest of that name has left; nil: none
+
 	Joined bool // Inner is one end of the very link between two guests that is asked for
 
 	Reaches bool // the guest could change the host's links through our veth, and could not before

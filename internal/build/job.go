@@ -44,6 +44,9 @@ func NewJob(s spec.Spec, f Facts, at plan.Side, n Names) *Job {
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
+	if j.Takes() {
+		j.Names.Port = f.Parked.Port.Name
+	}
 	if s.NamedMAC {
 		j.MAC = NamedMAC(f.Machine, f.Guest, n.Inner)
 	}

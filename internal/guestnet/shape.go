@@ -327,11 +327,22 @@ func CheckShape(j *build.Job, want spec.Shaping) error {
 	return nil
 }
 
-// PlanPortShape plans what shapes the host's end of a new pair.
+// PlanPortShape plans what shapes the host's end of a new pair, or of one that was
+// parked, where what somebody else has put there stays.
 func PlanPortShape(j *build.Job, d *build.Draft) {
-	if e := Received(AskedShape(j), j.LinkMTU); e.Shapes() {
-		d.Add(ShapeLink{Link: j.Names.Port, Want: e})
+	var have Egress
+	if j.Takes() {
+		have = Received(Shaping(build.Shaped{In: j.There.Parked.Queues}), j.LinkMTU)
 	}
+	if e := Received(AskedShape(j), j.LinkMTU); e.Rate != have.Rate {
+		d.Add(ShapeLink{Link: j.Names.Port, Want: e, Have: have})
+	}
+}
+
+// HasForeignRoot reports whether somebody else has put something at the root of a link.
+func HasForeignRoot(queues []rtnl.Qdisc) bool {
+	_, has := foreignRoot(queues)
+	return has
 }
 
 // PlanShape plans what shapes a new link inside the guest.

@@ -34,6 +34,19 @@ func settleVLAN(j *build.Job) (err error) {
 	return err
 }
 
+// vlanWord is the word after @ as VLANOf writes it; no word of a port's, if it makes no
+// sense: settle refuses that.
+func vlanWord(s spec.Spec) string {
+	if s.VLAN == "" {
+		return ""
+	}
+	v, err := bridge.ParseVLAN(s.VLAN)
+	if err != nil {
+		return s.VLAN
+	}
+	return v.String()
+}
+
 // checkFiltering refuses a VLAN on a bridge that does not filter, unless it is
 // ours or we are told to turn it on.
 func checkFiltering(j *build.Job) error {

@@ -7,6 +7,7 @@
 //	bridgevlan.go            the VLANs of a port of the kernel's
 //	host.go                  an interface of the host alone
 //	pair.go                  the veth pair that joins the guest to these three
+//	park.go                  such a pair while its guest is away
 //	macvlan.go, ipvlan.go    a link on a network card, beside others
 //	vlan.go, ipoib.go        one VLAN, or one partition, of a card
 //	dummy.go                 a link on nothing

@@ -57,7 +57,7 @@ func (hostKind) RefuseConflicts(j *build.Job) error {
 	if j.There.Own != nil {
 		own = j.There.Own.Index
 	}
-	if p := j.There.Port; p != nil && !halfPort(j) && p.Index != own {
+	if p := j.There.Port; p != nil && !halfPort(j) && !isParked(j, p) && p.Index != own {
 		return j.Refuse(fault.Conflict, "the host has an interface %s already: %s", p.Name, ours.DescribeKind(p)).
 			WithHint("choose another name: host:NAME")
 	}
@@ -69,11 +69,22 @@ func (hostKind) RefuseConflicts(j *build.Job) error {
 	return nil
 }
 
+func (k hostKind) fits(s spec.Spec, f build.Facts) bool {
+	var want []netip.Prefix
+	if s.HostAddr.IsValid() {
+		want = append(want, s.HostAddr)
+	}
+	p := f.Parked
+	return p.Port.Name == s.HostIF.Name && k.port(p.Port) != "" && p.Port.Master == 0 && ours.SameSet(p.Addrs, want)
+}
+
 func (k hostKind) Join(j *build.Job, d *build.Draft) {
 	planPair(j, d, "")
 	d.Add(guestnet.IgnoreRouters{Name: j.Names.Port})
-	d.Add(AddAltName{port: j.Names.Port, alt: hostMark + j.Names.Port})
-	k.address(j, d)
+	if !j.Takes() {
+		d.Add(AddAltName{port: j.Names.Port, alt: hostMark + j.Names.Port})
+		k.address(j, d)
+	}
 	guestnet.PlanSysctls(j, d)
 	guestnet.PlanUp(j, d)
 	d.Add(AwaitUp{j.Names.Port})

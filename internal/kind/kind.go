@@ -37,6 +37,8 @@ type Kind interface {
 	// Join plans the guest's link, from nothing or from what a killed run has
 	// left, up to the moment when it can have addresses.
 	Join(*build.Job, *build.Draft)
+	// fits reports whether a parked pair's port is what is asked for.
+	fits(spec.Spec, build.Facts) bool
 	// Repair plans what may have to be mended on the host for an attachment that
 	// is complete.
 	Repair(*build.Job, *build.Draft)
@@ -73,6 +75,7 @@ func (t plain) features() build.Traits                                          
 func (plain) Look(context.Context, *build.Observer, *plan.Machine, spec.Spec, *build.Facts) {}
 func (plain) claims(string, build.Facts) bool                                               { return false }
 func (plain) RefuseConflicts(*build.Job) error                                              { return nil }
+func (plain) fits(spec.Spec, build.Facts) bool                                              { return false }
 func (plain) port(*rtnl.Link) string                                                        { return "" }
 func (plain) Detached(build.Departure, *build.Removal)                                      {}
 func (plain) GC(build.GCFacts, *build.Removal)                                              {}
@@ -253,7 +256,7 @@ func PlanClearing(j *build.Job, d *build.Draft) {
 	if j.There.Own != nil {
 		port = j.There.Own.Name
 	}
-	if p, ok := j.There.OVS.Port(port); ok && p.Mark != "" {
+	if p, ok := j.There.OVS.Port(port); ok && p.Mark != "" && !j.Takes() {
 		d.Add(DelOVSPort{p}) // its link may have gone long ago
 	}
 	switch {

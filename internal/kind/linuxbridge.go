@@ -49,6 +49,14 @@ func (linuxBridge) settle(j *build.Job, d *build.Draft) error {
 
 func (linuxBridge) RefuseConflicts(j *build.Job) error { return checkPort(j) }
 
+func (linuxBridge) fits(s spec.Spec, f build.Facts) bool {
+	p, asked := f.Parked, spec.Shaping{}
+	if s.Shape.Apply(asked).RateIn != 0 && guestnet.HasForeignRoot(p.Queues) {
+		return false
+	}
+	return f.Base != nil && p.Port.Master == f.Base.Index && VLANOf(p.VLANs, f.Base) == vlanWord(s)
+}
+
 func (linuxBridge) Join(j *build.Job, d *build.Draft) {
 	planBridge(j, d)
 	planFiltering(j, d)

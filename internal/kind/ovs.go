@@ -55,13 +55,31 @@ func (openVSwitchKind) RefuseConflicts(j *build.Job) error {
 	return checkPort(j)
 }
 
+func (openVSwitchKind) fits(s spec.Spec, f build.Facts) bool {
+	name := s.HostIF.Name
+	if f.Base != nil {
+		name = f.Base.Name
+	}
+	var vlan bridge.VLAN
+	var err error
+	if s.VLAN != "" {
+		vlan, err = bridge.ParseVLAN(s.VLAN)
+	}
+	p, ok := f.OVS.Port(f.Parked.Port.Name)
+	return ok && err == nil && p.Mark != "" && p.Bridge == name && p.Carries(vlan)
+}
+
 func (openVSwitchKind) Join(j *build.Job, d *build.Draft) {
 	br := planOVS(j, d)
 	planPair(j, d, "")
 	if br.Userspace() {
 		d.Add(guestnet.IgnoreRouters{Name: j.Names.Port}) // the kernel hears what ovs-vswitchd does
 	}
-	d.Add(AddOVSPort{ovsPort(j)})
+	if p, ok := j.There.OVS.Port(j.Names.Port); ok && j.Takes() {
+		d.Add(TakeOVSPort{ovsPort(j), p})
+	} else {
+		d.Add(AddOVSPort{ovsPort(j)})
+	}
 	if br.Userspace() {
 		d.Add(Checksums{Place: j.Place, inner: j.Names.Inner})
 	}
@@ -388,6 +406,22 @@ func (s ChangeOVSMark) Undo(ctx context.Context, m *plan.Machine) error {
 func (ChangeOVSMark) Nature() plan.Nature { return plan.Undoable }
 
 func (s ChangeOVSMark) String() string { return s.SetMarkCommand(s.want) }
+
+// TakeOVSPort writes the record of a parked port anew, for the guest that it gets.
+type TakeOVSPort struct{ want, was bridge.OVSPort }
+
+func (s TakeOVSPort) Do(ctx context.Context, m *plan.Machine) error {
+	err := m.Host().Run(func() error { return s.want.SetIDs(ctx) })
+	return plan.Interrupted(err, m, s)
+}
+
+func (s TakeOVSPort) Undo(ctx context.Context, m *plan.Machine) error {
+	return m.Host().Run(func() error { return s.want.SetMark(ctx, s.was.Mark) })
+}
+
+func (TakeOVSPort) Nature() plan.Nature { return plan.Undoable }
+
+func (s TakeOVSPort) String() string { return s.want.SetIDsCommand() }
 
 func (openVSwitchKind) prober(j *build.Job) (prober, string) {
 	return ovsProbe{vlan: j.SwitchVLAN, hostID: j.There.HostID}, onlyTagged(j)

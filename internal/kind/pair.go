@@ -23,6 +23,10 @@ import (
 func planPair(j *build.Job, d *build.Draft, master string) {
 	n := j.Names
 	PlanClearing(j, d)
+	if j.Takes() {
+		planTake(j, d)
+		return
+	}
 	d.Add(AddVeth{
 		Port: n.Port, portMAC: j.There.New.Port, Bridge: master,
 		Inner: n.Inner, netns: guests.NetNSWord(j.There.Guest), mac: j.LinkMAC(), MTU: j.LinkMTU,
@@ -48,7 +52,7 @@ func halfPort(j *build.Job) bool {
 // checkPort refuses a host's end whose name is taken.
 func checkPort(j *build.Job) error {
 	switch p := j.There.Port; {
-	case p != nil && !halfPort(j) && (j.There.Own == nil || p.Index != j.There.Own.Index):
+	case p != nil && !halfPort(j) && !isParked(j, p) && (j.There.Own == nil || p.Index != j.There.Own.Index):
 		return portTaken(j, p)
 	case j.Names.Port == j.HostIF.Name:
 		return j.Refuse(fault.Usage, "the bridge and its port cannot both be called %s", j.Names.Port)

@@ -62,8 +62,8 @@ func (w *stationWatch) onCard(m *plan.Machine, s spec.Spec, f build.Facts) []bui
 
 // port adds a port of a switch, and what is behind it.
 func (w *stationWatch) port(p *rtnl.Link) {
-	if p.Index == w.own {
-		return
+	if _, parked := plan.ParseParked(p.Alias); p.Index == w.own || parked && plan.IsOurs(p) {
+		return // a parked one has nobody behind it
 	}
 	vlan := w.untagged(p)
 	w.found = append(w.found, build.Station{Who: "the port " + p.Name, MAC: p.MAC, VLAN: vlan})

@@ -11,11 +11,13 @@ import (
 type State string
 
 // The states. Half is one whose attach did not get to its end, orphan one
-// whose guest cannot be found though every process can be seen.
+// whose guest cannot be found though every process can be seen, and parked one whose port
+// waits for its guest to run again.
 const (
 	Complete State = "complete"
 	Half     State = "half"
 	Orphan   State = "orphan"
+	Parked   State = "parked"
 )
 
 // Attachment is one interface of ours in one guest, as the command's JSON

@@ -29,12 +29,18 @@ type Mark struct {
 
 const (
 	MarkWord = "gopipework"
-	maxAlias = 255 // IFALIASZ without its terminating zero
+	parked   = MarkWord + "-parked" // in place of MarkWord, in the alias of a parked port
+	maxAlias = 255                  // IFALIASZ without its terminating zero
 )
 
 // String returns the alias, at most 255 bytes.
-func (m Mark) String() string {
-	word := MarkWord
+func (m Mark) String() string { return m.alias(MarkWord) }
+
+// Parked returns the alias that the port has while its guest is away. It is no mark:
+// whoever does not know it takes the pair for half made.
+func (m Mark) Parked() string { return m.alias(parked) }
+
+func (m Mark) alias(word string) string {
 	if m.Origin.Claims() {
 		word += "/" + string(m.Origin)
 	}
@@ -43,14 +49,19 @@ func (m Mark) String() string {
 }
 
 // ParseMark reads an alias.
-func ParseMark(alias string) (Mark, bool) {
+func ParseMark(alias string) (Mark, bool) { return parseMark(MarkWord, alias) }
+
+// ParseParked reads the alias of a port whose guest is away: the mark that it had.
+func ParseParked(alias string) (Mark, bool) { return parseMark(parked, alias) }
+
+func parseMark(want, alias string) (Mark, bool) {
 	f := strings.SplitN(alias, " ", 4)
 	if len(f) != 4 {
 		return Mark{}, false
 	}
 	word, from, named := strings.Cut(f[0], "/")
 	origin, err := spec.ParseOrigin(from)
-	if word != MarkWord || err != nil || named && from == "" {
+	if word != want || err != nil || named && from == "" {
 		return Mark{}, false
 	}
 	runtime, id, ok := strings.Cut(f[1], ":")

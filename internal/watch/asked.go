@@ -93,6 +93,7 @@ func (w *Watcher) changed(before, now []List) {
 		}
 	}
 	w.know()
+	w.parks.wants(w.wanted(""))
 	if gone || len(words) > manyWords {
 		w.lookAtAll()
 		return

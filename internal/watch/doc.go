@@ -12,6 +12,7 @@
 //	lock.go    Alone: one watch at a time
 //	source.go  Source: a place where it stands what is wanted
 //	leases.go  keeping all leases in this process
+//	park.go    the ports of guests that are away
 //	files.go   the sources that are files: kept lines, topology files, a directory of them
 //	compose.go the source that services of Docker Compose are
 //

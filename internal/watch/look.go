@@ -86,6 +86,8 @@ func (w *Watcher) all(l *look, want []reconcile.Wanted) error {
 	}
 	l.words = reconcile.Words(entries)
 	found, _ := w.FindAll(w.ctx, l.words)
+	w.parks.found(w.ctx, found)
+	w.parks.settle(w.ctx, there.Attachments)
 	l.words = append(l.words, bridgeWords(entries)...)
 	for n := range want {
 		want[n].Guests = found
@@ -162,6 +164,8 @@ func (w *Watcher) one(l *look, want []reconcile.Wanted) error {
 		}
 		there = append(there, r.Attachments...)
 	}
+	w.parks.found(w.ctx, found)
+	w.parks.settle(w.ctx, there)
 	for n := range want {
 		want[n].Guests = found
 	}

@@ -41,6 +41,7 @@ type Watcher struct {
 	full   fullLook
 	gc     cleaning
 	slots  slots
+	parks  *parker // not the loop's: any goroutine may use it
 }
 
 // every is how often all is compared if nothing wakes the watcher.
@@ -55,6 +56,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.ctx, w.turns = ctx, make(chan func())
 	w.asked, w.guests = make([]answer, len(w.Sources)), map[string]*guest{}
 	w.slots = newSlots()
+	if err := w.parking(); err != nil {
+		return err
+	}
+	defer w.parks.close()
 	for _, follow := range w.Follow {
 		if err := follow(ctx, func(e guests.Event) { w.turn(func() { w.heard(e) }) }); err != nil {
 			return err
@@ -125,10 +130,12 @@ func (w *Watcher) heard(e guests.Event) {
 	}
 	switch e.What {
 	case guests.Followed:
+		w.parks.hears(e.Engine, true)
 		w.tell(report.Event{Kind: report.Engine, Name: e.Engine, State: report.Up}, nil)
 		w.lookAtAll()
 		return
 	case guests.Deaf:
+		w.parks.hears(e.Engine, false)
 		w.tell(report.Event{Kind: report.Engine, Name: e.Engine, State: report.Down}, e.Err)
 		return
 	case guests.Ended, guests.Removed, guests.Unplugged:
