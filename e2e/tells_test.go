@@ -170,3 +170,35 @@ func TestWatchAndSystemd(t *testing.T) {
 	}
 	m.ok("detach", "netns:blue")
 }
+
+// TestWatchBacksOff: what fails is undone, and the links that are deleted then are no reason to
+// try it again before its time.
+func TestWatchBacksOff(t *testing.T) {
+	m := keeping(t)
+	m.sh("ip netns add green")
+	m.quiet("brtest", "netns:green", "fd00::2/64", "--timeout", "1m")
+	file := filepath.Join(m.Dir, "lab.yaml")
+	m.check(os.WriteFile(file, []byte("attachments: ['brtest blue fd00::2/64']\n"), 0o600)) // a duplicate
+	watch := m.begin(m.Command(context.Background(), "gopipework", "watch", "-f", file))
+	var first, third time.Time
+	if !host.Poll(host.Patience, func() bool {
+		for _, a := range m.list() {
+			switch {
+			case a.Pending == nil || a.Pending.Failures == 0:
+			case a.Pending.Failures < 3:
+				first = a.Pending.Since
+			case third.IsZero():
+				third = time.Now()
+			}
+		}
+		return !third.IsZero()
+	}) {
+		t.Fatalf("it does not fail three times: %+v", m.list())
+	}
+	if between := third.Sub(first); between < 2*time.Second {
+		t.Errorf("it was tried three times within %s: the second pause is 2 s", between)
+	}
+	m.check(watch.Process.Signal(syscall.SIGTERM))
+	watch.end(t)
+	m.ok("detach", "netns:green")
+}

@@ -106,7 +106,7 @@ func (r *Reporter) write(w io.Writer) {
 	by("attachments", "gauge", "Attachments that are asked for, by state: attached, pending (the guest does not run), failed or refused.", "state", r.states())
 	by("events_total", "counter", "Events, by kind. Each failure counts.", "kind", r.metrics.events)
 	histogram("attach_duration_seconds", "How long an attach took.", r.metrics.attaches)
-	histogram("reconcile_duration_seconds", "How long it took to compare what is wanted with what there is, and to make it so.", r.metrics.reconciles)
+	histogram("reconcile_duration_seconds", "How long it took to compare all that is wanted with all that there is.", r.metrics.reconciles)
 	one("leases", "gauge", "DHCP leases that are maintained.", r.metrics.leases)
 	by("engine_up", "gauge", "Whether the events of an engine are followed.", "engine", r.metrics.engines)
 }

@@ -157,11 +157,9 @@ func (r *Reporter) Leases(n int) {
 	r.metrics.leases = n
 }
 
-// Reconciled is called each time that what there is has been compared with what is wanted and
-// what is needed was done or begun. After the first time, systemd is told that watch is ready.
+// Reconciled is called each time that all there is has been compared with what is wanted.
 func (r *Reporter) Reconciled(took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.metrics.reconciles.add(took.Seconds())
-	r.ready()
 }

@@ -19,9 +19,12 @@ type manager struct {
 // become ready.
 func (*manager) tell(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// ready tells that all is as it should be, or tried, and how many attachments are in which
-// state. The caller must hold r.mu.
-func (r *Reporter) ready() {
+// Settled is called when all is as it should be, or has been tried. The first time, and the
+// first time after Reloading, systemd is told that watch is ready; and each time, how many
+// attachments are in which state if that has changed.
+func (r *Reporter) Settled() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	n := r.states()
 	status := fmt.Sprintf("STATUS=%d attached, %d pending, %d failed, %d refused", n[string(Attached)], n[string(Pending)], n[string(Failed)], n[string(Refused)])
 	if !r.manager.ready {
@@ -32,7 +35,7 @@ func (r *Reporter) ready() {
 	r.manager.ready, r.manager.status = true, status
 }
 
-// Reloading tells systemd that all sources are read again, until the next Reconciled.
+// Reloading tells systemd that all sources are read again, until the next Settled.
 func (r *Reporter) Reloading() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -36,15 +36,15 @@ func TestSystemd(t *testing.T) {
 	r := quiet()
 	r.Wanted("keep", []string{"a", "b"})
 	r.Tell(Event{Kind: Pending, Origin: "keep", Line: "a"})
-	r.Reconciled(0)
+	r.Settled()
 	want("READY=1\nSTATUS=1 attached, 1 pending, 0 failed, 0 refused")
-	r.Reconciled(0) // nothing new
+	r.Settled() // nothing new
 	r.Tell(Event{Kind: Attached, Origin: "keep", Line: "a"})
-	r.Reconciled(0)
+	r.Settled()
 	want("STATUS=2 attached, 0 pending, 0 failed, 0 refused")
 	r.Reloading()
 	want("RELOADING=1")
-	r.Reconciled(0)
+	r.Settled()
 	want("READY=1")
 	if r.Watchdog() != nil {
 		t.Error("there is no watchdog, and it ticks")

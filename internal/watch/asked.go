@@ -94,6 +94,9 @@ func (w *Watcher) changed(before, now []List) {
 	}
 	w.know()
 	w.parks.wants(w.wanted(""))
+	for _, word := range words {
+		w.guests[word].failures = 0 // what failed is not what is asked for now
+	}
 	if gone || len(words) > manyWords {
 		w.lookAtAll()
 		return

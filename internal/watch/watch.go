@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -47,6 +48,10 @@ type Watcher struct {
 // every is how often all is compared if nothing wakes the watcher.
 const every = 5 * time.Minute
 
+// patience is how long watch waits at first for all that is under way, before it says that it is
+// ready: a guest that hangs must not hold that up.
+const patience = 10 * time.Second
+
 // Run runs until ctx is done. What it has attached stays, with its leases, which other
 // processes keep then; what it is about to attach is undone.
 func (w *Watcher) Run(ctx context.Context) error {
@@ -77,6 +82,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	watchdog := w.Report.Watchdog()
+	late := time.After(patience)
 	for {
 		select {
 		case <-ctx.Done():
@@ -84,15 +90,33 @@ func (w *Watcher) Run(ctx context.Context) error {
 			return nil
 		case do := <-w.turns:
 			do()
+			if w.idle() {
+				w.Report.Settled()
+			}
+		case <-late:
+			w.Report.Settled()
 		case <-w.Reload:
 			w.Report.Reloading()
+			for _, g := range w.guests {
+				g.failures = 0 // somebody wants it to be tried now
+			}
 			w.reload()
+			late = time.After(patience)
 		case <-watchdog:
 			w.Report.Alive()
 		case <-tick.C:
 			w.reload()
 		}
 	}
+}
+
+// idle reports whether nothing is under way: all is as it should be, or is waited for.
+func (w *Watcher) idle() bool {
+	busy := w.full.under || slices.ContainsFunc(w.asked, func(a answer) bool { return a.asking })
+	for _, g := range w.guests {
+		busy = busy || g.looking || g.working
+	}
+	return !busy
 }
 
 // turn has the loop call do. It may be called from any goroutine but the loop's.
@@ -142,8 +166,10 @@ func (w *Watcher) heard(e guests.Event) {
 		w.clean()
 		w.eachOf(e, func(word string, g *guest) {
 			switch {
-			case g.failures > 0 && e.What == guests.Unplugged: // that may have been in the way
-				w.check(word)
+			case g.failures > 0 && e.What == guests.Unplugged:
+				if e.Name != "" && !g.justWorked() { // what has gone may have been in the way
+					w.check(word)
+				}
 			case g.timer == nil:
 				w.checkAfter(settled, word, g)
 			}

@@ -8,21 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/report"
 )
 
-// stuck is a source that does not answer.
-type stuck struct{ asked chan bool }
+// stuck is a source that keeps the loop when it hears of an event.
+type stuck struct{ heard chan bool }
 
-func (s stuck) Wanted(ctx context.Context) ([]List, error) {
-	close(s.asked)
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
+func (s stuck) Wanted(context.Context) ([]List, error)     { return nil, nil }
 func (s stuck) Follow(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
 func (s stuck) String() string                             { return "stuck" }
+func (s stuck) Heard(guests.Event) bool                    { s.heard <- true; <-s.heard; return false }
 
 // TestWatchdog: systemd does not hear that a watch is alive whose loop hangs.
 func TestWatchdog(t *testing.T) {
@@ -39,15 +36,28 @@ func TestWatchdog(t *testing.T) {
 	ended := make(chan error, 1)
 	w := Watcher{
 		Sources: []Source{s}, Report: report.New(slog.New(slog.DiscardHandler)),
+		Follow:  []func(context.Context, func(guests.Event)) error{func(_ context.Context, told func(guests.Event)) error { go told(guests.Event{}); return nil }},
 		FindAll: func(context.Context, []string) (map[string]reconcile.Guest, []string) { return nil, nil },
 	}
 	go func() { ended <- w.Run(ctx) }()
-	<-s.asked
+	<-s.heard
+	drain(l)
 	_ = l.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 	b := make([]byte, 100)
 	if n, err := l.Read(b); err == nil {
 		t.Errorf("it hangs, and systemd was told %q", b[:n])
 	}
+	s.heard <- true
 	cancel()
 	<-ended
+}
+
+// drain reads what was told before.
+func drain(l net.PacketConn) {
+	_ = l.SetReadDeadline(time.Now().Add(time.Millisecond))
+	for {
+		if _, _, err := l.ReadFrom(make([]byte, 100)); err != nil {
+			return
+		}
+	}
 }

@@ -16,15 +16,23 @@ import (
 // guest is what the loop knows of a guest for which something is wanted.
 type guest struct {
 	looking, working bool
-	again            bool // something has changed meanwhile
-	started          bool // an event has just told so
-	missing          bool // the last look has found something that is not as it is wanted
-	done             int  // Watcher.seq after the last work on it
+	again            bool      // something has changed meanwhile
+	started          bool      // an event has just told so
+	missing          bool      // the last look has found something that is not as it is wanted
+	done             int       // Watcher.seq after the last work on it
+	ended            time.Time // when that was
 
 	failures int // in a row
 	timer    *time.Timer
 	next     time.Time // when the timer ends
 }
+
+// justWorked reports whether a link of the guest that has gone may be one that watch itself has
+// deleted. What fails is undone, and that is no reason to try it again at once.
+func (g *guest) justWorked() bool { return g.working || time.Since(g.ended) < settled }
+
+// rests reports whether something has failed for a guest and is not to be tried again yet.
+func (g *guest) rests() bool { return g != nil && g.failures > 0 && time.Now().Before(g.next) }
 
 // stop stops the timer.
 func (g *guest) stop() {
@@ -111,6 +119,9 @@ func (w *Watcher) carryOut(l *look) {
 	for _, g := range groups(l.items) {
 		for _, word := range g.words {
 			busy[word] = true
+		}
+		if l.open == nil && slices.ContainsFunc(g.words, func(word string) bool { return w.guests[word].rests() }) {
+			continue // a look at everything is no reason to try it before its time
 		}
 		w.work(l, g)
 	}
@@ -233,7 +244,7 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 		if g == nil {
 			continue
 		}
-		g.working, g.done = false, w.seq
+		g.working, g.done, g.ended = false, w.seq, time.Now()
 		if !again[word] && !soon[word] {
 			g.failures = 0
 		}
