@@ -21,7 +21,8 @@ type Back struct {
 	Ends   []End         `json:"ends"`            // the interfaces that it makes, or makes again
 	Lines  []Line        `json:"lines,omitempty"` // what it detaches
 	Set    *Setting      `json:"set,omitempty"`   // what it changes in place, as that was
-	Done   bool          `json:"done"`            // it was carried out; false: perhaps
+	Bridge *BridgeBack   `json:"bridge,omitempty"`
+	Done   bool          `json:"done"` // it was carried out; false: perhaps
 }
 
 // End is an interface of a guest.
@@ -53,6 +54,10 @@ type Writer func(ends ...attach.Attachment) ([]string, error)
 // be restored, a sentence each.
 func (i Item) Back(write Writer) (b Back, lost []string, does bool) {
 	b.Origin = i.Origin
+	if i.OfBridge() {
+		b.Bridge = i.bridgeBack()
+		return b, nil, b.Bridge != nil
+	}
 	for n := range i.names {
 		b.Ends = append(b.Ends, End{Ends(i.Entry)[n].Guest, i.guests[n], i.names[n]})
 	}
@@ -155,13 +160,19 @@ func (h Host) setBack(ctx context.Context, i Item, err error) error {
 	return undone(err, "what was set is set back")
 }
 
-// Undo undoes items: what they made is detached, what they changed is set back, and
+// Undo undoes items: bridges are as they were, what they made is detached, what they changed is set back, and
 // what they detached is attached again, in this order. What has already been restored stays.
 // lost is what could not be restored, a sentence each.
 func (h Host) Undo(ctx context.Context, g topology.Grammar, all []Back) (lost []string) {
 	failed := func(what string, err error) {
 		if err != nil {
 			lost = append(lost, what+": "+err.Error())
+		}
+	}
+	// The uplink of a bridge first: the host may be cut off by it, and guests may have to be waited for.
+	for _, b := range slices.Backward(all) {
+		if b.Bridge != nil {
+			failed("set up bridge "+b.Bridge.Name+" as it was", h.bridgeAgain(ctx, b))
 		}
 	}
 	for _, b := range slices.Backward(all) {

@@ -160,3 +160,37 @@ func (h Host) bridge(ctx context.Context, i Item) (attach.Result, error) {
 	}
 	return attach.EnsureBridge(ctx, *i.Entry.Bridge, h.Options)
 }
+
+// BridgeBack is what the host had on a bridge.
+type BridgeBack struct {
+	Name string             `json:"name"`
+	Was  *attach.BridgeSpec `json:"was,omitempty"` // nil: nothing that was set for the origin
+}
+
+// bridgeBack returns what there was before the item; nil: it changes nothing.
+func (i Item) bridgeBack() *BridgeBack {
+	switch b := i.Bridge; {
+	case i.Action != Make && i.Action != Change && i.Action != Remove:
+		return nil
+	case b == nil || b.Kind == "":
+		return &BridgeBack{Name: i.BridgeName()}
+	default:
+		was := attach.BridgeSpec{Name: b.Name, Addrs: b.Own, Uplink: b.Uplink, Force: true}
+		if b.Made && b.Kind == attach.KindBridge {
+			was.MTU = b.MTU
+		}
+		was.VLANFiltering = i.Entry.Bridge != nil && i.Entry.Bridge.VLANFiltering
+		return &BridgeBack{b.Name, &was}
+	}
+}
+
+// bridgeAgain sets up a bridge as it was.
+func (h Host) bridgeAgain(ctx context.Context, b Back) (err error) {
+	h.Options.Origin = b.Origin
+	if b.Bridge.Was == nil {
+		_, err = attach.RemoveBridge(ctx, b.Bridge.Name, h.Options)
+	} else {
+		_, err = attach.EnsureBridge(ctx, *b.Bridge.Was, h.Options)
+	}
+	return err
+}
