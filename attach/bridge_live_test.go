@@ -1,14 +1,20 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostbridge"
+	"github.com/gopipework/gopipework/internal/plan"
 )
 
 // uplinkHost is a host with a card, nic0, and a neighbour who is behind it and has
@@ -27,6 +33,15 @@ func uplinkHost(t *testing.T, script string) (hostNS, neighbour *os.File) {
 	in(t, hostNS, "sh", "-ec", script)
 	in(t, hostNS, "sh", "-c", "iptables-save; ip6tables-save") // the kernel's tables exist from now on
 	return hostNS, neighbour
+}
+
+// sortedSnapshot is a snapshot without the order of its lines, which the kernel changes when
+// something goes and comes back.
+func sortedSnapshot(t *testing.T, ns *os.File) string {
+	t.Helper()
+	lines := strings.Split(snapshot(t, ns), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 func prefixes(words ...string) (all []netip.Prefix) {
@@ -103,7 +118,7 @@ ip link add old type veth peer name older; ip link set old master brx; ip link s
 			hostNS, neighbour := uplinkHost(t, dropAll+tt.host)
 			guestNS := newNamespace(t)
 			in(t, guestNS, "sh", "-ec", quiet)
-			before := snapshot(t, hostNS)
+			before := sortedSnapshot(t, hostNS)
 			s := BridgeSpec{Name: tt.bridge, Addrs: prefixes("192.168.1.1/24", "2001:db8::1/64"), Uplink: "nic0", VLANFiltering: true}
 			ensured(t, hostNS, s, true)
 			pings(t, neighbour, "192.168.1.1", "2001:db8::1")
@@ -138,7 +153,130 @@ ip link add old type veth peer name older; ip link set old master brx; ip link s
 			ensured(t, hostNS, s, true)
 			removed(t, hostNS, tt.bridge, true)
 			removed(t, hostNS, tt.bridge, false)
-			sameSoon(t, "host in the end", before, func() string { return snapshot(t, hostNS) })
+			sameSoon(t, "host in the end", before, func() string { return sortedSnapshot(t, hostNS) })
 		})
+	}
+}
+
+// bridgeRun is a run on a bridge that a test takes apart: EnsureBridge, or RemoveBridge if
+// remove is set.
+type bridgeRun struct {
+	BridgeSpec
+	remove bool
+}
+
+// plan opens the host, and returns what the run would do.
+func (r bridgeRun) plan(t *testing.T, hostNS *os.File) (*plan.Machine, build.Plan) {
+	t.Helper()
+	m, err := plan.Open(t.Context(), hostNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.BridgeSpec
+	if r.remove {
+		s = BridgeSpec{Name: s.Name}
+	}
+	f, err := hostbridge.Observe(t.Context(), m, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Origin, f.NewMAC = "file:lab", newMAC()
+	if r.remove {
+		return m, hostbridge.Remove(s.Name, f)
+	}
+	p, err := hostbridge.Build(s, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, p
+}
+
+// ran carries the run out.
+func (r bridgeRun) ran(t *testing.T, hostNS *os.File) {
+	t.Helper()
+	opt := Options{HostNS: hostNS, Origin: "file:lab"}
+	_, err := EnsureBridge(t.Context(), r.BridgeSpec, opt)
+	if r.remove {
+		_, err = RemoveBridge(t.Context(), r.Name, opt)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var wholeBridge = BridgeSpec{Name: "brtest", Addrs: prefixes("192.168.1.1/24", "2001:db8::1/64"), Uplink: "nic0"}
+
+// bridgeRuns are runs, each with what there is before it.
+var bridgeRuns = []struct {
+	name   string
+	before []bridgeRun
+	run    bridgeRun
+}{
+	{"new", nil, bridgeRun{BridgeSpec: wholeBridge}},
+	{"change", []bridgeRun{{BridgeSpec: wholeBridge}}, bridgeRun{BridgeSpec: BridgeSpec{Name: "brtest", Addrs: prefixes("192.168.1.4/24", "192.168.1.5/24", "2001:db8::1/48"), MTU: 1400}}},
+	{"remove", []bridgeRun{{BridgeSpec: wholeBridge}}, bridgeRun{BridgeSpec: wholeBridge, remove: true}},
+}
+
+// TestBridgeFailAtEveryStep: a run on a bridge that fails before its step n, for every n, and
+// after the last, leaves the host as it was.
+func TestBridgeFailAtEveryStep(t *testing.T) {
+	needRoot(t)
+	for _, tt := range bridgeRuns {
+		t.Run(tt.name, func(t *testing.T) {
+			hostNS, _ := uplinkHost(t, "")
+			for _, r := range tt.before {
+				r.ran(t, hostNS)
+			}
+			before := sortedSnapshot(t, hostNS)
+			for n, last := 0, false; !last && !t.Failed(); n++ {
+				m, p := tt.run.plan(t, hostNS)
+				last = n == len(p.Steps) || p.Steps[n].Nature() == plan.Final // from there on there is no way back
+				p.Steps = append(p.Steps[:n:n], append([]plan.Step{failStep{}}, p.Steps[n:]...)...)
+				err := p.Apply(t.Context(), m, untold)
+				m.Close()
+				if !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
+					t.Fatalf("step %d: %v", n, err)
+				}
+				sameSoon(t, fmt.Sprintf("host after failure at step %d", n), before, func() string { return sortedSnapshot(t, hostNS) })
+			}
+		})
+	}
+}
+
+// TestBridgeKilledAtEveryStep: whatever step a run on a bridge was killed after, the next
+// run, be it the same or the one that removes it all, with gc, leaves nothing behind, and the
+// uplink as it was.
+func TestBridgeKilledAtEveryStep(t *testing.T) {
+	needRoot(t)
+	hostNS, _ := uplinkHost(t, "")
+	before := sortedSnapshot(t, hostNS)
+	for _, tt := range bridgeRuns {
+		for n, last := 1, false; !last && !t.Failed(); n++ {
+			for _, again := range []bool{true, false} {
+				for _, r := range tt.before {
+					r.ran(t, hostNS)
+				}
+				m, p := tt.run.plan(t, hostNS)
+				last = n == len(p.Steps)
+				for _, s := range p.Steps[:n] {
+					if err := s.Do(t.Context(), m); err != nil {
+						t.Fatal(err)
+					}
+				}
+				m.Close()
+				if again {
+					tt.run.ran(t, hostNS)
+					m, p := tt.run.plan(t, hostNS)
+					if m.Close(); p.Changes() {
+						t.Errorf("%s, killed after step %d: the same again, twice, has still to do %q", tt.name, n, p.Commands())
+					}
+				}
+				bridgeRun{BridgeSpec: wholeBridge, remove: true}.ran(t, hostNS)
+				if _, err := GC(t.Context(), Options{HostNS: hostNS}); err != nil {
+					t.Fatal(err)
+				}
+				sameSoon(t, fmt.Sprintf("host after %s, killed after step %d, again = %v,", tt.name, n, again), before, func() string { return sortedSnapshot(t, hostNS) })
+			}
+		}
 	}
 }

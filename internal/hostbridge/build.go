@@ -395,8 +395,8 @@ func (j *job) planAddrs(d *build.Draft) {
 		}
 	}
 	wanted := func(a rtnl.Addr) bool { return slices.Contains(j.Addrs, a.Prefix) }
-	before, after := j.there.dropAddrs(j.Name, have, func(a rtnl.Addr) bool { return !wanted(a) }, j.Addrs)
-	d.Steps = slices.Concat(d.Steps, before, added, after)
+	before, after := dropAddrs(j.Name, have, func(a rtnl.Addr) bool { return !wanted(a) }, j.Addrs)
+	d.Steps = append(d.Steps, j.there.promoting(j.Name, slices.Concat(before, added, after))...)
 	if await != nil {
 		d.Add(AwaitAddrs{plan.AwaitDAD{Inner: j.Name, Addrs: await}})
 	}
@@ -404,7 +404,7 @@ func (j *job) planAddrs(d *build.Draft) {
 
 // dropAddrs plans for the addresses of ours to go that goes reports. What is in the way of
 // new ones goes before them.
-func (f Facts) dropAddrs(of string, have []rtnl.Addr, goes func(rtnl.Addr) bool, to []netip.Prefix) (before, after []plan.Step) {
+func dropAddrs(of string, have []rtnl.Addr, goes func(rtnl.Addr) bool, to []netip.Prefix) (before, after []plan.Step) {
 	for _, a := range have {
 		if a.Proto != ours.Protocol || !goes(a) {
 			continue
@@ -416,11 +416,16 @@ func (f Facts) dropAddrs(of string, have []rtnl.Addr, goes func(rtnl.Addr) bool,
 			after = append(after, s)
 		}
 	}
-	v4 := func(s plan.Step) bool { return s.(DelAddr).prefix.Addr().Is4() }
-	if !f.Promote && slices.ContainsFunc(after, v4) && (len(have) > 1 || len(to) > 0) {
-		// Otherwise the kernel deletes, with an address, all others of its subnet that came after it.
-		path := promoteOf(of)
-		after = slices.Concat([]plan.Step{plan.SetSysctl{Path: path, Value: "1", Was: "0"}}, after, []plan.Step{plan.SetSysctl{Path: path, Value: "0", Was: "1"}})
-	}
 	return before, after
+}
+
+// promoting has the kernel keep, while steps delete an address, the others of its subnet
+// that came after it. That holds for undoing the steps too.
+func (f Facts) promoting(of string, steps []plan.Step) []plan.Step {
+	deletes := slices.ContainsFunc(steps, func(s plan.Step) bool { d, is := s.(DelAddr); return is && d.prefix.Addr().Is4() })
+	if f.Promote || !deletes {
+		return steps
+	}
+	on, off := plan.SetSysctl{Path: promoteOf(of), Value: "1", Was: "0"}, plan.SetSysctl{Path: promoteOf(of), Value: "0", Was: "1"}
+	return slices.Concat([]plan.Step{on}, steps, []plan.Step{off})
 }

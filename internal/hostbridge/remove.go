@@ -82,8 +82,11 @@ func Remove(name string, f Facts) build.Plan {
 	}
 	mine := marked && origin == f.Origin
 	if mine {
-		before, after := f.dropAddrs(name, have, func(rtnl.Addr) bool { return true }, nil)
-		d.Steps = slices.Concat(d.Steps, before, after)
+		_, drop := dropAddrs(name, have, func(rtnl.Addr) bool { return true }, nil)
+		if len(have) > 1 {
+			drop = f.promoting(name, drop)
+		}
+		d.Steps = append(d.Steps, drop...)
 	}
 	for _, u := range f.uplinks(name) {
 		if u.origin != f.Origin {
