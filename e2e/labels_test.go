@@ -135,6 +135,9 @@ func TestLabels(t *testing.T) {
 		"docker:web-4  it has 1000 labels that begin with gopipework.",
 	}
 	w.refuses(refused...)
+	if out := e.ok("list").Stdout; strings.Count(out, "refused: ") != len(refused) || !strings.Contains(out, "is in none of 192.168.1.0/24") {
+		t.Errorf("what is refused is not listed:\n%s", out)
+	}
 
 	// After a restart all is as before, and nothing is refused again.
 	e.docker("restart", "-t", "0", "web-1", "web-2", "web-3", "web-4", "db")
@@ -179,7 +182,7 @@ func TestLabels(t *testing.T) {
 	e.becomes("web-5 eth1 192.168.1.3/24 label", "shop-front-1 eth1 192.168.1.6/24 label")
 	w.allows(strings.Replace(labelPolicy, "web-*", "none-*", 1))
 	e.becomes("shop-front-1 eth1 192.168.1.6/24 label")
-	e.docker("rm", "-f", "shop-front-1")
+	w.allows("")
 	e.becomes()
 	w.watch.ends(t)
 }

@@ -56,6 +56,10 @@ type Item struct {
 	Again  bool  // a Change that detaches it and attaches it again
 	Err    error // of Pending and Refused
 
+	// Guest is what was found for the word of the entry's first guest, such as an ID: the
+	// guest as on a command line. "": nothing was found.
+	Guest string
+
 	guests []uint64 // namespaces that it is in
 	names  []string // of an entry: its interfaces there
 	ask    bool     // what is there does not tell whether it differs
@@ -315,6 +319,7 @@ func (c *comparison) entry(e topology.Entry) (Item, error) {
 	for _, s := range ends {
 		at := c.placeOf(s)
 		i.guests, i.names = append(i.guests, at.netns), append(i.names, at.ifName)
+		i.Guest = cmp.Or(i.Guest, c.Guests[s.Guest].Word())
 		if first, taken := c.claimed[at]; taken {
 			return i, fault.New(fault.Conflict, "read", e.Pos.String(), "%s of %s is asked for at %s already, under another word for the same guest", at.ifName, s.Guest, first).
 				WithHint("give one of them another name with -i, or leave it out")

@@ -244,3 +244,36 @@ func TestCause(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestCompareLabels: a label takes over nothing, and holds back neither what root asks for
+// nor what somebody gives up.
+func TestCompareLabels(t *testing.T) {
+	label := Wanted{Origin: attach.OriginLabel, Entries: []topology.Entry{entry(t, 1, "br1 a 10.0.0.1/24")}, Guests: found}
+	keep := Wanted{Origin: attach.OriginKeep, Guests: found}
+	both := Wanted{Origin: attach.OriginKeep, Entries: label.Entries, Guests: found}
+	for name, tt := range map[string]struct {
+		want  []Wanted
+		there []attach.Attachment
+		items string
+	}{
+		"nothing there":        {[]Wanted{label, keep}, nil, "make label"},
+		"as asked":             {[]Wanted{label, keep}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", origin("label"))}, ""},
+		"no longer asked for":  {[]Wanted{{Origin: attach.OriginLabel, Guests: found}}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", origin("label"))}, "remove label"},
+		"of a line":            {[]Wanted{label, keep}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", origin("line"))}, "refused label"},
+		"of a file":            {[]Wanted{label, keep}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24")}, "refused label"},
+		"kept too, of a label": {[]Wanted{label, both}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", origin("label"))}, "change keep, refused label"},
+		"kept too, and kept":   {[]Wanted{label, both}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", origin("keep"))}, "refused label"},
+		"kept no longer":       {[]Wanted{label, keep}, []attach.Attachment{there("a", "eth1", "10.0.0.1/24", origin("keep"))}, "remove keep, refused label"},
+	} {
+		var items []string
+		for _, i := range CompareEach(tt.want, tt.there).Items {
+			items = append(items, string(i.Action)+" "+string(i.Origin))
+			if i.Action == Change && i.Again {
+				t.Errorf("%s: %s is attached again", name, i)
+			}
+		}
+		if got := strings.Join(items, ", "); got != tt.items {
+			t.Errorf("%s: %s, want %s", name, got, tt.items)
+		}
+	}
+}

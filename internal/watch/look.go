@@ -60,7 +60,7 @@ func (w *Watcher) lookAtAll() {
 				if err != nil {
 					w.tell(report.Event{Kind: report.Warning}, err)
 				} else {
-					w.Report.Compared(differing(l.items))
+					w.Report.Compared(w.differing(l.items))
 				}
 				w.carryOut(l)
 				if !slices.ContainsFunc(w.asked, func(a answer) bool { return !a.known }) {
@@ -98,8 +98,16 @@ func (w *Watcher) all(l *look, want []reconcile.Wanted) error {
 	return context.Cause(w.ctx)
 }
 
-// differing are the entries that are not as they are wanted.
-func differing(items []reconcile.Item) (all []report.Entry) {
+// differing are the entries that are not as they are wanted, and those that are refused by
+// their source.
+func (w *Watcher) differing(items []reconcile.Item) (all []report.Entry) {
+	for _, a := range w.asked {
+		for _, l := range a.lists {
+			for _, e := range l.Refused {
+				all = append(all, report.Entry{Origin: e.Origin, Line: e.Line})
+			}
+		}
+	}
 	for _, i := range items {
 		if i.Action != reconcile.Remove {
 			all = append(all, report.Entry{Origin: string(i.Origin), Line: i.Line()})

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -287,7 +288,7 @@ func (o outcome) event() report.Event {
 	if len(o.There) > 0 {
 		e.Guest, e.IfName = o.There[0].Guest.Word(), o.There[0].Interface.Name
 	} else if !o.OfBridge() {
-		e.Guest = wordsOf(*o.Item)[0]
+		e.Guest = cmp.Or(o.Item.Guest, wordsOf(*o.Item)[0])
 	}
 	return e
 }
