@@ -181,39 +181,30 @@ type forgeries struct {
 	images map[string]bool
 }
 
+// ask reports whether an image carries the number of a container, which Compose writes only
+// on containers: the labels of those that run it say nothing then. Compose writes project and
+// service also on the images that it builds.
 func (f *forgeries) ask(ctx context.Context, d *daemon, image string) (forged bool, err error) {
 	f.mu.Lock() // so that nobody asks for what another is being told
 	defer f.mu.Unlock()
-	forged, known := f.images[image]
-	if known {
+	if forged, known := f.images[image]; known {
 		return forged, nil
 	}
-	if forged, err = d.forges(ctx, image); err != nil {
-		return false, err
+	answer, err := d.client.ImageInspect(ctx, image)
+	if cerrdefs.IsNotFound(err) { // it has been deleted, and might have
+		return true, nil
+	}
+	if err != nil {
+		return false, d.explain(ctx, err)
 	}
 	const most = 1000
 	if f.images == nil || len(f.images) >= most {
 		f.images = map[string]bool{}
 	}
-	f.images[image] = forged
-	return forged, nil
-}
-
-// forges reports whether an image carries the number of a container, which Compose writes
-// only on containers: the labels of those that run it say nothing then. Compose writes
-// project and service also on the images that it builds. An image that is gone might have
-// carried it.
-func (d *daemon) forges(ctx context.Context, image string) (bool, error) {
-	answer, err := d.client.ImageInspect(ctx, image)
-	switch {
-	case cerrdefs.IsNotFound(err):
-		return true, nil
-	case err != nil:
-		return false, d.explain(ctx, err)
-	case answer.Config == nil:
-		return false, nil
+	if answer.Config != nil {
+		_, forged = answer.Config.Labels[labelNumber]
 	}
-	_, forged := answer.Config.Labels[labelNumber]
+	f.images[image] = forged
 	return forged, nil
 }
 

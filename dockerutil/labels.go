@@ -31,12 +31,12 @@ type Labels struct {
 	prefix string
 	*finder
 	seen   map[string]bool // engines that have answered, by where they listen
-	forges map[string]bool // whether an image carries Compose's labels, by its ID
+	images forgeries
 }
 
 // NewLabels returns a list of the containers with a label whose key begins with prefix.
 func NewLabels(prefix string) *Labels {
-	return &Labels{prefix: prefix, finder: newFinder(), seen: map[string]bool{}, forges: map[string]bool{}}
+	return &Labels{prefix: prefix, finder: newFinder(), seen: map[string]bool{}}
 }
 
 // errNoEngine is in the error if there is nobody to ask.
@@ -138,35 +138,9 @@ func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary) (
 	if !ok {
 		return one, nil
 	}
-	forges, err := l.forge(ctx, d, c.ImageID)
-	if err == nil && !forges {
+	forged, err := l.images.ask(ctx, d, c.ImageID)
+	if err == nil && !forged {
 		one.Project, one.Service = s.ref.Namespace, s.ref.Name
 	}
 	return one, err
-}
-
-// forge reports whether an image carries the number of a container, which Compose writes
-// only on containers: its other labels say nothing then. Compose writes project and service
-// also on the images that it builds. The ID of an image is a hash of what it is.
-func (l *Labels) forge(ctx context.Context, d *daemon, image string) (bool, error) {
-	if forges, known := l.forges[image]; known {
-		return forges, nil
-	}
-	answer, err := d.client.ImageInspect(ctx, image)
-	if cerrdefs.IsNotFound(err) { // it has been deleted, and might have
-		return true, nil
-	}
-	if err != nil {
-		return false, d.explain(ctx, err)
-	}
-	const most = 1000 // images
-	if len(l.forges) >= most {
-		clear(l.forges)
-	}
-	forges := false
-	if answer.Config != nil {
-		_, forges = answer.Config.Labels[labelNumber]
-	}
-	l.forges[image] = forges
-	return forges, nil
 }

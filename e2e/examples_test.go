@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -12,6 +13,8 @@ import (
 var exampleTests = map[string]func(*testing.T){
 	"gopipework.service":    TestUnit,
 	"topology.yaml":         TestExampleTopology,
+	"policy.yaml":           TestExamplePolicy,
+	"compose-labels.yaml":   TestComposeLabels,
 	"compose-provider.yaml": TestComposeProvider,
 }
 
@@ -55,5 +58,34 @@ func TestExampleTopology(t *testing.T) {
 	m.ok("destroy", "-f", file)
 	if left := m.list(); len(left) != 0 {
 		t.Errorf("left: %+v", left)
+	}
+}
+
+// TestExamplePolicy: the policy allows all that the Compose file with labels asks for, and no
+// address elsewhere, no gateway, and no other guest.
+func TestExamplePolicy(t *testing.T) {
+	m := newMachine(t)
+	text, err := os.ReadFile(exampleFile(t, "policy.yaml"))
+	m.check(err)
+	policy := filepath.Join(t.TempDir(), "policy.yaml") // in a directory of root's
+	m.check(os.WriteFile(policy, text, 0o600))
+	m.ok("policy", "check", "--policy", policy)
+	lines := 0
+	for name, s := range composeFile(t, "compose-labels.yaml").Services {
+		for _, line := range s.Labels {
+			m.ok("policy", "check", "--policy", policy, "compose:shop/"+name, line)
+			lines++
+		}
+	}
+	if lines != 4 {
+		t.Errorf("the example has %d labels", lines)
+	}
+	for _, refused := range [][2]string{
+		{"compose:shop/web", "brtest 192.168.2.2/24"}, {"compose:shop/web", "brtest 192.168.1.2/24@192.168.1.1"},
+		{"compose:other/web", "brtest 192.168.1.2/24"}, {"web", "brtest 192.168.1.2/24"}, {"compose:shop/web", "eth0 192.168.1.2/24"},
+	} {
+		if r := m.gopipework("policy", "check", "--policy", policy, refused[0], refused[1]); r.Code != 1 || !strings.Contains(r.Stderr, "refused: ") {
+			t.Errorf("%q: %v", refused, r)
+		}
 	}
 }
