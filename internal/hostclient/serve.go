@@ -118,6 +118,7 @@ func (m *minder) run(ctx context.Context, ready func(warning string) error) (err
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { <-m.ended; cancel() }()
+	spawn.Rest()
 	_ = lease.AwaitEnd(ctx, lease.Guest{Namespace: m.ns, PID: m.PID, Path: m.Path}, m.Index)
 	m.end()
 	return nil

@@ -7,7 +7,7 @@ import (
 // AwaitEnd returns when the guest has ended or the interface has gone from it,
 // or when ctx ends.
 func AwaitEnd(ctx context.Context, g Guest, index int) error {
-	in, err := enter(g.Namespace)
+	in, err := enterBriefly(g.Namespace)
 	if err != nil {
 		return err
 	}

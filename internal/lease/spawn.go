@@ -91,6 +91,6 @@ func serveArgs(ctx context.Context, args []string, ns *os.File, starter *spawn.S
 		k.endIfIdle()
 	})
 	defer stop()
-	debug.FreeOSMemory()
+	spawn.Rest()
 	return k.run(ctx)
 }

@@ -3,6 +3,7 @@
 //
 //	start.go  what the run does: start the process, and hear whether it is ready
 //	serve.go  what the process does: tell that, and see when the run is gone
+//	rest.go   let go of memory before it sleeps
 //
 // The process has a session of its own, nothing of the environment, and nothing open
 // but the namespace and a pipe to the run. By the pipe it says once whether it is
