@@ -18,8 +18,7 @@ func tellingFlags() []cli.Flag {
 	}
 }
 
-// reporter returns what watch tells its events. From now on this process is the watch of the
-// host, until end is called.
+// reporter returns what watch tells its events. The others can ask it until end is called.
 func (o *output) reporter(c *cli.Context) (r *report.Reporter, end func(), err error) {
 	if err := noneEmpty(c, "log", "metrics"); err != nil {
 		return nil, nil, err
@@ -40,7 +39,7 @@ func (o *output) reporter(c *cli.Context) (r *report.Reporter, end func(), err e
 			return nil, nil, err
 		}
 	}
-	s, err := r.Serve(c.Context)
+	s, err := r.Serve()
 	if err != nil {
 		noMetrics()
 		return nil, nil, err

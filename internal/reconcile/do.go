@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -17,6 +18,7 @@ type Outcome struct {
 	Steps    []string
 	Warnings []string
 	Changed  bool
+	Took     time.Duration
 }
 
 // atOnce bounds how many guests are changed at the same time. Most of the work on one
@@ -33,7 +35,9 @@ func (h Host) Do(ctx context.Context, d Difference, told func(*Item, Outcome)) {
 	for _, turn := range []struct{ removal, bridge bool }{{true, false}, {true, true}, {false, true}, {false, false}} {
 		items := slices.DeleteFunc(slices.Clone(d.Items), func(i Item) bool { return (i.Action == Remove) != turn.removal || i.OfBridge() != turn.bridge })
 		h.sideBySide(ctx, items, func(i *Item) {
+			began := time.Now()
 			o := h.do(ctx, i)
+			o.Took = time.Since(began)
 			mu.Lock()
 			defer mu.Unlock()
 			told(i, o)

@@ -58,11 +58,11 @@ type Event struct {
 	State  string    `json:"state,omitempty"`     // see the States
 	Reason string    `json:"reason,omitempty"`
 	Hint   string    `json:"hint,omitempty"`
-	// Failures is how often a Failed attachment has failed in a row, and Again when it is
-	// tried next.
+	// Failures is how often a Failed attachment has failed in a row, which Tell counts, and
+	// Again when it is tried next.
 	Failures int       `json:"failures,omitempty"`
 	Again    time.Time `json:"again,omitzero"`
-	// Took is how long it took until it was there, in seconds.
+	// Took is how long it took to attach it or to change it, in seconds.
 	Took Seconds `json:"took,omitempty"`
 	// Address is what a Lease is for.
 	Address string `json:"address,omitempty"`

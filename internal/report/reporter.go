@@ -28,7 +28,10 @@ type Reporter struct {
 }
 
 // subject is what an event is about.
-type subject struct{ origin, line, guest, ifName, name string }
+type subject struct{ origin, line, guest, ifName, name, warning string }
+
+// maxSaid bounds how many troubles are remembered. Beyond, some are told again.
+const maxSaid = 100_000
 
 // New returns a Reporter that writes to log.
 func New(log *slog.Logger) *Reporter {
@@ -48,6 +51,12 @@ func (r *Reporter) Tell(e Event) {
 		e.Time = time.Now()
 	}
 	r.count(e)
+	if e.Kind == Failed && e.Line != "" {
+		e.Failures = 1
+		if last := r.missing[subject{origin: e.Origin, line: e.Line}]; last.Kind == Failed {
+			e.Failures += last.Failures
+		}
+	}
 	if r.note(e) {
 		return
 	}
@@ -58,7 +67,10 @@ func (r *Reporter) Tell(e Event) {
 // note remembers what there is of the subject of an event, and reports whether that has been
 // said before. The caller must hold r.mu.
 func (r *Reporter) note(e Event) (again bool) {
-	s := subject{e.Origin, e.Line, e.Guest, e.IfName, e.Name}
+	s := subject{origin: e.Origin, line: e.Line, guest: e.Guest, ifName: e.IfName, name: e.Name}
+	if e.Kind == Warning { // there may be several about one guest
+		s.warning = e.Reason
+	}
 	if e.Line != "" { // an entry is one, whatever is known of its guest by now
 		s = subject{origin: e.Origin, line: e.Line}
 		if m := e; e.absent() {
@@ -73,6 +85,9 @@ func (r *Reporter) note(e Event) (again bool) {
 	if !troubling(e) {
 		delete(r.said, s)
 		return false
+	}
+	if len(r.said) >= maxSaid {
+		clear(r.said)
 	}
 	last, known := r.said[s]
 	r.said[s] = e

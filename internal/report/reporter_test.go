@@ -27,22 +27,36 @@ func logged(t *testing.T, log *bytes.Buffer) (lines []string) {
 func TestTellOnce(t *testing.T) {
 	var log bytes.Buffer
 	r := New(Log(&log, JSON))
-	fails := func(reason string, n int) Event {
-		return Event{Kind: Failed, Origin: "keep", Line: "br1 web 10.0.0.1/24", Reason: reason, Failures: n}
+	fails := func(reason string) Event {
+		return Event{Kind: Failed, Origin: "keep", Line: "br1 web 10.0.0.1/24", Reason: reason}
 	}
-	r.Tell(fails("busy", 1))
-	r.Tell(fails("busy", 2))
-	r.Tell(fails("full", 3))
-	r.Tell(fails("full", 4))
+	r.Tell(fails("busy"))
+	r.Tell(fails("busy"))
+	r.Tell(fails("full"))
+	r.Tell(fails("full"))
 	r.Tell(Event{Kind: Failed, Origin: "file:lab", Line: "br1 web 10.0.0.1/24", Reason: "full"})
 	r.Tell(Event{Kind: Attached, Origin: "keep", Line: "br1 web 10.0.0.1/24", Guest: "docker:web", IfName: "eth1"})
-	r.Tell(fails("full", 1))
+	r.Tell(fails("full"))
 	want := []string{
 		"WARN|failed|br1 web 10.0.0.1/24|busy", "WARN|failed|br1 web 10.0.0.1/24|full", "WARN|failed|br1 web 10.0.0.1/24|full",
 		"INFO|attached|br1 web 10.0.0.1/24|", "WARN|failed|br1 web 10.0.0.1/24|full",
 	}
 	if got := logged(t, &log); !slices.Equal(got, want) {
 		t.Errorf("\n got %q\nwant %q", got, want)
+	}
+}
+
+// TestWarnTwice: of several warnings about one guest each is logged once, in whatever order
+// they come again.
+func TestWarnTwice(t *testing.T) {
+	var log bytes.Buffer
+	r := New(Log(&log, JSON))
+	for range 3 {
+		r.Tell(Event{Kind: Warning, Guest: "docker:web", Reason: "slow"})
+		r.Tell(Event{Kind: Warning, Guest: "docker:web", Reason: "late"})
+	}
+	if got := logged(t, &log); len(got) != 2 {
+		t.Errorf("logged %q", got)
 	}
 }
 

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,22 +94,17 @@ type Server struct {
 	conns map[net.Conn]bool // nil: it is closed
 }
 
-// Serve answers at the socket until Close. There is one watch on a host: that of another
-// process is an error.
-func (r *Reporter) Serve(ctx context.Context) (*Server, error) {
-	return r.serveIn(ctx, rundir.Path, patience)
-}
+// Serve answers at the socket until Close. The caller is the only watch of the host
+// (watch.Alone), so a socket that is there already is that of one that was killed.
+func (r *Reporter) Serve() (*Server, error) { return r.serveIn(rundir.Path) }
 
-// patience is how long Serve waits for another watch, which may be about to end.
-const patience = 2 * time.Second
-
-func (r *Reporter) serveIn(ctx context.Context, path string, patience time.Duration) (*Server, error) {
+func (r *Reporter) serveIn(path string) (*Server, error) {
 	dir, err := rundir.Open(path, true)
 	if err != nil {
 		return nil, fault.Explain("open", path, err)
 	}
 	s := &Server{r: r, dir: dir, conns: map[net.Conn]bool{}}
-	if err := s.listen(ctx, path, patience); err != nil {
+	if err := s.listen(path); err != nil {
 		dir.Close()
 		return nil, err
 	}
@@ -118,29 +112,20 @@ func (r *Reporter) serveIn(ctx context.Context, path string, patience time.Durat
 	return s, nil
 }
 
-// listen makes the socket. The lock is held until Close, so a socket that is there already is
-// that of a watch that was killed.
-func (s *Server) listen(ctx context.Context, path string, patience time.Duration) error {
-	wait, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := s.dir.Lock(wait); err != nil {
-		if ctx.Err() == nil && wait.Err() != nil {
-			return fault.New(fault.Conflict, "start", "watch", "another one runs already").
-				WithHint("gopipework events shows what it does; systemctl stop gopipework ends that of the unit")
-		}
-		return fault.Explain("lock", path, errors.Join(err, context.Cause(ctx)))
+// listen makes the socket.
+func (s *Server) listen(path string) error {
+	path += "/" + socketName
+	if err := s.dir.Remove(socketName); err != nil {
+		return fault.Explain("replace", path, err)
 	}
 	name := s.dir.InProc(socketName)
-	if err := s.dir.Remove(socketName); err != nil {
-		return fault.Explain("replace", path+"/"+socketName, err)
-	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name})
 	if err != nil {
-		return fault.Explain("listen at", path+"/"+socketName, err)
+		return fault.Explain("listen at", path, err)
 	}
 	l.SetUnlinkOnClose(false) // the name leads elsewhere once the directory is closed
 	s.l = l
-	return fault.Explain("chmod", path+"/"+socketName, os.Chmod(name, 0o600))
+	return fault.Explain("chmod", path, os.Chmod(name, 0o600))
 }
 
 // accept serves whoever connects, side by side.
@@ -228,5 +213,5 @@ func (s *Server) Close() {
 	s.r.mu.Unlock()
 	s.serving.Wait()
 	_ = s.dir.Remove(socketName)
-	s.dir.Close() // and with it the lock
+	s.dir.Close()
 }

@@ -95,7 +95,9 @@ func (w *Watcher) changed(before, now []List) {
 	w.know()
 	w.parks.wants(w.wanted(""))
 	for _, word := range words {
-		w.guests[word].failures = 0 // what failed is not what is asked for now
+		if g := w.guests[word]; g != nil { // nil: another list of that origin counts
+			g.failures = 0 // what failed is not what is asked for now
+		}
 	}
 	if gone || len(words) > manyWords {
 		w.lookAtAll()

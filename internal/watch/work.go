@@ -206,7 +206,7 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 	soon := map[string]bool{}  // guests that should have started
 	for _, o := range done {
 		e := o.event()
-		e.Took = report.Seconds(time.Since(l.began).Seconds())
+		e.Took = report.Seconds(o.Took.Seconds())
 		words := wordsOf(*o.Item)
 		first := w.guests[words[0]]
 		for _, word := range words {
