@@ -21,7 +21,13 @@ import (
 // 192.168.1.9 and 2001:db8::9.
 func uplinkHost(t *testing.T, script string) (hostNS, neighbour *os.File) {
 	t.Helper()
-	hostNS, neighbour = newNamespace(t), newNamespace(t)
+	return uplinkOf(t, newNamespace(t), script)
+}
+
+// uplinkOf makes a host that is there one of those.
+func uplinkOf(t *testing.T, hostNS *os.File, script string) (_, neighbour *os.File) {
+	t.Helper()
+	neighbour = newNamespace(t)
 	in(t, hostNS, "sh", "-ec", quiet)
 	in(t, neighbour, "sh", "-ec", quiet)
 	out, err := runWith([]*os.File{hostNS, neighbour}, "nsenter", "--net=/proc/self/fd/3", "ip", "link", "add", "nic0", "address", "02:00:00:00:00:07",
@@ -278,5 +284,129 @@ func TestBridgeKilledAtEveryStep(t *testing.T) {
 				sameSoon(t, fmt.Sprintf("host after %s, killed after step %d, again = %v,", tt.name, n, again), before, func() string { return sortedSnapshot(t, hostNS) })
 			}
 		}
+	}
+}
+
+// TestBridgeOfHostOVS: the same on an Open vSwitch bridge, whose records have the marks.
+func TestBridgeOfHostOVS(t *testing.T) {
+	needRoot(t)
+	hostNS, neighbour := uplinkOf(t, newHostFor(t, "ovs"), "")
+	guestNS := newNamespace(t)
+	in(t, guestNS, "sh", "-ec", quiet)
+	before := sortedSnapshot(t, hostNS)
+	s := BridgeSpec{Name: "ovsbr0", Addrs: prefixes("192.168.1.1/24"), Uplink: "nic0"}
+	ensured(t, hostNS, s, true)
+	ensured(t, hostNS, s, false)
+	pings(t, neighbour, "192.168.1.1")
+	if got, want := bridgesOn(t, hostNS), "ovs ovsbr0 file:lab made=true [192.168.1.1/24] nic0"; len(got) != 1 || got[0] != want {
+		t.Errorf("listed as %q, want %q", got, want)
+	}
+	g := docker(guestNS, 0)
+	if _, err := runAttach(t.Context(), parsed(t, "ovsbr0 web 192.168.1.2/24"), g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	pings(t, neighbour, "192.168.1.2")
+	if _, err := runDetach(t.Context(), Selection{All: true}, g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := GC(t.Context(), Options{HostNS: hostNS}); err != nil || r.Changed {
+		t.Errorf("gc: %q, %v", r.Steps, err)
+	}
+	s.Addrs, s.Uplink = prefixes("192.168.1.4/24"), ""
+	ensured(t, hostNS, s, true)
+	if out := in(t, hostNS, "ovs-vsctl", "list-ports", "ovsbr0"); out != "" {
+		t.Errorf("ports are left: %s", out)
+	}
+	ensured(t, hostNS, s, false)
+	if r, err := GC(t.Context(), Options{HostNS: hostNS}); err != nil || r.Changed {
+		t.Errorf("gc of a bridge without ports: %q, %v", r.Steps, err)
+	}
+	removed(t, hostNS, "ovsbr0", true)
+	removed(t, hostNS, "ovsbr0", false)
+	sameSoon(t, "host in the end", before, func() string { return sortedSnapshot(t, hostNS) })
+	if out := in(t, hostNS, "ovs-vsctl", "list-br"); strings.Contains(out, "ovsbr0") {
+		t.Errorf("bridges are left: %s", out)
+	}
+}
+
+// TestUplinkVLAN: the uplink is one VLAN of a card, which is made and deleted again; or a card
+// that carries the VLANs of the guests.
+func TestUplinkVLAN(t *testing.T) {
+	needRoot(t)
+	for _, tt := range []struct {
+		name, line string
+		spec       BridgeSpec
+	}{
+		{"VLAN of a card", "brtest web 192.168.7.2/24", BridgeSpec{Name: "brtest", Addrs: prefixes("192.168.7.1/24"), Uplink: "nic0.10"}},
+		{"trunk", "brtest web 192.168.7.2/24 @10", BridgeSpec{Name: "brtest", Addrs: prefixes("192.168.1.1/24"), Uplink: "nic0", VLANFiltering: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hostNS, neighbour := uplinkHost(t, "ip link set nic0 up")
+			if out, err := tryIn(neighbour, "sh", "-ec", "ip link add link wire name wire.10 type vlan id 10; ip link set wire.10 up; ip address add 192.168.7.9/24 dev wire.10"); err != nil {
+				testhost.Lacking(t, "8021q", out)
+			}
+			guestNS := newNamespace(t)
+			in(t, guestNS, "sh", "-ec", quiet)
+			before := sortedSnapshot(t, hostNS)
+			ensured(t, hostNS, tt.spec, true)
+			ensured(t, hostNS, tt.spec, false)
+			g := docker(guestNS, 0)
+			if _, err := runAttach(t.Context(), parsed(t, tt.line), g, hostNS, Options{}); fault.CodeOf(err) == fault.Unsupported {
+				testhost.Lacking(t, "vlan_filtering", err.Error())
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			pings(t, neighbour, "192.168.7.2", tt.spec.Addrs[0].Addr().String())
+			ensured(t, hostNS, tt.spec, false)
+			if _, err := runDetach(t.Context(), Selection{}, g, hostNS, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := GC(t.Context(), Options{HostNS: hostNS}); err != nil || r.Changed {
+				t.Errorf("gc: %q, %v", r.Steps, err)
+			}
+			ensured(t, hostNS, tt.spec, false)
+			removed(t, hostNS, "brtest", true)
+			removed(t, hostNS, "brtest", false)
+			sameSoon(t, "host in the end", before, func() string { return sortedSnapshot(t, hostNS) })
+		})
+	}
+}
+
+// TestUplinkInUse: a card by which the host is reached is refused and, if that is forced, is
+// returned with what it has.
+func TestUplinkInUse(t *testing.T) {
+	needRoot(t)
+	hostNS, _ := uplinkHost(t, "ip link set nic0 up; ip address add 192.168.5.2/24 dev nic0; ip address add 2001:db8:5::2/64 dev nic0 nodad; ip route add default via 192.168.5.1")
+	before := sortedSnapshot(t, hostNS)
+	s := BridgeSpec{Name: "brtest", Uplink: "nic0"}
+	_, err := EnsureBridge(t.Context(), s, Options{HostNS: hostNS, Origin: "file:lab"})
+	for _, what := range []string{"192.168.5.2/24", "2001:db8:5::2/64", "default route"} {
+		if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), what) {
+			t.Errorf("not forced: %v, which does not name %s", err, what)
+		}
+	}
+	same(t, "host after it was refused", before, sortedSnapshot(t, hostNS))
+	s.Force = true
+	if r := ensured(t, hostNS, s, true); !strings.Contains(strings.Join(r.Warnings, "\n"), "stop working") {
+		t.Errorf("forced, and warned of %q", r.Warnings)
+	}
+	removed(t, hostNS, "brtest", true)
+	sameSoon(t, "host after it was returned", before, func() string { return sortedSnapshot(t, hostNS) })
+}
+
+// TestBridgeAddressCut: what on the host keeps its neighbours from its address is warned of.
+func TestBridgeAddressCut(t *testing.T) {
+	needRoot(t)
+	for name, tt := range map[string]struct{ script, says string }{
+		"firewall": {"iptables -P INPUT DROP", "INPUT"},
+		"rule":     {"ip rule add from 192.168.1.1 prohibit", "192.168.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hostNS, _ := uplinkHost(t, tt.script)
+			r := ensured(t, hostNS, BridgeSpec{Name: "brtest", Addrs: prefixes("192.168.1.1/24"), Uplink: "nic0"}, true)
+			if said := strings.Join(r.Warnings, "\n"); !strings.Contains(said, tt.says) || !strings.Contains(said, "the host") || strings.Contains(said, "gopipework exec") {
+				t.Errorf("warned of %q, want %q", said, tt.says)
+			}
+		})
 	}
 }

@@ -21,7 +21,7 @@ tests=(
 	'./attach ^TestLendKinds$/^(gretap|gre|ipip|sit|ip6tnl|bond|vrf|macsec|team|nlmon|vcan|vxcan)$ root,gretap,gre,ipip,sit,ip6tnl,bond,vrf,macsec,team,nlmon,vcan,vxcan'
 	'./attach ^TestLend(IndexTaken|MovedOn|Deleted)$/^(ipvlan|vcan|dummy|vlan)$ root,ipvlan,vcan,dummy,vlan'
 	'./attach ^(TestBridgeVLANs|TestVerifyVLAN|TestShape.*|TestSetRare)$/^[^O] root,macvlan,8021q,vlan_filtering,netem,ifb'
-	'./attach ^(TestNamesake|TestParents|TestVLANName) root,macvlan,ipvlan,8021q,dummy,vrf'
+	'./attach ^(TestNamesake|TestParents|TestVLANName|TestUplinkVLAN) root,macvlan,ipvlan,8021q,dummy,vrf,vlan_filtering'
 	'./attach ^(TestUndoSparesOthers|TestDetachAgain|TestDetachUnderOthers)$/(VLAN|vlan|VRF) root,macvlan,8021q,vlan_filtering,vrf'
 	'./attach ^TestLendMaster$/^(vrf|bond|team)$ root,vrf,bond,team'
 	'./e2e ^TestReadmeKernels$ root,kernels'
