@@ -3,6 +3,7 @@ package policy
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // optionMAC is the option for a MAC address on the line, which has no flag. A guest that may
@@ -21,20 +22,22 @@ var grantable = []string{
 var free = []string{"a", "default"}
 
 // never are the flags that no entry can grant, and why.
-var never = map[string]string{
-	"as":             asKey,
-	"direct-phys":    "it takes a card from the host",
-	"dns":            "it changes a file inside the guest",
-	"exec":           "it runs a command on the host",
-	"force-phys":     "it takes a card from the host that the host uses",
-	"host-access":    "it opens the host to the guest",
-	"host-addr":      "it gives the host an address",
-	"host-name":      hostName,
-	"i":              asKey,
-	"keep":           "a label is there as long as its container, and no longer",
-	"l":              hostName,
-	"vlan-filtering": "it changes a bridge that others use",
-}
+var never = sync.OnceValue(func() map[string]string {
+	return map[string]string{
+		"as":             asKey,
+		"direct-phys":    "it takes a card from the host",
+		"dns":            "it changes a file inside the guest",
+		"exec":           "it runs a command on the host",
+		"force-phys":     "it takes a card from the host that the host uses",
+		"host-access":    "it opens the host to the guest",
+		"host-addr":      "it gives the host an address",
+		"host-name":      hostName,
+		"i":              asKey,
+		"keep":           "a label is there as long as its container, and no longer",
+		"l":              hostName,
+		"vlan-filtering": "it changes a bridge that others use",
+	}
+})
 
 const (
 	asKey    = "the key of the label names the interface"
@@ -44,7 +47,7 @@ const (
 // Treats reports whether the package knows what to do about a flag. A test asks it about
 // each flag that there is.
 func Treats(flag string) bool {
-	_, refused := never[flag]
+	_, refused := never()[flag]
 	return refused || slices.Contains(grantable, flag) || slices.Contains(free, flag)
 }
 

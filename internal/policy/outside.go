@@ -34,7 +34,7 @@ func (e Entry) to(r Request) string {
 
 func (e Entry) flags(r Request) string {
 	for _, f := range r.Flags {
-		switch why, refused := never[f]; {
+		switch why, refused := never()[f]; {
 		case refused:
 			return fmt.Sprintf("%s: %s", dashed(f), why)
 		case slices.Contains(free, f):

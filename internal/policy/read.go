@@ -231,7 +231,7 @@ func checkOption(name string) error {
 		return fault.New(fault.Invalid, "read option", strconv.Quote(name), format, args...)
 	}
 	bare := strings.TrimLeft(name, "-")
-	switch why, refused := never[bare]; {
+	switch why, refused := never()[bare]; {
 	case refused:
 		return bad("a policy cannot allow it: %s", why)
 	case slices.Contains(free, name):

@@ -3,16 +3,19 @@ package reconcile
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // signs are what the lines of a difference begin with.
-var signs = map[Action]string{Make: "+", Change: "~", Remove: "-", Pending: "?", Refused: "!"}
+var signs = sync.OnceValue(func() map[Action]string {
+	return map[Action]string{Make: "+", Change: "~", Remove: "-", Pending: "?", Refused: "!"}
+})
 
 // String returns the item as a line: a sign, the line that is wanted, and why.
-func (i Item) String() string { return signs[i.Action] + " " + i.Line() + " (" + i.Why() + ")" }
+func (i Item) String() string { return signs()[i.Action] + " " + i.Line() + " (" + i.Why() + ")" }
 
 // Line is the entry as it would be typed; of a removal, the words that detach it.
 func (i Item) Line() string {

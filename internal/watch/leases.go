@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/gopipework/gopipework/attach"
@@ -38,17 +39,19 @@ func (w *Watcher) keepLeases() (end func()) {
 }
 
 // leaseStates are the changes that are told as such; the others are counted.
-var leaseStates = map[attach.LeaseChange]string{
-	attach.LeaseAcquired: report.Acquired, attach.LeaseRenewed: report.Renewed,
-	attach.LeaseLost: report.Lost, attach.LeaseReleased: report.Released,
-}
+var leaseStates = sync.OnceValue(func() map[attach.LeaseChange]string {
+	return map[attach.LeaseChange]string{
+		attach.LeaseAcquired: report.Acquired, attach.LeaseRenewed: report.Renewed,
+		attach.LeaseLost: report.Lost, attach.LeaseReleased: report.Released,
+	}
+})
 
 func (w *Watcher) tellLease(e attach.LeaseEvent) {
 	out := report.Event{Kind: report.Lease, Guest: e.Guest, IfName: e.IfName}
 	if e.Address.IsValid() {
 		out.Address = e.Address.String()
 	}
-	switch state, told := leaseStates[e.What]; {
+	switch state, told := leaseStates()[e.What]; {
 	case told:
 		out.State = state
 	case e.What == attach.LeaseTrouble:
