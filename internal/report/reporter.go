@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -69,7 +70,7 @@ func (r *Reporter) Tell(e Event) {
 func (r *Reporter) note(e Event) (again bool) {
 	s := subject{origin: e.Origin, line: e.Line, guest: e.Guest, ifName: e.IfName, name: e.Name}
 	if e.Kind == Warning { // there may be several about one guest
-		s.warning = e.Reason
+		s.warning = withoutNumbers(e.Reason)
 	}
 	if e.Line != "" { // an entry is one, whatever is known of its guest by now
 		s = subject{origin: e.Origin, line: e.Line}
@@ -91,7 +92,20 @@ func (r *Reporter) note(e Event) (again bool) {
 	}
 	last, known := r.said[s]
 	r.said[s] = e
-	return known && last.Kind == e.Kind && last.State == e.State && last.Reason == e.Reason
+	return known && last.Kind == e.Kind && last.State == e.State && sameReason(last.Reason, e.Reason)
+}
+
+// sameReason reports whether two reasons are one. Numbers in them do not count: they may be a
+// time or a process ID that another program has put there.
+func sameReason(a, b string) bool { return a == b || withoutNumbers(a) == withoutNumbers(b) }
+
+func withoutNumbers(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' {
+			return -1
+		}
+		return c
+	}, s)
 }
 
 // absent reports whether an event says that something is wanted and not there.

@@ -32,13 +32,13 @@ func TestTellOnce(t *testing.T) {
 	}
 	r.Tell(fails("busy"))
 	r.Tell(fails("busy"))
-	r.Tell(fails("full"))
-	r.Tell(fails("full"))
+	r.Tell(fails("full at 10:59, as process 17"))
+	r.Tell(fails("full at 11:01, as process 4711"))
 	r.Tell(Event{Kind: Failed, Origin: "file:lab", Line: "br1 web 10.0.0.1/24", Reason: "full"})
 	r.Tell(Event{Kind: Attached, Origin: "keep", Line: "br1 web 10.0.0.1/24", Guest: "docker:web", IfName: "eth1"})
 	r.Tell(fails("full"))
 	want := []string{
-		"WARN|failed|br1 web 10.0.0.1/24|busy", "WARN|failed|br1 web 10.0.0.1/24|full", "WARN|failed|br1 web 10.0.0.1/24|full",
+		"WARN|failed|br1 web 10.0.0.1/24|busy", "WARN|failed|br1 web 10.0.0.1/24|full at 10:59, as process 17", "WARN|failed|br1 web 10.0.0.1/24|full",
 		"INFO|attached|br1 web 10.0.0.1/24|", "WARN|failed|br1 web 10.0.0.1/24|full",
 	}
 	if got := logged(t, &log); !slices.Equal(got, want) {
