@@ -331,9 +331,16 @@ func TestComposeRecords(t *testing.T) {
 			t.Error(r)
 		}
 	}
+	// One that cannot be read is left as it is, and holds up no other.
+	m.sh("cp " + intents + "shop.net.yaml /var/lib/net; echo attachments: 7 > " + intents + "shop.net.yaml; touch " + intents + "README.yaml")
 	down("lan")
 	down("lan")
 	m.becomes("blue eth2 192.168.2.2/24 compose:shop/net")
+	m.sh("mv /var/lib/net " + intents + "shop.net.yaml; rm " + intents + "README.yaml")
+	if r := up("net", "brtest -i eth3 netns:blue 192.168.2.3/24"); r.Code != 0 { // instead of eth2
+		t.Error(r)
+	}
+	m.becomes("blue eth3 192.168.2.3/24 compose:shop/net")
 
 	// What is dropped while nobody watches is detached by the next that does. What others
 	// asked for stays.
@@ -344,7 +351,7 @@ func TestComposeRecords(t *testing.T) {
 		t.Errorf("it said %q", got)
 	}
 	m.keepsNothing()
-	m.becomes("blue eth2 192.168.2.2/24 compose:shop/net", "blue eth5 192.168.5.2/24 line")
+	m.becomes("blue eth3 192.168.2.3/24 compose:shop/net", "blue eth5 192.168.5.2/24 line")
 	w = m.watches()
 	m.becomes("blue eth5 192.168.5.2/24 line")
 	w.ends(t)

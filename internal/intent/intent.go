@@ -163,11 +163,7 @@ func (s Service) refuseTaken(d *rundir.Dir, g topology.Grammar, f topology.File)
 		if err != nil || other == s || other.Project != s.Project {
 			continue
 		}
-		text, err := d.ReadText(name, topology.MaxFile)
-		if err != nil {
-			return err
-		}
-		theirs, err := topology.Parse(Dir+"/"+name, text, g)
+		theirs, err := other.read(d, g)
 		if err != nil {
 			continue // watch says so
 		}
@@ -233,37 +229,52 @@ func inside(ctx context.Context, make bool, do func(*rundir.Dir) error) error {
 	return do(d)
 }
 
-// Read returns the services that ask for something, with the files that say for what. What
-// cannot be read is left out, and is in the error.
-func Read(g topology.Grammar) (all map[Service]topology.File, err error) {
-	all = map[Service]topology.File{}
+// Asked is what services ask for.
+type Asked struct {
+	Files map[Service]topology.File
+	// Broken are the services whose files cannot be read.
+	Broken []Service
+}
+
+// Read returns what all services ask for. With an error, not all of it could be read; if
+// nothing is known about what there is, Files is nil.
+func Read(g topology.Grammar) (all Asked, err error) {
 	d, err := rundir.Open(Dir, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return all, nil
+		return Asked{Files: map[Service]topology.File{}}, nil
 	}
 	if err != nil {
 		return all, err
 	}
 	defer d.Leave()
 	names, err := d.Names(ending)
+	if err != nil {
+		return all, err
+	}
+	all.Files = map[Service]topology.File{}
 	for _, name := range names {
 		s, wrong := serviceOf(name)
-		var text []byte
-		if wrong == nil {
-			text, wrong = d.ReadText(name, topology.MaxFile)
-		}
-		if errors.Is(wrong, fs.ErrNotExist) { // dropped meanwhile
-			continue
-		}
-		var f topology.File
-		if wrong == nil {
-			f, wrong = topology.Parse(Dir+"/"+name, text, g)
-		}
 		if wrong != nil {
-			err = errors.Join(err, wrong)
+			err = errors.Join(err, fault.New(fault.Invalid, "read", Dir+"/"+name, "it is not called as the file of a service").WithHint("remove it"))
 			continue
 		}
-		all[s] = f
+		f, wrong := s.read(d, g)
+		switch {
+		case errors.Is(wrong, fs.ErrNotExist): // dropped meanwhile
+		case wrong != nil:
+			all.Broken, err = append(all.Broken, s), errors.Join(err, wrong)
+		default:
+			all.Files[s] = f
+		}
 	}
 	return all, err
+}
+
+// read reads what a service asks for.
+func (s Service) read(d *rundir.Dir, g topology.Grammar) (topology.File, error) {
+	text, err := d.ReadText(s.file(), topology.MaxFile)
+	if err != nil {
+		return topology.File{}, err
+	}
+	return topology.Parse(Dir+"/"+s.file(), text, g)
 }

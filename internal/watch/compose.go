@@ -28,24 +28,27 @@ func (*Compose) String() string { return intent.Dir }
 // what is there for it detached, also if it was dropped while nobody watched.
 func (c *Compose) Wanted(ctx context.Context) (all []List, err error) {
 	services, err := intent.Read(c.Grammar)
-	var asked []attach.Origin
-	for s, f := range services {
+	if services.Files == nil {
+		return nil, err
+	}
+	var asked []attach.Origin // those that cannot be read too: they may ask for what is there
+	for _, s := range services.Broken {
+		asked = append(asked, s.Origin())
+	}
+	for s, f := range services.Files {
 		l, wrong := listOf(f, s.Origin())
-		if wrong != nil {
+		if asked = append(asked, s.Origin()); wrong != nil {
 			err = errors.Join(err, wrong)
 			continue
 		}
-		all, asked = append(all, l), append(asked, l.Origin)
+		all = append(all, l)
 	}
 	slices.SortFunc(all, func(a, b List) int { return strings.Compare(string(a.Origin), string(b.Origin)) })
 	slices.Sort(asked)
-	if err != nil { // what cannot be read may ask for what is there
-		return all, err
-	}
 	if !c.begun || len(c.gone) > 0 || !slices.Equal(asked, c.asked) {
-		there, err := attach.List(ctx, nil, attach.Options{})
-		if err != nil {
-			return all, err
+		there, wrong := attach.List(ctx, nil, attach.Options{})
+		if wrong != nil {
+			return all, errors.Join(err, wrong)
 		}
 		c.gone = unasked(there.Attachments, asked)
 	}
@@ -53,7 +56,7 @@ func (c *Compose) Wanted(ctx context.Context) (all []List, err error) {
 	for _, o := range c.gone {
 		all = append(all, List{Origin: o})
 	}
-	return all, nil
+	return all, err
 }
 
 // unasked returns the origins that are services of Compose which ask for nothing.
