@@ -13,8 +13,8 @@ import (
 )
 
 // Follow tells until ctx is done when the host has lost a link of ours to a guest, as it
-// does when the guest dies, and when a card may have been returned by the kernel. The event
-// has what the link's mark says about the guest, and is empty if that is not known. What
+// does when the guest dies, and when a card may have been lent, or returned by the kernel. The
+// event has what the link's mark says about the guest, and nothing if that is not known. What
 // happens after Follow has returned is told, so look then. Of opt it uses only HostNS.
 func Follow(ctx context.Context, opt Options, told func(guests.Event)) error {
 	_, err := opt.in(func(hostNS *os.File) (Result, error) { return Result{}, runFollow(ctx, hostNS, told) })
@@ -61,9 +61,12 @@ func unplugged(k plan.Kernel, l rtnl.LinkEvent) (e guests.Event, ok bool) {
 			e.Runtime, e.ID, e.Name = m.Runtime, m.ID, m.Name
 		}
 		return e, true
-	case l.New && !plan.IsOurs(l.Link):
+	case !plan.IsOurs(l.Link) && (l.New || l.Gone):
 		lent, _, err := ours.LentBy(k)
-		return e, err == nil && slices.ContainsFunc(lent, func(l ours.Lent) bool { return l.Home != nil })
+		if e.What = guests.Unplugged; l.Gone {
+			e.What = guests.Lent
+		}
+		return e, err == nil && slices.ContainsFunc(lent, func(one ours.Lent) bool { return (one.Home != nil) == l.New })
 	}
 	return e, false
 }

@@ -15,6 +15,8 @@ const (
 	// is on the host again.
 	Unplugged
 
+	Lent // a card of the host
+
 	// Followed and Deaf are about an engine. From now on its events are told, or they are
 	// not: what happened in between is not known.
 	Followed
@@ -23,7 +25,7 @@ const (
 
 // String returns the happening as a word.
 func (h Happening) String() string {
-	words := [...]string{"unknown", "started", "ended", "renamed", "removed", "changed", "unplugged", "followed", "deaf"}
+	words := [...]string{"unknown", "started", "ended", "renamed", "removed", "changed", "unplugged", "lent", "followed", "deaf"}
 	return words[min(max(int(h), 0), len(words)-1)]
 }
 

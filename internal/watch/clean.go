@@ -31,16 +31,41 @@ func (w *Watcher) clean() {
 	w.gc.under = true
 	w.after(max(promptly, atMostOne*w.gc.took-time.Since(w.gc.ended)), func() {
 		w.gc.again = false
+		abandoned := w.abandoned()
 		go func() {
 			began := time.Now()
+			for l, g := range abandoned {
+				r, err := attach.Detach(w.ctx, attach.Selection{IfName: l.ifName}, g, w.Host.Options)
+				g.Close()
+				w.turn(func() { w.tellCleaned(r, err) })
+			}
 			r, err := attach.GC(w.ctx, w.Host.Options)
 			w.turn(func() { w.cleaned(time.Since(began), r, err) })
 		}()
 	})
 }
 
+// cleaned takes what cleaning up came to.
 func (w *Watcher) cleaned(took time.Duration, r attach.Result, err error) {
 	w.gc = cleaning{again: w.gc.again, ended: time.Now(), took: took}
+	w.tellCleaned(r, err)
+	if r.Changed {
+		for word, g := range w.guests { // what has gone may have been in the way
+			if g.failures > 0 {
+				w.check(word)
+			}
+		}
+	}
+	if len(w.held) > 0 {
+		w.lookAtAll()
+	}
+	if w.gc.again {
+		w.clean()
+	}
+}
+
+// tellCleaned tells what was detached because its guest has ended.
+func (w *Watcher) tellCleaned(r attach.Result, err error) {
 	for _, a := range r.Attachments {
 		w.tell(report.Event{Kind: report.Detached, Guest: a.Guest.Word(), IfName: a.Interface.Name, Origin: string(a.Origin), Reason: "its guest has ended"}, nil)
 	}
@@ -49,8 +74,5 @@ func (w *Watcher) cleaned(took time.Duration, r attach.Result, err error) {
 	}
 	if err != nil {
 		w.tell(report.Event{Kind: report.Warning}, err)
-	}
-	if w.gc.again {
-		w.clean()
 	}
 }

@@ -9,6 +9,7 @@
 //	look.go    compares, for all guests or for one
 //	work.go    carries out what a look has found, and tries again what failed
 //	clean.go   cleans up after guests that have ended
+//	hold.go    keeps lent cards from going with their guests
 //	lock.go    Alone: one watch at a time
 //	source.go  Source: a place where it stands what is wanted
 //	leases.go  keeping all leases in this process

@@ -19,6 +19,7 @@ type look struct {
 	items []reconcile.Item
 	words []string // the guests that it was about
 	open  map[string]*attach.Guest
+	there []attach.Attachment // all that there are
 }
 
 // close closes the guests that nobody has used.
@@ -61,6 +62,7 @@ func (w *Watcher) lookAtAll() {
 					w.tell(report.Event{Kind: report.Warning}, err)
 				} else {
 					w.Report.Compared(w.differing(l.items))
+					w.hold(l.there)
 				}
 				w.carryOut(l)
 				if !slices.ContainsFunc(w.asked, func(a answer) bool { return !a.known }) {
@@ -80,6 +82,7 @@ func (w *Watcher) all(l *look, want []reconcile.Wanted) error {
 	if err != nil {
 		return err
 	}
+	l.there = there.Attachments
 	var entries []topology.Entry
 	for _, o := range want {
 		entries = append(entries, o.Entries...)

@@ -41,6 +41,7 @@ type Watcher struct {
 	seq    int // counts what was done
 	full   fullLook
 	gc     cleaning
+	held   map[loan]*holding
 	slots  slots
 	parks  *parker // not the loop's: any goroutine may use it
 }
@@ -60,7 +61,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer w.keepLeases()()
 	w.ctx, w.turns = ctx, make(chan func())
 	w.asked, w.guests = make([]answer, len(w.Sources)), map[string]*guest{}
-	w.slots = newSlots()
+	w.slots, w.held = newSlots(), map[loan]*holding{}
 	if err := w.parking(); err != nil {
 		return err
 	}
@@ -161,6 +162,9 @@ func (w *Watcher) heard(e guests.Event) {
 	case guests.Deaf:
 		w.parks.hears(e.Engine, false)
 		w.tell(report.Event{Kind: report.Engine, Name: e.Engine, State: report.Down}, e.Err)
+		return
+	case guests.Lent:
+		w.lookAtAll()
 		return
 	case guests.Ended, guests.Removed, guests.Unplugged:
 		w.clean()

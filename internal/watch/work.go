@@ -269,7 +269,7 @@ func (o outcome) event() report.Event {
 		e.Kind = report.Failed // the uplink may be plugged in later
 	case o.Action == reconcile.Refused:
 		e.Kind = report.Refused
-	case code == fault.Gone || code == fault.NotFound && o.Action != reconcile.Remove:
+	case code == fault.Gone && o.Action != reconcile.Remove:
 		e.Kind = report.Pending // it has ended meanwhile
 	case err != nil:
 		e.Kind = report.Failed
