@@ -6,7 +6,9 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -33,9 +35,10 @@ type dialer struct {
 
 	mu    sync.Mutex
 	err   error
-	conns []net.Conn
+	conns []*boundedConn
 	apart bool // the last listener is in another network namespace
 	local bool // the last listener is in our PID namespace
+	heeds bool // it has begun to answer with its events
 }
 
 // dial has the signature of http.Transport.DialContext. For a unix socket the transport
@@ -53,11 +56,13 @@ func (d *dialer) dial(_ context.Context, network, addr string) (net.Conn, error)
 		return nil, err
 	}
 	go prepare()
-	d.conns = append(d.conns, conn)
+	bounded := &boundedConn{Conn: conn, done: endWith(d.ctx, conn)}
+	bounded.left.Store(maxAnswer)
+	d.conns = append(d.conns, bounded)
 	d.apart = apart(conn)
 	peer, err := peerOf(conn)
 	d.local = err == nil && sameProcesses(int(peer.Pid))
-	return &boundedConn{Conn: conn, left: maxAnswer, done: endWith(d.ctx, conn)}, nil
+	return bounded, nil
 }
 
 // prepare has encoding/json look at the answer while the daemon thinks: its type has
@@ -69,17 +74,18 @@ func endWith(ctx context.Context, conn net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-// refuseUpgrade is a client.ResponseHook. No request here asks for another protocol, and
+// response is a client.ResponseHook. No request here asks for another protocol, and
 // what follows an answer that switches to one is not HTTP and may never end.
-func (d *dialer) refuseUpgrade(r *http.Response) {
-	if r.StatusCode != http.StatusSwitchingProtocols {
-		return
-	}
+func (d *dialer) response(r *http.Response) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if r.StatusCode != http.StatusSwitchingProtocols {
+		d.heeds = r.StatusCode == http.StatusOK && r.Request != nil && strings.HasSuffix(r.Request.URL.Path, "/events")
+		return
+	}
 	d.err = errUpgrade
 	for _, conn := range d.conns {
-		conn.Close()
+		conn.Conn.Close()
 	}
 }
 
@@ -102,6 +108,13 @@ func (d *dialer) elsewhere(title string) []string {
 		title + " cannot see it; run gopipework in the network of " + title + " (docker run --network host)"}
 }
 
+// follows reports whether the daemon has begun to answer with its events.
+func (d *dialer) follows() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.heeds
+}
+
 // failure returns why the last connection failed, or nil.
 func (d *dialer) failure() error {
 	d.mu.Lock()
@@ -109,10 +122,20 @@ func (d *dialer) failure() error {
 	return d.err
 }
 
+// goOn is called for each part of an answer that never ends: the next part may be as long as
+// an answer.
+func (d *dialer) goOn() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, conn := range d.conns {
+		conn.left.Store(maxAnswer)
+	}
+}
+
 // boundedConn is a connection from which only so many bytes can be read.
 type boundedConn struct {
 	net.Conn
-	left int
+	left atomic.Int64
 	done func() bool // stops watching the context
 }
 
@@ -122,10 +145,11 @@ func (c *boundedConn) Close() error {
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {
-	if c.left <= 0 {
+	left := c.left.Load()
+	if left <= 0 {
 		return 0, errTooLong
 	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
+	n, err := c.Conn.Read(p[:min(int64(len(p)), left)])
+	c.left.Add(int64(-n))
 	return n, err
 }

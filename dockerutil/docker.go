@@ -102,7 +102,7 @@ func daemonAt(ctx context.Context, r wordRef, b brand, host string) (*daemon, er
 	d := &daemon{ref: r, brand: b, dialer: &dialer{ctx: ctx, proto: url.Scheme, addr: url.Host}}
 	d.options = append(d.options, b.options...)
 	d.options = append(d.options, client.WithHost(host), client.WithDialContext(d.dialer.dial),
-		client.WithHTTPResponseHook(d.dialer.refuseUpgrade))
+		client.WithHTTPResponseHook(d.dialer.response))
 	// Negotiating the version takes a round trip, a third of the whole time. Podman and
 	// the engines 19.03 to 28, and those since 29.3, accept the client's lowest version.
 	// With the others, inspect negotiates.

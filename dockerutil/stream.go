@@ -148,15 +148,14 @@ func (s *stream) drain(ctx context.Context, d *daemon, since time.Time) (heard b
 		Since:   strconv.FormatInt(since.Unix(), 10) + "." + strconv.Itoa(1e9 + since.Nanosecond())[1:],
 		Filters: filters,
 	})
-	select {
-	case err := <-told.Err:
-		return false, err
-	default:
+	if !d.dialer.follows() {
+		return false, <-told.Err
 	}
 	s.tell(guests.Followed, nil)
 	for {
 		select {
 		case e := <-told.Messages:
+			d.dialer.goOn()
 			if what := happening(e.Action); what != 0 {
 				s.told(Event{What: what, Runtime: s.runtime, ID: e.Actor.ID, Name: e.Actor.Attributes["name"], Labels: e.Actor.Attributes})
 			}

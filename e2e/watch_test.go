@@ -198,3 +198,162 @@ func TestWatchAlone(t *testing.T) {
 		t.Errorf("left: %s", left)
 	}
 }
+
+// file writes a topology file, as an editor does: another one in its place.
+func (m *machine) file(path string, lines ...string) {
+	m.t.Helper()
+	text := "name: lab\nattachments:\n"
+	for _, l := range lines {
+		text += "- " + l + "\n"
+	}
+	m.check(os.WriteFile(path+".new", []byte(text), 0o600))
+	m.check(os.Rename(path+".new", path))
+}
+
+// has polls until a guest has what is wanted, in the namespace that its name leads to.
+func (m *machine) has(after, name string, want ...string) {
+	m.t.Helper()
+	m.settles(after, name, m.inode(name), want...)
+}
+
+// inode is that of the namespace that a name leads to.
+func (m *machine) inode(name string) uint64 {
+	m.t.Helper()
+	n, err := strconv.ParseUint(strings.TrimSpace(m.sh("stat -c %i /run/netns/"+name)), 10, 64)
+	m.check(err)
+	return n
+}
+
+// What a watched file asks for is there again after whatever takes it away, and what it no
+// longer asks for goes. A typed line, and what another file asked for, is none of its business.
+func TestWatchNamed(t *testing.T) {
+	m := keeping(t)
+	m.sh("ip netns add green")
+	path := m.Dir + "/lab.yaml"
+	const blue, green = "br1 netns:blue 10.0.0.1/24", "br1 netns:green 10.0.0.2/24"
+	m.file(path, blue, green)
+	m.quiet("br1", "netns:blue", "-i", "typed0", "10.1.0.1/24")
+	m.ok("apply", "-f", m.topology("other", "br1 netns:blue -i other0 10.2.0.1/24"))
+	others := []string{"other0 10.2.0.1/24", "typed0 10.1.0.1/24"}
+	w := m.watch("-f", path)
+	m.has("the start", "blue", append([]string{"eth1 10.0.0.1/24"}, others...)...)
+	m.has("the start", "green", "eth1 10.0.0.2/24")
+
+	index := m.sh("ip netns exec blue cat /sys/class/net/eth1/ifindex")
+	m.file(path, "br1 netns:blue 10.0.0.7/24", green)
+	m.has("a change of the file", "blue", append([]string{"eth1 10.0.0.7/24"}, others...)...)
+	if now := m.sh("ip netns exec blue cat /sys/class/net/eth1/ifindex"); now != index {
+		t.Error("another address is not a reason to attach it again")
+	}
+	m.file(path, green)
+	m.has("an entry was removed", "blue", others...)
+	m.file(path, blue, green)
+	m.has("an entry was added", "blue", append([]string{"eth1 10.0.0.1/24"}, others...)...)
+
+	m.sh("ip netns exec green ip link del eth1")
+	m.has("somebody has deleted a link", "green", "eth1 10.0.0.2/24")
+	m.sh("ip netns del green; ip netns add green")
+	m.has("a restart", "green", "eth1 10.0.0.2/24")
+	w.kill()
+	m.sh("ip netns del green; ip netns add green; ip netns exec blue ip link del eth1")
+	w = m.watch("-f", path)
+	m.has("nobody watched", "green", "eth1 10.0.0.2/24")
+	m.has("nobody watched", "blue", append([]string{"eth1 10.0.0.1/24"}, others...)...)
+
+	// A file that makes no sense changes nothing, and neither does one that has gone.
+	m.check(os.WriteFile(path, []byte("attachments:\n- br1 netns:green 10.0.0.2/33\n"), 0o600))
+	w.tells("source", path+":2:")
+	m.sh("ip netns del green; ip netns add green")
+	m.has("its file makes no sense", "green", "eth1 10.0.0.2/24")
+	m.check(os.Remove(path))
+	w.tells("warning", "its file is gone, and what is attached for it stays")
+	m.check(w.Process.Signal(syscall.SIGHUP))
+	m.file(path, green)
+	m.has("the file is there again", "blue", others...)
+	w.stop(t)
+	m.has("the end of watch", "green", "eth1 10.0.0.2/24")
+}
+
+// tells polls until it has told something of that kind, and returns it.
+func (w *watched) tells(kind, part string) (one told) {
+	w.m.t.Helper()
+	if !host.Poll(host.Patience, func() bool {
+		all := w.lines()
+		n := slices.IndexFunc(all, func(l told) bool { return l.Msg == kind && strings.Contains(l.Reason, part) })
+		if n >= 0 {
+			one = all[n]
+		}
+		return n >= 0
+	}) {
+		w.m.t.Fatalf("no %s has %q", kind, part)
+	}
+	return one
+}
+
+// A guest for which something hangs or fails holds up nobody. It is tried again, and the
+// reason is told once.
+func TestWatchHangs(t *testing.T) {
+	m := keeping(t)
+	m.sh("ip netns add green; ip netns add red; ip netns exec red ip link add eth1 type bridge")
+	path := m.Dir + "/lab.yaml"
+	m.file(path, "br1 netns:blue dhcp", "br1 netns:red 10.0.0.3/24", "br1 netns:green 10.0.0.2/24", "br1 netns:late 10.0.0.4/24")
+	w := m.watch("-f", path, "--timeout", "1h")
+	m.has("the start", "green", "eth1 10.0.0.2/24")
+	for range 3 {
+		m.sh("ip netns del green; ip netns add green")
+		m.has("a restart beside one that hangs", "green", "eth1 10.0.0.2/24")
+	}
+	w.tells("failed", "eth1")
+	m.sh("ip netns add late")
+	m.has("a start beside one that hangs", "late", "eth1 10.0.0.4/24")
+	time.Sleep(3500 * time.Millisecond) // it is tried after 1 s, and after 2 s more
+	failed := slices.DeleteFunc(w.lines(), func(l told) bool { return l.Msg != "failed" })
+	if len(failed) != 1 {
+		t.Errorf("a failure is told once, and not: %+v", failed)
+	}
+	m.sh("ip netns exec red ip link del eth1")
+	m.has("the obstacle has gone", "red", "eth1 10.0.0.3/24")
+	w.stop(t)
+}
+
+// A lent card is returned when its guest is killed, under its name and with its addresses,
+// whoever has lent it; also that of a namespace that loses its name.
+func TestWatchReturnsCard(t *testing.T) {
+	m := keeping(t)
+	m.sh(`ip link add nic0 type veth peer name wire; ip link set wire up
+ip link set nic0 up; ip address add 10.9.1.1/24 dev nic0; ip route add 10.77.0.0/16 via 10.9.1.9`)
+	card := func() string { return m.sh("ip -br address show nic0 2>/dev/null | grep -o 10.9.1.1/24 || true; ip route show 10.77.0.0/16 || true") }
+	before := card()
+	g := m.guest()
+	w := m.watch()
+	w.tells("source", "")
+	for word, tt := range map[string]struct {
+		inode uint64
+		end   func()
+	}{
+		g.Word: {g.Inode(), func() { m.check(g.Kill()) }},
+		"blue": {m.inode("blue"), func() { m.sh("ip netns del blue") }},
+	} {
+		m.quiet("phys:nic0", "-i", "lan0", word, "10.9.0.2/24", "--force-phys")
+		seen := 0
+		if !host.Poll(host.Patience, func() bool { // watch has the guest's namespace open, and not only for a look
+			time.Sleep(100 * time.Millisecond)
+			if seen++; !strings.Contains(m.sh("ls -l /proc/$(cat /run/gopipework/watch.lock)/fd 2>/dev/null || true"), fmt.Sprintf("net:[%d]", tt.inode)) {
+				seen = 0
+			}
+			return seen == 5
+		}) {
+			t.Fatal("watch does not hold the guest's namespace")
+		}
+		tt.end()
+		began := time.Now()
+		if !host.Poll(host.Patience, func() bool { return card() == before }) {
+			t.Fatalf("the card of %s is not as it was:\n%s\n%s", word, before, card())
+		}
+		t.Logf("the card of %s is returned after %v", word, time.Since(began))
+		if !host.Poll(host.Patience, func() bool { return len(m.list()) == 0 }) {
+			t.Errorf("left: %+v", m.list())
+		}
+	}
+	w.stop(t)
+}

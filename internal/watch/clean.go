@@ -15,11 +15,13 @@ type cleaning struct {
 	took  time.Duration
 }
 
-// Many guests may end at once. The first is cleaned up after promptly; where guests end all
-// the time, cleaning up takes a tenth of it.
+// Many guests may end at once. The first is cleaned up after promptly. Where guests end all
+// the time, cleaning up takes a tenth of it, as long as no card has to wait for longer than
+// latest.
 const (
-	promptly  = 100 * time.Millisecond
-	atMostOne = 10
+	promptly = 100 * time.Millisecond
+	latest   = 600 * time.Millisecond
+	tenth    = 10
 )
 
 // clean does what gopipework gc does, soon.
@@ -29,10 +31,11 @@ func (w *Watcher) clean() {
 		return
 	}
 	w.gc.under = true
-	w.after(max(promptly, atMostOne*w.gc.took-time.Since(w.gc.ended)), func() {
+	w.after(min(max(promptly, tenth*w.gc.took-time.Since(w.gc.ended)), latest), func() {
 		w.gc.again = false
 		abandoned := w.abandoned()
 		go func() {
+			defer w.slots.work(false)()
 			began := time.Now()
 			for l, g := range abandoned {
 				r, err := attach.Detach(w.ctx, attach.Selection{IfName: l.ifName}, g, w.Host.Options)

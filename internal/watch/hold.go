@@ -24,17 +24,18 @@ type holding struct {
 // the kernel would put it into its first namespace, bare, or delete it if it is a virtual
 // one, such as a VLAN's.
 func (w *Watcher) hold(there []attach.Attachment) {
-	lent := map[loan]bool{}
+	lent, missed := map[loan]bool{}, false
 	for _, a := range there {
 		if a.Host.Kind != string(attach.KindPhys) {
 			continue
 		}
 		l := loan{a.Host.Name, a.Guest.ID, a.Interface.Name}
 		lent[l] = true
-		if w.held[l] != nil || a.Guest.NetNS == 0 {
+		if w.held[l] != nil {
 			continue
 		}
-		if g, err := ours.Reopen(a.Guest); err == nil {
+		g, err := ours.Reopen(a.Guest)
+		if missed = missed || err != nil; err == nil { // its attach may be under way
 			h := &holding{Guest: g}
 			w.held[l] = h
 			if g.PID != 0 {
@@ -44,6 +45,11 @@ func (w *Watcher) hold(there []attach.Attachment) {
 				}()
 			}
 		}
+	}
+	if w.missed++; !missed {
+		w.missed = 0
+	} else {
+		w.after(again(w.missed-1), w.lookAtAll)
 	}
 	for l, g := range w.held {
 		if !lent[l] {

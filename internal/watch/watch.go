@@ -42,6 +42,7 @@ type Watcher struct {
 	full   fullLook
 	gc     cleaning
 	held   map[loan]*holding
+	missed int // looks in a row with a card that could not be held yet
 	slots  slots
 	parks  *parker // not the loop's: any goroutine may use it
 }

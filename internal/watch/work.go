@@ -56,9 +56,12 @@ const (
 	lastAgain  = time.Minute
 )
 
+// again is how long to wait after so many failures before the one that was.
+func again(failures int) time.Duration { return min(firstAgain<<min(failures, 10), lastAgain) }
+
 // failed has a guest looked at again.
 func (w *Watcher) failed(word string, g *guest) {
-	w.checkAfter(min(firstAgain<<min(g.failures, 10), lastAgain), word, g)
+	w.checkAfter(again(g.failures), word, g)
 	g.failures++
 }
 
@@ -202,8 +205,8 @@ type outcome struct {
 // worked takes what the work on a few guests came to.
 func (w *Watcher) worked(l *look, of *group, done []outcome) {
 	w.seq++
-	again := map[string]bool{} // guests for which something failed
-	soon := map[string]bool{}  // guests that should have started
+	retried := map[string]bool{} // guests for which something failed
+	soon := map[string]bool{}    // guests that should have started
 	for _, o := range done {
 		e := o.event()
 		e.Took = report.Seconds(o.Took.Seconds())
@@ -220,7 +223,7 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 			first.failures++
 			continue
 		case e.Kind == report.Failed:
-			again[words[0]] = true
+			retried[words[0]] = true
 			if first != nil {
 				w.failed(words[0], first)
 				e.Failures, e.Again = first.failures, first.next
@@ -230,7 +233,7 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 				if g := w.guests[word]; g != nil && g.started {
 					soon[word] = true
 				} else if g != nil && !w.Announced(word) {
-					again[word] = true
+					retried[word] = true
 					w.failed(word, g)
 				}
 			}
@@ -246,7 +249,7 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 			continue
 		}
 		g.working, g.done, g.ended = false, w.seq, time.Now()
-		if !again[word] && !soon[word] {
+		if !retried[word] && !soon[word] {
 			g.failures = 0
 		}
 		if g.started = false; soon[word] { // an engine may announce a start before its own answers show it
