@@ -224,7 +224,7 @@ func (m *machine) inode(name string) uint64 {
 	return n
 }
 
-// What a watched file asks for is there again after whatever takes it away, and what it no
+// What a watched file asks for is there again after whatever deletes it, and what it no
 // longer asks for goes. A typed line, and what another file asked for, is none of its business.
 func TestWatchNamed(t *testing.T) {
 	m := keeping(t)
@@ -322,23 +322,25 @@ func TestWatchReturnsCard(t *testing.T) {
 	m := keeping(t)
 	m.sh(`ip link add nic0 type veth peer name wire; ip link set wire up
 ip link set nic0 up; ip address add 10.9.1.1/24 dev nic0; ip route add 10.77.0.0/16 via 10.9.1.9`)
-	card := func() string { return m.sh("ip -br address show nic0 2>/dev/null | grep -o 10.9.1.1/24 || true; ip route show 10.77.0.0/16 || true") }
+	card := func() string {
+		return m.sh("ip -br address show nic0 2>/dev/null | grep -o 10.9.1.1/24 || true; ip route show 10.77.0.0/16 || true")
+	}
 	before := card()
 	g := m.guest()
 	w := m.watch()
 	w.tells("source", "")
 	for word, tt := range map[string]struct {
-		inode uint64
-		end   func()
+		file string // as the namespace is called in a list of open files
+		end  func()
 	}{
-		g.Word: {g.Inode(), func() { m.check(g.Kill()) }},
-		"blue": {m.inode("blue"), func() { m.sh("ip netns del blue") }},
+		g.Word: {fmt.Sprintf("net:[%d]", g.Inode()), func() { m.check(g.Kill()) }},
+		"blue": {"/run/netns/blue", func() { m.sh("ip netns del blue") }},
 	} {
 		m.quiet("phys:nic0", "-i", "lan0", word, "10.9.0.2/24", "--force-phys")
 		seen := 0
 		if !host.Poll(host.Patience, func() bool { // watch has the guest's namespace open, and not only for a look
 			time.Sleep(100 * time.Millisecond)
-			if seen++; !strings.Contains(m.sh("ls -l /proc/$(cat /run/gopipework/watch.lock)/fd 2>/dev/null || true"), fmt.Sprintf("net:[%d]", tt.inode)) {
+			if seen++; !strings.Contains(m.sh("ls -l /proc/$(cat /run/gopipework/watch.lock)/fd 2>/dev/null || true"), tt.file) {
 				seen = 0
 			}
 			return seen == 5

@@ -164,8 +164,11 @@ func (w *Watcher) heard(e guests.Event) {
 		w.parks.hears(e.Engine, false)
 		w.tell(report.Event{Kind: report.Engine, Name: e.Engine, State: report.Down}, e.Err)
 		return
-	case guests.Lent:
+	case guests.Lent: // its attach may be under way for some time still
 		w.lookAtAll()
+		for _, d := range []time.Duration{firstAgain, 10 * firstAgain} {
+			w.after(d, w.lookAtAll)
+		}
 		return
 	case guests.Ended, guests.Removed, guests.Unplugged:
 		w.clean()
