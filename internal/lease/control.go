@@ -119,12 +119,23 @@ func (k Keepers) Look(cookie uint64) ([]Kept, error) {
 	if err != nil {
 		return nil, explain("read leases of", "the guest", err)
 	}
-	if !s.listens(cookie) {
+	if !s.listens(cookie) && !s.changesHands() && !s.listens(cookie) {
 		for i := range r.Interfaces {
 			r.Interfaces[i].Unkept = true
 		}
 	}
 	return r.Interfaces, nil
+}
+
+// changesHands reports whether a pool runs: it is about to keep what nobody keeps, or to
+// start a keeper for it.
+func (s *store) changesHands() bool {
+	f, err := s.Open(poolLock, unix.O_RDWR)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 // listens reports whether there is a keeper. If that cannot be found out, it says that

@@ -40,9 +40,6 @@ func (g Guest) identity() (identity, error) {
 	defer in.End()
 	id := identity{PID: g.PID, Path: g.Path}
 	id.Cookie, err = in.cookie()
-	if errors.Is(err, unix.ENOPROTOOPT) {
-		return identity{}, fmt.Errorf("this kernel does not number its namespaces, which needs Linux 5.14 (SO_NETNS_COOKIE): %w", errors.ErrUnsupported)
-	}
 	if err != nil || g.PID == 0 {
 		return id, err
 	}

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 
@@ -67,5 +68,8 @@ func (n namespace) cookie() (c uint64, err error) {
 		c, err = nsfs.Cookie()
 		return err
 	})
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return 0, fmt.Errorf("this kernel does not number its namespaces, which needs Linux 5.14 (SO_NETNS_COOKIE): %w", errors.ErrUnsupported)
+	}
 	return c, err
 }

@@ -47,6 +47,9 @@ type PoolOptions struct {
 // poolLock is held by the process that has the pool. No guest's files are called so.
 const poolLock = "keepers.lock"
 
+// lookers is how often the lock is tried.
+const lookers = 50
+
 // NewPool begins to keep all leases here, and returns at once: what others keep is taken
 // over meanwhile. The error has the code conflict if another process has a pool.
 func NewPool(o PoolOptions) (*Pool, error) {
@@ -76,7 +79,14 @@ func (p *Pool) begin() error {
 	if p.store, err = openStore(p.After.Dir); err != nil {
 		return err
 	}
-	if p.lock, err = p.store.lockFile(poolLock); err != nil { // by it, the directory is never empty
+	// By it the directory is never empty. Others may hold it while they look whether it is held.
+	for range lookers {
+		if p.lock, err = p.store.lockFile(poolLock); !errors.Is(err, errHeld) {
+			break
+		}
+		time.Sleep(again)
+	}
+	if err != nil {
 		return err
 	}
 	records, err := notify.NewDirectory(p.After.Dir)

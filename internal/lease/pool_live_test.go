@@ -128,6 +128,7 @@ func (a *asked) server(seconds int) func(*dhcpv4.DHCPv4) [][]byte {
 // Keepers of two guests are taken over, renew here, and are relieved by others: no
 // server hears of it, and no address goes.
 func TestLivePoolTakesOverAndHandsOver(t *testing.T) {
+	t.Parallel()
 	one := newNet(t)
 	two := one.another()
 	all := []*net2{one, two}
@@ -140,6 +141,22 @@ func TestLivePoolTakesOverAndHandsOver(t *testing.T) {
 		first[i] = servers[i].discovers.Load()
 		gaps = append(gaps, n.gap())
 	}
+	// Whoever looks meanwhile sees that the lease is kept.
+	stop := make(chan struct{})
+	var look sync.WaitGroup
+	look.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if kept, err := two.keepers.List(two.g); err != nil || len(kept) != 1 || kept[0].Unkept {
+				t.Errorf("somebody sees %+v, %v", kept, err)
+				return
+			}
+		}
+	})
 	var events told
 	for range 3 {
 		p := one.pool(openTestLinks, events.tell)
@@ -151,6 +168,8 @@ func TestLivePoolTakesOverAndHandsOver(t *testing.T) {
 			}
 		}
 	}
+	close(stop)
+	look.Wait()
 	if len(events.all) != 6 || events.count(TakenOver) != 6 {
 		t.Errorf("it tells %+v", events.all)
 	}
@@ -187,6 +206,7 @@ func TestLivePoolTakesOverAndHandsOver(t *testing.T) {
 // What is attached while a pool keeps: by this process, which starts none, and by another,
 // whose keeper is taken over.
 func TestLivePoolKeepsNewLeases(t *testing.T) {
+	t.Parallel()
 	one := newNet(t)
 	two := one.another()
 	one.serve(short(60))
@@ -219,6 +239,7 @@ func TestLivePoolKeepsNewLeases(t *testing.T) {
 // A process with a pool is killed: its leases are taken up by the next one, and by a
 // keeper of their own where none comes. Ended by SIGTERM, it hands them over.
 func TestLivePoolProcessEnds(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	var server asked
 	n.serve(server.server(60))
@@ -297,6 +318,7 @@ func (l faultyLinks) Link(a Ask) Link { return faultyLink{testLink{l.h, a.Index}
 // A fault in the code that keeps a lease, and a call that never returns, hold up neither
 // another guest nor the end of the pool.
 func TestLivePoolFaultOfOneGuest(t *testing.T) {
+	t.Parallel()
 	good := newNet(t)
 	panics, hangs := good.another(), good.another()
 	all := []*net2{good, panics, hangs}

@@ -46,11 +46,13 @@ func (k Keepers) Sweep(ctx context.Context, dryRun bool) (removed []string, err 
 
 // dropPool removes the lock of a pool that was killed.
 func (s *store) dropPool() {
-	if f, err := s.Open(poolLock, unix.O_RDWR); err == nil {
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			_ = s.Remove(poolLock)
-		}
-		f.Close()
+	f, err := s.Open(poolLock, unix.O_RDWR)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		_ = s.Remove(poolLock)
 	}
 }
 

@@ -24,7 +24,9 @@ func (w *Watcher) keepLeases() (end func()) {
 		w.Report.Leases(all.Len())
 	})
 	if err != nil {
-		w.tell(report.Event{Kind: report.Warning}, err)
+		if fault.CodeOf(err) != fault.Unsupported { // then there are no leases either
+			w.tell(report.Event{Kind: report.Warning}, err)
+		}
 		return func() {}
 	}
 	close(begun)
