@@ -3,6 +3,7 @@ package dockerutil
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -120,6 +121,9 @@ func (f *finder) findCompose(ctx context.Context, r wordRef) (*Guest, error) {
 		cancel()
 		if podmanErr == nil || !unknown(podmanErr) {
 			return g, podmanErr
+		}
+		if errors.Is(podmanErr, errNoContainer) { // it is there, and Docker may not be
+			err = podmanErr
 		}
 	}
 	return nil, err

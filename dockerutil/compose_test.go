@@ -3,6 +3,7 @@ package dockerutil
 import (
 	"context"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -188,4 +189,27 @@ func TestServiceEvents(t *testing.T) {
 			t.Errorf("%s: %v, want %v", word, got, want)
 		}
 	}
+}
+
+// TestFindServiceOfPodman: without Docker, podman is asked on its socket.
+func TestFindServiceOfPodman(t *testing.T) {
+	child := startGuest(t).Process.Pid
+	f := testFinder(t)
+	setCgroup(t, f, child, "0::/libpod-"+webID+".scope\n")
+	composed(t, child)
+	f.podmanOwn = strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
+	t.Setenv("DOCKER_HOST", "unix://"+t.TempDir()+"/none")
+	g, err := f.find(context.Background(), wordRef{Runtime: RuntimeCompose, Namespace: "shop", Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if g.Runtime != RuntimePodman || g.ID != webID {
+		t.Errorf("got %+v", g.GuestInfo)
+	}
+	_, err = f.find(context.Background(), wordRef{Runtime: RuntimeCompose, Namespace: "shop", Name: "cache"})
+	if err == nil {
+		t.Fatal("what podman does not have was found")
+	}
+	wantFault(t, err, fault.NotFound)
 }
