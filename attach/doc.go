@@ -71,6 +71,10 @@ package attach
 // line again deletes such a link and starts afresh, so a run may be killed at
 // any instant.
 //
+// A bridge that an origin asks for, and its uplink, may be somebody else's: they are marked
+// by an alternative name (ours.BridgeMark, ours.UplinkMark), and an address of the host by
+// its protocol. A bridge with such a mark stays though nothing is attached to it.
+//
 // A lent card was not made here, and does not get the group. But its guest may set
 // that group on it, so every deletion goes through ours.DeleteLink, which knows the loans.
 

@@ -23,6 +23,8 @@ type (
 	fileName string
 	guestIF  struct{ guest, ifName string }
 	hostName string
+	uplink   string
+	ofHost   netip.Addr // the host has an address on one bridge alone
 	address  struct {
 		hostIF, vlan string
 		addr         netip.Addr
@@ -57,7 +59,14 @@ func Clashing(files ...File) []*Problem {
 func (c *clashes) file(f File) {
 	for _, b := range f.Bridges {
 		for _, p := range b.Address {
-			c.take(b.Pos, address{b.Name, "", p.Addr()}, "read address", p.Addr().String(), b.Name)
+			here := address{b.Name, "", p.Addr()}
+			if _, told := c.taken[here]; !told {
+				c.take(b.Pos, ofHost(p.Addr()), "read address", p.Addr().String(), "the host")
+			}
+			c.take(b.Pos, here, "read address", p.Addr().String(), b.Name)
+		}
+		if b.Uplink != "" {
+			c.take(b.Pos, uplink(b.Uplink), "read uplink", b.Uplink, "")
 		}
 	}
 	for _, e := range f.Entries {
@@ -115,6 +124,8 @@ func (c *clashes) take(pos Pos, what any, op, object, where string) {
 	case guestIF:
 		e = fault.New(fault.Invalid, op, object, "%s gives %s one of that name already", entry, where).
 			WithHint("name one of them differently: -i, or the key as")
+	case uplink:
+		e = fault.New(fault.Invalid, op, object, "%s has it already, and an interface is a port of one bridge alone", entry)
 	case fileName:
 		e = fault.New(fault.Invalid, op, object, "the file at %s has the same name", first).
 			WithHint("give each file a name of its own: name: lab")
