@@ -27,7 +27,7 @@ func (o *output) watchEntry() *cli.Command {
 		Usage:     "keep the host as the kept lines and topology files ask, also when guests are restarted; runs until it gets SIGTERM",
 		ArgsUsage: "[-f FILE...] [--labels]",
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "f", Usage: "a topology `FILE`; may be given several times"},
+			&cli.StringSliceFlag{Name: "f", Usage: "a topology `FILE`, or a directory of *.yaml files; may be repeated"},
 			&cli.BoolFlag{Name: "labels", Usage: "also attach what the policy allows labels of containers to ask for, such as gopipework.eth1"},
 			policyFlag,
 			timeoutFlag("give up an entry after `DURATION`, and try it again later"),
@@ -87,7 +87,7 @@ func sources(c *cli.Context) ([]watch.Source, error) {
 	var paths []string
 	for _, path := range c.StringSlice("f") {
 		if path == "" || path == "-" {
-			return nil, fault.BadWord("read flag", "-f", "it has to be a file, which is read again when it changes")
+			return nil, fault.BadWord("read flag", "-f", "it has to be a file or a directory, which is read again when it changes").WithHint("gopipework watch -f FILE")
 		}
 		path, err := filepath.Abs(path)
 		if err != nil {
@@ -95,7 +95,11 @@ func sources(c *cli.Context) ([]watch.Source, error) {
 		}
 		if !slices.Contains(paths, path) {
 			paths = append(paths, path)
-			all = append(all, watch.File{Path: path, Grammar: g})
+			if st, err := os.Stat(path); err == nil && st.IsDir() {
+				all = append(all, watch.Files{Path: path, Grammar: g})
+			} else {
+				all = append(all, watch.File{Path: path, Grammar: g})
+			}
 		}
 	}
 	return all, nil

@@ -48,6 +48,12 @@ func (w *Watcher) answered(n int, lists []List, err error) {
 	before := a.lists
 	a.lists = lists
 	w.changed(before, lists)
+	for m := range w.asked[n:] {
+		for _, origin := range w.namesakes(n + m) {
+			w.tell(report.Event{Kind: report.Warning, Origin: string(origin), Name: w.Sources[n+m].String(),
+				Reason: "it asks for nothing, because another file has the same name", Hint: "give it a name of its own: name: lab"}, nil)
+		}
+	}
 	if !a.known { // what is there may be wanted by nobody
 		a.known = true
 		w.lookAtAll()
@@ -180,6 +186,21 @@ func (w *Watcher) wanted(word string) (all []reconcile.Wanted) {
 				})
 			}
 			all = append(all, want)
+		}
+	}
+	return all
+}
+
+// namesakes are those of a source's origins that an earlier list has too. Only the first one
+// counts: what two files of one name ask for could not be told apart.
+func (w *Watcher) namesakes(n int) (all []attach.Origin) {
+	known := map[attach.Origin]bool{}
+	for m, a := range w.asked[:n+1] {
+		for _, l := range a.lists {
+			if m == n && known[l.Origin] {
+				all = append(all, l.Origin)
+			}
+			known[l.Origin] = true
 		}
 	}
 	return all

@@ -67,7 +67,7 @@ func (d Files) String() string { return d.Path }
 func (d Files) Wanted(context.Context) (all []List, err error) {
 	paths, err := filepath.Glob(d.Path + "/*.yaml")
 	for _, path := range paths {
-		if slices.Contains(notTopologies, filepath.Base(path)) {
+		if name := filepath.Base(path); name[0] == '.' || slices.Contains(notTopologies, name) {
 			continue
 		}
 		l, wrong := readFile(path, d.Grammar)
