@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gopipework/gopipework/attach"
@@ -20,6 +21,8 @@ type look struct {
 	words []string // the guests that it was about
 	open  map[string]*attach.Guest
 	there []attach.Attachment // all that there are
+	ahead *attach.Ahead       // what works of one look share; nil: they are few
+	works sync.WaitGroup
 }
 
 // close closes the guests that nobody has used.

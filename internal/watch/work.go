@@ -119,8 +119,11 @@ func groups(items []reconcile.Item) (all []*group) {
 
 // carryOut does what a look has found, guests side by side.
 func (w *Watcher) carryOut(l *look) {
-	busy := map[string]bool{}
-	for _, g := range groups(l.items) {
+	busy, all := map[string]bool{}, groups(l.items)
+	if len(all) > manyWords {
+		l.ahead = attach.Remember(w.Host.Options) // they begin with what those before them have read
+	}
+	for _, g := range all {
 		for _, word := range g.words {
 			busy[word] = true
 		}
@@ -139,6 +142,12 @@ func (w *Watcher) carryOut(l *look) {
 		}
 	}
 	l.close()
+	if l.ahead != nil {
+		go func() {
+			l.works.Wait()
+			l.ahead.Close()
+		}()
+	}
 }
 
 // rest is called when nothing is to be done for a guest.
@@ -175,6 +184,7 @@ func (w *Watcher) work(l *look, of *group) {
 		}
 	}
 	h := w.Host
+	h.Options.Ahead = l.ahead
 	lent := l.lend(of.words)
 	h.Find = func(ctx context.Context, word string) (*attach.Guest, error) {
 		if g := lent.take(word); g != nil {
@@ -182,7 +192,7 @@ func (w *Watcher) work(l *look, of *group) {
 		}
 		return w.Host.Find(ctx, word)
 	}
-	go func() {
+	l.works.Go(func() {
 		defer w.slots.work(tried)()
 		defer lent.close()
 		var done []outcome
@@ -193,7 +203,7 @@ func (w *Watcher) work(l *look, of *group) {
 		if w.ctx.Err() == nil {
 			w.turn(func() { w.worked(l, of, done) })
 		}
-	}()
+	})
 }
 
 // outcome is what an item came to.
