@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -36,6 +37,10 @@ func (o *output) watchEntry() *cli.Command {
 	}
 }
 
+// watchGarbage is how much of its heap a watch lets become garbage before it collects it, in
+// percent. It runs all the time and is seldom busy, so memory is worth more than its time.
+const watchGarbage = 40
+
 func (o *output) watchCommand(c *cli.Context) error {
 	reload := hangups(c.Context)
 	if _, err := words(c, 0, 0); err != nil {
@@ -58,6 +63,7 @@ func (o *output) watchCommand(c *cli.Context) error {
 	}
 	defer opt.Parking.Close()
 	o.caught()
+	debug.SetGCPercent(watchGarbage)
 	release, err := watch.Alone(c.Context)
 	if err != nil {
 		return err
