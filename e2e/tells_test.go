@@ -97,6 +97,11 @@ func TestWatchTells(t *testing.T) {
 	m.says("the metrics", metrics, "gopipework_attachments{state=\"attached\"} 2\n", "gopipework_attachments{state=\"pending\"} 0\n",
 		"gopipework_attachments_wanted 2\n", "gopipework_events_total{kind=\"attached\"} 2\n", "gopipework_build_info{version=\"")
 
+	m.sh("ip netns exec green ip neighbour flush dev eth1; ip netns exec green ip link set eth1 arp off") // a guest's own doing
+	m.check(watch.Process.Signal(syscall.SIGHUP))
+	m.events(told, `"kind":"cut","guest":"netns:green","interface":"eth1"`, `ARP`)
+	m.sh("ip netns exec green ip link set eth1 arp on")
+
 	m.check(watch.Process.Signal(syscall.SIGSTOP))
 	hangs := m.ok("list")
 	m.within(host.Patience, hangs)

@@ -21,6 +21,7 @@ type metrics struct {
 	events     map[string]int // by kind
 	engines    map[string]int // 1: its events are followed
 	leases     int
+	cut        int // attachments whose packets are dropped
 	reconciles timing
 	attaches   timing
 }
@@ -104,6 +105,7 @@ func (r *Reporter) write(w io.Writer) {
 	by("build_info", "gauge", "The version that runs.", "version", map[string]int{r.Version: 1})
 	one("attachments_wanted", "gauge", "Attachments that are asked for.", r.asked())
 	by("attachments", "gauge", "Attachments that are asked for, by state: attached, pending (the guest does not run), failed or refused.", "state", r.states())
+	one("attachments_cut", "gauge", "Attachments that are there and have their packets dropped.", r.metrics.cut)
 	by("events_total", "counter", "Events, by kind. Each failure counts.", "kind", r.metrics.events)
 	histogram("attach_duration_seconds", "How long an attach took.", r.metrics.attaches)
 	histogram("reconcile_duration_seconds", "How long it took to compare all that is wanted with all that there is.", r.metrics.reconciles)

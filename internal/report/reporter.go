@@ -31,6 +31,20 @@ type Reporter struct {
 // subject is what an event is about.
 type subject struct{ origin, line, guest, ifName, name, warning string }
 
+// about returns the subject of an event. An entry is one, whatever is known of its guest by
+// now; of warnings there may be several about one guest.
+func about(e Event) subject {
+	switch {
+	case e.Kind == Cut:
+		return subject{guest: e.Guest, ifName: e.IfName, warning: string(Cut)}
+	case e.Kind == Warning:
+		return subject{origin: e.Origin, line: e.Line, guest: e.Guest, ifName: e.IfName, name: e.Name, warning: withoutNumbers(e.Reason)}
+	case e.Line != "":
+		return subject{origin: e.Origin, line: e.Line}
+	}
+	return subject{origin: e.Origin, guest: e.Guest, ifName: e.IfName, name: e.Name}
+}
+
 // maxSaid bounds how many troubles are remembered. Beyond, some are told again.
 const maxSaid = 100_000
 
@@ -68,12 +82,8 @@ func (r *Reporter) Tell(e Event) {
 // note remembers what there is of the subject of an event, and reports whether that has been
 // said before. The caller must hold r.mu.
 func (r *Reporter) note(e Event) (again bool) {
-	s := subject{origin: e.Origin, line: e.Line, guest: e.Guest, ifName: e.IfName, name: e.Name}
-	if e.Kind == Warning { // there may be several about one guest
-		s.warning = withoutNumbers(e.Reason)
-	}
-	if e.Line != "" { // an entry is one, whatever is known of its guest by now
-		s = subject{origin: e.Origin, line: e.Line}
+	s := about(e)
+	if e.Line != "" {
 		if m := e; e.absent() {
 			if first, ok := r.missing[s]; ok {
 				m.Time = first.Time
@@ -150,6 +160,26 @@ func (r *Reporter) Compared(differ []Entry) {
 		still[subject{origin: e.Origin, line: e.Line}] = true
 	}
 	r.forget(func(s subject, e Event) bool { return !still[s] && e.absent() })
+}
+
+// Cuts is called with the events of all attachments that are there and cut off, each time that
+// was looked at. Any other is no longer.
+func (r *Reporter) Cuts(all []Event) {
+	r.mu.Lock()
+	still := map[subject]bool{}
+	for _, e := range all {
+		still[about(e)] = true
+	}
+	for s, e := range r.said {
+		if e.Kind == Cut && !still[s] {
+			delete(r.said, s)
+		}
+	}
+	r.metrics.cut = len(all)
+	r.mu.Unlock()
+	for _, e := range all {
+		r.Tell(e)
+	}
 }
 
 // forget drops what is known of the entries for which gone is true. The caller must hold

@@ -60,6 +60,21 @@ func TestWarnTwice(t *testing.T) {
 	}
 }
 
+// TestCuts: an attachment that is cut off is told once, and again after it was not.
+func TestCuts(t *testing.T) {
+	var log bytes.Buffer
+	r := New(Log(&log, JSON))
+	cut := func(guest string) Event {
+		return Event{Kind: Cut, Guest: guest, IfName: "eth1", Origin: "keep", Reason: "a rule drops it"}
+	}
+	r.Cuts([]Event{cut("docker:web"), cut("docker:db")})
+	r.Cuts([]Event{cut("docker:web")})
+	r.Cuts([]Event{cut("docker:web"), cut("docker:db")})
+	if got := logged(t, &log); len(got) != 3 || r.metrics.cut != 2 {
+		t.Errorf("logged %q, and counts %d", got, r.metrics.cut)
+	}
+}
+
 // TestMissing: what is missing is what was last heard of each line that is asked for.
 func TestMissing(t *testing.T) {
 	var log bytes.Buffer

@@ -65,6 +65,7 @@ func (w *Watcher) lookAtAll() {
 					w.tell(report.Event{Kind: report.Warning}, err)
 				} else {
 					w.Report.Compared(w.differing(l.items))
+					w.Report.Cuts(cut(l.there))
 					w.hold(l.there)
 				}
 				w.carryOut(l)
@@ -117,6 +118,18 @@ func (w *Watcher) differing(items []reconcile.Item) (all []report.Entry) {
 	for _, i := range items {
 		if i.Action != reconcile.Remove {
 			all = append(all, report.Entry{Origin: string(i.Origin), Line: i.Line()})
+		}
+	}
+	return all
+}
+
+// cut tells which attachments are there and have their packets dropped.
+func cut(there []attach.Attachment) (all []report.Event) {
+	for _, a := range there {
+		if len(a.Cut) > 0 {
+			all = append(all, report.Event{
+				Kind: report.Cut, Guest: a.Guest.Word(), IfName: a.Interface.Name, Origin: string(a.Origin), Reason: strings.Join(a.Cut, "; "),
+			})
 		}
 	}
 	return all
