@@ -55,7 +55,6 @@ func (l *Labels) List(ctx context.Context) (all []Labelled, err error) {
 		podman = "unix://" + l.podmanOwn
 	}
 	heard := false
-	var last error
 	for _, e := range []struct {
 		runtime, host string
 		brand         brand
@@ -70,12 +69,10 @@ func (l *Labels) List(ctx context.Context) (all []Labelled, err error) {
 			all = append(all, its...)
 		case l.seen[e.host] || !errors.Is(err, e.brand.none):
 			return nil, err
-		default:
-			last = err
 		}
 	}
 	if !heard {
-		return nil, fault.New(fault.Runtime, "list", "labels", "%w", errNoEngine).WithHint("%s", fault.HintOf(last))
+		return nil, fault.New(fault.Runtime, "list", "labels", "%w", errNoEngine).WithHint("%s", dockerBrand.start)
 	}
 	return all, nil
 }
