@@ -115,10 +115,11 @@ func (g *Reading) look(ctx context.Context, read func(*nftReader) error) (presen
 		if err != nil {
 			return true, false, err
 		}
-		if g.generation == after {
+		if g.generation == after && !errors.Is(readErr, unix.ENOENT) {
 			return true, true, readErr
 		}
-		// A chain that was deleted in between is an error of that moment alone.
+		// A chain that was deleted in between is an error of that moment alone. A table that
+		// goes with the program that owns it goes without a new generation.
 		if readErr == nil && time.Now().After(end) {
 			return true, false, nil
 		}
