@@ -85,6 +85,9 @@ func Link(ctx context.Context, s LinkSpec, a, b *Guest, opt Options) (Result, er
 // Set changes an attachment that is there, and does not interrupt it. On any error
 // it is as before, unless its code is CodeResidue.
 func Set(ctx context.Context, s SetSpec, g *Guest, opt Options) (Result, error) {
+	if _, err := spec.ParseOrigin(string(opt.Origin)); err != nil {
+		return Result{}, err
+	}
 	return opt.run(ctx, func(hostNS *os.File) (Result, error) { return runSet(ctx, s, *g, hostNS, opt) }, g)
 }
 

@@ -103,6 +103,9 @@ func unknownFlag(cmd *cli.Command, name string, args []string) error {
 	case name == "-i" && strings.Contains(cmd.ArgsUsage, "IFNAME"):
 		return e.WithHint("it belongs to gopipework attach; here, write gopipework %s %s", cmd.Name, cmd.ArgsUsage)
 	}
+	if hint := ownWay(cmd.Name, name); hint != "" {
+		return e.WithHint("%s", hint)
+	}
 	for _, other := range commands(nil) {
 		if findFlag(other, name) != nil {
 			return e.WithHint("it belongs to gopipework %s", other.Name)
@@ -124,6 +127,24 @@ func unknownFlag(cmd *cli.Command, name string, args []string) error {
 		return e.WithHint("gopipework %s", shell.Line(withCommand(cmd, line)))
 	}
 	return e.WithHint("gopipework help %s", cmd.Name)
+}
+
+// ownWay returns what to do in place of a flag that other commands have, for a command that
+// has another way to the same.
+func ownWay(command, flag string) string {
+	switch command + " " + flag {
+	case "list -v", "list --verbose", "list -l":
+		return "gopipework list --json has all that is known"
+	case "import --json":
+		return "import prints a topology file; gopipework list --json is the same as a document"
+	case "diff --dry-run", "list --dry-run", "import --dry-run":
+		return "leave it out: " + command + " changes nothing"
+	case "diff -v":
+		return "gopipework apply --dry-run -v prints the commands too"
+	case "diff --prune":
+		return "leave it out: diff shows what --prune would detach"
+	}
+	return ""
 }
 
 // withCommand puts the name of the command in front of a line. An attach needs none.

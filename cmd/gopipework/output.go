@@ -28,6 +28,7 @@ type output struct {
 	stdout, stderr io.Writer
 	json           bool
 	provider       bool     // stdout is read by Docker Compose, which wants an error there too
+	nested         bool     // the result has lines that begin with "+", and a step is part of one
 	doubts         []string // warnings about the guests, repeated in the JSON document
 	caught         func()   // see withSignals
 }
@@ -69,8 +70,12 @@ func (o *output) say(format string, args ...any) {
 
 // step prints a step, in the way of the shell's -x.
 func (o *output) step(s string) {
+	sign := "+ "
+	if o.nested {
+		sign = "++ "
+	}
 	for line := range strings.Lines(s) {
-		fmt.Fprintln(o.stderr, "+ "+clean(strings.TrimSuffix(line, "\n")))
+		fmt.Fprintln(o.stderr, sign+clean(strings.TrimSuffix(line, "\n")))
 	}
 }
 

@@ -192,6 +192,7 @@ func (o *output) reconciliationOf(c *cli.Context, files []topology.File) (*recon
 		return nil, err
 	}
 	r := &reconciliation{out: o, op: c.Command.Name, dryRun: opt.DryRun, verbose: c.Bool("v"), yes: c.Bool("yes")}
+	o.nested = true
 	r.host = reconcile.Host{Find: dockerutil.Find, Options: opt}
 	for _, f := range files {
 		l := list{name: f.Name, origin: attach.OriginKeep}
