@@ -75,7 +75,7 @@ const summary = `usage: ` + synopsis + `
        gopipework events
        gopipework confirm [NAME]
        gopipework gc
-       gopipework forget GUEST [IFNAME]
+       gopipework forget GUEST [IFNAME] | --all
        gopipework import [GUEST]
        gopipework compose --project-name NAME up|down SERVICE
        gopipework help [COMMAND]

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/kept"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/topology"
 	"github.com/urfave/cli/v2"
 )
 
@@ -85,7 +87,7 @@ func dropKept(ctx context.Context, sel attach.Selection, word string, g *attach.
 		}
 	}
 	for _, name := range names {
-		gone, err := removeKept(ctx, guest, name, opt.DryRun)
+		gone, _, err := removeKept(ctx, guest, name, opt.DryRun)
 		if err != nil && opt.DryRun {
 			return err
 		}
@@ -102,40 +104,50 @@ func dropKept(ctx context.Context, sel attach.Selection, word string, g *attach.
 }
 
 // removeKept removes the kept lines for an interface of a guest, or with "" for each. It
-// returns a command for each that did it, or with dryRun would do it.
-func removeKept(ctx context.Context, guest kept.Guest, ifName string, dryRun bool) (steps []string, err error) {
+// returns a command for each that did it, or with dryRun would do it, and the lines.
+func removeKept(ctx context.Context, guest kept.Guest, ifName string, dryRun bool) (steps []string, gone []topology.Entry, err error) {
 	remove := kept.Remove
 	if dryRun {
 		remove = kept.Find
 	}
-	gone, err := remove(ctx, grammar, guest, ifName)
+	gone, err = remove(ctx, grammar, guest, ifName)
 	for _, e := range gone {
 		steps = append(steps, "gopipework forget "+shell.Line([]string{e.Attach.Guest, kept.IfName(e)}))
 	}
-	return steps, err
+	return steps, gone, err
 }
 
 func (o *output) forgetEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "forget",
 		Usage:     "drop the lines that attach --keep has kept for a guest, even for one that is gone; what is attached stays",
-		ArgsUsage: "GUEST [IFNAME]",
-		Flags:     []cli.Flag{dryRunFlag, jsonFlag},
+		ArgsUsage: "GUEST [IFNAME] | --all",
+		Flags:     []cli.Flag{allKeptFlag, dryRunFlag, jsonFlag},
 		Action:    o.forgetCommand,
 	}
 }
 
 func (o *output) forgetCommand(c *cli.Context) error {
-	w, err := words(c, 1, 2)
+	least, most := 1, 2
+	if c.Bool("all") {
+		least, most = 0, 0
+	}
+	w, err := words(c, least, most)
+	if err != nil {
+		if f := (*fault.Error)(nil); least == 0 && errors.As(err, &f) && c.Args().Len() == 1 {
+			f.Hint = "gopipework forget " + shell.Quote(c.Args().First()) + " drops all lines of that guest; gopipework forget --all those of all guests"
+		}
+		return err
+	}
+	guest := kept.Guest{All: true}
+	if least > 0 {
+		guest = kept.Guest{Word: w[0]}
+	}
+	sel, err := attach.ParseSelection(strings.Join(w[min(len(w), 1):], ""), false)
 	if err != nil {
 		return err
 	}
-	sel, err := attach.ParseSelection(append(w, "")[1], false)
-	if err != nil {
-		return err
-	}
-	guest := kept.Guest{Word: w[0]}
-	steps, err := removeKept(c.Context, guest, sel.IfName, c.Bool("dry-run"))
+	steps, gone, err := removeKept(c.Context, guest, sel.IfName, c.Bool("dry-run"))
 	if err != nil {
 		return err
 	}
@@ -143,7 +155,27 @@ func (o *output) forgetCommand(c *cli.Context) error {
 		return fault.New(fault.NotFound, "forget", strings.Join(w, " "), "no line is kept for it").
 			WithHint("the kept lines are in %s", kept.Path)
 	}
-	return o.result(attach.Result{Steps: steps, Changed: !c.Bool("dry-run")}, c.Bool("dry-run"), false)
+	r := attach.Result{Steps: steps, Changed: !c.Bool("dry-run"), Warnings: staysAttached(c.Context, gone)}
+	return o.result(r, c.Bool("dry-run"), false)
 }
+
+// staysAttached warns of what is attached for lines that are forgotten: it belongs to the
+// kept lines until it is detached, and no typed line or file takes it over.
+func staysAttached(ctx context.Context, gone []topology.Entry) (warnings []string) {
+	all, err := attach.List(ctx, nil, attach.Options{})
+	if err != nil {
+		return []string{"what is attached for it, if anything, stays attached, and cannot be listed: " + err.Error()}
+	}
+	for _, a := range all.Attachments {
+		guest := kept.Guest{Word: a.Guest.Word(), Info: a.Guest}
+		if a.Origin == attach.OriginKeep && len(kept.Of(topology.File{Entries: gone}, guest, a.Interface.Name)) > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s of %s stays attached, with the origin keep: gopipework detach %s",
+				a.Interface.Name, a.Guest.Word(), shell.Line([]string{a.Guest.Word(), a.Interface.Name})))
+		}
+	}
+	return warnings
+}
+
+var allKeptFlag = &cli.BoolFlag{Name: "all", Usage: "drop the kept lines of all guests"}
 
 var keptFlag = &cli.BoolFlag{Name: "kept", Usage: "the kept lines, in place of a file"}

@@ -309,6 +309,7 @@ func notEdited() error {
 type Guest struct {
 	Word string
 	Info guests.GuestInfo // the zero GuestInfo: it is not there
+	All  bool             // any guest
 }
 
 // Of returns the lines for an interface of a guest, or with "" for each of them.
@@ -330,7 +331,7 @@ func IfName(e topology.Entry) string { return cmp.Or(e.Attach.IfName, spec.Usual
 // is reports whether a kept word means the guest. A kept line has the guest's name, with
 // or without what runs it.
 func (g Guest) is(word string) bool {
-	if word == g.Word || g.Info.Name != "" && word == g.Info.Word() {
+	if g.All || word == g.Word || g.Info.Name != "" && word == g.Info.Word() {
 		return true
 	}
 	_, bare, named := strings.Cut(word, ":")

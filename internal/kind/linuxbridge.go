@@ -39,7 +39,8 @@ func (linuxBridge) settle(j *build.Job, d *build.Draft) error {
 		return j.Refuse(fault.Conflict, "%s exists already, and is not a bridge but %s", h.Name, ours.DescribeKind(found)).
 			WithHint("choose another name for the bridge, or use macvlan:%s for a macvlan on it", found.Name)
 	case j.Mode != "":
-		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, but %s is a bridge", h.Name)
+		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, but %s is a bridge", h.Name).
+			WithHint("leave out --mode, or name a card: macvlan:NAME, ipvlan:NAME")
 	}
 	if err := settleVLAN(j); err != nil {
 		return err

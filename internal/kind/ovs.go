@@ -42,7 +42,8 @@ func (openVSwitchKind) settle(j *build.Job, d *build.Draft) error {
 		return j.Refuse(fault.Conflict, "%s exists already, and is not an Open vSwitch bridge but %s", name, ours.DescribeKind(found)).
 			WithHint("choose another name for the bridge")
 	case j.Mode != "":
-		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, but %s is a bridge", name)
+		return j.Refuse(fault.Usage, "--mode is for macvlan and ipvlan, but %s is a bridge", name).
+			WithHint("leave out --mode, or name a card: macvlan:NAME, ipvlan:NAME")
 	}
 	return settleVLAN(j)
 }
