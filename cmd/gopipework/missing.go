@@ -3,6 +3,7 @@ package main
 // What is wanted and not there, which only a running watch knows.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,13 @@ func (a answer) rows(there []attach.Attachment, g *attach.Guest) (rows []listed)
 			continue
 		}
 		for _, s := range specs(e, read.Attach, read.Link) {
-			if g == nil || reconcile.Means(s.Guest, g.GuestInfo) {
+			parked := slices.IndexFunc(rows, func(r listed) bool {
+				return r.State == attach.Parked && reconcile.Means(s.Guest, r.Guest) && cmp.Or(s.IfName, spec.UsualIfName) == r.Interface.Name
+			})
+			switch {
+			case parked >= 0:
+				rows[parked].Pending = m
+			case g == nil || reconcile.Means(s.Guest, g.GuestInfo):
 				rows = append(rows, listed{wanted(s, attach.Origin(e.Origin)), m})
 			}
 		}

@@ -118,3 +118,13 @@ func TestMissingBridge(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
 }
+
+// TestListParked: what waits for its guest is one row, with what is said about it.
+func TestListParked(t *testing.T) {
+	parked := attach.Attachment{State: attach.Parked, Origin: "keep", Guest: attach.GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "web"}}
+	parked.Interface.Name, parked.Host.Port = "eth1", "veth1pl7"
+	rows := answer{events: missingEvents[:1]}.rows([]attach.Attachment{parked}, nil)
+	if len(rows) != 1 || rows[0].State != attach.Parked || rows[0].Pending == nil || rows[0].Pending.Reason != "no such container" {
+		t.Errorf("%+v", rows)
+	}
+}
