@@ -1,8 +1,11 @@
 package attach
 
 import (
+	"cmp"
 	"testing"
 
+	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
 )
 
@@ -44,5 +47,29 @@ func TestStableMAC(t *testing.T) {
 	}
 	if mac(line, g, "") == random {
 		t.Errorf("a typed line has %s again", random)
+	}
+}
+
+// TestStableMACAgain: a macvlan has its MAC address again at once, though the kernel has not
+// deleted the one that the guest had before its restart.
+func TestStableMACAgain(t *testing.T) {
+	needRoot(t)
+	hostNS := newNamespace(t)
+	in(t, hostNS, "sh", "-ec", quiet+"ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up")
+	carriers(t, hostNS, "nic0")
+	s, first := parsed(t, "nic0 web 192.168.1.2/24"), ""
+	for range 10 {
+		g := docker(testhost.NewNamespace(t), 0)
+		r, err := Attach(t.Context(), s, &g, Options{HostNS: hostNS, Origin: OriginKeep})
+		if fault.CodeOf(err) == fault.Unsupported && !testhost.Required("macvlan") {
+			testhost.Lacking(t, "macvlan", err.Error())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Namespace.Close()
+		if first = cmp.Or(first, r.Attachments[0].Interface.MAC); first != r.Attachments[0].Interface.MAC {
+			t.Errorf("the MAC address is %s, and was %s", r.Attachments[0].Interface.MAC, first)
+		}
 	}
 }

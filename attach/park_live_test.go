@@ -122,7 +122,7 @@ func (h parkedHost) attach(t *testing.T, g guests.Guest) Attachment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := runList(t.Context(), h.hostNS, nil)
+	all, err := runList(t.Context(), h.hostNS, &g)
 	if err != nil || len(all) != 1 || all[0].State != Complete || all[0].Origin != OriginKeep || all[0].Host != r.Attachments[0].Host {
 		t.Fatalf("listed: %+v, %v; attached: %+v", all, err, r.Attachments)
 	}
@@ -138,7 +138,7 @@ func TestPark(t *testing.T) {
 			was := h.port(t)
 			in(t, h.hostNS, "tc", "qdisc", "add", "dev", was.Name, "root", "handle", "1:", "pfifo", "limit", "77")
 			h.hears(t)
-			before, err := runList(t.Context(), h.hostNS, nil)
+			before, err := runList(t.Context(), h.hostNS, &g)
 			if err != nil {
 				t.Fatal(err)
 			}

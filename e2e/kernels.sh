@@ -24,6 +24,7 @@ tests=(
 	'./attach ^(TestNamesake|TestParents|TestVLANName|TestUplinkVLAN) root,macvlan,ipvlan,8021q,dummy,vrf,vlan_filtering'
 	'./attach ^(TestUndoSparesOthers|TestDetachAgain|TestDetachUnderOthers)$/(VLAN|vlan|VRF) root,macvlan,8021q,vlan_filtering,vrf'
 	'./attach ^TestLendMaster$/^(vrf|bond|team)$ root,vrf,bond,team'
+	'./attach ^(TestPark|TestTakeFails)$/^(VLAN|Open) root,vlan_filtering,ovs,openvswitch'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -21,7 +22,26 @@ type SetLink struct {
 	Set  rtnl.Change
 }
 
-func (s SetLink) Do(_ context.Context, m *Machine) error { return s.Apply(m, s.Set) }
+// dying is how long the kernel may take to delete the links of a namespace that has ended.
+// One with the same MAC address may be in there: that of the guest before its restart.
+const dying = 2 * time.Second
+
+func (s SetLink) Do(ctx context.Context, m *Machine) error {
+	err := s.Apply(m, s.Set)
+	if !errors.Is(err, errMACTaken) {
+		return err
+	}
+	until := time.Now().Add(dying)
+	return m.Await(ctx, s.Side, func() (bool, error) {
+		err := s.Apply(m, s.Set)
+		if errors.Is(err, errMACTaken) && time.Now().Before(until) {
+			return false, nil
+		}
+		return true, err
+	})
+}
+
+var errMACTaken = errors.New("its card, or another macvlan on the card, has that MAC address already")
 
 func (s SetLink) Undo(context.Context, *Machine) error { return nil }
 
@@ -39,7 +59,7 @@ func (s SetLink) Apply(m *Machine, ch rtnl.Change) error {
 		err = s.Kernel(m).SetLink(i, ch)
 	}
 	if s.Set.Up && errors.Is(err, unix.EADDRINUSE) {
-		return fault.New(fault.Conflict, "set", s.words(), "its card, or another macvlan on the card, has that MAC address already").
+		return fault.New(fault.Conflict, "set", s.words(), "%w", errMACTaken).
 			WithHint("choose another MAC address, or leave it out")
 	}
 	if err == nil && s.Side != OnHost {
