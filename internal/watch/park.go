@@ -155,8 +155,12 @@ func (p *parker) found(ctx context.Context, guests map[string]reconcile.Guest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for word, g := range guests {
+		before := p.held[p.last[word].NetNS]
 		if p.last[word] = g; g.Err != nil {
 			continue
+		}
+		if before != nil && before.NetNS != g.NetNS { // the name is another guest's now
+			before.words = slices.DeleteFunc(before.words, func(w string) bool { return w == word })
 		}
 		h := p.held[g.NetNS]
 		if h == nil {
@@ -220,6 +224,9 @@ func (p *parker) drop(inode uint64) {
 
 // park parks what guests have left that have ended, and lets them go.
 func (p *parker) park(ctx context.Context) {
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	var words []string
 	for inode, h := range p.held {

@@ -199,3 +199,12 @@ func TestParkerLetsGo(t *testing.T) {
 		})
 	}
 }
+
+// TestParkerRenamed: nobody waits for the port of a guest whose name another guest has.
+func TestParkerRenamed(t *testing.T) {
+	p := newParkTest(t)
+	end := p.start(t)
+	p.finds(t, reconcile.Guest{GuestInfo: attach.GuestInfo{NetNS: 1}})
+	end()
+	p.becomes(t, "")
+}

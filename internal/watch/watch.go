@@ -171,6 +171,7 @@ func (w *Watcher) heard(e guests.Event) {
 		}
 		return
 	case guests.Ended, guests.Removed, guests.Unplugged:
+		go w.parks.park(w.ctx) // one that is only a name has no process to be followed
 		w.clean()
 		w.eachOf(e, func(word string, g *guest) {
 			switch {
