@@ -387,7 +387,7 @@ func TestUplinkInUse(t *testing.T) {
 	}
 	same(t, "host after it was refused", before, sortedSnapshot(t, hostNS))
 	s.Force = true
-	if r := ensured(t, hostNS, s, true); !strings.Contains(strings.Join(r.Warnings, "\n"), "stop working") {
+	if r := ensured(t, hostNS, s, true); !strings.Contains(strings.Join(r.Warnings, "\n"), "do not work") {
 		t.Errorf("forced, and warned of %q", r.Warnings)
 	}
 	removed(t, hostNS, "brtest", true)

@@ -88,6 +88,17 @@ func TestApplyBridge(t *testing.T) {
 		t.Errorf("pruned, list says %s", is)
 	}
 	m.reaches(web, "192.168.1.2")
+	m.check(m.Batch("address add 10.77.0.1/24 dev eth2"))
+	write("{uplink: eth2, force: true}")
+	const beware = ":2:3: eth2 has the address 10.77.0.1/24, and the addresses and routes of a port do not work"
+	if r := m.gopipework("diff", "-f", file); r.Code != 2 || strings.Count(r.Stderr, beware) != 1 {
+		t.Errorf("before a card in use is taken: %v", r)
+	}
+	if r := m.ok("apply", "-f", file); strings.Count(r.Stderr, beware) != 1 {
+		t.Errorf("a card in use is taken: %v", r)
+	}
+	m.ok("apply", "-f", m.topology("lab", "brtest netns:web 192.168.1.2/24"), "--prune", "--yes")
+	m.check(m.Batch("address del 10.77.0.1/24 dev eth2"))
 	write("{uplink: lo}")
 	if r := m.gopipework("apply", "-f", file); r.Code != 1 || !strings.Contains(r.Stdout, "! bridge brtest uplink lo (set up bridge brtest: its uplink lo is the loopback interface") {
 		t.Errorf("an uplink that cannot be: %v", r)

@@ -246,7 +246,13 @@ func (r *reconciliation) compare(ctx context.Context) error {
 			r.warnings = append(r.warnings, fmt.Sprintf("something is attached for file:%s: gopipework destroy %s", near, near))
 		}
 	}
-	return r.host.Settle(ctx, &r.difference)
+	err = r.host.Settle(ctx, &r.difference)
+	for _, i := range r.difference.Items {
+		for _, w := range i.Beware { // before it is done, as it may cut off whoever reads it
+			r.warnings = append(r.warnings, at(i)+w)
+		}
+	}
+	return err
 }
 
 // owns reports whether an origin is one of the files.
@@ -413,6 +419,9 @@ func (r *reconciliation) told(i *reconcile.Item, o reconcile.Outcome) {
 		}
 	}
 	for _, w := range o.Warnings {
+		if slices.Contains(i.Beware, w) {
+			continue // it was told before
+		}
 		r.later = append(r.later, at(*i)+w)
 		if !r.out.json {
 			r.out.say("warning: %s%s", at(*i), w)

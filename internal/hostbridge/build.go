@@ -175,10 +175,10 @@ func (j *job) checkUse(d *build.Draft, refuse func(string, ...any) *fault.Error)
 	}
 	switch what := strings.Join(has, " and "); {
 	case what != "" && !j.Force:
-		return refuse("has %s, which stop working when it is a port: a host that is reached by them is cut off", what).
+		return refuse("has %s, and the addresses and routes of a port do not work: a host that is reached by it would be cut off", what).
 			WithHint("with \"force: true\" it is taken all the same; to keep the host reachable, move its address to the bridge in the configuration of the host")
 	case what != "":
-		d.Warn("%s has %s, which stop working while it is a port of %s; they work again when it is returned", l.Name, what, j.Name)
+		d.Warn("%s has %s, and the addresses and routes of a port do not work: what goes by them is cut off until it is returned", l.Name, what)
 	}
 	switch {
 	case j.there.Radio && !j.Force:

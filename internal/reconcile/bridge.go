@@ -139,6 +139,7 @@ func (c *comparison) asks(name string, pos topology.Pos) bool {
 // settleBridge asks what would be done about a bridge, and whether it can be.
 func (h Host) settleBridge(ctx context.Context, i *Item) {
 	r, err := h.bridge(ctx, *i)
+	i.Beware = r.Warnings
 	switch {
 	case err != nil && ctx.Err() == nil:
 		i.Action, i.Err, i.Reason = Refused, err, err.Error()
@@ -150,6 +151,18 @@ func (h Host) settleBridge(ctx context.Context, i *Item) {
 	default:
 		i.Reason = "something of it is missing: " + r.Steps[0]
 	}
+}
+
+// cutsOff reports whether what is about to be done to a bridge can cut off the host: an
+// uplink goes, or is taken by force.
+func (i Item) cutsOff() bool {
+	switch {
+	case !i.OfBridge() || i.Action != Make && i.Action != Change:
+		return false
+	case i.Entry.Bridge.Force && len(i.Beware) > 0:
+		return true
+	}
+	return slices.ContainsFunc(i.What, func(d build.Difference) bool { return d.What == uplinkWord && d.There != spec.None })
 }
 
 // bridge makes a bridge as its entry asks, or removes what the host has on it.

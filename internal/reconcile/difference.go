@@ -51,6 +51,7 @@ type Item struct {
 	Entry  topology.Entry      // the zero Entry: a removal
 	There  []attach.Attachment // what there is of it; of a link, either end
 	Bridge *attach.Bridge      // the same, of a bridge; nil: it is none, or nothing of it is there
+	Beware []string            // warnings about what is going to be done to a bridge
 	What   []build.Difference  // of a Change
 	Reason string
 	Again  bool  // a Change that detaches it and attaches it again
@@ -446,5 +447,5 @@ func (d Difference) Count(action Action) (n int) {
 
 // Disturbs reports whether something that is there goes, if only for a moment.
 func (d Difference) Disturbs() bool {
-	return slices.ContainsFunc(d.Items, func(i Item) bool { return i.Action == Remove || i.Action == Change && i.Again })
+	return slices.ContainsFunc(d.Items, func(i Item) bool { return i.Action == Remove || i.Action == Change && i.Again || i.cutsOff() })
 }
