@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -144,10 +145,12 @@ func checkPattern(pattern string) error {
 }
 
 // refusedKinds are what no entry can grant, and why.
-var refusedKinds = map[spec.Kind]string{
-	spec.KindPhys: "it takes a card from the host",
-	spec.KindHost: "it makes an interface of the host",
-}
+var refusedKinds = sync.OnceValue(func() map[spec.Kind]string {
+	return map[spec.Kind]string{
+		spec.KindPhys: "it takes a card from the host",
+		spec.KindHost: "it makes an interface of the host",
+	}
+})
 
 // parseTo reads a word for a host interface. There are no patterns: a name that somebody
 // else chooses, such as that of a container's port, could match one.
@@ -160,7 +163,7 @@ func parseTo(word string) (spec.HostIF, error) {
 	if err != nil {
 		return h, err
 	}
-	if why, refused := refusedKinds[h.Kind]; refused {
+	if why, refused := refusedKinds()[h.Kind]; refused {
 		return h, fault.New(fault.Invalid, "read host interface", strconv.Quote(word), "%s, which a policy cannot allow", why)
 	}
 	if strings.HasPrefix(h.Name, spec.MACWord) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -15,17 +16,19 @@ import (
 // portSettings are those of a bridge port that can be set, by their IFLA_BRPORT_*
 // numbers, with the words of "ip link set dev NAME type bridge_slave". Its state is
 // the bridge's own business.
-var portSettings = map[uint16]string{
-	nl.IFLA_BRPORT_PRIORITY: "priority", nl.IFLA_BRPORT_COST: "cost", nl.IFLA_BRPORT_MODE: "hairpin",
-	nl.IFLA_BRPORT_GUARD: "guard", nl.IFLA_BRPORT_PROTECT: "root_block", nl.IFLA_BRPORT_FAST_LEAVE: "mcast_fast_leave",
-	nl.IFLA_BRPORT_LEARNING: "learning", nl.IFLA_BRPORT_UNICAST_FLOOD: "flood",
-	nl.IFLA_BRPORT_PROXYARP: "proxy_arp", nl.IFLA_BRPORT_PROXYARP_WIFI: "proxy_arp_wifi",
-	nl.IFLA_BRPORT_MULTICAST_ROUTER: "mcast_router", nl.IFLA_BRPORT_MCAST_FLOOD: "mcast_flood",
-	nl.IFLA_BRPORT_MCAST_TO_UCAST: "mcast_to_unicast", nl.IFLA_BRPORT_VLAN_TUNNEL: "vlan_tunnel",
-	nl.IFLA_BRPORT_BCAST_FLOOD: "bcast_flood", nl.IFLA_BRPORT_GROUP_FWD_MASK: "group_fwd_mask",
-	nl.IFLA_BRPORT_NEIGH_SUPPRESS: "neigh_suppress", nl.IFLA_BRPORT_ISOLATED: "isolated",
-	nl.IFLA_BRPORT_LOCKED: "locked", nl.IFLA_BRPORT_MAB: "mab", brportNeighVLANSuppress: "neigh_vlan_suppress",
-}
+var portSettings = sync.OnceValue(func() map[uint16]string {
+	return map[uint16]string{
+		nl.IFLA_BRPORT_PRIORITY: "priority", nl.IFLA_BRPORT_COST: "cost", nl.IFLA_BRPORT_MODE: "hairpin",
+		nl.IFLA_BRPORT_GUARD: "guard", nl.IFLA_BRPORT_PROTECT: "root_block", nl.IFLA_BRPORT_FAST_LEAVE: "mcast_fast_leave",
+		nl.IFLA_BRPORT_LEARNING: "learning", nl.IFLA_BRPORT_UNICAST_FLOOD: "flood",
+		nl.IFLA_BRPORT_PROXYARP: "proxy_arp", nl.IFLA_BRPORT_PROXYARP_WIFI: "proxy_arp_wifi",
+		nl.IFLA_BRPORT_MULTICAST_ROUTER: "mcast_router", nl.IFLA_BRPORT_MCAST_FLOOD: "mcast_flood",
+		nl.IFLA_BRPORT_MCAST_TO_UCAST: "mcast_to_unicast", nl.IFLA_BRPORT_VLAN_TUNNEL: "vlan_tunnel",
+		nl.IFLA_BRPORT_BCAST_FLOOD: "bcast_flood", nl.IFLA_BRPORT_GROUP_FWD_MASK: "group_fwd_mask",
+		nl.IFLA_BRPORT_NEIGH_SUPPRESS: "neigh_suppress", nl.IFLA_BRPORT_ISOLATED: "isolated",
+		nl.IFLA_BRPORT_LOCKED: "locked", nl.IFLA_BRPORT_MAB: "mab", brportNeighVLANSuppress: "neigh_vlan_suppress",
+	}
+})
 
 const brportNeighVLANSuppress = 43
 
@@ -59,7 +62,7 @@ func (a attr) words() string {
 		}
 		value = onOff(true)
 	}
-	return " " + portSettings[a.typ] + " " + value
+	return " " + portSettings()[a.typ] + " " + value
 }
 
 func (a attr) number() string {
@@ -123,7 +126,7 @@ func (c *Conn) portOf(index int) (settings attrs, err error) {
 // portSettingsIn leaves out what the kernel tells besides, as its timers.
 func portSettingsIn(port []byte) attrs {
 	all, _ := readAttrs(port) // what comes before damage counts
-	return slices.DeleteFunc(all, func(a attr) bool { return portSettings[a.typ] == "" })
+	return slices.DeleteFunc(all, func(a attr) bool { return portSettings()[a.typ] == "" })
 }
 
 // portKind is how the link is set up as a port.
@@ -175,7 +178,7 @@ func (portKind) look(r *restorer, p Part) (there bool, found string, err error) 
 		return false, "", nil
 	}
 	for _, a := range now {
-		found += portSettings[a.typ] + " " + a.number() + " "
+		found += portSettings()[a.typ] + " " + a.number() + " "
 	}
 	there = !slices.ContainsFunc(want, func(a attr) bool {
 		has, ok := now.get(a.typ)
