@@ -139,7 +139,7 @@ func (f *finder) findBare(ctx context.Context, r wordRef) (*Guest, error) {
 	if among != "" {
 		among = ", " + errNoContainer.Error() + among
 	}
-	return nil, r.fault(fault.NotFound, "%w in %s%s, and %w", errNoName, f.named[0], among, errors.Unwrap(dockerErr)).
+	return nil, r.fault(fault.NotFound, "%w in %s%s, and %w", errNoName, f.named[0], among, guests.Unasked{Runtime: RuntimeDocker, Err: errors.Unwrap(dockerErr)}).
 		WithHint("start Docker, or set DOCKER_HOST to where it listens; ip netns list shows the namespaces")
 }
 

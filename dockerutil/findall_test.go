@@ -2,6 +2,7 @@ package dockerutil
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // TestFindAll: Docker is asked once for all containers, and then only about those that a
@@ -79,5 +81,19 @@ func TestFindAllHangs(t *testing.T) {
 	}
 	if asked := e.requests(); len(asked) != 1 {
 		t.Errorf("asked %q, want one question", asked)
+	}
+}
+
+// TestFindUnasked: an error tells whether Docker has no such container or could not be asked.
+func TestFindUnasked(t *testing.T) {
+	f := testFinder(t)
+	t.Setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+	var u guests.Unasked
+	if err := f.findAll(context.Background(), []string{"web"})["web"].Err; fault.CodeOf(err) != fault.NotFound || !errors.As(err, &u) || u.Runtime != RuntimeDocker {
+		t.Errorf("without Docker: %v", err)
+	}
+	startEngine(t, func(w http.ResponseWriter, r *http.Request) { answer(w, http.StatusOK, []map[string]any{}) })
+	if err := f.findAll(context.Background(), []string{"web"})["web"].Err; fault.CodeOf(err) != fault.NotFound || errors.As(err, &u) {
+		t.Errorf("with a Docker that has none: %v", err)
 	}
 }

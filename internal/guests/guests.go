@@ -89,6 +89,18 @@ func NetNSWord(g GuestInfo) string {
 	return shell.Quote(g.Path)
 }
 
+// Unasked is in the error for a guest that was not found where a runtime could not be asked:
+// the guest may well be one of its, and run.
+type Unasked struct {
+	Runtime string
+	Err     error // why not
+}
+
+func (u Unasked) Error() string { return u.Err.Error() }
+
+// Unwrap returns why it could not be asked.
+func (u Unasked) Unwrap() error { return u.Err }
+
 // Owner is the process whose namespace it is.
 type Owner interface {
 	Alive() error // nil while it lives

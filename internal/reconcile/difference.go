@@ -9,6 +9,7 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
 )
@@ -111,6 +112,8 @@ type shared struct {
 	claimed map[place]topology.Pos
 	origins []attach.Origin
 
+	unasked map[string]bool // runtimes that could not be asked for a guest of an entry
+
 	bridges      []attach.Bridge         // that are there
 	takenBridges map[string]topology.Pos // by their names
 }
@@ -155,6 +158,7 @@ func compareAll(all []Wanted, there []attach.Attachment, bridges []attach.Bridge
 	}
 	var items []Item
 	unsure := false // a guest could not be looked for: what seems to be nobody's may be its
+	both.unasked = unasked(all)
 	for _, w := range all {
 		c := comparison{w, both}
 		for _, e := range w.Entries {
@@ -180,6 +184,20 @@ func compareAll(all []Wanted, there []attach.Attachment, bridges []attach.Bridge
 	}
 	d.Items = append(d.Items, items...)
 	return d, clash
+}
+
+// unasked returns the runtimes that could not be asked for a guest that an entry waits for.
+func unasked(all []Wanted) map[string]bool {
+	runtimes := map[string]bool{}
+	for _, w := range all {
+		for _, g := range w.Guests {
+			var u guests.Unasked
+			if errors.As(g.Err, &u) {
+				runtimes[u.Runtime] = true
+			}
+		}
+	}
+	return runtimes
 }
 
 // certain reports whether the error for a guest says what the guest is, such as one in the
@@ -208,6 +226,9 @@ func (c *comparison) removals(there []attach.Attachment) (items []Item) {
 		}
 		if _, wanted := c.claimed[at]; wanted || gone[at] || a.Origin != c.Origin {
 			continue
+		}
+		if c.unasked[a.Guest.Runtime] {
+			continue // an entry may mean it, by a word that only the runtime knows
 		}
 		i := Item{Action: Remove, Origin: c.Origin, There: []attach.Attachment{a}, Reason: reason, guests: []uint64{a.Guest.NetNS}}
 		if other, ok := c.otherEnd(a); ok { // it goes with this one

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
 )
@@ -275,5 +276,19 @@ func TestCompareLabels(t *testing.T) {
 		if got := strings.Join(items, ", "); got != tt.items {
 			t.Errorf("%s: %s, want %s", name, got, tt.items)
 		}
+	}
+}
+
+// TestCompareUnasked: a guest that cannot be found because Docker cannot be asked may be the
+// one that an attachment is in, under another name. So nothing of Docker's is removed.
+func TestCompareUnasked(t *testing.T) {
+	docker, named := there("a", "eth1", "10.0.0.1/24"), there("b", "eth1", "10.0.0.2/24")
+	docker.Guest.Runtime, named.Guest.Runtime = "docker", "netns"
+	docker.Origin, named.Origin = "file:lab", "file:lab"
+	pending := fault.New(fault.NotFound, "find guest", "c", "%w, and %w", errors.New("no namespace"), guests.Unasked{Runtime: "docker", Err: errors.New("it is down")})
+	w := Wanted{Origin: "file:lab", Entries: []topology.Entry{entry(t, 2, "br1 c 10.0.0.1/24")}, Guests: map[string]Guest{"c": {Err: pending}}}
+	d, err := Compare(w, []attach.Attachment{docker, named})
+	if err != nil || len(d.Items) != 2 || d.Items[0].Action != Remove || d.Items[0].There[0].Guest.Runtime != "netns" || d.Items[1].Action != Pending {
+		t.Errorf("got %+v, %v", d, err)
 	}
 }
