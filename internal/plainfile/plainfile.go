@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,8 @@ var (
 	ErrNotRegular = errors.New("it is not a regular file")
 	// ErrTooLarge is in the error for a file that is larger than it should be.
 	ErrTooLarge = errors.New("it is too large")
+	// ErrUnfinished is in the error for a file that somebody is still writing.
+	ErrUnfinished = errors.New("somebody is writing it")
 )
 
 // Open opens a regular file. flag is that of open(2); a new file is for its
@@ -70,4 +73,52 @@ func ReadFile(path string, most int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return Read(f, most)
+}
+
+// ReadWritten is ReadFile for a file that a person or a program may be writing: it waits a
+// moment until they have finished, so that it does not return half of it.
+func ReadWritten(path string, most int64) ([]byte, error) {
+	f, err := Open(path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Written(f, most)
+}
+
+// Written is Read for such a file.
+func Written(f *os.File, most int64) ([]byte, error) {
+	const tries, pause = 20, 10 * time.Millisecond
+	var before, after unix.Stat_t
+	for range tries {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		if err := unix.Fstat(int(f.Fd()), &before); err != nil {
+			return nil, os.NewSyscallError("fstat", err)
+		}
+		begun := hasWriter(f)
+		b, err := Read(f, most)
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Fstat(int(f.Fd()), &after); err != nil {
+			return nil, os.NewSyscallError("fstat", err)
+		}
+		if !begun && !hasWriter(f) && before.Mtim == after.Mtim && before.Size == after.Size {
+			return b, nil
+		}
+		time.Sleep(pause)
+	}
+	return nil, &os.PathError{Op: "read", Path: f.Name(), Err: ErrUnfinished}
+}
+
+// hasWriter reports whether the file is open for writing: the kernel gives no lease of it
+// then (fcntl(2), F_SETLEASE). Where there are no leases, it has no writer.
+func hasWriter(f *os.File) bool {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	if err == nil {
+		_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	}
+	return errors.Is(err, unix.EAGAIN)
 }

@@ -78,3 +78,39 @@ func soon(t *testing.T, do func() error) error {
 		return nil
 	}
 }
+
+// TestReadWritten: a file is read when its writer has finished, and not before, whether or
+// not it was there.
+func TestReadWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	const whole = "one\ntwo\nthree\n"
+	for _, before := range []string{"", whole} {
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for part := range strings.Lines(whole) {
+			if b, err := ReadWritten(path, 100); !errors.Is(err, ErrUnfinished) {
+				t.Errorf("half of it: %q, %v", b, err)
+			}
+			if _, err := w.WriteString(part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.AfterFunc(20*time.Millisecond, func() { w.Close() })
+		err = ErrUnfinished
+		var b []byte
+		for end := time.Now().Add(time.Minute); errors.Is(err, ErrUnfinished) && time.Now().Before(end); {
+			b, err = ReadWritten(path, 100)
+		}
+		if string(b) != whole || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	if _, err := ReadWritten(path, 5); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too large: %v", err)
+	}
+}

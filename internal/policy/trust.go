@@ -41,7 +41,7 @@ func readTrusted(name string) ([]byte, error) {
 			break
 		}
 	}
-	return plainfile.Read(f, MaxFile)
+	return plainfile.Written(f, MaxFile)
 }
 
 // foreign reports whether somebody else can write to a file or directory.

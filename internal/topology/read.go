@@ -21,7 +21,17 @@ const MaxFile = 1 << 20
 // Read reads a file. The error of a file that makes no sense has the code
 // fault.Invalid, and *Problems in it.
 func Read(path string, g Grammar) (File, error) {
-	text, err := plainfile.ReadFile(path, MaxFile)
+	return read(path, g, plainfile.ReadFile)
+}
+
+// ReadWritten is Read for a file that is read again when somebody writes it: one that is
+// still being written is an error, and not half of what it will ask for.
+func ReadWritten(path string, g Grammar) (File, error) {
+	return read(path, g, plainfile.ReadWritten)
+}
+
+func read(path string, g Grammar, from func(path string, most int64) ([]byte, error)) (File, error) {
+	text, err := from(path, MaxFile)
 	if err != nil {
 		return File{}, unreadable(path, err)
 	}

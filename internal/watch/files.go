@@ -88,7 +88,7 @@ func (d Files) Follow(ctx context.Context, ring func()) error {
 }
 
 func readFile(path string, g topology.Grammar) ([]List, error) {
-	f, err := topology.Read(path, g)
+	f, err := topology.ReadWritten(path, g)
 	if err != nil {
 		return nil, err
 	}
