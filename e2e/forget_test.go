@@ -10,7 +10,7 @@ import (
 // TestForget: forget says what stays attached for the lines that it drops, and how to detach
 // that; with --all it drops the lines of all guests.
 func TestForget(t *testing.T) {
-	m := newMachine(t)
+	m := keeping(t)
 	a, b := m.named("a"), m.named("b")
 	check := m.unchanged(a, b)
 	for _, line := range []string{"brtest a 10.0.0.1/24", "brtest -i lan0 a 10.0.0.2/24", "brtest b 10.0.0.3/24"} {
