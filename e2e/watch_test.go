@@ -306,7 +306,17 @@ func TestWatchHangs(t *testing.T) {
 	w.tells("failed", "eth1")
 	m.sh("ip netns add late")
 	m.has("a start beside one that hangs", "late", "eth1 10.0.0.4/24")
-	time.Sleep(3500 * time.Millisecond) // it is tried after 1 s, and after 2 s more
+	failures := 0
+	if !host.Poll(host.Patience, func() bool {
+		for _, a := range m.list() {
+			if a.Guest.Name == "red" && a.Pending != nil {
+				failures = a.Pending.Failures
+			}
+		}
+		return failures >= 3
+	}) {
+		t.Errorf("it has failed %d times", failures)
+	}
 	failed := slices.DeleteFunc(w.lines(), func(l told) bool { return l.Msg != "failed" })
 	if len(failed) != 1 {
 		t.Errorf("a failure is told once, and not: %+v", failed)
