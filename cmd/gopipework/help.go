@@ -71,13 +71,14 @@ const summary = `usage: ` + synopsis + `
        gopipework apply -f FILE... | --kept | --from FORMAT FILE | --schema
        gopipework diff -f FILE... | --kept
        gopipework destroy -f FILE... | --kept | NAME
-       gopipework watch [-f FILE...]
+       gopipework watch [-f FILE...] [--labels]
        gopipework events
        gopipework confirm [NAME]
        gopipework gc
        gopipework forget GUEST [IFNAME] | --all
        gopipework import [GUEST]
        gopipework compose --project-name NAME up|down SERVICE
+       gopipework policy check [GUEST LINE]
        gopipework help [COMMAND]
        gopipework version
 `
