@@ -3,7 +3,6 @@ package topology
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -22,20 +21,28 @@ func Files(path string) ([]string, error) {
 	if st, err := os.Stat(path); err != nil || !st.IsDir() {
 		return []string{path}, nil // reading it tells what is wrong
 	}
-	all, err := os.ReadDir(path)
+	files, err := InDirectory(path)
 	if err != nil {
-		return nil, unreadable(path, err)
-	}
-	var files []string
-	for _, e := range all {
-		if name := e.Name(); !e.IsDir() && filepath.Ext(name) == fileEnding && !strings.HasPrefix(name, ".") && name != policyFile {
-			files = append(files, filepath.Join(path, name))
-		}
+		return nil, err
 	}
 	if len(files) == 0 {
 		return nil, fault.New(fault.Invalid, "read", path, "the directory has no file that ends in %s", fileEnding).
 			WithHint("gopipework import prints a file for what is attached now")
 	}
-	slices.Sort(files)
 	return files, nil
+}
+
+// InDirectory returns the topology files in a directory, in the order of their names; there
+// may be none. That there is no directory is an fs.ErrNotExist.
+func InDirectory(path string) (files []string, err error) {
+	all, err := os.ReadDir(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	for _, e := range all {
+		if name := e.Name(); !e.IsDir() && filepath.Ext(name) == fileEnding && !strings.HasPrefix(name, ".") && name != policyFile {
+			files = append(files, filepath.Join(path, name))
+		}
+	}
+	return files, nil // os.ReadDir has sorted them
 }

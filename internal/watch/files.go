@@ -3,8 +3,8 @@ package watch
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/gopipework/gopipework/attach"
@@ -16,9 +16,6 @@ import (
 
 // Directory is where the files are that watch reads without being told of them.
 const Directory = "/etc/gopipework"
-
-// notTopologies are the files there that hold something else.
-var notTopologies = []string{"policy.yaml"}
 
 // Kept is the source of the kept lines.
 type Kept struct{ Grammar topology.Grammar }
@@ -65,11 +62,11 @@ func (d Files) String() string { return d.Path }
 
 // Wanted implements Source.
 func (d Files) Wanted(context.Context) (all []List, err error) {
-	paths, err := filepath.Glob(d.Path + "/*.yaml")
+	paths, err := topology.InDirectory(d.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
 	for _, path := range paths {
-		if name := filepath.Base(path); name[0] == '.' || slices.Contains(notTopologies, name) {
-			continue
-		}
 		l, wrong := readFile(path, d.Grammar)
 		all, err = append(all, l...), errors.Join(err, wrong)
 	}
