@@ -173,13 +173,9 @@ func bridgeOf(e report.Event) string {
 // that of a label, is one for the guest that the event names.
 func specs(e report.Event, attachLine func([]string) (attach.Spec, error), linkLine func([]string) (attach.LinkSpec, error)) []attach.Spec {
 	unread := []attach.Spec{{Guest: e.Guest, IfName: e.IfName}}
-	split, err := shell.Split(e.Line)
+	words, err := shell.Words(e.Line)
 	if err != nil {
 		return unread
-	}
-	var words []string
-	for _, w := range split {
-		words = append(words, w.Text)
 	}
 	if len(words) > 0 && words[0] == "link" {
 		if s, err := linkLine(words[1:]); err == nil {

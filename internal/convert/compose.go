@@ -131,18 +131,10 @@ func interpolated(text string) (string, bool) {
 	return strings.ReplaceAll(text, dollar, "$"), !strings.Contains(text, "$")
 }
 
-func split(line string) (words []string, err error) {
-	all, err := shell.Split(line)
-	for _, w := range all {
-		words = append(words, w.Text)
-	}
-	return words, err
-}
-
 // labelled returns the line that a label asks for: its words, with the guest behind the
 // host's interface, and the interface that the key names.
 func (c *converter) labelled(guest, ifName, value string) ([]string, error) {
-	words, err := split(value)
+	words, err := shell.Words(value)
 	if err != nil {
 		return nil, err
 	}

@@ -79,12 +79,8 @@ func (s Service) qualify(word string) string {
 // Line reads a line of a provider's options. It returns the words, with the guest named for
 // good, and that guest.
 func (s Service) Line(g topology.Grammar, line string) (words []string, guest string, err error) {
-	split, err := shell.Split(line)
-	if err != nil {
+	if words, err = shell.Words(line); err != nil {
 		return nil, "", err
-	}
-	for _, w := range split {
-		words = append(words, w.Text)
 	}
 	if len(words) > 0 && words[0] == "gopipework" {
 		return nil, "", fault.BadWord("read word", words[0], "a line is what follows gopipework").WithHint("%s", shell.Line(words[1:]))

@@ -68,13 +68,9 @@ func (g Grammar) Line(guest, ifName, value string) (policy.Request, []string, er
 	if i := strings.IndexFunc(value, isControl); i >= 0 {
 		return policy.Request{}, nil, fault.New(fault.Usage, op, "", "it has a control character in it")
 	}
-	split, err := shell.Split(value)
+	words, err := shell.Words(value)
 	if err != nil {
 		return policy.Request{}, nil, fault.New(fault.Usage, op, "", "%w", err)
-	}
-	var words []string
-	for _, w := range split {
-		words = append(words, w.Text)
 	}
 	return g(guest, ifName, words)
 }

@@ -44,6 +44,15 @@ func Split(line string) ([]Word, error) {
 	return s.words, nil
 }
 
+// Words is Split for a caller to whom the places do not matter.
+func Words(line string) (words []string, err error) {
+	all, err := Split(line)
+	for _, w := range all {
+		words = append(words, w.Text)
+	}
+	return words, err
+}
+
 // splitter is at one character of a line.
 type splitter struct {
 	line  []rune
