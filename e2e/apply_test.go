@@ -274,8 +274,8 @@ func TestApplyFails(t *testing.T) {
 	m.check(guests[1].Run("ip", "address", "add", "10.0.0.2/24", "dev", "own").Err())
 	check := m.unchanged(guests...)
 	bridges := filepath.Join(m.Dir, "bridges.yaml")
-	m.check(os.WriteFile(bridges, []byte("bridges:\n  br1: {address: 10.0.0.254/24}\nattachments:\n  - br1 g0 10.0.0.1/24\n"), 0o644))
-	if f := m.fails("unsupported", "apply", "-f", bridges); !strings.Contains(f.Error.Message, "bridges.yaml:2:3") || len(m.list()) != 0 {
+	m.check(os.WriteFile(bridges, []byte("bridges:\n  br1: {address: 10.0.0.254/33}\nattachments:\n  - br1 g0 10.0.0.1/24\n"), 0o644))
+	if f := m.fails("invalid", "apply", "-f", bridges); !strings.Contains(f.Error.Message, "bridges.yaml:2:18: ") || len(m.list()) != 0 {
 		t.Errorf("got %+v", f)
 	}
 	if f := m.fails("usage", "apply", bridges); !strings.Contains(f.Error.Hint, "apply -f "+bridges) {
