@@ -101,6 +101,10 @@ func observe(ctx context.Context, m *plan.Machine, s Spec, ahead *Ahead) (build.
 	n := namesFor(s, m.Guests[plan.InGuest].GuestInfo, base)
 	f := build.Facts{Inside: inside(&o.Looker, m, plan.InGuest, s, base), Base: base}
 	f.PortName, f.Port = n.Port, o.ByName(o.Host, n.Port)
+	if s.HostName == "" && build.IsPortOfAnother(f.Port, f.Guest) {
+		f.PortName = build.HashedPortName(n.Inner, f.Guest)
+		f.Port = o.ByName(o.Host, f.PortName)
+	}
 	f.Namesake = o.ByName(o.Host, n.Inner)
 	o.Look("the namespace of the guest", func() (err error) { f.GuestNS, err = o.Host.NamespaceID(m.Guests[plan.InGuest].Namespace); return err })
 	f.Parked = observeParked(&o.Looker, m, n)

@@ -335,3 +335,47 @@ func (h parkedHost) attempt(t *testing.T, g guests.Guest, edit func(*build.Plan)
 	edit(&p)
 	return p.Apply(context.WithoutCancel(t.Context()), m, untold)
 }
+
+// TestParkPIDAgain: a parked port keeps its name, with the PID that its guest had. A guest
+// that has that PID now is attached all the same, while the other is away and when it is
+// back.
+func TestParkPIDAgain(t *testing.T) {
+	h, g := parkStage{line: "brx web 192.168.1.2/24"}.ready(t)
+	const pid = 4321
+	if _, err := Detach(t.Context(), Selection{}, &g, h.opt); err != nil {
+		t.Fatal(err)
+	}
+	g.PID = pid
+	was := h.attach(t, g).Host.Port
+	if was != "veth1pl4321" {
+		t.Fatalf("the port is called %s", was)
+	}
+	other := func(name string) (guests.Guest, Attachment) {
+		o := docker(testhost.NewNamespace(t), pid)
+		o.ID, o.Name = strings.Repeat(name, 12), name
+		r, err := Attach(t.Context(), parsed(t, "brx "+name+" 192.168.1.3/24"), &o, h.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := runList(t.Context(), h.hostNS, &o)
+		if err != nil || len(all) != 1 || all[0].State != Complete || all[0].Host.Port != r.Attachments[0].Host.Port {
+			t.Errorf("listed: %+v, %v; attached: %+v", all, err, r.Attachments)
+		}
+		return o, all[0]
+	}
+	h.end(t, g, 1)
+	a, meanwhile := other("a")
+	g = h.start(t)
+	if back := h.attach(t, g).Host.Port; back != was || meanwhile.Host.Port == was {
+		t.Errorf("the port that was %s is %s, and the other guest's is %s", was, back, meanwhile.Host.Port)
+	}
+	if r, err := Attach(t.Context(), parsed(t, "brx a 192.168.1.3/24"), &a, h.opt); err != nil || r.Changed {
+		t.Errorf("the same again: %q, %v", r.Steps, err)
+	}
+	if _, err := Detach(t.Context(), Selection{}, &a, h.opt); err != nil {
+		t.Fatal(err)
+	}
+	if _, b := other("b"); b.Host.Port == was {
+		t.Errorf("the port of a guest that is there is %s", b.Host.Port)
+	}
+}

@@ -44,8 +44,11 @@ func NewJob(s spec.Spec, f Facts, at plan.Side, n Names) *Job {
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}
-	if j.Takes() {
+	switch {
+	case j.Takes():
 		j.Names.Port = f.Parked.Port.Name
+	case f.PortName != "":
+		j.Names.Port = f.PortName // the usual one may be another guest's
 	}
 	if s.NamedMAC {
 		j.MAC = NamedMAC(f.Machine, f.Guest, n.Inner)

@@ -23,18 +23,37 @@ type Names struct {
 }
 
 // PortName is pipework's v<IFNAME>pl<PID> where there is a PID and it fits;
-// otherwise v<IFNAME>, cut short, and a hash of the guest and the name.
+// otherwise that of HashedPortName.
 func PortName(inner string, g guests.GuestInfo) string {
 	if g.PID != 0 {
 		if name := "v" + inner + "pl" + strconv.Itoa(g.PID); len(name) <= spec.MaxLinkName {
 			return name
 		}
 	}
+	return HashedPortName(inner, g)
+}
+
+// HashedPortName is v<IFNAME>, cut short, and a hash of the guest and the name.
+func HashedPortName(inner string, g guests.GuestInfo) string {
 	const hashLength = 7
 	sum := sha256.Sum256([]byte(plan.MarkOf(g, inner).String()))
 	head := "v" + inner
 	head = head[:min(len(head), spec.MaxLinkName-hashLength)]
 	return head + hex.EncodeToString(sum[:])[:hashLength]
+}
+
+// IsPortOfAnother reports whether the link is the host's end of an attachment of another
+// guest. It can have the name that g's is to have: a port that was parked keeps its name
+// when its guest comes back with another PID, and the old PID may be g's now.
+func IsPortOfAnother(l *rtnl.Link, g guests.GuestInfo) bool {
+	if l == nil || !plan.IsOurs(l) {
+		return false
+	}
+	m, ok := plan.ParseMark(l.Alias)
+	if !ok {
+		m, ok = plan.ParseParked(l.Alias)
+	}
+	return ok && !m.Names(g)
 }
 
 // TaggedName is the name of the sub-interface of a network card for a VLAN, as
