@@ -2,6 +2,7 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"os"
 	"regexp"
 	"slices"
@@ -225,5 +226,29 @@ func TestReadAheadIsKept(t *testing.T) {
 			t.Fatalf("addresses %v, %v", all, err)
 		}
 		_ = slices.DeleteFunc(all, func(rtnl.Addr) bool { return true })
+	}
+}
+
+// TestMemoryOfRenamed: a link that is asked for by its new name, before it is heard that it
+// was renamed, is not remembered by its old one.
+func TestMemoryOfRenamed(t *testing.T) {
+	needRoot(t)
+	hostNS := newNamespace(t)
+	in(t, hostNS, "ip", "link", "add", "old", "up", "type", "bridge")
+	m, err := ours.Remember(hostNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	k := m.Own()
+	if _, err := k.LinkByName("old"); err != nil {
+		t.Fatal(err)
+	}
+	in(t, hostNS, "sh", "-ec", "ip link set old down; ip link set old name new; ip link set new up")
+	if _, err := k.LinkByName("new"); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := m.Own().LinkByName("old"); !errors.Is(err, rtnl.ErrNotFound) {
+		t.Errorf("the old name: %+v, %v", l, err)
 	}
 }

@@ -112,6 +112,9 @@ func (m *Memory) catchUp() {
 // link remembers a link of the host, and returns it.
 func (m *Memory) link(l *rtnl.Link, err error) (*rtnl.Link, error) {
 	if err == nil && l.Up {
+		if was := m.byIndex[l.Index]; was != nil {
+			delete(m.byName, was.Name) // it may have been renamed
+		}
 		m.byIndex[l.Index], m.byName[l.Name] = l, l
 	}
 	return l, err
