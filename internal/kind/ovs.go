@@ -417,7 +417,7 @@ func (s TakeOVSPort) Do(ctx context.Context, m *plan.Machine) error {
 }
 
 func (s TakeOVSPort) Undo(ctx context.Context, m *plan.Machine) error {
-	return m.Host().Run(func() error { return s.want.SetMark(ctx, s.was.Mark) })
+	return m.Host().Run(func() error { return s.was.SetIDs(ctx) })
 }
 
 func (TakeOVSPort) Nature() plan.Nature { return plan.Undoable }
