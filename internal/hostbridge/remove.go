@@ -14,18 +14,17 @@ import (
 
 // uplink is one that has our mark.
 type uplink struct {
-	name   string
-	mark   ours.UplinkMark
-	link   *rtnl.Link      // nil: it is gone, and Open vSwitch has a port for it
-	port   *bridge.OVSPort // nil: the bridge is a Linux bridge
-	origin spec.Origin
+	name string
+	mark ours.UplinkMark
+	link *rtnl.Link      // nil: it is gone, and Open vSwitch has a port for it
+	port *bridge.OVSPort // nil: the bridge is a Linux bridge
 }
 
 // uplinks returns those that were made ports of the bridge, also where they are none now.
 func (f Facts) uplinks(of string) (all []uplink) {
 	for _, l := range f.Links {
 		if m, ok := ours.UplinkMarkOf(l); ok && f.current(m.Bridge) == of {
-			all = append(all, uplink{name: l.Name, mark: m, link: l, origin: m.Origin})
+			all = append(all, uplink{name: l.Name, mark: m, link: l})
 		}
 	}
 	for _, p := range ovsUplinks(f.OVS, of) {
@@ -35,7 +34,7 @@ func (f Facts) uplinks(of string) (all []uplink) {
 		}
 		m := ours.UplinkMark{Bridge: of, Origin: spec.Origin(p.IDs[originKey])}
 		m.WasUp = p.IDs[wasKey] == ours.UplinkMark{WasUp: true}.Was()
-		all = append(all, uplink{name: p.Name, mark: m, link: l, port: &p, origin: m.Origin})
+		all = append(all, uplink{name: p.Name, mark: m, link: l, port: &p})
 	}
 	return all
 }
@@ -43,13 +42,11 @@ func (f Facts) uplinks(of string) (all []uplink) {
 // leave plans for an uplink to be returned: out of the bridge, down if it was down, and
 // without its mark. The VLAN of a card that we made is deleted, which is final.
 func (u uplink) leave(f Facts) (steps, final []plan.Step) {
-	br := f.named(u.mark.Bridge)
 	madeHere := u.link != nil && plan.IsOurs(u.link) && u.link.Kind == "vlan"
 	if u.port != nil {
 		steps = append(steps, kind.DelOVSPort{OVSPort: *u.port})
 	} else if now := f.named(f.current(u.mark.Bridge)); now != nil && u.link.Master == now.Index {
-		br = now
-		steps = append(steps, Unplug{kind.PlugInto(u.name, br.Name)})
+		steps = append(steps, Unplug{kind.PlugInto(u.name, now.Name)})
 	}
 	if u.link != nil && u.link.Up && !u.mark.WasUp && (u.link.Master == 0 || len(steps) > 0) {
 		steps = append(steps, SetDown{u.name})
@@ -89,7 +86,7 @@ func Remove(name string, f Facts) build.Plan {
 		d.Steps = append(d.Steps, drop...)
 	}
 	for _, u := range f.uplinks(name) {
-		if u.origin != f.Origin {
+		if u.mark.Origin != f.Origin {
 			continue
 		}
 		steps, final := u.leave(f)

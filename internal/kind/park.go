@@ -74,8 +74,7 @@ func planTake(j *build.Job, d *build.Draft) {
 }
 
 // PlanUnpark deletes a parked pair that is not what is asked for, or that the guest has no
-// use for. Rules and records that
-// stood for its port go as after any port: gc finds them.
+// use for. Rules and records that stood for its port go as after any port: gc finds them.
 func PlanUnpark(j *build.Job, d *build.Draft) {
 	if p := j.There.Parked; p != nil && (!p.Fits || j.Complete()) {
 		d.Add(ours.DelLink{Name: p.Port.Name, Index: p.Port.Index})
