@@ -1,8 +1,6 @@
 package watch
 
 import (
-	"errors"
-	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -41,8 +39,8 @@ func (w *Watcher) answered(n int, lists []List, err error) {
 	if err != nil {
 		state.State = report.Down
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		lists = append(slices.Clone(lists), others(a.lists, lists)...)
+	if !isMissing(err) {
+		lists = withUntold(a.lists, lists)
 	}
 	w.tell(state, err)
 	before := a.lists
@@ -62,6 +60,28 @@ func (w *Watcher) answered(n int, lists []List, err error) {
 		a.again = false
 		w.ask(n)
 	}
+}
+
+// withUntold returns the lists of an answer in which something is missing that cannot be told
+// now. Where an origin has fewer lists than before, those from before count: of two files with
+// one name, the one that counts may be the one that cannot be read.
+func withUntold(before, now []List) []List {
+	count := func(lists []List, origin attach.Origin) (n int) {
+		for _, l := range lists {
+			if l.Origin == origin {
+				n++
+			}
+		}
+		return n
+	}
+	untold := func(l List) bool { return count(now, l.Origin) < count(before, l.Origin) }
+	all := slices.DeleteFunc(slices.Clone(now), untold)
+	for _, l := range before {
+		if untold(l) {
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 // manyWords is from how many guests on a look at all of them is less work than one at each.

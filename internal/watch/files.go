@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/gopipework/gopipework/attach"
@@ -86,6 +87,9 @@ func (d Files) Follow(ctx context.Context, ring func()) error {
 
 func readFile(path string, g topology.Grammar) ([]List, error) {
 	f, err := topology.ReadWritten(path, g)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, missing{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +98,21 @@ func readFile(path string, g topology.Grammar) ([]List, error) {
 		return nil, err
 	}
 	return []List{l}, nil
+}
+
+// missing is the error for a file that is not there, and so asks for nothing.
+type missing struct{ error }
+
+func (m missing) Unwrap() error { return m.error }
+
+// isMissing reports whether files that are not there are all that is wrong. If another one
+// cannot be read, it is not known what that asks for.
+func isMissing(err error) bool {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(several.Unwrap(), func(one error) bool { return !isMissing(one) })
+	}
+	_, is := err.(missing)
+	return is || err == nil
 }
 
 func listOf(f topology.File, origin attach.Origin) (List, error) {
