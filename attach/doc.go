@@ -45,7 +45,8 @@ package attach
 //	bridge.go                                  what the host itself has on a bridge
 //	gc.go, gcbuild.go                          clean up
 //	park.go                                    keep ports while their guests are away
-//	list.go, childlist.go, more.go, ready.go   show what is there; wait for it
+//	list.go, childlist.go, describe.go         show what is there
+//	more.go, ready.go                          more of that; wait for it
 //	follow.go                                  tell when the host loses a link
 //
 // Below it, each of these knows nothing of those before it:

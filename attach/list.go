@@ -7,21 +7,15 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/bridge/firewall"
-	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/guests"
-	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
-	"github.com/gopipework/gopipework/internal/source"
 	"golang.org/x/sys/unix"
 )
 
@@ -280,196 +274,6 @@ func ourEnds(k plan.Kernel, g *guests.Guest) ([]*rtnl.Link, error) {
 func bearsMarkOf(g *guests.Guest, l *rtnl.Link) bool {
 	m, ok := plan.ParseMark(l.Alias)
 	return ok && m.Names(g.GuestInfo)
-}
-
-// describer tells what the host's ends of our pairs are ends of. What all of
-// them have in common it looks at once, and only if it has to.
-type describer struct {
-	ctx  context.Context
-	host plan.Kernel
-
-	mu    sync.Mutex              // for what is below
-	vlans map[int][]rtnl.PortVLAN // nil: not looked at
-	ovs   *bridge.OVS             // nil: not looked at
-	queue []rtnl.Qdisc            // nil: not looked at
-}
-
-// describe tells it of one. Its namespace is nil if it could not be found. The
-// error is ErrNotFound if the end is gone.
-func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, error) {
-	a := Attachment{Host: Host{Kind: string(KindBridge), Port: l.Name}, State: Half}
-	a.Interface.Kind, a.Interface.Addresses, a.Interface.Gateway = l.Kind, ours.NoAddrs, ours.NoGateways
-	if err := d.plugged(l, &a.Host); err != nil {
-		return a, err
-	}
-	if m, ok := plan.ParseMark(l.Alias); ok {
-		a.State, a.Origin = Complete, m.Origin
-		a.Guest = m.Guest()
-		a.Interface.Name = m.IfName
-	}
-	if ns == nil {
-		a.State = Orphan
-		if m, ok := plan.ParseParked(l.Alias); ok {
-			a.State, a.Origin, a.Guest, a.Interface.Name = Parked, m.Origin, m.Guest(), m.IfName
-		}
-		return a, nil
-	}
-	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
-	if a.Guest.Runtime == "" && ns.PID != 0 { // half made: known by its process alone
-		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", strconv.Itoa(ns.PID), "pid:"+strconv.Itoa(ns.PID)
-	}
-	err := read(ns, &a, l.Peer)
-	if err == nil {
-		err = d.shapedIn(l, &a)
-	}
-	if err == nil {
-		p := guestnet.Passage{Host: d.host, Port: l, Unplugged: a.Host.Name == ""}
-		if l.Slave == "bridge" {
-			p.On, err = d.host.LinkByIndex(l.Master)
-		}
-		err = cmp.Or(err, guestnet.Cut(ns, d.ctx, &a, l.Peer, p))
-	}
-	if errors.Is(err, rtnl.ErrNotFound) {
-		// The guest has deleted or moved its end. If deleted, ours is gone
-		// too; if moved, the mark says what there is to say.
-		_, err = ours.Now(d.host).LinkByIndex(l.Index)
-	}
-	return a, err
-}
-
-// plugged tells what switch an end is plugged into.
-func (d *describer) plugged(l *rtnl.Link, h *Host) error {
-	if word, name := kind.OfPort(l); word != "" {
-		h.Kind, h.Name = string(word), name
-		return nil
-	}
-	var master *rtnl.Link
-	if l.Master != 0 {
-		var err error
-		if master, err = d.host.LinkByIndex(l.Master); ours.UnlessNotFound(err) != nil {
-			return fault.Explain("find the bridge of", l.Name, err)
-		}
-	}
-	if master == nil || master.Kind != "bridge" {
-		return d.pluggedOVS(l, h)
-	}
-	h.Name = master.Name
-	if !master.VLANFiltering {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.vlans == nil {
-		var err error
-		if d.vlans, err = d.host.PortVLANs(); err != nil {
-			return fault.Explain("read", "the VLANs of bridge ports", err)
-		}
-	}
-	h.VLAN = kind.VLANOf(d.vlans[l.Index], master)
-	return nil
-}
-
-// pluggedOVS asks Open vSwitch for an end that is in no Linux bridge.
-func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ovs == nil {
-		var o build.Looker
-		ovs := o.OVS(d.ctx, d.host)
-		if o.Err != nil {
-			return o.Err
-		}
-		d.ovs = &ovs
-	}
-	if p, ok := d.ovs.Port(l.Name); ok {
-		h.Kind, h.Name, h.VLAN = string(KindOVS), p.Bridge, p.VLAN.String()
-	}
-	return nil
-}
-
-// shapedIn adds what the host's end does to what the guest gets.
-func (d *describer) shapedIn(l *rtnl.Link, a *Attachment) (err error) {
-	if !guestnet.HasQueue(l) {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.queue == nil {
-		if d.queue, err = d.host.Qdiscs(); err != nil {
-			return fault.Explain("read", "the host's queues", err)
-		}
-	}
-	var s Shaping
-	if a.Shaping != nil {
-		s = *a.Shaping
-	}
-	if in := guestnet.Shaping((build.Shaped{In: guestnet.QdiscsOf(l.Index, d.queue)})); s.RateIn == 0 {
-		s.RateIn = in.RateIn
-	}
-	a.Shaping = guestnet.ShapingOrNil(s)
-	return nil
-}
-
-// describe tells what a loan is. ns is the guest's namespace; nil: it was not
-// found.
-func describe(l ours.Lent, ns *ours.Namespace) (Attachment, error) {
-	a := Attachment{Guest: l.To, Host: Host{Kind: string(KindPhys), Name: l.Card.Name}, State: Orphan}
-	if l.Complete {
-		a.Origin = cmp.Or(l.Origin, OriginLine)
-	}
-	a.Interface = Interface{Name: l.IfName, Kind: string(KindPhys), MAC: l.Card.MAC, MTU: l.Card.MTU, Addresses: ours.NoAddrs, Gateway: ours.NoGateways}
-	a.Guest.PID = 0
-	if l.Home != nil {
-		a.State = Half
-	}
-	if ns == nil || l.Link == nil {
-		return a, nil
-	}
-	a.Guest.PID, a.Guest.NetNS = ns.PID, ns.Inode
-	err := read(ns, &a, l.Link.Index)
-	if errors.Is(err, rtnl.ErrNotFound) {
-		return a, nil // its guest has moved it on since: whoever wants it looks for it
-	}
-	a.Interface.Kind = string(KindPhys)
-	a.State = Half
-	if l.Complete {
-		a.State = Complete
-	}
-	return a, err
-}
-
-// read fills in the guest's side of an attachment.
-func read(ns *ours.Namespace, a *Attachment, index int) error {
-	if ns.Links == nil {
-		c, err := rtnl.Open(ns.File)
-		if err != nil {
-			return fault.Explain("enter", "the namespace of "+a.Guest.Name, err)
-		}
-		ns.Links = c
-	}
-	l, err := ns.Links.LinkByIndex(index)
-	if err != nil {
-		return err
-	}
-	addrs, err := ns.Links.Addrs()
-	if err != nil {
-		return fault.Explain("read addresses of", l.Name, err)
-	}
-	routes, err := ns.Links.Routes()
-	if err != nil {
-		return fault.Explain("read routes of", l.Name, err)
-	}
-	shaping, err := guestnet.ShapingIn(ns.Links, l)
-	if err != nil {
-		return fault.Explain("read queues of", l.Name, err)
-	}
-	a.Shaping = guestnet.ShapingOrNil(shaping)
-	a.Interface = Interface{
-		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
-		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, routes),
-	}
-	a.Lease = source.LeaseState(ns.Links, index)
-	return nil
 }
 
 // WhereLent tells what has become of the cards that were lent to a guest which is

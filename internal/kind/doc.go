@@ -4,6 +4,7 @@
 //
 //	kind.go                  what a kind is, the registry, and which kind a HOSTIF is
 //	linuxbridge.go, ovs.go   a port of a bridge, the kernel's or Open vSwitch's
+//	ovssteps.go              the steps of the latter
 //	bridgevlan.go            the VLANs of a port of the kernel's
 //	host.go                  an interface of the host alone
 //	pair.go                  the veth pair that joins the guest to these three
