@@ -101,8 +101,9 @@ func Detach(ctx context.Context, sel Selection, g *Guest, opt Options) (Result, 
 // GC deletes what a killed run or a dead guest has left of ours: half-made links,
 // firewall rules and Open vSwitch ports that belong to no link, and bridges and VLAN
 // sub-interfaces that we made, that nothing is on, that nobody has given an address,
-// and that no origin asks for. It returns cards whose guest has died, and restores their settings. It
-// leaves alone what another run is working on, and everything without our mark.
+// and that no origin asks for. It returns cards whose guest has died, and restores
+// their settings. It leaves alone what another run is working on, and everything
+// without our mark.
 func GC(ctx context.Context, opt Options) (Result, error) {
 	return opt.in(func(hostNS *os.File) (Result, error) { return runGC(ctx, hostNS, opt) })
 }

@@ -14,9 +14,9 @@ import (
 // By the time we undo what we did to a link of the host, others may use it. It is
 // not deleted or set down while they do.
 
-// usesOf returns a key for each thing that uses a link of the host: what it is a port
-// of, the origin that asks for it, its own ports, links on it in any namespace, and addresses and routes that
-// somebody has given it. Nothing uses a link that has gone.
+// usesOf returns a key for each thing that uses a link of the host: what it is a port of,
+// the origin that asks for it, its own ports, links on it in any namespace, and addresses
+// and routes that somebody has given it. Nothing uses a link that has gone.
 func usesOf(m *plan.Machine, index int) (map[string]bool, error) {
 	k, found := m.Host(), map[string]bool{}
 	l, err := k.LinkByIndex(index)

@@ -160,16 +160,17 @@ func (h Host) setBack(ctx context.Context, i Item, err error) error {
 	return undone(err, "what was set is set back")
 }
 
-// Undo undoes items: bridges are as they were, what they made is detached, what they changed is set back, and
-// what they detached is attached again, in this order. What has already been restored stays.
-// lost is what could not be restored, a sentence each.
+// Undo undoes items: it sets up bridges as they were, detaches what the items made, sets
+// back what they changed, and attaches again what they detached, in this order. What has
+// already been restored stays. lost is what could not be restored, a sentence each.
 func (h Host) Undo(ctx context.Context, g topology.Grammar, all []Back) (lost []string) {
 	failed := func(what string, err error) {
 		if err != nil {
 			lost = append(lost, what+": "+err.Error())
 		}
 	}
-	// The uplink of a bridge first: the host may be cut off by it, and guests may have to be waited for.
+	// The uplink of a bridge first: the host may be cut off by it, and guests may have to be
+	// waited for.
 	for _, b := range slices.Backward(all) {
 		if b.Bridge != nil {
 			failed("set up bridge "+b.Bridge.Name+" as it was", h.bridgeAgain(ctx, b))

@@ -25,11 +25,11 @@ type Outcome struct {
 // waits for locks of the kernel that are the same for all.
 const atOnce = 8
 
-// Do carries out a difference, the removals first, and between them and the rest what the
-// host has on bridges: guests side by side, and one item at
-// a time in each. An item that fails is undone, and the others go on. told is called with
-// each as it is done, one at a time. If ctx is cancelled, what runs is undone and nothing
-// else begins.
+// Do carries out a difference: first the removals, of attachments and then of what the host
+// has on bridges; then what the host is to have on bridges, and last the attachments. Guests
+// are done side by side, and one item at a time in each. An item that fails is undone, and
+// the others go on. told is called with each as it is done, one at a time. If ctx is
+// cancelled, what runs is undone and nothing else begins.
 func (h Host) Do(ctx context.Context, d Difference, told func(*Item, Outcome)) {
 	var mu sync.Mutex
 	for _, turn := range []struct{ removal, bridge bool }{{true, false}, {true, true}, {false, true}, {false, false}} {

@@ -8,8 +8,8 @@ import (
 )
 
 // Origin says who asked for an attachment: WORD or WORD:NAME, such as "line", "keep",
-// "file:lab" or "compose:shop/net". It is part of the mark on the kernel's object, so that what one origin made
-// can be told from what others made. "" is OriginLine.
+// "file:lab" or "compose:shop/net". It is part of the mark on the kernel's object, so that
+// what one origin made can be told from what others made. "" is OriginLine.
 type Origin string
 
 // The origins without a name.
