@@ -177,6 +177,8 @@ func TestPolicyDecides(t *testing.T) {
 		{"web-1", "brtest 192.168.1.2/24\nbrtest 192.168.1.3/24", "unreadable: "},
 		{"web-1", "brtest 192.168.1.2/24\x1b[2J", "unreadable: "},
 		{"web-1", "brtest 192.168.1.2/24\x00", "unreadable: "},
+		{"web-1", "brtest 192.168.1.2/24 U:\u009b2J", "unreadable: "},
+		{"web-1", "brtest 192.168.1.2/24 U:\u202ex", "unreadable: "},
 		{"web-1", "brtest \xff/24", "unreadable: "},
 		{"web-1", "*a &a [brtest]", "unreadable: "},
 	} {
@@ -341,6 +343,8 @@ func TestLabelsWanted(t *testing.T) {
 		"gopipework.eth1\n":               "brtest 192.168.1.2/24",
 		"gopipework.sixteen-bytes-ab":     "brtest 192.168.1.2/24",
 		"gopipework.\x1b[2J":              "brtest 192.168.1.2/24",
+		"gopipework.\u009b2J":             "brtest 192.168.1.2/24",
+		"gopipework.\u202ex":              "brtest 192.168.1.2/24",
 		"gopipework." + megabyte:          "brtest 192.168.1.2/24",
 		"gopipework.a1":                   megabyte,
 		"gopipework.a2":                   "brtest " + strings.Repeat("192.168.1.2/24,", 60) + "192.168.1.3/24",

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/policy"
@@ -65,8 +66,8 @@ func (g Grammar) Line(guest, ifName, value string) (policy.Request, []string, er
 	if len(value) > maxValue {
 		return policy.Request{}, nil, fault.New(fault.Usage, op, "", "it has %d bytes, and a line has at most %d", len(value), maxValue)
 	}
-	if i := strings.IndexFunc(value, isControl); i >= 0 {
-		return policy.Request{}, nil, fault.New(fault.Usage, op, "", "it has a control character in it")
+	if strings.ContainsFunc(value, isHidden) {
+		return policy.Request{}, nil, fault.New(fault.Usage, op, "", "it has a control character in it, or another one that is not seen")
 	}
 	words, err := shell.Words(value)
 	if err != nil {
@@ -75,7 +76,9 @@ func (g Grammar) Line(guest, ifName, value string) (policy.Request, []string, er
 	return g(guest, ifName, words)
 }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+// isHidden reports whether a character could do something else to a terminal, or to the
+// order of what stands there, than to be seen.
+func isHidden(r rune) bool { return !unicode.IsPrint(r) }
 
 // Wanted returns what the labels of containers ask for, as far as the policy allows it, and
 // an event for each label that is refused. Containers that do not run are among them: what
