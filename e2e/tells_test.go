@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,6 +39,22 @@ func (m *machine) turns(blue, green string) (all map[string]attachment) {
 		m.t.Fatalf("not %s and %s: %+v", blue, green, all)
 	}
 	return all
+}
+
+// shows waits until list prints each of these, and returns what it prints: one list may be
+// done before watch, on a busy machine, has answered it.
+func (m *machine) shows(parts ...string) (out string) {
+	m.t.Helper()
+	m.until(func() error {
+		out = m.ok("list").Stdout
+		for _, part := range parts {
+			if !strings.Contains(out, part) {
+				return fmt.Errorf("list does not print %q but\n%s", part, out)
+			}
+		}
+		return nil
+	})
+	return out
 }
 
 // events waits until the command events has printed an event of each of these, in their
@@ -77,8 +94,13 @@ func TestWatchTells(t *testing.T) {
 	if g := all["green"]; g.Origin != "file:lab" || g.Host.Name != "brtest" || len(g.Interface.Addresses) != 1 || g.Pending == nil || g.Pending.Why != "pending" || g.Pending.Reason == "" || g.Pending.Line != "brtest netns:green 192.168.1.3/24" {
 		t.Errorf("green is %+v, %+v", g, g.Pending)
 	}
-	m.says("the table", m.ok("list").Stdout, "pending", "NOTE", "no namespace of that name")
-	m.says("the hint", m.fails("not_found", "list", "netns:green").Error.Hint, "watch attaches to it")
+	m.shows("pending", "NOTE", "no namespace of that name")
+	m.until(func() error {
+		if hint := m.fails("not_found", "list", "netns:green").Error.Hint; !strings.Contains(hint, "watch attaches to it") {
+			return fmt.Errorf("the hint is %q", hint)
+		}
+		return nil
+	})
 	if other := m.list("netns:blue"); len(other) != 1 {
 		t.Errorf("the list of blue is %+v", other)
 	}
