@@ -4,8 +4,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
 	"github.com/gopipework/gopipework/internal/report"
 	"github.com/gopipework/gopipework/internal/topology"
@@ -17,6 +19,9 @@ type answer struct {
 	asking bool // it is being asked
 	again  bool // something has changed meanwhile
 	known  bool // it has answered
+
+	failures int         // in a row
+	retry    *time.Timer // after a failure; nil: there was none
 }
 
 // ask asks a source what is wanted now.
@@ -56,10 +61,27 @@ func (w *Watcher) answered(n int, lists []List, err error) {
 		a.known = true
 		w.lookAtAll()
 	}
+	w.askAgain(n, err)
 	if a.asking = false; a.again {
 		a.again = false
 		w.ask(n)
 	}
+}
+
+// askAgain has a source asked again that could not answer, such as an engine that was too
+// busy: nothing may tell that it can now. A file that makes no sense is read again when
+// somebody writes it.
+func (w *Watcher) askAgain(n int, err error) {
+	a := &w.asked[n]
+	if a.retry != nil {
+		a.retry.Stop()
+	}
+	if isMissing(err) || fault.CodeOf(err) == fault.Invalid {
+		a.failures = 0
+		return
+	}
+	a.retry = w.after(again(a.failures), func() { w.ask(n) })
+	a.failures++
 }
 
 // withUntold returns the lists of an answer in which something is missing that cannot be told
