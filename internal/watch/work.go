@@ -242,7 +242,7 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 			for _, word := range words {
 				if g := w.guests[word]; g != nil && g.started {
 					soon[word] = true
-				} else if g != nil && !w.Announced(word) {
+				} else if g != nil && (!w.Announced(word) || o.Outcome.Err != nil) { // only its link may have gone
 					retried[word] = true
 					w.failed(word, g)
 				}

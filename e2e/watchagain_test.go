@@ -2,7 +2,10 @@
 
 package e2e
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 // A file of a directory that cannot be read asks for what it asked for before, whatever else is
 // wrong there: with a link that leads nowhere, and with another file of its name.
@@ -31,5 +34,21 @@ func TestWatchBrokenFiles(t *testing.T) {
 	m.sh("ip netns del blue; ip netns add blue")
 	m.has("a restart, and its file makes no sense", "blue", "eth1 10.0.0.1/24")
 	m.has("another file has its name", "green")
+	w.stop(t)
+}
+
+// A guest that deletes its interface while it is being attached has it again soon: it has not
+// ended, so nothing tells that it starts.
+func TestWatchLinkGone(t *testing.T) {
+	m := keeping(t)
+	path := m.Dir + "/lab.yaml"
+	m.file(path, "br1 netns:blue 10.0.0.1/24")
+	w := m.watch("-f", path)
+	m.has("the start", "blue", "eth1 10.0.0.1/24")
+	deletes := m.begin(m.Command(context.Background(), "sh", "-c", "while :; do ip -n blue link del eth1 2>/dev/null; done"))
+	w.tells("pending", "meanwhile")
+	m.check(deletes.Process.Kill())
+	deletes.end(t)
+	m.has("nobody deletes it any more", "blue", "eth1 10.0.0.1/24")
 	w.stop(t)
 }
