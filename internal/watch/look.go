@@ -57,7 +57,7 @@ func (w *Watcher) lookAtAll() {
 	w.after(max(gather, min(w.full.took, time.Second)), func() {
 		l, want := w.begin(), w.wanted("")
 		w.full.again = false
-		go func() {
+		w.looks.Go(func() {
 			err := w.all(l, want)
 			w.turn(func() {
 				w.full.under, w.full.took = false, time.Since(l.began)
@@ -76,7 +76,7 @@ func (w *Watcher) lookAtAll() {
 					w.lookAtAll()
 				}
 			})
-		}()
+		})
 	})
 }
 
@@ -153,7 +153,7 @@ func (w *Watcher) check(word string) {
 	want := w.wanted(word)
 	l := w.begin()
 	g.looking = true
-	go func() {
+	w.looks.Go(func() {
 		defer w.slots.look()()
 		err := w.one(l, want)
 		w.turn(func() {
@@ -166,7 +166,7 @@ func (w *Watcher) check(word string) {
 			}
 			w.carryOut(l)
 		})
-	}()
+	})
 }
 
 // one looks at one guest, and those that are linked to it.

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -44,7 +45,8 @@ type Watcher struct {
 	held   map[loan]*holding
 	missed int // looks in a row with a card that could not be held yet
 	slots  slots
-	parks  *parker // not the loop's: any goroutine may use it
+	looks  sync.WaitGroup // under way
+	parks  *parker        // not the loop's: any goroutine may use it
 }
 
 // every is how often all is compared if nothing wakes the watcher.
@@ -89,6 +91,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			w.slots.drain()
+			w.looks.Wait() // they use what is closed next
 			return nil
 		case do := <-w.turns:
 			do()
