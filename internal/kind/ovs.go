@@ -26,8 +26,23 @@ var openVSwitch = openVSwitchKind{plain{build.Traits{Word: spec.KindOVS, Pair: t
 
 func (openVSwitchKind) claims(name string, f build.Facts) bool {
 	_, is := f.OVS.Bridge(name)
-	return is || toMake("ovs", name, f)
+	return is || toMake("ovs", name, f) || isSilent(f)
 }
+
+// isSilent reports whether HOSTIF may be a bridge of Open vSwitch, which does not answer, as
+// while it is started again: the pair that is there is in no bridge that the kernel knows.
+// Taken for a card, HOSTIF would make an attachment that is as asked seem one of another
+// kind, and apply and watch would replace it.
+func isSilent(f build.Facts) bool {
+	if f.OVS.Running || f.Base == nil || !likeOVS(f.Base) || f.Own == nil || f.OwnOn != nil && f.OwnOn.Kind == "bridge" {
+		return false
+	}
+	word, _ := OfPort(f.Own)
+	return word == ""
+}
+
+// likeOVS reports whether a link is such as a bridge of Open vSwitch has.
+func likeOVS(l *rtnl.Link) bool { return l.Kind == "openvswitch" || l.Kind == "tun" }
 
 func (openVSwitchKind) settle(j *build.Job, d *build.Draft) error {
 	name := j.HostIF.Name
@@ -304,7 +319,7 @@ func mayBeOVS(h spec.HostIF, f build.Facts) bool {
 	case f.Base == nil:
 		return strings.HasPrefix(h.Name, "ovs")
 	}
-	return f.Base.Kind == "openvswitch" || f.Base.Kind == "tun"
+	return likeOVS(f.Base)
 }
 
 // Look reads who else is on the bridge.
