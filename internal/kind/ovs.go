@@ -29,10 +29,10 @@ func (openVSwitchKind) claims(name string, f build.Facts) bool {
 	return is || toMake("ovs", name, f) || isSilent(f)
 }
 
-// isSilent reports whether HOSTIF may be a bridge of Open vSwitch, which does not answer, as
-// while it is started again: the pair that is there is in no bridge that the kernel knows.
-// Taken for a card, HOSTIF would make an attachment that is as asked seem one of another
-// kind, and apply and watch would replace it.
+// isSilent reports whether HOSTIF may be an Open vSwitch bridge, and Open vSwitch does not
+// answer, as while it is started again: the pair that is there is in no bridge that the
+// kernel knows. Taken for a card, HOSTIF would make an attachment that is as asked seem one
+// of another kind, and apply and watch would replace it.
 func isSilent(f build.Facts) bool {
 	if f.OVS.Running || f.Base == nil || !likeOVS(f.Base) || f.Own == nil || f.OwnOn != nil && f.OwnOn.Kind == "bridge" {
 		return false
@@ -41,7 +41,7 @@ func isSilent(f build.Facts) bool {
 	return word == ""
 }
 
-// likeOVS reports whether a link is such as a bridge of Open vSwitch has.
+// likeOVS reports whether a link is one that an Open vSwitch bridge can have.
 func likeOVS(l *rtnl.Link) bool { return l.Kind == "openvswitch" || l.Kind == "tun" }
 
 func (openVSwitchKind) settle(j *build.Job, d *build.Draft) error {
