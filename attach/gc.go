@@ -146,10 +146,7 @@ func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (build.GCFact
 
 // pairs finds the half-made ones.
 func (o *gcObserver) pairs(d *describer, f *build.GCFacts) error {
-	half := slices.DeleteFunc(slices.Clone(f.Links), func(l *rtnl.Link) bool {
-		_, complete := plan.ParseMark(l.Alias)
-		return !plan.IsOurs(l) || complete || l.Kind != "veth" || l.PeerNS < 0
-	})
+	half := slices.DeleteFunc(slices.Clone(f.Links), func(l *rtnl.Link) bool { return !halfPair(l) })
 	var err error
 	if o.found, err = ours.FindNamespaces(d.host, half, nil); err != nil {
 		return err
@@ -159,12 +156,22 @@ func (o *gcObserver) pairs(d *describer, f *build.GCFacts) error {
 		if ns == nil || !o.idle(ns) {
 			continue // whoever holds the namespace open is at work, or it is about to go
 		}
+		// Its attach may have come to its end before the lock was free.
+		if now, err := d.host.LinkByIndex(l.Index); err != nil || !halfPair(now) {
+			continue
+		}
 		if a, err := d.describe(l, ns); err == nil {
 			f.Abandoned[l.Index] = a
 			o.goes(ns, l.Peer)
 		}
 	}
 	return nil
+}
+
+// halfPair reports whether a link is the host's end of a pair that is half made.
+func halfPair(l *rtnl.Link) bool {
+	_, complete := plan.ParseMark(l.Alias)
+	return plan.IsOurs(l) && !complete && l.Kind == "veth" && l.PeerNS >= 0
 }
 
 // insides finds the half-made links that have no end on the host, and the cards
@@ -203,21 +210,32 @@ func (o *gcObserver) insides(m *plan.Machine, f *build.GCFacts) error {
 	return err
 }
 
-// children finds those of a guest that are half made.
+// children finds those of a guest that are half made. It looks again when it has the
+// guest's lock: an attach may have come to its end meanwhile.
 func (o *gcObserver) children(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
 	id, err := m.Host().NamespaceID(ns.File)
 	if err != nil {
 		return err
 	}
-	all, err := childrenIn(guest, m.HostNS, nil, id >= 0)
-	if err != nil {
-		return err
-	}
-	for _, c := range owned(id, all) {
-		a, err := describeChild(m.Host(), c, ns)
-		if err == nil && a.State == Half && o.idle(ns) && o.idleOther(guest, c) {
-			f.Inside = append(f.Inside, build.HalfInside{Attachment: a, Path: ns.Path, Index: c.Index})
-			o.goes(ns, c.Index)
+	idle := map[int]bool{}
+	for _, last := range []bool{false, true} {
+		all, err := childrenIn(guest, m.HostNS, nil, id >= 0)
+		if err != nil {
+			return err
+		}
+		for _, c := range owned(id, all) {
+			a, err := describeChild(m.Host(), c, ns)
+			switch {
+			case err != nil || a.State != Half:
+			case !last:
+				idle[c.Index] = o.idle(ns) && o.idleOther(guest, c)
+			case idle[c.Index]:
+				f.Inside = append(f.Inside, build.HalfInside{Attachment: a, Path: ns.Path, Index: c.Index})
+				o.goes(ns, c.Index)
+			}
+		}
+		if len(idle) == 0 {
+			return nil
 		}
 	}
 	return nil
@@ -264,19 +282,36 @@ func (o *gcObserver) replies(m *plan.Machine, ns *ours.Namespace, guest plan.Ker
 }
 
 // inbounds finds the ifbs in a guest that have nothing to do, or will have when
-// half-made links have gone.
+// half-made links have gone. It looks again when it has the guest's lock, as replies does.
 func (o *gcObserver) inbounds(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
+	for _, last := range []bool{false, true} {
+		left, err := leftInbounds(m, ns, guest, f)
+		switch {
+		case err != nil:
+			return err
+		case len(left) == 0 || !o.idle(ns):
+			return nil
+		case last:
+			for _, l := range left {
+				f.Left = append(f.Left, build.LeftInbound{Path: ns.Path, Inode: ns.Inode, Name: l.Name, Index: l.Index})
+			}
+		}
+	}
+	return nil
+}
+
+func leftInbounds(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) ([]*rtnl.Link, error) {
 	links, err := guest.Links()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found, err := guestnet.FindInbounds(guest, links)
 	if err != nil || len(found.Left)+len(found.Of) == 0 {
-		return err
+		return nil, err
 	}
 	hostNS, err := guest.NamespaceID(m.HostNS)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, l := range links {
 		_, abandoned := f.Abandoned[l.Peer]
@@ -285,12 +320,7 @@ func (o *gcObserver) inbounds(m *plan.Machine, ns *ours.Namespace, guest plan.Ke
 			found.Left = append(found.Left, ifb)
 		}
 	}
-	for _, l := range found.Left {
-		if o.idle(ns) {
-			f.Left = append(f.Left, build.LeftInbound{Path: ns.Path, Inode: ns.Inode, Name: l.Name, Index: l.Index})
-		}
-	}
-	return nil
+	return found.Left, nil
 }
 
 // stray judges a loan for gc. ns is the namespace in which the card was found; nil if
