@@ -120,6 +120,10 @@ func Concerns(e Event, word string) bool {
 	switch {
 	case err != nil:
 		return false
+	case e.Runtime == "" && e.ID == "" && e.Name == "": // a link without a mark: nobody knows whose it was
+		return true
+	case r.Runtime == RuntimeCompose && e.What == guests.Unplugged: // a mark has no labels
+		return e.Runtime != RuntimeNetNS
 	case r.Runtime == RuntimeCompose:
 		return e.Runtime != RuntimeNetNS && e.Labels != nil && r.maybe(e)
 	case r.Runtime != "" && r.Runtime != e.Runtime || e.Runtime == RuntimePath && r.Runtime == "":
