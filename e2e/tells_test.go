@@ -114,7 +114,7 @@ func TestWatchTells(t *testing.T) {
 	m.sh("ip netns add green")
 	m.check(watch.Process.Signal(syscall.SIGHUP))
 	m.turns("complete", "complete")
-	m.events(told, `"kind":"attached"`, `"line":"brtest netns:green 192.168.1.3/24"`)
+	m.events(told, `"kind":"attached","guest":"netns:green","interface":"eth1"`, `"line":"brtest netns:green 192.168.1.3/24"`, `"took":`)
 	metrics := m.sh("busybox wget -q -O - http://127.0.0.1:9105/metrics")
 	m.says("the metrics", metrics, "gopipework_attachments{state=\"attached\"} 2\n", "gopipework_attachments{state=\"pending\"} 0\n",
 		"gopipework_attachments_wanted 2\n", "gopipework_events_total{kind=\"attached\"} 2\n", "gopipework_build_info{version=\"")

@@ -35,6 +35,15 @@ func (i Item) Line() string {
 	return shell.Line(words)
 }
 
+// IfName is the interface of the entry in its first guest. "": the guest is not there, or
+// the item is a removal or of a bridge.
+func (i Item) IfName() string {
+	if len(i.names) == 0 {
+		return ""
+	}
+	return i.names[0]
+}
+
 // Why says what makes the item one.
 func (i Item) Why() string {
 	switch i.Action {

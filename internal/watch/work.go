@@ -219,7 +219,6 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 	soon := map[string]bool{}    // guests that should have started
 	for _, o := range done {
 		e := o.event()
-		e.Took = report.Seconds(o.Took.Seconds())
 		words := wordsOf(*o.Item)
 		first := w.guests[words[0]]
 		for _, word := range words {
@@ -271,7 +270,10 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 
 // event is what tells an outcome.
 func (o outcome) event() report.Event {
-	e := report.Event{Origin: string(o.Origin), Line: o.Line(), Reason: o.Why()}
+	e := report.Event{Origin: string(o.Origin), Line: o.Line(), Reason: o.Why(), IfName: o.IfName()}
+	if o.Action != reconcile.Pending && o.Action != reconcile.Refused { // nothing was tried of these
+		e.Took = report.Seconds(o.Took.Seconds())
+	}
 	err := o.Outcome.Err
 	switch code := fault.CodeOf(err); {
 	case o.Action == reconcile.Pending:
