@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -43,6 +45,7 @@ func (o *output) detachCommand(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		warnComesBack(ctx, &r)
 		return o.result(r, opt.DryRun, false)
 	})
 	if f := (*fault.Error)(nil); errors.As(err, &f) && (f.Code == fault.Gone || f.Code == fault.NotFound) {
@@ -55,4 +58,30 @@ func (o *output) detachCommand(c *cli.Context) error {
 		}
 	}
 	return err
+}
+
+// warnComesBack warns of what a running watch attaches again: the detach has dropped a kept
+// line, and cannot change what a file, a service or a label says.
+func warnComesBack(ctx context.Context, r *attach.Result) {
+	if !slices.ContainsFunc(r.Attachments, func(a attach.Attachment) bool { return whereToEnd(a.Origin) != "" }) || !watchRuns(ctx) {
+		return
+	}
+	for _, a := range r.Attachments {
+		if where := whereToEnd(a.Origin); where != "" {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("%s of %s belongs to %s: a watch that follows it attaches it again; %s", a.Interface.Name, a.Guest.Word(), a.Origin, where))
+		}
+	}
+}
+
+// whereToEnd says how an origin no longer asks for something. "": a detach ends that.
+func whereToEnd(o attach.Origin) string {
+	switch {
+	case !o.Claims() || o == attach.OriginKeep:
+		return ""
+	case o == attach.OriginLabel:
+		return "create the container without the label, or change the policy"
+	case o.IsService():
+		return "take the line out of the Compose file, and run docker compose up"
+	}
+	return "delete the entry in the file"
 }
