@@ -69,7 +69,7 @@ func (w *Watcher) lookAtAll() {
 					w.hold(l.there)
 				}
 				w.carryOut(l)
-				if !slices.ContainsFunc(w.asked, func(a answer) bool { return !a.known }) {
+				if err == nil && !slices.ContainsFunc(w.asked, func(a answer) bool { return !a.known }) {
 					w.Report.Reconciled(w.full.took)
 				}
 				if w.full.again {
