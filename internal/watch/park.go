@@ -35,12 +35,15 @@ type parker struct {
 	ended func(words []string) // told of guests that have ended
 	warn  func(error)
 	ends  *ends
+	stop  func() // ends what ends told to begin
 
-	mu   sync.Mutex
-	held map[uint64]*heldGuest // by the inode of the namespace
-	want []reconcile.Wanted
+	mu   sync.Mutex                 // held also while ports are parked, which may have to wait
+	held map[uint64]*heldGuest      // by the inode of the namespace
 	last map[string]reconcile.Guest // what was found for a word
 	away map[guestKey]*absence
+
+	told sync.Mutex // held for a moment only: the loop waits for it
+	want []reconcile.Wanted
 	deaf map[string]bool // engines that do not answer: their guests may be there
 }
 
@@ -65,8 +68,10 @@ type absence struct {
 // Parking.
 func newParker(opt attach.Options, ended func(words []string), warn func(error)) (*parker, error) {
 	p := &parker{opt: opt, ended: ended, warn: warn, held: map[uint64]*heldGuest{}, last: map[string]reconcile.Guest{}, away: map[guestKey]*absence{}, deaf: map[string]bool{}}
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
 	var err error
-	p.ends, err = watchEnds(func() { p.park(context.Background()) })
+	p.ends, err = watchEnds(func() { p.park(ctx) })
 	return p, err
 }
 
@@ -98,6 +103,7 @@ func (p *parker) close() {
 	if p == nil {
 		return
 	}
+	p.stop()
 	p.ends.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,16 +116,27 @@ func (p *parker) close() {
 	}
 }
 
-// wants says what is wanted now. Guests that nothing is wanted for are let go.
+// wants says what is wanted now.
 func (p *parker) wants(want []reconcile.Wanted) {
 	if p == nil {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.told.Lock()
+	defer p.told.Unlock()
 	p.want = want
+}
+
+// wanted is what wants has said last.
+func (p *parker) wanted() []reconcile.Wanted {
+	p.told.Lock()
+	defer p.told.Unlock()
+	return p.want
+}
+
+// tidy lets go of guests that nothing is wanted for. The caller must hold p.mu.
+func (p *parker) tidy() {
 	words := map[string]bool{}
-	for _, w := range want {
+	for _, w := range p.wanted() {
 		for _, word := range reconcile.Words(w.Entries) {
 			words[word] = true
 		}
@@ -138,11 +155,18 @@ func (p *parker) hears(engine string, answers bool) {
 	if p == nil {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.told.Lock()
+	defer p.told.Unlock()
 	if delete(p.deaf, engine); !answers {
 		p.deaf[engine] = true
 	}
+}
+
+// isDeaf reports whether some engine does not answer.
+func (p *parker) isDeaf() bool {
+	p.told.Lock()
+	defer p.told.Unlock()
+	return len(p.deaf) > 0
 }
 
 // found holds the guests that were found and run. What has ended before is parked first, so
@@ -154,6 +178,7 @@ func (p *parker) found(ctx context.Context, guests map[string]reconcile.Guest) {
 	p.park(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.tidy()
 	for word, g := range guests {
 		before := p.held[p.last[word].NetNS]
 		if p.last[word] = g; g.Err != nil {
@@ -259,7 +284,7 @@ func (p *parker) waits(gone *absence, ifName string, by attach.Origin) bool {
 	asks := func(s spec.Spec) bool {
 		return cmp.Or(s.IfName, spec.UsualIfName) == ifName && slices.Contains(gone.words, s.Guest)
 	}
-	return slices.ContainsFunc(p.want, func(w reconcile.Wanted) bool {
+	return slices.ContainsFunc(p.wanted(), func(w reconcile.Wanted) bool {
 		return w.Origin == by && slices.ContainsFunc(w.Entries, func(e topology.Entry) bool { return slices.ContainsFunc(reconcile.Ends(e), asks) })
 	})
 }
@@ -272,6 +297,7 @@ func (p *parker) settle(ctx context.Context, there []attach.Attachment) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.tidy()
 	parked := map[guestKey]*absence{}
 	err := p.opt.Parking.LetGo(ctx, func(g attach.GuestInfo, ifName string, by attach.Origin) bool {
 		key := guestKey{g.Runtime, g.ID}
@@ -303,7 +329,7 @@ func (p *parker) attached(gone *absence, ifName string, there []attach.Attachmen
 func (p *parker) lost(gone *absence) bool {
 	found := func(word string) bool { return fault.CodeOf(p.last[word].Err) != fault.NotFound }
 	switch words := slices.Clone(gone.words); {
-	case slices.ContainsFunc(words, found), len(p.deaf) > 0:
+	case slices.ContainsFunc(words, found), p.isDeaf():
 		gone.lost = time.Time{}
 	case gone.lost.IsZero():
 		gone.lost = time.Now()
