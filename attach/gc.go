@@ -352,10 +352,16 @@ func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *
 		}
 		switch {
 		case l.Complete && ns.PID == 0 && ours.HasLeft(l.To, ns) && !l.Moved, !l.Complete:
-			if o.idle(ns) {
-				f.Strays = append(f.Strays, ours.Stray{Lent: l, Path: ns.Path, Inode: ns.Inode})
-				o.goes(ns, l.Link.Index)
+			if !o.idle(ns) {
+				return nil
 			}
+			// Its attach may have come to its end before the lock was free.
+			now, _, err := ours.ReadLoans(l.File())
+			if err != nil || len(now) != 1 || now[0].Complete != l.Complete {
+				return err
+			}
+			f.Strays = append(f.Strays, ours.Stray{Lent: l, Path: ns.Path, Inode: ns.Inode})
+			o.goes(ns, l.Link.Index)
 		case l.Moved, ours.HasLeft(l.To, ns):
 			f.Warnings = append(f.Warnings, fmt.Sprintf("%s, which was lent to %s, is in the namespace of %s, as %s: gopipework detach %s %s returns it",
 				l.Card.Name, l.To.Name, ns.Holder(), shell.Quote(l.Link.Name), ns.Word(), l.IfName))

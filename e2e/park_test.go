@@ -27,6 +27,7 @@ func TestWatchKeepsPort(t *testing.T) {
 		}
 	}
 	becomes("the start", "complete")
+	m.held("/run/netns/blue") // it was attached before watch was there
 	port, mac := m.port("blue")
 	for range 3 {
 		m.sh("ip netns del blue")

@@ -326,6 +326,22 @@ func TestWatchHangs(t *testing.T) {
 	w.stop(t)
 }
 
+// held waits until watch holds a guest's namespace, and has not only opened it for a look.
+// file is what the namespace is called in a list of open files.
+func (m *machine) held(file string) {
+	m.t.Helper()
+	seen := 0
+	if !host.Poll(host.Patience, func() bool {
+		time.Sleep(100 * time.Millisecond)
+		if seen++; !strings.Contains(m.sh("ls -l /proc/$(cat /run/gopipework/watch.lock)/fd 2>/dev/null || true"), file) {
+			seen = 0
+		}
+		return seen == 5
+	}) {
+		m.t.Fatalf("watch does not hold %s", file)
+	}
+}
+
 // A lent card is returned when its guest is killed, under its name and with its addresses,
 // whoever has lent it; also that of a namespace that loses its name.
 func TestWatchReturnsCard(t *testing.T) {
@@ -347,16 +363,7 @@ ip link set nic0 up; ip address add 10.9.1.1/24 dev nic0; ip route add 10.77.0.0
 		"blue": {"/run/netns/blue", func() { m.sh("ip netns del blue") }},
 	} {
 		m.quiet("phys:nic0", "-i", "lan0", word, "10.9.0.2/24", "--force-phys")
-		seen := 0
-		if !host.Poll(host.Patience, func() bool { // watch has the guest's namespace open, and not only for a look
-			time.Sleep(100 * time.Millisecond)
-			if seen++; !strings.Contains(m.sh("ls -l /proc/$(cat /run/gopipework/watch.lock)/fd 2>/dev/null || true"), tt.file) {
-				seen = 0
-			}
-			return seen == 5
-		}) {
-			t.Fatal("watch does not hold the guest's namespace")
-		}
+		m.held(tt.file)
 		tt.end()
 		began := time.Now()
 		if !host.Poll(host.Patience, func() bool { return card() == before }) {
