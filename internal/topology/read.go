@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -24,10 +25,15 @@ func Read(path string, g Grammar) (File, error) {
 	return read(path, g, plainfile.ReadFile)
 }
 
-// ReadWritten is Read for a file that is read again when somebody writes it: one that is
-// still being written is an error, and not half of what it will ask for.
+// ReadWritten is Read for a file that is read again when somebody writes it. One that is
+// still being written is an error, and so is one that is empty, as a full disk or a crash
+// leaves it: they would ask for less than they did.
 func ReadWritten(path string, g Grammar) (File, error) {
-	return read(path, g, plainfile.ReadWritten)
+	f, err := read(path, g, plainfile.ReadWritten)
+	if err == nil && f.blank {
+		return File{}, fault.New(fault.Invalid, "read", path, "it is empty").WithHint("a file that asks for nothing says so: attachments: []")
+	}
+	return f, err
 }
 
 func read(path string, g Grammar, from func(path string, most int64) ([]byte, error)) (File, error) {
@@ -35,7 +41,9 @@ func read(path string, g Grammar, from func(path string, most int64) ([]byte, er
 	if err != nil {
 		return File{}, unreadable(path, err)
 	}
-	return Parse(path, text, g)
+	f, err := Parse(path, text, g)
+	f.blank = len(bytes.TrimSpace(text)) == 0
+	return f, err
 }
 
 func unreadable(path string, err error) error {

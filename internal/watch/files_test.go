@@ -29,12 +29,18 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	wanted()
-	for name, text := range map[string]string{"b.yaml": "", "a.yaml": "name: first\n", ".b.yaml": "{", "policy.yaml": "{", "b.yaml~": "{"} {
+	for name, text := range map[string]string{"b.yaml": "attachments: []\n", "a.yaml": "name: first\n", ".b.yaml": "{", "policy.yaml": "{", "b.yaml~": "{"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wanted("file:first", "file:b")
+	if err := os.WriteFile(filepath.Join(dir, "b.yaml"), []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := (Files{Path: dir}).Wanted(t.Context()); err == nil || len(all) != 1 {
+		t.Errorf("an empty file asks for %v, and %v", all, err)
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
