@@ -154,8 +154,11 @@ func TestLabels(t *testing.T) {
 	run("web-5", "--label", "gopipework.eth1=brtest 192.168.1.3/24")
 	refused = append(refused, "docker:web-5 eth1 docker:web-2 has 192.168.1.3 on brtest already")
 	w.refuses(refused...)
-	e.docker("rm", "-f", "web-2")
+	e.docker("kill", "web-2")
 	e.becomes("web-5 eth1 192.168.1.3/24 label")
+	refused = append(refused, "docker:web-2 lan0 docker:web-5 has 192.168.1.3 on brtest already")
+	w.refuses(refused...)
+	e.docker("rm", "web-2")
 
 	// A container of Compose; and an image that says that it is one.
 	compose := []string{"--label", "com.docker.compose.project=shop", "--label", "com.docker.compose.service=front", "--label", "com.docker.compose.container-number=1"}
