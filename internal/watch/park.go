@@ -266,7 +266,7 @@ func (p *parker) park(ctx context.Context) {
 			p.away[guestKey{g.Runtime, g.ID}] = gone
 			return true
 		}, p.opt)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			p.warn(err)
 		}
 		words = append(words, h.words...)

@@ -153,7 +153,12 @@ const settled = 250 * time.Millisecond
 // heard does what an event leads to.
 func (w *Watcher) heard(e guests.Event) {
 	for n, s := range w.Sources {
-		if h, ok := s.(Hearer); ok && h.Heard(e) {
+		h, ok := s.(Hearer)
+		switch {
+		case !ok || !h.Heard(e):
+		case e.What == guests.Ended || e.What == guests.Removed:
+			w.after(settled, func() { w.ask(n) }) // an engine tells an end before its list does
+		default:
 			w.ask(n)
 		}
 	}
