@@ -22,28 +22,25 @@ const MaxFile = 1 << 20
 // Read reads a file. The error of a file that makes no sense has the code
 // fault.Invalid, and *Problems in it.
 func Read(path string, g Grammar) (File, error) {
-	return read(path, g, plainfile.ReadFile)
+	text, err := plainfile.ReadFile(path, MaxFile)
+	if err != nil {
+		return File{}, unreadable(path, err)
+	}
+	return Parse(path, text, g)
 }
 
 // ReadWritten is Read for a file that is read again when somebody writes it. One that is
 // still being written is an error, and so is one that is empty, as a full disk or a crash
 // leaves it: they would ask for less than they did.
 func ReadWritten(path string, g Grammar) (File, error) {
-	f, err := read(path, g, plainfile.ReadWritten)
-	if err == nil && f.blank {
+	text, err := plainfile.ReadWritten(path, MaxFile)
+	switch {
+	case err != nil:
+		return File{}, unreadable(path, err)
+	case len(bytes.TrimSpace(text)) == 0:
 		return File{}, fault.New(fault.Invalid, "read", path, "it is empty").WithHint("a file that asks for nothing says so: attachments: []")
 	}
-	return f, err
-}
-
-func read(path string, g Grammar, from func(path string, most int64) ([]byte, error)) (File, error) {
-	text, err := from(path, MaxFile)
-	if err != nil {
-		return File{}, unreadable(path, err)
-	}
-	f, err := Parse(path, text, g)
-	f.blank = len(bytes.TrimSpace(text)) == 0
-	return f, err
+	return Parse(path, text, g)
 }
 
 func unreadable(path string, err error) error {

@@ -14,8 +14,6 @@ type File struct {
 	Path    string
 	Bridges []Bridge
 	Entries []Entry // the attachments, then the links, each in the order of the file
-
-	blank bool // it holds nothing at all
 }
 
 // Places in a file, and what is wrong there.
