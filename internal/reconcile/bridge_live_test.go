@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -45,7 +46,8 @@ func TestBridgesLive(t *testing.T) {
 			lines = append(lines, strings.Join([]string{b.Name, string(b.Origin), join(b), b.Uplink}, " "))
 		}
 		for line := range strings.Lines(ip("-br", "link")) {
-			lines = append(lines, strings.Join(strings.Fields(line)[:2], " "))
+			f := strings.Fields(line) // the second word follows the carrier, of which the kernel tells late
+			lines = append(lines, fmt.Sprint(f[0], " up: ", slices.Contains(strings.Split(strings.Trim(f[3], "<>"), ","), "UP")))
 		}
 		slices.Sort(lines)
 		return strings.Join(lines, "\n")
