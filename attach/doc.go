@@ -60,6 +60,7 @@ package attach
 //   - [github.com/gopipework/gopipework/internal/ours]: what was made or lent here, and where it is
 //   - [github.com/gopipework/gopipework/internal/plan]: how plans are carried out and undone
 //   - [github.com/gopipework/gopipework/internal/spec]: the words of a line
+//   - [github.com/gopipework/gopipework/internal/graph]: what is connected to what, as data and as a drawing
 //   - [github.com/gopipework/gopipework/internal/rtnl] is the one door to the kernel's network
 //     configuration, and [github.com/gopipework/gopipework/bridge] knows switches and the firewall
 //

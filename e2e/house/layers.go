@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/report"},
 	{"internal/acd", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/typo", "internal/witness"},
-	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
+	{"internal/fault", "internal/graph", "internal/hostaddr", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 
 // imports hold who may import what, and say why.
