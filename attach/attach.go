@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/build"
-	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 )
 
@@ -87,7 +87,7 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 	if f.Parked != nil { // it has been taken, or deleted
 		opt.Parking.forget(f.Parked.Port.Index)
 	}
-	guestnet.WarnObstacles(ctx, m, plan.InGuest, p.Attachments[0], p.Routed)
+	passage.WarnObstacles(ctx, m, plan.InGuest, p.Attachments[0], p.Routed)
 	if s.From.Kind != FromLine {
 		given(&p.Attachments[0], m.In(plan.InGuest))
 	}

@@ -6,8 +6,8 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/hostbridge"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -85,7 +85,7 @@ func (o Options) onBridge(ctx context.Context, s BridgeSpec, hostNS *os.File, de
 	}
 	var obstacles []string
 	if len(s.Addrs) > 0 {
-		obstacles = guestnet.HostObstacles(ctx, m.Host(), s.Name)
+		obstacles = passage.HostObstacles(ctx, m.Host(), s.Name)
 	}
 	return result(p, append(m.Warnings, obstacles...)...), nil
 }

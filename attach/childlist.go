@@ -5,9 +5,9 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -129,7 +129,7 @@ func (o *lister) inside(ns *ours.Namespace, id int, ends []*rtnl.Link) error {
 	for _, c := range children {
 		a, err := describeChild(o.host, c, ns)
 		if err == nil {
-			err = guestnet.Cut(ns, o.ctx, &a, c.Index, guestnet.Passage{})
+			err = passage.Cut(ns, o.ctx, &a, c.Index, passage.Passage{})
 		}
 		if err == nil {
 			err = o.more(ns, &a, c.Index, nil)
@@ -145,7 +145,7 @@ func (o *lister) inside(ns *ours.Namespace, id int, ends []*rtnl.Link) error {
 		o.mu.Unlock()
 		a, err := describe(l, ns)
 		if err == nil && l.Link != nil {
-			err = guestnet.Cut(ns, o.ctx, &a, l.Link.Index, guestnet.Passage{})
+			err = passage.Cut(ns, o.ctx, &a, l.Link.Index, passage.Passage{})
 		}
 		if err == nil && l.Link != nil {
 			err = o.more(ns, &a, l.Link.Index, nil)

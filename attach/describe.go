@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/source"
@@ -59,11 +60,11 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		err = d.shapedIn(l, &a)
 	}
 	if err == nil {
-		p := guestnet.Passage{Host: d.host, Port: l, Unplugged: a.Host.Name == ""}
+		p := passage.Passage{Host: d.host, Port: l, Unplugged: a.Host.Name == ""}
 		if l.Slave == "bridge" {
 			p.On, err = d.host.LinkByIndex(l.Master)
 		}
-		err = cmp.Or(err, guestnet.Cut(ns, d.ctx, &a, l.Peer, p))
+		err = cmp.Or(err, passage.Cut(ns, d.ctx, &a, l.Peer, p))
 	}
 	if errors.Is(err, rtnl.ErrNotFound) {
 		// The guest has deleted or moved its end. If deleted, ours is gone

@@ -51,13 +51,16 @@ package attach
 //
 // Below it, each of these knows nothing of those before it:
 //
+//   - [github.com/gopipework/gopipework/internal/doctor]: the walk along the way of a packet, which the command calls itself
 //   - [github.com/gopipework/gopipework/internal/hostbridge]: the host's own address and uplink on a bridge
 //   - [github.com/gopipework/gopipework/internal/kind]: the kinds of host interface
 //   - [github.com/gopipework/gopipework/internal/source]: where addresses come from
 //   - [github.com/gopipework/gopipework/internal/hostaccess]: the host's way to macvlans
 //   - [github.com/gopipework/gopipework/internal/guestnet]: what is set up inside a guest
+//   - [github.com/gopipework/gopipework/internal/passage]: what the kernel knows to be in the way of packets
 //   - [github.com/gopipework/gopipework/internal/build]: facts, jobs and drafts of plans
 //   - [github.com/gopipework/gopipework/internal/ours]: what was made or lent here, and where it is
+//   - [github.com/gopipework/gopipework/internal/finding]: the table of what keeps packets from flowing
 //   - [github.com/gopipework/gopipework/internal/plan]: how plans are carried out and undone
 //   - [github.com/gopipework/gopipework/internal/spec]: the words of a line
 //   - [github.com/gopipework/gopipework/internal/graph]: what is connected to what, as data and as a drawing
@@ -125,6 +128,8 @@ package attach
 //	                 not: leftover, left over, remnant
 //	foreign          not made by gopipework
 //	obstacle         what keeps packets from flowing though all that was asked for is there
+//	finding          an obstacle that was found, of a kind with a number and a name
+//	way              of a packet, from a guest to a far end; a hop is one place on it
 //	default route    where a guest sends what no other route is for
 //	                 not: the way out, default gateway
 //	name server      what a guest asks for the addresses of names

@@ -6,9 +6,9 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -59,7 +59,7 @@ func runLink(ctx context.Context, s LinkSpec, guests [2]guests.Guest, hostNS *os
 		return Result{}, err
 	}
 	for i, a := range p.Attachments {
-		guestnet.WarnObstacles(ctx, m, linkSides[i], a, p.Routed)
+		passage.WarnObstacles(ctx, m, linkSides[i], a, p.Routed)
 	}
 	return result(p, m.Warnings...), nil
 }

@@ -13,5 +13,4 @@
 //	dns.go                name servers
 //	resolv.go             the file that they are in, and the note of what was in it
 //	shape.go, inbound.go  rate, delay and loss, of what the guest sends and of what it gets
-//	flow.go               what keeps packets from flowing
 package guestnet

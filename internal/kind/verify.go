@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/passage"
 
 	mathrand "math/rand/v2"
 	"net"
@@ -155,7 +156,7 @@ func (s Verify) talk(ctx context.Context, m *plan.Machine, probe *witness.End, o
 	if err != nil {
 		return fault.Explain("read addresses of", guest.Name, err)
 	}
-	if guestnet.SharesSubnet(all, inner.Index, own) {
+	if passage.SharesSubnet(all, inner.Index, own) {
 		m.Warn(guest.Name + " has another interface in " + own.Masked().String() + " and may answer by that: --verify did not try its own network stack")
 		return nil
 	}
@@ -207,7 +208,7 @@ func freePeer(k plan.Kernel, index int, own netip.Prefix) (netip.Addr, error) {
 	for _, r := range routes {
 		used = append(used, r.Gateway)
 	}
-	ends := guestnet.PeersOf(own)
+	ends := passage.PeersOf(own)
 	const tries = 64
 	for i := range tries {
 		a := ends[0]

@@ -1,0 +1,44 @@
+package passage
+
+import (
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// portStates are the words of bridge(8).
+var portStates = [...]string{"disabled", "listening", "learning", "forwarding", "blocking"}
+
+// AtPort looks at what the bridge does with the port.
+func (p Passage) AtPort() (out []finding.Finding, err error) {
+	if p.Port == nil || p.On == nil || p.Port.Slave != "bridge" {
+		return nil, nil
+	}
+	name, f := p.Port.Name, p.Port.Port
+	mend := func(flag string) string { return "bridge link set dev " + name + " " + flag }
+	if !p.Port.Forwarding && int(f.State) < len(portStates) {
+		out = append(out, finding.PortBlocking.Surely("%s is in state %s on %s: no frame passes it", name, portStates[f.State], p.On.Name).MendedBy(mend("state 3")))
+	}
+	if f.Locked {
+		out = append(out, finding.PortLocked.Perhaps("%s is locked on %s: it accepts frames only from stations that somebody has entered", name, p.On.Name).MendedBy(mend("locked off")))
+	}
+	if !f.FloodBroadcast {
+		out = append(out, finding.PortNoFlood.Surely("%s gets no broadcasts from %s: nobody finds the guest by ARP", name, p.On.Name).MendedBy(mend("bcast_flood on")))
+	}
+	if !f.FloodMulticast {
+		out = append(out, finding.PortNoFlood.Perhaps("%s gets only those multicasts from %s that it asked for: the guest may not be found by IPv6", name, p.On.Name).MendedBy(mend("mcast_flood on")))
+	}
+	if !f.FloodUnicast && !f.Learning {
+		out = append(out, finding.PortNoFlood.Perhaps("%s does not learn who is behind %s, and passes no frames for unknown stations to it", p.On.Name, name).MendedBy(mend("learning on flood on")))
+	}
+	if !f.Isolated {
+		return out, nil
+	}
+	ports, err := p.Host.Ports(p.On.Index)
+	others := slices.DeleteFunc(ports, func(l *rtnl.Link) bool { return l.Index == p.Port.Index || !l.Port.Isolated })
+	if len(others) > 0 {
+		out = append(out, finding.PortIsolated.Surely("%s is isolated on %s: nothing passes to the other isolated ports, such as %s", name, p.On.Name, others[0].Name).MendedBy(mend("isolated off")))
+	}
+	return out, err
+}
