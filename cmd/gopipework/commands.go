@@ -18,7 +18,7 @@ const attachName = "attach"
 // later are the words reserved for commands of later versions. "gopipework attach"
 // reaches an interface of such a name.
 var later = []string{
-	"doctor", "graph", "completion",
+	"graph", "completion",
 }
 
 // commands returns the table of commands. The command line is read by it, the help text
@@ -30,6 +30,7 @@ func commands(out *output) []*cli.Command {
 		out.linkEntry(),
 		out.listEntry(),
 		out.setEntry(),
+		out.doctorEntry(),
 		out.applyEntry(),
 		out.diffEntry(),
 		out.destroyEntry(),

@@ -26,7 +26,7 @@ func (r reported) Unwrap() error { return r.error }
 
 // fail prints an error, unless it is nil.
 func (o *output) fail(err error) {
-	if err == nil || errors.Is(err, errShown) && !o.json || errors.Is(err, errDiffers) || errors.Is(err, errRefused) {
+	if err == nil || errors.Is(err, errShown) && !o.json || errors.Is(err, errDiffers) || errors.Is(err, errRefused) || errors.Is(err, errBroken) || errors.Is(err, errUnseen) {
 		return
 	}
 	f := describe(err)

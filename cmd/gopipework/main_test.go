@@ -87,7 +87,7 @@ func TestWithoutRoot(t *testing.T) {
 		{"exec --help", 0, "GUEST -- COMMAND...", ""},
 		{"tc", 2, "", "tc takes GUEST ARGS..."},
 		{"exec web -- no-such-program", 3, "", "run no-such-program"},
-		{"doctor", 6, "", "gopipework attach doctor"},
+		{"completion", 6, "", "gopipework attach completion"},
 		{"--addr --wait -i a/b", 2, "", "letters, digits"},
 		{"--wait -i", 2, "", "it needs a value"},
 		{"--wait --timeout 0s", 2, "", "longer than 0s"},

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/dockerutil"
+	"github.com/gopipework/gopipework/internal/doctor"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/urfave/cli/v2"
+)
+
+func (o *output) doctorEntry() *cli.Command {
+	return &cli.Command{
+		Name:      "doctor",
+		Usage:     "tell why packets of a guest do or do not flow, and what mends it",
+		ArgsUsage: "GUEST [IFNAME]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "to", Usage: "walk to `ADDRESS|GUEST[:IFNAME]`, and look at both directions", DefaultText: "the gateway, and every other guest on the same switch"},
+			&cli.BoolFlag{Name: "fix", Usage: "mend what is gopipework's own, and look again"},
+			&cli.BoolFlag{Name: "passive", Usage: "send no packet"},
+			&cli.StringFlag{Name: "explain", Usage: "explain the finding `NAME`, such as forward-drop or GP107, or all"},
+			jsonFlag,
+			timeoutFlag("give up after `DURATION`"),
+		},
+		Action: o.doctorCommand,
+	}
+}
+
+// errBroken is what doctor exits with if packets do not flow. It has been printed.
+var errBroken = fault.New(fault.Failed, "walk", "the way", "packets do not flow")
+
+// errUnseen is the same if this kernel shows too little to tell.
+var errUnseen = fault.New(fault.Unsupported, "walk", "the way", "too little can be seen to tell whether packets flow")
+
+func (o *output) doctorCommand(c *cli.Context) error {
+	if slices.Contains(given(c), "explain") {
+		if _, err := words(c, 0, 0); err != nil {
+			return err
+		}
+		return o.explain(c.String("explain"))
+	}
+	w, err := words(c, 1, 2)
+	if err != nil {
+		return err
+	}
+	if err := noneEmpty(c, "to"); err != nil {
+		return err
+	}
+	guests, to := w[:1], c.String("to")
+	way := doctor.Ask{Passive: c.Bool("passive")}
+	if len(w) > 1 {
+		way.IfName = w[1]
+	}
+	if to != "" {
+		if way.To.Addr, err = netip.ParseAddr(to); err != nil {
+			var word string
+			word, way.To.IfName = dockerutil.Cut(to)
+			guests = append(guests, word)
+		}
+	}
+	return o.withGuests(c, guests, func(ctx context.Context, g []*attach.Guest, opt attach.Options) error {
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(opt.Timeout, attach.DefaultTimeout))
+		defer cancel()
+		way.Guest = g[0]
+		if len(g) > 1 {
+			way.To.Guest = g[1]
+		}
+		d, err := doctor.Run(ctx, opt.HostNS, way)
+		if err == nil && c.Bool("fix") {
+			d, err = o.mend(ctx, way, d, opt)
+		}
+		if err != nil {
+			return err
+		}
+		lines := linesOf(ctx, d, way.Guest, opt)
+		return o.diagnosis(d, lines, "gopipework doctor "+shell.Line(w)+toWords(to)+" --fix")
+	})
+}
+
+// linesOf returns the attach lines that mend what was found, if there are any.
+func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.Options) (lines [][]string) {
+	broken := map[string]bool{}
+	for _, h := range d.Hops {
+		if slices.ContainsFunc(h.Findings, func(f finding.Finding) bool { return f.Again }) {
+			broken[h.Interface] = true
+		}
+	}
+	if len(broken) == 0 {
+		return nil
+	}
+	r, err := attach.List(ctx, g, opt)
+	if err != nil {
+		return nil
+	}
+	for _, a := range r.Attachments {
+		if broken[a.Interface.Name] && a.State == attach.Complete && a.Host.Name != "" {
+			lines = append(lines, importedLine(a, func(string, ...any) {}))
+		}
+	}
+	return lines
+}
+
+func toWords(to string) string {
+	if to == "" {
+		return ""
+	}
+	return " --to " + shell.Quote(to)
+}
+
+// mend mends what is ours, and looks again.
+func (o *output) mend(ctx context.Context, way doctor.Ask, d doctor.Report, opt attach.Options) (doctor.Report, error) {
+	steps, again := d.Fix()
+	if d.Verdict() == doctor.OK || len(steps) == 0 && !again {
+		return d, nil
+	}
+	o.caught()
+	opt.Step = func(step string) { o.caught(); o.step(step) }
+	if err := doctor.Mend(ctx, opt.HostNS, d, way.Guest, opt.Step); err != nil {
+		return d, err
+	}
+	for _, line := range linesOf(ctx, d, way.Guest, opt) {
+		o.step("gopipework " + shell.Line(line))
+		s, err := grammar().Attach(line)
+		if err != nil {
+			return d, err
+		}
+		r, err := attach.Attach(ctx, s, way.Guest, opt)
+		if err != nil {
+			return d, err
+		}
+		o.warn(r.Warnings)
+	}
+	return doctor.Run(ctx, opt.HostNS, way)
+}
+
+// diagnosis prints what was found.
+func (o *output) diagnosis(d doctor.Report, lines [][]string, fix string) error {
+	if o.json {
+		if err := o.document(diagnosisDocument(d, lines)); err != nil {
+			return err
+		}
+	} else {
+		o.chain(d)
+		o.mends(d, lines, fix)
+	}
+	switch d.Verdict() {
+	case doctor.Broken:
+		return errBroken
+	case doctor.Unseen:
+		return errUnseen
+	}
+	return nil
+}
+
+// signs are what stands at the end of a hop's line.
+var signs = map[doctor.Verdict]string{
+	doctor.OK: "ok", doctor.Doubt: "doubtful", doctor.Broken: "BROKEN", doctor.Skipped: "not reached", doctor.Unseen: "not seen",
+}
+
+// chain prints a line for each hop, and below it what is wrong.
+func (o *output) chain(d doctor.Report) {
+	out := bufio.NewWriter(o.stdout)
+	defer out.Flush()
+	rows := make([][2]string, len(d.Hops))
+	var width [2]int
+	for n, h := range d.Hops {
+		rows[n] = [2]string{clean(h.Name), clean(strings.Join(h.Facts, ", "))}
+		for i, cell := range rows[n] {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for n, h := range d.Hops {
+		fmt.Fprintf(out, "  %-*s  %-*s  %s\n", width[0], rows[n][0], width[1], rows[n][1], signs[h.Verdict])
+		for _, f := range h.Findings {
+			fmt.Fprintf(out, "    %s: %s\n", f.Kind, clean(f.Reason))
+			for _, e := range f.Evidence {
+				fmt.Fprintf(out, "      %s\n", clean(e))
+			}
+		}
+	}
+}
+
+// mends prints what mends the findings: the commands, or what a person has to do.
+func (o *output) mends(d doctor.Report, lines [][]string, fix string) {
+	for _, line := range lines {
+		o.print("mend: gopipework " + shell.Line(line))
+	}
+	ours := len(lines) > 0
+	for _, h := range d.Hops {
+		for _, f := range h.Findings {
+			ours = ours || len(f.Fix) > 0
+			switch commands := f.Commands(); {
+			case f.Again && len(lines) > 0:
+			case len(commands) > 0:
+				for _, c := range commands {
+					o.print("mend: " + c)
+				}
+			case f.Sure:
+				o.print("mend: " + f.Kind.Mend)
+			}
+		}
+	}
+	if ours {
+		o.print("mend: " + fix + " does it")
+	}
+}
+
+// hopDocument is a hop in JSON. Its field names are a promise to users.
+type hopDocument struct {
+	Interface string            `json:"interface"`
+	Name      string            `json:"name"`
+	Kind      string            `json:"kind"`
+	Facts     []string          `json:"facts"`
+	Verdict   doctor.Verdict    `json:"verdict"`
+	ID        string            `json:"id,omitempty"`
+	Finding   string            `json:"finding,omitempty"`
+	Reason    string            `json:"reason,omitempty"`
+	Evidence  []string          `json:"evidence,omitempty"`
+	Mend      []string          `json:"mend,omitempty"`
+	More      []findingDocument `json:"more,omitempty"` // findings after the first
+}
+
+type findingDocument struct {
+	ID       string   `json:"id"`
+	Finding  string   `json:"finding"`
+	Reason   string   `json:"reason"`
+	Evidence []string `json:"evidence,omitempty"`
+	Mend     []string `json:"mend,omitempty"`
+}
+
+func diagnosisDocument(d doctor.Report, lines [][]string) map[string]any {
+	mend := func(f finding.Finding) []string {
+		if !f.Again || len(lines) == 0 {
+			return f.Commands()
+		}
+		var all []string
+		for _, line := range lines {
+			all = append(all, "gopipework "+shell.Line(line))
+		}
+		return all
+	}
+	hops := []hopDocument{}
+	for _, h := range d.Hops {
+		one := hopDocument{Interface: h.Interface, Name: h.Name, Kind: h.Kind, Facts: orEmpty(h.Facts), Verdict: h.Verdict}
+		for n, f := range h.Findings {
+			if n == 0 {
+				one.ID, one.Finding, one.Reason, one.Evidence, one.Mend = f.Code(), f.Name, f.Reason, f.Evidence, mend(f)
+				continue
+			}
+			one.More = append(one.More, findingDocument{f.Code(), f.Name, f.Reason, f.Evidence, mend(f)})
+		}
+		hops = append(hops, one)
+	}
+	return map[string]any{"guest": d.Guest, "verdict": d.Verdict(), "hops": hops}
+}
+
+// explain prints what is known of a kind of finding, or of all.
+func (o *output) explain(word string) error {
+	kinds := finding.All
+	if word != "all" {
+		k, meant := finding.Named(word)
+		if k == nil {
+			e := fault.BadWord("explain", word, "there is no such finding")
+			if meant != "" {
+				return e.WithHint("gopipework doctor --explain %s", meant)
+			}
+			return e.WithHint("gopipework doctor --explain all")
+		}
+		kinds = []*finding.Kind{k}
+	}
+	if o.json {
+		all := []map[string]string{}
+		for _, k := range kinds {
+			all = append(all, map[string]string{"id": k.Code(), "finding": k.Name, "seen": k.Seen, "why": k.Why, "mend": k.Mend})
+		}
+		return o.document(map[string]any{"findings": all})
+	}
+	for n, k := range kinds {
+		if n > 0 {
+			o.print("")
+		}
+		o.print(k.String())
+		for _, line := range []string{k.Seen, k.Why, k.Mend} {
+			o.print("  " + line)
+		}
+	}
+	return nil
+}
