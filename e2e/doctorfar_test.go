@@ -1,0 +1,6 @@
+//go:build linux
+
+package e2e
+
+// farFaults are those of whom packets are for.
+var farFaults = []fault{}

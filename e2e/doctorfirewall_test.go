@@ -1,0 +1,6 @@
+//go:build linux
+
+package e2e
+
+// firewallFaults are those of the host's firewall.
+var firewallFaults = []fault{}
