@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a person writes for a rule of nf_tables.
@@ -52,6 +54,12 @@ var headerWords = map[headerField]string{
 	{linkHeader, 12, 2}: "ether type",
 }
 
+// From linux/if_ether.h and linux/in.h, in the words that nft has for them.
+var (
+	etherTypeWords = map[string]string{"0800": "ip", "86dd": "ip6", "0806": "arp", "8100": "vlan"}
+	protocolWords  = map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_ICMP: "icmp", icmp6: "icmpv6"}
+)
+
 // text writes what a field is compared with.
 func (l loaded) text(b []byte) string {
 	at := l.load.at()
@@ -79,6 +87,10 @@ func (l loaded) text(b []byte) string {
 		return netip.PrefixFrom(addr, bits).String()
 	case len(b) <= 4 && (l.field == inIndex || l.field == outIndex || l.field == mark || l.field == ctMark) && len(b) == 4:
 		return fmt.Sprintf("%#x", binary.NativeEndian.Uint32(b))
+	case (l.field == etherType || l.word == "ether type") && etherTypeWords[hex.EncodeToString(b)] != "":
+		return etherTypeWords[hex.EncodeToString(b)]
+	case len(b) == 1 && protocolWords[b[0]] != "" && (l.field == layer4 || l.word == "ip protocol" || l.word == "ip6 nexthdr"):
+		return protocolWords[b[0]]
 	case len(b) == 1:
 		return strconv.Itoa(int(b[0]))
 	case len(b) == 2 && l.field == transport:
