@@ -23,6 +23,9 @@
 //	eval.go            following a frame through chains
 //	judge.go           what a chain does to all the frames
 //	write_linux.go     adding and deleting rules of ours
+//	trace.go           a frame's way through nf_tables, as the kernel tells it
+//	trace_linux.go     hearing that
+//	tracemark_linux.go the table that marks the frames to be told of
 //	iptables_linux.go  the host's iptables programs and their errors
 //
 // Rules are read from nf_tables by netlink:

@@ -12,6 +12,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(traceChild) != "" {
+		holdTrace()
+	}
 	host.Main()
 	hosttool.Timeout = time.Minute // how long a busy machine takes proves nothing
 	os.Exit(m.Run())
