@@ -26,6 +26,7 @@
 //	trace.go           a frame's way through nf_tables, as the kernel tells it
 //	trace_linux.go     hearing that
 //	tracemark_linux.go the table that marks the frames to be told of
+//	counters_linux.go  the rules of iptables-legacy whose counters have moved
 //	iptables_linux.go  the host's iptables programs and their errors
 //
 // Rules are read from nf_tables by netlink:

@@ -42,26 +42,38 @@ func (l *legacyReader) tables(ctx context.Context, family Family) ([]*savedTable
 }
 
 func readLegacy(ctx context.Context, family Family) ([]*savedTable, string, error) {
+	text, err := saveLegacy(ctx, family)
+	if missing := (*missingToolError)(nil); errors.As(err, &missing) {
+		return nil, missing.Error(), nil
+	}
+	if err != nil || text == "" {
+		return nil, "", err
+	}
+	return parseTables(text), "", nil
+}
+
+// saveLegacy returns what iptables-legacy-save writes, "" where no legacy table is in use.
+func saveLegacy(ctx context.Context, family Family, args ...string) (string, error) {
 	names := "/proc/thread-self/net/ip_tables_names"
 	if family == IPv6 {
 		names = "/proc/thread-self/net/ip6_tables_names"
 	}
 	b, err := readNames(names)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(b)) == 0 {
-		return nil, "", nil
+		return "", nil
 	}
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
 	bin, err := findTool(family, Legacy)
 	if err != nil {
-		return nil, err.Error(), nil
+		return "", err
 	}
-	text, err := hosttool.Run(ctx, bin+"-save")
+	text, err := hosttool.Run(ctx, bin+"-save", args...)
 	if err != nil {
-		return nil, "", toolFault("list rules with", filepath.Base(bin)+"-save", err)
+		return "", toolFault("list rules with", filepath.Base(bin)+"-save", err)
 	}
-	return parseTables(text), "", nil
+	return text, nil
 }
 
 // readNames reads one of those files, whose few names one read returns. It is no os.File:
