@@ -66,6 +66,7 @@ package attach
 //   - [github.com/gopipework/gopipework/internal/graph]: what is connected to what, as data and as a drawing
 //   - [github.com/gopipework/gopipework/internal/rtnl] is the one door to the kernel's network
 //     configuration, and [github.com/gopipework/gopipework/bridge] knows switches and the firewall
+//   - [github.com/gopipework/gopipework/internal/dropreason] hears why the kernel drops packets
 //
 // # What belongs to us
 //
