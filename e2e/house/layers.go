@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"bridge/firewall"},
 	{"internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/report"},
-	{"internal/acd", "internal/dropreason", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/typo", "internal/witness"},
+	{"internal/acd", "internal/dropreason", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/tcplisten", "internal/typo", "internal/witness"},
 	{"internal/fault", "internal/graph", "internal/hostaddr", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 

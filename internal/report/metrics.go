@@ -7,13 +7,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/tcplisten"
 )
 
 // metrics are what is counted for Prometheus alone.
@@ -116,7 +114,7 @@ func (r *Reporter) write(w io.Writer) {
 // ServeMetrics serves the metrics over HTTP, until close is called. Without a host in addr,
 // only this host can read them.
 func (r *Reporter) ServeMetrics(addr string) (at net.Addr, close func(), err error) {
-	l, err := listenLocally(addr)
+	l, err := tcplisten.Listen("--metrics", addr, "--metrics :9105, or to let others read them --metrics 0.0.0.0:9105")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,29 +129,4 @@ func (r *Reporter) ServeMetrics(addr string) (at net.Addr, close func(), err err
 	s := http.Server{Handler: mux, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 14}
 	go func() { _ = s.Serve(l) }()
 	return l.Addr(), func() { _ = s.Close() }, nil
-}
-
-// listenLocally listens at HOST:PORT. Without a host that is the loopback address.
-func listenLocally(addr string) (net.Listener, error) {
-	const hint = "--metrics :9105, or to let others read them --metrics 0.0.0.0:9105"
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, fault.BadWord("read flag", "--metrics", "%q is not HOST:PORT", addr).WithHint(hint)
-	}
-	if host == "" || host == "localhost" {
-		host = "127.0.0.1"
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return nil, fault.BadWord("read flag", "--metrics", "%q is not an IP address", host).WithHint(hint)
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return nil, fault.BadWord("read flag", "--metrics", "%q is not a port", port).WithHint(hint)
-	}
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, uint16(number))))
-	if err != nil {
-		return nil, fault.Explain("listen at", addr, err)
-	}
-	return l, nil
 }

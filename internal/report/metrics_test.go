@@ -2,13 +2,11 @@ package report
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -77,37 +75,6 @@ func TestMetrics(t *testing.T) {
 		if got, ok := values[key]; !ok || got != want {
 			t.Errorf("%s is %v (%v), want %v", key, got, ok, want)
 		}
-	}
-}
-
-// TestMetricsAddress: only an address that is said outright lets other hosts read.
-func TestMetricsAddress(t *testing.T) {
-	for addr, want := range map[string]string{":0": "127.0.0.1", "localhost:0": "127.0.0.1", "[::1]:0": "::1", "0.0.0.0:0": "::", "127.0.0.2:0": "127.0.0.2"} {
-		l, err := listenLocally(addr)
-		if err != nil {
-			if strings.Contains(addr, "::1") {
-				continue // a host without IPv6
-			}
-			t.Errorf("%s: %v", addr, err)
-			continue
-		}
-		l.Close()
-		if ip := l.Addr().(*net.TCPAddr).IP; ip.String() != want && !(ip.IsUnspecified() && net.ParseIP(want).IsUnspecified()) {
-			t.Errorf("%s listens at %s, want %s", addr, ip, want)
-		}
-	}
-	for _, addr := range []string{"", "9105", ":", ":x", ":65536", "host.example:9105", "1.2.3:9105"} {
-		if _, _, err := quiet().ServeMetrics(addr); fault.CodeOf(err) != fault.Usage || fault.HintOf(err) == "" {
-			t.Errorf("%q: %v", addr, err)
-		}
-	}
-	l, err := listenLocally(":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if _, _, err := quiet().ServeMetrics(l.Addr().String()); err == nil || fault.CodeOf(err) == fault.Usage {
-		t.Errorf("a port that is in use: %v", err)
 	}
 }
 
