@@ -24,6 +24,7 @@
 //	lookup.go     which way a packet would go
 //	rule.go       rules, and routes of every table
 //	event.go      waiting for the kernel to say that something changed
+//	counters.go   how many bytes have passed
 //	unsure.go     whether a request was carried out whose answer did not arrive
 //	node.go       a link's directory in sysfs, by which it is known again
 //	unixsocket.go abstract unix sockets

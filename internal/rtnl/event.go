@@ -184,3 +184,12 @@ func sender(control []byte) int {
 
 // Close stops listening.
 func (ch *Changes) Close() error { return unix.Close(ch.fd) }
+
+// Wait returns as soon as there is something for [Changes.Next], or after d at the latest.
+func (ch *Changes) Wait(d time.Duration) error {
+	_, err := unix.Poll([]unix.PollFd{{Fd: int32(ch.fd), Events: unix.POLLIN}}, int(d.Milliseconds()))
+	if errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	return err
+}
