@@ -14,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build test kernels live e2e engines soak torture fuzz bench lint map demo man install clean
+.PHONY: help build test kernels live e2e engines soak torture fuzz bench lint map page demo man install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -108,6 +108,9 @@ lint: ## run vet and staticcheck; look for an untidy go.mod and known vulnerabil
 map: ## redraw the picture of the packages in README.md, and print measurements of the code
 	$(GO) run ./e2e/house -write
 	$(GO) run ./e2e/house -measure
+
+page: ## bundle anew what the page of graph --serve uses of others (Node.js, npm)
+	./internal/graphpage/page/bundle.sh
 
 demo: ## play the demo on a network of its own; STEP=docker plays one section (root)
 	./e2e/demo.sh $(STEP)

@@ -14,7 +14,7 @@ var layers = [][]string{
 	{"cmd/gopipework"},
 	{"internal/labels"},
 	{"internal/watch"},
-	{"internal/convert", "internal/reconcile"},
+	{"internal/convert", "internal/graphpage", "internal/reconcile"},
 	{"attach", "dockerutil", "internal/policy"},
 	{"internal/doctor", "internal/hostbridge"},
 	{"internal/kind"},

@@ -1,0 +1,3 @@
+// What the page uses of others: one file, which "make page" bundles and compresses.
+export { default as cytoscape } from "cytoscape";
+export { Graph, layout } from "@dagrejs/dagre";
