@@ -42,28 +42,47 @@ type Packet struct {
 	Protocol uint16            // that it hears, such as unix.ETH_P_ARP
 	Headers  bool              // what it sends and receives begins with an Ethernet header
 	Filter   []bpf.Instruction // lets through what it hears; nil: everything
+	Details  bool              // what it hears comes with [Details]
 }
 
 // Open opens the socket.
 func (p Packet) Open() (*Socket, error) {
+	fd, err := p.open()
+	if err == nil && p.Details {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1))
+	}
+	if err == nil {
+		err = p.bind(fd)
+	}
+	if err != nil {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return nil, err
+	}
+	return New(fd, p.Name)
+}
+
+// open opens a socket that hears nothing yet: it has no protocol before it has its filter
+// and its interface.
+func (p Packet) open() (fd int, err error) {
 	kind := unix.SOCK_DGRAM
 	if p.Headers {
 		kind = unix.SOCK_RAW
 	}
-	// With no protocol it hears nothing before it has its filter and its interface.
-	fd, err := unix.Socket(unix.AF_PACKET, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
-	err = attach(fd, p.Filter)
-	if err == nil {
-		err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network(p.Protocol), Ifindex: p.Index}))
-	}
-	if err != nil {
+	if err := attach(fd, p.Filter); err != nil {
 		unix.Close(fd)
-		return nil, err
+		return -1, err
 	}
-	return New(fd, p.Name)
+	return fd, nil
+}
+
+func (p Packet) bind(fd int) error {
+	return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network(p.Protocol), Ifindex: p.Index}))
 }
 
 // Everybody is the broadcast address of the socket's link.
@@ -122,24 +141,34 @@ func (s *Socket) Send(b []byte, to unix.Sockaddr) error {
 // Receive reads one datagram into buf, and says who sent it. Its error is
 // [os.ErrDeadlineExceeded] if none has come until then, and the cause of ctx's end.
 func (s *Socket) Receive(ctx context.Context, until time.Time, buf []byte) (n int, from unix.Sockaddr, err error) {
+	err = s.await(ctx, until, func(fd int) (failed error) {
+		n, from, failed = unix.Recvfrom(fd, buf, 0)
+		return os.NewSyscallError("recvfrom", failed)
+	})
+	return n, from, err
+}
+
+// await calls read, again whenever there is something to read, until its error is
+// another than EAGAIN.
+func (s *Socket) await(ctx context.Context, until time.Time, read func(fd int) error) error {
 	if err := s.file.SetReadDeadline(until); err != nil {
-		return 0, nil, err
+		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if ctx.Err() != nil {
-		return 0, nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	var failed error
-	err = s.raw.Read(func(fd uintptr) bool {
-		n, from, failed = unix.Recvfrom(int(fd), buf, 0)
+	err := s.raw.Read(func(fd uintptr) bool {
+		failed = read(int(fd))
 		return !errors.Is(failed, unix.EAGAIN) && !errors.Is(failed, unix.EINTR)
 	})
 	switch {
 	case ctx.Err() != nil:
-		return 0, nil, context.Cause(ctx)
-	case err != nil || failed != nil:
-		return 0, nil, errors.Join(err, os.NewSyscallError("recvfrom", failed))
+		return context.Cause(ctx)
+	case err != nil:
+		return err
 	}
-	return n, from, nil
+	return failed
 }
