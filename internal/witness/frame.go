@@ -92,6 +92,26 @@ func ipv6(from, to netip.Addr, hops byte, icmp []byte) []byte {
 	return slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(icmp)), unix.IPPROTO_ICMPV6, hops}, from.AsSlice(), to.AsSlice(), icmp)
 }
 
+// ipFrame is a frame with an IP packet, whose body gets its checksum.
+func ipFrame(dst, src net.HardwareAddr, from, to netip.Addr, protocol byte, body []byte) []byte {
+	pseudo := slices.Concat(from.AsSlice(), to.AsSlice(), []byte{0, 0, byte(len(body) >> 8), byte(len(body)), 0, 0, 0, protocol}, body)
+	at := map[byte]int{unix.IPPROTO_UDP: 6, unix.IPPROTO_TCP: 16, unix.IPPROTO_ICMPV6: 2}[protocol]
+	if at != 0 {
+		sum := rawsocket.Checksum(pseudo)
+		if protocol == unix.IPPROTO_UDP && sum == 0 {
+			sum = 0xffff // 0 says that there is none
+		}
+		binary.BigEndian.PutUint16(body[at:], sum)
+	}
+	if from.Is6() {
+		head := slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(body)), protocol, 64}, from.AsSlice(), to.AsSlice())
+		return append(ethernet(dst, src, unix.ETH_P_IPV6), append(head, body...)...)
+	}
+	head := slices.Concat([]byte{0x45, 0, 0, byte(20 + len(body)), 0, 1, 0, 0, 64, protocol, 0, 0}, from.AsSlice(), to.AsSlice())
+	binary.BigEndian.PutUint16(head[10:], rawsocket.Checksum(head))
+	return append(ethernet(dst, src, unix.ETH_P_IP), append(head, body...)...)
+}
+
 // neighbourOf returns an address of p's subnet that is not p's; nobody where it
 // has none.
 func neighbourOf(p netip.Prefix, nobody netip.Addr) netip.Addr {

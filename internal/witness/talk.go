@@ -256,23 +256,7 @@ func tolerable(err error) error {
 
 // packet is one from the neighbour to the guest, with its checksums.
 func (n *neighbourHost) packet(protocol byte, body []byte) []byte {
-	from, to := n.peer.AsSlice(), n.Own.AsSlice()
-	pseudo := slices.Concat(from, to, []byte{0, 0, byte(len(body) >> 8), byte(len(body)), 0, 0, 0, protocol}, body)
-	at := map[byte]int{unix.IPPROTO_UDP: 6, unix.IPPROTO_TCP: 16, unix.IPPROTO_ICMPV6: 2}[protocol]
-	if at != 0 {
-		sum := rawsocket.Checksum(pseudo)
-		if protocol == unix.IPPROTO_UDP && sum == 0 {
-			sum = 0xffff // 0 says that there is none
-		}
-		binary.BigEndian.PutUint16(body[at:], sum)
-	}
-	if n.Own.Is6() {
-		head := slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(body)), protocol, 64}, from, to)
-		return append(ethernet(n.MAC, n.end.mac, unix.ETH_P_IPV6), append(head, body...)...)
-	}
-	head := slices.Concat([]byte{0x45, 0, 0, byte(20 + len(body)), 0, 1, 0, 0, 64, protocol, 0, 0}, from, to)
-	binary.BigEndian.PutUint16(head[10:], rawsocket.Checksum(head))
-	return append(ethernet(n.MAC, n.end.mac, unix.ETH_P_IP), append(head, body...)...)
+	return ipFrame(n.MAC, n.end.mac, n.peer, n.Own, protocol, body)
 }
 
 // udp is the answer to the datagram in a frame.
