@@ -14,7 +14,9 @@
 //	child.go      links on a card
 //	firewall.go   the host's firewall
 //	far.go        whom a packet is for
-//	probe.go      probes, and where they ended
+//	probe.go      probes over the whole way
+//	locate.go     where on the way a probe was seen
+//	explain.go    why it ended there
 package doctor
 
 import (

@@ -19,6 +19,8 @@ type end struct {
 	k    plan.Kernel // of its namespace, read once
 	ns   *os.File
 	link *rtnl.Link
+
+	closing []func() // what else close closes
 }
 
 // openGuest opens the namespace of a guest.
@@ -36,7 +38,12 @@ func (e end) with(l *rtnl.Link) *end {
 	return &e
 }
 
-func (e *end) close() { e.k.Close() }
+func (e *end) close() {
+	e.k.Close()
+	for _, f := range e.closing {
+		f()
+	}
+}
 
 // word is what a person calls the end: "web eth1".
 func (e *end) word() string {

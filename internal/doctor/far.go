@@ -1,26 +1,389 @@
 package doctor
 
 import (
+	"cmp"
+	"fmt"
+	"net"
 	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
 )
 
-// far is somebody whom a packet of the guest's is for.
+// far is somebody whom packets of the guest's are for.
 type far struct {
-	addr netip.Addr
-	name string // for a person
-	end  *end   // nil: it cannot be entered
+	name    string
+	addrs   []netip.Addr // at most one of each family
+	subnets []netip.Prefix
+	gateway bool
+	beyond  bool             // behind a gateway, and not on this host: nothing is sent there
+	port    *rtnl.Link       // the port of the switch that leads there; nil: not known
+	station net.HardwareAddr // its MAC address; nil: not known
+	ns      *os.File         // its network namespace; nil: not found, or not looked for
+	link    *rtnl.Link       // of it, in its namespace; nil: not known
+	end     *end             // nil: not entered
+	hop     int              // index of its hop
+	got     []answer         // to probes
 }
 
-// targets returns the addresses that the target has.
-func (w *walker) targets() ([]netip.Addr, error) {
-	if w.ask.To.Addr.IsValid() {
-		return []netip.Addr{w.ask.To.Addr}, nil
+// maxFar bounds how many far ends are spoken to, if none is asked for.
+const maxFar = 16
+
+// findFar finds the far ends: the one that is asked for, or else the gateways, and every
+// other guest on the same switch.
+func (w *walker) findFar() error {
+	others, err := w.others()
+	if err != nil {
+		return err
+	}
+	if w.ask.To.given() {
+		return w.findTarget(others)
+	}
+	for _, gw := range w.gateways() {
+		f := w.whoHas(gw, others)
+		f.gateway, f.name = true, "gateway "+gw.String()
+		w.far = append(w.far, f)
+	}
+	for _, f := range others {
+		if f.addrs = w.common(f.subnets); len(f.addrs) > 0 && !slices.ContainsFunc(w.far, func(g *far) bool { return g.port == f.port && g.port != nil }) {
+			w.far = append(w.far, f)
+		}
+	}
+	w.far = w.far[:min(len(w.far), maxFar)]
+	return nil
+}
+
+// gateways returns those of the guest's default routes by its link.
+func (w *walker) gateways() []netip.Addr {
+	routes, _ := w.near.k.Routes()
+	all := ours.GatewaysIn(w.near.link.Index, routes)
+	return slices.DeleteFunc(all, func(a netip.Addr) bool { return a.IsLinkLocalUnicast() || !w.source(a).IsValid() })
+}
+
+// common returns one address of each family that is in a subnet of the guest's link.
+func (w *walker) common(theirs []netip.Prefix) (addrs []netip.Addr) {
+	for _, six := range []bool{false, true} {
+		for _, p := range theirs {
+			a := p.Addr()
+			if a.Is6() == six && slices.ContainsFunc(w.near.prefixes(), func(own netip.Prefix) bool { return own.Contains(a) && own.Addr() != a }) {
+				addrs = append(addrs, a)
+				break
+			}
+		}
+	}
+	return addrs
+}
+
+// others returns who else is on the same switch.
+func (w *walker) others() ([]*far, error) {
+	switch w.leap {
+	case toBridge:
+		ports, err := w.host.k.Ports(w.on.Index)
+		if err != nil {
+			return nil, fault.Explain("list ports of", w.on.Name, err)
+		}
+		return w.behind(ports), nil
+	case toOVS:
+		return w.behind(w.ovsPorts()), nil
+	case toGuest:
+		return w.otherEnd()
+	case toCard:
+		return w.onCard()
 	}
 	return nil, nil
 }
 
-// findFar finds the far ends.
-func (w *walker) findFar() error { return nil }
+// behind returns the guests behind ports of a switch. Their addresses are read without
+// going there.
+func (w *walker) behind(ports []*rtnl.Link) (all []*far) {
+	for _, p := range ports {
+		if p.Kind != "veth" || p.PeerNS < 0 || w.port != nil && p.Index == w.port.Index {
+			continue
+		}
+		if f := seenFrom(w.host.k, p.PeerNS, p.Peer); f != nil {
+			f.port = p
+			f.name = cmp.Or(nameByMark(p, f.link), fmt.Sprintf("%s behind %s", f.link.Name, p.Name))
+			all = append(all, f)
+		}
+	}
+	return all
+}
 
-// lookFar adds a hop for each far end.
-func (w *walker) lookFar() {}
+// seenFrom reads a link in another namespace; nil: it is gone.
+func seenFrom(k plan.Kernel, nsid, index int) *far {
+	l, err := k.LinkIn(nsid, index)
+	if err != nil {
+		return nil
+	}
+	f := &far{link: l, station: l.MAC}
+	addrs, _ := k.AddrsIn(nsid, index)
+	for _, a := range addrs {
+		if !a.Prefix.Addr().IsLinkLocalUnicast() {
+			f.subnets = append(f.subnets, a.Prefix)
+		}
+	}
+	return f
+}
+
+// nameByMark is what the mark on the host's end of a pair calls the guest, or "".
+func nameByMark(port, inner *rtnl.Link) string {
+	m, ok := plan.ParseMark(port.Alias)
+	if !ok || !plan.IsOurs(port) {
+		return ""
+	}
+	return m.Name + " " + inner.Name
+}
+
+// otherEnd is the guest at the other end of a wire.
+func (w *walker) otherEnd() ([]*far, error) {
+	f := seenFrom(w.near.k, w.near.link.PeerNS, w.near.link.Peer)
+	if f == nil {
+		return nil, nil
+	}
+	f.name = "the other end, " + f.link.Name
+	return []*far{f}, nil
+}
+
+// onCard returns the other guests on the same card.
+func (w *walker) onCard() ([]*far, error) { return nil, nil }
+
+// targets returns the addresses that the target has.
+func (w *walker) targets() (addrs []netip.Addr, err error) {
+	to := w.ask.To
+	if to.Addr.IsValid() {
+		return []netip.Addr{to.Addr}, nil
+	}
+	e, err := openGuest(to.Guest)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	all, err := e.k.Addrs()
+	for _, a := range all {
+		if l, err := e.k.LinkByIndex(a.Index); err == nil && !l.Loopback && !a.Prefix.Addr().IsLinkLocalUnicast() && (to.IfName == "" || l.Name == to.IfName) {
+			addrs = append(addrs, a.Prefix.Addr())
+		}
+	}
+	return addrs, err
+}
+
+// findTarget finds the far end that is asked for.
+func (w *walker) findTarget(others []*far) error {
+	to := w.ask.To
+	if to.Guest == nil {
+		w.far = []*far{w.whoHas(to.Addr, others)}
+		return nil
+	}
+	e, err := openGuest(to.Guest)
+	if err != nil {
+		return err
+	}
+	w.opened = append(w.opened, e)
+	links, err := e.k.Links()
+	if err != nil {
+		return fault.Explain("list links of", e.word(), err)
+	}
+	f := &far{end: e, ns: to.Guest.Namespace}
+	best := -1
+	for _, l := range links {
+		if l.Loopback || to.IfName != "" && l.Name != to.IfName && !slices.Contains(l.AltNames, to.IfName) {
+			continue
+		}
+		here := e.with(l)
+		addrs := w.common(here.prefixes())
+		rank := len(addrs)
+		i := slices.IndexFunc(others, func(o *far) bool { return o.link != nil && o.link.Index == l.Index && slices.Equal(o.station, l.MAC) })
+		if i >= 0 {
+			rank += 3
+		}
+		if rank > best {
+			best, f.end, f.addrs, f.link, f.station, f.port = rank, here, addrs, l, l.MAC, nil
+			if i >= 0 {
+				f.port = others[i].port
+			}
+			if len(addrs) == 0 {
+				f.addrs = onePerFamily(here.prefixes())
+			}
+		}
+	}
+	if f.link == nil {
+		w.far = []*far{{name: e.word(), end: e}}
+		return nil
+	}
+	f.name, f.subnets = f.end.word(), f.end.prefixes()
+	w.far = []*far{f}
+	return nil
+}
+
+func onePerFamily(all []netip.Prefix) (addrs []netip.Addr) {
+	for _, p := range all {
+		if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is6() == p.Addr().Is6() }) {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	return addrs
+}
+
+// whoHas finds who has an address: another guest on the switch, the host, or nobody that
+// can be seen here.
+func (w *walker) whoHas(addr netip.Addr, others []*far) *far {
+	for _, f := range others {
+		if slices.ContainsFunc(f.subnets, func(p netip.Prefix) bool { return p.Addr() == addr }) {
+			f.addrs = []netip.Addr{addr}
+			return f
+		}
+	}
+	f := &far{name: addr.String(), addrs: []netip.Addr{addr}}
+	if l := w.hostInterfaceWith(addr); l != nil {
+		f.end = w.host.with(l)
+		f.ns, f.link, f.station, f.name = w.hostNS, l, l.MAC, f.end.word()
+		return f
+	}
+	f.beyond = !slices.ContainsFunc(w.near.prefixes(), func(p netip.Prefix) bool { return p.Contains(addr) })
+	return f
+}
+
+// hostInterfaceWith returns the link of the host that has the address, or nil.
+func (w *walker) hostInterfaceWith(addr netip.Addr) *rtnl.Link {
+	all, _ := w.host.k.Addrs()
+	for _, a := range all {
+		if a.Prefix.Addr() == addr {
+			l, _ := w.host.k.LinkByIndex(a.Index)
+			return l
+		}
+	}
+	return nil
+}
+
+// enter opens the namespace of a far end, to look and listen there. What cannot be found
+// stays closed.
+func (w *walker) enter(f *far) {
+	if f.end != nil || f.link == nil {
+		return
+	}
+	k, l := w.host.k, f.port
+	if w.leap == toGuest {
+		k, l = w.near.k, w.near.link
+	}
+	if l == nil {
+		return
+	}
+	found, err := ours.FindNamespaces(k, []*rtnl.Link{l}, nil)
+	if err != nil || found[l.PeerNS] == nil {
+		return
+	}
+	ns := found[l.PeerNS]
+	c, err := rtnl.Open(ns.File)
+	if err != nil {
+		found.Close()
+		return
+	}
+	e := &end{of: guests.GuestInfo{Name: ns.Word(), Runtime: "path", Path: ns.Path, PID: ns.PID}, k: ours.Freeze(c), ns: ns.File, closing: []func(){found.Close}}
+	if m, ok := plan.ParseMark(l.Alias); ok && plan.IsOurs(l) {
+		e.of = m.Guest()
+	} else if ns.PID != 0 {
+		e.of = guests.GuestInfo{Runtime: "pid", ID: strings.TrimPrefix(ns.Word(), "pid:"), Name: ns.Word(), PID: ns.PID}
+	}
+	w.opened = append(w.opened, e)
+	f.end, f.ns = e.with(f.link), ns.File
+}
+
+// lookFar adds a hop for each far end; for one that is asked for, what it looks like from
+// there.
+func (w *walker) lookFar() {
+	for _, f := range w.far {
+		f.hop = len(w.hops)
+		checks := []check{}
+		if w.ask.To.given() && f.end != nil {
+			back := w.from(f)
+			if back.port != nil && back.leap == toBridge {
+				w.hops = append(w.hops, Hop{})
+				w.hops = w.hops[:f.hop]
+				w.lookBack(back, back.port.Name, "port", back.portFacts(), portChecks)
+				f.hop = len(w.hops)
+			}
+			checks = []check{func(*walker) ([]finding.Finding, error) {
+				return back.atFar(f), nil
+			}}
+		}
+		w.look(f.name, "far", f.facts(), checks)
+	}
+}
+
+// lookBack adds a hop that another walker, which comes from the far end, looks at.
+func (w *walker) lookBack(back *walker, name, kind string, facts []string, checks []check) {
+	w.look(name, kind, facts, []check{func(*walker) ([]finding.Finding, error) { return back.run(checks, name), nil }})
+}
+
+func (f *far) facts() (facts []string) {
+	for _, p := range f.subnets {
+		facts = append(facts, p.String())
+	}
+	if len(facts) == 0 {
+		for _, a := range f.addrs {
+			facts = append(facts, a.String())
+		}
+	}
+	if len(f.station) > 0 {
+		facts = append(facts, f.station.String())
+	}
+	if f.beyond {
+		facts = append(facts, "beyond the guest's networks: nothing is sent there")
+	}
+	return facts
+}
+
+// from is a walker that comes the other way, from a far end that was entered.
+func (w *walker) from(f *far) *walker {
+	back := &walker{ctx: w.ctx, hostNS: w.hostNS, host: w.host, guest: f.end, near: f.end}
+	if a := w.sourceFor(f); a.IsValid() {
+		back.ask = Ask{IfName: f.end.link.Name, To: Target{Addr: a}, Passive: true}
+	}
+	if f.ns != w.hostNS {
+		_ = back.findLeap() // what is not found is not looked at
+	}
+	return back
+}
+
+// atFar looks at a far end, from where it is.
+func (w *walker) atFar(f *far) []finding.Finding {
+	found := w.run(slices.Concat(interfaceChecks, routeChecks), f.name)
+	for i := range found {
+		if found[i].Kind == finding.GuestFirewall {
+			found[i].Kind = finding.FarFirewall
+		}
+	}
+	return found
+}
+
+// sourceFor returns the address that the guest speaks to a far end from.
+func (w *walker) sourceFor(f *far) netip.Addr {
+	for _, a := range f.addrs {
+		if from := w.source(a); from.IsValid() {
+			return from
+		}
+	}
+	return netip.Addr{}
+}
+
+// vrf returns the name of the VRF that the link of an end is in, or "".
+func (e *end) vrf() string {
+	if e.link.Slave != "vrf" {
+		return ""
+	}
+	if l, err := e.k.LinkByIndex(e.link.Master); err == nil {
+		return l.Name
+	}
+	return ""
+}
+
+// isEthernet reports whether frames of a link have MAC addresses.
+func isEthernet(l *rtnl.Link) bool { return l.Type == unix.ARPHRD_ETHER && l.Flags&unix.IFF_NOARP == 0 }

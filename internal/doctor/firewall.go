@@ -1,4 +1,279 @@
 package doctor
 
-// firewallChecks look at the rules of the host that a bridged frame meets.
-var firewallChecks = []check{}
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/bridge/firewall"
+	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// firewallChecks look at the rules of the host that a bridged frame meets. That a rule
+// drops is sure only when a probe was lost: what is read is kept until then.
+var firewallChecks = []check{(*walker).readFirewall}
+
+// readFirewall reads the rules. Without probes, what they surely drop is told.
+func (w *walker) readFirewall() ([]finding.Finding, error) {
+	q := firewallQuery(w.on, w.port, w.near)
+	err := w.host.k.Run(func() (err error) { w.rules, err = firewall.Observe(w.ctx, q); return err })
+	if err != nil {
+		return nil, err
+	}
+	w.hops[len(w.hops)-1].Facts = w.firewallFacts()
+	if w.ask.Passive {
+		return w.suspects(), nil
+	}
+	var out []finding.Finding
+	for _, name := range w.rules.Unseen {
+		out = append(out, finding.FirewallUnseen.Perhaps("%s is in use, and its rules cannot be read", name))
+	}
+	for _, p := range w.rules.Paths {
+		if p.Filtered && p.Unread != "" {
+			out = append(out, finding.FirewallUnseen.Perhaps("the %s rules of %s could not be read: %s", p.Backend, p.Family, p.Unread))
+		}
+	}
+	return out, nil
+}
+
+func firewallQuery(bridge, port *rtnl.Link, e *end) firewall.Query {
+	q := firewall.Query{Bridge: bridge.Name, Port: port.Name, CallsIPv4: bridge.NFCallIPv4, CallsIPv6: bridge.NFCallIPv6}
+	for _, p := range e.prefixes() {
+		family := firewall.IPv4
+		if p.Addr().Is6() {
+			family = firewall.IPv6
+		}
+		if q.Addresses = append(q.Addresses, p); !slices.Contains(q.Families, family) {
+			q.Families = append(q.Families, family)
+		}
+	}
+	return q
+}
+
+// firewallFacts is what a person wants to know of the rules.
+func (w *walker) firewallFacts() (facts []string) {
+	for _, p := range w.rules.Paths {
+		if !p.Filtered || !p.Asked {
+			continue
+		}
+		fact := "iptables sees bridged " + p.Family.String() + " frames"
+		switch {
+		case p.Drops && len(w.missing(p.Family)) > 0:
+			fact += ", and FORWARD drops them"
+		case p.Drops:
+			fact += ", and a rule of gopipework's lets them through FORWARD"
+		}
+		if !slices.Contains(facts, fact) {
+			facts = append(facts, fact)
+		}
+	}
+	if facts == nil {
+		facts = append(facts, "iptables does not see bridged frames")
+	}
+	return facts
+}
+
+// missing returns the rules that would let the guest's frames of a family through FORWARD.
+func (w *walker) missing(family firewall.Family) (rules []firewall.Rule) {
+	port := w.port.Name
+	if plan.IsOurs(w.on) {
+		port = ""
+	}
+	for _, r := range w.rules.Needed(w.on.Name, port) {
+		if r.Family == family && w.rules.Drops(r) {
+			rules = append(rules, r)
+		}
+	}
+	return rules
+}
+
+// suspects are the findings about what the rules surely drop, as far as reading them tells.
+func (w *walker) suspects() (out []finding.Finding) {
+	for _, p := range w.rules.Paths {
+		if p.Asked && p.Filtered && p.Drops && (w.rules.DockerOwned || len(w.missing(p.Family)) > 0) {
+			name := "ip filter FORWARD"
+			if p.Family == firewall.IPv6 {
+				name = "ip6 filter FORWARD"
+			}
+			if p.Backend == firewall.Legacy {
+				name = "iptables-legacy filter FORWARD"
+			}
+			out = append(out, w.dropped(name, p.By, p.Family))
+		}
+		for _, b := range p.Blocks {
+			if !b.Sure {
+				continue
+			}
+			out = append(out, w.dropped(strings.TrimPrefix(b.Chain, "nft "), b.Rule, p.Family))
+		}
+	}
+	return out
+}
+
+// dropped is the finding about a chain that drops, called "FAMILY TABLE CHAIN", and the
+// rule.
+func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Finding {
+	kind := kindOfChain(chain, rule)
+	f := kind.Surely("%s drops frames of %s", chain, w.port.Name)
+	if rule != "" {
+		f.Reason += ": " + rule
+	}
+	if kind != finding.ForwardDrop && kind != finding.UFWDrop {
+		return w.remedied(f, chain)
+	}
+	if m, ok := w.mark(); ok && m.Name != "" && len(w.missing(family)) > 0 {
+		f.Again = true
+	}
+	for _, r := range w.missing(family) {
+		f.Mend = append(f.Mend, r.InsertCommand())
+	}
+	return f
+}
+
+// remedied returns f with what lets the frames pass, as far as reading the rules tells it.
+func (w *walker) remedied(f finding.Finding, chain string) finding.Finding {
+	for _, p := range w.rules.Paths {
+		for _, b := range p.Blocks {
+			if strings.TrimPrefix(b.Chain, "nft ") == chain && b.Remedy != "" {
+				return f.MendedBy(b.Remedy)
+			}
+		}
+	}
+	return f
+}
+
+// kindOfChain tells whose chain it is that drops.
+func kindOfChain(chain, rule string) *finding.Kind {
+	words := strings.Fields(chain)
+	if len(words) < 3 {
+		return finding.InetDrop
+	}
+	family, table, name := words[0], words[1], words[len(words)-1]
+	upper := strings.ToUpper(name) == name
+	switch {
+	case family == "bridge" && slices.Contains([]string{"filter", "nat", "broute"}, table) && upper:
+		return finding.EbtablesDrop
+	case family == "bridge":
+		return finding.BridgeDrop
+	case table == "firewalld" || strings.HasPrefix(name, "FWD") && strings.Contains(strings.ToLower(rule), "firewalld"):
+		return finding.FirewalldDrop
+	case strings.HasPrefix(name, "ufw"):
+		return finding.UFWDrop
+	case strings.HasPrefix(name, "DOCKER") && name != "DOCKER-USER", strings.HasPrefix(table, "docker"):
+		return finding.DockerDrop
+	case slices.Contains([]string{"raw", "mangle", "nat"}, table):
+		return finding.PreroutingDrop
+	case table == "filter" && upper:
+		return finding.ForwardDrop
+	case strings.Contains(name, "prerouting"), strings.Contains(name, "postrouting"):
+		return finding.PreroutingDrop
+	}
+	return finding.InetDrop
+}
+
+// traced is what the kernel tells while a probe is sent.
+type traced struct {
+	traces []*spot
+	drops  []string // why the kernel dropped packets meanwhile
+	notes  []string // why something could not be traced
+}
+
+// spot is the trace in one namespace.
+type spot struct {
+	of    *end
+	trace *firewall.Trace
+	stops []firewall.Stop // one for each frame that was stopped
+
+	was, moved []firewall.Counter // of iptables-legacy: before, and what has grown since
+}
+
+// trace begins to follow the probe's frames on the host, and in both guests.
+func (w *walker) trace(f *far, a answer) *traced {
+	t := &traced{}
+	both := []firewall.Probe{{Source: a.from, Target: a.to}, {Source: a.to, Target: a.from}}
+	onHost := []firewall.Probe{{SourceMAC: w.near.link.MAC}}
+	if len(f.station) > 0 {
+		onHost = append(onHost, firewall.Probe{SourceMAC: f.station, TargetMAC: w.near.link.MAC})
+	}
+	if w.leap == toHost || w.leap == toGuest || w.leap == isCard {
+		onHost = both
+	}
+	t.open(w, w.host, onHost)
+	t.open(w, w.near, both)
+	if f.end != nil && f.ns != w.hostNS {
+		t.open(w, f.end, both)
+	}
+	return t
+}
+
+func (t *traced) open(w *walker, e *end, probes []firewall.Probe) {
+	s := &spot{of: e}
+	err := e.k.Run(func() (err error) {
+		if s.was, err = firewall.Counters(w.ctx); err != nil {
+			t.notes = append(t.notes, err.Error())
+		}
+		s.trace, err = firewall.OpenTrace(probes...)
+		return err
+	})
+	if err != nil {
+		t.notes = append(t.notes, err.Error())
+	}
+	t.traces = append(t.traces, s)
+}
+
+// finish reads what was traced.
+func (t *traced) finish(ctx context.Context) {
+	for _, s := range t.traces {
+		_ = s.of.k.Run(func() error {
+			if now, err := firewall.Counters(ctx); err == nil {
+				s.moved = slices.DeleteFunc(firewall.Moved(s.was, now, 2), func(c firewall.Counter) bool { return !c.Drops })
+			}
+			return nil
+		})
+		if s.trace == nil {
+			continue
+		}
+		frames, err := s.trace.Events(ctx, 0)
+		if err != nil {
+			t.notes = append(t.notes, err.Error())
+		}
+		for _, f := range frames {
+			if stop, ok, _ := s.trace.Stop(f); ok {
+				s.stops = append(s.stops, stop)
+			}
+		}
+	}
+}
+
+func (t *traced) close() {
+	for _, s := range t.traces {
+		if s.trace != nil {
+			s.trace.Close()
+		}
+	}
+}
+
+// stopped returns what stopped most of the frames in the namespace of an end, as "FAMILY
+// TABLE CHAIN" and the rule, and how many of how many.
+func (s *spot) stopped() (chain, rule, evidence string) {
+	count := map[string]int{}
+	best := ""
+	for _, stop := range s.stops {
+		key := stop.String()
+		if count[key]++; count[key] > count[best] {
+			best, chain, rule = key, strings.Join([]string{stop.Family, stop.Table, stop.Chain}, " "), stop.Rule
+		}
+	}
+	if best != "" {
+		return chain, rule, fmt.Sprintf("the kernel's trace: %d of the probe's frames ended at %s", count[best], best)
+	}
+	if len(s.moved) > 0 {
+		c := s.moved[0]
+		chain, rule, _ = strings.Cut(c.String(), ", ")
+		return chain, rule, fmt.Sprintf("its counter grew by %d while the probe was sent", c.Packets)
+	}
+	return "", "", ""
+}

@@ -1,13 +1,16 @@
 package doctor
 
 import (
+	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// ovsFacts is where Open vSwitch has the host's end of a pair.
-type ovsFacts struct {
-	Bridge string
-	VLAN   string
+// switched is where Open vSwitch has the host's end of a pair.
+type switched struct {
+	all  bridge.OVS
+	on   bridge.OVSBridge
+	port bridge.OVSPort
 }
 
 // ovsPortChecks look at the host's end of a pair, in an Open vSwitch bridge.
@@ -19,22 +22,37 @@ var ovsChecks = []check{}
 // findOVS asks Open vSwitch for the host's end of a pair that is in no Linux bridge.
 func (w *walker) findOVS() error {
 	var o build.Looker
-	all := o.OVS(w.ctx, w.host.k)
+	w.ovs.all = o.OVS(w.ctx, w.host.k)
 	if o.Err != nil {
 		return o.Err
 	}
-	if p, ok := all.Port(w.port.Name); ok {
-		w.leap, w.ovs = toOVS, ovsFacts{Bridge: p.Bridge, VLAN: p.VLAN.String()}
+	p, ok := w.ovs.all.Port(w.port.Name)
+	if !ok {
+		return nil
 	}
+	w.leap, w.ovs.port = toOVS, p
+	w.ovs.on, _ = w.ovs.all.Bridge(p.Bridge)
 	return nil
 }
 
+// ovsPortFacts is what a person wants to know of the port.
 func (w *walker) ovsPortFacts() []string {
-	facts := []string{"port of " + w.ovs.Bridge}
-	if w.ovs.VLAN != "" {
-		facts = append(facts, "vlan "+w.ovs.VLAN)
+	facts := []string{"port of " + w.ovs.port.Bridge}
+	if v := w.ovs.port.VLAN.String(); v != "" {
+		facts = append(facts, "vlan "+v)
 	}
 	return facts
 }
 
+// ovsFacts is what a person wants to know of the bridge.
 func (w *walker) ovsFacts() []string { return nil }
+
+// ovsPorts returns the other ports of the bridge, as links of the host.
+func (w *walker) ovsPorts() (links []*rtnl.Link) {
+	for _, p := range w.ovs.on.Ports {
+		if l, err := w.host.k.LinkByName(p.Name); err == nil {
+			links = append(links, l)
+		}
+	}
+	return links
+}

@@ -1,4 +1,179 @@
 package doctor
 
-// probe sends packets over the whole way.
-func (w *walker) probe() error { return nil }
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/witness"
+	"golang.org/x/sys/unix"
+)
+
+// How long probes are waited for. The first answer on a host or in a LAN takes less than a
+// millisecond; a router that is asleep, or a host that first has to find the guest, more.
+const (
+	patience     = 600 * time.Millisecond
+	askPatience  = 100 * time.Millisecond // for the holder of an address of the guest's own
+	doublesGrace = 30 * time.Millisecond  // for a second holder of another one's
+)
+
+// answer is what came of the probes for one address of a far end.
+type answer struct {
+	to      netip.Addr
+	from    netip.Addr
+	echo    witness.Echoed
+	there   witness.Delivered // of a datagram, where no echo was answered
+	knock   witness.Delivered // of the beginning of a connection, where the far end is not ours
+	holders []witness.Answer  // who has the address
+}
+
+// passes reports whether packets go there and back.
+func (a answer) passes() bool { return a.echo.Answered || a.there.Arrived || a.knock.Arrived }
+
+// probe sends packets over the whole way, to every far end at the same time, and if they
+// do not come back finds out where they ended.
+func (w *walker) probe() error {
+	var all sync.WaitGroup
+	all.Go(w.probeOwn)
+	for _, f := range w.far {
+		if f.beyond {
+			continue
+		}
+		f.got = make([]answer, len(f.addrs))
+		for i, to := range f.addrs {
+			all.Go(func() { f.got[i] = w.speak(f, to) })
+		}
+	}
+	all.Wait()
+	if err := context.Cause(w.ctx); err != nil {
+		return err
+	}
+	w.addDuplicates()
+	for _, f := range w.far {
+		if !f.beyond {
+			w.judge(f)
+		}
+	}
+	return nil
+}
+
+// host is the end's network stack at one of its addresses.
+func (e *end) host(addr netip.Addr) witness.Host {
+	return witness.Host{Addr: addr, Index: e.link.Index, Device: e.vrf(), Run: e.k.Run}
+}
+
+// point is the link of an end, to listen at.
+func (e *end) point() witness.Point { return witness.Point{Index: e.link.Index, Run: e.k.Run} }
+
+// speak sends probes to one address.
+func (w *walker) speak(f *far, to netip.Addr) answer {
+	a := answer{to: to, from: w.source(to)}
+	if !a.from.IsValid() {
+		return a
+	}
+	m := witness.NewMark(a.from, to)
+	var asked sync.WaitGroup
+	if to.Is4() && isEthernet(w.near.link) {
+		asked.Go(func() {
+			a.holders, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: to, Patience: patience, Grace: doublesGrace})
+		})
+	}
+	ping := witness.Ping{Mark: m, From: w.near.host(a.from), To: to, Patience: patience}
+	a.echo, _ = ping.Send(w.ctx)
+	asked.Wait()
+	if a.echo.Answered {
+		return a
+	}
+	if w.enter(f); f.end != nil {
+		a.there, _ = witness.Deliver(w.ctx, m, ping.From, f.end.host(to), patience)
+		return a
+	}
+	const discard = 9
+	a.knock, _ = witness.Knock(w.ctx, m, ping.From, witness.Host{Addr: to}, discard, patience)
+	return a
+}
+
+// probeOwn asks whether somebody else has an address of the guest's.
+func (w *walker) probeOwn() {
+	if !isEthernet(w.near.link) || w.near.link.Kind == "ipvlan" {
+		return
+	}
+	for _, p := range w.near.prefixes() {
+		if !p.Addr().Is4() {
+			continue // the kernel has asked, see address-duplicate
+		}
+		others, _ := witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: p.Addr(), Patience: askPatience})
+		for _, o := range others {
+			w.doubles = append(w.doubles, finding.AddressDuplicate.Surely("%s has %s too", o.MAC, p.Addr()).
+				SeenBy("it answered an ARP request for "+p.Addr().String()))
+		}
+	}
+}
+
+// addDuplicates adds what probeOwn found to the hop of the guest's interface.
+func (w *walker) addDuplicates() {
+	if len(w.doubles) > 0 {
+		w.add(0, w.doubles...)
+	}
+}
+
+// add adds findings to a hop, and marks those after it as not reached if one is sure.
+func (w *walker) add(hop int, found ...finding.Finding) {
+	h := &w.hops[hop]
+	h.Findings = append(found, h.Findings...)
+	slices.SortStableFunc(h.Findings, func(a, b finding.Finding) int { return rank(a) - rank(b) })
+	if h.Verdict = verdictOf(h.Findings); h.Verdict == Broken {
+		w.broken = true
+	}
+}
+
+// judge says what came of the probes to a far end.
+func (w *walker) judge(f *far) {
+	h := &w.hops[f.hop]
+	for _, a := range f.got {
+		switch {
+		case a.echo.Answered:
+			h.Facts = append(h.Facts, fmt.Sprintf("answers from %s in %s", a.to, round(a.echo.After)))
+			if found := doubles(a); found != nil {
+				w.add(f.hop, *found)
+			}
+		default:
+			w.locate(f, a)
+		}
+	}
+}
+
+// doubles finds several holders of a far end's address.
+func doubles(a answer) *finding.Finding {
+	if len(a.holders) < 2 {
+		return nil
+	}
+	f := finding.AddressDuplicate.Surely("%s and %s both have %s", a.holders[0].MAC, a.holders[1].MAC, a.to).
+		SeenBy(fmt.Sprintf("%d stations answered an ARP request for %s", len(a.holders), a.to))
+	return &f
+}
+
+func round(d time.Duration) time.Duration {
+	if d < time.Millisecond {
+		return d.Round(time.Microsecond)
+	}
+	return d.Round(10 * time.Microsecond)
+}
+
+// unsent is the finding about a probe that the guest's own kernel refused to send.
+func (w *walker) unsent(a answer) (finding.Finding, bool) {
+	err := a.echo.Unsent
+	switch err {
+	case nil:
+		return finding.Finding{}, false
+	case unix.EPERM, unix.EACCES:
+		return finding.GuestFirewall.Surely("%s may not send to %s: %v", w.near.of.Name, a.to, err), true
+	case unix.ENETUNREACH, unix.EHOSTUNREACH:
+		return finding.NoRoute.Surely("%s has no route to %s", w.near.of.Name, a.to), true
+	}
+	return finding.Unseen.Surely("%s cannot send to %s: %v", w.near.of.Name, a.to, err), true
+}

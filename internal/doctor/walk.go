@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gopipework/gopipework/bridge/firewall"
+
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/kind"
@@ -30,10 +32,13 @@ type walker struct {
 	port *rtnl.Link // the host's end of a pair; nil: none
 	on   *rtnl.Link // the switch that port is in, or the card that the link is on; nil: none
 
-	ovs    ovsFacts
-	far    []*far
-	hops   []Hop
-	broken bool // one of them is, and what comes after depends on it
+	ovs     switched
+	rules   firewall.Firewall // of the host, as far as frames of the bridge meet them
+	far     []*far
+	doubles []finding.Finding // others that have an address of the guest's
+	opened  []*end            // of far ends
+	hops    []Hop
+	broken  bool // one of them is, and what comes after depends on it
 }
 
 // leap is what a guest's link leads to.
@@ -83,7 +88,11 @@ func (w *walker) report() (Report, error) {
 		}
 		one := *w
 		one.near = w.guest.with(l)
-		if err := one.walk(); err != nil {
+		err := one.walk()
+		for _, e := range one.opened {
+			e.close()
+		}
+		if err != nil {
 			return r, err
 		}
 		r.Hops = append(r.Hops, one.hops...)
@@ -141,7 +150,7 @@ func (w *walker) walk() error {
 		w.look("firewall", "firewall", nil, firewallChecks)
 	case toOVS:
 		w.look(w.port.Name, "port", w.ovsPortFacts(), ovsPortChecks)
-		w.look(w.ovs.Bridge, "ovs", w.ovsFacts(), ovsChecks)
+		w.look(w.ovs.port.Bridge, "ovs", w.ovsFacts(), ovsChecks)
 	case toHost, toNothing:
 		if w.port != nil {
 			w.look(w.port.Name, "port", w.portFacts(), looseChecks)
@@ -163,13 +172,14 @@ type check func(*walker) ([]finding.Finding, error)
 
 // look adds a hop, and what its checks find.
 func (w *walker) look(name, kind string, facts []string, checks []check) {
-	h := Hop{Interface: w.near.link.Name, Name: name, Kind: kind, Facts: facts, Verdict: Skipped}
-	if !w.broken {
-		h.Findings = w.run(checks, name)
-		h.Verdict = verdictOf(h.Findings)
-		w.broken = h.Verdict == Broken
+	w.hops = append(w.hops, Hop{Interface: w.near.link.Name, Name: name, Kind: kind, Facts: facts, Verdict: Skipped})
+	if w.broken {
+		return
 	}
-	w.hops = append(w.hops, h)
+	found := w.run(checks, name)
+	h := &w.hops[len(w.hops)-1]
+	h.Findings, h.Verdict = found, verdictOf(found)
+	w.broken = h.Verdict == Broken
 }
 
 // run carries out checks, and puts what is sure first.

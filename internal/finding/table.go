@@ -282,6 +282,12 @@ var Unseen = &Kind{901, "unseen",
 	"Whether it stops packets is not known.",
 	"Look at the error: a missing program, capability or feature of the kernel."}
 
+// Lost is about a probe that ends where nothing that is known explains it.
+var Lost = &Kind{902, "lost",
+	"A probe is seen at one place on the way and not at the next, and nothing that is known explains it.",
+	"Something between the two drops it: a program at the hook tc or XDP, or a feature of the kernel that doctor does not know.",
+	"Look at what is between the two: tc filter show, ip -d link show, bpftool net."}
+
 // All has every kind, in the order of the numbers.
 var All = []*Kind{
 	PreroutingDrop, InetDrop, BridgeDrop, EbtablesDrop, FirewalldDrop, UFWDrop, ForwardDrop, DockerDrop, FirewallUnseen,
@@ -292,5 +298,5 @@ var All = []*Kind{
 	OVSPortGone, OVSPortDead, OVSTag, OVSSecure, OVSFlow, OVSSilent,
 	ParentDown, ParentNoCarrier, HostOnCard, ParentWireless, ModeApart, StationTwice,
 	UplinkMissing, FarSilent, FarFirewall, BridgeNoAddress, FarMissing,
-	Unseen,
+	Unseen, Lost,
 }

@@ -1,0 +1,171 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gopipework/gopipework/bridge/firewall"
+	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/witness"
+)
+
+// explain says where the probe ended, and why.
+func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
+	evidence := l.evidence(places)
+	for _, s := range t.traces {
+		if found, hop := w.byTrace(s, f, a); found != nil {
+			w.lostAt(hop, a, found.SeenBy(evidence...))
+			return
+		}
+	}
+	out := l.furthest(witness.ARPRequest, witness.Solicitation, witness.EchoRequest, witness.Datagram)
+	whole := f.end != nil && f.link != nil
+	last := len(places) - 1
+	switch {
+	case out < 0:
+		w.lostAt(0, a, w.promoted(0, finding.Lost.Surely("nothing of the probe left by %s", places[0].name)).SeenBy(evidence...))
+	case !whole:
+		w.noAnswer(f, a, places, out, evidence)
+	case out < last:
+		hop := places[out].hop
+		w.lostAt(hop, a, w.promoted(hop, finding.Lost.Surely("frames pass %s, and do not come out at %s", places[out].name, places[out+1].name)).SeenBy(append(evidence, t.drops...)...))
+	default:
+		w.comesBack(f, a, places, l, append(evidence, t.drops...))
+	}
+}
+
+// byTrace is the finding about a rule that the kernel's trace shows to stop the probe.
+func (w *walker) byTrace(s *spot, f *far, a answer) (*finding.Finding, int) {
+	chain, rule, evidence := s.stopped()
+	if chain == "" {
+		return nil, 0
+	}
+	family := firewall.IPv4
+	if a.to.Is6() {
+		family = firewall.IPv6
+	}
+	var found finding.Finding
+	hop := w.hopOf("firewall", "bridge", "ovs", "card", "port")
+	switch {
+	case s.of == w.near:
+		found, hop = finding.GuestFirewall.Surely("%s of %s drops it: %s", chain, w.near.of.Name, rule), 0
+	case s.of != w.host:
+		found, hop = finding.FarFirewall.Surely("%s of %s drops it: %s", chain, f.name, rule), f.hop
+	case w.leap == toBridge && f.ns != w.hostNS:
+		found = w.dropped(chain, rule, family)
+	default:
+		found, hop = finding.FarFirewall.Surely("%s of the host drops it: %s", chain, rule), f.hop
+	}
+	found = found.SeenBy(evidence)
+	return &found, hop
+}
+
+// promoted returns what was doubtful at a hop as sure, because the probe was lost there, or
+// otherwise if nothing was.
+func (w *walker) promoted(hop int, otherwise finding.Finding) finding.Finding {
+	h := &w.hops[hop]
+	for i, f := range h.Findings {
+		if !f.Sure && f.Kind != finding.Unseen {
+			h.Findings = slices.Delete(h.Findings, i, i+1)
+			f.Sure = true
+			return f
+		}
+	}
+	for _, f := range w.suspects() {
+		if h.Kind == "firewall" && f.Sure {
+			return f
+		}
+	}
+	return otherwise
+}
+
+// noAnswer is about a far end that cannot be entered: the probe was seen to leave for it.
+func (w *walker) noAnswer(f *far, a answer, places []tapped, out int, evidence []string) {
+	uplinks := w.uplinks()
+	switch {
+	case f.gateway && w.leap == toBridge && len(uplinks) == 0 && f.link == nil:
+		w.lostAt(f.hop, a, finding.BridgeNoAddress.Surely("nobody on %s has %s, and it has no uplink", w.on.Name, a.to).
+			MendedBy(fmt.Sprintf("ip address add %s/%d dev %s", a.to, w.bits(a), w.on.Name)).SeenBy(evidence...))
+	case f.gateway:
+		w.lostAt(f.hop, a, finding.GatewaySilent.Surely("%s does not answer", f.name).SeenBy(evidence...))
+	case f.link != nil:
+		w.lostAt(f.hop, a, finding.FarSilent.Surely("%s does not answer, and its network namespace was not found", f.name).SeenBy(evidence...))
+	case w.leap == toBridge && len(uplinks) == 0:
+		w.lostAt(w.hopOf("bridge"), a, finding.UplinkMissing.Surely("nobody on %s has %s, and it has no uplink", w.on.Name, a.to).SeenBy(evidence...))
+	case len(a.holders) > 0:
+		w.lostAt(f.hop, a, finding.FarSilent.Surely("%s has %s, and answers neither a ping nor a connection", a.holders[0].MAC, a.to).SeenBy(evidence...))
+	default:
+		w.lostAt(f.hop, a, finding.FarMissing.Surely("nobody answers for %s", a.to).SeenBy(evidence...))
+	}
+}
+
+// bits is the prefix length of the subnet that the guest shares with an address.
+func (w *walker) bits(a answer) int {
+	for _, p := range w.near.prefixes() {
+		if p.Contains(a.to) {
+			return p.Bits()
+		}
+	}
+	return a.to.BitLen()
+}
+
+// uplinks returns the ports of the bridge that lead out of this host, or to the rest of it.
+func (w *walker) uplinks() (names []string) {
+	ports, _ := w.host.k.Ports(w.on.Index)
+	for _, p := range ports {
+		if p.Kind != "veth" || p.PeerNS < 0 {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// comesBack is about a probe that reached the far end's link: it was not answered, or its
+// answer was lost.
+func (w *walker) comesBack(f *far, a answer, places []tapped, l lost, evidence []string) {
+	last := len(places) - 1
+	back := l.nearest(witness.ARPReply, witness.Advert, witness.EchoReply)
+	asked := l.furthest(witness.EchoRequest) == last
+	switch {
+	case asked && l.nearest(witness.EchoReply) > last, back > last:
+		w.lostAt(f.hop, a, w.promoted(f.hop, w.silent(f, a, l)).SeenBy(evidence...))
+	case l.nearest(witness.EchoReply) == 0, !asked && back == 0:
+		w.lostAt(0, a, w.promoted(0, finding.Lost.Surely("the answer of %s comes to %s, and %s does not take it", f.name, places[0].name, w.near.of.Name)).SeenBy(evidence...))
+	default:
+		at := back
+		if asked {
+			at = l.nearest(witness.EchoReply)
+		}
+		hop := places[at].hop
+		w.lostAt(hop, a, w.promoted(hop, finding.Lost.Surely("answers pass %s, and do not come out at %s", places[at].name, places[at-1].name)).SeenBy(evidence...))
+	}
+}
+
+// silent is the finding about a far end that does not answer what reached its link.
+func (w *walker) silent(f *far, a answer, l lost) finding.Finding {
+	if l.there.Frame && !l.there.Socket && l.there.Unheard == nil {
+		return finding.FarFirewall.Surely("frames reach %s, and its network stack drops them", f.name)
+	}
+	return finding.FarSilent.Surely("%s does not answer for %s, though the frames reach it", f.name, a.to)
+}
+
+// furthest returns the last place at which a packet of one of the kinds was seen; -1: none.
+func (l lost) furthest(kinds ...witness.Kind) int {
+	last := -1
+	for _, k := range kinds {
+		last = max(last, witness.Furthest(l.seen, k))
+	}
+	return last
+}
+
+// nearest returns the first place, counted from the guest, at which a packet of one of the
+// kinds was seen; more than any place: none.
+func (l lost) nearest(kinds ...witness.Kind) int {
+	first := 1 << 30
+	for _, s := range l.seen {
+		if slices.Contains(kinds, s.Kind) {
+			first = min(first, s.Point)
+		}
+	}
+	return first
+}
