@@ -63,7 +63,7 @@ package attach
 //   - [github.com/gopipework/gopipework/internal/finding]: the table of what keeps packets from flowing
 //   - [github.com/gopipework/gopipework/internal/plan]: how plans are carried out and undone
 //   - [github.com/gopipework/gopipework/internal/spec]: the words of a line
-//   - [github.com/gopipework/gopipework/internal/graph]: what is connected to what, as data and as a drawing
+//   - [github.com/gopipework/gopipework/internal/graph]: what is connected to what, as data and as a drawing; internal/survey, beside this package, reads it
 //   - [github.com/gopipework/gopipework/internal/rtnl] is the one door to the kernel's network
 //     configuration, and [github.com/gopipework/gopipework/bridge] knows switches and the firewall
 //   - [github.com/gopipework/gopipework/internal/dropreason] hears why the kernel drops packets

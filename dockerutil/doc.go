@@ -30,6 +30,7 @@
 //	await.go          Await: the same, as soon as the guest runs
 //	follow.go         Follow: what becomes of all guests
 //	stream.go         the events of Docker and podman
+//	running.go runninglists.go   the guests of all engines that run
 //	labels.go         the containers that have labels with a prefix
 //	compose.go        the containers of a service of Docker Compose, known by their labels
 //	source.go         from a container's name to its namespace, for any runtime

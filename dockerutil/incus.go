@@ -42,10 +42,16 @@ func (f *finder) incusHere(string) bool { return exists(f.incusSocket()) }
 func (f *finder) findIncus(ctx context.Context, r wordRef) (*Guest, error) {
 	ctx, cancel := f.bounded(ctx)
 	defer cancel()
+	i := f.openIncus(ctx, r)
+	return f.take(ctx, r, source{i.inspect, i.stopped, i.dialer}, RuntimeIncus)
+}
+
+// openIncus prepares to ask Incus until ctx is done; nothing is sent yet.
+func (f *finder) openIncus(ctx context.Context, r wordRef) *incus {
 	i := &incus{ref: r, socket: f.incusSocket()}
 	i.dialer = &dialer{ctx: ctx, proto: "unix", addr: i.socket}
 	i.http = &http.Client{Transport: &http.Transport{DialContext: i.dialer.dial, DisableKeepAlives: true}}
-	return f.take(ctx, r, source{i.inspect, i.stopped, i.dialer}, RuntimeIncus)
+	return i
 }
 
 // incus asks Incus for one guest word.

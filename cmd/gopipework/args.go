@@ -137,7 +137,7 @@ func ownWay(command, flag string) string {
 		return "gopipework list --json has all that is known"
 	case "import --json":
 		return "import prints a topology file; gopipework list --json is the same as a document"
-	case "diff --dry-run", "list --dry-run", "import --dry-run":
+	case "diff --dry-run", "list --dry-run", "import --dry-run", "graph --dry-run":
 		return "leave it out: " + command + " changes nothing"
 	case "diff -v":
 		return "gopipework apply --dry-run -v prints the commands too"

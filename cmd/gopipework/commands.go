@@ -18,7 +18,7 @@ const attachName = "attach"
 // later are the words reserved for commands of later versions. "gopipework attach"
 // reaches an interface of such a name.
 var later = []string{
-	"graph", "completion",
+	"completion",
 }
 
 // commands returns the table of commands. The command line is read by it, the help text
@@ -40,6 +40,7 @@ func commands(out *output) []*cli.Command {
 		out.gcEntry(),
 		out.forgetEntry(),
 		out.importEntry(),
+		out.graphEntry(),
 		out.composeEntry(),
 		out.policyEntry(),
 		out.execEntry(),

@@ -15,7 +15,7 @@ var layers = [][]string{
 	{"internal/labels"},
 	{"internal/watch"},
 	{"internal/convert", "internal/graphpage", "internal/reconcile"},
-	{"attach", "dockerutil", "internal/policy"},
+	{"attach", "dockerutil", "internal/policy", "internal/survey"},
 	{"internal/doctor", "internal/hostbridge"},
 	{"internal/kind"},
 	{"internal/source"},
@@ -42,7 +42,7 @@ var imports = []struct {
 	why     string
 }{
 	{"github.com/vishvananda/", []string{"internal/rtnl", "bridge", "bridge/firewall", "e2e/bench"}, "one door to the kernel's links, addresses and routes, and one to its packet filter"},
-	{module + "internal/rtnl", []string{"attach", "internal/hostbridge", "internal/kind", "internal/source", "internal/hostaccess", "internal/guestnet", "internal/passage", "internal/doctor", "internal/build", "internal/ours", "internal/plan", "bridge"}, "only the product and its switch change the network"},
+	{module + "internal/rtnl", []string{"attach", "internal/hostbridge", "internal/kind", "internal/source", "internal/hostaccess", "internal/guestnet", "internal/passage", "internal/doctor", "internal/build", "internal/ours", "internal/plan", "internal/survey", "bridge"}, "only the product and its switch change the network"},
 	{"github.com/google/nftables", []string{"bridge/firewall"}, "one package reads the packet filter"},
 	{"github.com/moby/", []string{"dockerutil", "e2e/bench/start/client"}, "one place speaks to Docker"},
 	{"google.golang.org/protobuf/encoding/protowire", []string{"dockerutil"}, "only containerd and the CRI speak gRPC"},

@@ -44,6 +44,8 @@ type Node struct {
 	PID   int    `json:"pid,omitempty"`   // of a process in it; 0: none is known
 	NetNS uint64 `json:"netns,omitempty"` // inode number of its namespace; 0: not known
 
+	Also []string `json:"also,omitempty"` // words of other guests that have the same namespace, as those of a pod
+
 	// Hidden counts what is linked to it and was left out, because only some guests were
 	// asked for.
 	Hidden int `json:"hidden,omitempty"`
