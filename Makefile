@@ -105,7 +105,7 @@ lint: ## run vet and staticcheck; look for an untidy go.mod and known vulnerabil
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(GOVULNCHECK) ./...
 
-map: ## redraw the picture of the packages in README.md, and print measurements of the code
+map: ## redraw the picture of the packages in README.md, write the findings of doctor into the man page, and print measurements of the code
 	$(GO) run ./e2e/house -write
 	$(GO) run ./e2e/house -measure
 

@@ -1,8 +1,9 @@
-// Command house draws the picture of the packages that is in README, measures the
-// code, and has the tests that keep the rules of the house:
+// Command house draws the picture of the packages that is in README, tells the findings of
+// doctor in the manual page, measures the code, and has the tests that keep the rules of the house:
 //
 //	layers.go          which package stands above which, and who may import what
 //	way.go             the way of one command line through the files
+//	findings.go        the table of findings, in the manual page
 //	measure.go         how big things are
 //	code.go            the packages, read and type-checked
 //	glossary_test.go   one word for one thing, as the glossary of package attach has it
@@ -27,7 +28,7 @@ const (
 
 func main() {
 	root := flag.String("C", ".", "the `directory` of the repository")
-	write := flag.Bool("write", false, "write the picture into README.md instead of printing it")
+	write := flag.Bool("write", false, "write the picture into README.md instead of printing it, and the findings into the manual page")
 	measured := flag.Bool("measure", false, "print measures of the code")
 	flag.Parse()
 	if err := run(*root, *write, *measured); err != nil {
@@ -50,16 +51,23 @@ func run(root string, write, measured bool) error {
 		fmt.Print(picture)
 		return err
 	}
-	name := filepath.Join(root, "README.md")
-	readme, err := os.ReadFile(name)
+	if err := rewrite(filepath.Join(root, manualPage), tellFindings); err != nil {
+		return err
+	}
+	return rewrite(filepath.Join(root, "README.md"), func(readme string) (string, error) { return draw(readme, picture) })
+}
+
+// rewrite changes the text of a file.
+func rewrite(name string, change func(text string) (string, error)) error {
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	drawn, err := draw(string(readme), picture)
+	changed, err := change(string(text))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return os.WriteFile(name, []byte(drawn), 0o644)
+	return os.WriteFile(name, []byte(changed), 0o644)
 }
 
 // picture is what README shows: the packages, and the way of a command line.
