@@ -55,13 +55,15 @@ func (r *ring) close() {
 	unix.Close(r.fd)
 }
 
-// read hands over what stands in the ring, and returns how many events the kernel had no
-// room for: it counts them all. A record of those that are lost it writes only before the
-// next for which there is room.
-func (r *ring) read(each func(pid uint32, raw []byte)) (lost uint64) {
+// read hands over what stands in the ring, and reports whether it is full: then there may
+// have been more. The kernel writes a record of what it has lost only before the next event
+// that there is room for, and its count of all events is higher than that of the records
+// now and then, though none is lost.
+func (r *ring) read(each func(pid uint32, raw []byte)) (full bool) {
 	const header, sampleHead = 8, 12 // type, misc, size; pid, tid, size of raw
 	tail, head := r.page.Data_tail, atomic.LoadUint64(&r.page.Data_head)
-	seen := uint64(0)
+	free := uint64(len(r.data)) - (head - tail)
+	largest := uint64(0)
 	for tail+header <= head {
 		h := r.copy(tail, header)
 		size := uint64(binary.NativeEndian.Uint16(h[6:]))
@@ -70,19 +72,13 @@ func (r *ring) read(each func(pid uint32, raw []byte)) (lost uint64) {
 		}
 		body := r.copy(tail+header, size-header)
 		tail += size
-		if binary.NativeEndian.Uint32(h) != unix.PERF_RECORD_SAMPLE || len(body) < sampleHead {
-			continue
+		largest = max(largest, size)
+		if binary.NativeEndian.Uint32(h) == unix.PERF_RECORD_SAMPLE && len(body) >= sampleHead {
+			n := min(int(binary.NativeEndian.Uint32(body[8:])), len(body)-sampleHead)
+			each(binary.NativeEndian.Uint32(body), body[sampleHead:sampleHead+n])
 		}
-		seen++
-		n := min(int(binary.NativeEndian.Uint32(body[8:])), len(body)-sampleHead)
-		each(binary.NativeEndian.Uint32(body), body[sampleHead:sampleHead+n])
 	}
-	atomic.StoreUint64(&r.page.Data_tail, tail)
-	count := make([]byte, 8)
-	if n, err := unix.Read(r.fd, count); err != nil || n != len(count) {
-		return 0
-	}
-	return binary.NativeEndian.Uint64(count) - seen
+	return free <= largest
 }
 
 // copy returns n bytes from a position on, which goes round the ring.
