@@ -97,7 +97,7 @@ func traceFault(err error) error {
 		out.Code = fault.Unsupported
 	}
 	if out.Code == fault.Unsupported {
-		out.Err = fmt.Errorf("this kernel has no trace of nf_tables whose table goes with its process (Linux 5.12): %w", err)
+		out.Err = fmt.Errorf("this kernel cannot (it takes Linux 5.12, and nf_tables for bridges, inet or devices): %w", err)
 	}
 	return out
 }

@@ -318,6 +318,35 @@ func TestTraceKilled(t *testing.T) {
 	}
 }
 
+// TestTraceOfOthers: what somebody else traces is left out, and what is more than can be
+// heard is noticed.
+func TestTraceOfOthers(t *testing.T) {
+	h := newFWHost(t)
+	g := h.bridge("brtest", 3)
+	h.wantReach(IPv4, g[0], g[1], true, "before there are rules")
+	h.wantReach(IPv4, g[2], g[1], true, "before there are rules")
+	h.nft("table bridge others { chain c { type filter hook prerouting priority -400; meta nftrace set 1; } }\n" +
+		nftChainText("inet", "forward", "policy drop;"))
+	tr := h.trace(Probe{SourceMAC: h.mac(g[0]), Protocol: unix.IPPROTO_UDP, Source: h.address(g[0], IPv4)})
+	h.send(IPv4, g[2], g[1])
+	h.send(IPv4, g[0], g[1])
+	h.send(IPv4, g[2], g[1])
+	frames, err := tr.Events(t.Context(), 0)
+	h.check(err)
+	if len(frames) != 1 || tr.Missed() || strings.Count(lines(frames[0]), "policy drop") != 1 {
+		t.Errorf("missed some: %v; %d frames: %+v", tr.Missed(), len(frames), frames)
+	}
+	h.check(unix.SetsockoptInt(tr.events, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 0)) // the least there is
+	for range 50 {
+		h.send(IPv4, g[0], g[1])
+	}
+	frames, err = tr.Events(t.Context(), 0)
+	h.check(err)
+	if !tr.Missed() || len(frames) >= 50 {
+		t.Errorf("missed some: %v, with %d frames", tr.Missed(), len(frames))
+	}
+}
+
 // TestTraceRefuses: probes that make no sense, and a context that has ended.
 func TestTraceRefuses(t *testing.T) {
 	four, six := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
