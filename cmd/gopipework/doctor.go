@@ -73,7 +73,9 @@ func (o *output) doctorCommand(c *cli.Context) error {
 		defer cancel()
 		way.Guest = g[0]
 		if len(g) > 1 {
-			way.To.Guest = g[1]
+			if way.To.Guest = g[1]; g[1].NetNS == g[0].NetNS {
+				return fault.BadWord("walk to", to, "it is %s itself", w[0]).WithHint("name another guest, or an address: --to 192.168.1.3")
+			}
 		}
 		d, err := doctor.Run(ctx, opt.HostNS, way)
 		if err == nil && c.Bool("fix") {
@@ -196,6 +198,13 @@ func (o *output) mends(d doctor.Report, lines [][]string, fix string) {
 		o.print("mend: gopipework " + shell.Line(line))
 	}
 	ours := len(lines) > 0
+	said := map[string]bool{}
+	say := func(mend string) {
+		if !said[mend] {
+			said[mend] = true
+			o.print("mend: " + mend)
+		}
+	}
 	for _, h := range d.Hops {
 		for _, f := range h.Findings {
 			ours = ours || len(f.Fix) > 0
@@ -203,10 +212,10 @@ func (o *output) mends(d doctor.Report, lines [][]string, fix string) {
 			case f.Again && len(lines) > 0:
 			case len(commands) > 0:
 				for _, c := range commands {
-					o.print("mend: " + c)
+					say(c)
 				}
 			case f.Sure:
-				o.print("mend: " + f.Kind.Mend)
+				say(f.Kind.Mend)
 			}
 		}
 	}

@@ -48,9 +48,7 @@ func (w *walker) findFar() error {
 		return w.findTarget(others)
 	}
 	for _, gw := range w.gateways() {
-		f := w.whoHas(gw, others)
-		f.gateway, f.name = true, "gateway "+gw.String()
-		w.far = append(w.far, f)
+		w.far = append(w.far, w.asGateway(gw, others))
 	}
 	for _, f := range others {
 		if f.addrs = w.common(f.subnets); len(f.addrs) > 0 && !slices.ContainsFunc(w.far, func(g *far) bool { return g.port == f.port && g.port != nil }) {
@@ -66,6 +64,26 @@ func (w *walker) gateways() []netip.Addr {
 	routes, _ := w.near.k.Routes()
 	all := ours.GatewaysIn(w.near.link.Index, routes)
 	return slices.DeleteFunc(all, func(a netip.Addr) bool { return a.IsLinkLocalUnicast() || !w.source(a).IsValid() })
+}
+
+// asGateway is the far end that a gateway is.
+func (w *walker) asGateway(gw netip.Addr, others []*far) *far {
+	f := w.whoHas(gw, others)
+	f.gateway, f.name = true, "gateway "+gw.String()
+	return f
+}
+
+// gatewayTo returns the gateway that the guest's main table has for an address, by its
+// link; the zero Addr: none.
+func (w *walker) gatewayTo(to netip.Addr) netip.Addr {
+	routes, _ := w.near.k.Routes()
+	best, bits := netip.Addr{}, -1
+	for _, r := range routes {
+		if r.Index == w.near.link.Index && r.Gateway.IsValid() && r.Dst.Contains(to) && r.Dst.Bits() > bits {
+			best, bits = r.Gateway, r.Dst.Bits()
+		}
+	}
+	return best
 }
 
 // common returns one address of each family that is in a subnet of the guest's link.
@@ -133,10 +151,10 @@ func seenFrom(k plan.Kernel, nsid, index int) *far {
 	return f
 }
 
-// nameByMark is what the mark on the host's end of a pair calls the guest, or "".
-func nameByMark(port, inner *rtnl.Link) string {
-	m, ok := plan.ParseMark(port.Alias)
-	if !ok || !plan.IsOurs(port) {
+// nameByMark is what the mark on a link calls the guest that inner is in, or "".
+func nameByMark(marked, inner *rtnl.Link) string {
+	m, ok := plan.ParseMark(marked.Alias)
+	if !ok || !plan.IsOurs(marked) {
 		return ""
 	}
 	return m.Name + " " + inner.Name
@@ -148,7 +166,7 @@ func (w *walker) otherEnd() ([]*far, error) {
 	if f == nil {
 		return nil, nil
 	}
-	f.name = "the other end, " + f.link.Name
+	f.name = cmp.Or(nameByMark(f.link, f.link), "the other end, "+f.link.Name)
 	return []*far{f}, nil
 }
 
@@ -179,7 +197,11 @@ func (w *walker) targets() (addrs []netip.Addr, err error) {
 func (w *walker) findTarget(others []*far) error {
 	to := w.ask.To
 	if to.Guest == nil {
-		w.far = []*far{w.whoHas(to.Addr, others)}
+		f := w.whoHas(to.Addr, others)
+		if gw := w.gatewayTo(to.Addr); f.beyond && gw.IsValid() {
+			w.far = append(w.far, w.asGateway(gw, others))
+		}
+		w.far = append(w.far, f)
 		return nil
 	}
 	e, err := openGuest(to.Guest)
@@ -334,9 +356,6 @@ func (f *far) facts() (facts []string) {
 	}
 	if len(f.station) > 0 {
 		facts = append(facts, f.station.String())
-	}
-	if f.beyond {
-		facts = append(facts, "beyond the guest's networks: nothing is sent there")
 	}
 	return facts
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/witness"
@@ -120,8 +121,15 @@ func (w *walker) listen(f *far, a answer, places []tapped) (l lost, t *traced, e
 	defer taps.Close()
 	t = w.trace(f, a)
 	defer t.close()
+	var asked sync.WaitGroup
+	if isEthernet(w.near.link) { // the guest's kernel may be tired of asking
+		asked.Go(func() {
+			_, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: a.to, Patience: patience / 2})
+		})
+	}
 	ping := witness.Ping{Mark: m, From: w.near.host(a.from), To: a.to, Patience: patience / 2}
-	if _, err := ping.Send(w.ctx); err != nil {
+	_, err = ping.Send(w.ctx)
+	if asked.Wait(); err != nil {
 		return l, t, err
 	}
 	if f.end != nil && f.link != nil && isEthernet(w.near.link) {

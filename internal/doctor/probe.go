@@ -54,9 +54,11 @@ func (w *walker) probe() error {
 	}
 	w.addDuplicates()
 	for _, f := range w.far {
-		if !f.beyond {
-			w.judge(f)
+		if f.beyond {
+			w.add(f.hop, finding.Unseen.Perhaps("%s is beyond the guest's networks: doctor sends nothing there, and cannot tell", f.name))
+			continue
 		}
+		w.judge(f)
 	}
 	return nil
 }

@@ -119,6 +119,7 @@ func (w *walker) interfaces() (links []*rtnl.Link, missing *Hop, err error) {
 		if l != nil || err != nil {
 			return []*rtnl.Link{l}, nil, err
 		}
+		all = all[:min(len(all), 1)] // there is no route, which any of them shows
 	}
 	links = slices.DeleteFunc(all, func(l *rtnl.Link) bool { return l.Type != unix.ARPHRD_ETHER || isInner(l) })
 	if len(links) == 0 {
