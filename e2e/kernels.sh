@@ -26,6 +26,7 @@ tests=(
 	'./attach ^TestLendMaster$/^(vrf|bond|team)$ root,vrf,bond,team'
 	'./attach ^(TestPark|TestTakeFails)$/^(VLAN|Open) root,vlan_filtering,ovs,openvswitch'
 	'./e2e ^TestReadmeKernels$ root,kernels'
+	'./e2e ^(TestFaultsKernels|TestWellKernels)$ root,kernels'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'
 )

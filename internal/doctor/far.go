@@ -269,7 +269,7 @@ func (w *walker) whoHas(addr netip.Addr, others []*far) *far {
 		f.ns, f.link, f.station, f.name = w.hostNS, l, l.MAC, f.end.word()
 		return f
 	}
-	f.beyond = !slices.ContainsFunc(w.near.prefixes(), func(p netip.Prefix) bool { return p.Contains(addr) })
+	f.beyond = !w.onLink(addr)
 	return f
 }
 

@@ -79,7 +79,7 @@ func (w *walker) speak(f *far, to netip.Addr) answer {
 	}
 	m := witness.NewMark(a.from, to)
 	var asked sync.WaitGroup
-	if to.Is4() && isEthernet(w.near.link) {
+	if to.Is4() && isEthernet(w.near.link) && w.onLink(to) {
 		asked.Go(func() {
 			a.holders, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: to, Patience: patience, Grace: doublesGrace})
 		})
@@ -97,6 +97,11 @@ func (w *walker) speak(f *far, to netip.Addr) answer {
 	const discard = 9
 	a.knock, _ = witness.Knock(w.ctx, m, ping.From, witness.Host{Addr: to}, discard, patience)
 	return a
+}
+
+// onLink reports whether an address is in a subnet of the guest's link.
+func (w *walker) onLink(a netip.Addr) bool {
+	return slices.ContainsFunc(w.near.prefixes(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // probeOwn asks whether somebody else has an address of the guest's.

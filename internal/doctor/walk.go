@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 
@@ -82,22 +83,23 @@ func (w *walker) report() (Report, error) {
 	if missing != nil {
 		r.Hops = append(r.Hops, *missing)
 	}
-	for _, l := range links {
-		if err := context.Cause(w.ctx); err != nil {
-			return r, err
-		}
+	ways := make([]*walker, len(links))
+	errs := make([]error, len(links))
+	var all sync.WaitGroup
+	for i, l := range links {
 		one := *w
 		one.near = w.guest.with(l)
-		err := one.walk()
+		ways[i] = &one
+		all.Go(func() { errs[i] = one.walk() })
+	}
+	all.Wait()
+	for _, one := range ways {
 		for _, e := range one.opened {
 			e.close()
 		}
-		if err != nil {
-			return r, err
-		}
 		r.Hops = append(r.Hops, one.hops...)
 	}
-	return r, nil
+	return r, cmp.Or(context.Cause(w.ctx), errors.Join(errs...))
 }
 
 // interfaces returns those of the guest whose way is to be walked, or a hop that says

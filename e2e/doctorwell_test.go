@@ -1,0 +1,102 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWell: on hosts of odd shape on which packets flow, doctor finds nothing.
+func TestWell(t *testing.T) {
+	for _, c := range wells {
+		if !c.kernels {
+			t.Run(c.name, c.try)
+		}
+	}
+}
+
+// TestWellKernels: the same of what only the other kernel has.
+func TestWellKernels(t *testing.T) {
+	need(t, "root", "kernels")
+	for _, c := range wells {
+		if c.kernels {
+			t.Run(c.name, c.try)
+		}
+	}
+}
+
+// well is a host on which packets flow.
+type well struct {
+	name    string
+	set     string // commands on the host, which has the guests web and db
+	doctor  string // words of doctor, a line for each run
+	kernels bool   // this kernel lacks it: see kernels.sh
+}
+
+var wells = []well{
+	{"both families", `
+		gopipework brtest netns:web 10.0.0.2/24,2001:db8::2/64 --nodad
+		gopipework brtest netns:db 10.0.0.3/24,2001:db8::3/64 --nodad`,
+		"netns:web\nnetns:web --to netns:db\nnetns:web --to 2001:db8::3\nnetns:web --passive", false},
+	{"IPv6 alone", `
+		gopipework brtest netns:web 2001:db8::2/64 --nodad
+		gopipework brtest netns:db 2001:db8::3/64 --nodad`,
+		"netns:web\nnetns:web --to netns:db", false},
+	{"every kind of link", `
+		ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up
+		gopipework nic0 -i m0 netns:web 10.1.0.2/24; gopipework nic0 -i m0 netns:db 10.1.0.3/24
+		gopipework link netns:web:w0 10.2.0.1/30 netns:db:w0 10.2.0.2/30
+		gopipework host:tap0 -i h0 netns:web 10.3.0.2/30 --host-addr 10.3.0.1/30
+		gopipework brtest netns:web 10.0.0.2/24`,
+		"netns:web\nnetns:db\nnetns:web --to 10.3.0.1\nnetns:web w0\nnetns:web m0 --to netns:db", false},
+	{"/32 and /31", `
+		gopipework brtest netns:web 10.0.0.2/32@10.0.0.1; gopipework brlan -i lan0 netns:web 10.1.0.0/31
+		ip address add 10.0.0.1/24 dev brtest
+		gopipework brlan netns:db 10.1.0.1/31`,
+		"netns:web eth1\nnetns:web lan0\nnetns:web lan0 --to netns:db", false},
+	{"the host is the gateway", `
+		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest`,
+		"netns:web\nnetns:web --to 10.0.0.1", false},
+	{"routed by the host", `
+		sysctl -qw net.ipv4.ip_forward=1
+		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest
+		gopipework brlan netns:db 10.1.0.2/24@10.1.0.1; ip address add 10.1.0.1/24 dev brlan
+		iptables -I DOCKER-USER -s 10.0.0.0/24 -d 10.1.0.0/24 -j ACCEPT; iptables -I DOCKER-USER -s 10.1.0.0/24 -d 10.0.0.0/24 -j ACCEPT`,
+		"netns:web\nnetns:web --to netns:db", false},
+	{"nested bridges", `
+		gopipework brtest netns:web 10.0.0.2/24; gopipework brlan netns:db 10.0.0.3/24
+		ip link add p0 type veth peer name p1; ip link set p0 master brtest up; ip link set p1 master brlan up`,
+		"netns:web\nnetns:web --to netns:db\nnetns:web --to 10.0.0.3", false},
+	{"a VRF", `
+		ip link add red type vrf table 10 && ip link set red up
+		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip link set brtest master red; ip address add 10.0.0.1/24 dev brtest`,
+		"netns:web", true},
+	{"a strict firewall in each guest", `
+		gopipework brtest netns:web 10.0.0.2/24; gopipework brtest netns:db 10.0.0.3/24
+		for g in web db; do ip netns exec $g nft 'add table inet f; add chain inet f in { type filter hook input priority 0; policy drop; }; add rule inet f in ct state established,related accept; add rule inet f in icmp type echo-request accept; add rule inet f in tcp dport 22 accept'; done`,
+		"netns:web\nnetns:web --to netns:db", false},
+	{"two ways out", `
+		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest
+		gopipework brlan -i lan0 netns:web 10.1.0.2/24@10.1.0.1 --source-routing; ip address add 10.1.0.1/24 dev brlan`,
+		"netns:web", false},
+	{"five hundred links", `
+		for i in $(seq 250); do echo "link add a$i type veth peer name b$i"; echo "link set a$i up"; done | ip -batch -
+		gopipework brtest netns:web 10.0.0.2/24; gopipework brtest netns:db 10.0.0.3/24
+		for i in $(seq 250); do echo "link set a$i master brtest"; done | ip -batch -`,
+		"netns:web\nnetns:web --to netns:db", false},
+}
+
+func (c well) try(t *testing.T) {
+	m := newMachine(t)
+	m.named("web")
+	m.named("db")
+	m.sh(c.set)
+	for words := range strings.SplitSeq(c.doctor, "\n") {
+		began := time.Now()
+		m.well(fmt.Sprintf("with %q", words), words)
+		t.Logf("%s: %v", words, time.Since(began).Round(time.Millisecond))
+	}
+}
