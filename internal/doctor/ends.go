@@ -19,8 +19,6 @@ type end struct {
 	k    plan.Kernel // of its namespace, read once
 	ns   *os.File
 	link *rtnl.Link
-
-	closing []func() // what else close closes
 }
 
 // openGuest opens the namespace of a guest.
@@ -38,12 +36,7 @@ func (e end) with(l *rtnl.Link) *end {
 	return &e
 }
 
-func (e *end) close() {
-	e.k.Close()
-	for _, f := range e.closing {
-		f()
-	}
-}
+func (e *end) close() { e.k.Close() }
 
 // word is what a person calls the end: "web eth1".
 func (e *end) word() string {

@@ -3,11 +3,12 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/finding"
@@ -28,6 +29,7 @@ type far struct {
 	port    *rtnl.Link       // the port of the switch that leads there; nil: not known
 	station net.HardwareAddr // its MAC address; nil: not known
 	ns      *os.File         // its network namespace; nil: not found, or not looked for
+	found   *ours.Namespace  // the same, if it was looked for
 	link    *rtnl.Link       // of it, in its namespace; nil: not known
 	end     *end             // nil: not entered
 	hop     int              // index of its hop
@@ -208,7 +210,7 @@ func (w *walker) findTarget(others []*far) error {
 	if err != nil {
 		return err
 	}
-	w.opened = append(w.opened, e)
+	w.closing = append(w.closing, e.close)
 	links, err := e.k.Links()
 	if err != nil {
 		return fault.Explain("list links of", e.word(), err)
@@ -285,37 +287,56 @@ func (w *walker) hostInterfaceWith(addr netip.Addr) *rtnl.Link {
 	return nil
 }
 
-// enter opens the namespace of a far end, to look and listen there. What cannot be found
-// stays closed.
-func (w *walker) enter(f *far) {
-	if f.end != nil || f.link == nil {
+// findNamespaces finds those of the far ends that are guests of this host. What cannot be
+// found is not entered.
+func (w *walker) findNamespaces() {
+	k, links := w.host.k, map[*rtnl.Link]*far{}
+	for _, f := range w.far {
+		switch {
+		case f.ns != nil || f.link == nil:
+		case w.leap == toGuest:
+			k = w.near.k
+			links[w.near.link] = f
+		case f.port != nil:
+			links[f.port] = f
+		}
+	}
+	if len(links) == 0 {
 		return
 	}
-	k, l := w.host.k, f.port
-	if w.leap == toGuest {
-		k, l = w.near.k, w.near.link
-	}
-	if l == nil {
-		return
-	}
-	found, err := ours.FindNamespaces(k, []*rtnl.Link{l}, nil)
-	if err != nil || found[l.PeerNS] == nil {
-		return
-	}
-	ns := found[l.PeerNS]
-	c, err := rtnl.Open(ns.File)
+	found, err := ours.FindNamespaces(k, slices.Collect(maps.Keys(links)), nil)
 	if err != nil {
-		found.Close()
 		return
 	}
-	e := &end{of: guests.GuestInfo{Name: ns.Word(), Runtime: "path", Path: ns.Path, PID: ns.PID}, k: ours.Freeze(c), ns: ns.File, closing: []func(){found.Close}}
-	if m, ok := plan.ParseMark(l.Alias); ok && plan.IsOurs(l) {
-		e.of = m.Guest()
-	} else if ns.PID != 0 {
-		e.of = guests.GuestInfo{Runtime: "pid", ID: strings.TrimPrefix(ns.Word(), "pid:"), Name: ns.Word(), PID: ns.PID}
+	w.closing = append(w.closing, found.Close)
+	for l, f := range links {
+		if ns := found[l.PeerNS]; ns != nil {
+			f.ns, f.found = ns.File, ns
+		}
 	}
-	w.opened = append(w.opened, e)
-	f.end, f.ns = e.with(f.link), ns.File
+}
+
+// enter opens a connection in the namespace of a far end, if it was found.
+func (w *walker) enter(f *far) {
+	if f.end != nil || f.found == nil {
+		return
+	}
+	c, err := rtnl.Open(f.ns)
+	if err != nil {
+		return
+	}
+	e := &end{of: guests.GuestInfo{Name: f.found.Word(), Runtime: "path", Path: f.found.Path, PID: f.found.PID}, k: ours.Freeze(c), ns: f.ns}
+	marked := f.port
+	if marked == nil {
+		marked = f.link
+	}
+	if m, ok := plan.ParseMark(marked.Alias); ok && plan.IsOurs(marked) {
+		e.of = m.Guest()
+	} else if pid := f.found.PID; pid != 0 {
+		e.of = guests.GuestInfo{Runtime: "pid", ID: strconv.Itoa(pid), Name: f.found.Word(), PID: pid}
+	}
+	w.closing = append(w.closing, e.close)
+	f.end = e.with(f.link)
 }
 
 // lookFar adds a hop for each far end; for one that is asked for, what it looks like from

@@ -37,17 +37,17 @@ func (a answer) passes() bool { return a.echo.Answered || a.there.Arrived || a.k
 // probe sends packets over the whole way, to every far end at the same time, and if they
 // do not come back finds out where they ended.
 func (w *walker) probe() error {
+	w.findNamespaces()
 	var all sync.WaitGroup
 	all.Go(w.probeOwn)
+	w.each(&all, w.ping)
+	all.Wait()
 	for _, f := range w.far {
-		if f.beyond {
-			continue
-		}
-		f.got = make([]answer, len(f.addrs))
-		for i, to := range f.addrs {
-			all.Go(func() { f.got[i] = w.speak(f, to) })
+		if !f.answers() {
+			w.enter(f)
 		}
 	}
+	w.each(&all, w.deliver)
 	all.Wait()
 	if err := context.Cause(w.ctx); err != nil {
 		return err
@@ -71,32 +71,53 @@ func (e *end) host(addr netip.Addr) witness.Host {
 // point is the link of an end, to listen at.
 func (e *end) point() witness.Point { return witness.Point{Index: e.link.Index, Run: e.k.Run} }
 
-// speak sends probes to one address.
-func (w *walker) speak(f *far, to netip.Addr) answer {
-	a := answer{to: to, from: w.source(to)}
-	if !a.from.IsValid() {
-		return a
+// each calls a probe for every address of every far end that was not answered for yet, all
+// at the same time.
+func (w *walker) each(all *sync.WaitGroup, probe func(*far, *answer)) {
+	for _, f := range w.far {
+		if f.beyond {
+			continue
+		}
+		if f.got == nil {
+			for _, to := range f.addrs {
+				f.got = append(f.got, answer{to: to, from: w.source(to)})
+			}
+		}
+		for i := range f.got {
+			if a := &f.got[i]; a.from.IsValid() && !a.echo.Answered {
+				all.Go(func() { probe(f, a) })
+			}
+		}
 	}
-	m := witness.NewMark(a.from, to)
+}
+
+// answers reports whether every address has answered a ping.
+func (f *far) answers() bool {
+	return !slices.ContainsFunc(f.got, func(a answer) bool { return !a.echo.Answered })
+}
+
+// ping sends a ping to one address, and asks who has it.
+func (w *walker) ping(_ *far, a *answer) {
 	var asked sync.WaitGroup
-	if to.Is4() && isEthernet(w.near.link) && w.onLink(to) {
+	if a.to.Is4() && isEthernet(w.near.link) && w.onLink(a.to) {
 		asked.Go(func() {
-			a.holders, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: to, Patience: patience, Grace: doublesGrace})
+			a.holders, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: a.to, Patience: patience, Grace: doublesGrace})
 		})
 	}
-	ping := witness.Ping{Mark: m, From: w.near.host(a.from), To: to, Patience: patience}
-	a.echo, _ = ping.Send(w.ctx)
+	p := witness.Ping{Mark: witness.NewMark(a.from, a.to), From: w.near.host(a.from), To: a.to, Patience: patience}
+	a.echo, _ = p.Send(w.ctx)
 	asked.Wait()
-	if a.echo.Answered {
-		return a
-	}
-	if w.enter(f); f.end != nil {
-		a.there, _ = witness.Deliver(w.ctx, m, ping.From, f.end.host(to), patience)
-		return a
+}
+
+// deliver tries what a host may answer that answers no ping.
+func (w *walker) deliver(f *far, a *answer) {
+	m, from := witness.NewMark(a.from, a.to), w.near.host(a.from)
+	if f.end != nil {
+		a.there, _ = witness.Deliver(w.ctx, m, from, f.end.host(a.to), patience)
+		return
 	}
 	const discard = 9
-	a.knock, _ = witness.Knock(w.ctx, m, ping.From, witness.Host{Addr: to}, discard, patience)
-	return a
+	a.knock, _ = witness.Knock(w.ctx, m, from, witness.Host{Addr: a.to}, discard, patience)
 }
 
 // onLink reports whether an address is in a subnet of the guest's link.

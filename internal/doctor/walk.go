@@ -37,6 +37,7 @@ type walker struct {
 	rules   firewall.Firewall // of the host, as far as frames of the bridge meet them
 	far     []*far
 	doubles []finding.Finding // others that have an address of the guest's
+	closing []func()          // closes what was opened at far ends
 	opened  []*end            // of far ends
 	hops    []Hop
 	broken  bool // one of them is, and what comes after depends on it
@@ -94,8 +95,8 @@ func (w *walker) report() (Report, error) {
 	}
 	all.Wait()
 	for _, one := range ways {
-		for _, e := range one.opened {
-			e.close()
+		for _, f := range slices.Backward(one.closing) {
+			f()
 		}
 		r.Hops = append(r.Hops, one.hops...)
 	}
