@@ -96,6 +96,12 @@ func (o *output) graphOf(ctx context.Context, of []*attach.Guest, format string)
 	switch format {
 	case treeFormat:
 		text = graph.Tree(g, clean)
+	case svgFormat:
+		text = graph.SVG(g)
+	case dotFormat:
+		text = graph.DOT(g)
+	case mermaidFormat:
+		text = graph.Mermaid(g)
 	}
 	if _, err := o.stdout.Write([]byte(text)); err != nil {
 		return unwritten(err)
