@@ -95,7 +95,7 @@ func (o *output) graphOf(ctx context.Context, of []*attach.Guest, format string)
 	text := ""
 	switch format {
 	case treeFormat:
-		text = graph.Tree(g, clean)
+		text = graph.Tree(g)
 	case svgFormat:
 		text = graph.SVG(g)
 	case dotFormat:

@@ -128,6 +128,13 @@ func (g *Graph) Sort() {
 	})
 }
 
+// sorted returns the same graph in order, and leaves the caller's as it is.
+func (g Graph) sorted() Graph {
+	g.Nodes, g.Links = slices.Clone(g.Nodes), slices.Clone(g.Links)
+	g.Sort()
+	return g
+}
+
 // natural compares names so that eth10 comes after eth9.
 func natural(a, b string) int { return cmp.Or(byNumbers(a, b), cmp.Compare(a, b)) }
 

@@ -36,11 +36,13 @@ func textWidth(s string) float64 {
 	return float64(n) * charWidth
 }
 
-func short(s string) string {
-	if all := []rune(Visible(s)); len(all) > longest {
+// short is a name as it is shown.
+func short(name string) string {
+	all := []rune(Visible(name))
+	if len(all) > longest {
 		return string(all[:longest-1]) + "…"
 	}
-	return s
+	return string(all)
 }
 
 // measure sets the text of all boxes, and so their sizes. Interfaces and addresses of all

@@ -10,7 +10,7 @@ import (
 // SVG draws a graph as one file that needs nothing else: no script, no font, no other file.
 // It follows the light or dark colours of whoever looks at it.
 func SVG(g Graph) string {
-	g.Sort()
+	g = g.sorted()
 	c := arrange(&g)
 	d := drawing{canvas: c}
 	legend := c.height
@@ -63,12 +63,12 @@ func (d *drawing) printf(format string, args ...any) { fmt.Fprintf(&d.out, forma
 // px writes a length, with a tenth of a pixel.
 func px(v float64) string { return strconv.FormatFloat(float64(int(v*10+0.5))/10, 'f', -1, 64) }
 
-var xml = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;")
+var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;")
 
 // text writes text, which is escaped.
 func (d *drawing) text(x, y float64, class, s string) {
 	if s != "" {
-		d.printf("<text x=\"%s\" y=\"%s\" class=\"%s\">%s</text>\n", px(x), px(y), class, xml.Replace(Visible(s)))
+		d.printf("<text x=\"%s\" y=\"%s\" class=\"%s\">%s</text>\n", px(x), px(y), class, markup.Replace(Visible(s)))
 	}
 }
 
@@ -113,7 +113,7 @@ func (d *drawing) path(path string, l Link) {
 	if l.Ours {
 		class += " ours"
 	}
-	d.printf("<path class=\"%s\" d=\"%s\"><title>%s</title></path>\n", class, path, xml.Replace(Visible(d.about(l))))
+	d.printf("<path class=\"%s\" d=\"%s\"><title>%s</title></path>\n", class, path, markup.Replace(Visible(d.about(l))))
 }
 
 // about tells what a link is.
@@ -138,7 +138,7 @@ func (d *drawing) box(b *box) {
 		class += " away"
 	}
 	d.printf("<g><title>%s</title><rect class=\"%s\" x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" rx=\"4\"/>\n",
-		xml.Replace(Visible(tooltip(b.node))), class, px(b.x), px(b.y), px(b.w), px(b.h))
+		markup.Replace(Visible(tooltip(b.node))), class, px(b.x), px(b.y), px(b.w), px(b.h))
 	// The text of what is stretched is in its middle.
 	top := b.y + (b.h-b.text.height)/2
 	for _, w := range b.text.words {

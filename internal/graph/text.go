@@ -9,7 +9,7 @@ import (
 
 // DOT draws a graph in the language of Graphviz: dot -Tsvg. A guest is a cluster.
 func DOT(g Graph) string {
-	g.Sort()
+	g = g.sorted()
 	in := lookInward(&g)
 	var b strings.Builder
 	b.WriteString("graph host {\n\trankdir=LR;\n\tnode [shape=box, style=rounded, fontname=\"sans-serif\", fontsize=11];\n\tedge [fontname=\"sans-serif\", fontsize=10];\n")
@@ -73,7 +73,7 @@ func dotText(lines ...string) string {
 // Mermaid draws a graph as a flowchart of Mermaid, which many wikis show. A guest is a
 // subgraph.
 func Mermaid(g Graph) string {
-	g.Sort()
+	g = g.sorted()
 	in := lookInward(&g)
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")

@@ -10,11 +10,10 @@ import (
 )
 
 // Tree draws a graph as text: from each card inwards, and after that the links that lead
-// from guest to guest. clean escapes what a terminal must not get; nothing is written that
-// has not been through it.
-func Tree(g Graph, clean func(string) string) string {
-	g.Sort()
-	t := tree{inward: lookInward(&g), clean: clean, drawn: map[string]bool{}}
+// from guest to guest.
+func Tree(g Graph) string {
+	g = g.sorted()
+	t := tree{inward: lookInward(&g), drawn: map[string]bool{}}
 	for i := range g.Nodes {
 		if n := &g.Nodes[i]; n.Kind != Guest && len(t.outer[n.ID]) == 0 && (n.Kind != Interface || len(t.inner[n.ID]) > 0) {
 			t.branch(n, step{}, "", "")
@@ -39,10 +38,8 @@ func Tree(g Graph, clean func(string) string) string {
 // tree collects rows.
 type tree struct {
 	*inward
-	clean func(string) string
 	rows  []row
 	drawn map[string]bool
-	ours  bool
 }
 
 // row is a line of the text, in columns.
@@ -177,11 +174,11 @@ func (t *tree) text() string {
 	lines := [][6]string{head}
 	ours := false
 	for _, r := range t.rows {
-		name := r.branch + t.clean(r.name)
+		name := r.branch + Visible(r.name)
 		if ours = ours || r.ours; r.ours {
 			name += " *"
 		}
-		lines = append(lines, [6]string{name, t.clean(r.kind), t.clean(r.address), t.clean(r.port), t.clean(r.state), ""})
+		lines = append(lines, [6]string{name, Visible(r.kind), Visible(r.address), Visible(r.port), Visible(r.state), ""})
 	}
 	var width [6]int
 	for _, l := range lines {
