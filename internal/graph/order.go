@@ -35,7 +35,7 @@ func lookInward(g *Graph) *inward {
 	for _, l := range g.Links {
 		if l.Kind == Member {
 			in.members[l.From] = true
-		} else if from, to := in.at[l.From], in.at[l.To]; from != nil && to != nil && from.Parent != to.Parent {
+		} else if from, to := in.at[l.From], in.at[l.To]; l.Kind != Wire && from != nil && to != nil && from.Parent != to.Parent {
 			leaves[l.From] = true
 		}
 	}

@@ -15,12 +15,14 @@ func Tree(g Graph) string {
 	g = g.sorted()
 	t := tree{inward: lookInward(&g), drawn: map[string]bool{}}
 	for i := range g.Nodes {
-		if n := &g.Nodes[i]; n.Kind != Guest && len(t.outer[n.ID]) == 0 && (n.Kind != Interface || len(t.inner[n.ID]) > 0) {
+		n := &g.Nodes[i]
+		row := len(t.inner[n.ID]) > 0 || n.Kind != Interface && !t.wired(n)
+		if n.Kind != Guest && len(t.outer[n.ID]) == 0 && row {
 			t.branch(n, step{}, "", "")
 		}
 	}
 	for i := range g.Nodes { // what leads only to itself
-		if n := &g.Nodes[i]; n.Kind != Guest && n.Kind != Interface && !t.drawn[n.ID] {
+		if n := &g.Nodes[i]; n.Kind != Guest && n.Kind != Interface && !t.drawn[n.ID] && !t.wired(n) {
 			t.branch(n, step{}, "", "")
 		}
 	}
