@@ -27,6 +27,7 @@ tests=(
 	'./attach ^(TestPark|TestTakeFails)$/^(VLAN|Open) root,vlan_filtering,ovs,openvswitch'
 	'./e2e ^TestReadmeKernels$ root,kernels'
 	'./e2e ^(TestFaultsKernels|TestWellKernels)$ root,kernels'
+	'./internal/survey ^TestKindsOfLink$ root,vrf,bond,8021q,vxlan,macvlan,ipvlan,dummy'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
 	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN)Live$ root,ovs,openvswitch'
 )
