@@ -15,47 +15,49 @@ import (
 // time only once it has found leisure to patch its own code for it, some milliseconds
 // after the first one has asked.
 type Ring struct {
+	packet Packet
 	fd     int
 	memory []byte
 	next   int    // which of the frames comes next
 	taken  []byte // the frame that was returned last, which the kernel may have again
 }
 
-// A ring has room for as many frames as a handful of probes makes. Of each it has the
-// beginning.
+// A ring has room for as many frames as a handful of probes makes, and of each for the
+// beginning. A frame without room is lost.
 const (
 	ringFrame  = 512
 	ringFrames = 128
 	ringBlock  = 4096
 )
 
-// OpenRing opens a Ring. A frame without room in it is lost.
-func (p Packet) OpenRing() (*Ring, error) {
-	s, err := p.open()
+// NewRing opens a Ring, which hears nothing before [Ring.Listen].
+func (p Packet) NewRing() (*Ring, error) {
+	fd, err := p.open()
 	if err != nil {
 		return nil, err
 	}
-	r := &Ring{fd: s}
-	err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2))
-	if err == nil {
-		err = os.NewSyscallError("setsockopt", unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
-			Block_size: ringBlock, Block_nr: ringFrame * ringFrames / ringBlock, Frame_size: ringFrame, Frame_nr: ringFrames}))
-	}
-	if err == nil {
-		r.memory, err = unix.Mmap(r.fd, 0, ringFrame*ringFrames, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		err = os.NewSyscallError("mmap", err)
-	}
-	if err == nil {
-		err = p.bind(r.fd)
-	}
-	if err != nil {
-		r.Close()
-		return nil, err
-	}
-	return r, nil
+	return &Ring{packet: p, fd: fd}, nil
 }
 
-// Next returns the next frame that is there, or false. The frame is good until the call
+// Listen has it hear frames from now on. It can be called from any thread. It takes some
+// milliseconds, in which the kernel waits for all processors, so several Rings are
+// better told at once.
+func (r *Ring) Listen() error {
+	err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2)
+	if err == nil {
+		err = unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
+			Block_size: ringBlock, Block_nr: ringFrame * ringFrames / ringBlock, Frame_size: ringFrame, Frame_nr: ringFrames})
+	}
+	if err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	if r.memory, err = unix.Mmap(r.fd, 0, ringFrame*ringFrames, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return os.NewSyscallError("mmap", err)
+	}
+	return r.packet.bind(r.fd)
+}
+
+// Next returns the next frame that has come since Listen, or false. The frame is good until the call
 // after that.
 func (r *Ring) Next() (frame []byte, d Details, ok bool) {
 	const snaplen, mac, sec, nsec, tag, linkType = 8, 12, 16, 20, 24, 32 + 10 // in struct tpacket2_hdr, and behind it sockaddr_ll

@@ -47,11 +47,8 @@ func Ask(ctx context.Context, q Question) (answers []Answer, err error) {
 		return nil, fmt.Errorf("it has no Ethernet address: %w", errors.ErrUnsupported)
 	}
 	m := NewMark(q.Addr)
-	protocol := uint16(unix.ETH_P_ARP)
-	if q.Addr.Is6() {
-		protocol = unix.ETH_P_IPV6
-	}
-	p := rawsocket.Packet{Name: "question", Index: q.From.Index, Protocol: protocol, Headers: true, Filter: m.filter(), Details: true}
+	// A socket for ARP alone gets a frame on a VLAN that is not ours without its tag.
+	p := rawsocket.Packet{Name: "question", Index: q.From.Index, Protocol: unix.ETH_P_ALL, Headers: true, Filter: m.filter(), Details: true}
 	var socket *rawsocket.Socket
 	if err := q.From.Run(func() (err error) { socket, err = p.Open(); return err }); err != nil {
 		return nil, err

@@ -119,22 +119,26 @@ func (m Mark) readIP(p *Packet, protocol byte, f []byte, header int) bool {
 	if protocol == unix.IPPROTO_TCP {
 		return m.readTCP(p, f)
 	}
-	if protocol == unix.IPPROTO_ICMPV6 && (f[0] == 135 || f[0] == 136) {
+	if header == 40 && protocol == unix.IPPROTO_ICMPV6 && (f[0] == 135 || f[0] == 136) {
 		return m.readDiscovery(p, f)
+	}
+	request, reply, errors, icmp := byte(8), byte(0), []byte{3, 11, 12}, byte(unix.IPPROTO_ICMP)
+	if header == 40 {
+		request, reply, errors, icmp = 128, 129, []byte{1, 2, 3, 4}, unix.IPPROTO_ICMPV6
 	}
 	data := f[8:]
 	switch {
 	case protocol == unix.IPPROTO_UDP:
 		p.Kind = Datagram
-	case protocol == unix.IPPROTO_ICMP && f[0] == 8, protocol == unix.IPPROTO_ICMPV6 && f[0] == 128:
+	case protocol != icmp:
+		return false
+	case f[0] == request:
 		p.Kind = EchoRequest
-	case protocol == unix.IPPROTO_ICMP && f[0] == 0, protocol == unix.IPPROTO_ICMPV6 && f[0] == 129:
+	case f[0] == reply:
 		p.Kind = EchoReply
-	case protocol == unix.IPPROTO_ICMP, protocol == unix.IPPROTO_ICMPV6 && f[0] < 128:
+	case slices.Contains(errors, f[0]):
 		p.Kind = ICMPError // it has the packet that it is about
 		return len(data) >= header+8 && m.isAbout(p, data[header:])
-	default:
-		return false
 	}
 	return m.isMarked(p, data)
 }

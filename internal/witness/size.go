@@ -66,7 +66,7 @@ func (p Ping) Largest(ctx context.Context, low, high int, likely ...int) (l Larg
 		if o := e.Instead; o != nil {
 			l.Instead = o
 			if o.Why == TooBig && o.MTU > l.Size && o.MTU <= high {
-				next = o.MTU
+				next, high = o.MTU, o.MTU
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ func (m Mark) Tap(points []Point) (*Taps, error) {
 	filter := m.filter()
 	for _, p := range points {
 		err := p.Run(func() error {
-			r, err := rawsocket.Packet{Index: p.Index, Protocol: unix.ETH_P_ALL, Headers: true, Filter: filter}.OpenRing()
+			r, err := rawsocket.Packet{Index: p.Index, Protocol: unix.ETH_P_ALL, Headers: true, Filter: filter}.NewRing()
 			if err == nil {
 				t.rings = append(t.rings, r)
 			}
@@ -46,11 +47,21 @@ func (m Mark) Tap(points []Point) (*Taps, error) {
 			return nil, err
 		}
 	}
+	var all sync.WaitGroup
+	errs := make([]error, len(t.rings))
+	for i, r := range t.rings {
+		all.Go(func() { errs[i] = r.Listen() })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Close()
+		return nil, err
+	}
 	return t, nil
 }
 
-// Close closes the taps, all at once: each takes the kernel some milliseconds, until
-// no processor can be at work with it (packet(7) sockets wait for RCU).
+// Close closes the taps, all at once: each takes the kernel some milliseconds, until no
+// processor can be at work with it.
 func (t *Taps) Close() {
 	var all sync.WaitGroup
 	for _, r := range t.rings {
