@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaceFD is the descriptor that the process has the namespace on.
+// namespaceFD is the descriptor that the process has the first namespace on.
 const namespaceFD = 3
 
 // maxReport bounds what is read of a report.
@@ -25,13 +25,27 @@ type Starter struct{ pipe *os.File }
 // Begin is what the process does first. It returns the namespace that it was started
 // for, and its starter, at the other end of pipe, which is its standard output.
 func Begin(pipe *os.File) (ns *os.File, s *Starter, err error) {
-	if kind, err := unix.IoctlRetInt(namespaceFD, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
-		return nil, nil, errors.New("it is started by gopipework itself")
+	all, s, err := BeginIn(pipe, 1)
+	if err != nil {
+		return nil, nil, err
 	}
-	unix.CloseOnExec(namespaceFD)
+	return all[0], s, nil
+}
+
+// BeginIn is Begin for a process that was started for so many namespaces.
+func BeginIn(pipe *os.File, count int) (namespaces []*os.File, s *Starter, err error) {
+	for fd := namespaceFD; fd < namespaceFD+count; fd++ {
+		if kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+			return nil, nil, errors.New("it is started by gopipework itself")
+		}
+	}
+	for fd := namespaceFD; fd < namespaceFD+count; fd++ {
+		unix.CloseOnExec(fd)
+		namespaces = append(namespaces, os.NewFile(uintptr(fd), "namespace"))
+	}
 	closeInherited()
 	signal.Ignore(unix.SIGPIPE) // the starter may be gone, and we have to clean up
-	return os.NewFile(namespaceFD, "namespace"), &Starter{pipe}, nil
+	return namespaces, &Starter{pipe}, nil
 }
 
 // Ready tells the starter that the process is ready, with a warning if there is one.
@@ -72,7 +86,7 @@ func (s *Starter) WhenGone(f func()) (stop func()) {
 }
 
 // closeInherited closes the descriptors that the process has inherited, except for
-// the namespace. A shell's descriptor, as from "exec 9>lock; flock 9", would
+// the namespaces. A shell's descriptor, as from "exec 9>lock; flock 9", would
 // otherwise hold its lock, or keep its pipe open, for as long as we live. This program
 // opens all of its own descriptors with close-on-exec, which distinguishes them from
 // inherited ones.
@@ -83,7 +97,7 @@ func closeInherited() {
 	}
 	for _, e := range entries {
 		fd, err := strconv.Atoi(e.Name())
-		if err != nil || fd <= namespaceFD {
+		if err != nil || fd < namespaceFD {
 			continue
 		}
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {

@@ -1,12 +1,12 @@
 // Package spawn starts a process that outlives this run, and that works in the network
-// namespace of a guest.
+// namespace of a guest, or in several.
 //
 //	start.go  what the run does: start the process, and hear whether it is ready
 //	serve.go  what the process does: tell that, and see when the run is gone
 //	rest.go   let go of memory before it sleeps
 //
 // The process has a session of its own, nothing of the environment, and nothing open
-// but the namespace and a pipe to the run. By the pipe it says once whether it is
+// but its namespaces and a pipe to the run. By the pipe it says once whether it is
 // ready; and by it, it knows that the run has ended, however that came about.
 package spawn
 
@@ -30,6 +30,7 @@ type Program struct {
 	Command   []string
 	Env       []string      // beside what such a process always has
 	Namespace *os.File      // that it works in; the file stays the caller's
+	Others    []*os.File    // further namespaces that it works in
 	Within    time.Duration // how long it may take to say whether it is ready
 }
 
@@ -50,18 +51,26 @@ type Report struct {
 // Start starts the process and returns when it is ready. An error comes with the
 // process if there is one, which was not ready and may still have to be ended.
 func (p Program) Start(ctx context.Context) (*Process, error) {
-	// A copy of the caller's descriptor would share its locks.
-	ns, err := nsfs.Reopen(p.Namespace)
-	if err != nil {
-		return nil, err
+	var namespaces []*os.File
+	defer func() {
+		for _, ns := range namespaces {
+			ns.Close()
+		}
+	}()
+	for _, f := range append([]*os.File{p.Namespace}, p.Others...) {
+		// A copy of the caller's descriptor would share its locks.
+		ns, err := nsfs.Reopen(f)
+		if err != nil {
+			return nil, err
+		}
+		namespaces = append(namespaces, ns)
 	}
-	defer ns.Close()
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(p.Command[0], p.Command[1:]...)
-	cmd.ExtraFiles = []*os.File{namespaceFD - 3: ns}
+	cmd.ExtraFiles = namespaces // from namespaceFD on
 	cmd.Dir = "/"
 	cmd.Env = append([]string{"GOMAXPROCS=1", "GOGC=25"}, p.Env...) // it sleeps nearly always
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
