@@ -22,6 +22,7 @@ import (
 // something. They are counted from 1, in the order in which it makes them.
 type Blow struct {
 	At     int           // 0: none does
+	Any    bool          // all system calls count
 	After  bool          // when the call has been carried out, rather than before
 	Answer bool          // not the call, a netlink request, fails, but receiving the answer
 	Signal unix.Signal   // sent to it; SIGKILL ends it there
@@ -31,7 +32,7 @@ type Blow struct {
 // Stepped is what became of a program that was stepped through.
 type Stepped struct {
 	Result
-	Calls []string // that change something, up to its end
+	Calls []string // that count, up to its end
 }
 
 // Step runs a prepared command, under ptrace(2), and deals it a blow. The command
@@ -178,6 +179,9 @@ func (p *stepper) call(tid int) {
 		p.refuse(tid)
 	case i.op == infoEntry && p.execs > 0:
 		what := p.changes(tid, i)
+		if what == "" && p.blow.Any {
+			what = fmt.Sprintf("system call %d", i.nr)
+		}
 		if what == "" {
 			return
 		}
