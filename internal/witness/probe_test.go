@@ -294,3 +294,38 @@ func TestCross(t *testing.T) {
 		c.sw.sh("nft flush ruleset; bridge link set dev pb state 3")
 	}
 }
+
+// TestRouter: behind a router, whose error tells how much fits, the size is found at once;
+// and the guest has not noted it.
+func TestRouter(t *testing.T) {
+	c := newChain(t)
+	c.sw.sh(`ip link set pb nomaster; ip addr add 10.9.0.1/24 dev br0; ip addr add fd09::1/64 dev br0 nodad
+		ip addr add 10.8.0.1/24 dev pb; ip addr add fd08::1/64 dev pb nodad; ip link set pb mtu 1391
+		sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1`)
+	c.b.sh(`ip addr flush dev eth1 scope global; ip addr add 10.8.0.3/24 dev eth1; ip addr add fd08::3/64 dev eth1 nodad
+		ip route add default via 10.8.0.1; ip route add default via fd08::1`)
+	c.a.sh("ip route add default via 10.9.0.1; ip route add default via fd09::1")
+	for _, pair := range [][2]string{{chainA, "10.8.0.3"}, {chainA6, "fd08::3"}} {
+		to := netip.MustParseAddr(pair[1])
+		p := Ping{Mark: NewMark(to), From: c.host(c.a, pair[0]), To: to, Patience: plenty}
+		if e, err := p.Send(context.Background()); err != nil || !e.Answered {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		l, err := p.Largest(context.Background(), 100, 1500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Size != 1391 || !l.Exact || l.Sent > 4 || l.Instead == nil || l.Instead.Why != TooBig || l.Instead.MTU != 1391 {
+			t.Errorf("%s: %+v, %+v", to, l, l.Instead)
+		}
+		// IPv6 notes it whoever has sent the packet; internal/tidy deletes that.
+		if got := c.a.sh("ip route get " + pair[1]); to.Is4() && strings.Contains(got, "mtu") {
+			t.Errorf("noted: %s", got)
+		}
+	}
+	// Beyond the router is no such host: it says so after three seconds.
+	e := c.ping(c.mark(), "10.8.0.9", plenty)
+	if e.Instead == nil || e.Instead.Why != Unreachable || e.Instead.By.String() != "10.9.0.1" {
+		t.Errorf("%+v, %+v", e, e.Instead)
+	}
+}
