@@ -66,6 +66,8 @@ package attach
 //   - [github.com/gopipework/gopipework/internal/graph]: what is connected to what, as data and as a drawing; internal/survey, beside this package, reads it
 //   - [github.com/gopipework/gopipework/internal/rtnl] is the one door to the kernel's network
 //     configuration, and [github.com/gopipework/gopipework/bridge] knows switches and the firewall
+//   - [github.com/gopipework/gopipework/internal/witness] sends packets and sees how far they get, and
+//     [github.com/gopipework/gopipework/internal/tidy] deletes the neighbour entries that they have left
 //   - [github.com/gopipework/gopipework/internal/dropreason] hears why the kernel drops packets
 //
 // # What belongs to us

@@ -8,6 +8,7 @@ import (
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/source"
+	"github.com/gopipework/gopipework/internal/tidy"
 )
 
 // Helper returns the work of a process that was started as Options.Keeper, if its
@@ -23,6 +24,8 @@ func Helper(argv []string) func(ctx context.Context, out *os.File) error {
 		return func(ctx context.Context, out *os.File) error {
 			return hostclient.Serve(ctx, argv[2:], out, source.OpenLinks(nil))
 		}
+	case len(argv) > 1 && argv[1] == tidy.Word:
+		return func(ctx context.Context, out *os.File) error { return tidy.Serve(ctx, argv[2:], out) }
 	case len(argv) > 0 && filepath.Base(argv[0]) == hostclient.ScriptName:
 		return func(ctx context.Context, _ *os.File) error {
 			told := make(chan error, 1)

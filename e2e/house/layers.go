@@ -28,7 +28,7 @@ var layers = [][]string{
 	{"internal/plan", "internal/topology"},
 	{"internal/spec"},
 	{"bridge", "internal/guests", "internal/hostclient"},
-	{"bridge/firewall"},
+	{"bridge/firewall", "internal/tidy"},
 	{"internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/report"},
 	{"internal/acd", "internal/dropreason", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/tcplisten", "internal/typo", "internal/witness"},
@@ -42,7 +42,7 @@ var imports = []struct {
 	why     string
 }{
 	{"github.com/vishvananda/", []string{"internal/rtnl", "bridge", "bridge/firewall", "e2e/bench"}, "one door to the kernel's links, addresses and routes, and one to its packet filter"},
-	{module + "internal/rtnl", []string{"attach", "internal/hostbridge", "internal/kind", "internal/source", "internal/hostaccess", "internal/guestnet", "internal/passage", "internal/doctor", "internal/build", "internal/ours", "internal/plan", "internal/survey", "bridge"}, "only the product and its switch change the network"},
+	{module + "internal/rtnl", []string{"attach", "internal/hostbridge", "internal/kind", "internal/source", "internal/hostaccess", "internal/guestnet", "internal/passage", "internal/doctor", "internal/build", "internal/ours", "internal/plan", "internal/survey", "internal/tidy", "bridge"}, "only the product and its switch change the network"},
 	{"github.com/google/nftables", []string{"bridge/firewall"}, "one package reads the packet filter"},
 	{"github.com/moby/", []string{"dockerutil", "e2e/bench/start/client"}, "one place speaks to Docker"},
 	{"google.golang.org/protobuf/encoding/protowire", []string{"dockerutil"}, "only containerd and the CRI speak gRPC"},
