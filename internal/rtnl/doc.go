@@ -23,6 +23,7 @@
 //	nexthop.go    nexthop objects
 //	lookup.go     which way a packet would go
 //	rule.go       rules, and routes of every table
+//	learned.go    what IPv6 has learned from the errors of routers
 //	event.go      waiting for the kernel to say that something changed
 //	counters.go   how many bytes have passed
 //	unsure.go     whether a request was carried out whose answer did not arrive
