@@ -32,7 +32,7 @@ func lab() Graph {
 			{ID: "guest/lxc:db", Kind: Guest, Name: "db", Word: "lxc:db", PID: 11, NetNS: 4026532002},
 			{ID: "guest/lxc:db/eth1", Kind: Interface, Parent: "guest/lxc:db", Name: "eth1", Type: "veth", Ours: true, State: Down, Index: 3, Addresses: at("192.168.1.3/24")},
 			{ID: "guest/lxc:db/wire0", Kind: Interface, Parent: "guest/lxc:db", Name: "wire0", Type: "veth", Ours: true, State: Up, Index: 4, Addresses: at("10.0.0.2/30")},
-			{ID: "guest/netns:lab", Kind: Guest, Name: "lab", Word: "netns:lab", NetNS: 4026532003},
+			{ID: "guest/netns:lab", Kind: Guest, Name: "lab", Word: "netns:lab", NetNS: 4026532003, Also: []string{"docker:side"}},
 			{ID: "guest/netns:lab/eth1", Kind: Interface, Parent: "guest/netns:lab", Name: "eth1", Type: "macvlan", Mode: "bridge", Ours: true, State: NoCarrier, Index: 2, Addresses: at("10.1.0.9/16")},
 		},
 		Links: []Link{

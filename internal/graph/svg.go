@@ -139,10 +139,16 @@ func (d *drawing) box(b *box) {
 	}
 	d.printf("<g><title>%s</title><rect class=\"%s\" x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" rx=\"4\"/>\n",
 		markup.Replace(Visible(tooltip(b.node))), class, px(b.x), px(b.y), px(b.w), px(b.h))
-	// The text of what is stretched is in its middle.
-	top := b.y + (b.h-b.text.height)/2
-	for _, w := range b.text.words {
-		d.text(b.x+w.x, top+w.y, w.class, w.text)
+	// The text of what is stretched is in its middle, and in a long bar several times: there
+	// is one on every screen.
+	const screen = 640.0
+	times := max(1, int(b.h/screen))
+	for i := range times {
+		part := b.h / float64(times)
+		top := b.y + (float64(i)+0.5)*part - b.text.height/2
+		for _, w := range b.text.words {
+			d.text(b.x+w.x, top+w.y, w.class, w.text)
+		}
 	}
 	for i, row := range b.rows {
 		if row.Ours {

@@ -56,10 +56,11 @@ type row struct {
 
 // title is the name of a node: of an interface in a guest, with the guest's.
 func (t *tree) title(n *Node) string {
-	if guest := t.at[n.Parent]; guest != nil {
-		return guest.Title() + " " + n.Name
+	guest := t.at[n.Parent]
+	if guest == nil {
+		return n.titleOfAll()
 	}
-	return n.Title()
+	return guest.titleOfAll() + " " + n.Name
 }
 
 // Title is what a node is called in a drawing: a guest, by the word for the command line.
@@ -71,6 +72,14 @@ func (n Node) Title() string {
 		return n.Word + " (" + n.Name + ")"
 	}
 	return n.Word
+}
+
+// titleOfAll is the title with the number of other guests that have the same namespace.
+func (n Node) titleOfAll() string {
+	if len(n.Also) == 0 {
+		return n.Title()
+	}
+	return n.Title() + " (+" + strconv.Itoa(len(n.Also)) + ")"
 }
 
 // branch adds a node, and below it what is farther inside.
@@ -112,7 +121,7 @@ func (t *tree) folds(n *Node, next []step) bool {
 func (t *tree) alone(n *Node) {
 	switch {
 	case n.Kind == Guest && len(t.parts[n.ID]) == 0:
-		t.rows = append(t.rows, row{name: n.Title(), kind: "guest", state: cmp.Or(string(n.State), "not connected")})
+		t.rows = append(t.rows, row{name: n.titleOfAll(), kind: "guest", state: cmp.Or(string(n.State), "not connected")})
 	case n.Kind == Interface && !t.drawn[n.ID] && !t.wired(n):
 		t.rows = append(t.rows, row{name: t.title(n), ours: n.Ours, kind: kindWord(n), address: addresses(n), state: strings.TrimSuffix("not connected, "+stateOf(n), ", ")})
 	}

@@ -270,3 +270,36 @@ func TestUnseenGuest(t *testing.T) {
 		t.Errorf("%q", links(g))
 	}
 }
+
+// TestOVS: an Open vSwitch bridge in the process, whose ports have no master in the kernel.
+func TestOVS(t *testing.T) {
+	testhost.NeedRoot(t)
+	h := testhost.New(t)
+	o, err := h.StartOVS()
+	if err != nil {
+		testhost.Lacking(t, "ovs", err.Error())
+	}
+	t.Setenv("OVS_RUNDIR", o.RunDir)
+	l := newLab(t, "web")
+	if l.host, err = os.Open(h.Namespace()); err != nil {
+		t.Fatal(err)
+	}
+	defer l.host.Close()
+	l.ip("link add port1 type veth peer name eth1 netns NS:web")
+	if out, err := o.Vsctl("add-br", "ovs1", "--", "set", "bridge", "ovs1", "datapath_type=netdev", "--", "add-port", "ovs1", "port1", "tag=10"); err != nil {
+		t.Fatal(err, out)
+	}
+	g := l.read()
+	if n := node(t, g, "host/ovs1"); n.Kind != graph.OVS || n.Ours {
+		t.Errorf("%+v", n)
+	}
+	want := graph.Link{From: "host/port1", To: "host/ovs1", Kind: graph.Member, VLAN: "10"}
+	if !slices.Contains(g.Links, want) {
+		t.Errorf("%+v, want %+v among them", g.Links, want)
+	}
+	for _, n := range g.Nodes {
+		if n.Name == "ovs-netdev" {
+			t.Errorf("%+v", n)
+		}
+	}
+}
