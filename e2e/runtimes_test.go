@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -105,6 +106,7 @@ func TestEveryRuntime(t *testing.T) {
 				}
 				e.listed(r, word(r), fmt.Sprintf("10.9.0.%d/24", n+1))
 			}
+			e.graphed(all)
 			if l := e.list(); len(l) != len(all) {
 				t.Errorf("%d attachments of %d guests: %+v", len(l), len(all), l)
 			}
@@ -113,6 +115,49 @@ func TestEveryRuntime(t *testing.T) {
 			}
 			check("after detach " + round)
 		})
+	}
+}
+
+// graphed checks that graph knows each guest by the word of its engine, and what leads from
+// its interface to the bridge.
+func (m *machine) graphed(all []resident) {
+	m.t.Helper()
+	var g struct {
+		Nodes []struct {
+			ID, Kind, Word string
+			NetNS          uint64
+		}
+		Links    []struct{ From, To, Kind string }
+		Warnings []string
+	}
+	if err := json.Unmarshal([]byte(m.ok("graph", "--json").Stdout), &g); err != nil {
+		m.t.Fatal(err)
+	}
+	if len(g.Warnings) > 0 {
+		m.t.Errorf("graph warns: %q", g.Warnings)
+	}
+	leads := map[string]string{}
+	for _, l := range g.Links {
+		leads[l.From] = l.To
+	}
+	for _, r := range all {
+		word := r.runtime + ":" + r.bare
+		found := false
+		for _, n := range g.Nodes {
+			if n.Kind != "guest" || n.NetNS != r.Inode() {
+				continue
+			}
+			found = true
+			if n.Word != word && (r.bare != "" || !strings.HasPrefix(n.Word, "pid:")) {
+				m.t.Errorf("graph calls %s %q", r.word, n.Word)
+			}
+			if to := leads[leads[n.ID+"/eth1"]]; to != "host/brtest" {
+				m.t.Errorf("eth1 of %s leads to %q", n.Word, to)
+			}
+		}
+		if !found {
+			m.t.Errorf("graph does not have %s", r.word)
+		}
 	}
 }
 

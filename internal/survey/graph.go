@@ -286,7 +286,7 @@ func (s *surveyed) named(in *space) (all []guests.GuestInfo) {
 func (s *surveyed) nameless(in *space) guests.GuestInfo {
 	for _, l := range in.links {
 		if port := s.host.at[l.Peer]; paired(l) && l.PeerNS >= 0 && l.PeerNS == in.hostID && port != nil && plan.IsOurs(port) {
-			if m, ok := plan.ParseMark(port.Alias); ok {
+			if m, ok := plan.ParseMark(port.Alias); ok && m.Runtime != "pid" {
 				return m.Guest()
 			}
 		}
