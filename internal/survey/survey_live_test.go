@@ -206,7 +206,7 @@ func TestOddHost(t *testing.T) {
 // TestKindsOfLink: links of other kinds, as far as the kernel has them.
 func TestKindsOfLink(t *testing.T) {
 	l := newLab(t)
-	l.ip("link add nic0 type veth peer name wire0", "link add br1 type bridge")
+	l.ip("link add nic0 type veth peer name wire0", "link add nic1 type veth peer name wire1", "link add br1 type bridge")
 	for _, c := range []struct {
 		need string
 		make []string
@@ -220,7 +220,7 @@ func TestKindsOfLink(t *testing.T) {
 		{"tap", []string{"tuntap add tap0 mode tap", "link set tap0 master br1"}, graph.Port, "host/tap0 -port- host/br1"},
 		{"tap", []string{"tuntap add tun0 mode tun", "link set tun0 up"}, graph.Tunnel, ""},
 		{"macvlan", []string{"link add link nic0 name mac0 type macvlan"}, graph.Port, "host/mac0 -parent- host/nic0"},
-		{"ipvlan", []string{"link add link nic0 name ipv0 type ipvlan"}, graph.Port, "host/ipv0 -parent- host/nic0"},
+		{"ipvlan", []string{"link add link nic1 name ipv0 type ipvlan"}, graph.Port, "host/ipv0 -parent- host/nic1"},
 		{"dummy", []string{"link add dummy7 type dummy"}, graph.Card, ""},
 	} {
 		name := strings.Fields(c.make[0])
