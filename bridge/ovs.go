@@ -27,6 +27,10 @@ type OVS struct {
 	Missing string // where it does not: why
 	Kernel  bool   // this kernel has the datapath of Open vSwitch
 	Bridges []OVSBridge
+
+	// Segments is other_config:userspace-tso-enable: the datapath of ovs-vswitchd completes
+	// a checksum that was left to a card. It holds from the next start of ovs-vswitchd.
+	Segments bool
 }
 
 // OVSBridge is an Open vSwitch bridge.
@@ -38,12 +42,19 @@ type OVSBridge struct {
 	Made     bool   // ovs-vswitchd could make it
 	Error    string // what it said, where it could not and said anything
 
-	Secure       bool          // fail_mode: without a controller nothing but its flows passes frames on
-	Controlled   bool          // it has a controller, be that there or not
-	STP, RSTP    bool          // it runs a spanning tree protocol
-	ForwardDelay time.Duration // of that: listening, and again learning
+	Secure       bool            // fail_mode: without a controller nothing but its flows passes frames on
+	Controllers  []OVSController // who writes its flows; an empty list: nobody but ovs-ofctl
+	STP, RSTP    bool            // it runs a spanning tree protocol
+	ForwardDelay time.Duration   // of that: listening, and again learning
 
 	Ports []OVSPort // without the one that has the bridge's name
+}
+
+// OVSController is a program that writes the flows of a bridge.
+type OVSController struct {
+	Target    string // where it is, for example "tcp:192.0.2.1:6653"
+	Connected bool   // ovs-vswitchd speaks to it now
+	Error     string // why the last try failed, if any has
 }
 
 // OVSPort is a link that is a port of an Open vSwitch bridge, and what its
@@ -58,6 +69,22 @@ type OVSPort struct {
 	Number int               // OpenFlow port number; below 1 ovs-vswitchd has not got the link
 	Error  string            // why it has not
 	State  string            // of the spanning tree protocol that its bridge runs, for example "listening"
+
+	// Type is "" for a link of the kernel's, "internal" for one that ovs-vswitchd makes. A
+	// "patch" port, or a tunnel such as "vxlan", has none.
+	Type      string
+	Index     int    // of the link that ovs-vswitchd has, in its own network namespace; 0: it has none
+	Peer      string // the port of another bridge that a patch port leads to
+	Remote    string // the address that a tunnel leads to, or "flow"
+	Bond      string // the port that this link and others make up; "": it is a port alone
+	Protected bool   // it exchanges no frames with other protected ports
+}
+
+// LinkGone reports whether ovs-vswitchd has no link for a port that needs one, as after the
+// link has been deleted. The port stays, may keep its Number, and has no Error: frames
+// for it are sent nowhere.
+func (p OVSPort) LinkGone() bool {
+	return (p.Type == "" || p.Type == "system") && p.Index == 0
 }
 
 // The types of datapath that a bridge of ours can have.

@@ -14,13 +14,15 @@ import (
 // What ovs-vsctl prints with --format=json --data=json: a table of headings
 // and rows, whose values have the notation of RFC 7047, section 5.1.
 
-// ovsReadArgs asks for three tables in one go, as one transaction.
+// ovsReadArgs asks for five tables in one go, as one transaction.
 func ovsReadArgs() []string {
 	return []string{
 		"--format=json", "--data=json",
 		"--columns=name,datapath_type,external_ids,ports,fail_mode,controller,stp_enable,rstp_enable,other_config", "list", "Bridge", "--",
-		"--columns=_uuid,tag,trunks,vlan_mode,interfaces,status,rstp_status", "list", "Port", "--",
-		"--columns=_uuid,name,external_ids,ofport,error", "list", "Interface",
+		"--columns=_uuid,name,tag,trunks,vlan_mode,interfaces,status,rstp_status,protected", "list", "Port", "--",
+		"--columns=_uuid,name,external_ids,ofport,error,type,options,ifindex", "list", "Interface", "--",
+		"--columns=_uuid,target,is_connected,status", "list", "Controller", "--",
+		"--columns=other_config", "list", "Open_vSwitch",
 	}
 }
 
@@ -39,12 +41,14 @@ type bridgeRow struct {
 
 type portRow struct {
 	UUID       ovsPointer         `json:"_uuid"`
+	Name       string             `json:"name"`
 	Tag        ovsSet[int]        `json:"tag"`
 	Trunks     ovsSet[int]        `json:"trunks"`
 	Mode       ovsSet[string]     `json:"vlan_mode"`
 	Interfaces ovsSet[ovsPointer] `json:"interfaces"`
 	Status     ovsMap             `json:"status"`
 	RSTPStatus ovsMap             `json:"rstp_status"`
+	Protected  bool               `json:"protected"`
 }
 
 type interfaceRow struct {
@@ -53,48 +57,70 @@ type interfaceRow struct {
 	IDs    ovsMap         `json:"external_ids"`
 	Number ovsSet[int]    `json:"ofport"`
 	Error  ovsSet[string] `json:"error"`
+
+	Type    string      `json:"type"`
+	Options ovsMap      `json:"options"`
+	Index   ovsSet[int] `json:"ifindex"`
 }
 
-// parseOVS reads the answer to ovsReadArgs.
-func parseOVS(r io.Reader) ([]OVSBridge, error) {
+type controllerRow struct {
+	UUID      ovsPointer `json:"_uuid"`
+	Target    string     `json:"target"`
+	Connected bool       `json:"is_connected"`
+	Status    ovsMap     `json:"status"`
+}
+
+type globalRow struct {
+	Config ovsMap `json:"other_config"`
+}
+
+// ovsTables is the answer to ovsReadArgs.
+type ovsTables struct {
+	bridges     []bridgeRow
+	ports       map[ovsPointer]portRow
+	interfaces  map[ovsPointer]interfaceRow
+	controllers map[ovsPointer]controllerRow
+	global      []globalRow
+}
+
+// parseOVS reads the answer to ovsReadArgs: the Bridges, and what holds for all of them.
+func parseOVS(r io.Reader) (o OVS, err error) {
+	t := ovsTables{
+		ports: map[ovsPointer]portRow{}, interfaces: map[ovsPointer]interfaceRow{}, controllers: map[ovsPointer]controllerRow{},
+	}
 	d := json.NewDecoder(r)
-	bridges, err := decodeRows[bridgeRow](d)
-	if err != nil {
-		return nil, err
+	for _, read := range []func(*json.Decoder) error{
+		rows(func(row bridgeRow) { t.bridges = append(t.bridges, row) }),
+		rows(func(row portRow) { t.ports[row.UUID] = row }),
+		rows(func(row interfaceRow) { t.interfaces[row.UUID] = row }),
+		rows(func(row controllerRow) { t.controllers[row.UUID] = row }),
+		rows(func(row globalRow) { t.global = append(t.global, row) }),
+	} {
+		if err := read(d); err != nil {
+			return OVS{}, err
+		}
 	}
-	portRows, err := decodeRows[portRow](d)
-	if err != nil {
-		return nil, err
+	for _, row := range t.bridges {
+		o.Bridges = append(o.Bridges, t.bridge(row))
 	}
-	interfaceRows, err := decodeRows[interfaceRow](d)
-	if err != nil {
-		return nil, err
-	}
-	ports := map[ovsPointer]portRow{}
-	for _, p := range portRows {
-		ports[p.UUID] = p
-	}
-	interfaces := map[ovsPointer]interfaceRow{}
-	for _, i := range interfaceRows {
-		interfaces[i.UUID] = i
-	}
-	var out []OVSBridge
-	for _, row := range bridges {
-		out = append(out, row.bridge(ports, interfaces))
-	}
-	slices.SortFunc(out, func(a, b OVSBridge) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
+	slices.SortFunc(o.Bridges, func(a, b OVSBridge) int { return strings.Compare(a.Name, b.Name) })
+	o.Segments = first(t.global).Config["userspace-tso-enable"] == "true"
+	return o, nil
 }
 
-func (row bridgeRow) bridge(ports map[ovsPointer]portRow, interfaces map[ovsPointer]interfaceRow) OVSBridge {
+func (t ovsTables) bridge(row bridgeRow) OVSBridge {
 	b := OVSBridge{Name: row.Name, Datapath: row.Datapath, Ours: row.IDs[ovsMarkKey] == ovsBridgeMark, Origin: row.IDs[ovsOriginKey],
-		Secure: first(row.FailMode) == "secure", Controlled: len(row.Controllers) > 0, STP: row.STP, RSTP: row.RSTP}
+		Secure: first(row.FailMode) == "secure", STP: row.STP, RSTP: row.RSTP}
 	if row.STP || row.RSTP {
 		b.ForwardDelay = row.forwardDelay()
 	}
+	for _, u := range row.Controllers {
+		c := t.controllers[u]
+		b.Controllers = append(b.Controllers, OVSController{c.Target, c.Connected, c.Status["last_error"]})
+	}
 	for _, u := range row.Ports {
-		for _, i := range ports[u].Interfaces {
-			p := ports[u].port(interfaces[i])
+		for _, i := range t.ports[u].Interfaces {
+			p := t.ports[u].port(t.interfaces[i])
 			p.Bridge = b.Name
 			if p.Name == b.Name {
 				b.Made, b.Error = p.Number > 0, p.Error
@@ -121,7 +147,11 @@ func (row bridgeRow) forwardDelay() time.Duration {
 
 func (row portRow) port(i interfaceRow) OVSPort {
 	p := OVSPort{Name: i.Name, Mark: i.IDs[ovsMarkKey], Mode: first(row.Mode), Number: first(i.Number), Error: first(i.Error),
-		State: cmp.Or(row.Status["stp_state"], row.RSTPStatus["rstp_port_state"])}
+		State: cmp.Or(row.Status["stp_state"], row.RSTPStatus["rstp_port_state"]),
+		Type:  i.Type, Index: first(i.Index), Peer: i.Options["peer"], Remote: i.Options["remote_ip"], Protected: row.Protected}
+	if len(row.Interfaces) > 1 {
+		p.Bond = row.Name
+	}
 	for key, value := range i.IDs {
 		if key == ovsMarkKey {
 			continue
@@ -141,42 +171,47 @@ func (row portRow) port(i interfaceRow) OVSPort {
 }
 
 // first returns the value of a column that has one or none.
-func first[T any](set ovsSet[T]) (value T) {
+func first[S ~[]T, T any](set S) (value T) {
 	if len(set) > 0 {
 		value = set[0]
 	}
 	return value
 }
 
-// decodeRows reads one table.
-func decodeRows[T any](d *json.Decoder) ([]T, error) {
-	var table struct {
-		Headings []string
-		Data     [][]json.RawMessage
+// rows returns what reads one table and adds its rows.
+func rows[T any](add func(T)) func(*json.Decoder) error {
+	return func(d *json.Decoder) error {
+		var table struct {
+			Headings []string
+			Data     [][]json.RawMessage
+		}
+		if err := d.Decode(&table); err != nil {
+			return err
+		}
+		for _, cells := range table.Data {
+			row, err := decodeRow[T](table.Headings, cells)
+			if err != nil {
+				return err
+			}
+			add(row)
+		}
+		return nil
 	}
-	if err := d.Decode(&table); err != nil {
-		return nil, err
+}
+
+func decodeRow[T any](headings []string, cells []json.RawMessage) (row T, err error) {
+	if len(cells) != len(headings) {
+		return row, fmt.Errorf("a row of %d columns has %d", len(headings), len(cells))
 	}
-	var rows []T
-	for _, cells := range table.Data {
-		if len(cells) != len(table.Headings) {
-			return nil, fmt.Errorf("a row of %d columns has %d", len(table.Headings), len(cells))
-		}
-		object := map[string]json.RawMessage{}
-		for i, heading := range table.Headings {
-			object[heading] = cells[i]
-		}
-		text, err := json.Marshal(object)
-		if err != nil {
-			return nil, err
-		}
-		var row T
-		if err := json.Unmarshal(text, &row); err != nil {
-			return nil, err
-		}
-		rows = append(rows, row)
+	object := map[string]json.RawMessage{}
+	for i, heading := range headings {
+		object[heading] = cells[i]
 	}
-	return rows, nil
+	text, err := json.Marshal(object)
+	if err != nil {
+		return row, err
+	}
+	return row, json.Unmarshal(text, &row)
 }
 
 // tagged takes ["word", VALUE] apart; ok is false for anything else.

@@ -30,10 +30,11 @@ func ObserveOVS(ctx context.Context) (OVS, error) {
 	if err != nil {
 		return OVS{}, ovsFault(op, "", err)
 	}
-	o := OVS{Running: true}
-	if o.Bridges, err = parseOVS(strings.NewReader(text)); err != nil {
+	o, err := parseOVS(strings.NewReader(text))
+	if err != nil {
 		return OVS{}, ovsFault(op, "", fmt.Errorf("cannot read what ovs-vsctl printed: %w", err))
 	}
+	o.Running = true
 	if o.Kernel, err = HasKernelDatapath(); err != nil {
 		return OVS{}, ovsFault(op, "", err)
 	}

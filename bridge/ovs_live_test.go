@@ -197,7 +197,10 @@ func TestOVSPortLive(t *testing.T) {
 		if !ok || got.Number < 1 || !got.Carries(p.VLAN) {
 			t.Errorf("@%s: %+v", word, got)
 		}
-		got.Number, got.Mode = 0, ""
+		if got.Index == 0 {
+			t.Errorf("@%s: no link", word)
+		}
+		got.Number, got.Mode, got.Index = 0, "", 0
 		if diff := cmp.Diff(p, got); diff != "" {
 			t.Errorf("@%s (-written +read):\n%s", word, diff)
 		}
@@ -295,9 +298,17 @@ func TestOVSDeadPortLive(t *testing.T) {
 	}
 	h.vsctl("add-port", "ovs0", "foreign")
 	h.check(h.Batch("link delete v1", "link delete foreign"))
-	dead, found := h.observe().Port("v1")
-	if !found || dead.Mark == "" {
+	var dead OVSPort
+	var found bool
+	host.Poll(30*time.Second, func() bool { // ovs-vswitchd notices a moment later
+		dead, found = h.observe().Port("v1")
+		return dead.LinkGone()
+	})
+	if !found || dead.Mark == "" || !dead.LinkGone() {
 		t.Fatalf("what Open vSwitch keeps of a port whose link has gone: %+v", dead)
+	}
+	if p, _ := h.observe().Port("v2"); p.LinkGone() {
+		t.Errorf("the link of v2 is there: %+v", p)
 	}
 	h.check(dead.Delete(ctx))
 	o := h.observe()

@@ -44,29 +44,39 @@ func TestOVSCommands(t *testing.T) {
 }
 
 // ovsAnswer is what ovs-vsctl 3.1 prints for ovsReadArgs.
-const ovsAnswer = `{"data":[["ovs1","netdev",["map",[["gopipework","bridge"]]],["set",[["uuid","p1"],["uuid","p2"]]]],["ovs0","",["map",[]],["uuid","p0"]],["ovs2","",["map",[]],["set",[["uuid","p3"],["uuid","p4"]]]]],"headings":["name","datapath_type","external_ids","ports"]}
-{"data":[[["uuid","p0"],["set",[]],["set",[]],["set",[]],["uuid","i0"]],[["uuid","p1"],["set",[]],["set",[]],["set",[]],["uuid","i1"]],[["uuid","p2"],10,["set",[20,21,22,4000]],"native-untagged",["uuid","i2"]],[["uuid","p3"],["set",[]],7,["set",[]],["set",[["uuid","i3"],["uuid","i4"]]]],[["uuid","p4"],["set",[]],["set",[]],["set",[]],["uuid","i5"]]],"headings":["_uuid","tag","trunks","vlan_mode","interfaces"]}
-{"data":[[["uuid","i0"],"ovs0",["map",[]],["set",[]],["set",[]]],[["uuid","i1"],"ovs1",["map",[]],65534,["set",[]]],[["uuid","i2"],"v1",["map",[["gopipework","m"],["pipework.bridge","ovs1"]]],1,["set",[]]],[["uuid","i3"],"bond1",["map",[["x","y"]]],1,["set",[]]],[["uuid","i4"],"bond0",["map",[]],-1,"could not open network device bond0 (No such device)"],[["uuid","i5"],"ovs2",["map",[]],-1,"could not open network device ovs2 (Invalid argument)"]],"headings":["_uuid","name","external_ids","ofport","error"]}
+const ovsAnswer = `{"data":[["ovs1","netdev",["map",[["gopipework","bridge"]]],["set",[["uuid","p1"],["uuid","p2"],["uuid","p5"]]],"secure",["uuid","c0"]],["ovs0","",["map",[]],["uuid","p0"],["set",[]],["set",[]]],["ovs2","",["map",[]],["set",[["uuid","p3"],["uuid","p4"],["uuid","p6"]]],["set",[]],["set",[["uuid","c1"],["uuid","c2"]]]]],"headings":["name","datapath_type","external_ids","ports","fail_mode","controller"]}
+{"data":[[["uuid","p0"],"ovs0",["set",[]],["set",[]],["set",[]],["uuid","i0"],false],[["uuid","p1"],"ovs1",["set",[]],["set",[]],["set",[]],["uuid","i1"],false],[["uuid","p2"],"v1",10,["set",[20,21,22,4000]],"native-untagged",["uuid","i2"],true],[["uuid","p3"],"bond",["set",[]],7,["set",[]],["set",[["uuid","i3"],["uuid","i4"]]],false],[["uuid","p4"],"ovs2",["set",[]],["set",[]],["set",[]],["uuid","i5"],false],[["uuid","p5"],"to2",["set",[]],["set",[]],["set",[]],["uuid","i6"],false],[["uuid","p6"],"vx0",["set",[]],["set",[]],["set",[]],["uuid","i7"],false]],"headings":["_uuid","name","tag","trunks","vlan_mode","interfaces","protected"]}
+{"data":[[["uuid","i0"],"ovs0",["map",[]],["set",[]],["set",[]],"internal",["map",[]],["set",[]]],[["uuid","i1"],"ovs1",["map",[]],65534,["set",[]],"internal",["map",[]],3],[["uuid","i2"],"v1",["map",[["gopipework","m"],["pipework.bridge","ovs1"]]],1,["set",[]],"",["map",[]],5],[["uuid","i3"],"bond1",["map",[["x","y"]]],1,["set",[]],"",["map",[]],0],[["uuid","i4"],"bond0",["map",[]],-1,"could not open network device bond0 (No such device)","",["map",[]],["set",[]]],[["uuid","i5"],"ovs2",["map",[]],-1,"could not open network device ovs2 (Invalid argument)","internal",["map",[]],["set",[]]],[["uuid","i6"],"to2",["map",[]],2,["set",[]],"patch",["map",[["peer","to1"]]],0],[["uuid","i7"],"vx0",["map",[]],3,["set",[]],"vxlan",["map",[["key","flow"],["remote_ip","192.0.2.1"]]],0]],"headings":["_uuid","name","external_ids","ofport","error","type","options","ifindex"]}
+{"data":[[["uuid","c0"],"tcp:192.0.2.1:6653",true,["map",[["state","ACTIVE"]]]],[["uuid","c1"],"tcp:192.0.2.2:6653",false,["map",[]]],[["uuid","c2"],"tcp:192.0.2.3:6653",false,["map",[["last_error","Connection refused"],["state","BACKOFF"]]]]],"headings":["_uuid","target","is_connected","status"]}
+{"data":[[["map",[["userspace-tso-enable","true"]]]]],"headings":["other_config"]}
 `
 
 func TestParseOVS(t *testing.T) {
-	got, err := parseOVS(strings.NewReader(ovsAnswer))
+	o, err := parseOVS(strings.NewReader(ovsAnswer))
 	v1 := OVSPort{Bridge: "ovs1", Name: "v1", VLAN: VLAN{10, []TagRange{{20, 22}, {4000, 4000}}}, Mode: "native-untagged",
-		Mark: "m", IDs: map[string]string{"pipework.bridge": "ovs1"}, Number: 1}
+		Mark: "m", IDs: map[string]string{"pipework.bridge": "ovs1"}, Number: 1, Index: 5, Protected: true}
 	seven := VLAN{0, []TagRange{{7, 7}}}
-	want := []OVSBridge{
+	want := OVS{Segments: true, Bridges: []OVSBridge{
 		{Name: "ovs0"},
-		{Name: "ovs1", Datapath: "netdev", Ours: true, Made: true, Ports: []OVSPort{v1}},
-		{Name: "ovs2", Error: "could not open network device ovs2 (Invalid argument)", Ports: []OVSPort{
-			{Bridge: "ovs2", Name: "bond0", VLAN: seven, Number: -1, Error: "could not open network device bond0 (No such device)"},
-			{Bridge: "ovs2", Name: "bond1", VLAN: seven, Number: 1, IDs: map[string]string{"x": "y"}},
-		}},
-	}
-	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		{Name: "ovs1", Datapath: "netdev", Ours: true, Made: true, Secure: true,
+			Controllers: []OVSController{{Target: "tcp:192.0.2.1:6653", Connected: true}},
+			Ports:       []OVSPort{{Bridge: "ovs1", Name: "to2", Number: 2, Type: "patch", Peer: "to1"}, v1}},
+		{Name: "ovs2", Error: "could not open network device ovs2 (Invalid argument)",
+			Controllers: []OVSController{{Target: "tcp:192.0.2.2:6653"}, {Target: "tcp:192.0.2.3:6653", Error: "Connection refused"}},
+			Ports: []OVSPort{
+				{Bridge: "ovs2", Name: "bond0", VLAN: seven, Number: -1, Error: "could not open network device bond0 (No such device)", Bond: "bond"},
+				{Bridge: "ovs2", Name: "bond1", VLAN: seven, Number: 1, IDs: map[string]string{"x": "y"}, Bond: "bond"},
+				{Bridge: "ovs2", Name: "vx0", Number: 3, Type: "vxlan", Remote: "192.0.2.1"},
+			}},
+	}}
+	if diff := cmp.Diff(want, o); diff != "" || err != nil {
 		t.Fatalf("error %v (-want +got):\n%s", err, diff)
 	}
-
-	o := OVS{Running: true, Bridges: got}
+	for name, gone := range map[string]bool{"to2": false, "v1": false, "bond0": true, "bond1": true, "vx0": false} {
+		if p, ok := o.Port(name); !ok || p.LinkGone() != gone {
+			t.Errorf("the link of %s is gone: %v, want %v", name, !gone, gone)
+		}
+	}
 	if p, ok := o.Port("bond1"); !ok || p.Bridge != "ovs2" {
 		t.Errorf("bond1: %+v, %v", p, ok)
 	}
@@ -142,9 +152,8 @@ func FuzzParseOVS(f *testing.F) {
 	f.Add(strings.Replace(ovsAnswer, `["map",[]]`, `["map",[[1]]]`, 1))
 	f.Add(strings.Replace(ovsAnswer, `["uuid","p0"]`, `null`, 1))
 	f.Fuzz(func(t *testing.T, text string) {
-		bridges, err := parseOVS(strings.NewReader(text))
-		if err == nil {
-			_ = OVS{Bridges: bridges}.OurPorts()
+		if o, err := parseOVS(strings.NewReader(text)); err == nil {
+			_ = o.OurPorts()
 		}
 	})
 }

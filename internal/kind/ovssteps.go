@@ -65,7 +65,7 @@ func (s AwaitOVS) Do(ctx context.Context, m *plan.Machine) error {
 // whyDropped is the most common reason.
 func whyDropped(br bridge.OVSBridge) string {
 	switch {
-	case br.Secure && br.Controlled:
+	case br.Secure && len(br.Controllers) > 0:
 		return ": it has fail_mode=secure, and its controller has written no flow for it"
 	case br.Secure:
 		return ": it has fail_mode=secure, no controller, and no flow for it (ovs-ofctl add-flow " + br.Name + " actions=NORMAL)"
