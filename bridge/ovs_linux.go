@@ -5,15 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/hosttool"
 	"github.com/gopipework/gopipework/internal/plainname"
-	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -209,35 +204,6 @@ func (p OVSPort) checkTaken(ctx context.Context, op string) error {
 	return nil
 }
 
-// TraceCommand asks ovs-vswitchd what becomes of a broadcast that the port gets
-// from a MAC address, as a person would ask.
-func (p OVSPort) TraceCommand(from net.HardwareAddr) string {
-	return shell.Line(append([]string{"ovs-appctl"}, p.traceArgs(from)...))
-}
-
-func (p OVSPort) traceArgs(from net.HardwareAddr) []string {
-	frame := fmt.Sprintf("in_port=%d,dl_src=%s,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806", p.Number, from)
-	if p.VLAN.PVID == 0 && len(p.VLAN.Tagged) > 0 {
-		frame += fmt.Sprintf(",dl_vlan=%d", p.VLAN.Tagged[0].First)
-	}
-	return []string{"ofproto/trace", p.Bridge, frame}
-}
-
-// Drops reports whether ovs-vswitchd, by its flows, throws away a broadcast that
-// the port gets from a MAC address. What a controller decides is not known, and
-// no drop.
-func (p OVSPort) Drops(ctx context.Context, from net.HardwareAddr) (bool, error) {
-	bin, err := exec.LookPath("ovs-appctl")
-	if err != nil {
-		bin = "/usr/bin/ovs-appctl"
-	}
-	text, err := hosttool.Run(ctx, bin, append([]string{"--timeout=5", "-vconsole:off"}, p.traceArgs(from)...)...) // its log repeats the error
-	if err != nil {
-		return false, ovsFault("trace a frame from", p.Name, err)
-	}
-	return strings.Contains(text, "\nDatapath actions: drop") && !strings.Contains(text, "slow path"), nil
-}
-
 // Delete takes the port off its bridge if it is ours, and, where p has a Mark,
 // if that is its mark; otherwise it is a conflict. The link stays. That the
 // port is not there is no error.
@@ -287,53 +253,6 @@ func checkOVSName(op, object string, names ...string) error {
 		}
 	}
 	return nil
-}
-
-// vsctl runs ovs-vsctl in the calling thread's network namespace. It finds out
-// first, for next to nothing, whether there is a database to speak to.
-func vsctl(ctx context.Context, args ...string) (string, error) {
-	if err := dialOVS(ctx); err != nil {
-		return "", err
-	}
-	bin, err := findVsctl()
-	if err != nil {
-		return "", err
-	}
-	// This ends an ovs-vsctl that outlives us; one that does not is ended by
-	// hosttool.Run, earlier.
-	outlived := fmt.Sprintf("--timeout=%.0f", 2*hosttool.Timeout.Seconds())
-	return hosttool.Run(ctx, bin, append([]string{outlived}, args...)...)
-}
-
-// missingOVSError says why there is no Open vSwitch here.
-type missingOVSError struct{ why string }
-
-func (e *missingOVSError) Error() string { return e.why }
-
-func dialOVS(ctx context.Context) error {
-	dir := os.Getenv("OVS_RUNDIR")
-	if dir == "" {
-		dir = "/var/run/openvswitch"
-	}
-	socket := filepath.Join(dir, "db.sock")
-	c, err := (&net.Dialer{Timeout: hosttool.Timeout}).DialContext(ctx, "unix", socket)
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ECONNREFUSED):
-		return &missingOVSError{"no ovsdb-server answers at " + socket}
-	case err != nil:
-		return err
-	}
-	return c.Close()
-}
-
-// findVsctl finds the program also with a PATH that lacks its directory.
-func findVsctl() (string, error) {
-	for _, file := range []string{"ovs-vsctl", "/usr/bin/ovs-vsctl", "/usr/local/bin/ovs-vsctl"} {
-		if path, err := exec.LookPath(file); err == nil {
-			return path, nil
-		}
-	}
-	return "", &missingOVSError{"ovsdb-server runs, but no program ovs-vsctl is installed"}
 }
 
 // nothingDone reports whether a run of ovs-vsctl ended before it changed the

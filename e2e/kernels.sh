@@ -29,7 +29,7 @@ tests=(
 	'./e2e ^(TestFaultsKernels|TestWellKernels)$ root,kernels'
 	'./internal/survey ^TestKindsOfLink$ root,vrf,bond,8021q,vxlan,macvlan,ipvlan,dummy'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'
-	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN|DeadPort)Live$ root,ovs,openvswitch'
+	'./bridge ^TestOVS(KernelDatapath|Bridge|VLAN|DeadPort|Trace|TraceTags|Stations|Deaf)Live$ root,ovs,openvswitch'
 )
 
 # The modules the tests need: each has to load.

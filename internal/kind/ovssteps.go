@@ -49,14 +49,15 @@ func (s AwaitOVS) Do(ctx context.Context, m *plan.Machine) error {
 		return err
 	}
 	return m.Host().Run(func() error {
-		drops, err := now.Drops(ctx, s.mac)
+		frame := now.Broadcast(s.mac)
+		trace, err := now.Trace(ctx, frame)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil && br.Secure:
 			m.Warn(fmt.Sprintf("%s has fail_mode=secure, and it is not known whether one of its flows forwards what %s sends: %v", br.Name, s.Name, err))
-		case drops:
-			m.Warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(s.mac)))
+		case err == nil && trace.Drops():
+			m.Warn(fmt.Sprintf("%s drops what %s sends%s; see why: %s", br.Name, s.Name, whyDropped(br), now.TraceCommand(frame)))
 		}
 		return nil
 	})
