@@ -51,8 +51,8 @@ func frame6(what OVSPacket) OVSFrame {
 	return f
 }
 
-// TestOVSTraceLive: what is told of a frame is what becomes of frames, of the guest's and
-// of those that cannot be sent.
+// TestOVSTraceLive: what is said about a frame is what becomes of frames, the guest's and
+// those that are not sent.
 func TestOVSTraceLive(t *testing.T) {
 	h := newOVSHost(t)
 	b := h.bridge("ovs0")
