@@ -183,6 +183,20 @@ func (Checksums) Nature() plan.Nature { return plan.Undoable }
 
 func (s Checksums) String() string { return s.Enter + "ethtool -K " + s.inner + " tx off" }
 
+// LosesChecksums reports whether an Open vSwitch bridge passes on frames of the guest's with
+// checksums that nobody has computed: its datapath is that of ovs-vswitchd, which does not
+// complete them, and the interface of that index in the guest leaves them to a card. Ping
+// works and TCP does not; the receiver counts what it throws away as InCsumErrors in
+// /proc/net/snmp. What [Checksums] does mends it.
+//
+//	ethtool -k NAME | grep ^tx-checksumming
+func LosesChecksums(o bridge.OVS, br bridge.OVSBridge, guest plan.Reader, index int) (bool, error) {
+	if !br.Userspace() || o.Segments {
+		return false, nil
+	}
+	return guest.TxChecksum(index)
+}
+
 // ChangeOVSVLAN puts a port of ours into another VLAN.
 type ChangeOVSVLAN struct {
 	bridge.OVSPort

@@ -45,6 +45,7 @@ type Reader interface {
 	Qdiscs() ([]rtnl.Qdisc, error)
 	Redirect(from int) (int, error)
 	Ingress(index int) (bool, error)
+	TxChecksum(index int) (bool, error)
 	Way(rtnl.Lookup) (rtnl.Way, error)
 	Neighbours(index int) ([]netip.Addr, error)
 }
