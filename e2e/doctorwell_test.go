@@ -100,3 +100,20 @@ func (c well) try(t *testing.T) {
 		t.Logf("%s: %v", words, time.Since(began).Round(time.Millisecond))
 	}
 }
+
+// TestWellDocker: the same of containers, on Docker's own network and on one of ours.
+func TestWellDocker(t *testing.T) {
+	e := withDocker(t)
+	for _, name := range []string{"web", "db"} {
+		e.container(name)
+		e.well("on Docker's network", name)
+	}
+	e.well("between two containers of Docker's network", "web --to db")
+	e.ok("brdoc", "web", "10.77.0.2/24")
+	e.ok("brdoc", "db", "10.77.0.3/24")
+	e.well("on both", "web")
+	e.well("by our interface", "web eth1 --to db:eth1")
+	for _, name := range []string{"web", "db"} {
+		e.ok("detach", name)
+	}
+}
