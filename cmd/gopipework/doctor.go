@@ -71,7 +71,7 @@ func (o *output) doctorCommand(c *cli.Context) error {
 	return o.withGuests(c, guests, func(ctx context.Context, g []*attach.Guest, opt attach.Options) error {
 		ctx, cancel := context.WithTimeout(ctx, cmp.Or(opt.Timeout, attach.DefaultTimeout))
 		defer cancel()
-		way.Guest = g[0]
+		way.Guest, way.Program = g[0], opt.Keeper
 		if len(g) > 1 {
 			if way.To.Guest = g[1]; g[1].NetNS == g[0].NetNS {
 				return fault.BadWord("walk to", to, "it is %s itself", w[0]).WithHint("name another guest, or an address: --to 192.168.1.3")

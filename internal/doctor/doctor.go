@@ -15,6 +15,7 @@
 //	firewall.go   the host's firewall
 //	far.go        whom a packet is for
 //	probe.go      probes over the whole way
+//	tidy.go       the neighbours that they enter
 //	locate.go     where on the way a probe was seen
 //	explain.go    why it ended there
 package doctor
@@ -36,6 +37,10 @@ type Ask struct {
 	IfName  string // of the guest; "": the one that leads to To, or without To every one
 	To      Target
 	Passive bool // send nothing
+
+	// Program is the path of gopipework, which runs the process that deletes the neighbours
+	// that probes have entered, whatever becomes of this one. "": this one does.
+	Program string
 }
 
 // Target is the far end. The zero Target is the gateway, and every other guest on the

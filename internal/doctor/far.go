@@ -57,7 +57,9 @@ func (w *walker) findFar() error {
 			w.far = append(w.far, f)
 		}
 	}
-	w.far = w.far[:min(len(w.far), maxFar)]
+	if more := len(w.far) - maxFar; more > 0 {
+		w.far, w.leftOut = w.far[:maxFar], more
+	}
 	return nil
 }
 
@@ -359,6 +361,12 @@ func (w *walker) lookFar() {
 		}
 		w.look(f.name, "far", f.facts(), checks)
 	}
+	if w.leftOut > 0 {
+		w.hops = append(w.hops, Hop{
+			Interface: w.near.link.Name, Name: fmt.Sprintf("%d more guests", w.leftOut), Kind: "far",
+			Facts: []string{"name one of them with --to"}, Verdict: Skipped,
+		})
+	}
 }
 
 // lookBack adds a hop that another walker, which comes from the far end, looks at.
@@ -395,7 +403,10 @@ func (w *walker) from(f *far) *walker {
 
 // atFar looks at a far end, from where it is.
 func (w *walker) atFar(f *far) []finding.Finding {
-	found := w.run(slices.Concat(interfaceChecks, routeChecks), f.name)
+	found := w.run(interfaceChecks, f.name)
+	if len(sure(found)) == 0 {
+		found = append(found, w.run(routeChecks, f.name)...)
+	}
 	for i := range found {
 		if found[i].Kind == finding.GuestFirewall {
 			found[i].Kind = finding.FarFirewall

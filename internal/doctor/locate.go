@@ -49,40 +49,53 @@ func (w *walker) hopOf(kinds ...string) int {
 // lost is how far a probe got.
 type lost struct {
 	seen        []witness.Sighting
+	echo        witness.Echoed
 	there, back witness.Crossed // frames straight from the one link to the other, and back
 }
 
-// locate sends the probe again, and listens along the way.
-func (w *walker) locate(f *far, a answer) {
-	if found, ok := w.unsent(a); ok {
-		w.lostAt(1, a, found)
-		return
+// locate sends the probe again, listens along the way, and adds what it finds. It reports
+// whether the probe was answered after all: on a machine that is very busy it can be late.
+func (w *walker) locate(f *far, a *answer) (answered bool) {
+	if found, ok := w.unsent(*a); ok {
+		w.lostAt(w.hopOf("route"), *a, found)
+		return false
 	}
 	w.enter(f)
-	if f.end != nil {
-		back := w.from(f)
-		if found := sure(back.atFar(f)); len(found) > 0 {
-			w.lostAt(f.hop, a, found...)
-			return
-		}
-		if back.leap == toBridge {
-			if found := sure(back.run(portChecks, f.name)); len(found) > 0 {
-				w.lostAt(f.hop, a, found...)
-				return
-			}
-		}
+	if hop, found := w.fromThere(f); len(found) > 0 {
+		w.lostAt(hop, *a, found...)
+		return false
 	}
 	places := w.taps(f)
-	l, t, err := w.listen(f, a, places)
-	if err != nil {
-		w.lostAt(f.hop, a, finding.Unseen.Surely("%v", err))
-		return
+	l, t, err := w.listen(f, *a, places)
+	defer t.close()
+	switch {
+	case err != nil:
+		w.lostAt(f.hop, *a, finding.Unseen.Surely("%v", err))
+	case l.echo.Answered:
+		a.echo = l.echo
+		return true
+	default:
+		w.explain(f, *a, places, l, t)
 	}
-	w.explain(f, a, places, l, t)
+	return false
 }
 
+// fromThere looks at the way from the far end, and returns what surely stops packets there.
+func (w *walker) fromThere(f *far) (hop int, found []finding.Finding) {
+	if f.end == nil {
+		return 0, nil
+	}
+	back := w.from(f)
+	found = back.atFar(f)
+	if back.leap == toBridge {
+		found = append(found, back.run(portChecks, f.name)...)
+	}
+	return f.hop, sure(found)
+}
+
+// sure returns the findings that stop all packets.
 func sure(all []finding.Finding) []finding.Finding {
-	return slices.DeleteFunc(all, func(f finding.Finding) bool { return !f.Sure })
+	return slices.DeleteFunc(slices.Clone(all), func(f finding.Finding) bool { return !f.Sure })
 }
 
 // lostAt adds findings to a hop, and marks those after it, and before the far end, as not
@@ -114,31 +127,30 @@ func (w *walker) listen(f *far, a answer, places []tapped) (l lost, t *traced, e
 	for i, p := range places {
 		points[i] = p.Point
 	}
+	t = w.trace(f, a)
 	taps, err := m.Tap(points)
 	if err != nil {
-		return l, nil, err
+		return l, t, err
 	}
 	defer taps.Close()
-	t = w.trace(f, a)
-	defer t.close()
 	var asked sync.WaitGroup
 	if isEthernet(w.near.link) { // the guest's kernel may be tired of asking
 		asked.Go(func() {
-			_, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: a.to, Patience: patience / 2})
+			_, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: a.to, Patience: patienceHere})
 		})
 	}
-	ping := witness.Ping{Mark: m, From: w.near.host(a.from), To: a.to, Patience: patience / 2}
-	_, err = ping.Send(w.ctx)
-	if asked.Wait(); err != nil {
+	ping := witness.Ping{Mark: m, From: w.near.host(a.from), To: a.to, Patience: patienceHere}
+	l.echo, err = ping.Send(w.ctx)
+	if asked.Wait(); err != nil || l.echo.Answered {
 		return l, t, err
 	}
 	if f.end != nil && f.link != nil && isEthernet(w.near.link) {
 		from := witness.Station{Point: w.near.point(), MAC: w.near.link.MAC, Addr: a.from}
 		to := witness.Station{Point: f.end.point(), MAC: f.station, Addr: a.to}
-		if l.there, err = witness.Cross(w.ctx, m, from, to, patience/2); err != nil {
+		if l.there, err = witness.Cross(w.ctx, m, from, to, patienceHere); err != nil {
 			return l, t, err
 		}
-		if l.back, err = witness.Cross(w.ctx, m, to, from, patience/2); err != nil {
+		if l.back, err = witness.Cross(w.ctx, m, to, from, patienceHere); err != nil {
 			return l, t, err
 		}
 	}

@@ -16,7 +16,8 @@ import (
 // How long probes are waited for. The first answer on a host or in a LAN takes less than a
 // millisecond; a router that is asleep, or a host that first has to find the guest, more.
 const (
-	patience     = 600 * time.Millisecond
+	patience     = 500 * time.Millisecond
+	patienceHere = 300 * time.Millisecond // for a guest of this host
 	askPatience  = 100 * time.Millisecond // for the holder of an address of the guest's own
 	doublesGrace = 30 * time.Millisecond  // for a second holder of another one's
 )
@@ -38,6 +39,11 @@ func (a answer) passes() bool { return a.echo.Answered || a.there.Arrived || a.k
 // do not come back finds out where they ended.
 func (w *walker) probe() error {
 	w.findNamespaces()
+	return w.tidily(w.send)
+}
+
+// send is probe without its preparations.
+func (w *walker) send() error {
 	var all sync.WaitGroup
 	all.Go(w.probeOwn)
 	w.each(&all, w.ping)
@@ -91,20 +97,28 @@ func (w *walker) each(all *sync.WaitGroup, probe func(*far, *answer)) {
 	}
 }
 
+// patience is how long a far end is waited for.
+func (f *far) patience() time.Duration {
+	if f.ns != nil {
+		return patienceHere
+	}
+	return patience
+}
+
 // answers reports whether every address has answered a ping.
 func (f *far) answers() bool {
 	return !slices.ContainsFunc(f.got, func(a answer) bool { return !a.echo.Answered })
 }
 
 // ping sends a ping to one address, and asks who has it.
-func (w *walker) ping(_ *far, a *answer) {
+func (w *walker) ping(f *far, a *answer) {
 	var asked sync.WaitGroup
 	if a.to.Is4() && isEthernet(w.near.link) && w.onLink(a.to) {
 		asked.Go(func() {
-			a.holders, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: a.to, Patience: patience, Grace: doublesGrace})
+			a.holders, _ = witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: a.to, Patience: f.patience(), Grace: doublesGrace})
 		})
 	}
-	p := witness.Ping{Mark: witness.NewMark(a.from, a.to), From: w.near.host(a.from), To: a.to, Patience: patience}
+	p := witness.Ping{Mark: witness.NewMark(a.from, a.to), From: w.near.host(a.from), To: a.to, Patience: f.patience()}
 	a.echo, _ = p.Send(w.ctx)
 	asked.Wait()
 }
@@ -113,7 +127,7 @@ func (w *walker) ping(_ *far, a *answer) {
 func (w *walker) deliver(f *far, a *answer) {
 	m, from := witness.NewMark(a.from, a.to), w.near.host(a.from)
 	if f.end != nil {
-		a.there, _ = witness.Deliver(w.ctx, m, from, f.end.host(a.to), patience)
+		a.there, _ = witness.Deliver(w.ctx, m, from, f.end.host(a.to), patienceHere)
 		return
 	}
 	const discard = 9
@@ -163,16 +177,37 @@ func (w *walker) add(hop int, found ...finding.Finding) {
 func (w *walker) judge(f *far) {
 	h := &w.hops[f.hop]
 	for _, a := range f.got {
-		switch {
-		case a.echo.Answered:
-			h.Facts = append(h.Facts, fmt.Sprintf("answers from %s in %s", a.to, round(a.echo.After)))
-			if found := doubles(a); found != nil {
-				w.add(f.hop, *found)
-			}
-		default:
-			w.locate(f, a)
+		if !a.echo.Answered && !w.findLoss(f, &a) {
+			continue
+		}
+		h.Facts = append(h.Facts, fmt.Sprintf("answers from %s in %s", a.to, round(a.echo.After)))
+		if found := doubles(a); found != nil {
+			w.add(f.hop, *found)
 		}
 	}
+}
+
+// maxLocated bounds for how many far ends it is found out where probes end.
+const maxLocated = 3
+
+// findLoss finds out why an address has not answered, unless something that is found
+// already explains it. It reports whether the address has answered after all.
+func (w *walker) findLoss(f *far, a *answer) (answered bool) {
+	stopped := func() bool {
+		return slices.ContainsFunc(w.hops[:w.far[0].hop], func(h Hop) bool { return h.Verdict == Broken })
+	}
+	switch {
+	case stopped():
+	case w.located == maxLocated:
+		w.lostAt(f.hop, *a, finding.FarSilent.Surely("%s does not answer for %s", f.name, a.to))
+	default:
+		w.located++
+		answered = w.locate(f, a)
+	}
+	if stopped() {
+		w.hops[f.hop].Verdict = Skipped
+	}
+	return answered
 }
 
 // doubles finds several holders of a far end's address.
