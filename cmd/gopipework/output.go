@@ -16,11 +16,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // output prints for a command.
@@ -46,22 +46,8 @@ func (w *keenWriter) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// clean escapes whatever could control a terminal or forge a line: control and format
-// characters, and bytes that are not UTF-8.
-func clean(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case r == unicode.ReplacementChar:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
+// clean is a text as a terminal may get it.
+func clean(s string) string { return plainname.Visible(s) }
 
 // say prints a line on stderr.
 func (o *output) say(format string, args ...any) {

@@ -1,6 +1,10 @@
 package graph
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/gopipework/gopipework/internal/plainname"
+)
 
 // How the text of a box is set. The font has one width for all characters, so that the
 // width of a text is known without drawing it.
@@ -28,7 +32,7 @@ type word struct {
 // textWidth returns how wide a text is, in pixels. Those of East Asia are twice as wide.
 func textWidth(s string) float64 {
 	n := 0
-	for _, r := range Visible(s) {
+	for _, r := range plainname.Visible(s) {
 		if n++; r >= 0x1100 {
 			n++
 		}
@@ -38,7 +42,7 @@ func textWidth(s string) float64 {
 
 // short is a name as it is shown.
 func short(name string) string {
-	all := []rune(Visible(name))
+	all := []rune(plainname.Visible(name))
 	if len(all) > longest {
 		return string(all[:longest-1]) + "…"
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // SVG draws a graph as one file that needs nothing else: no script, no font, no other file.
@@ -68,7 +70,7 @@ var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&
 // text writes text, which is escaped.
 func (d *drawing) text(x, y float64, class, s string) {
 	if s != "" {
-		d.printf("<text x=\"%s\" y=\"%s\" class=\"%s\">%s</text>\n", px(x), px(y), class, markup.Replace(Visible(s)))
+		d.printf("<text x=\"%s\" y=\"%s\" class=\"%s\">%s</text>\n", px(x), px(y), class, markup.Replace(plainname.Visible(s)))
 	}
 }
 
@@ -113,7 +115,7 @@ func (d *drawing) path(path string, l Link) {
 	if l.Ours {
 		class += " ours"
 	}
-	d.printf("<path class=\"%s\" d=\"%s\"><title>%s</title></path>\n", class, path, markup.Replace(Visible(d.about(l))))
+	d.printf("<path class=\"%s\" d=\"%s\"><title>%s</title></path>\n", class, path, markup.Replace(plainname.Visible(d.about(l))))
 }
 
 // about tells what a link is.
@@ -138,7 +140,7 @@ func (d *drawing) box(b *box) {
 		class += " away"
 	}
 	d.printf("<g><title>%s</title><rect class=\"%s\" x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" rx=\"4\"/>\n",
-		markup.Replace(Visible(tooltip(b.node))), class, px(b.x), px(b.y), px(b.w), px(b.h))
+		markup.Replace(plainname.Visible(tooltip(b.node))), class, px(b.x), px(b.y), px(b.w), px(b.h))
 	// The text of what is stretched is in its middle, and in a long bar several times: there
 	// is one on every screen.
 	const screen = 640.0

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // DOT draws a graph in the language of Graphviz: dot -Tsvg. A guest is a cluster.
@@ -65,7 +67,7 @@ func dotStyle(n *Node) string {
 func dotText(lines ...string) string {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, `&`, `&amp;`, `<`, `&lt;`, `>`, `&gt;`)
 	for i, l := range lines {
-		lines[i] = escape.Replace(Visible(l))
+		lines[i] = escape.Replace(plainname.Visible(l))
 	}
 	return `"` + strings.Join(lines, `\n`) + `"`
 }
@@ -128,7 +130,7 @@ func mermaidText(lines ...string) string {
 		if i > 0 {
 			b.WriteString("<br/>")
 		}
-		for _, r := range Visible(l) {
+		for _, r := range plainname.Visible(l) {
 			if r < unicode.MaxASCII && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" .:/,-()@+", r) {
 				fmt.Fprintf(&b, "#%d;", r)
 				continue
@@ -179,21 +181,4 @@ func (in *inward) label(n *Node) []string {
 		lines = append(lines, s)
 	}
 	return lines
-}
-
-// Visible escapes control and format characters, and bytes that are not UTF-8: no drawing
-// may contain them, and XML cannot.
-func Visible(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case r == unicode.ReplacementChar:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // Tree draws a graph as text: from each card inwards, and after that the links that lead
@@ -185,11 +187,11 @@ func (t *tree) text() string {
 	lines := [][6]string{head}
 	ours := false
 	for _, r := range t.rows {
-		name := r.branch + Visible(r.name)
+		name := r.branch + plainname.Visible(r.name)
 		if ours = ours || r.ours; r.ours {
 			name += " *"
 		}
-		lines = append(lines, [6]string{name, Visible(r.kind), Visible(r.address), Visible(r.port), Visible(r.state), ""})
+		lines = append(lines, [6]string{name, plainname.Visible(r.kind), plainname.Visible(r.address), plainname.Visible(r.port), plainname.Visible(r.state), ""})
 	}
 	var width [6]int
 	for _, l := range lines {

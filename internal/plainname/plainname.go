@@ -1,5 +1,5 @@
 // Package plainname knows which names need no quoting anywhere: on a command line, in a
-// rule of iptables, to ovs-vsctl, in a path.
+// rule of iptables, to ovs-vsctl, in a path. Any other text it makes fit to be shown.
 package plainname
 
 // Is reports whether s is made of ASCII letters, digits, "_", "." and "-", and

@@ -17,3 +17,22 @@ func FuzzIs(f *testing.F) {
 		}
 	})
 }
+
+func TestVisible(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                    "",
+		"Grüße, 世界 <&>\"'`\\": "Grüße, 世界 <&>\"'`\\",
+		"a\nb\tc\x00":         `a\u000ab\u0009c\u0000`,
+		"\x1b[31m":            `\u001b[31m`,
+		"\u202eevil\u200b":    `\u202eevil\u200b`,
+		"bad\xff\xc3":         `bad\xff\xc3`,
+	} {
+		got := Visible(text)
+		if got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+		if again := Visible(got); again != got {
+			t.Errorf("%q: the second time %q", text, again)
+		}
+	}
+}
