@@ -27,6 +27,7 @@
 //	trace_linux.go     hearing that
 //	tracemark_linux.go the table that marks the frames to be told of
 //	counters_linux.go  the rules of iptables-legacy whose counters have moved
+//	follow_linux.go    hearing that rules have changed
 //	iptables_linux.go  the host's iptables programs and their errors
 //
 // Rules are read from nf_tables by netlink:

@@ -27,7 +27,7 @@ type Page struct {
 
 	// Traffic returns counters by the IDs of nodes of what was seen last. They are of the
 	// node itself, so what a port has sent is what its guest has received.
-	Traffic func(context.Context, graph.Graph) (map[string]Counters, error)
+	Traffic func(context.Context, graph.Graph) (map[string]graph.Counters, error)
 
 	// Follow are where changes are told. Each returns at once, and calls told until its
 	// context is done.
@@ -41,9 +41,6 @@ type Seen struct {
 	// Findings are what is wrong, a sentence each, by the IDs of nodes.
 	Findings map[string][]string `json:"findings"`
 }
-
-// Counters are how many bytes a node has received and sent.
-type Counters struct{ Received, Sent uint64 }
 
 // Serve serves the page to whoever connects to l, until ctx is done, and closes l.
 func (p Page) Serve(ctx context.Context, l net.Listener) error {

@@ -65,11 +65,11 @@ func (s *served) look(context.Context) (Seen, error) {
 	return seen, nil
 }
 
-func (s *served) traffic(_ context.Context, g graph.Graph) (map[string]Counters, error) {
+func (s *served) traffic(_ context.Context, g graph.Graph) (map[string]graph.Counters, error) {
 	n := uint64(s.reads.Add(1))
-	all := map[string]Counters{}
+	all := map[string]graph.Counters{}
 	for _, one := range g.Nodes {
-		all[one.ID] = Counters{Received: n * 1000, Sent: 5}
+		all[one.ID] = graph.Counters{Received: n * 1000, Sent: 5}
 	}
 	return all, nil
 }

@@ -17,8 +17,8 @@ const (
 	settle  = 50 * time.Millisecond  // after a change; more of them follow, as a rule
 	apart   = 250 * time.Millisecond // between two looks, however much happens
 	share   = 4                      // as many times as long as a look has taken
-	second  = time.Second            // between two reads of counters
-	nothing = 5                      // so many seconds after the last look, though nothing was told
+	second  = time.Second            // between two reads of counters; and looks, at least
+	unasked = 20                     // as many times as long, though nothing was told
 )
 
 // maxReaders bounds how many follow at the same time.
@@ -69,7 +69,7 @@ func (s *stream) run(ctx context.Context) {
 	tick := time.NewTicker(second)
 	defer tick.Stop()
 	var due <-chan time.Time // of the next look; nil: nothing has changed
-	var soonest, looked time.Time
+	var soonest, latest time.Time
 	var seen graph.Graph
 	var rates rates
 	for {
@@ -85,15 +85,16 @@ func (s *stream) run(ctx context.Context) {
 			if !s.watched() {
 				continue
 			}
-			looked = time.Now()
+			began := time.Now()
 			seen = s.look(ctx, seen)
-			soonest = time.Now().Add(max(apart, share*time.Since(looked)))
+			took := time.Since(began)
+			soonest, latest = time.Now().Add(max(apart, share*took)), time.Now().Add(unasked*took)
 		case <-tick.C:
 			switch {
 			case !s.watched():
 				continue
-			case time.Since(looked) > nothing*second:
-				s.change() // what nobody tells, such as a rule of the firewall
+			case time.Now().After(latest):
+				s.change() // for what nobody tells, such as a rule of iptables-legacy
 			}
 			s.traffic(ctx, seen, &rates)
 		}
@@ -142,11 +143,11 @@ func (s *stream) traffic(ctx context.Context, seen graph.Graph, r *rates) {
 // rates makes rates of counters.
 type rates struct {
 	at   time.Time
-	last map[string]Counters
+	last map[string]graph.Counters
 }
 
 // since returns bytes a second, received and sent, of each node by which any have passed.
-func (r *rates) since(all map[string]Counters, now time.Time) map[string][2]uint64 {
+func (r *rates) since(all map[string]graph.Counters, now time.Time) map[string][2]uint64 {
 	out := map[string][2]uint64{}
 	took := now.Sub(r.at)
 	for id, c := range all {

@@ -151,7 +151,7 @@ function place(model, blocks) {
     g.setEdge(s.upper, s.lower);
   }
   for (const b of blocks) for (const h of b.hubs) g.setEdge(h, b.id, { weight: b.tiles.length });
-  root(g, hubs);
+  root(g, hubs, blocks);
   layout(g);
   model.at = new Map();
   for (const h of hubs) model.at.set(h.id, { ...hub, x: g.node(h.id).x, y: g.node(h.id).y });
@@ -176,13 +176,16 @@ function span(model, s, points) {
 }
 
 // root holds what nothing is above in the rank that it belongs to: cards first, then
-// bridges.
+// bridges, and guests that hang on nothing.
 const top = "the outside";
-function root(g, hubs) {
+function root(g, hubs, blocks) {
   const cards = hubs.some((h) => rank(h) === 0);
   g.setNode(top, { width: 1, height: 1 });
   for (const h of hubs) {
     if (!g.inEdges(h.id).length) g.setEdge(top, h.id, { weight: 0.01, minlen: cards && rank(h) > 0 ? 2 : 1 });
+  }
+  for (const b of blocks) {
+    if (!b.hubs.length) g.setEdge(top, b.id, { weight: 0.01, minlen: cards ? 3 : 2 });
   }
 }
 

@@ -7,6 +7,7 @@ import { cytoscape } from "./vendor.js";
 
 const $ = (id) => document.getElementById(id);
 const FRESH = 2500; // ms for which what has just come is marked
+const QUIET = 250; // bytes a second that are not worth showing
 const SILENT = 5000; // ms after which a stream that says nothing is taken for lost
 
 const state = { seen: null, model: null, rates: {}, selected: null, query: "", moved: false };
@@ -134,7 +135,7 @@ function showTraffic() {
   const busy = new Map();
   for (const n of state.model.nodes.values()) {
     const r = state.model.at.has(n.id) && n.kind !== "guest" && rateOf(n.id);
-    if (r) busy.set(n.id, r);
+    if (r && r[0] + r[1] >= QUIET) busy.set(n.id, r);
   }
   cy.batch(() => {
     cy.nodes(".rate").forEach((n) => { if (!busy.has(n.data("of"))) n.remove(); });
@@ -292,7 +293,10 @@ document.addEventListener("keydown", (e) => {
   const typing = e.target === $("search");
   if (e.key === "Escape") {
     if (typing && state.query) search("");
-    else select(null);
+    else {
+      if (typing) e.target.blur();
+      select(null);
+    }
   } else if (!typing && e.key === "/") $("search").focus();
   else if (!typing && e.key.toLowerCase() === "f") fit();
   else if (!typing && (e.key === "+" || e.key === "=")) zoom(1.3);
