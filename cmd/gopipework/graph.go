@@ -36,6 +36,7 @@ func (o *output) graphEntry() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "print it as `FORMAT`: " + strings.Join(graphFormats, ", "), DefaultText: treeFormat},
 			jsonFlag,
+			&cli.StringFlag{Name: "serve", Usage: "serve a page for a browser that follows what happens, at `ADDRESS`: :8080 for this host alone, 0.0.0.0:8080 for all", DefaultText: "none"},
 		},
 		Action: o.graphCommand,
 	}
@@ -45,6 +46,12 @@ func (o *output) graphCommand(c *cli.Context) error {
 	w, err := words(c, 0, maxGraphGuests)
 	if err != nil {
 		return err
+	}
+	if slices.Contains(given(c), "serve") {
+		if len(w) == 0 {
+			return o.serveGraph(c, nil)
+		}
+		return o.withGuests(c, w, func(_ context.Context, g []*attach.Guest, _ attach.Options) error { return o.serveGraph(c, g) })
 	}
 	format, err := graphFormat(c)
 	if err != nil {
@@ -112,7 +119,14 @@ func (o *output) graphOf(ctx context.Context, of []*attach.Guest, format string)
 // readGraph returns what guests are connected to, or for nil what is connected on the host.
 func readGraph(ctx context.Context, of []*attach.Guest) (graph.Graph, error) {
 	debug.SetGCPercent(listGarbage)
-	var known []attach.GuestInfo
+	known, warnings := runningGuests(ctx, of)
+	g, err := graphFrom(ctx, known, of)
+	g.Warnings = append(warnings, g.Warnings...)
+	return g, err
+}
+
+// runningGuests returns those of the line, and all that the engines know.
+func runningGuests(ctx context.Context, of []*attach.Guest) (known []attach.GuestInfo, warnings []string) {
 	for _, g := range of {
 		known = append(known, g.GuestInfo)
 	}
@@ -123,6 +137,11 @@ func readGraph(ctx context.Context, of []*attach.Guest) (graph.Graph, error) {
 			known = append(known, g)
 		}
 	}
+	return known, warnings
+}
+
+// graphFrom is readGraph with the guests that are known.
+func graphFrom(ctx context.Context, known []attach.GuestInfo, of []*attach.Guest) (graph.Graph, error) {
 	g, err := survey.Read(ctx, known, nil)
 	if err = stopped(ctx, err); err == nil {
 		err = context.Cause(ctx)
@@ -130,13 +149,14 @@ func readGraph(ctx context.Context, of []*attach.Guest) (graph.Graph, error) {
 	if err != nil {
 		return graph.Graph{}, err
 	}
-	g.Warnings = append(warnings, g.Warnings...)
 	if of == nil {
 		return g, nil
 	}
 	var ids []string
 	for _, n := range g.Nodes {
-		if slices.ContainsFunc(of, func(g *attach.Guest) bool { return n.NetNS != 0 && n.NetNS == g.NetNS }) {
+		if slices.ContainsFunc(of, func(g *attach.Guest) bool {
+			return n.NetNS != 0 && n.NetNS == g.NetNS || n.Word != "" && n.Word == g.Word()
+		}) {
 			ids = append(ids, n.ID)
 		}
 	}

@@ -78,7 +78,7 @@ const summary = `usage: ` + synopsis + `
        gopipework gc
        gopipework forget GUEST [IFNAME] | --all
        gopipework import [GUEST]
-       gopipework graph [GUEST...]
+       gopipework graph [GUEST...] [--serve ADDRESS]
        gopipework compose --project-name NAME up|down SERVICE
        gopipework policy check [GUEST LINE]
        gopipework help [COMMAND]

@@ -31,7 +31,7 @@
 //	policy.go                                          policy check, and the labels of containers for watch
 //	telling.go events.go missing.go                    what watch tells: log, metrics, events, and list
 //	import.go from.go                                  a topology file from what is there, or from another program's
-//	graph.go                                           what is connected to what, as a drawing
+//	graph.go graphserve.go                             what is connected to what, as a drawing and as a page
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	wait.go here.go                                    wait, and --wait inside a container
 //	help.go                                            help and version
