@@ -14,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build test kernels live e2e engines soak torture fuzz bench lint map page demo man install clean
+.PHONY: help build test kernels live e2e engines soak torture fuzz bench lint map page docs demo man install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -111,6 +111,9 @@ map: ## redraw the picture of the packages in README.md, write the findings of d
 
 page: ## bundle anew what the page of graph --serve uses of others (Node.js, npm)
 	./internal/graphpage/page/bundle.sh
+
+docs: ## make the pictures in docs anew, and check the page of graph --serve in Chromium (root; chromium, Node.js, npm)
+	./docs/pictures.sh
 
 demo: ## play the demo on a network of its own; STEP=docker plays one section (root)
 	./e2e/demo.sh $(STEP)

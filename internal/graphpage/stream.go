@@ -16,7 +16,8 @@ import (
 const (
 	settle  = 50 * time.Millisecond  // after a change; more of them follow, as a rule
 	apart   = 250 * time.Millisecond // between two looks, however much happens
-	share   = 4                      // as many times as long as a look has taken
+	share   = 4                      // as many times as long as a look has taken,
+	longest = 500 * time.Millisecond // but no longer
 	second  = time.Second            // between two reads of counters; and looks, at least
 	unasked = 20                     // as many times as long, though nothing was told
 )
@@ -88,7 +89,7 @@ func (s *stream) run(ctx context.Context) {
 			began := time.Now()
 			seen = s.look(ctx, seen)
 			took := time.Since(began)
-			soonest, latest = time.Now().Add(max(apart, share*took)), time.Now().Add(unasked*took)
+			soonest, latest = time.Now().Add(max(apart, min(share*took, longest))), time.Now().Add(unasked*took)
 		case <-tick.C:
 			switch {
 			case !s.watched():

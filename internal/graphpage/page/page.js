@@ -84,7 +84,8 @@ function elements(model, drawn) {
 function draw() {
   const before = state.model;
   state.model = read(state.seen);
-  const drawn = arrange(state.model, Math.max(0.6, cy.width() / Math.max(cy.height(), 1)));
+  state.ratio = ratio();
+  const drawn = arrange(state.model, state.ratio);
   const { nodes, edges } = elements(state.model, drawn);
   const wanted = new Map(nodes.map((n) => [n.data.id, n]));
   const come = before ? nodes.filter((n) => cy.getElementById(n.data.id).empty()) : [];
@@ -272,9 +273,13 @@ function zoom(by) {
   cy.zoom({ level: cy.zoom() * by, renderedPosition: { x: cy.width() / 2, y: cy.height() / 2 } });
 }
 
+const ratio = () => Math.max(0.6, cy.width() / Math.max(cy.height(), 1));
+
 function resized() {
   cy.resize();
-  if (!state.moved && state.seen) fit();
+  if (state.moved || !state.seen) return;
+  if (Math.abs(ratio() / state.ratio - 1) > 0.5) draw(); // not for the panel of details
+  else fit();
 }
 new ResizeObserver(resized).observe($("picture"));
 
