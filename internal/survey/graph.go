@@ -245,7 +245,7 @@ func (d *drafting) guestNodes(in *space) {
 	if len(known) == 0 {
 		known = append(known, d.nameless(in))
 	}
-	id := d.guestNode(known, in)
+	id := d.guestNode(known, in, "")
 	for _, l := range links {
 		n := in.node(l)
 		n.ID, n.Kind, n.Parent = d.unique(id+"/"+l.Name), graph.Interface, id
@@ -256,15 +256,16 @@ func (d *drafting) guestNodes(in *space) {
 
 // guestNode adds the node of a guest, known by these names, and returns its ID. in is nil if
 // its namespace was not found.
-func (d *drafting) guestNode(known []guests.GuestInfo, in *space) string {
+func (d *drafting) guestNode(known []guests.GuestInfo, in *space, state graph.State) string {
 	g := known[0]
-	n := graph.Node{ID: d.unique("guest/" + g.Word()), Kind: graph.Guest, Name: g.Name, Word: g.Word(), PID: g.PID}
+	n := graph.Node{ID: d.unique("guest/" + g.Word()), Kind: graph.Guest, Name: g.Name, Word: g.Word(), State: state}
 	for _, also := range known[1:] {
 		n.Also = append(n.Also, also.Word())
 	}
-	if in == nil {
-		n.State, n.PID = graph.Unseen, 0
-	} else {
+	if g.Runtime == "" {
+		n.Word = "" // no word means it
+	}
+	if in != nil {
 		n.NetNS, n.PID = in.inode, in.pid
 	}
 	d.out.Nodes = append(d.out.Nodes, n)
@@ -307,9 +308,12 @@ func (d *drafting) unseenNodes() {
 		if !is || d.kindOf(l) == graph.Card {
 			continue
 		}
+		state := graph.Unseen
 		m, marked := plan.ParseMark(l.Alias)
 		if !marked {
-			m, marked = plan.ParseParked(l.Alias)
+			if m, marked = plan.ParseParked(l.Alias); marked {
+				state = graph.Parked
+			}
 		}
 		g := guests.GuestInfo{Name: "not visible from here"}
 		key := "#" + strconv.Itoa(l.PeerNS)
@@ -319,7 +323,7 @@ func (d *drafting) unseenNodes() {
 		}
 		id := byNS[key]
 		if id == "" {
-			id = d.guestNode([]guests.GuestInfo{g}, nil)
+			id = d.guestNode([]guests.GuestInfo{g}, nil, state)
 			byNS[key] = id
 		}
 		n := (&space{}).node(other)

@@ -248,16 +248,20 @@ func TestKindsOfLink(t *testing.T) {
 // TestUnseenGuest: a guest whose namespace has no name here is known by the mark on the
 // host's end of its pair, and otherwise by that alone.
 func TestUnseenGuest(t *testing.T) {
-	l := newLab(t, "web", "other")
-	mark := plan.MarkOf(guests.GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "gone"}, "eth1").String()
+	l := newLab(t, "web", "other", "away")
+	mark := plan.MarkOf(guests.GuestInfo{Runtime: "docker", ID: "0123456789ab", Name: "gone"}, "eth1")
+	parked := plan.MarkOf(guests.GuestInfo{Runtime: "docker", ID: "ba9876543210", Name: "away"}, "eth1")
 	group := strconv.Itoa(plan.Group)
-	l.ip("link add port1 group "+group+" type veth peer name eth1 netns NS:web", "link add port2 type veth peer name eth0 netns NS:other")
-	cmd := program.Command("nsenter", "--net=/proc/self/fd/3", "ip", "link", "set", "port1", "alias", mark)
-	cmd.ExtraFiles = []*os.File{l.host}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatal(err, string(out))
+	l.ip("link add port1 group "+group+" type veth peer name eth1 netns NS:web", "link add port2 type veth peer name eth0 netns NS:other",
+		"link add port3 group "+group+" type veth peer name parked netns NS:away")
+	for port, alias := range map[string]string{"port1": mark.String(), "port3": parked.Parked()} {
+		cmd := program.Command("nsenter", "--net=/proc/self/fd/3", "ip", "link", "set", port, "alias", alias)
+		cmd.ExtraFiles = []*os.File{l.host}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatal(err, string(out))
+		}
 	}
-	for _, name := range []string{"web", "other"} {
+	for name := range l.guests {
 		if err := os.Remove(filepath.Join(l.dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +270,13 @@ func TestUnseenGuest(t *testing.T) {
 	if n := node(t, g, "guest/docker:gone"); n.State != graph.Unseen || n.Word != "docker:gone" {
 		t.Errorf("%+v", n)
 	}
-	if !slices.Contains(links(g), "guest/docker:gone/eth1 -pair- host/port1 *") || len(g.Links) != 2 {
+	if n := node(t, g, "guest/docker:away"); n.State != graph.Parked {
+		t.Errorf("%+v", n)
+	}
+	if n := node(t, g, "guest/not visible from here"); n.State != graph.Unseen || n.Word != "" {
+		t.Errorf("%+v", n)
+	}
+	if !slices.Contains(links(g), "guest/docker:gone/eth1 -pair- host/port1 *") || len(g.Links) != 3 {
 		t.Errorf("%q", links(g))
 	}
 }
