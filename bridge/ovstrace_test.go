@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// nested is the answer, with the words of Open vSwitch 3.1, to a frame that is sent to tables and a bridge
-// below each other, and resumed by connection tracking.
+// nested is an answer in the words of Open vSwitch 3.1: tables and a bridge below each
+// other, and a frame that connection tracking resumes.
 const nested = `Flow: icmp,in_port=v1,dl_vlan=7,dl_vlan_pcp=0,vlan_tci1=0x0000,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02
 
 bridge("ovs0")
