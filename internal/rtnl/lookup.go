@@ -16,8 +16,9 @@ type Lookup struct {
 
 // Way is the kernel's answer.
 type Way struct {
-	Index int  // of the link that the packet leaves by
-	Local bool // it is for an address of the namespace
+	Index   int        // of the link that the packet leaves by
+	Local   bool       // it is for an address of the namespace
+	Gateway netip.Addr // it is sent to; the zero Addr: none
 }
 
 // Way asks the kernel what it does with a packet: all rules and routes, and the
@@ -61,8 +62,11 @@ func (c *Conn) Way(q Lookup) (Way, error) {
 		return w, unix.EACCES
 	}
 	for a := range nested(answers[0][unix.SizeofRtMsg:]) {
-		if a.typ == unix.RTA_OIF {
+		switch a.typ {
+		case unix.RTA_OIF:
 			w.Index = int(u32(a.value))
+		case unix.RTA_GATEWAY:
+			w.Gateway, _ = netip.AddrFromSlice(a.value)
 		}
 	}
 	return w, nil
