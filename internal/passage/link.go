@@ -2,10 +2,11 @@ package passage
 
 import (
 	"context"
-	"strconv"
+	"slices"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
@@ -16,32 +17,24 @@ func (p Passage) AtLink() (out []finding.Finding, err error) {
 	if l.Flags&unix.IFF_NOARP != 0 && l.Type == unix.ARPHRD_ETHER && l.Kind != string(spec.KindIPvlan) {
 		out = append(out, finding.NoARP.Surely("%s of %s does no ARP", l.Name, p.Of.Name).MendedBy(p.Command("ip link set "+l.Name+" arp on")))
 	}
-	if l.Master == 0 || l.Slave == "vrf" {
+	if l.Master == 0 || l.Slave == "vrf" || !p.hasAddress() {
 		return out, nil
 	}
 	master, err := p.Guest.LinkByIndex(l.Master)
 	if err != nil {
 		return out, err
 	}
-	return append(out, finding.InterfaceEnslaved.Surely("%s is a port of %s in %s: what comes in goes there, and not to the addresses of %s", l.Name, master.Name, p.Of.Name, l.Name)), nil
+	return append(out, finding.InterfaceEnslaved.Surely("%s is a port of %s in %s: what comes in goes there, and not to the addresses of %s", l.Name, master.Name, p.Of.Name, l.Name).
+		MendedBy(p.Command("ip link set dev "+l.Name+" nomaster"))), nil
 }
 
-// AtSysctls looks at those that silence a link.
-func (p Passage) AtSysctls() (out []finding.Finding, err error) {
-	if p.Inner.Type != unix.ARPHRD_ETHER || p.Inner.Flags&unix.IFF_NOARP != 0 {
-		return nil, nil
-	}
-	all, err := p.Guest.Sysctl("ipv4/conf/all/arp_ignore")
-	if err != nil {
-		return nil, err
-	}
-	const never = 8
-	for _, is := range []struct{ of, value string }{{"all", all}, {p.Inner.Name, strconv.Itoa(p.Inner.ARPIgnore)}} {
-		if is.value == strconv.Itoa(never) { // the greater of the two counts (ip-sysctl.rst, arp_ignore)
-			return []finding.Finding{finding.ARPIgnore.Surely("%s answers no ARP request, as net/ipv4/conf/%s/arp_ignore is %d", p.Of.Name, is.of, never)}, nil
-		}
-	}
-	return nil, nil
+// hasAddress reports whether the link has one. A port of a bridge of the guest's own needs
+// none: the bridge has it.
+func (p Passage) hasAddress() bool {
+	all, _ := p.Guest.Addrs()
+	return slices.ContainsFunc(all, func(a rtnl.Addr) bool {
+		return a.Index == p.Inner.Index && !a.Prefix.Addr().IsLinkLocalUnicast()
+	})
 }
 
 // AtFirewall looks at the guest's own.

@@ -5,6 +5,7 @@
 //	passage.go  the way, and who is told of what is in it
 //	port.go     what a Linux bridge does with the port
 //	link.go     what the guest has made of its link
+//	sysctl.go   the sysctls of the guest's link
 //	routes.go   where the guest sends what is for its neighbours
 package passage
 

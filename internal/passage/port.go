@@ -17,7 +17,7 @@ func (p Passage) AtPort() (out []finding.Finding, err error) {
 	}
 	name, f := p.Port.Name, p.Port.Port
 	mend := func(flag string) string { return "bridge link set dev " + name + " " + flag }
-	if !p.Port.Forwarding && int(f.State) < len(portStates) {
+	if !p.Port.Forwarding && p.Port.Carrier && int(f.State) < len(portStates) { // without a carrier it is disabled
 		out = append(out, finding.PortBlocking.Surely("%s is in state %s on %s: no frame passes it", name, portStates[f.State], p.On.Name).MendedBy(mend("state 3")))
 	}
 	if f.Locked {

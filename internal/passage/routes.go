@@ -15,27 +15,46 @@ import (
 // maxNeighbours bounds how many addresses are asked about.
 const maxNeighbours = 8
 
-// OnRoutes asks the kernel for the way to neighbours, and from them.
+// OnRoutes looks for addresses that are not in use, and asks the kernel for the way to
+// neighbours, and from them.
 func (p Passage) OnRoutes() (out []finding.Finding, err error) {
+	if out, err = p.Duplicates(); err != nil {
+		return out, err
+	}
+	found, err := p.ToPeers()
+	return append(out, found...), err
+}
+
+// Duplicates finds addresses that the guest does not use, because another has them.
+func (p Passage) Duplicates() (out []finding.Finding, err error) {
 	all, err := p.Guest.Addrs()
-	if err != nil {
+	for _, a := range all {
+		if ip := a.Prefix.Addr(); a.Index == p.Inner.Index && a.Duplicate() && !ip.IsLinkLocalUnicast() {
+			out = append(out, finding.AddressDuplicate.Surely("%s is not in use, because somebody on the network has it too", ip))
+		}
+	}
+	return out, err
+}
+
+// ToPeers asks for the way to some addresses in the subnets of the link, and from them.
+func (p Passage) ToPeers() (out []finding.Finding, err error) {
+	all, err := p.Guest.Addrs()
+	if err != nil || p.Inner.Loopback {
 		return nil, err
 	}
 	asked := 0
 	for _, a := range all {
-		ip := a.Prefix.Addr()
 		switch {
-		case a.Index != p.Inner.Index || ip.IsLinkLocalUnicast() || a.Tentative() && !a.Duplicate():
+		case a.Index != p.Inner.Index || a.Prefix.Addr().IsLinkLocalUnicast() || a.Tentative() || a.Duplicate():
 			continue
-		case a.Duplicate():
-			out = append(out, finding.AddressDuplicate.Surely("%s is not in use, because somebody on the network has it too", ip))
-			continue
+		case a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 && !p.reaches(a.Prefix):
+			continue // whoever set it wanted no route to its subnet
 		}
 		for _, neighbour := range PeersOf(a.Prefix) {
 			if asked++; asked > maxNeighbours {
 				return out, nil
 			}
-			found, err := p.way(a.Prefix, neighbour, all)
+			found, err := p.ToNeighbour(a.Prefix, neighbour)
 			if err != nil {
 				return out, err
 			}
@@ -46,6 +65,12 @@ func (p Passage) OnRoutes() (out []finding.Finding, err error) {
 		}
 	}
 	return out, nil
+}
+
+// reaches reports whether the guest has a route to a subnet by its link.
+func (p Passage) reaches(subnet netip.Prefix) bool {
+	routes, _ := p.Guest.AllRoutes()
+	return slices.ContainsFunc(routes, func(r rtnl.Route) bool { return r.Index == p.Inner.Index && r.Dst == subnet.Masked() })
 }
 
 // PeersOf returns the first and the last address of a subnet, but for p's own.
@@ -85,10 +110,11 @@ func SharesSubnet(all []rtnl.Addr, index int, own netip.Prefix) bool {
 	})
 }
 
-// way asks about one neighbour.
-func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*finding.Finding, error) {
-	if SharesSubnet(all, p.Inner.Index, own) {
-		return nil, nil
+// ToNeighbour asks for the way to one neighbour in a subnet of the link, and from it.
+func (p Passage) ToNeighbour(own netip.Prefix, neighbour netip.Addr) (*finding.Finding, error) {
+	all, err := p.Guest.Addrs()
+	if err != nil || SharesSubnet(all, p.Inner.Index, own) {
+		return nil, err
 	}
 	vrf := 0
 	if p.Inner.Slave == "vrf" {
@@ -98,7 +124,7 @@ func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 	ask := p.Command(fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
 	switch {
 	case noWay(err):
-		f := finding.NoRoute.Surely("%s has no route to %s: a rule or route of its own takes precedence over that of %s", p.Of.Name, neighbour, p.Inner.Name).SeenBy(ask)
+		f := p.mendRoute(finding.NoRoute.Surely("%s has no route to %s: a rule or route of its own takes precedence over that of %s", p.Of.Name, neighbour, p.Inner.Name), own, neighbour, rtnl.Way{}).SeenBy(ask)
 		return &f, nil
 	case err != nil:
 		return nil, err
@@ -110,19 +136,68 @@ func (p Passage) way(own netip.Prefix, neighbour netip.Addr, all []rtnl.Addr) (*
 		if l, err := p.Guest.LinkByIndex(out.Index); err == nil {
 			by = l.Name
 		}
-		f := finding.OtherRoute.Surely("%s sends packets for %s out by %s: a rule or route of its own takes precedence over that of %s", p.Of.Name, neighbour, by, p.Inner.Name).SeenBy(ask)
+		f := p.mendRoute(finding.OtherRoute.Surely("%s sends packets for %s out by %s: a rule or route of its own takes precedence over that of %s", p.Of.Name, neighbour, by, p.Inner.Name), own, neighbour, out).SeenBy(ask)
 		return &f, nil
 	}
-	in, err := p.in(own.Addr(), neighbour)
+	return p.DropsFrom(own.Addr(), neighbour)
+}
+
+// mendRoute returns f with what mends it: the route to the subnet, if it is missing, or
+// the deletion of the route that takes precedence, which leaves by out.
+func (p Passage) mendRoute(f finding.Finding, own netip.Prefix, neighbour netip.Addr, out rtnl.Way) finding.Finding {
+	routes, err := p.Guest.AllRoutes()
+	if err != nil || p.Inner.Slave == "vrf" {
+		return f
+	}
+	ip := "ip "
+	if own.Addr().Is6() {
+		ip = "ip -6 "
+	}
+	mine := func(r rtnl.Route) bool { return r.Index == p.Inner.Index && r.Dst.Contains(neighbour) && !r.Default() }
+	if !slices.ContainsFunc(routes, mine) {
+		f.Reason = fmt.Sprintf("%s has no route to %s by %s: that to %s is missing", p.Of.Name, neighbour, p.Inner.Name, own.Masked())
+		return f.MendedBy(p.Command(fmt.Sprintf("%sroute add %s dev %s src %s", ip, own.Masked(), p.Inner.Name, own.Addr())))
+	}
+	by, err := p.Guest.LinkByIndex(out.Index)
+	if err != nil || p.ruled() {
+		return f
+	}
+	for _, r := range routes {
+		if r.Index == out.Index && r.Table == 0 && r.Dst.Contains(neighbour) && r.Dst.Bits() >= own.Bits() {
+			return f.MendedBy(p.Command(fmt.Sprintf("%sroute del %s dev %s", ip, r.Dst, by.Name)))
+		}
+	}
+	return f
+}
+
+// ruled reports whether the guest has rules that come before the main table's.
+func (p Passage) ruled() bool {
+	const mainTable = 32766
+	rules, err := p.Guest.Rules()
+	return err != nil || slices.ContainsFunc(rules, func(r rtnl.Rule) bool { return r.Priority > 0 && r.Priority < mainTable })
+}
+
+// DropsFrom finds out whether the guest drops what comes in by its link from a neighbour,
+// for its own address.
+func (p Passage) DropsFrom(own, neighbour netip.Addr) (*finding.Finding, error) {
+	in, err := p.in(own, neighbour)
 	switch {
 	case err != nil && !noWay(err):
 		return nil, err
-	case err != nil || !in.Local:
-		f := finding.ReversePath.Surely("%s drops what comes in by %s from %s, because of a rule of its own or its rp_filter", p.Of.Name, p.Inner.Name, neighbour).
-			SeenBy(p.Command(fmt.Sprintf("ip route get %s from %s iif %s", own.Addr(), neighbour, p.Inner.Name)))
+	case err == nil && in.Local:
+		return nil, nil
+	}
+	f := finding.ReversePath.Surely("%s drops what comes in by %s from %s, because of a rule of its own or its rp_filter", p.Of.Name, p.Inner.Name, neighbour).
+		SeenBy(p.Command(fmt.Sprintf("ip route get %s from %s iif %s", own, neighbour, p.Inner.Name)))
+	back, err := p.Guest.Way(rtnl.Lookup{From: own, To: neighbour})
+	if err != nil || back.Index == p.Inner.Index || own.Is6() {
 		return &f, nil
 	}
-	return nil, nil
+	if by := p.strict(); by != "" {
+		f.Reason = fmt.Sprintf("%s drops what comes in by %s from %s, because it answers by another interface and %s is 1", p.Of.Name, p.Inner.Name, neighbour, by)
+		f = f.MendedBy(p.Command("sysctl -w " + sysctlPath(p.Inner.Name, "rp_filter") + "=2"))
+	}
+	return &f, nil
 }
 
 // in asks what becomes of a packet that comes in. The kernel makes an IPv6 address
