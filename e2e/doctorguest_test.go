@@ -5,5 +5,73 @@ package e2e
 // guestFaults are those of the guest's interface and routes.
 var guestFaults = []fault{
 	{name: "interface-down", do: "ip -n web link set eth1 down"},
+	{name: "interface-down", what: "of the far end", do: "ip -n db link set eth1 down"},
+	{name: "interface-missing", doctor: "netns:web eth1", do: "gopipework detach netns:web", mend: "gopipework brtest netns:web 10.0.0.2/24"},
+	{name: "interface-renamed", doctor: "netns:web eth1", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up"},
+	{name: "interface-renamed", what: "that flows", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up", doubt: true},
+	{name: "peer-down", do: "ip link set web0 down"},
+	{name: "peer-down", what: "of a wire", set: wire, do: "ip -n db link set w0 down", mend: "ip -n db link set w0 up"},
 	{name: "no-arp", do: "ip -n web link set eth1 arp off"},
+	{name: "interface-enslaved", do: "ip -n web link add br0 type bridge; ip -n web link set eth1 master br0; ip -n web link set br0 up"},
+	{name: "mac-twice", do: `ip -n web link set eth1 address $(ip netns exec db cat /sys/class/net/eth1/address)`},
+	{name: "mac-twice", what: "of the bridge", do: `ip -n web link set eth1 address $(ip -br link show brtest | awk '{print $3}')`},
+	{name: "address-missing", do: "ip -n web address del 10.0.0.2/24 dev eth1", mend: "ip -n web address add 10.0.0.2/24 dev eth1"},
+	{name: "address-missing", what: "of the family", set: twoFamilies, doctor: "netns:web --to 2001:db8::3", do: "ip -n web address del 2001:db8::2/64 dev eth1", mend: "ip -n web address add 2001:db8::2/64 dev eth1 nodad"},
+	{name: "address-tentative", set: twoFamilies, doctor: "netns:web --to 2001:db8::3", do: "ip -n web address del 2001:db8::2/64 dev eth1; ip netns exec web sysctl -qw net.ipv6.conf.eth1.dad_transmits=99; ip -n web address add 2001:db8::2/64 dev eth1"},
+	{name: "address-duplicate", what: "of IPv6", set: twoFamilies, do: "ip -n web address del 2001:db8::2/64 dev eth1; ip -n db address add 2001:db8::2/64 dev eth1 nodad; ip -n web address add 2001:db8::2/64 dev eth1; sleep 3",
+		mend: "ip -n db address del 2001:db8::2/64 dev eth1; ip -n web address del 2001:db8::2/64 dev eth1; ip -n web address add 2001:db8::2/64 dev eth1 nodad"},
+	{name: "ipv6-disabled", set: twoFamilies, doctor: "netns:web --to 2001:db8::3", do: "ip netns exec web sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1",
+		mend: "ip netns exec web sysctl -qw net.ipv6.conf.eth1.disable_ipv6=0; ip -n web address add 2001:db8::2/64 dev eth1 nodad"},
+	{name: "prefix-length", what: "that is too long", do: "ip -n web address add 10.0.0.2/31 dev eth1; ip -n web address del 10.0.0.2/24 dev eth1; ip -n db address del 10.0.0.3/24 dev eth1; ip -n db address add 10.0.0.5/24 dev eth1"},
+	{name: "prefix-length", what: "of the far end", do: "ip -n db address del 10.0.0.3/24 dev eth1; ip -n db address add 10.0.0.5/30 dev eth1"},
+	{name: "prefix-length", what: "of IPv6", set: twoFamilies, doctor: "netns:web --to 2001:db8::3", do: "ip -n web address del 2001:db8::2/64 dev eth1; ip -n web address add 2001:db8::9/126 dev eth1 nodad"},
+	{name: "subnet-twice", doctor: "netns:web eth1 --to netns:db", do: "ip -n web link add d0 type veth peer name d1; ip -n web link set d0 up; ip -n web link set d1 up; ip -n web address add 10.0.0.9/24 dev d0; ip -n web route del 10.0.0.0/24 dev eth1; ip -n web route append 10.0.0.0/24 dev eth1 src 10.0.0.2",
+		mend: "ip -n web link del d0"},
+	{name: "no-route", do: "ip -n web route del 10.0.0.0/24 dev eth1"},
+	{name: "no-route", what: "to beyond", doctor: "netns:web eth1 --to 10.9.0.1", set: routedBeyond, do: "ip -n web route del default", mend: "ip -n web route add default via 10.0.0.1"},
+	{name: "other-route", do: "ip -n web link add d0 type veth peer name d1; ip -n web link set d0 up; ip -n web route add 10.0.0.0/25 dev d0"},
+	{name: "other-route", what: "by a rule", do: "ip -n web link add d0 type veth peer name d1; ip -n web link set d0 up; ip -n web route add default dev d0 table 7; ip -n web rule add not fwmark 0xca6c lookup 7",
+		mend: "ip -n web rule del lookup 7"},
+	{name: "reverse-path", doctor: "netns:web eth2 --to netns:db", set: twiceOnBridge, do: "ip netns exec web sysctl -qw net.ipv4.conf.eth2.rp_filter=1"},
+	{name: "reverse-path", what: "of all", doctor: "netns:web eth2 --to netns:db", set: twiceOnBridge, do: "ip netns exec web sysctl -qw net.ipv4.conf.all.rp_filter=1"},
+	{name: "arp-ignore", do: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=8 net.ipv4.conf.eth1.arp_ignore=8"},
+	{name: "arp-ignore", what: "of a single address", set: onLink, doctor: "netns:web", do: "ip netns exec web sysctl -qw net.ipv4.conf.eth1.arp_ignore=2"},
+	{name: "guest-firewall", do: "ip netns exec web iptables -A INPUT -j DROP", mend: "ip netns exec web iptables -F"},
+}
+
+// twoFamilies is twoOnBridge with IPv6 too.
+func twoFamilies(m *machine) {
+	for name, address := range map[string]string{"web": "10.0.0.2/24,2001:db8::2/64", "db": "10.0.0.3/24,2001:db8::3/64"} {
+		m.named(name)
+		m.ok("brtest", "netns:"+name, address, "-l", name+"0", "--nodad")
+	}
+}
+
+// wire connects web and db with each other.
+func wire(m *machine) {
+	m.named("web")
+	m.named("db")
+	m.ok("link", "netns:web:w0", "10.0.0.2/24", "netns:db:w0", "10.0.0.3/24")
+}
+
+// twiceOnBridge is twoOnBridge with two interfaces of web, which by itself does no harm.
+func twiceOnBridge(m *machine) {
+	twoOnBridge(m)
+	m.sh("ip netns exec web sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.arp_ignore=1") // each answers for itself
+	m.ok("brtest", "-i", "eth2", "netns:web", "10.0.0.4/24")
+	m.sh("ip netns exec web sysctl -qw net.ipv4.conf.eth2.rp_filter=0 net.ipv4.conf.eth1.rp_filter=0")
+}
+
+// onLink attaches web with a single address to a bridge whose own is its gateway.
+func onLink(m *machine) {
+	m.named("web")
+	m.ok("brtest", "netns:web", "10.0.0.2/32@10.0.0.1")
+	m.sh("ip address add 10.0.0.1/24 dev brtest")
+}
+
+// routedBeyond attaches web to a bridge whose own address is its gateway, to an address
+// of the host beyond it.
+func routedBeyond(m *machine) {
+	behindHost(m)
+	m.sh("ip address add 10.9.0.1/32 dev lo")
 }

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // TestWell: on hosts of odd shape on which packets flow, doctor finds nothing.
 func TestWell(t *testing.T) {
-	for _, c := range wells {
+	for _, c := range slices.Concat(wells, guestWells) {
 		if !c.kernels {
 			t.Run(c.name, c.try)
 		}
@@ -21,7 +22,7 @@ func TestWell(t *testing.T) {
 // TestWellKernels: the same of what only the other kernel has.
 func TestWellKernels(t *testing.T) {
 	need(t, "root", "kernels")
-	for _, c := range wells {
+	for _, c := range slices.Concat(wells, guestWells) {
 		if c.kernels {
 			t.Run(c.name, c.try)
 		}

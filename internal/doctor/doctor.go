@@ -8,7 +8,9 @@
 //	doctor.go     what is asked, and what the answer is made of
 //	walk.go       the way: from the guest's link to the far ends
 //	ends.go       the two ends of a way
-//	interface.go  the guest's interface and its routes
+//	interface.go  the guest's interface
+//	address.go    its addresses
+//	route.go      the guest's routes
 //	port.go       the host's end of a pair, and the Linux bridge it is in
 //	ovs.go        Open vSwitch bridges
 //	child.go      links on a card

@@ -1,15 +1,12 @@
 package doctor
 
 import (
-	"errors"
-	"fmt"
-	"net/netip"
+	"net"
 	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/guests"
-	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -21,16 +18,16 @@ var theHost = guests.GuestInfo{Name: "the host"}
 // interfaceChecks look at the guest's link and its addresses.
 var interfaceChecks = []check{
 	nearLink((*walker).linkDown),
+	nearLink((*walker).renamed),
 	func(w *walker) ([]finding.Finding, error) { return w.passage().AtLink() },
-	func(w *walker) ([]finding.Finding, error) { return w.passage().AtSysctls() },
+	(*walker).sysctls,
+	nearLink((*walker).macTwice),
 	nearLink((*walker).addressMissing),
+	func(w *walker) ([]finding.Finding, error) { return w.passage().Duplicates() },
+	nearLink((*walker).addressTentative),
+	nearLink((*walker).leaseOver),
+	(*walker).subnetTwice,
 	func(w *walker) ([]finding.Finding, error) { return w.passage().AtFirewall(w.ctx) },
-}
-
-// routeChecks look at the guest's routes and rules.
-var routeChecks = []check{
-	func(w *walker) ([]finding.Finding, error) { return w.passage().OnRoutes() },
-	(*walker).noRoute,
 }
 
 // nearLink makes a check of one that looks at an end.
@@ -53,6 +50,13 @@ func (w *walker) bridge() *rtnl.Link {
 	return w.on
 }
 
+// again reports whether the same attach line again is what a person can type: the way is
+// that of the guest that was asked about, and the attachment is ours.
+func (w *walker) again() bool {
+	_, ours := w.mark()
+	return ours && w.ask.Guest != nil
+}
+
 // noInterface is the hop for a link that the guest does not have.
 func (w *walker) noInterface(name string, all []*rtnl.Link) *Hop {
 	var have []string
@@ -60,12 +64,54 @@ func (w *walker) noInterface(name string, all []*rtnl.Link) *Hop {
 		have = append(have, l.Name)
 	}
 	f := finding.InterfaceMissing.Surely("%s has no interface %s", w.guest.word(), name)
-	if name == "" {
+	switch now := w.calledNow(name, all); {
+	case name == "":
 		f = finding.InterfaceMissing.Surely("%s has no interface but the loopback interface", w.guest.word())
-	} else if len(have) > 0 {
+	case now != "":
+		f = w.rename(finding.InterfaceRenamed.Surely("%s has given %s the name %s", w.guest.word(), name, now), w.guest, now, name)
+	case len(have) > 0:
 		f.Reason += "; it has " + strings.Join(have, ", ")
 	}
 	return &Hop{Interface: name, Name: strings.TrimSpace(w.guest.word() + " " + name), Kind: "interface", Verdict: Broken, Findings: []finding.Finding{f}}
+}
+
+// at is a walker that stands at another end, and has not gone on from there.
+func (w *walker) at(e *end) *walker {
+	return &walker{ctx: w.ctx, hostNS: w.hostNS, host: w.host, guest: w.guest, near: e}
+}
+
+// calledNow returns the name that the guest has given the interface that was attached
+// under name, or "".
+func (w *walker) calledNow(name string, all []*rtnl.Link) string {
+	for _, l := range all {
+		one := w.at(w.guest.with(l))
+		if one.findLeap() != nil {
+			continue
+		}
+		if m, ok := one.mark(); ok && m.IfName == name && m.IfName != l.Name {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// renamed finds a link that has another name than the one that it was attached under.
+func (w *walker) renamed(e *end) ([]finding.Finding, error) {
+	m, ok := w.mark()
+	if !ok || e.ns == w.hostNS || m.IfName == e.link.Name || slices.Contains(e.link.AltNames, m.IfName) {
+		return nil, nil
+	}
+	f := finding.InterfaceRenamed.Perhaps("%s was attached to %s as %s", e.link.Name, e.of.Name, m.IfName)
+	return []finding.Finding{w.rename(f, e, e.link.Name, m.IfName)}, nil
+}
+
+// rename returns f with the command that gives a link of an end the name that it was
+// attached under, if no other has it.
+func (w *walker) rename(f finding.Finding, e *end, now, was string) finding.Finding {
+	if _, err := e.k.LinkByName(was); err == nil {
+		return f
+	}
+	return f.MendedBy(e.command("ip link set dev " + now + " name " + was))
 }
 
 // linkDown finds a link that is down, or has no carrier.
@@ -73,114 +119,94 @@ func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 	l := e.link
 	if !l.Up {
 		f := finding.InterfaceDown.Surely("%s of %s is down", l.Name, e.of.Name).MendedBy(e.command("ip link set dev " + l.Name + " up"))
-		_, f.Again = w.mark()
+		f.Again = w.again()
 		return []finding.Finding{f}, nil
 	}
 	if l.Carrier || l.Type != unix.ARPHRD_ETHER || l.Kind == "dummy" {
 		return nil, nil
 	}
-	if p := w.port; p != nil && !p.Up && e == w.near {
+	if card := w.on; w.leap == toCard && card != nil && !card.Carrier {
+		return nil, nil // the card's own checks say why
+	}
+	if p := w.port; p != nil && !p.Up {
 		f := finding.PeerDown.Surely("%s, the other end of %s, is down", p.Name, l.Name).MendedBy("ip link set dev " + p.Name + " up")
-		_, f.Again = w.mark()
+		f.Again = w.again()
 		return []finding.Finding{f}, nil
+	}
+	if w.leap == toGuest {
+		if p, err := e.k.LinkIn(l.PeerNS, l.Peer); err == nil && !p.Up {
+			return []finding.Finding{finding.PeerDown.Surely("%s, the other end of %s in another guest, is down", p.Name, l.Name)}, nil
+		}
 	}
 	return []finding.Finding{finding.NoCarrier.Surely("%s of %s has no carrier", l.Name, e.of.Name)}, nil
 }
 
-// addressMissing finds a link without an address.
-func (w *walker) addressMissing(e *end) ([]finding.Finding, error) {
-	all, err := e.addrs()
-	if err != nil || len(all) > 0 || e.link.Master != 0 && e.link.Slave != "vrf" {
-		return nil, err
-	}
-	return []finding.Finding{finding.AddressMissing.Surely("%s of %s has no address", e.link.Name, e.of.Name)}, nil
-}
-
-// noRoute finds an address that the guest has no route to.
-func (w *walker) noRoute() ([]finding.Finding, error) {
-	to := w.ask.To.Addr
-	if !to.IsValid() {
-		return nil, nil
-	}
-	from := w.source(to)
-	if !from.IsValid() {
-		return nil, nil
-	}
-	way, err := w.near.k.Way(rtnl.Lookup{From: from, To: to})
-	ask := w.near.command(fmt.Sprintf("ip route get %s from %s", to, from))
-	switch {
-	case errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL):
-		return []finding.Finding{finding.NoRoute.Surely("%s has no route to %s", w.near.of.Name, to).SeenBy(ask)}, nil
-	case err != nil:
-		return nil, err
-	case way.Index != w.near.link.Index && !way.Local:
-		by := "another interface"
-		if l, err := w.near.k.LinkByIndex(way.Index); err == nil {
-			by = l.Name
-		}
-		return []finding.Finding{finding.OtherRoute.Surely("%s sends packets for %s out by %s, and not by %s", w.near.of.Name, to, by, w.near.link.Name).SeenBy(ask)}, nil
-	}
-	return nil, nil
-}
-
-// source returns an address of the guest's link of the family of to; the zero Addr: none.
-func (w *walker) source(to netip.Addr) netip.Addr {
-	all, _ := w.near.addrs()
-	best := netip.Addr{}
-	for _, a := range all {
-		if a.Prefix.Addr().Is6() == to.Is6() && (!best.IsValid() || a.Prefix.Contains(to)) {
-			best = a.Prefix.Addr()
+// sysctls looks at those that silence the link, and ends IPv6 on it. Those of ARP matter
+// to IPv4 alone.
+func (w *walker) sysctls() (found []finding.Finding, err error) {
+	if !w.onlyIPv6() {
+		if found, err = w.passage().AtSysctls(); err != nil {
+			return found, err
 		}
 	}
-	return best
+	f, err := w.ipv6Disabled(w.near)
+	return append(found, f...), err
 }
 
-// leadingTo returns the link by which the guest sends what is for the target: the one that
-// is in its subnet, or else that of the route.
-func (w *walker) leadingTo(all []*rtnl.Link) (*rtnl.Link, error) {
-	to, err := w.targets()
+// macTwice finds another station of the same MAC address on the bridge. The ports of a
+// bond have one by design.
+func (w *walker) macTwice(e *end) ([]finding.Finding, error) {
+	if w.leap != toBridge || len(e.link.MAC) == 0 {
+		return nil, nil
+	}
+	mac := e.link.MAC.String()
+	same := ""
+	if w.on.MAC.String() == mac {
+		same = w.on.Name + " itself"
+	}
+	ports, err := w.host.k.Ports(w.on.Index)
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := w.guest.k.Addrs()
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range addrs {
-		i := slices.IndexFunc(all, func(l *rtnl.Link) bool { return l.Index == a.Index })
-		if i >= 0 && slices.ContainsFunc(to, a.Prefix.Contains) {
-			return all[i], nil
+	used := []string{w.on.MAC.String()}
+	for _, p := range ports {
+		used = append(used, p.MAC.String())
+		if p.MAC.String() == mac && same == "" {
+			same = p.Name
 		}
 	}
-	for _, t := range to {
-		way, err := w.guest.k.Way(rtnl.Lookup{From: netip.IPv4Unspecified(), To: t})
-		if err != nil {
+	bonded := slices.Contains([]string{"bond", "team"}, e.link.Slave)
+	for _, f := range w.behind(ports) {
+		used = append(used, f.station.String())
+		if f.station.String() != mac || !f.link.Up || same != "" || w.apart(f.port) {
 			continue
 		}
-		if l, err := w.guest.k.LinkByIndex(way.Index); err == nil {
-			return l, nil
-		} else if ours.UnlessNotFound(err) != nil {
-			return nil, err
+		if bonded && f.port.PeerNS == w.port.PeerNS && f.link.Master == e.link.Master {
+			continue
 		}
+		same = f.name
 	}
-	return nil, nil
+	if same == "" {
+		return nil, nil
+	}
+	f := finding.MACTwice.Surely("%s of %s and %s have the MAC address %s, both on %s", e.link.Name, e.of.Name, same, mac, w.on.Name)
+	return []finding.Finding{f.MendedBy(e.command("ip link set dev " + e.link.Name + " address " + unusedMAC(e.link.MAC, used)))}, nil
 }
 
-// routeFacts says which addresses the guest reaches by its link.
-func (w *walker) routeFacts() (facts []string) {
-	routes, _ := w.near.k.Routes()
-	for _, r := range routes {
-		if r.Index != w.near.link.Index || r.Dst.Addr().IsLinkLocalUnicast() || r.Dst.Addr().IsMulticast() {
-			continue
+// apart reports whether a bridge that filters VLANs knows the stations behind another port
+// apart from those behind the guest's.
+func (w *walker) apart(other *rtnl.Link) bool {
+	return w.on.VLANFiltering && w.vlanWord(other.Index) != w.vlanWord(w.port.Index)
+}
+
+// unusedMAC returns a locally administered address near mac that none of used is.
+func unusedMAC(mac net.HardwareAddr, used []string) string {
+	next := slices.Clone(mac)
+	next[0] = next[0]&^1 | 2
+	for last := len(next) - 1; slices.Contains(used, next.String()) || next.String() == mac.String(); {
+		if next[last]++; next[last] == mac[last] {
+			next[last-1]++
 		}
-		to := r.Dst.String()
-		if r.Default() {
-			to = "default"
-		}
-		if r.Gateway.IsValid() {
-			to += " by " + r.Gateway.String()
-		}
-		facts = append(facts, to)
 	}
-	return facts
+	return next.String()
 }
