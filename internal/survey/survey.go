@@ -2,6 +2,7 @@
 package survey
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"os"
@@ -203,8 +204,12 @@ func (s *surveyed) resolve(in *space) error {
 		if !in.third(l) || in.byID[l.PeerNS] != nil {
 			continue
 		}
+		far, err := k.LinkIn(l.PeerNS, l.Peer)
+		if err != nil {
+			continue // gone
+		}
 		for _, other := range s.spaces {
-			if other == in || !other.canBe(l) {
+			if other == in || !other.has(far) {
 				continue
 			}
 			id, err := other.idIn(k)
@@ -222,13 +227,11 @@ func (s *surveyed) resolve(in *space) error {
 	return nil
 }
 
-// canBe reports whether the other end of a link of another namespace can be here.
-func (in *space) canBe(l *rtnl.Link) bool {
-	other := in.at[l.Peer]
-	if other == nil {
-		return false
-	}
-	return !paired(l) || other.Kind == l.Kind && other.Peer == l.Index
+// has reports whether a link may be one of this namespace's: its MAC address spares asking
+// hundreds of namespaces that have links of the same index and name.
+func (in *space) has(far *rtnl.Link) bool {
+	l := in.at[far.Index]
+	return l != nil && l.Name == far.Name && l.Kind == far.Kind && bytes.Equal(l.MAC, far.MAC)
 }
 
 // idIn returns the id of the namespace in that of k.
