@@ -9,7 +9,7 @@ var farFaults = []fault{
 	{name: "bridge-no-address", set: behindHost, doctor: "netns:web", do: "ip address del 10.0.0.1/24 dev brtest"},
 	{name: "gateway-silent", set: behindRouter, doctor: "netns:web", do: "ip -n lan address del 10.0.0.1/24 dev eth1", mend: "ip -n lan address add 10.0.0.1/24 dev eth1"},
 	{name: "uplink-missing", set: behindRouter, doctor: "netns:web --to 10.0.0.1", do: "ip link set nic0 nomaster", mend: "ip link set nic0 master brtest"},
-	{name: "far-missing", set: behindRouter, doctor: "netns:web --to 10.0.0.1", do: "ip netns del lan", mend: "ip netns add lan; gopipework brlan netns:lan 10.0.0.1/24"},
+	{name: "far-missing", set: behindRouter, doctor: "netns:web --to 10.0.0.1", do: "gopipework detach netns:lan", mend: "gopipework brlan netns:lan 10.0.0.1/24"},
 }
 
 // behindHost attaches web to a bridge whose own address is its gateway.
