@@ -2,5 +2,39 @@
 
 package e2e
 
+import "testing"
+
 // ovsFaults are those of Open vSwitch bridges.
-var ovsFaults = []fault{}
+var ovsFaults = []fault{
+	{name: "ovs-port-dead", set: twoOnOVS, do: "ovs-vsctl set interface web0 type=patch"},
+	{name: "ovs-tag", set: twoOnOVS, do: "ovs-vsctl set port db0 tag=10"},
+	{name: "ovs-secure", set: twoOnOVS, do: "ovs-vsctl set-fail-mode ovs-lab secure; ovs-ofctl del-flows ovs-lab"},
+	{name: "ovs-flow", set: twoOnOVS, do: "ovs-ofctl add-flow ovs-lab priority=100,icmp,actions=drop; ovs-ofctl add-flow ovs-lab priority=100,udp,actions=drop"},
+	{name: "ovs-flow", what: "for everything", set: twoOnOVS, do: "ovs-ofctl add-flow ovs-lab priority=100,in_port=db0,actions=drop"},
+	{name: "checksum-offload", set: twoOnOVS, do: "gopipework exec netns:web -- ethtool -K eth1 tx on"},
+}
+
+// twoOnOVS attaches web and db to an Open vSwitch bridge.
+func twoOnOVS(m *machine) {
+	_, err := m.StartOVS()
+	m.check(err)
+	for name, address := range map[string]string{"web": "10.0.0.2/24", "db": "10.0.0.3/24"} {
+		m.named(name)
+		m.ok("ovs-lab", "netns:"+name, address, "-l", name+"0")
+	}
+}
+
+// TestWellOVS: doctor finds nothing on Open vSwitch bridges on which packets flow, and does
+// not speak to guests of other VLANs.
+func TestWellOVS(t *testing.T) {
+	need(t, "ovs")
+	m := newMachine(t)
+	twoOnOVS(m)
+	m.named("other")
+	m.ok("ovs-lab", "netns:other", "10.0.0.4/24", "@10")
+	m.well("on a plain bridge", "netns:web")
+	m.well("between two guests", "netns:web --to netns:db")
+	m.well("alone in a VLAN", "netns:other")
+	m.ok("set", "netns:web", "eth1", "--vlan", "10")
+	m.well("in a VLAN", "netns:web --to netns:other")
+}

@@ -18,6 +18,18 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 			return
 		}
 	}
+	if w.leap == toOVS {
+		hop := w.hopOf("ovs")
+		found := w.byFlow(f, a)
+		if found == nil && w.hops[hop].Verdict == Doubt { // the datapath may still pass what it knew
+			doubt := w.promoted(hop, finding.Finding{})
+			found = &doubt
+		}
+		if found != nil {
+			w.lostAt(hop, a, found.SeenBy(evidence...))
+			return
+		}
+	}
 	out := l.furthest(witness.ARPRequest, witness.Solicitation, witness.EchoRequest, witness.Datagram)
 	whole := f.end != nil && f.link != nil
 	last := len(places) - 1
