@@ -27,6 +27,7 @@ type line struct {
 	from, to       *box  // the outer end and the inner one
 	fromRow, toRow *Node // of guests: the interfaces
 	past           *line // the part before, if from is a bend
+	lane           int   // of an arc: how many it goes around, and itself
 }
 
 // layout is the boxes of a graph, in columns.

@@ -109,7 +109,7 @@ func TestCrossings(t *testing.T) {
 	}
 }
 
-// Boxes do not overlap, and all are on the page.
+// Boxes do not overlap, all are on the page, and no arc crosses one that it encloses.
 func TestBoxesApart(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	for range 30 {
@@ -127,6 +127,18 @@ func TestBoxesApart(t *testing.T) {
 			}
 		}
 		c := arrange(&d.Graph)
+		for _, a := range c.across {
+			if a.reach() > c.width {
+				t.Errorf("%s - %s is off the page", a.From, a.To)
+			}
+			for _, b := range c.across {
+				lo, hi := a.from.end(a.fromRow), a.to.end(a.toRow)
+				p, q := b.from.end(b.fromRow), b.to.end(b.toRow)
+				if a != b && min(lo, hi) < min(p, q) && max(p, q) < max(lo, hi) && a.reach() <= b.reach() {
+					t.Errorf("%s - %s crosses %s - %s", a.From, a.To, b.From, b.To)
+				}
+			}
+		}
 		for i, a := range c.all {
 			if a.x < 0 || a.y < 0 || a.x+a.w > c.width || a.y+a.h > c.height {
 				t.Errorf("%s is off the page", a.node.ID)

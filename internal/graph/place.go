@@ -1,5 +1,10 @@
 package graph
 
+import (
+	"cmp"
+	"slices"
+)
+
 // Where everything is, in pixels.
 const (
 	lineHeight = 17.0
@@ -59,7 +64,6 @@ func arrange(g *Graph) *canvas {
 			x += w + between
 		}
 	}
-	c.width = max(x-between+c.bulge(orders)+margin, 420)
 	for _, o := range orders {
 		o.setHeights()
 		bottom := c.height
@@ -74,18 +78,41 @@ func arrange(g *Graph) *canvas {
 		}
 		c.height = bottom + apart
 	}
+	c.width = max(x-between+margin, 420)
+	for _, o := range orders {
+		o.giveLanes()
+		for _, a := range o.arcs {
+			c.width = max(c.width, a.reach()+margin)
+		}
+	}
 	c.placeLone()
 	return c
 }
 
-// bulge is how far the arcs reach out to the right.
-func (c *canvas) bulge(orders []*ordering) (most float64) {
-	for _, o := range orders {
-		if len(o.arcs) > 0 {
-			most = 70
+// giveLanes tells each arc how far it reaches out: beyond all shorter ones beside it, so that
+// none crosses another that it encloses.
+func (o *ordering) giveLanes() {
+	ends := func(a *line) (lo, hi float64) {
+		y1, y2 := a.from.end(a.fromRow), a.to.end(a.toRow)
+		return min(y1, y2), max(y1, y2)
+	}
+	long := func(a *line) float64 { lo, hi := ends(a); return hi - lo }
+	slices.SortStableFunc(o.arcs, func(a, b *line) int { return cmp.Compare(long(a), long(b)) })
+	for i, a := range o.arcs {
+		a.lane = 1
+		lo, hi := ends(a)
+		for _, b := range o.arcs[:i] {
+			if p, q := ends(b); p <= hi && lo <= q && a.from.column == b.from.column {
+				a.lane = max(a.lane, b.lane+1)
+			}
 		}
 	}
-	return most
+}
+
+// reach is how far to the right an arc goes.
+func (x *line) reach() float64 {
+	const first, next = 10.0, 7.0
+	return max(x.from.x+x.from.w, x.to.x+x.to.w) + first + next*float64(x.lane)
 }
 
 // placeLone puts what is connected to nothing below all else, in rows.

@@ -102,13 +102,14 @@ func (d *drawing) line(x *line) {
 
 // arc is a link between two guests, beside them.
 func (d *drawing) arc(x *line) {
-	y1, y2 := x.from.end(x.fromRow), x.to.end(x.toRow)
-	x1, x2 := x.from.x+x.from.w, x.to.x+x.to.w
-	out := max(x1, x2) + min(14+abs(y2-y1)/6, 90)
-	d.path("M"+px(x1)+" "+px(y1)+"C"+px(out)+" "+px(y1)+" "+px(out)+" "+px(y2)+" "+px(x2)+" "+px(y2), x.Link)
+	x1, y1, x2, y2 := x.from.x+x.from.w, x.from.end(x.fromRow), x.to.x+x.to.w, x.to.end(x.toRow)
+	if y1 > y2 {
+		x1, y1, x2, y2 = x2, y2, x1, y1
+	}
+	out, round := x.reach(), min(6, (y2-y1)/2)
+	d.path("M"+px(x1)+" "+px(y1)+"H"+px(out-round)+"Q"+px(out)+" "+px(y1)+" "+px(out)+" "+px(y1+round)+
+		"V"+px(y2-round)+"Q"+px(out)+" "+px(y2)+" "+px(out-round)+" "+px(y2)+"H"+px(x2), x.Link)
 }
-
-func abs(v float64) float64 { return max(v, -v) }
 
 func (d *drawing) path(path string, l Link) {
 	class := "line"
