@@ -10,7 +10,7 @@ const FRESH = 2500; // ms for which what has just come is marked
 const QUIET = 250; // bytes a second that are not worth showing
 const SILENT = 5000; // ms after which a stream that says nothing is taken for lost
 
-const state = { seen: null, model: null, rates: {}, selected: null, query: "", moved: false };
+const state = { seen: null, model: null, drawn: null, rates: {}, selected: null, query: "", moved: false };
 
 const cy = cytoscape({
   container: $("graph"), style: look(), minZoom: 0.08, maxZoom: 3,
@@ -41,10 +41,22 @@ function tileLabel(n) {
 
 function hubLabel(n) {
   const second = [n.addresses?.[0] ?? kindOf(n), n.vlan ? `vlan ${n.vlan}` : "", n.state && n.state !== "up" ? n.state : "", n.hidden ? `+${n.hidden} more` : ""];
-  return `${bad(n)}${n.name}\n${second.filter(Boolean).join("  ")}`;
+  return `${bad(n)}${cut(n.name, 22)}\n${cut(second.filter(Boolean).join("  "), 24)}`;
 }
 
+const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}\u2026` : text);
+
+// plain replaces what could turn text around, or hide a part of it.
+const plain = (text) => text?.replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu, "\ufffd");
+
 const kindOf = (n) => ({ ovs: "Open vSwitch bridge", bridge: "bridge", vrf: "VRF", vlan: "VLAN" })[n.kind] ?? n.kind;
+
+// edge is a line along some points, from one node to another.
+function edge(model, id, source, target, points, cls, data) {
+  const s = model.at.get(source), t = model.at.get(target), a = points[0], z = points.at(-1), bend = bends(points);
+  return { group: "edges", classes: bend.weights.length ? `${cls} bent` : cls, data: { id, source, target, ...data, ...bend,
+    start: `${a.x - s.x}px ${a.y - s.y}px`, end: `${z.x - t.x}px ${z.y - t.y}px` } };
+}
 
 // elements turns a model with places into what cytoscape draws.
 function elements(model, drawn) {
@@ -58,19 +70,14 @@ function elements(model, drawn) {
     add(t.node, t.node.kind === "port" ? "tile port" : "tile", tileLabel(t.node));
     for (const r of t.rows) add(r, "row", rowLabel(r));
   }
-  const line = (id, source, target, points, cls, data) => {
-    const s = model.at.get(source), t = model.at.get(target), a = points[0], z = points.at(-1);
-    const bend = bends(points);
-    edges.push({ group: "edges", data: { id, source, target, ...data, ...bend,
-      start: `${a.x - s.x}px ${a.y - s.y}px`, end: `${z.x - t.x}px ${z.y - t.y}px` }, classes: bend.weights.length ? `${cls} bent` : cls });
-  };
+  const line = (...what) => edges.push(edge(model, ...what));
   for (const t of drawn.trunks) {
     line(t.id, t.hub, t.to, t.points, classes(model.hubs.get(t.hub), "trunk").replace("bad", ""));
   }
   for (const s of drawn.stubs) {
     const n = model.nodes.get(s.row);
     const cls = [classes(n, "stub"), s.port && state.seen.findings[s.port.id]?.length ? "bad" : "", s.port?.state === "down" ? "down" : ""].join(" ");
-    line(`stub ${s.id}`, s.hub, s.row, s.points, cls, { of: s.row, trunk: s.trunk });
+    line(`stub ${s.id}`, s.hub, s.row, s.points, cls, { of: s.row });
   }
   for (const s of model.spans) {
     line(`span ${s.id}`, s.upper, s.lower, s.points, classes(model.nodes.get(s.from), `span ${s.link.ours ? "ours" : ""}`), { label: s.link.vlan ? `vlan ${s.link.vlan}` : "", of: s.from });
@@ -86,6 +93,7 @@ function draw() {
   state.model = read(state.seen);
   state.ratio = ratio();
   const drawn = arrange(state.model, state.ratio);
+  state.drawn = drawn;
   const { nodes, edges } = elements(state.model, drawn);
   const wanted = new Map(nodes.map((n) => [n.data.id, n]));
   const come = before ? nodes.filter((n) => cy.getElementById(n.data.id).empty()) : [];
@@ -207,16 +215,17 @@ function mark() {
     for (const h of state.model.hubs.values()) if (matches(h)) wanted.add(h.id);
   }
   cy.batch(() => {
+    cy.edges(".way").remove();
     cy.elements().removeClass("dim picked path");
     if (state.query) cy.elements("node, .stub, .wire").forEach((e) => { if (!wanted.has(e.data("of") ?? e.id())) e.addClass("dim"); });
     const picked = cy.getElementById(state.selected ?? "");
     picked.addClass("picked");
     const rows = new Set([state.selected, ...(state.model.tiles.get(state.selected)?.rows.map((r) => r.id) ?? [])]);
-    cy.edges("[of]").forEach((e) => {
-      if (!rows.has(e.data("of"))) return;
-      e.addClass("path");
-      if (e.data("trunk")) cy.getElementById(e.data("trunk")).addClass("path");
-    });
+    cy.edges("[of]").forEach((e) => { if (rows.has(e.data("of"))) e.addClass("path"); });
+    for (const s of state.drawn.stubs.filter((s) => rows.has(s.row))) {
+      const t = state.drawn.trunks.find((t) => t.id === s.trunk);
+      cy.add(edge(state.model, `way ${s.id}`, s.hub, s.row, [...t.points.slice(0, -1), ...s.points], "trunk way path"));
+    }
   });
 }
 
@@ -346,6 +355,8 @@ function trouble() {
 
 const on = {
   graph(seen) {
+    for (const n of seen.nodes) [n.name, n.word] = [plain(n.name), plain(n.word)];
+    for (const id of Object.keys(seen.findings)) seen.findings[id] = seen.findings[id].map(plain);
     state.seen = seen;
     $("host").textContent = seen.host;
     document.title = `${seen.host}: gopipework graph`;
