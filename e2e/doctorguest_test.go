@@ -36,6 +36,9 @@ var guestFaults = []fault{
 	{name: "reverse-path", what: "of all", doctor: "netns:web eth2 --to netns:db", set: twiceOnBridge, do: "ip netns exec web sysctl -qw net.ipv4.conf.all.rp_filter=1"},
 	{name: "arp-ignore", do: "ip netns exec web sysctl -qw net.ipv4.conf.all.arp_ignore=8 net.ipv4.conf.eth1.arp_ignore=8"},
 	{name: "arp-ignore", what: "of a single address", set: onLink, doctor: "netns:web", do: "ip netns exec web sysctl -qw net.ipv4.conf.eth1.arp_ignore=2"},
+	{name: "gateway-elsewhere", set: behindHost, doctor: "netns:web", do: "ip -n web route replace default via 10.7.7.1 dev eth1 onlink", mend: "ip -n web route replace default via 10.0.0.1"},
+	{name: "lease-over", set: leasedWeb, doctor: "netns:web", doubt: true,
+		do: `for p in /proc/[0-9]*; do if [ "$(readlink $p/ns/mnt)" = "$(readlink /proc/self/ns/mnt)" ] && tr '\0' ' ' <$p/cmdline | grep -q '[-]-keep-leases'; then kill -9 ${p#/proc/}; fi; done; sleep 0.2`},
 	{name: "guest-firewall", do: "ip netns exec web iptables -A INPUT -j DROP", mend: "ip netns exec web iptables -F"},
 }
 
@@ -60,6 +63,13 @@ func twiceOnBridge(m *machine) {
 	m.sh("ip netns exec web sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.arp_ignore=1") // each answers for itself
 	m.ok("brtest", "-i", "eth2", "netns:web", "10.0.0.4/24")
 	m.sh("ip netns exec web sysctl -qw net.ipv4.conf.eth2.rp_filter=0 net.ipv4.conf.eth1.rp_filter=0")
+}
+
+// leasedWeb attaches web with a lease.
+func leasedWeb(m *machine) {
+	m.dnsmasq(m.router("brtest"))
+	m.named("web")
+	m.ok("brtest", "netns:web", "dhcp")
 }
 
 // onLink attaches web with a single address to a bridge whose own is its gateway.

@@ -42,6 +42,9 @@ var guestWells = []well{
 		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest
 		ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up; ip address add 10.7.0.1/24 dev nic0; ip address add 10.9.0.1/32 dev lo`,
 		"netns:web --to 10.7.0.1\nnetns:web --to 10.9.0.1", false},
+	{"a gateway on no network", `
+		gopipework brtest netns:web 10.0.0.2/32; ip address add 10.7.7.1/24 dev brtest; ip route add 10.0.0.2 dev brtest; ip -n web route add default via 10.7.7.1 dev eth1 onlink`,
+		"netns:web\nnetns:web --to 10.7.7.1", false},
 	{"addresses without a route to their subnet", `
 		gopipework brtest netns:web 10.0.0.2/32@10.0.0.1; ip address add 10.0.0.1/24 dev brtest
 		ip -n web address add 10.0.0.5/24 dev eth1 noprefixroute`,

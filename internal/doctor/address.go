@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
@@ -167,7 +168,9 @@ func (w *walker) leaseOver(e *end) ([]finding.Finding, error) {
 	own, err := e.addrs()
 	f := finding.LeaseOver.Perhaps("the lease of %s of %s: %s", e.link.Name, e.of.Name, kept.Trouble)
 	f.Sure = len(own) == 0
-	f.Again = w.again()
+	if again := "gopipework gc"; strings.Contains(kept.Trouble, again) {
+		f = f.MendedBy(again)
+	}
 	return []finding.Finding{f}, err
 }
 

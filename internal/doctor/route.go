@@ -9,6 +9,7 @@ import (
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,6 +17,7 @@ import (
 var routeChecks = []check{
 	(*walker).prefixLength,
 	(*walker).noRoute,
+	(*walker).gatewayElsewhere,
 }
 
 // noRoute finds an address that is asked for, or without one some neighbour, that the guest
@@ -149,6 +151,37 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 		}
 	}
 	return out, nil
+}
+
+// gatewayElsewhere finds a default route by a gateway that is in none of the guest's networks.
+// With an address alone in its subnet that is usual, and some routers answer for whatever they
+// are asked for: unless nothing may be sent, it asks.
+func (w *walker) gatewayElsewhere() (out []finding.Finding, err error) {
+	e := w.near
+	if w.ask.To.Addr.IsValid() && w.onLink(w.ask.To.Addr) || w.ask.Guest == nil || !isEthernet(e.link) {
+		return nil, nil
+	}
+	routes, err := e.k.Routes()
+	for _, r := range routes {
+		gw := r.Gateway
+		if !r.Default() || r.Index != e.link.Index || !gw.IsValid() || gw.IsLinkLocalUnicast() || w.onLink(gw) {
+			continue
+		}
+		if slices.ContainsFunc(routes, func(o rtnl.Route) bool { return o.Index == r.Index && !o.Default() && o.Dst.Contains(gw) }) {
+			continue
+		}
+		f := finding.GatewayElsewhere.Perhaps("the gateway %s of %s is in no network of %s", gw, e.of.Name, e.link.Name).
+			SeenBy(e.command("ip route show default"))
+		if !w.ask.Passive {
+			who, err := witness.Ask(w.ctx, witness.Question{From: e.point(), MAC: e.link.MAC, Addr: gw, Patience: patience})
+			if err != nil || len(who) > 0 {
+				continue
+			}
+			f.Sure = true
+		}
+		out = append(out, f)
+	}
+	return out, err
 }
 
 // otherLength is the finding about a neighbour with another prefix length than own's.

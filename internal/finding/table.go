@@ -53,14 +53,14 @@ var (
 	InterfaceRenamed = &Kind{203, "interface-renamed",
 		"The guest has given the interface another name than the one it was attached under.",
 		"Programs that look for the name do not find it; gopipework still does.",
-		"Rename it, or detach and attach it."}
+		"Give it the old name again, or detach and attach it."}
 	NoCarrier = &Kind{204, "no-carrier",
 		"The interface has no carrier.",
 		"The other end is down or the cable is out; what is sent is lost.",
 		"Set the other end up, or plug in the cable."}
 	AddressMissing = &Kind{205, "address-missing",
 		"The interface has no address.",
-		"Nothing can be sent from it by IP, and nobody finds it.",
+		"Nothing can be sent from it by IP, and nobody finds it. An interface that was attached with 0/0 has none on purpose.",
 		"Give it one."}
 	AddressTentative = &Kind{206, "address-tentative",
 		"An IPv6 address is tentative: duplicate address detection has not ended.",
@@ -75,7 +75,7 @@ var (
 		"One of the two takes the other for a host beyond a router, and sends its packets there.",
 		"Give both the same prefix length."}
 	SubnetTwice = &Kind{209, "subnet-twice",
-		"Another interface of the guest is in the same subnet, and packets leave by that one.",
+		"Another interface of the guest, on another network, is in the same subnet, and packets leave by that one.",
 		"Answers take another way than the questions, and most networks drop them.",
 		"Use another subnet, or delete the address of the other interface."}
 	NoRoute = &Kind{210, "no-route",
@@ -99,7 +99,7 @@ var (
 		"A strict filter accepts a packet only by the interface that the answer would leave by.",
 		"Set net.ipv4.conf.IFNAME.rp_filter to 2, or correct the routes."}
 	ARPIgnore = &Kind{215, "arp-ignore",
-		"net.ipv4.conf.*.arp_ignore keeps the guest from answering ARP requests.",
+		"net.ipv4.conf.*.arp_ignore keeps the guest from answering ARP requests: 8 always, and 2 for an address with the prefix length 32. Other values do no harm.",
 		"No neighbour finds the guest.",
 		"Set it to 0."}
 	GuestFirewall = &Kind{216, "guest-firewall",
@@ -113,7 +113,7 @@ var (
 	LeaseOver = &Kind{218, "lease-over",
 		"The DHCP lease of the interface is over, or nobody renews it.",
 		"The server may give the address to somebody else.",
-		"Attach the guest again, which acquires a lease."}
+		"gopipework gc starts a keeper again that was killed. If the server is silent, start it; the keeper asks again by itself."}
 	NoARP = &Kind{219, "no-arp",
 		"The interface has ARP turned off.",
 		"It neither asks for the MAC address of a neighbour nor tells its own.",
@@ -122,6 +122,10 @@ var (
 		"The guest has made the interface a port of a bridge or bond of its own.",
 		"What comes in goes there, and not to the addresses of the interface.",
 		"Move the addresses to the bridge, or take the interface out of it."}
+	GatewayElsewhere = &Kind{221, "gateway-elsewhere",
+		"The guest's default route leads to a gateway that is in none of its networks, and nobody there has its address.",
+		"Nothing reaches what is beyond the network.",
+		"Correct the gateway, or the prefix length of the address."}
 )
 
 // The link between the guest and the host.
@@ -292,7 +296,7 @@ var Lost = &Kind{902, "lost",
 var All = []*Kind{
 	PreroutingDrop, InetDrop, BridgeDrop, EbtablesDrop, FirewalldDrop, UFWDrop, ForwardDrop, DockerDrop, FirewallUnseen,
 	InterfaceMissing, InterfaceDown, InterfaceRenamed, NoCarrier, AddressMissing, AddressTentative, AddressDuplicate, PrefixLength,
-	SubnetTwice, NoRoute, OtherRoute, GatewaySilent, IPv6Disabled, ReversePath, ARPIgnore, GuestFirewall, MACTwice, LeaseOver, NoARP, InterfaceEnslaved,
+	SubnetTwice, NoRoute, OtherRoute, GatewaySilent, IPv6Disabled, ReversePath, ARPIgnore, GuestFirewall, MACTwice, LeaseOver, NoARP, InterfaceEnslaved, GatewayElsewhere,
 	PeerDown, PeerElsewhere, MTUDiffers, ChecksumOffload,
 	PortMissing, PortBlocking, PortIsolated, PortLocked, PortNoFlood, VLANOnPort, VLANOnBridge, BridgeDown, StationElsewhere, TableFull, StationMoves, NoQuerier,
 	OVSPortGone, OVSPortDead, OVSTag, OVSSecure, OVSFlow, OVSSilent,
