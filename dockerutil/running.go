@@ -186,8 +186,8 @@ func (f *finder) namedGuests() (all []guests.GuestInfo) {
 	return all
 }
 
-// later returns the error that says more: not that of an engine that is not there.
-func later(a, b error) error {
+// saysMore returns the error that says more: not that of an engine that is not there.
+func saysMore(a, b error) error {
 	if a == nil || unknown(a) && b != nil {
 		return b
 	}

@@ -64,7 +64,7 @@ func (f *finder) listPodman(ctx context.Context, inside map[string]contained) (l
 			return nil, openErr
 		}
 		its, askErr := d.list(ctx, RuntimePodman)
-		list, heard, err = append(list, its...), heard || askErr == nil, later(err, askErr)
+		list, heard, err = append(list, its...), heard || askErr == nil, saysMore(err, askErr)
 	}
 	path := f.command("podman")
 	if heard || f.podmanHost != "" || path == "" || !f.mayBePodmans(inside) {
@@ -110,7 +110,7 @@ func (f *finder) listCRI(ctx context.Context) (list []running, err error) {
 		c := &cri{ref: wordRef{Runtime: RuntimeCRI}, socket: socket, caller: newCaller(ctx, socket)}
 		its, askErr := c.list(ctx)
 		c.caller.close()
-		list, err = append(list, its...), later(err, askErr)
+		list, err = append(list, its...), saysMore(err, askErr)
 	}
 	if len(list) > 0 {
 		err = nil
