@@ -42,6 +42,10 @@ var guestWells = []well{
 		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest
 		ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up; ip address add 10.7.0.1/24 dev nic0; ip address add 10.9.0.1/32 dev lo`,
 		"netns:web --to 10.7.0.1\nnetns:web --to 10.9.0.1", false},
+	{"links of its own that nobody uses", `
+		gopipework brtest netns:web 10.0.0.2/24; gopipework brtest netns:db 10.0.0.3/24
+		ip -n web link add s0 type veth peer name s1; ip -n web link add s2 type veth peer name s3; ip -n web link set s2 up; ip -n web link set s3 up`,
+		"netns:web", false},
 	{"a gateway on no network", `
 		gopipework brtest netns:web 10.0.0.2/32; ip address add 10.7.7.1/24 dev brtest; ip route add 10.0.0.2 dev brtest; ip -n web route add default via 10.7.7.1 dev eth1 onlink`,
 		"netns:web\nnetns:web --to 10.7.7.1", false},

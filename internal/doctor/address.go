@@ -47,6 +47,9 @@ func (w *walker) addressMissing(e *end) ([]finding.Finding, error) {
 	if len(own) > 0 {
 		return w.familyMissing(e, to)
 	}
+	if w.ask.IfName == "" && !w.ask.To.given() && w.ask.Guest != nil && !plan.Attached(e.link) {
+		return nil, nil // nobody said that it should have one
+	}
 	f := finding.AddressMissing.Perhaps("%s of %s has no address", e.link.Name, e.of.Name)
 	f.Sure = w.ask.To.given() && !w.elsewhere(e, to) || w.ask.Guest == nil // a far end that is asked for
 	if kept := source.LeaseState(ours.Now(e.k), e.link.Index); kept != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -126,7 +127,7 @@ func (w *walker) interfaces() (links []*rtnl.Link, missing *Hop, err error) {
 		}
 		all = all[:min(len(all), 1)] // there is no route, which any of them shows
 	}
-	links = slices.DeleteFunc(all, func(l *rtnl.Link) bool { return l.Type != unix.ARPHRD_ETHER || isInner(l) })
+	links = slices.DeleteFunc(slices.Clone(all), func(l *rtnl.Link) bool { return l.Type != unix.ARPHRD_ETHER || isInner(l) || w.unused(l) })
 	if len(links) == 0 {
 		return nil, w.noInterface("", all), nil
 	}
@@ -137,6 +138,13 @@ func (w *walker) interfaces() (links []*rtnl.Link, missing *Hop, err error) {
 // bridge or a VRF, for one.
 func isInner(l *rtnl.Link) bool {
 	return slices.Contains([]string{"bridge", "vrf", "bond", "ifb"}, l.Kind)
+}
+
+// unused reports whether a foreign link is down and has no address: nobody expects packets
+// of it. The kernel makes some such in every namespace, gretap0 for one.
+func (w *walker) unused(l *rtnl.Link) bool {
+	own, _ := w.guest.with(l).addrs()
+	return !l.Up && !plan.Attached(l) && len(own) == 0
 }
 
 // walk looks at every hop, and then sends probes.
