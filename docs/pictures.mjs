@@ -1,7 +1,6 @@
 // Opens the page in Chromium, checks how soon it shows what happens, and takes pictures.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
@@ -9,7 +8,7 @@ const [url, out] = process.argv.slice(2);
 const run = (...args) => execFileSync(args[0], args.slice(1), { stdio: ["ignore", "ignore", "inherit"] });
 const problems = [];
 
-const browser = await chromium.launchPersistentContext(mkdtempSync(join(tmpdir(), "pictures-")), {
+const browser = await chromium.launchPersistentContext(mkdtempSync("profile-"), {
   executablePath: "/usr/bin/chromium", viewport: { width: 1240, height: 700 }, reducedMotion: "reduce",
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
