@@ -176,7 +176,8 @@ func (w *walker) macTwice(e *end) ([]finding.Finding, error) {
 		}
 	}
 	bonded := slices.Contains([]string{"bond", "team"}, e.link.Slave)
-	for _, f := range w.behind(ports) {
+	others, err := w.neighbours()
+	for _, f := range others {
 		used = append(used, f.station.String())
 		if f.station.String() != mac || !f.link.Up || same != "" || w.apart(f.port) {
 			continue
@@ -186,8 +187,8 @@ func (w *walker) macTwice(e *end) ([]finding.Finding, error) {
 		}
 		same = f.name
 	}
-	if same == "" {
-		return nil, nil
+	if same == "" || err != nil {
+		return nil, err
 	}
 	f := finding.MACTwice.Surely("%s of %s and %s have the MAC address %s, both on %s", e.link.Name, e.of.Name, same, mac, w.on.Name)
 	return []finding.Finding{f.MendedBy(e.command("ip link set dev " + e.link.Name + " address " + unusedMAC(e.link.MAC, used)))}, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/ours"
@@ -99,10 +100,18 @@ func (e *end) inVRF() int {
 	return e.link.Master
 }
 
+// neighbours is others, read once: a bridge may have a thousand ports.
+func (w *walker) neighbours() ([]*far, error) {
+	if w.known == nil {
+		w.known = sync.OnceValues(w.others)
+	}
+	return w.known()
+}
+
 // subnetOf returns the address of another guest on the switch, with its prefix length; the
 // zero Prefix: nobody has it.
 func (w *walker) subnetOf(addr netip.Addr) netip.Prefix {
-	others, _ := w.others()
+	others, _ := w.neighbours()
 	for _, f := range others {
 		for _, p := range f.subnets {
 			if p.Addr() == addr {
@@ -119,7 +128,7 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 	if !w.near.link.Up {
 		return nil, nil
 	}
-	others, err := w.others()
+	others, err := w.neighbours()
 	if err != nil {
 		return nil, err
 	}

@@ -37,11 +37,12 @@ type walker struct {
 	ovs     switched
 	rules   firewall.Firewall // of the host, as far as frames of the bridge meet them
 	far     []*far
-	leftOut int               // far ends that are not spoken to, because there are too many
-	doubles []finding.Finding // others that have an address of the guest's
-	located int               // for how many addresses it was found out where probes end
-	closing []func()          // closes what was opened at far ends
-	opened  []*end            // of far ends
+	known   func() ([]*far, error) // others, once; nil: not asked for yet
+	leftOut int                    // far ends that are not spoken to, because there are too many
+	doubles []finding.Finding      // others that have an address of the guest's
+	located int                    // for how many addresses it was found out where probes end
+	closing []func()               // closes what was opened at far ends
+	opened  []*end                 // of far ends
 	hops    []Hop
 	broken  bool // one of them is, and what comes after depends on it
 }
