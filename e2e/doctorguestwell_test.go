@@ -2,6 +2,11 @@
 
 package e2e
 
+import (
+	"slices"
+	"testing"
+)
+
 // guestWells are guests of odd shape from which packets flow.
 var guestWells = []well{
 	{"a bridge in the guest, which has the address", `
@@ -66,4 +71,16 @@ var guestWells = []well{
 		ip -n web link add bond0 type bond mode active-backup; for l in eth1 eth2; do ip -n web link set $l down; ip -n web link set $l master bond0; done
 		ip -n web link set bond0 up; ip -n web address add 10.0.0.2/24 dev bond0; sleep 1`,
 		"netns:web\nnetns:web --to netns:db\nnetns:db --to netns:web", true},
+}
+
+// TestNoCarrier: doctor names a link without a carrier; no link that this kernel has loses
+// one without the other end's going down, so it has none from the start.
+func TestNoCarrier(t *testing.T) {
+	m := newMachine(t)
+	twoOnBridge(m)
+	m.sh("ip -n web tuntap add dev tap0 mode tap; ip -n web address add 10.5.0.2/24 dev tap0; ip -n web link set tap0 up")
+	if d, code, text := m.doctor("netns:web tap0"); code != 1 || !slices.Equal(d.found(), []string{"no-carrier"}) {
+		t.Errorf("doctor exits with %d and finds %v:\n%s", code, d.found(), text)
+	}
+	m.well("of the other interface", "netns:web eth1")
 }
