@@ -2,6 +2,11 @@
 
 package e2e
 
+import (
+	"strings"
+	"testing"
+)
+
 // guestFaults are those of the guest's interface and routes.
 var guestFaults = []fault{
 	{name: "interface-down", do: "ip -n web link set eth1 down"},
@@ -84,4 +89,27 @@ func onLink(m *machine) {
 func routedBeyond(m *machine) {
 	behindHost(m)
 	m.sh("ip address add 10.9.0.1/32 dev lo")
+}
+
+// TestFixInGuest: doctor --fix mends what is the interface's own, of an attachment of ours alone.
+func TestFixInGuest(t *testing.T) {
+	m := newMachine(t)
+	twiceOnBridge(m)
+	fix := func(do string, words ...string) {
+		t.Helper()
+		m.sh(do)
+		if r := m.gopipework(append([]string{"doctor", "--fix"}, words...)...); r.Code != 0 || !strings.Contains(r.Stdout+r.Stderr, "nsenter ") {
+			t.Errorf("after %q: %v", do, r)
+		}
+		m.well("after "+do, strings.Join(words, " "))
+	}
+	fix("ip -n web link set eth2 down", "netns:web", "eth2", "--to", "netns:db")
+	fix("ip netns exec web sysctl -qw net.ipv4.conf.eth2.rp_filter=1", "netns:web", "eth2", "--to", "netns:db")
+	fix("ip netns exec web sysctl -qw net.ipv4.conf.eth1.arp_ignore=8", "netns:web", "eth1", "--to", "netns:db")
+	m.ok("detach", "netns:web", "eth2")
+	fix("ip -n web route del 10.0.0.0/24 dev eth1", "netns:web", "--to", "netns:db")
+	m.sh("ip netns exec db sysctl -qw net.ipv4.conf.eth1.arp_ignore=8")
+	if r := m.gopipework("doctor", "--fix", "netns:web", "--to", "netns:db"); r.Code != 1 || strings.Contains(r.Stdout+r.Stderr, "nsenter") {
+		t.Errorf("of the far end: %v", r)
+	}
 }

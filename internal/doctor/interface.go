@@ -20,13 +20,13 @@ var interfaceChecks = []check{
 	nearLink((*walker).linkDown),
 	nearLink((*walker).renamed),
 	func(w *walker) ([]finding.Finding, error) { return w.passage().AtLink() },
-	(*walker).sysctls,
+	fixOurs((*walker).sysctls),
 	nearLink((*walker).macTwice),
 	nearLink((*walker).addressMissing),
 	func(w *walker) ([]finding.Finding, error) { return w.passage().Duplicates() },
 	nearLink((*walker).addressTentative),
 	nearLink((*walker).leaseOver),
-	(*walker).subnetTwice,
+	fixOurs((*walker).subnetTwice),
 	func(w *walker) ([]finding.Finding, error) { return w.passage().AtFirewall(w.ctx) },
 }
 
@@ -48,6 +48,20 @@ func (w *walker) bridge() *rtnl.Link {
 		return nil
 	}
 	return w.on
+}
+
+// fixOurs drops the steps that would change what is not ours, or is of another guest than the
+// one that was asked about.
+func fixOurs(look check) check {
+	return func(w *walker) ([]finding.Finding, error) {
+		found, err := look(w)
+		for i := range found {
+			if !w.again() {
+				found[i].Fix = nil
+			}
+		}
+		return found, err
+	}
 }
 
 // again reports whether the same attach line again is what a person can type: the way is

@@ -17,7 +17,7 @@ import (
 // routeChecks look at the guest's routes and rules.
 var routeChecks = []check{
 	(*walker).prefixLength,
-	(*walker).noRoute,
+	fixOurs((*walker).noRoute),
 	(*walker).gatewayElsewhere,
 }
 

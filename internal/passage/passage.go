@@ -100,6 +100,11 @@ func (p Passage) Command(words string) string {
 	return guests.Command(p.Of, words)
 }
 
+// place is where the link is, for a step of a plan.
+func (p Passage) place() plan.Place {
+	return plan.Place{Side: plan.InGuest, Enter: guests.Enter(p.Of)}
+}
+
 // cut returns what surely keeps packets from passing now, a sentence each, for a
 // list. It also tells what an attach would mend, or has told in another way.
 func (p Passage) cut(ctx context.Context) (out []string) {

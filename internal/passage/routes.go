@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -156,7 +157,8 @@ func (p Passage) mendRoute(f finding.Finding, own netip.Prefix, neighbour netip.
 	mine := func(r rtnl.Route) bool { return r.Index == p.Inner.Index && r.Dst.Contains(neighbour) && !r.Default() }
 	if !slices.ContainsFunc(routes, mine) {
 		f.Reason = fmt.Sprintf("%s has no route to %s by %s: that to %s is missing", p.Of.Name, neighbour, p.Inner.Name, own.Masked())
-		return f.MendedBy(p.Command(fmt.Sprintf("%sroute add %s dev %s src %s", ip, own.Masked(), p.Inner.Name, own.Addr())))
+		return f.MendedBy(p.Command(fmt.Sprintf("%sroute add %s dev %s src %s", ip, own.Masked(), p.Inner.Name, own.Addr()))).
+			FixedBy(plan.AddRoute{Place: p.place(), Inner: p.Inner.Name, Dst: own.Masked(), Source: own.Addr(), Known: p.Inner.Index})
 	}
 	by, err := p.Guest.LinkByIndex(out.Index)
 	if err != nil || p.ruled() {
@@ -195,7 +197,7 @@ func (p Passage) DropsFrom(own, neighbour netip.Addr) (*finding.Finding, error) 
 	}
 	if by := p.strict(); by != "" {
 		f.Reason = fmt.Sprintf("%s drops what comes in by %s from %s, because it answers by another interface and %s is 1", p.Of.Name, p.Inner.Name, neighbour, by)
-		f = f.MendedBy(p.Command("sysctl -w " + sysctlPath(p.Inner.Name, "rp_filter") + "=2"))
+		f = f.MendedBy(p.Command("sysctl -w " + sysctlPath(p.Inner.Name, "rp_filter") + "=2")).FixedBy(p.setSysctl("rp_filter", "2"))
 	}
 	return &f, nil
 }

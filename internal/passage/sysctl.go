@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/plan"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,6 +62,9 @@ func (p Passage) AtSysctls() (out []finding.Finding, err error) {
 		f = finding.ARPIgnore.Surely("%s answers no ARP request for %s, as nobody else is in its subnet and %s is %d", p.Of.Name, silent[0], sysctlPath(of, "arp_ignore"), value)
 	}
 	f.Sure = len(silent) == len(own)
+	if silenced(ofAll, own) == nil {
+		f = f.FixedBy(p.setSysctl("arp_ignore", "0"))
+	}
 	return []finding.Finding{f.MendedBy(p.Command("sysctl -w " + strings.Join(set, " ")))}, nil
 }
 
@@ -77,6 +81,11 @@ func silenced(value int, own []netip.Prefix) (silent []netip.Prefix) {
 
 // sysctlPath is the name of a sysctl of a link, with slashes: the link's name may have dots.
 func sysctlPath(link, name string) string { return "net/ipv4/conf/" + link + "/" + name }
+
+// setSysctl is the step that sets one of the link's own.
+func (p Passage) setSysctl(name, value string) plan.Step {
+	return plan.SetSysctl{Place: p.place(), Path: "ipv4/conf/" + p.Inner.Name + "/" + name, Value: value}
+}
 
 // strict returns the name of the sysctl by which the guest accepts a packet only by the
 // interface that it would answer by, or "".
