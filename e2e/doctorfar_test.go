@@ -5,7 +5,6 @@ package e2e
 // farFaults are those of whom packets are for.
 var farFaults = []fault{
 	{name: "address-duplicate", what: "of IPv4", do: "ip netns add x; gopipework brtest netns:x 10.0.0.9/24; ip -n x address add 10.0.0.2/24 dev eth1", mend: "ip -n x address del 10.0.0.2/24 dev eth1"},
-	{name: "far-firewall", do: "ip netns exec db iptables -A INPUT -j DROP", mend: "ip netns exec db iptables -F"},
 	{name: "bridge-no-address", set: behindHost, doctor: "netns:web", do: "ip address del 10.0.0.1/24 dev brtest"},
 	{name: "gateway-silent", set: behindRouter, doctor: "netns:web", do: "ip -n lan address del 10.0.0.1/24 dev eth1", mend: "ip -n lan address add 10.0.0.1/24 dev eth1"},
 	{name: "uplink-missing", set: behindRouter, doctor: "netns:web --to 10.0.0.1", do: "ip link set nic0 nomaster", mend: "ip link set nic0 master brtest"},

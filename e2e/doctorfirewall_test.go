@@ -2,9 +2,61 @@
 
 package e2e
 
-// firewallFaults are those of the host's firewall.
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// firewallFaults are those of the host's firewall, and of the two guests' own.
 var firewallFaults = []fault{
-	{name: "forward-drop", what: "of iptables", do: "iptables -F DOCKER-USER"},
+	{name: "forward-drop", what: "by Docker's policy", do: "iptables -F DOCKER-USER"},
+	{name: "forward-drop", what: "by a rule in front of ours", do: "iptables -I DOCKER-USER -i brtest -j DROP"},
+	{name: "forward-drop", what: "by iptables-legacy", do: "iptables-legacy -P FORWARD DROP"},
+	{name: "forward-drop", what: "for IPv6", set: twoWithIPv6, do: "ip6tables -F DOCKER-USER"},
 	{name: "prerouting-drop", what: "in raw", do: "iptables -t raw -A PREROUTING -d 10.0.0.3 -j DROP"},
+	{name: "prerouting-drop", what: "in mangle", do: "iptables -t mangle -A FORWARD -i brtest -j DROP"},
+	{name: "prerouting-drop", what: "at the port itself", do: `nft 'add table netdev x; add chain netdev x f { type filter hook ingress device web0 priority 0; }; add rule netdev x f ip daddr 10.0.0.3 drop'`},
 	{name: "inet-drop", do: `nft 'add table inet x; add chain inet x f { type filter hook forward priority 0; }; add rule inet x f ip daddr 10.0.0.0/24 drop'`},
+	{name: "inet-drop", what: "of the family ip", do: `nft 'add table ip x; add chain ip x f { type filter hook forward priority 0; policy drop; }'`},
+	{name: "bridge-drop", what: "at the hook forward", do: `nft 'add table bridge x; add chain bridge x f { type filter hook forward priority 0; }; add rule bridge x f ether type ip drop'`},
+	{name: "bridge-drop", what: "in a chain that is jumped to", do: `nft 'add table bridge x; add chain bridge x g; add chain bridge x f { type filter hook forward priority 0; }; add rule bridge x f jump g; add rule bridge x g ip daddr 10.0.0.3 drop'`},
+	{name: "bridge-drop", what: "at the hook prerouting", do: `nft 'add table bridge x; add chain bridge x f { type filter hook prerouting priority -300; policy drop; }'`},
+	{name: "ebtables-drop", do: "ebtables -A FORWARD -p IPv4 -j DROP"},
+	{name: "ebtables-drop", what: "by policy", do: "ebtables -P FORWARD DROP"},
+	{name: "ufw-drop", set: twoWithUFW, do: "iptables -F DOCKER-USER"},
+	{name: "firewalld-drop", do: "nft -f " + firewalldRules(), mend: `nft 'insert rule inet firewalld filter_FORWARD iifname "brtest" oifname "brtest" accept'`, printed: true},
+	{name: "guest-firewall", what: "on the way out", do: "ip netns exec web iptables -A OUTPUT -j DROP", mend: "ip netns exec web iptables -F"},
+	{name: "guest-firewall", what: "on the way in", do: "ip netns exec web nft 'add table ip x; add chain ip x f { type filter hook input priority 0; policy drop; }'", mend: "ip netns exec web nft delete table ip x"},
+	{name: "guest-firewall", what: "by iptables-legacy", do: "ip netns exec web iptables-legacy -P INPUT DROP", mend: "ip netns exec web iptables-legacy -P INPUT ACCEPT"},
+	{name: "far-firewall", do: "ip netns exec db iptables -A INPUT -j DROP", mend: "ip netns exec db iptables -F"},
+	{name: "far-firewall", what: "that rejects", do: "ip netns exec db iptables -A INPUT -j REJECT", mend: "ip netns exec db iptables -F"},
+	{name: "far-firewall", what: "for pings alone", do: "ip netns exec db iptables -A INPUT -p icmp -j DROP", mend: "ip netns exec db iptables -F", doubt: true},
+	{name: "far-firewall", what: "of the host", set: behindHost, doctor: "netns:web", do: "iptables -A INPUT -i brtest -j DROP", mend: "iptables -F INPUT"},
+}
+
+// firewalldRules is the file with the rules of firewalld's defaults.
+func firewalldRules() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	return filepath.Join(dir, "../bridge/firewall/testdata/firewalld.nft")
+}
+
+// twoWithIPv6 attaches web and db to brtest, with addresses of IPv6 alone.
+func twoWithIPv6(m *machine) {
+	for n, name := range []string{"web", "db"} {
+		m.named(name)
+		m.ok("brtest", "netns:"+name, fmt.Sprintf("2001:db8::%d/64", n+2), "-l", name+"0", "--nodad")
+	}
+}
+
+// twoWithUFW attaches web and db on a host with the rules of ufw's defaults.
+func twoWithUFW(m *machine) {
+	m.sh(`iptables -N ufw-before-forward; iptables -N ufw-reject-forward
+		iptables -A FORWARD -j ufw-before-forward; iptables -A FORWARD -j ufw-reject-forward
+		iptables -A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		iptables -A ufw-reject-forward -j REJECT`)
+	twoOnBridge(m)
 }

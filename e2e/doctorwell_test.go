@@ -42,6 +42,10 @@ var wells = []well{
 		gopipework brtest netns:web 10.0.0.2/24,2001:db8::2/64 --nodad
 		gopipework brtest netns:db 10.0.0.3/24,2001:db8::3/64 --nodad`,
 		"netns:web\nnetns:web --to netns:db\nnetns:web --to 2001:db8::3\nnetns:web --passive", false},
+	{"two interfaces on one bridge", `
+			gopipework brtest netns:web 10.0.0.2/24; gopipework brtest -i eth2 netns:web 10.1.0.2/24; gopipework brtest -i tap0 netns:web 0/0
+			gopipework brtest netns:db 10.0.0.3/24; gopipework brtest -i eth2 netns:db 10.1.0.3/24`,
+		"netns:web eth1\nnetns:web eth2\nnetns:web --to netns:db\nnetns:web eth2 --to netns:db:eth2\nnetns:web eth1 --to 10.0.0.3", false},
 	{"IPv6 alone", `
 		gopipework brtest netns:web 2001:db8::2/64 --nodad
 		gopipework brtest netns:db 2001:db8::3/64 --nodad`,

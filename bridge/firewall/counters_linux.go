@@ -35,10 +35,10 @@ func Counters(ctx context.Context) (all []Counter, err error) {
 	for _, family := range families {
 		text, err := saveLegacy(ctx, family, "-c")
 		if missing := (*missingToolError)(nil); errors.As(err, &missing) {
-			return nil, toolFault("read counters of", family.tool()+"-legacy", err)
+			return nil, toolFault("read counters of", family.Tool()+"-legacy", err)
 		}
 		if err != nil {
-			return nil, readFault(family.tool()+"-legacy", err)
+			return nil, readFault(family.Tool()+"-legacy", err)
 		}
 		all = append(all, parseCounters(family, text)...)
 	}

@@ -156,7 +156,7 @@ func (f Firewall) Warnings(bridge string) []string {
 	for _, p := range f.Paths {
 		if p.Filtered && p.Unread != "" {
 			out = append(out, fmt.Sprintf("the %s rules of %s could not be read, and may drop frames bridged within %s: %s",
-				p.Backend, p.Family.tool(), bridge, p.Unread))
+				p.Backend, p.Family.Tool(), bridge, p.Unread))
 		}
 	}
 	if f.Restless {

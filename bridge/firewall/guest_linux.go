@@ -137,7 +137,7 @@ func ObserveGuest(ctx context.Context, q GuestQuery) ([]GuestBlock, error) {
 			return nil, readFault(q.Link, err)
 		}
 		if why != "" {
-			out = append(out, GuestBlock{Text: "the legacy rules of " + family.tool() + " could not be read, and may drop packets: " + why})
+			out = append(out, GuestBlock{Text: "the legacy rules of " + family.Tool() + " could not be read, and may drop packets: " + why})
 		}
 		blocks, err := q.blocks(family, legacyGuestChains(family, tables))
 		if err != nil {

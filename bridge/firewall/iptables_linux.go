@@ -40,7 +40,7 @@ func (t tools) name(f *Firewall) {
 // "iptables" is either, and the name of the program behind its links tells
 // which. PATH may lack the sbin directories (cron).
 func findTool(family Family, backend Backend) (string, error) {
-	names := []string{family.tool() + "-" + string(backend), family.tool()}
+	names := []string{family.Tool() + "-" + string(backend), family.Tool()}
 	for _, name := range names {
 		for _, file := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
 			if path, ok := lookTool(file, backend); ok {
@@ -54,8 +54,8 @@ func findTool(family Family, backend Backend) (string, error) {
 // toolName returns the word that a person types for it: the plain one, where
 // that writes to the backend. "" where there is none.
 func toolName(family Family, backend Backend) string {
-	if _, ok := lookTool(family.tool(), backend); ok { // the first question: mostly it is all
-		return family.tool()
+	if _, ok := lookTool(family.Tool(), backend); ok { // the first question: mostly it is all
+		return family.Tool()
 	}
 	path, err := findTool(family, backend)
 	if err != nil {
@@ -79,7 +79,7 @@ func toolOr(family Family, backend Backend) string {
 	if name := toolName(family, backend); name != "" {
 		return name
 	}
-	return family.tool() + "-" + string(backend)
+	return family.Tool() + "-" + string(backend)
 }
 
 // servesBackend tells by the name of the program behind "iptables" whether it

@@ -141,7 +141,7 @@ func (t filterTable) name(family Family, chain string) string {
 // chainName is what a chain of iptables is called in messages.
 func chainName(family Family, backend Backend, table, chain string) string {
 	if backend == Legacy {
-		return strings.Join([]string{family.tool() + "-legacy", table, chain}, " ")
+		return strings.Join([]string{family.Tool() + "-legacy", table, chain}, " ")
 	}
 	name := "ip"
 	if family == IPv6 {

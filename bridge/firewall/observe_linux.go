@@ -228,7 +228,7 @@ func readFault(bridge string, err error) error {
 // switch is there only with br_netfilter, and each namespace has its own
 // (Documentation/networking/ip-sysctl.rst, /proc/sys/net/bridge).
 func bridgeNFCall(family Family) (bool, error) {
-	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-" + family.tool())
+	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-" + family.Tool())
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

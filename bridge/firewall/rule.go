@@ -19,7 +19,8 @@ const (
 // String returns "IPv4" or "IPv6".
 func (f Family) String() string { return fmt.Sprintf("IPv%d", int(f)) }
 
-func (f Family) tool() string {
+// Tool is the program that writes its rules: iptables or ip6tables.
+func (f Family) Tool() string {
 	if f == IPv6 {
 		return "ip6tables"
 	}
@@ -94,9 +95,9 @@ func (r Rule) command(args []string) string {
 	tool := r.Tool
 	switch {
 	case tool == "" && r.Backend == Legacy:
-		tool = r.Family.tool() + "-legacy"
+		tool = r.Family.Tool() + "-legacy"
 	case tool == "":
-		tool = r.Family.tool()
+		tool = r.Family.Tool()
 	}
 	words := []string{tool}
 	for _, a := range args {

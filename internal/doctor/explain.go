@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/finding"
@@ -48,10 +49,11 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 
 // byTrace is the finding about a rule that the kernel's trace shows to stop the probe.
 func (w *walker) byTrace(s *spot, f *far, a answer) (*finding.Finding, int) {
-	chain, rule, evidence := s.stopped()
-	if chain == "" {
+	stop, evidence, ok := s.stopped()
+	if !ok {
 		return nil, 0
 	}
+	chain, rule := strings.Join([]string{stop.Family, stop.Table, stop.Chain}, " "), stop.Rule
 	family := firewall.IPv4
 	if a.to.Is6() {
 		family = firewall.IPv6
@@ -65,6 +67,9 @@ func (w *walker) byTrace(s *spot, f *far, a answer) (*finding.Finding, int) {
 		found, hop = finding.FarFirewall.Surely("%s of %s drops it: %s", chain, f.name, rule), f.hop
 	case w.leap == toBridge && f.ns != w.hostNS:
 		found = w.dropped(chain, rule, family)
+		if len(found.Mend) == 0 && !found.Again && (stop.Family == "bridge" || stop.Family == "netdev") {
+			found = w.acceptFrames(found, stop, f)
+		}
 	default:
 		found, hop = finding.FarFirewall.Surely("%s of the host drops it: %s", chain, rule), f.hop
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // firewallChecks look at the rules of the host that a bridged frame meets. That a rule
@@ -117,6 +118,9 @@ func (w *walker) suspects() (out []finding.Finding) {
 // rule.
 func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Finding {
 	kind := kindOfChain(chain, rule)
+	if w.rules.DockerOwned && kind == finding.ForwardDrop {
+		kind = finding.DockerDrop
+	}
 	f := kind.Surely("%s drops frames of %s", chain, w.port.Name)
 	if rule != "" {
 		f.Reason += ": " + rule
@@ -145,6 +149,33 @@ func (w *walker) remedied(f finding.Finding, chain string) finding.Finding {
 	return f
 }
 
+// acceptFrames returns f with the commands that let the frames of both ports pass a chain of
+// the families bridge and netdev, in front of all its rules.
+func (w *walker) acceptFrames(f finding.Finding, s firewall.Stop, far *far) finding.Finding {
+	both := []string{w.port.Name}
+	if far.port != nil {
+		both = append(both, far.port.Name)
+	}
+	ways := map[string][]string{"prerouting": {"iifname"}, "postrouting": {"oifname"}, "forward": {"iifname", "oifname"}}
+	for _, name := range both {
+		for _, way := range ways[s.Hook] {
+			words := fmt.Sprintf(`nft 'insert rule %s %s %s %s "%s" accept'`, s.Family, s.Table, s.Base, way, name)
+			if f.Kind == finding.EbtablesDrop {
+				flag := map[string]string{"iifname": "-i", "oifname": "-o"}[way]
+				words = fmt.Sprintf("ebtables -t %s -I %s 1 %s %s -j ACCEPT", s.Table, s.Base, flag, shell.Quote(name))
+			}
+			f = f.MendedBy(words)
+		}
+		if s.Hook == "forward" {
+			break // both directions of one port are enough
+		}
+	}
+	if s.Family == "netdev" {
+		f = f.MendedBy(fmt.Sprintf("nft 'insert rule netdev %s %s ether saddr %s accept'", s.Table, s.Base, w.near.link.MAC))
+	}
+	return f
+}
+
 // kindOfChain tells whose chain it is that drops.
 func kindOfChain(chain, rule string) *finding.Kind {
 	words := strings.Fields(chain)
@@ -154,6 +185,8 @@ func kindOfChain(chain, rule string) *finding.Kind {
 	family, table, name := words[0], words[1], words[len(words)-1]
 	upper := strings.ToUpper(name) == name
 	switch {
+	case family == "netdev":
+		return finding.PreroutingDrop
 	case family == "bridge" && slices.Contains([]string{"filter", "nat", "broute"}, table) && upper:
 		return finding.EbtablesDrop
 	case family == "bridge":
@@ -256,24 +289,24 @@ func (t *traced) close() {
 	}
 }
 
-// stopped returns what stopped most of the frames in the namespace of an end, as "FAMILY
-// TABLE CHAIN" and the rule, and how many of how many.
-func (s *spot) stopped() (chain, rule, evidence string) {
+// stopped returns what stopped most of the frames in the namespace of an end, with how many
+// it stopped as evidence. Of iptables-legacy it has only names.
+func (s *spot) stopped() (most firewall.Stop, evidence string, ok bool) {
 	count := map[string]int{}
-	best := ""
 	for _, stop := range s.stops {
 		key := stop.String()
-		if count[key]++; count[key] > count[best] {
-			best, chain, rule = key, strings.Join([]string{stop.Family, stop.Table, stop.Chain}, " "), stop.Rule
+		if count[key]++; count[key] > count[most.String()] || !ok {
+			most, ok = stop, true
 		}
 	}
-	if best != "" {
-		return chain, rule, fmt.Sprintf("the kernel's trace: %d of the probe's frames ended at %s", count[best], best)
+	if ok {
+		return most, fmt.Sprintf("the kernel's trace: %d of the probe's frames ended at %s", count[most.String()], most), true
 	}
-	if len(s.moved) > 0 {
-		c := s.moved[0]
-		chain, rule, _ = strings.Cut(c.String(), ", ")
-		return chain, rule, fmt.Sprintf("its counter grew by %d while the probe was sent", c.Packets)
+	if len(s.moved) == 0 {
+		return most, "", false
 	}
-	return "", "", ""
+	c := s.moved[0]
+	most.Family, most.Table, most.Chain, most.Base = c.Family.Tool()+"-legacy", c.Table, c.Chain, c.Chain
+	most.Rule = c.Rule
+	return most, fmt.Sprintf("its counter grew by %d while the probe was sent", c.Packets), true
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
 )
@@ -148,8 +150,8 @@ func (w *walker) probeOwn() {
 		if !p.Addr().Is4() {
 			continue // the kernel has asked, see address-duplicate
 		}
-		others, _ := witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: p.Addr(), Patience: askPatience})
-		for _, o := range others {
+		holders, _ := witness.Ask(w.ctx, witness.Question{From: w.near.point(), MAC: w.near.link.MAC, Addr: p.Addr(), Patience: askPatience})
+		for _, o := range w.near.without(holders) {
 			w.doubles = append(w.doubles, finding.AddressDuplicate.Surely("%s has %s too", o.MAC, p.Addr()).
 				SeenBy("it answered an ARP request for "+p.Addr().String()))
 		}
@@ -166,6 +168,9 @@ func (w *walker) addDuplicates() {
 // add adds findings to a hop, and marks those after it as not reached if one is sure.
 func (w *walker) add(hop int, found ...finding.Finding) {
 	h := &w.hops[hop]
+	h.Findings = slices.DeleteFunc(h.Findings, func(old finding.Finding) bool { // what was doubtful is known now
+		return !old.Sure && slices.ContainsFunc(found, func(f finding.Finding) bool { return f.Kind == old.Kind })
+	})
 	h.Findings = append(found, h.Findings...)
 	slices.SortStableFunc(h.Findings, func(a, b finding.Finding) int { return rank(a) - rank(b) })
 	if h.Verdict = verdictOf(h.Findings); h.Verdict == Broken {
@@ -181,7 +186,7 @@ func (w *walker) judge(f *far) {
 			continue
 		}
 		h.Facts = append(h.Facts, fmt.Sprintf("answers from %s in %s", a.to, round(a.echo.After)))
-		if found := doubles(a); found != nil {
+		if found := w.holders(f, a); found != nil {
 			w.add(f.hop, *found)
 		}
 	}
@@ -210,16 +215,37 @@ func (w *walker) findLoss(f *far, a *answer) (answered bool) {
 	return answered
 }
 
-// doubles finds several holders of a far end's address.
-func doubles(a answer) *finding.Finding {
+// holders finds several holders of a far end's address.
+func (w *walker) holders(f *far, a answer) *finding.Finding {
 	if len(a.holders) < 2 {
 		return nil
 	}
-	f := finding.AddressDuplicate.Surely("%s and %s both have %s", a.holders[0].MAC, a.holders[1].MAC, a.to).
+	others := a.holders
+	if w.enter(f); f.end != nil {
+		others = f.end.without(a.holders)
+	}
+	if len(others) == 0 || f.end == nil && len(others) < 2 {
+		return nil
+	}
+	first, last := a.holders[0].MAC, others[len(others)-1].MAC
+	if bytes.Equal(first, last) {
+		first = a.holders[1].MAC
+	}
+	found := finding.AddressDuplicate.Surely("%s and %s both have %s", first, last, a.to).
 		SeenBy(fmt.Sprintf("%d stations answered an ARP request for %s", len(a.holders), a.to))
-	return &f
+	return &found
 }
 
+// without returns the answers that are not the host's at an end itself: Linux answers for
+// any of its addresses on each of its links (arp(7), arp_ignore).
+func (e *end) without(all []witness.Answer) []witness.Answer {
+	links, _ := e.k.Links()
+	return slices.DeleteFunc(slices.Clone(all), func(a witness.Answer) bool {
+		return slices.ContainsFunc(links, func(l *rtnl.Link) bool { return bytes.Equal(l.MAC, a.MAC) })
+	})
+}
+
+// round makes a time one that a person reads.
 func round(d time.Duration) time.Duration {
 	if d < time.Millisecond {
 		return d.Round(time.Microsecond)
