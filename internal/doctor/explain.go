@@ -31,7 +31,10 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 			return
 		}
 	}
-	out := l.furthest(witness.ARPRequest, witness.Solicitation, witness.EchoRequest, witness.Datagram)
+	out := l.furthest(witness.EchoRequest)
+	if out < 0 {
+		out = l.furthest(witness.ARPRequest, witness.Solicitation)
+	}
 	whole := f.end != nil && f.link != nil
 	last := len(places) - 1
 	switch {
@@ -67,7 +70,8 @@ func (w *walker) byTrace(s *spot, f *far, a answer) (*finding.Finding, int) {
 		found, hop = finding.FarFirewall.Surely("%s of %s drops it: %s", chain, f.name, rule), f.hop
 	case w.leap == toBridge && f.ns != w.hostNS:
 		found = w.dropped(chain, rule, family)
-		if len(found.Mend) == 0 && !found.Again && (stop.Family == "bridge" || stop.Family == "netdev") {
+		if stop.Family == "bridge" || stop.Family == "netdev" {
+			found.Mend = nil // by the names of ports, which every kernel can match
 			found = w.acceptFrames(found, stop, f)
 		}
 	default:

@@ -234,6 +234,12 @@ func (w *walker) trace(f *far, a answer) *traced {
 	if w.leap == toHost || w.leap == toGuest || w.leap == isCard {
 		onHost = both
 	}
+	if w.port != nil {
+		onHost = append(onHost, firewall.Probe{Device: w.port.Name, SourceMAC: w.near.link.MAC})
+	}
+	if f.port != nil && len(f.station) > 0 {
+		onHost = append(onHost, firewall.Probe{Device: f.port.Name, SourceMAC: f.station, TargetMAC: w.near.link.MAC})
+	}
 	t.open(w, w.host, onHost)
 	t.open(w, w.near, both)
 	if f.end != nil && f.ns != w.hostNS {
