@@ -51,6 +51,14 @@ var guestWells = []well{
 		gopipework brtest netns:web 10.0.0.2/24; gopipework brtest netns:db 10.0.0.3/24
 		ip -n web link add s0 type veth peer name s1; ip -n web link add s2 type veth peer name s3; ip -n web link set s2 up; ip -n web link set s3 up`,
 		"netns:web", false},
+	{"addresses of its own", `
+		gopipework brtest netns:web 10.0.0.2/24; gopipework brtest netns:db 10.0.0.3/24; ip -n web link set lo up; ip -n web address add 10.0.0.7/24 dev eth1`,
+		"netns:web --to 10.0.0.7\nnetns:db --to 10.0.0.7", false},
+	{"answers by the interface of the question", `
+		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest; gopipework brlan -i lan0 netns:web 10.1.0.2/24@10.1.0.1 --source-routing; ip address add 10.1.0.1/24 dev brlan
+		sysctl -qw net.ipv4.ip_forward=1; gopipework brfar netns:db 10.2.0.2/24@10.2.0.1; ip address add 10.2.0.1/24 dev brfar; iptables -I DOCKER-USER -j ACCEPT
+		ip netns exec web sysctl -qw net.ipv4.conf.all.rp_filter=1`,
+		"netns:web lan0 --to netns:db\nnetns:db --to netns:web:lan0\nnetns:web eth1 --to 10.2.0.1", false},
 	{"a gateway on no network", `
 		gopipework brtest netns:web 10.0.0.2/32; ip address add 10.7.7.1/24 dev brtest; ip route add 10.0.0.2 dev brtest; ip -n web route add default via 10.7.7.1 dev eth1 onlink`,
 		"netns:web\nnetns:web --to 10.7.7.1", false},

@@ -33,7 +33,7 @@ func (w *walker) noRoute() ([]finding.Finding, error) {
 	}
 	for _, to := range to {
 		from := w.source(to)
-		if !from.IsValid() {
+		if !from.IsValid() || to.IsLoopback() {
 			continue
 		}
 		if f, err := w.wayTo(from, to); f != nil || err != nil {

@@ -127,7 +127,7 @@ func (p Passage) ToNeighbour(own netip.Prefix, neighbour netip.Addr) (*finding.F
 	case noWay(err):
 		f := p.mendRoute(finding.NoRoute.Surely("%s has no route to %s: a rule or route of its own takes precedence over that of %s", p.Of.Name, neighbour, p.Inner.Name), own, neighbour, rtnl.Way{}).SeenBy(ask)
 		return &f, nil
-	case err != nil:
+	case err != nil || out.Local:
 		return nil, err
 	case out.Index != p.Inner.Index:
 		if slices.Contains(p.told, own.Masked()) {
