@@ -15,6 +15,7 @@
 //	ovs.go        Open vSwitch bridges
 //	child.go      links on a card
 //	firewall.go   the host's firewall
+//	trace.go      where and why the kernel stops a probe
 //	far.go        whom a packet is for
 //	probe.go      probes over the whole way
 //	tidy.go       the neighbours that they enter

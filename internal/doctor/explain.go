@@ -12,7 +12,7 @@ import (
 
 // explain says where the probe ended, and why.
 func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
-	evidence := l.evidence(places)
+	evidence := append(t.reasons(), l.evidence(places)...)
 	for _, s := range t.traces {
 		if found, hop := w.byTrace(s, f, a); found != nil {
 			w.lostAt(hop, a, found.SeenBy(evidence...))
@@ -44,9 +44,9 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 		w.noAnswer(f, a, places, out, evidence)
 	case out < last:
 		hop := places[out].hop
-		w.lostAt(hop, a, w.promoted(hop, finding.Lost.Surely("frames pass %s, and do not come out at %s", places[out].name, places[out+1].name)).SeenBy(append(evidence, t.drops...)...))
+		w.lostAt(hop, a, w.promoted(hop, finding.Lost.Surely("frames pass %s, and do not come out at %s", places[out].name, places[out+1].name)).SeenBy(evidence...))
 	default:
-		w.comesBack(f, a, places, l, append(evidence, t.drops...))
+		w.comesBack(f, a, places, l, t, evidence)
 	}
 }
 
@@ -143,15 +143,15 @@ func (w *walker) uplinks() (names []string) {
 
 // comesBack is about a probe that reached the far end's link: it was not answered, or its
 // answer was lost.
-func (w *walker) comesBack(f *far, a answer, places []tapped, l lost, evidence []string) {
+func (w *walker) comesBack(f *far, a answer, places []tapped, l lost, t *traced, evidence []string) {
 	last := len(places) - 1
 	back := l.nearest(witness.ARPReply, witness.Advert, witness.EchoReply)
 	asked := l.furthest(witness.EchoRequest) == last
 	switch {
 	case asked && l.nearest(witness.EchoReply) > last, back > last:
-		w.lostAt(f.hop, a, w.promoted(f.hop, w.silent(f, a, l)).SeenBy(evidence...))
+		w.lostAt(f.hop, a, w.promoted(f.hop, w.silent(f, a, l, t)).SeenBy(evidence...))
 	case l.nearest(witness.EchoReply) == 0, !asked && back == 0:
-		w.lostAt(0, a, w.promoted(0, finding.Lost.Surely("the answer of %s comes to %s, and %s does not take it", f.name, places[0].name, w.near.of.Name)).SeenBy(evidence...))
+		w.lostAt(0, a, w.promoted(0, w.refused(f, places[0].name, t)).SeenBy(evidence...))
 	default:
 		at := back
 		if asked {
@@ -162,8 +162,22 @@ func (w *walker) comesBack(f *far, a answer, places []tapped, l lost, evidence [
 	}
 }
 
+// reasonRPFilter is the kernel's reason for a packet that a reverse path filter dropped.
+const reasonRPFilter = "IP_RPFILTER"
+
+// refused is the finding about an answer that came to the guest's link, and no further.
+func (w *walker) refused(f *far, at string, t *traced) finding.Finding {
+	if t.dropped(reasonRPFilter) {
+		return finding.ReversePath.Surely("%s drops what comes in by %s, because its way back is another", w.near.of.Name, w.near.link.Name)
+	}
+	return finding.Lost.Surely("the answer of %s comes to %s, and %s does not take it", f.name, at, w.near.of.Name)
+}
+
 // silent is the finding about a far end that does not answer what reached its link.
-func (w *walker) silent(f *far, a answer, l lost) finding.Finding {
+func (w *walker) silent(f *far, a answer, l lost, t *traced) finding.Finding {
+	if t.dropped(reasonRPFilter) {
+		return finding.ReversePath.Surely("%s drops what comes in by that link, because its way back is another", f.name)
+	}
 	if l.there.Frame && !l.there.Socket && l.there.Unheard == nil {
 		return finding.FarFirewall.Surely("frames reach %s, and its network stack drops them", f.name)
 	}

@@ -1,0 +1,146 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gopipework/gopipework/bridge/firewall"
+	"github.com/gopipework/gopipework/internal/dropreason"
+	"golang.org/x/sys/unix"
+)
+
+// traced is what the kernel tells while a probe is sent.
+type traced struct {
+	traces []*spot
+	window *dropreason.Window // nil: this kernel does not tell why it drops
+	drops  []dropreason.Drop  // of IP packets and ARP of our own, meanwhile
+	notes  []string           // why something could not be traced
+}
+
+// spot is the trace in one namespace.
+type spot struct {
+	of    *end
+	trace *firewall.Trace
+	stops []firewall.Stop // one for each frame that was stopped
+
+	was, moved []firewall.Counter // of iptables-legacy: before, and what has grown since
+}
+
+// trace begins to follow the probe's frames on the host, and in both guests.
+func (w *walker) trace(f *far, a answer) *traced {
+	t := &traced{}
+	t.window, _ = dropreason.Open() // the rules tell more
+	both := []firewall.Probe{{Source: a.from, Target: a.to}, {Source: a.to, Target: a.from}}
+	onHost := []firewall.Probe{{SourceMAC: w.near.link.MAC}}
+	if len(f.station) > 0 {
+		onHost = append(onHost, firewall.Probe{SourceMAC: f.station, TargetMAC: w.near.link.MAC})
+	}
+	if w.leap == toHost || w.leap == toGuest || w.leap == isCard {
+		onHost = both
+	}
+	if w.port != nil {
+		onHost = append(onHost, firewall.Probe{Device: w.port.Name, SourceMAC: w.near.link.MAC})
+	}
+	if f.port != nil && len(f.station) > 0 {
+		onHost = append(onHost, firewall.Probe{Device: f.port.Name, SourceMAC: f.station, TargetMAC: w.near.link.MAC})
+	}
+	t.open(w, w.host, onHost)
+	t.open(w, w.near, both)
+	if f.end != nil && f.ns != w.hostNS {
+		t.open(w, f.end, both)
+	}
+	return t
+}
+
+func (t *traced) open(w *walker, e *end, probes []firewall.Probe) {
+	s := &spot{of: e}
+	err := e.k.Run(func() (err error) {
+		if s.was, err = firewall.Counters(w.ctx); err != nil {
+			t.notes = append(t.notes, err.Error())
+		}
+		s.trace, err = firewall.OpenTrace(probes...)
+		return err
+	})
+	if err != nil {
+		t.notes = append(t.notes, err.Error())
+	}
+	t.traces = append(t.traces, s)
+}
+
+// finish reads what was traced.
+func (t *traced) finish(ctx context.Context) {
+	if t.window != nil {
+		all, _ := t.window.Close()
+		t.window = nil
+		t.drops = slices.DeleteFunc(all, func(d dropreason.Drop) bool {
+			return !d.Own || d.Count < 2 || !slices.Contains([]uint16{unix.ETH_P_IP, unix.ETH_P_IPV6, unix.ETH_P_ARP}, d.Protocol)
+		})
+	}
+	for _, s := range t.traces {
+		_ = s.of.k.Run(func() error {
+			if now, err := firewall.Counters(ctx); err == nil {
+				s.moved = slices.DeleteFunc(firewall.Moved(s.was, now, 2), func(c firewall.Counter) bool { return !c.Drops })
+			}
+			return nil
+		})
+		if s.trace == nil {
+			continue
+		}
+		frames, err := s.trace.Events(ctx, 0)
+		if err != nil {
+			t.notes = append(t.notes, err.Error())
+		}
+		for _, f := range frames {
+			if stop, ok, _ := s.trace.Stop(f); ok {
+				s.stops = append(s.stops, stop)
+			}
+		}
+	}
+}
+
+func (t *traced) close() {
+	if t.window != nil {
+		_, _ = t.window.Close()
+	}
+	for _, s := range t.traces {
+		if s.trace != nil {
+			s.trace.Close()
+		}
+	}
+}
+
+// reasons are why the kernel dropped the probe's packets, as evidence.
+func (t *traced) reasons() (lines []string) {
+	for _, d := range t.drops[:min(len(t.drops), 2)] {
+		lines = append(lines, "the kernel dropped "+d.String())
+	}
+	return lines
+}
+
+// dropped reports whether the kernel has dropped packets of the probe for a reason.
+func (t *traced) dropped(reason string) bool {
+	return slices.ContainsFunc(t.drops, func(d dropreason.Drop) bool { return d.Reason == reason })
+}
+
+// stopped returns what stopped most of the frames in the namespace of an end, with how many
+// it stopped as evidence. Of iptables-legacy it has only names.
+func (s *spot) stopped() (most firewall.Stop, evidence string, ok bool) {
+	count := map[string]int{}
+	for _, stop := range s.stops {
+		key := stop.String()
+		if count[key]++; count[key] > count[most.String()] || !ok {
+			most, ok = stop, true
+		}
+	}
+	if ok {
+		return most, fmt.Sprintf("the kernel's trace: %d of the probe's frames ended at %s", count[most.String()], most), true
+	}
+	if len(s.moved) == 0 {
+		return most, "", false
+	}
+	c := s.moved[0]
+	most.Family, most.Table, most.Chain, most.Base = c.Family.Tool()+"-legacy", c.Table, c.Chain, c.Chain
+	most.Rule = c.Rule
+	return most, fmt.Sprintf("its counter grew by %d while the probe was sent", c.Packets), true
+}
