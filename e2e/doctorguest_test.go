@@ -14,6 +14,7 @@ var guestFaults = []fault{
 	{name: "interface-missing", doctor: "netns:web eth1", do: "gopipework detach netns:web", mend: "gopipework brtest netns:web 10.0.0.2/24"},
 	{name: "interface-renamed", doctor: "netns:web eth1", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up"},
 	{name: "interface-renamed", what: "that flows", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up", doubt: true},
+	{name: "interface-renamed", what: "on a kernel that renames no link that is up", doctor: "netns:web eth1", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up", kernels: true},
 	{name: "peer-down", do: "ip link set web0 down"},
 	{name: "peer-down", what: "of a wire", set: wire, do: "ip -n db link set w0 down", mend: "ip -n db link set w0 up"},
 	{name: "no-arp", do: "ip -n web link set eth1 arp off"},

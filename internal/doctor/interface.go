@@ -120,12 +120,13 @@ func (w *walker) renamed(e *end) ([]finding.Finding, error) {
 }
 
 // rename returns f with the command that gives a link of an end the name that it was
-// attached under, if no other has it.
+// attached under, if no other has it. Before Linux 6.2 a link that is up keeps its name,
+// and gets that one beside it.
 func (w *walker) rename(f finding.Finding, e *end, now, was string) finding.Finding {
 	if _, err := e.k.LinkByName(was); err == nil {
 		return f
 	}
-	return f.MendedBy(e.command("ip link set dev " + now + " name " + was))
+	return f.MendedBy(e.command("ip link set dev "+now+" name "+was) + " || " + e.command("ip link property add dev "+now+" altname "+was))
 }
 
 // linkDown finds a link that is down, or has no carrier.
