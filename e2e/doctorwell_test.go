@@ -12,7 +12,7 @@ import (
 
 // TestWell: on hosts of odd shape on which packets flow, doctor finds nothing.
 func TestWell(t *testing.T) {
-	for _, c := range slices.Concat(wells, guestWells) {
+	for _, c := range slices.Concat(wells, guestWells, cardWells) {
 		if !c.kernels {
 			t.Run(c.name, c.try)
 		}
@@ -22,7 +22,7 @@ func TestWell(t *testing.T) {
 // TestWellKernels: the same of what only the other kernel has.
 func TestWellKernels(t *testing.T) {
 	need(t, "root", "kernels")
-	for _, c := range slices.Concat(wells, guestWells) {
+	for _, c := range slices.Concat(wells, guestWells, cardWells) {
 		if c.kernels {
 			t.Run(c.name, c.try)
 		}

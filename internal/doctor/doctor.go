@@ -14,6 +14,7 @@
 //	port.go       the host's end of a pair, and the Linux bridge it is in
 //	ovs.go        Open vSwitch bridges
 //	child.go      links on a card
+//	siblings.go   who else is on it
 //	firewall.go   the host's firewall
 //	trace.go      where and why the kernel stops a probe
 //	far.go        whom a packet is for

@@ -132,6 +132,9 @@ func (w *walker) rename(f finding.Finding, e *end, now, was string) finding.Find
 // linkDown finds a link that is down, or has no carrier.
 func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 	l := e.link
+	if card := w.on; !l.Up && w.leap == toCard && card != nil && !card.Up && l.Kind == "vlan" {
+		return nil, nil // the kernel sets a VLAN down with its card, and up again: see parentDown
+	}
 	if !l.Up {
 		f := finding.InterfaceDown.Surely("%s of %s is down", l.Name, e.of.Name).MendedBy(e.command("ip link set dev " + l.Name + " up"))
 		f.Again = w.again()

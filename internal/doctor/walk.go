@@ -41,6 +41,7 @@ type walker struct {
 	leftOut int                    // far ends that are not spoken to, because there are too many
 	doubles []finding.Finding      // others that have an address of the guest's
 	located int                    // for how many addresses it was found out where probes end
+	kinship *kinship               // the links on cards of the host; nil: not looked for yet
 	closing []func()               // closes what was opened at far ends
 	opened  []*end                 // of far ends
 	hops    []Hop
@@ -245,7 +246,7 @@ func (w *walker) findLeap() error {
 		return w.findPort()
 	case l.Kind == "veth" && l.PeerNS >= 0:
 		w.leap = toGuest
-	case slices.Contains([]string{"macvlan", "macvtap", "ipvlan", "vlan"}, l.Kind) && onHost:
+	case slices.Contains([]string{"macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "ipoib"}, l.Kind) && onHost:
 		w.leap = toCard
 		w.on, err = w.host.k.LinkByIndex(l.Peer)
 		return ours.UnlessNotFound(err)

@@ -236,11 +236,11 @@ var (
 		"Set it up."}
 	ParentNoCarrier = &Kind{602, "parent-no-carrier",
 		"The card that the link is on has no carrier.",
-		"Nothing leaves the host. Two guests on the card still reach each other.",
+		"The kernel takes the carrier of every link on the card away too, so that not even two guests on it reach each other.",
 		"Plug in the cable, or look at the switch."}
 	HostOnCard = &Kind{603, "host-on-card",
 		"The host speaks to a macvlan or ipvlan on its own card.",
-		"The kernel passes nothing between a card and the links on it.",
+		"What the host and the links on its card send goes to the wire, and not to each other.",
 		"Attach the guest with --host-access, or use a bridge."}
 	ParentWireless = &Kind{604, "parent-wireless",
 		"The card that the macvlan is on is wireless.",
@@ -251,8 +251,8 @@ var (
 		"With private they never reach each other, and with vepa only through a switch that sends frames back.",
 		"Attach them with the mode bridge."}
 	StationTwice = &Kind{606, "station-twice",
-		"Two macvlans of one MAC address are on the network.",
-		"The kernel refuses two on one card; on two cards the switch sends frames to whichever was heard last.",
+		"Two macvlans on cards of one network have the same MAC address, or a macvlan and its card.",
+		"The switch sends frames to whichever was heard last. The kernel refuses two macvlans of one address on one card, but hands what is for a card to the macvlan that has its address.",
 		"Give one of them another MAC address."}
 )
 

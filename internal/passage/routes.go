@@ -135,12 +135,21 @@ func (p Passage) ToNeighbour(own netip.Prefix, neighbour netip.Addr) (*finding.F
 		}
 		by := "another interface"
 		if l, err := p.Guest.LinkByIndex(out.Index); err == nil {
+			if isMacvlanOn(l, p.Inner) {
+				return nil, nil
+			}
 			by = l.Name
 		}
 		f := p.mendRoute(finding.OtherRoute.Surely("%s sends packets for %s out by %s: a rule or route of its own takes precedence over that of %s", p.Of.Name, neighbour, by, p.Inner.Name), own, neighbour, out).SeenBy(ask)
 		return &f, nil
 	}
 	return p.DropsFrom(own.Addr(), neighbour)
+}
+
+// isMacvlanOn reports whether l is on link in the same namespace, and so on the same
+// network. The host speaks to the macvlans on its card by one of its own.
+func isMacvlanOn(l, link *rtnl.Link) bool {
+	return l.Kind == "macvlan" && l.PeerNS < 0 && l.Peer == link.Index
 }
 
 // mendRoute returns f with what mends it: the route to the subnet, if it is missing, or
