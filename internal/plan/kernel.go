@@ -40,6 +40,7 @@ type Reader interface {
 	Nexthops() ([]rtnl.Nexthop, error)
 	Rules() ([]rtnl.Rule, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
+	Stations(bridge int) ([]rtnl.Station, error)
 	Sysctl(path string) (string, error)
 	Sysctls(paths ...string) (map[string]string, error)
 	Qdiscs() ([]rtnl.Qdisc, error)

@@ -17,6 +17,7 @@
 //	routetext.go  a route as an ip command
 //	attrs.go      messages that are kept and sent again
 //	vlan.go       VLANs of bridge ports
+//	station.go    the MAC addresses that a bridge knows
 //	inet.go       addresses and routes
 //	addrsin.go    the addresses of a link in another namespace
 //	neigh.go      entries for neighbours

@@ -1,0 +1,64 @@
+package rtnl
+
+import (
+	"net"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Station is an entry in the table by which a bridge knows the port of a MAC address.
+type Station struct {
+	MAC    net.HardwareAddr
+	Port   int    // index of the port, or of the bridge itself
+	VLAN   uint16 // that the entry is for; 0: none
+	Stays  bool   // somebody has made it, and it does not age
+	Own    bool   // it is the address of the port itself
+	Bridge int    // index of the bridge
+}
+
+// Stations returns the entries of a bridge.
+//
+//	bridge fdb show br NAME
+func (c *Conn) Stations(bridge int) (all []Station, err error) {
+	msgs, err := c.dump(func() *nl.NetlinkRequest {
+		req := c.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
+		msg := nl.NewIfInfomsg(unix.AF_BRIDGE) // as bridge(8) asks: kernels before 5.0 know no other way
+		req.AddData(msg)
+		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
+		return req
+	}, unix.RTM_NEWNEIGH)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range msgs {
+		if s, ok := parseStation(m); ok && s.Bridge == bridge {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+// parseStation reads an RTM_NEWNEIGH message of the family AF_BRIDGE.
+func parseStation(m []byte) (s Station, ok bool) {
+	if len(m) < unix.SizeofNdMsg || m[0] != unix.AF_BRIDGE {
+		return s, false
+	}
+	s.Port = int(u32(m[ndmIndex:]))
+	state := nl.NativeEndian().Uint16(m[ndmState:])
+	s.Own = state&unix.NUD_PERMANENT != 0
+	s.Stays = state&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0
+	for a := range nested(m[unix.SizeofNdMsg:]) {
+		switch a.typ {
+		case unix.NDA_LLADDR:
+			s.MAC = net.HardwareAddr(a.value)
+		case unix.NDA_VLAN:
+			if len(a.value) >= 2 {
+				s.VLAN = nl.NativeEndian().Uint16(a.value)
+			}
+		case unix.NDA_MASTER:
+			s.Bridge = int(u32(a.value))
+		}
+	}
+	return s, len(s.MAC) == 6
+}
