@@ -62,11 +62,17 @@ func (o *output) doctorCommand(c *cli.Context) error {
 		way.IfName = w[1]
 	}
 	if to != "" {
-		if way.To.Addr, err = netip.ParseAddr(to); err != nil {
+		if way.To.Addr, err = netip.ParseAddr(to); err == nil {
+			err = checkTarget(way.To.Addr)
+		} else {
+			err = nil
 			var word string
 			word, way.To.IfName = dockerutil.Cut(to)
 			guests = append(guests, word)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	return o.withGuests(c, guests, func(ctx context.Context, g []*attach.Guest, opt attach.Options) error {
 		ctx, cancel := context.WithTimeout(ctx, cmp.Or(opt.Timeout, attach.DefaultTimeout))
@@ -89,6 +95,17 @@ func (o *output) doctorCommand(c *cli.Context) error {
 	})
 }
 
+// checkTarget refuses an address that no way leads to.
+func checkTarget(a netip.Addr) error {
+	switch {
+	case a.IsLinkLocalUnicast():
+		return fault.BadWord("walk to", a.String(), "a link-local address does not say on which link").WithHint("name the guest: --to GUEST:IFNAME")
+	case a.IsLoopback(), a.IsMulticast(), a.IsUnspecified():
+		return fault.BadWord("walk to", a.String(), "no other host has it").WithHint("name a guest, or the address of a host: --to 192.168.1.3")
+	}
+	return nil
+}
+
 // linesOf returns the attach lines that mend what was found, if there are any.
 func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.Options) (lines [][]string) {
 	broken := map[string]bool{}
@@ -105,7 +122,7 @@ func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.O
 		return nil
 	}
 	for _, a := range r.Attachments {
-		if broken[a.Interface.Name] && a.State == attach.Complete && a.Host.Name != "" {
+		if broken[a.Interface.Name] && a.State == attach.Complete && a.Host.Name != "" && a.Lease == nil {
 			lines = append(lines, importedLine(a, func(string, ...any) {}))
 		}
 	}

@@ -11,7 +11,8 @@
 //	interface.go  the guest's interface
 //	address.go    its addresses
 //	route.go      the guest's routes
-//	port.go       the host's end of a pair, and the Linux bridge it is in
+//	port.go       the host's end of a pair
+//	bridge.go     the Linux bridge that it is in
 //	ovs.go        Open vSwitch bridges
 //	child.go      links on a card
 //	siblings.go   who else is on it

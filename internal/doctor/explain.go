@@ -39,12 +39,14 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	last := len(places) - 1
 	switch {
 	case out < 0:
-		w.lostAt(0, a, w.promoted(0, finding.Lost.Surely("nothing of the probe left by %s", places[0].name)).SeenBy(evidence...))
+		w.blame(0, a, finding.Lost.Surely("nothing of the probe left by %s", places[0].name), evidence)
 	case !whole:
 		w.noAnswer(f, a, places, out, evidence)
+	case out < last && l.furthest(witness.EchoRequest) < 0 && w.unheard(f, a, places[out].name) != nil:
+		w.blame(w.hopOf("bridge"), a, *w.unheard(f, a, places[out].name), evidence)
 	case out < last:
 		hop := places[out].hop
-		w.lostAt(hop, a, w.promoted(hop, finding.Lost.Surely("frames pass %s, and do not come out at %s", places[out].name, places[out+1].name)).SeenBy(evidence...))
+		w.blame(hop, a, finding.Lost.Surely("frames pass %s, and do not come out at %s", places[out].name, places[out+1].name), evidence)
 	default:
 		w.comesBack(f, a, places, l, t, evidence)
 	}
@@ -88,6 +90,7 @@ func (w *walker) promoted(hop int, otherwise finding.Finding) finding.Finding {
 	for i, f := range h.Findings {
 		if !f.Sure && f.Kind != finding.Unseen {
 			h.Findings = slices.Delete(h.Findings, i, i+1)
+			h.Verdict = verdictOf(h.Findings)
 			f.Sure = true
 			return f
 		}
@@ -98,6 +101,24 @@ func (w *walker) promoted(hop int, otherwise finding.Finding) finding.Finding {
 		}
 	}
 	return otherwise
+}
+
+// blame adds what was doubtful at the hop where the probe was lost, or else at another hop
+// of the switch, as sure; or otherwise.
+func (w *walker) blame(hop int, a answer, otherwise finding.Finding, evidence []string) {
+	order := []int{hop}
+	for i, h := range w.hops {
+		if slices.Contains([]string{"port", "bridge", "ovs", "card"}, h.Kind) {
+			order = append(order, i)
+		}
+	}
+	for _, at := range order {
+		if found := w.promoted(at, finding.Finding{}); found.Kind != nil {
+			w.lostAt(at, a, found.SeenBy(evidence...))
+			return
+		}
+	}
+	w.lostAt(hop, a, otherwise.SeenBy(evidence...))
 }
 
 // noAnswer is about a far end that cannot be entered: the probe was seen to leave for it.
@@ -149,16 +170,16 @@ func (w *walker) comesBack(f *far, a answer, places []tapped, l lost, t *traced,
 	asked := l.furthest(witness.EchoRequest) == last
 	switch {
 	case asked && l.nearest(witness.EchoReply) > last, back > last:
-		w.lostAt(f.hop, a, w.promoted(f.hop, w.silent(f, a, l, t)).SeenBy(evidence...))
+		w.blame(f.hop, a, w.silent(f, a, l, t), evidence)
 	case l.nearest(witness.EchoReply) == 0, !asked && back == 0:
-		w.lostAt(0, a, w.promoted(0, w.refused(f, places[0].name, t)).SeenBy(evidence...))
+		w.blame(0, a, w.refused(f, places[0].name, t), evidence)
 	default:
 		at := back
 		if asked {
 			at = l.nearest(witness.EchoReply)
 		}
 		hop := places[at].hop
-		w.lostAt(hop, a, w.promoted(hop, finding.Lost.Surely("answers pass %s, and do not come out at %s", places[at].name, places[at-1].name)).SeenBy(evidence...))
+		w.blame(hop, a, finding.Lost.Surely("answers pass %s, and do not come out at %s", places[at].name, places[at-1].name), evidence)
 	}
 }
 

@@ -42,7 +42,7 @@ const maxFar = 16
 // findFar finds the far ends: the one that is asked for, or else the gateways, and every
 // other guest on the same switch.
 func (w *walker) findFar() error {
-	others, err := w.others()
+	others, err := w.neighbours()
 	if err != nil {
 		return err
 	}
@@ -111,6 +111,9 @@ func (w *walker) others() ([]*far, error) {
 		ports, err := w.host.k.Ports(w.on.Index)
 		if err != nil {
 			return nil, fault.Explain("list ports of", w.on.Name, err)
+		}
+		if !w.ask.To.given() {
+			ports = slices.DeleteFunc(ports, func(p *rtnl.Link) bool { return !w.sharesVLAN(w.port.Index, p.Index) })
 		}
 		return w.behind(ports), nil
 	case toOVS:
@@ -338,6 +341,9 @@ func (w *walker) enter(f *far) {
 		e.of = guests.GuestInfo{Runtime: "pid", ID: strconv.Itoa(pid), Name: f.found.Word(), PID: pid}
 	}
 	w.closing = append(w.closing, e.close)
+	if l, err := e.k.LinkByIndex(f.link.Index); err == nil { // with the ids of its own namespace
+		f.link = l
+	}
 	f.end = e.with(f.link)
 }
 

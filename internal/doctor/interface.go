@@ -7,7 +7,9 @@ import (
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/passage"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +19,7 @@ var theHost = guests.GuestInfo{Name: "the host"}
 
 // interfaceChecks look at the guest's link and its addresses.
 var interfaceChecks = []check{
+	nearLink((*walker).peerElsewhere),
 	nearLink((*walker).linkDown),
 	nearLink((*walker).renamed),
 	func(w *walker) ([]finding.Finding, error) { return w.passage().AtLink() },
@@ -129,11 +132,36 @@ func (w *walker) rename(f finding.Finding, e *end, now, was string) finding.Find
 	return f.MendedBy(e.command("ip link set dev "+now+" name "+was) + " || " + e.command("ip link property add dev "+now+" altname "+was))
 }
 
+// isAstray reports whether the other end of a pair is in another network namespace than the
+// host's, where it was made. A wire between two guests has marks at its own ends.
+func (w *walker) isAstray(e *end) bool {
+	_, wire := plan.ParseMark(e.link.Alias)
+	return w.leap == toGuest && plan.IsOurs(e.link) && !wire
+}
+
+// peerElsewhere finds a pair whose other end somebody has moved to a third network namespace.
+func (w *walker) peerElsewhere(e *end) ([]finding.Finding, error) {
+	if !w.isAstray(e) {
+		return nil, nil
+	}
+	f := finding.PeerElsewhere.Surely("the other end of %s is in a third network namespace, and not on the host", e.link.Name)
+	if found, err := ours.FindNamespaces(e.k, []*rtnl.Link{e.link}, nil); err == nil {
+		defer found.Close()
+		if ns := found[e.link.PeerNS]; ns != nil {
+			f.Reason += ", that of " + ns.Holder()
+		}
+	}
+	return []finding.Finding{f}, nil
+}
+
 // linkDown finds a link that is down, or has no carrier.
 func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 	l := e.link
 	if card := w.on; !l.Up && w.leap == toCard && card != nil && !card.Up && l.Kind == "vlan" {
 		return nil, nil // the kernel sets a VLAN down with its card, and up again: see parentDown
+	}
+	if w.isAstray(e) {
+		return nil, nil // peer-elsewhere says why
 	}
 	if !l.Up {
 		f := finding.InterfaceDown.Surely("%s of %s is down", l.Name, e.of.Name).MendedBy(e.command("ip link set dev " + l.Name + " up"))

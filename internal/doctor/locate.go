@@ -154,7 +154,10 @@ func (w *walker) listen(f *far, a answer, places []tapped) (l lost, t *traced, e
 			return l, t, err
 		}
 	}
-	l.seen = taps.Seen(m)
+	l.seen = slices.DeleteFunc(taps.Seen(m), func(s witness.Sighting) bool { // what Cross asks is about nobody
+		question := slices.Contains([]witness.Kind{witness.ARPRequest, witness.ARPReply, witness.Solicitation, witness.Advert}, s.Kind)
+		return question && s.To != a.to && s.From != a.to
+	})
 	t.finish(w.ctx)
 	return l, t, err
 }

@@ -3,21 +3,29 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
+	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/passage"
+	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // portChecks look at the host's end of a pair, in a Linux bridge.
-var portChecks = []check{
-	func(w *walker) ([]finding.Finding, error) { return w.passage().AtPort() },
-}
+var portChecks = []check{(*walker).atPort, (*walker).mtuDiffers, (*walker).vlanOnPort}
 
 // looseChecks look at the host's end of a pair that is in no switch.
 var looseChecks = []check{(*walker).portMissing}
 
-// bridgeChecks look at the bridge.
-var bridgeChecks = []check{(*walker).bridgeDown}
+// atPort looks at what the bridge does with the port. If the bridge is down, it does nothing
+// with any.
+func (w *walker) atPort() ([]finding.Finding, error) {
+	if !w.on.Up {
+		return nil, nil
+	}
+	return w.passage().AtPort()
+}
 
 // portMissing finds the port of an attachment that somebody has taken off its bridge.
 func (w *walker) portMissing() ([]finding.Finding, error) {
@@ -25,21 +33,50 @@ func (w *walker) portMissing() ([]finding.Finding, error) {
 		return nil, nil
 	}
 	f := finding.PortMissing.Surely("%s is in no bridge", w.port.Name)
-	_, f.Again = w.mark()
-	return []finding.Finding{f}, nil
-}
-
-// bridgeDown finds a bridge that is down.
-func (w *walker) bridgeDown() ([]finding.Finding, error) {
-	if w.on.Up {
-		return nil, nil
+	if name := w.formerBridge(); name != "" {
+		f = f.MendedBy("ip link set dev " + w.port.Name + " master " + name)
+	} else if b, ok := w.formerOVS(); ok {
+		f.Kind = finding.OVSPortGone
+		f = f.MendedBy(bridge.OVSPort{Bridge: b.Name, Name: w.port.Name}.AddCommand())
 	}
-	f := finding.BridgeDown.Surely("%s is down", w.on.Name).MendedBy("ip link set dev " + w.on.Name + " up")
-	_, f.Again = w.mark()
 	return []finding.Finding{f}, nil
 }
 
-var portStates = map[uint8]string{0: "disabled", 1: "listening", 2: "learning", 3: "forwarding", 4: "blocking"}
+// formerBridge returns the Linux bridge whose guests are in a subnet of this one: most likely
+// the one that the port was in. "": none.
+func (w *walker) formerBridge() string {
+	links, _ := w.host.k.Links()
+	for _, l := range links {
+		if l.Kind != "bridge" {
+			continue
+		}
+		if ports, _ := w.host.k.Ports(l.Index); w.hasNeighbour(ports) {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// formerOVS is formerBridge for Open vSwitch.
+func (w *walker) formerOVS() (bridge.OVSBridge, bool) {
+	for _, b := range w.ovs.all.Bridges {
+		var ports []*rtnl.Link
+		for _, p := range b.Ports {
+			if l, err := w.host.k.LinkByName(p.Name); err == nil {
+				ports = append(ports, l)
+			}
+		}
+		if w.hasNeighbour(ports) {
+			return b, true
+		}
+	}
+	return bridge.OVSBridge{}, false
+}
+
+// hasNeighbour reports whether one of the ports leads to a guest in a subnet of this one.
+func (w *walker) hasNeighbour(ports []*rtnl.Link) bool {
+	return slices.ContainsFunc(w.behind(ports), func(f *far) bool { return len(w.common(f.subnets)) > 0 })
+}
 
 // portFacts is what a person wants to know of the host's end of a pair.
 func (w *walker) portFacts() []string {
@@ -50,21 +87,11 @@ func (w *walker) portFacts() []string {
 	if w.leap != toBridge {
 		return []string{state}
 	}
-	facts := []string{"port of " + w.on.Name, portStates[w.port.Port.State]}
+	facts := []string{"port of " + w.on.Name, passage.PortState(w.port.Port.State)}
 	if w.on.VLANFiltering {
 		facts = append(facts, "vlan "+w.vlanWord(w.port.Index))
 	}
 	return append(facts, fmt.Sprintf("mtu %d", w.port.MTU))
-}
-
-// bridgeFacts is what a person wants to know of the bridge.
-func (w *walker) bridgeFacts() []string {
-	state := "down"
-	if w.on.Up {
-		state = "up"
-	}
-	ports, _ := w.host.k.Ports(w.on.Index)
-	return []string{state, fmt.Sprintf("%d ports", len(ports)), fmt.Sprintf("mtu %d", w.on.MTU)}
 }
 
 // vlanWord is the VLANs of a port, as on a command line.

@@ -30,12 +30,15 @@ type answer struct {
 	from    netip.Addr
 	echo    witness.Echoed
 	there   witness.Delivered // of a datagram, where no echo was answered
+	back    witness.Delivered // of another one, the other way
 	knock   witness.Delivered // of the beginning of a connection, where the far end is not ours
 	holders []witness.Answer  // who has the address
 }
 
 // passes reports whether packets go there and back.
-func (a answer) passes() bool { return a.echo.Answered || a.there.Arrived || a.knock.Arrived }
+func (a answer) passes() bool {
+	return a.echo.Answered || a.there.Arrived && a.back.Arrived || a.knock.Arrived
+}
 
 // probe sends packets over the whole way, to every far end at the same time, and if they
 // do not come back finds out where they ended.
@@ -129,7 +132,10 @@ func (w *walker) ping(f *far, a *answer) {
 func (w *walker) deliver(f *far, a *answer) {
 	m, from := witness.NewMark(a.from, a.to), w.near.host(a.from)
 	if f.end != nil {
-		a.there, _ = witness.Deliver(w.ctx, m, from, f.end.host(a.to), patienceHere)
+		there := f.end.host(a.to)
+		if a.there, _ = witness.Deliver(w.ctx, m, from, there, patienceHere); a.there.Arrived {
+			a.back, _ = witness.Deliver(w.ctx, m, there, from, patienceHere)
+		}
 		return
 	}
 	const discard = 9

@@ -2,6 +2,7 @@ package passage
 
 import (
 	"slices"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -10,6 +11,29 @@ import (
 // portStates are the words of bridge(8).
 var portStates = [...]string{"disabled", "listening", "learning", "forwarding", "blocking"}
 
+// PortState is the word for a state of a bridge's port.
+func PortState(state uint8) string {
+	if int(state) >= len(portStates) {
+		return "unknown"
+	}
+	return portStates[state]
+}
+
+// blocking is the finding about a port that does not forward. With the spanning tree protocol
+// it will in a while; nothing but time mends it, short of turning the protocol off.
+func (p Passage) blocking(mend string) finding.Finding {
+	name, f := p.Port.Name, p.Port.Port
+	if word := PortState(f.State); f.Delay == 0 || word != "listening" && word != "learning" {
+		return finding.PortBlocking.Surely("%s is in state %s on %s: no frame passes it", name, PortState(f.State), p.On.Name).MendedBy(mend)
+	}
+	left := f.Delay
+	if PortState(f.State) == "listening" {
+		left += p.On.ForwardDelay
+	}
+	return finding.PortBlocking.Surely("%s is in state %s on %s: no frame passes it for another %d s, because of the spanning tree protocol",
+		name, PortState(f.State), p.On.Name, int(left.Round(time.Second).Seconds())).MendedBy("ip link set dev "+p.On.Name+" type bridge stp_state 0", mend)
+}
+
 // AtPort looks at what the bridge does with the port.
 func (p Passage) AtPort() (out []finding.Finding, err error) {
 	if p.Port == nil || p.On == nil || p.Port.Slave != "bridge" {
@@ -17,8 +41,8 @@ func (p Passage) AtPort() (out []finding.Finding, err error) {
 	}
 	name, f := p.Port.Name, p.Port.Port
 	mend := func(flag string) string { return "bridge link set dev " + name + " " + flag }
-	if !p.Port.Forwarding && p.Port.Carrier && int(f.State) < len(portStates) { // without a carrier it is disabled
-		out = append(out, finding.PortBlocking.Surely("%s is in state %s on %s: no frame passes it", name, portStates[f.State], p.On.Name).MendedBy(mend("state 3")))
+	if !p.Port.Forwarding && p.Port.Carrier { // without a carrier it is disabled
+		out = append(out, p.blocking(mend("state 3")))
 	}
 	if f.Locked {
 		out = append(out, finding.PortLocked.Perhaps("%s is locked on %s: it accepts frames only from stations that somebody has entered", name, p.On.Name).MendedBy(mend("locked off")))
