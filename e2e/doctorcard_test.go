@@ -7,6 +7,7 @@ var cardFaults = []fault{
 	{name: "parent-down", set: twoOnCard, do: "ip link set nic0 down"},
 	{name: "parent-down", what: "of the gateway", set: cardGateway, doctor: "netns:web", do: "ip link set nic0 down"},
 	{name: "parent-down", what: "below a VLAN of the host", set: onVLANOfHost, doctor: "netns:web --to netns:db", do: "ip link set nic0 down", kernels: true},
+	{name: "parent-down", what: "below a sub-interface of ours", set: onSubInterface, do: "ip link set nic0 down", kernels: true},
 	{name: "parent-down", what: "of a VLAN of the guest", set: vlanInGuest, doctor: "netns:web --to 10.0.0.1", do: "ip link set nic0 down", kernels: true},
 	{name: "parent-down", what: "of an ipvlan", set: ipvlans, do: "ip link set nic0 down", kernels: true},
 	{name: "parent-no-carrier", set: twoOnCard, do: "ip link set wire down", mend: "ip link set wire up"},
@@ -49,6 +50,15 @@ func cardGateway(m *machine) {
 // onVLANOfHost attaches web and db to a VLAN that the host has on nic0.
 func onVLANOfHost(m *machine) {
 	m.onCard("ip link add link nic0 name tag5 type vlan id 5; ip link set tag5 up", "tag5")
+}
+
+// onSubInterface attaches web and db to VLAN 5 of nic0.
+func onSubInterface(m *machine) {
+	m.sh(nic0)
+	for name, address := range map[string]string{"web": "10.0.0.2/24", "db": "10.0.0.3/24"} {
+		m.named(name)
+		m.ok("nic0", "netns:"+name, address, "@5")
+	}
 }
 
 // vlanInGuest gives web VLAN 7 of nic0, and the other end of the wire an address there.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 )
@@ -64,7 +65,8 @@ func (w *walker) parentDown() ([]finding.Finding, error) {
 	for _, l := range down {
 		f = f.MendedBy("ip link set dev " + shell.Quote(l.Name) + " up")
 	}
-	f.Again = w.again()
+	// An attach sets up HOSTIF, and a sub-interface that it has made there.
+	f.Again = w.again() && (down[0] == w.on || plan.IsOurs(w.on))
 	return []finding.Finding{f}, nil
 }
 
