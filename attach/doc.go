@@ -52,6 +52,7 @@ package attach
 // Below it, each of these knows nothing of those before it:
 //
 //   - [github.com/gopipework/gopipework/internal/doctor]: the walk along the way of a packet, which the command calls itself
+//   - [github.com/gopipework/gopipework/internal/bundle]: all that is known of the network, in one archive
 //   - [github.com/gopipework/gopipework/internal/hostbridge]: the host's own address and uplink on a bridge
 //   - [github.com/gopipework/gopipework/internal/kind]: the kinds of host interface
 //   - [github.com/gopipework/gopipework/internal/source]: where addresses come from

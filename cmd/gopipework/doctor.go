@@ -28,6 +28,8 @@ func (o *output) doctorEntry() *cli.Command {
 			&cli.StringFlag{Name: "to", Usage: "walk to `ADDRESS|GUEST[:IFNAME]`, and look at both directions", DefaultText: "the gateway, and every other guest on the same switch"},
 			&cli.BoolFlag{Name: "fix", Usage: "mend what is gopipework's own, and look again"},
 			&cli.BoolFlag{Name: "passive", Usage: "send no packet"},
+			&cli.StringFlag{Name: "bundle", Usage: "write the answer, and all that is known of the network, to the archive `FILE` (.tar.gz)"},
+			&cli.BoolFlag{Name: "mask", Usage: "with other addresses and names in the archive than the real ones"},
 			&cli.StringFlag{Name: "explain", Usage: "explain the finding `NAME`, such as forward-drop or GP107, or all"},
 			jsonFlag,
 			timeoutFlag("give up after `DURATION`"),
@@ -54,6 +56,10 @@ func (o *output) doctorCommand(c *cli.Context) error {
 		return err
 	}
 	if err := noneEmpty(c, "to"); err != nil {
+		return err
+	}
+	archive, err := bundlePath(c)
+	if err != nil {
 		return err
 	}
 	guests, to := w[:1], c.String("to")
@@ -91,7 +97,15 @@ func (o *output) doctorCommand(c *cli.Context) error {
 			return err
 		}
 		lines := linesOf(ctx, d, way.Guest, opt)
-		return o.diagnosis(d, lines, "gopipework doctor "+shell.Line(w)+toWords(to)+" --fix")
+		report := func(o *output) error {
+			return o.diagnosis(d, lines, "gopipework doctor "+shell.Line(w)+toWords(to)+" --fix")
+		}
+		if archive != "" {
+			if err := o.bundle(ctx, archive, c.Bool("mask"), way, report, opt); err != nil {
+				return err
+			}
+		}
+		return report(o)
 	})
 }
 

@@ -22,7 +22,7 @@
 // the words, finds the guests, calls package attach and prints the result.
 //
 //	attach.go set.go link.go detach.go list.go gc.go   each calls one function of attach
-//	doctor.go                                          doctor: why packets do or do not flow
+//	doctor.go bundle.go                                doctor: why packets do or do not flow
 //	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
 //	confirm.go                                         apply --confirm, and confirm
 //	keep.go line.go                                    attach --keep, and forget

@@ -29,7 +29,7 @@ var layers = [][]string{
 	{"internal/spec"},
 	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall", "internal/tidy"},
-	{"internal/lease", "internal/rtnl", "internal/yamlfile"},
+	{"internal/bundle", "internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/report"},
 	{"internal/acd", "internal/dropreason", "internal/graph", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/tcplisten", "internal/typo", "internal/witness"},
 	{"internal/fault", "internal/hostaddr", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
