@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	findings "github.com/gopipework/gopipework/internal/finding"
 )
 
 // fault is something that keeps packets from flowing, made alone on a way that is
@@ -115,6 +117,37 @@ func TestFaultsKernels(t *testing.T) {
 			if f.kernels {
 				t.Run(strings.TrimSpace(f.name+" "+f.what), func(t *testing.T) { f.try(newMachine(t)) })
 			}
+		}
+	}
+}
+
+// elsewhere are the findings that have no row: the test that has them, or why there is none.
+var elsewhere = map[string]string{
+	"docker-drop":     "TestDockerDrop",
+	"firewall-unseen": "a machine that has the rules of iptables-legacy has its programs; see TestFirewallLiveNoTools of bridge/firewall",
+	"no-carrier":      "TestNoCarrier",
+	"table-full":      "takes Linux 6.8 and ip of iproute2 6.6",
+	"ovs-silent":      "TestOVSSilent",
+	"parent-wireless": "takes a radio",
+	"far-silent":      "takes a host whose namespace cannot be entered",
+	"unseen":          "is about whatever cannot be read",
+	"lost":            "is about what is not known",
+}
+
+// TestEveryFinding: each has a row, or is accounted for.
+func TestEveryFinding(t *testing.T) {
+	tried := map[string]bool{}
+	for _, rows := range faults {
+		for _, f := range rows {
+			tried[f.name] = true
+			if findings.Named(f.name) == nil {
+				t.Errorf("there is no finding %s", f.name)
+			}
+		}
+	}
+	for _, k := range findings.All {
+		if _, is := elsewhere[k.Name]; is == tried[k.Name] {
+			t.Errorf("%s: row %t, elsewhere %t", k, tried[k.Name], is)
 		}
 	}
 }

@@ -20,6 +20,8 @@ var bridgeFaults = []fault{
 	{name: "mtu-differs", what: "at the other end", do: "ip -n db link set eth1 mtu 1300", mend: "ip -n db link set eth1 mtu 1500", doubt: true},
 	{name: "no-querier", set: twoWithIPv6, do: `ip address add fe80::1/64 dev brtest nodad; ip link set brtest type bridge mcast_query_response_interval 10; ip link set brtest type bridge mcast_startup_query_interval 100000 mcast_query_interval 100000 mcast_querier 1; sleep 1
 		bridge mdb show dev brtest | awk '/db0/ { print $6 }' | while read group; do bridge mdb del dev brtest port db0 grp $group; done; ip -n web neigh flush dev eth1`},
+	{name: "station-moves", set: twinBehindUplink, do: "ip -n twin link set eth1 address $(ip -n db -br link show eth1 | awk '{print $3}'); ip -n twin neigh add 10.0.0.99 lladdr 02:00:00:00:00:99 dev eth1; ip netns exec twin ping -q -i 0.01 10.0.0.99 >/dev/null 2>&1 & echo $! >$HOME/ping",
+		mend: "kill $(cat $HOME/ping); ip -n twin link set eth1 down; bridge fdb flush dev brtest brport nic0", doubt: true},
 	{name: "vlan-on-port", set: twoInVLAN, do: "bridge vlan del dev db0 vid 10; bridge vlan add dev db0 vid 20 pvid untagged", kernels: true},
 	{name: "vlan-on-port", what: "in none", set: twoInVLAN, do: "bridge vlan del dev web0 vid 10", mend: "bridge vlan add dev web0 vid 10 pvid untagged", printed: true, kernels: true},
 	{name: "vlan-on-bridge", set: hostInVLAN, doctor: "netns:web", do: "bridge vlan del dev brtest vid 10 self", kernels: true},
@@ -38,4 +40,13 @@ func hostInVLAN(m *machine) {
 	m.named("web")
 	m.ok("brtest", "netns:web", "10.0.0.2/24@10.0.0.1", "@10", "-l", "web0")
 	m.sh("bridge vlan add dev brtest vid 10 pvid untagged self; ip address add 10.0.0.1/24 dev brtest")
+}
+
+// twinBehindUplink attaches web and db, and twin to a bridge at the other end of an uplink.
+func twinBehindUplink(m *machine) {
+	twoOnBridge(m)
+	m.named("twin")
+	m.sh("ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up")
+	m.ok("brlan", "netns:twin", "10.0.0.4/24")
+	m.sh("ip link set wire master brlan; ip link set nic0 master brtest")
 }

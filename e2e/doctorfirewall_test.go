@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"testing"
 )
 
 // firewallFaults are those of the host's firewall, and of the two guests' own.
@@ -59,4 +61,22 @@ func twoWithUFW(m *machine) {
 		iptables -A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 		iptables -A ufw-reject-forward -j REJECT`)
 	twoOnBridge(m)
+}
+
+// TestDockerDrop: on a network of Docker's whose containers may not communicate, doctor says
+// that it is Docker's rule, and prints no command.
+func TestDockerDrop(t *testing.T) {
+	e := withDocker(t)
+	e.docker("network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "apart")
+	t.Cleanup(func() {
+		e.docker("rm", "-f", "web", "db")
+		e.docker("network", "rm", "apart")
+	})
+	for _, name := range []string{"web", "db"} {
+		e.container(name, "--network", "apart")
+	}
+	d, code, text := e.doctor("web --to db")
+	if code != 1 || !slices.Equal(d.found(), []string{"docker-drop"}) || d.mend() != nil {
+		t.Errorf("doctor exits with %d, finds %v and prints %v:\n%s", code, d.found(), d.mend(), text)
+	}
 }

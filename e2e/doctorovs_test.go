@@ -2,11 +2,16 @@
 
 package e2e
 
-import "testing"
+import (
+	"slices"
+	"syscall"
+	"testing"
+)
 
 // ovsFaults are those of Open vSwitch bridges.
 var ovsFaults = []fault{
 	{name: "ovs-port-dead", set: twoOnOVS, do: "ovs-vsctl set interface web0 type=patch"},
+	{name: "ovs-port-gone", set: twoOnOVS, do: "ovs-vsctl del-port web0"},
 	{name: "ovs-tag", set: twoOnOVS, do: "ovs-vsctl set port db0 tag=10"},
 	{name: "ovs-secure", set: twoOnOVS, do: "ovs-vsctl set-fail-mode ovs-lab secure; ovs-ofctl del-flows ovs-lab"},
 	{name: "ovs-flow", set: twoOnOVS, do: "ovs-ofctl add-flow ovs-lab priority=100,icmp,actions=drop; ovs-ofctl add-flow ovs-lab priority=100,udp,actions=drop"},
@@ -37,4 +42,23 @@ func TestWellOVS(t *testing.T) {
 	m.well("alone in a VLAN", "netns:other")
 	m.ok("set", "netns:web", "eth1", "--vlan", "10")
 	m.well("in a VLAN", "netns:web --to netns:other")
+}
+
+// TestOVSSilent: doctor says that ovs-vswitchd is silent, and nothing of its ports.
+func TestOVSSilent(t *testing.T) {
+	need(t, "ovs")
+	m := newMachine(t)
+	o, err := m.StartOVS()
+	m.check(err)
+	for name, address := range map[string]string{"web": "10.0.0.2/24", "db": "10.0.0.3/24"} {
+		m.named(name)
+		m.ok("ovs-lab", "netns:"+name, address)
+	}
+	m.check(o.SignalSwitch(syscall.SIGSTOP))
+	d, code, text := m.doctor("netns:web --to netns:db")
+	m.check(o.SignalSwitch(syscall.SIGCONT))
+	if code != 1 || !slices.Equal(d.found(), []string{"ovs-silent"}) {
+		t.Errorf("doctor exits with %d and finds %v:\n%s", code, d.found(), text)
+	}
+	m.well("after it goes on", "netns:web --to netns:db")
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/typo"
 	"github.com/urfave/cli/v2"
 )
 
@@ -308,10 +309,10 @@ func diagnosisDocument(d doctor.Report, lines [][]string) map[string]any {
 func (o *output) explain(word string) error {
 	kinds := finding.All
 	if word != "all" {
-		k, meant := finding.Named(word)
+		k := finding.Named(word)
 		if k == nil {
 			e := fault.BadWord("explain", word, "there is no such finding")
-			if meant != "" {
+			if meant := typo.Nearest(word, findingNames()); meant != "" {
 				return e.WithHint("gopipework doctor --explain %s", meant)
 			}
 			return e.WithHint("gopipework doctor --explain all")
@@ -335,4 +336,11 @@ func (o *output) explain(word string) error {
 		}
 	}
 	return nil
+}
+
+func findingNames() (names []string) {
+	for _, k := range finding.All {
+		names = append(names, k.Name)
+	}
+	return names
 }

@@ -1,9 +1,9 @@
 package doctor
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/plan"
@@ -42,26 +42,60 @@ func (w *walker) stationElsewhere() (out []finding.Finding, err error) {
 	if err != nil {
 		return nil, err
 	}
-	at := map[*rtnl.Link][]byte{w.port: w.near.link.MAC}
-	for _, f := range w.far {
-		if f.port != nil && len(f.station) > 0 {
-			at[f.port] = f.station
+	at := w.stations()
+	for _, s := range all {
+		port := at[s.MAC.String()]
+		if port == nil || !s.Stays || s.Port == port.Index || s.Own && s.Port == w.on.Index {
+			continue
 		}
-	}
-	for port, mac := range at {
-		for _, s := range all {
-			if !s.Stays || s.Port == port.Index || !bytes.Equal(s.MAC, mac) || s.Own && s.Port == w.on.Index {
-				continue
-			}
-			other, err := w.host.k.LinkByIndex(s.Port)
-			if err != nil {
-				continue
-			}
-			out = append(out, finding.StationElsewhere.Surely("%s has %s on %s, and it is behind %s", w.on.Name, s.MAC, other.Name, port.Name).
-				MendedBy(fmt.Sprintf("bridge fdb del %s dev %s master%s", s.MAC, other.Name, vlanWords(s.VLAN))))
+		other, err := w.host.k.LinkByIndex(s.Port)
+		if err != nil {
+			continue
 		}
+		out = append(out, finding.StationElsewhere.Surely("%s has %s on %s, and it is behind %s", w.on.Name, s.MAC, other.Name, port.Name).
+			MendedBy(fmt.Sprintf("bridge fdb del %s dev %s master%s", s.MAC, other.Name, vlanWords(s.VLAN))))
 	}
 	return out, nil
+}
+
+// How often, and how long, it is looked whether a MAC address moves.
+const (
+	stationLooks = 5
+	stationPause = 20 * time.Millisecond
+)
+
+// watchStations notes whether the bridge learns the MAC address of an end behind another port
+// than the one that leads there, while probes are under way.
+func (w *walker) watchStations() {
+	at := w.stations()
+	for range stationLooks {
+		all, err := w.host.k.Stations(w.on.Index)
+		if err != nil {
+			return
+		}
+		for _, s := range all {
+			port := at[s.MAC.String()]
+			if port == nil || s.Stays || s.Port == port.Index {
+				continue
+			}
+			if other, err := w.host.k.LinkByIndex(s.Port); err == nil {
+				w.moves = append(w.moves, finding.StationMoves.Perhaps("%s is behind %s, and %s also hears it from %s", s.MAC, port.Name, w.on.Name, other.Name))
+				return
+			}
+		}
+		time.Sleep(stationPause)
+	}
+}
+
+// stations returns the ports behind which the two ends are, by their MAC addresses.
+func (w *walker) stations() map[string]*rtnl.Link {
+	at := map[string]*rtnl.Link{w.near.link.MAC.String(): w.port}
+	for _, f := range w.far {
+		if f.port != nil && len(f.station) > 0 {
+			at[f.station.String()] = f.port
+		}
+	}
+	return at
 }
 
 func vlanWords(vlan uint16) string {

@@ -51,6 +51,9 @@ func (w *walker) probe() error {
 func (w *walker) send() error {
 	var all sync.WaitGroup
 	all.Go(w.probeOwn)
+	if w.leap == toBridge {
+		all.Go(w.watchStations)
+	}
 	w.each(&all, w.ping)
 	all.Wait()
 	for _, f := range w.far {
@@ -64,6 +67,9 @@ func (w *walker) send() error {
 		return err
 	}
 	w.addDuplicates()
+	if len(w.moves) > 0 {
+		w.add(w.hopOf("bridge"), w.moves...)
+	}
 	for _, f := range w.far {
 		if f.beyond {
 			w.add(f.hop, finding.Unseen.Perhaps("%s is beyond the guest's networks: doctor sends nothing there, and cannot tell", f.name))

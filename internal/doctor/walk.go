@@ -40,6 +40,7 @@ type walker struct {
 	known   func() ([]*far, error) // others, once; nil: not asked for yet
 	leftOut int                    // far ends that are not spoken to, because there are too many
 	doubles []finding.Finding      // others that have an address of the guest's
+	moves   []finding.Finding      // MAC addresses that the bridge hears from several ports
 	located int                    // for how many addresses it was found out where probes end
 	kinship *kinship               // the links on cards of the host; nil: not looked for yet
 	closing []func()               // closes what was opened at far ends

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/plan"
-	"github.com/gopipework/gopipework/internal/typo"
 )
 
 // Kind is one thing that can be found. Its number and its name do not change.
@@ -92,15 +91,12 @@ func (f Finding) Warning() string {
 	return f.Reason + " (" + strings.Join(more, "; ") + ")"
 }
 
-// Named returns the kind with a name or a code, or nil and the name that may have been
-// meant.
-func Named(word string) (k *Kind, meant string) {
-	var names []string
+// Named returns the kind with a name or a code, or nil.
+func Named(word string) *Kind {
 	for _, k := range All {
 		if word == k.Name || word == k.Code() {
-			return k, ""
+			return k
 		}
-		names = append(names, k.Name)
 	}
-	return nil, typo.Nearest(word, names)
+	return nil
 }
