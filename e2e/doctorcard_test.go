@@ -16,6 +16,7 @@ var cardFaults = []fault{
 	{name: "mode-apart", set: twoOnCard, do: "ip -n web link set eth1 type macvlan mode private"},
 	{name: "mode-apart", what: "of the far end", set: twoOnCard, do: "ip -n db link set eth1 type macvlan mode private"},
 	{name: "mode-apart", what: "to an address", set: twoOnCard, doctor: "netns:web --to 10.0.0.3", do: "ip -n db link set eth1 type macvlan mode private", mend: "ip -n db link set eth1 type macvlan mode bridge"},
+	{name: "mode-apart", what: "with vepa and no switch that reflects", set: twoOnCard, do: "ip -n web link set eth1 type macvlan mode vepa; ip -n db link set eth1 type macvlan mode vepa"},
 	{name: "station-twice", set: twoCards, do: `ip -n web link set eth1 address $(ip netns exec db cat /sys/class/net/eth1/address)`},
 	{name: "station-twice", what: "of the card", set: twoOnCard, doubt: true, do: `ip link set nic0 address $(ip netns exec web cat /sys/class/net/eth1/address)`},
 	{name: "mtu-differs", what: "of an ipvlan", set: ipvlans, doubt: true, do: "ip -n web link set eth1 mtu 1600", kernels: true},

@@ -31,6 +31,11 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 			return
 		}
 	}
+	if found, ok := w.keptApart(f); ok {
+		found.Sure = true
+		w.lostAt(w.hopOf("card"), a, found.SeenBy(evidence...))
+		return
+	}
 	out := l.furthest(witness.EchoRequest)
 	if out < 0 {
 		out = l.furthest(witness.ARPRequest, witness.Solicitation)

@@ -177,8 +177,26 @@ func (w *walker) otherEnd() ([]*far, error) {
 	return []*far{f}, nil
 }
 
-// onCard returns the other guests on the same card.
-func (w *walker) onCard() ([]*far, error) { return nil, nil }
+// onCard returns the other guests on the same card. Without a target those are left out that
+// the mode of one of the two keeps apart.
+func (w *walker) onCard() (all []*far, err error) {
+	others, err := w.siblings()
+	apart := func(l *rtnl.Link) bool { return l.Mode == "private" || l.Mode == "vepa" }
+	for _, s := range others {
+		if !w.ask.To.given() && (apart(w.near.link) || apart(s.link)) || len(s.subnets) == 0 {
+			continue
+		}
+		f := &far{name: s.name, link: s.link, station: s.link.MAC, subnets: s.subnets, found: s.ns}
+		switch {
+		case s.onHost:
+			f.ns, f.end = w.hostNS, w.host.with(s.link)
+		case s.ns != nil:
+			f.ns = s.ns.File
+		}
+		all = append(all, f)
+	}
+	return all, err
+}
 
 // targets returns the addresses that the target has.
 func (w *walker) targets() (addrs []netip.Addr, err error) {

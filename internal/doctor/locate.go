@@ -20,7 +20,11 @@ type tapped struct {
 
 // taps returns the places on the way to a far end, in their order.
 func (w *walker) taps(f *far) (all []tapped) {
-	all = append(all, tapped{Point: w.near.point(), name: w.near.word(), hop: 0})
+	near := tapped{Point: w.near.point(), name: w.near.word()}
+	if w.leap == toCard {
+		near.hop = w.hopOf("card")
+	}
+	all = append(all, near)
 	host := func(index int, name string, hop int) {
 		all = append(all, tapped{Point: witness.Point{Index: index, Run: w.host.k.Run}, name: name, hop: hop})
 	}
