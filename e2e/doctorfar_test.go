@@ -2,6 +2,8 @@
 
 package e2e
 
+import "testing"
+
 // farFaults are those of whom packets are for.
 var farFaults = []fault{
 	{name: "address-duplicate", what: "of IPv4", do: "ip netns add x; gopipework brtest netns:x 10.0.0.9/24; ip -n x address add 10.0.0.2/24 dev eth1", mend: "ip -n x address del 10.0.0.2/24 dev eth1"},
@@ -27,4 +29,19 @@ func behindRouter(m *machine) {
 	m.ok("brlan", "netns:lan", "10.0.0.1/24")
 	m.ok("brtest", "netns:web", "10.0.0.2/24@10.0.0.1")
 	m.sh("ip link set wire master brlan; ip link set nic0 master brtest")
+}
+
+// TestDoctorFix: --fix runs the same line again, which mends what is ours, and then looks
+// again; what is printed is the line that a person would type.
+func TestDoctorFix(t *testing.T) {
+	m := newMachine(t)
+	twoOnBridge(m)
+	m.sh("iptables -F DOCKER-USER; iptables -A DOCKER-USER -j RETURN; ip link set web0 nomaster; ip link set web0 master brtest; ip -n web link set eth1 down")
+	r := m.gopipework("doctor", "netns:web", "eth1", "--to", "netns:db:eth1")
+	m.says("what is printed", r.Stdout, "mend: gopipework brtest -l web0 netns:web 10.0.0.2/24\n", "mend: gopipework doctor netns:web eth1 --to netns:db:eth1 --fix does it\n")
+	if r = m.gopipework("doctor", "netns:web", "eth1", "--to", "netns:db:eth1", "--fix"); r.Code != 0 {
+		t.Errorf("--fix leaves it broken: %v", r)
+	}
+	m.says("each step", r.Stderr, "+ gopipework brtest -l web0 netns:web 10.0.0.2/24\n", "ip link set dev eth1 up\n")
+	m.well("after it", "netns:web --to netns:db")
 }

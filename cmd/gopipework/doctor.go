@@ -63,7 +63,7 @@ func (o *output) doctorCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	guests, to := w[:1], c.String("to")
+	guests, to := w[:1:1], c.String("to")
 	way := doctor.Ask{Passive: c.Bool("passive")}
 	if len(w) > 1 {
 		way.IfName = w[1]
@@ -138,7 +138,9 @@ func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.O
 	}
 	for _, a := range r.Attachments {
 		if broken[a.Interface.Name] && a.State == attach.Complete && a.Host.Name != "" && a.Lease == nil {
-			lines = append(lines, importedLine(a, func(string, ...any) {}))
+			line := importedLine(a, func(string, ...any) {})
+			// Whatever it has is right, so the line need not say it.
+			lines = append(lines, slices.DeleteFunc(line, func(word string) bool { return word == a.Interface.MAC }))
 		}
 	}
 	return lines

@@ -222,5 +222,9 @@ func (w *walker) bridgeFacts() []string {
 		state = "up"
 	}
 	ports, _ := w.host.k.Ports(w.on.Index)
-	return []string{state, fmt.Sprintf("%d ports", len(ports)), fmt.Sprintf("mtu %d", w.on.MTU)}
+	count := fmt.Sprintf("%d ports", len(ports))
+	if len(ports) == 1 {
+		count = "1 port"
+	}
+	return []string{state, count, fmt.Sprintf("mtu %d", w.on.MTU)}
 }

@@ -71,7 +71,11 @@ func (w *walker) send() error {
 		w.add(w.hopOf("bridge"), w.moves...)
 	}
 	for _, f := range w.far {
-		if f.beyond {
+		switch {
+		case f.beyond && w.broken:
+			w.hops[f.hop].Verdict = Skipped
+			continue
+		case f.beyond:
 			w.add(f.hop, finding.Unseen.Perhaps("%s is beyond the guest's networks: doctor sends nothing there, and cannot tell", f.name))
 			continue
 		}
