@@ -25,6 +25,8 @@ var firewallFaults = []fault{
 	{name: "bridge-drop", what: "in a chain that is jumped to", do: `nft 'add table bridge x; add chain bridge x g; add chain bridge x f { type filter hook forward priority 0; }; add rule bridge x f jump g; add rule bridge x g ip daddr 10.0.0.3 drop'`},
 	{name: "bridge-drop", what: "at the hook prerouting", do: `nft 'add table bridge x; add chain bridge x f { type filter hook prerouting priority -300; policy drop; }'`},
 	{name: "ebtables-drop", do: "ebtables -A FORWARD -p IPv4 -j DROP"},
+	{name: "ebtables-drop", what: "for ARP alone", do: "ebtables -A FORWARD -p ARP -j DROP"},
+	{name: "bridge-drop", what: "for neighbour solicitations alone", set: twoWithIPv6, do: `nft 'add table bridge x; add chain bridge x f { type filter hook forward priority 0; }; add rule bridge x f icmpv6 type nd-neighbor-solicit drop'`},
 	{name: "ebtables-drop", what: "by policy", do: "ebtables -P FORWARD DROP"},
 	{name: "ufw-drop", set: twoWithUFW, do: "iptables -F DOCKER-USER"},
 	{name: "firewalld-drop", do: "nft -f " + firewalldRules(), mend: `nft 'insert rule inet firewalld filter_FORWARD iifname "brtest" oifname "brtest" accept'`, printed: true},

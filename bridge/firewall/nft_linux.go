@@ -333,7 +333,11 @@ func (r *nftReader) remedy(c nftBase, s subject, rule string) string {
 		return fmt.Sprintf("nft 'insert rule %s %s %s %s saddr %s %s daddr %s accept'", nftFamilies[c.family], c.table, c.name, ip, p, ip, p)
 	}
 	in, out := "iifname", "oifname"
-	if c.family == unix.NFPROTO_BRIDGE {
+	if c.family == unix.NFPROTO_BRIDGE && at == forwarding && s.Port != "" {
+		rule := fmt.Sprintf("insert rule bridge %s %s", c.table, c.name)
+		return fmt.Sprintf("nft '%s iifname %q accept; %s oifname %q accept'", rule, s.Port, rule, s.Port)
+	}
+	if c.family == unix.NFPROTO_BRIDGE { // by a feature that not every kernel has
 		in, out = "meta ibrname", "meta obrname"
 	}
 	words := map[hook]string{

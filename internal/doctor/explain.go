@@ -13,8 +13,9 @@ import (
 // explain says where the probe ended, and why.
 func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	evidence := append(t.reasons(), l.evidence(places)...)
+	unasked := l.furthest(witness.EchoRequest) < 0
 	for _, s := range t.traces {
-		if found, hop := w.byTrace(s, f, a); found != nil {
+		if found, hop := w.byTrace(s, f, a, unasked); found != nil {
 			w.lostAt(hop, a, found.SeenBy(evidence...))
 			return
 		}
@@ -22,9 +23,10 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	if w.leap == toOVS {
 		hop := w.hopOf("ovs")
 		found := w.byFlow(f, a)
-		if found == nil && w.hops[hop].Verdict == Doubt { // the datapath may still pass what it knew
-			doubt := w.promoted(hop, finding.Finding{})
-			found = &doubt
+		if found == nil { // the datapath may still pass what it knew
+			if doubt := w.promoted(hop, finding.Finding{}); doubt.Kind != nil {
+				found = &doubt
+			}
 		}
 		if found != nil {
 			w.lostAt(hop, a, found.SeenBy(evidence...))
@@ -47,7 +49,7 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 		w.blame(0, a, finding.Lost.Surely("nothing of the probe left by %s", places[0].name), evidence)
 	case !whole:
 		w.noAnswer(f, a, places, out, evidence)
-	case out < last && l.furthest(witness.EchoRequest) < 0 && w.unheard(f, a, places[out].name) != nil:
+	case out < last && unasked && w.unheard(f, a, places[out].name) != nil:
 		w.blame(w.hopOf("bridge"), a, *w.unheard(f, a, places[out].name), evidence)
 	case out < last:
 		hop := places[out].hop
@@ -58,8 +60,9 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 }
 
 // byTrace is the finding about a rule that the kernel's trace shows to stop the probe.
-func (w *walker) byTrace(s *spot, f *far, a answer) (*finding.Finding, int) {
-	stop, evidence, ok := s.stopped()
+// unasked: no ping was sent, because the question for the neighbour was lost.
+func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Finding, int) {
+	stop, evidence, ok := s.stopped(unasked)
 	if !ok {
 		return nil, 0
 	}

@@ -369,21 +369,12 @@ func (w *walker) enter(f *far) {
 // there.
 func (w *walker) lookFar() {
 	for _, f := range w.far {
-		f.hop = len(w.hops)
-		checks := []check{}
 		if w.ask.To.given() && f.end != nil {
-			back := w.from(f)
-			if back.port != nil && back.leap == toBridge {
-				w.hops = append(w.hops, Hop{})
-				w.hops = w.hops[:f.hop]
-				w.lookBack(back, back.port.Name, "port", back.portFacts(), portChecks)
-				f.hop = len(w.hops)
-			}
-			checks = []check{func(*walker) ([]finding.Finding, error) {
-				return back.atFar(f), nil
-			}}
+			w.lookFrom(f)
+			continue
 		}
-		w.look(f.name, "far", f.facts(), checks)
+		f.hop = len(w.hops)
+		w.look(f.name, "far", f.facts(), nil)
 	}
 	if w.leftOut > 0 {
 		w.hops = append(w.hops, Hop{
@@ -393,9 +384,16 @@ func (w *walker) lookFar() {
 	}
 }
 
-// lookBack adds a hop that another walker, which comes from the far end, looks at.
-func (w *walker) lookBack(back *walker, name, kind string, facts []string, checks []check) {
-	w.look(name, kind, facts, []check{func(*walker) ([]finding.Finding, error) { return back.run(checks, name), nil }})
+// lookFrom adds the hops of a far end as another walker sees them, who comes from there: its
+// port, if it has one, and itself.
+func (w *walker) lookFrom(f *far) {
+	back := w.from(f)
+	if back.leap == toBridge {
+		name := back.port.Name
+		w.look(name, "port", back.portFacts(), []check{func(*walker) ([]finding.Finding, error) { return back.run(portChecks, name), nil }})
+	}
+	f.hop = len(w.hops)
+	w.look(f.name, "far", f.facts(), []check{func(*walker) ([]finding.Finding, error) { return back.atFar(f), nil }})
 }
 
 func (f *far) facts() (facts []string) {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
@@ -24,6 +25,9 @@ type spot struct {
 	trace *firewall.Trace
 	stops []firewall.Stop // one for each frame that was stopped
 
+	question int             // the number of the probe that is about questions; -1: none
+	asked    []firewall.Stop // the same of questions
+
 	was, moved []firewall.Counter // of iptables-legacy: before, and what has grown since
 }
 
@@ -31,30 +35,55 @@ type spot struct {
 func (w *walker) trace(f *far, a answer) *traced {
 	t := &traced{}
 	t.window, _ = dropreason.Open() // the rules tell more
-	both := []firewall.Probe{{Source: a.from, Target: a.to}, {Source: a.to, Target: a.from}}
-	onHost := []firewall.Probe{{SourceMAC: w.near.link.MAC}}
-	if len(f.station) > 0 {
-		onHost = append(onHost, firewall.Probe{SourceMAC: f.station, TargetMAC: w.near.link.MAC})
-	}
-	if w.leap == toHost || w.leap == toGuest || w.leap == isCard {
-		onHost = both
-	}
-	if w.port != nil {
-		onHost = append(onHost, firewall.Probe{Device: w.port.Name, SourceMAC: w.near.link.MAC})
-	}
-	if f.port != nil && len(f.station) > 0 {
-		onHost = append(onHost, firewall.Probe{Device: f.port.Name, SourceMAC: f.station, TargetMAC: w.near.link.MAC})
-	}
-	t.open(w, w.host, onHost)
-	t.open(w, w.near, both)
+	there := firewall.Probe{Source: a.from, Target: a.to}
+	back := firewall.Probe{Source: a.to, Target: a.from}
+	both := []firewall.Probe{there, back}
+	probes, asks := w.onHost(f, a, both)
+	t.open(w, w.host, probes, asks)
+	t.open(w, w.near, both, false)
 	if f.end != nil && f.ns != w.hostNS {
-		t.open(w, f.end, both)
+		t.open(w, f.end, both, false)
 	}
 	return t
 }
 
-func (t *traced) open(w *walker, e *end, probes []firewall.Probe) {
-	s := &spot{of: e}
+// onHost says which frames are the probe's on the host: by their MAC addresses where they
+// cross a switch, also from the ports themselves. With asks, the last one is about questions
+// for the neighbour.
+func (w *walker) onHost(f *far, a answer, both []firewall.Probe) (probes []firewall.Probe, asks bool) {
+	if w.leap != toBridge && w.leap != toOVS && w.leap != toCard {
+		return both, false
+	}
+	there, back := both[0], both[1]
+	there.SourceMAC = w.near.link.MAC
+	probes = append(probes, there)
+	if w.port != nil {
+		there.Device = w.port.Name
+		probes = append(probes, there)
+	}
+	if len(f.station) > 0 {
+		back.SourceMAC = f.station
+		probes = append(probes, back)
+		if f.port != nil {
+			back.Device = f.port.Name
+			probes = append(probes, back)
+		}
+	}
+	group := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	if a.to.Is6() { // RFC 4291, 2.7.1
+		b := a.to.As16()
+		group = net.HardwareAddr{0x33, 0x33, 0xff, b[13], b[14], b[15]}
+	}
+	return append(probes, firewall.Probe{SourceMAC: w.near.link.MAC, TargetMAC: group}), true
+}
+
+// open begins to trace in the namespace of an end. asks: the last of the probes is about
+// questions for the neighbour.
+func (t *traced) open(w *walker, e *end, probes []firewall.Probe, asks bool) {
+	s := &spot{of: e, question: -1}
+	if asks {
+		s.question = len(probes) - 1
+	}
 	err := e.k.Run(func() (err error) {
 		if s.was, err = firewall.Counters(w.ctx); err != nil {
 			t.notes = append(t.notes, err.Error())
@@ -92,7 +121,11 @@ func (t *traced) finish(ctx context.Context) {
 			t.notes = append(t.notes, err.Error())
 		}
 		for _, f := range frames {
-			if stop, ok, _ := s.trace.Stop(f); ok {
+			stop, ok, _ := s.trace.Stop(f)
+			switch {
+			case ok && f.Probe == s.question:
+				s.asked = append(s.asked, stop)
+			case ok:
 				s.stops = append(s.stops, stop)
 			}
 		}
@@ -113,7 +146,11 @@ func (t *traced) close() {
 // reasons are why the kernel dropped the probe's packets, as evidence.
 func (t *traced) reasons() (lines []string) {
 	for _, d := range t.drops[:min(len(t.drops), 2)] {
-		lines = append(lines, "the kernel dropped "+d.String())
+		line := "the kernel's reason for what it dropped: " + d.Reason // others' packets may be among them, so no count
+		if d.Location != "" {
+			line += " in " + d.Location
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }
@@ -125,9 +162,13 @@ func (t *traced) dropped(reason string) bool {
 
 // stopped returns what stopped most of the frames in the namespace of an end, with how many
 // it stopped as evidence. Of iptables-legacy it has only names.
-func (s *spot) stopped() (most firewall.Stop, evidence string, ok bool) {
+func (s *spot) stopped(unasked bool) (most firewall.Stop, evidence string, ok bool) {
 	count := map[string]int{}
-	for _, stop := range s.stops {
+	all := s.stops
+	if len(all) == 0 && unasked {
+		all = s.asked
+	}
+	for _, stop := range all {
 		key := stop.String()
 		if count[key]++; count[key] > count[most.String()] || !ok {
 			most, ok = stop, true
