@@ -18,6 +18,7 @@ var bridgeFaults = []fault{
 	{name: "peer-elsewhere", do: "ip netns add third; ip link set web0 netns third", mend: "gopipework detach netns:web || true; gopipework brtest netns:web 10.0.0.2/24 -l web0"},
 	{name: "mtu-differs", what: "at the port", do: "ip link set web0 mtu 1300"},
 	{name: "mtu-differs", what: "at the other end", do: "ip -n db link set eth1 mtu 1300", mend: "ip -n db link set eth1 mtu 1500", doubt: true},
+	{name: "mtu-differs", what: "in between", set: twoBridges, do: "ip link set nic0 mtu 1300", mend: "ip link set nic0 mtu 1500"},
 	{name: "no-querier", set: twoWithIPv6, do: `ip address add fe80::1/64 dev brtest nodad; ip link set brtest type bridge mcast_query_response_interval 10; ip link set brtest type bridge mcast_startup_query_interval 100000 mcast_query_interval 100000 mcast_querier 1; sleep 1
 		bridge mdb show dev brtest | awk '/db0/ { print $6 }' | while read group; do bridge mdb del dev brtest port db0 grp $group; done; ip -n web neigh flush dev eth1`},
 	{name: "station-moves", set: twinBehindUplink, do: "ip -n twin link set eth1 address $(ip -n db -br link show eth1 | awk '{print $3}'); ip -n twin neigh add 10.0.0.99 lladdr 02:00:00:00:00:99 dev eth1; ip netns exec twin ping -q -i 0.01 10.0.0.99 >/dev/null 2>&1 & echo $! >$HOME/ping",
@@ -49,4 +50,13 @@ func twinBehindUplink(m *machine) {
 	m.sh("ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up")
 	m.ok("brlan", "netns:twin", "10.0.0.4/24")
 	m.sh("ip link set wire master brlan; ip link set nic0 master brtest")
+}
+
+// twoBridges attaches web and db to two bridges with a cable between them.
+func twoBridges(m *machine) {
+	m.named("web")
+	m.named("db")
+	m.ok("brtest", "netns:web", "10.0.0.2/24")
+	m.ok("brlan", "netns:db", "10.0.0.3/24")
+	m.sh("ip link add nic0 type veth peer name wire; ip link set wire master brlan up; ip link set nic0 master brtest up")
 }

@@ -205,6 +205,9 @@ func (w *walker) judge(f *far) {
 		if found := w.holders(f, a); found != nil {
 			w.add(f.hop, *found)
 		}
+		if found := w.tooLarge(f, a); found != nil {
+			w.add(f.hop, *found)
+		}
 	}
 }
 
@@ -249,6 +252,28 @@ func (w *walker) holders(f *far, a answer) *finding.Finding {
 	}
 	found := finding.AddressDuplicate.Surely("%s and %s both have %s", first, last, a.to).
 		SeenBy(fmt.Sprintf("%d stations answered an ARP request for %s", len(a.holders), a.to))
+	return &found
+}
+
+// tooLarge finds that packets as large as the guest may send are lost, though smaller ones
+// pass. If it is the far end itself that takes no larger ones, TCP knows, and a look at the
+// ports has told it.
+func (w *walker) tooLarge(f *far, a answer) *finding.Finding {
+	mtu := w.near.link.MTU
+	if !w.ask.To.given() || len(w.hops[f.hop].Findings) > 0 {
+		return nil
+	}
+	least := 128
+	if a.to.Is6() {
+		least = 1280
+	}
+	p := witness.Ping{Mark: witness.NewMark(a.from, a.to), From: w.near.host(a.from), To: a.to, Patience: f.patience()}
+	l, err := p.Largest(w.ctx, least, mtu)
+	if err != nil || l.Size == 0 || l.Size >= mtu || l.Instead != nil || f.link != nil && l.Size >= f.link.MTU {
+		return nil
+	}
+	found := finding.MTUDiffers.Perhaps("packets of %d bytes pass to %s, and larger ones are lost, though %s sends up to %d", l.Size, f.name, w.near.word(), mtu)
+	found.Sure = f.link != nil
 	return &found
 }
 
