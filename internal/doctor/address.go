@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/source"
 	"golang.org/x/sys/unix"
 )
@@ -113,7 +114,7 @@ func (w *walker) ipv6Disabled(e *end) ([]finding.Finding, error) {
 		}
 	}
 	f := finding.IPv6Disabled.Surely("%s of %s has no IPv6, as net/%s is 1", e.link.Name, e.of.Name, ipv6Path(e.link.Name))
-	return []finding.Finding{f.SeenBy(e.command("sysctl -w net/" + ipv6Path(e.link.Name) + "=0"))}, nil
+	return []finding.Finding{f.SeenBy(e.command("sysctl -w " + shell.Quote("net/"+ipv6Path(e.link.Name)+"=0")))}, nil
 }
 
 // dadPatience is how long duplicate address detection may take: the kernel waits up to a
@@ -145,7 +146,7 @@ func (w *walker) addressTentative(e *end) (out []finding.Finding, err error) {
 		case held(a):
 			f := finding.AddressTentative.Perhaps("%s of %s does not use %s yet: duplicate address detection has not ended", e.link.Name, e.of.Name, ip)
 			f.Sure = w.onlyIPv6() || !slices.ContainsFunc(e.prefixes(), func(p netip.Prefix) bool { return p.Addr().Is4() })
-			out = append(out, f.MendedBy(e.command("ip address del "+a.Prefix.String()+" dev "+e.link.Name), e.command("ip address add "+a.Prefix.String()+" dev "+e.link.Name+" nodad")))
+			out = append(out, f.MendedBy(e.command("ip address del "+a.Prefix.String()+" dev "+shell.Quote(e.link.Name)), e.command("ip address add "+a.Prefix.String()+" dev "+shell.Quote(e.link.Name)+" nodad")))
 		}
 	}
 	return out, nil

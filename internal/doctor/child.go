@@ -165,14 +165,14 @@ func (w *walker) keptApart(f *far) (finding.Finding, bool) {
 		switch {
 		case near.Mode == mode:
 			found = finding.ModeApart.Perhaps("%s of %s is a macvlan in mode %s", near.Name, w.near.of.Name, mode).
-				MendedBy(w.near.command("ip link set dev " + near.Name + " type macvlan mode bridge"))
+				MendedBy(w.near.command("ip link set dev " + shell.Quote(near.Name) + " type macvlan mode bridge"))
 		case s.link.Mode == mode:
 			found = finding.ModeApart.Perhaps("%s is a macvlan in mode %s", s.name, mode)
 		default:
 			continue
 		}
 		if s.link.Mode == mode && f.end != nil {
-			found = found.MendedBy(f.end.command("ip link set dev " + s.link.Name + " type macvlan mode bridge"))
+			found = found.MendedBy(f.end.command("ip link set dev " + shell.Quote(s.link.Name) + " type macvlan mode bridge"))
 		}
 		found.Sure = mode == "private"
 		return found, true
@@ -211,7 +211,7 @@ func (w *walker) stationTwice() ([]finding.Finding, error) {
 	default:
 		return nil, nil
 	}
-	return []finding.Finding{found.MendedBy(w.near.command("ip link set dev " + near.Name + " address " + unusedMAC(near.MAC, used)))}, nil
+	return []finding.Finding{found.MendedBy(w.near.command("ip link set dev " + shell.Quote(near.Name) + " address " + unusedMAC(near.MAC, used)))}, nil
 }
 
 // aboveParent finds a link with a larger MTU than its card's. The kernel lets an ipvlan
@@ -222,7 +222,7 @@ func (w *walker) aboveParent() ([]finding.Finding, error) {
 		return nil, nil
 	}
 	return []finding.Finding{finding.MTUDiffers.Perhaps("%s of %s has the MTU %d, and %s, which it is on, %d: longer packets are lost", near.Name, w.near.of.Name, near.MTU, w.on.Name, w.on.MTU).
-		MendedBy(w.near.command(fmt.Sprintf("ip link set dev %s mtu %d", near.Name, w.on.MTU)))}, nil
+		MendedBy(w.near.command(fmt.Sprintf("ip link set dev %s mtu %d", shell.Quote(near.Name), w.on.MTU)))}, nil
 }
 
 // parentWireless finds a macvlan on a Wi-Fi card. An access point takes frames only from

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
 )
 
@@ -135,7 +136,7 @@ func (w *walker) noAnswer(f *far, a answer, places []tapped, out int, evidence [
 	switch {
 	case f.gateway && w.leap == toBridge && len(uplinks) == 0 && f.link == nil:
 		w.lostAt(f.hop, a, finding.BridgeNoAddress.Surely("nobody on %s has %s, and it has no uplink", w.on.Name, a.to).
-			MendedBy(fmt.Sprintf("ip address add %s/%d dev %s", a.to, w.bits(a), w.on.Name)).SeenBy(evidence...))
+			MendedBy(fmt.Sprintf("ip address add %s/%d dev %s", a.to, w.bits(a), shell.Quote(w.on.Name))).SeenBy(evidence...))
 	case f.gateway:
 		w.lostAt(f.hop, a, finding.GatewaySilent.Surely("%s does not answer", f.name).SeenBy(evidence...))
 	case f.link != nil:

@@ -158,7 +158,7 @@ func (w *walker) acceptFrames(f finding.Finding, s firewall.Stop, far *far) find
 	ways := map[string][]string{"prerouting": {"iifname"}, "postrouting": {"oifname"}, "forward": {"iifname", "oifname"}}
 	for _, name := range both {
 		for _, way := range ways[s.Hook] {
-			words := fmt.Sprintf(`nft 'insert rule %s %s %s %s "%s" accept'`, s.Family, s.Table, s.Base, way, name)
+			words := "nft " + shell.Quote(fmt.Sprintf(`insert rule %s %s %s %s "%s" accept`, s.Family, s.Table, s.Base, way, name))
 			if f.Kind == finding.EbtablesDrop {
 				flag := map[string]string{"iifname": "-i", "oifname": "-o"}[way]
 				words = fmt.Sprintf("ebtables -t %s -I %s 1 %s %s -j ACCEPT", s.Table, s.Base, flag, shell.Quote(name))
@@ -170,7 +170,7 @@ func (w *walker) acceptFrames(f finding.Finding, s firewall.Stop, far *far) find
 		}
 	}
 	if s.Family == "netdev" {
-		f = f.MendedBy(fmt.Sprintf("nft 'insert rule netdev %s %s ether saddr %s accept'", s.Table, s.Base, w.near.link.MAC))
+		f = f.MendedBy("nft " + shell.Quote(fmt.Sprintf("insert rule netdev %s %s ether saddr %s accept", s.Table, s.Base, w.near.link.MAC)))
 	}
 	return f
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -129,6 +130,7 @@ func (w *walker) rename(f finding.Finding, e *end, now, was string) finding.Find
 	if _, err := e.k.LinkByName(was); err == nil {
 		return f
 	}
+	now, was = shell.Quote(now), shell.Quote(was)
 	return f.MendedBy(e.command("ip link set dev "+now+" name "+was) + " || " + e.command("ip link property add dev "+now+" altname "+was))
 }
 
@@ -164,7 +166,7 @@ func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 		return nil, nil // peer-elsewhere says why
 	}
 	if !l.Up {
-		f := finding.InterfaceDown.Surely("%s of %s is down", l.Name, e.of.Name).MendedBy(e.command("ip link set dev " + l.Name + " up"))
+		f := finding.InterfaceDown.Surely("%s of %s is down", l.Name, e.of.Name).MendedBy(e.command("ip link set dev " + shell.Quote(l.Name) + " up"))
 		f.Again = w.again()
 		return []finding.Finding{f}, nil
 	}
@@ -175,7 +177,7 @@ func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 		return nil, nil // the card's own checks say why
 	}
 	if p := w.port; p != nil && !p.Up {
-		f := finding.PeerDown.Surely("%s, the other end of %s, is down", p.Name, l.Name).MendedBy("ip link set dev " + p.Name + " up")
+		f := finding.PeerDown.Surely("%s, the other end of %s, is down", p.Name, l.Name).MendedBy("ip link set dev " + shell.Quote(p.Name) + " up")
 		f.Again = w.again()
 		return []finding.Finding{f}, nil
 	}
@@ -237,7 +239,7 @@ func (w *walker) macTwice(e *end) ([]finding.Finding, error) {
 		return nil, err
 	}
 	f := finding.MACTwice.Surely("%s of %s and %s have the MAC address %s, both on %s", e.link.Name, e.of.Name, same, mac, w.on.Name)
-	return []finding.Finding{f.MendedBy(e.command("ip link set dev " + e.link.Name + " address " + unusedMAC(e.link.MAC, used)))}, nil
+	return []finding.Finding{f.MendedBy(e.command("ip link set dev " + shell.Quote(e.link.Name) + " address " + unusedMAC(e.link.MAC, used)))}, nil
 }
 
 // apart reports whether a bridge that filters VLANs knows the stations behind another port

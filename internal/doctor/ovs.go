@@ -102,7 +102,7 @@ func (w *walker) checksumOffload() ([]finding.Finding, error) {
 		return nil, err
 	}
 	return []finding.Finding{finding.ChecksumOffload.Surely("%s leaves checksums to a card, and %s of ovs-vswitchd has none", w.near.word(), w.ovs.on.Name).
-		MendedBy(w.near.command("ethtool -K " + w.near.link.Name + " tx off"))}, nil
+		MendedBy(w.near.command("ethtool -K " + shell.Quote(w.near.link.Name) + " tx off"))}, nil
 }
 
 // byFlow is the finding about a flow that keeps the probe from a far end; nil: none does.

@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
 )
@@ -201,7 +202,7 @@ func (w *walker) otherLength(own netip.Addr, theirs netip.Prefix) finding.Findin
 		if p.Addr() == own {
 			change := netip.PrefixFrom(own, theirs.Bits())
 			f.Reason = fmt.Sprintf("%s has %s, so that it takes %s for a host beyond a router, which takes it for a neighbour", e.of.Name, p, theirs)
-			commands := []string{e.command(fmt.Sprintf("ip address add %s dev %s", change, e.link.Name)), e.command(fmt.Sprintf("ip address del %s dev %s", p, e.link.Name))}
+			commands := []string{e.command(fmt.Sprintf("ip address add %s dev %s", change, shell.Quote(e.link.Name))), e.command(fmt.Sprintf("ip address del %s dev %s", p, shell.Quote(e.link.Name)))}
 			if own.Is6() { // which the kernel has once on a link
 				slices.Reverse(commands)
 			}

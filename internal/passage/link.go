@@ -7,6 +7,7 @@ import (
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +16,7 @@ import (
 func (p Passage) AtLink() (out []finding.Finding, err error) {
 	l := p.Inner
 	if l.Flags&unix.IFF_NOARP != 0 && l.Type == unix.ARPHRD_ETHER && l.Kind != string(spec.KindIPvlan) {
-		out = append(out, finding.NoARP.Surely("%s of %s does no ARP", l.Name, p.Of.Name).MendedBy(p.Command("ip link set "+l.Name+" arp on")))
+		out = append(out, finding.NoARP.Surely("%s of %s does no ARP", l.Name, p.Of.Name).MendedBy(p.Command("ip link set "+shell.Quote(l.Name)+" arp on")))
 	}
 	if l.Master == 0 || l.Slave == "vrf" || !p.hasAddress() {
 		return out, nil
@@ -25,7 +26,7 @@ func (p Passage) AtLink() (out []finding.Finding, err error) {
 		return out, err
 	}
 	return append(out, finding.InterfaceEnslaved.Surely("%s is a port of %s in %s: what comes in goes there, and not to the addresses of %s", l.Name, master.Name, p.Of.Name, l.Name).
-		MendedBy(p.Command("ip link set dev "+l.Name+" nomaster"))), nil
+		MendedBy(p.Command("ip link set dev "+shell.Quote(l.Name)+" nomaster"))), nil
 }
 
 // hasAddress reports whether the link has one. A port of a bridge of the guest's own needs

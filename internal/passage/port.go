@@ -6,6 +6,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // portStates are the words of bridge(8).
@@ -31,7 +32,7 @@ func (p Passage) blocking(mend string) finding.Finding {
 		left += p.On.ForwardDelay
 	}
 	return finding.PortBlocking.Surely("%s is in state %s on %s: no frame passes it for another %d s, because of the spanning tree protocol",
-		name, PortState(f.State), p.On.Name, int(left.Round(time.Second).Seconds())).MendedBy("ip link set dev "+p.On.Name+" type bridge stp_state 0", mend)
+		name, PortState(f.State), p.On.Name, int(left.Round(time.Second).Seconds())).MendedBy("ip link set dev "+shell.Quote(p.On.Name)+" type bridge stp_state 0", mend)
 }
 
 // AtPort looks at what the bridge does with the port.
@@ -40,7 +41,7 @@ func (p Passage) AtPort() (out []finding.Finding, err error) {
 		return nil, nil
 	}
 	name, f := p.Port.Name, p.Port.Port
-	mend := func(flag string) string { return "bridge link set dev " + name + " " + flag }
+	mend := func(flag string) string { return "bridge link set dev " + shell.Quote(name) + " " + flag }
 	if !p.Port.Forwarding && p.Port.Carrier { // without a carrier it is disabled
 		out = append(out, p.blocking(mend("state 3")))
 	}

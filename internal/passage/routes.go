@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -166,7 +167,7 @@ func (p Passage) mendRoute(f finding.Finding, own netip.Prefix, neighbour netip.
 	mine := func(r rtnl.Route) bool { return r.Index == p.Inner.Index && r.Dst.Contains(neighbour) && !r.Default() }
 	if !slices.ContainsFunc(routes, mine) {
 		f.Reason = fmt.Sprintf("%s has no route to %s by %s: that to %s is missing", p.Of.Name, neighbour, p.Inner.Name, own.Masked())
-		return f.MendedBy(p.Command(fmt.Sprintf("%sroute add %s dev %s src %s", ip, own.Masked(), p.Inner.Name, own.Addr()))).
+		return f.MendedBy(p.Command(fmt.Sprintf("%sroute add %s dev %s src %s", ip, own.Masked(), shell.Quote(p.Inner.Name), own.Addr()))).
 			FixedBy(plan.AddRoute{Place: p.place(), Inner: p.Inner.Name, Dst: own.Masked(), Source: own.Addr(), Known: p.Inner.Index})
 	}
 	by, err := p.Guest.LinkByIndex(out.Index)
@@ -175,7 +176,7 @@ func (p Passage) mendRoute(f finding.Finding, own netip.Prefix, neighbour netip.
 	}
 	for _, r := range routes {
 		if r.Index == out.Index && r.Table == 0 && r.Dst.Contains(neighbour) && r.Dst.Bits() >= own.Bits() {
-			return f.MendedBy(p.Command(fmt.Sprintf("%sroute del %s dev %s", ip, r.Dst, by.Name)))
+			return f.MendedBy(p.Command(fmt.Sprintf("%sroute del %s dev %s", ip, r.Dst, shell.Quote(by.Name))))
 		}
 	}
 	return f
@@ -199,14 +200,14 @@ func (p Passage) DropsFrom(own, neighbour netip.Addr) (*finding.Finding, error) 
 		return nil, nil
 	}
 	f := finding.ReversePath.Surely("%s drops what comes in by %s from %s, because of a rule of its own or its rp_filter", p.Of.Name, p.Inner.Name, neighbour).
-		SeenBy(p.Command(fmt.Sprintf("ip route get %s from %s iif %s", own, neighbour, p.Inner.Name)))
+		SeenBy(p.Command(fmt.Sprintf("ip route get %s from %s iif %s", own, neighbour, shell.Quote(p.Inner.Name))))
 	back, err := p.Guest.Way(rtnl.Lookup{From: own, To: neighbour})
 	if err != nil || back.Index == p.Inner.Index || own.Is6() {
 		return &f, nil
 	}
 	if by := p.strict(); by != "" {
 		f.Reason = fmt.Sprintf("%s drops what comes in by %s from %s, because it answers by another interface and %s is 1", p.Of.Name, p.Inner.Name, neighbour, by)
-		f = f.MendedBy(p.Command("sysctl -w " + sysctlPath(p.Inner.Name, "rp_filter") + "=2")).FixedBy(p.setSysctl("rp_filter", "2"))
+		f = f.MendedBy(p.Command("sysctl -w " + shell.Quote(sysctlPath(p.Inner.Name, "rp_filter")+"=2"))).FixedBy(p.setSysctl("rp_filter", "2"))
 	}
 	return &f, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,7 +55,7 @@ func (p Passage) AtSysctls() (out []finding.Finding, err error) {
 		value int
 	}{{"all", ofAll}, {p.Inner.Name, p.Inner.ARPIgnore}} {
 		if silenced(c.value, own) != nil {
-			set = append(set, sysctlPath(c.of, "arp_ignore")+"=0")
+			set = append(set, shell.Quote(sysctlPath(c.of, "arp_ignore")+"=0"))
 		}
 	}
 	f := finding.ARPIgnore.Surely("%s answers no ARP request, as %s is %d", p.Of.Name, sysctlPath(of, "arp_ignore"), value)
