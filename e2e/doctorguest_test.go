@@ -13,6 +13,9 @@ var guestFaults = []fault{
 	{name: "interface-down", what: "of the far end", do: "ip -n db link set eth1 down"},
 	{name: "interface-missing", doctor: "netns:web eth1", do: "gopipework detach netns:web", mend: "gopipework brtest netns:web 10.0.0.2/24"},
 	{name: "interface-renamed", doctor: "netns:web eth1", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up"},
+	{name: "interface-missing", what: "of the far end", do: "gopipework detach netns:db", mend: "gopipework brtest netns:db 10.0.0.3/24 -l db0"},
+	{name: "interface-missing", what: "of the far end that is asked for", set: farWAN, doctor: "netns:web --to netns:db:wan", do: "gopipework detach netns:db wan", mend: "gopipework brtest -i wan netns:db 10.0.0.4/24"},
+	{name: "interface-renamed", what: "to words of the shell's", doctor: "netns:web eth1", do: "ip -n web link set eth1 down; ip -n web link set eth1 name 'w;exit;'; ip -n web link set 'w;exit;' up"},
 	{name: "interface-renamed", what: "that flows", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up", doubt: true},
 	{name: "interface-renamed", what: "on a kernel that renames no link that is up", doctor: "netns:web eth1", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up", kernels: true},
 	{name: "peer-down", do: "ip link set web0 down"},
@@ -54,6 +57,12 @@ func twoFamilies(m *machine) {
 		m.named(name)
 		m.ok("brtest", "netns:"+name, address, "-l", name+"0", "--nodad")
 	}
+}
+
+// farWAN is twoOnBridge with one more interface at the far end.
+func farWAN(m *machine) {
+	twoOnBridge(m)
+	m.ok("brtest", "-i", "wan", "netns:db", "10.0.0.4/24")
 }
 
 // wire connects web and db with each other.

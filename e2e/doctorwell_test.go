@@ -62,6 +62,15 @@ var wells = []well{
 		ip address add 10.0.0.1/24 dev brtest
 		gopipework brlan netns:db 10.1.0.1/31`,
 		"netns:web eth1\nnetns:web lan0\nnetns:web lan0 --to netns:db", false},
+	{"a pair that is not ours, by which the host has an address", `
+		ip link add ve-web type veth peer name host0 netns web; ip address add 10.4.0.1/24 dev ve-web; ip link set ve-web up
+		ip -n web address add 10.4.0.2/24 dev host0; ip -n web link set host0 up`,
+		"netns:web\nnetns:web --to 10.4.0.1", false},
+	{"a pair that is not ours, by which the host has a route", `
+		ip link add cali0 type veth peer name eth0 netns web; ip link set cali0 up; ip route add 10.4.0.2 dev cali0; sysctl -qw net.ipv4.conf.cali0.proxy_arp=1
+		ip -n web address add 10.4.0.2/32 dev eth0; ip -n web link set eth0 up
+		ip -n web route add 169.254.1.1 dev eth0 scope link; ip -n web route add default via 169.254.1.1 dev eth0`,
+		"netns:web", false},
 	{"the host is the gateway", `
 		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest`,
 		"netns:web\nnetns:web --to 10.0.0.1", false},

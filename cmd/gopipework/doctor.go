@@ -70,6 +70,7 @@ func (o *output) doctorCommand(c *cli.Context) error {
 	}
 	if to != "" {
 		if way.To.Addr, err = netip.ParseAddr(to); err == nil {
+			way.To.Addr = way.To.Addr.Unmap()
 			err = checkTarget(way.To.Addr)
 		} else {
 			err = nil
@@ -115,7 +116,7 @@ func checkTarget(a netip.Addr) error {
 	switch {
 	case a.IsLinkLocalUnicast():
 		return fault.BadWord("walk to", a.String(), "a link-local address does not say on which link").WithHint("name the guest: --to GUEST:IFNAME")
-	case a.IsLoopback(), a.IsMulticast(), a.IsUnspecified():
+	case a.IsLoopback(), a.IsMulticast(), a.IsUnspecified(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fault.BadWord("walk to", a.String(), "no other host has it").WithHint("name a guest, or the address of a host: --to 192.168.1.3")
 	}
 	return nil

@@ -19,7 +19,7 @@ func (w *walker) bridgeDown() ([]finding.Finding, error) {
 	if w.on.Up {
 		return nil, nil
 	}
-	f := finding.BridgeDown.Surely("%s is down", w.on.Name).MendedBy("ip link set dev " + w.on.Name + " up")
+	f := finding.BridgeDown.Surely("%s is down", w.on.Name).MendedBy("ip link set dev " + shell.Quote(w.on.Name) + " up")
 	_, f.Again = w.mark()
 	return []finding.Finding{f}, nil
 }
@@ -31,7 +31,7 @@ func (w *walker) tableFull() ([]finding.Finding, error) {
 		return nil, nil
 	}
 	return []finding.Finding{finding.TableFull.Perhaps("%s has learned %d MAC addresses, and may learn no more", w.on.Name, w.on.Learned).
-		MendedBy(fmt.Sprintf("ip link set dev %s type bridge fdb_max_learned %d", w.on.Name, 2*w.on.MaxLearned))}, nil
+		MendedBy(fmt.Sprintf("ip link set dev %s type bridge fdb_max_learned %d", shell.Quote(w.on.Name), 2*w.on.MaxLearned))}, nil
 }
 
 // stationElsewhere finds an entry that somebody has made, and that leads the frames for one
@@ -53,7 +53,7 @@ func (w *walker) stationElsewhere() (out []finding.Finding, err error) {
 			continue
 		}
 		out = append(out, finding.StationElsewhere.Surely("%s has %s on %s, and it is behind %s", w.on.Name, s.MAC, other.Name, port.Name).
-			MendedBy(fmt.Sprintf("bridge fdb del %s dev %s master%s", s.MAC, other.Name, vlanWords(s.VLAN))))
+			MendedBy(fmt.Sprintf("bridge fdb del %s dev %s master%s", s.MAC, shell.Quote(other.Name), vlanWords(s.VLAN))))
 	}
 	return out, nil
 }
@@ -65,17 +65,23 @@ const (
 )
 
 // watchStations notes whether the bridge learns the MAC address of an end behind another port
-// than the one that leads there, while probes are under way.
+// than the one that leads there, while probes are under way. What it has learned before may be
+// of a station that was there: it is wrong only until the probes' answers.
 func (w *walker) watchStations() {
-	at := w.stations()
-	for range stationLooks {
+	at, was := w.stations(), map[string]int{}
+	for look := range stationLooks {
 		all, err := w.host.k.Stations(w.on.Index)
 		if err != nil {
 			return
 		}
 		for _, s := range all {
 			port := at[s.MAC.String()]
+			before, known := was[s.MAC.String()]
+			was[s.MAC.String()] = s.Port
 			if port == nil || s.Stays || s.Port == port.Index {
+				continue
+			}
+			if heard := look > 0 && !known || known && before == port.Index; !heard && look < stationLooks-1 {
 				continue
 			}
 			if other, err := w.host.k.LinkByIndex(s.Port); err == nil {
@@ -142,7 +148,7 @@ func (w *walker) vlanOnPort() ([]finding.Finding, error) {
 	in, _ := untagged(all[w.port.Index])
 	if len(all[w.port.Index]) == 0 {
 		return []finding.Finding{finding.VLANOnPort.Surely("%s is in no VLAN of %s, which passes frames only within one", w.port.Name, w.on.Name).
-			MendedBy(fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", w.port.Name, max(w.on.DefaultPVID, 1)))}, nil
+			MendedBy(fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", shell.Quote(w.port.Name), max(w.on.DefaultPVID, 1)))}, nil
 	}
 	for _, f := range w.far {
 		if f.port == nil || !w.ask.To.given() || in == 0 || w.sharesVLAN(w.port.Index, f.port.Index) {
@@ -152,7 +158,7 @@ func (w *walker) vlanOnPort() ([]finding.Finding, error) {
 		if m, ok := plan.ParseMark(f.port.Alias); ok && plan.IsOurs(f.port) {
 			return []finding.Finding{found.MendedBy(fmt.Sprintf("gopipework set %s --vlan %d", shell.Line([]string{m.Guest().Word(), m.IfName}), in))}, nil
 		}
-		return []finding.Finding{found.MendedBy(fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", f.port.Name, in))}, nil
+		return []finding.Finding{found.MendedBy(fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", shell.Quote(f.port.Name), in))}, nil
 	}
 	return nil, nil
 }
@@ -170,7 +176,7 @@ func (w *walker) vlanOnBridge() ([]finding.Finding, error) {
 		return nil, nil
 	}
 	return []finding.Finding{finding.VLANOnBridge.Surely("%s is in VLAN %d of %s, and %s itself is not", w.port.Name, in, w.on.Name, w.on.Name).
-		MendedBy(fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged self", w.on.Name, in))}, nil
+		MendedBy(fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged self", shell.Quote(w.on.Name), in))}, nil
 }
 
 // mtuDiffers finds a link on the way whose MTU is below that of an end: what is larger is
@@ -201,7 +207,7 @@ func (w *walker) mtuDiffers() ([]finding.Finding, error) {
 func (w *walker) lowMTU(l *rtnl.Link, want int, sure bool) finding.Finding {
 	f := finding.MTUDiffers.Perhaps("%s has the MTU %d, and its guest %d: packets of more than %d bytes are lost", l.Name, l.MTU, want, l.MTU)
 	f.Sure = sure
-	return f.MendedBy(fmt.Sprintf("ip link set dev %s mtu %d", l.Name, want))
+	return f.MendedBy(fmt.Sprintf("ip link set dev %s mtu %d", shell.Quote(l.Name), want))
 }
 
 // unheard is the finding about a neighbour solicitation that the bridge did not pass on
@@ -211,7 +217,7 @@ func (w *walker) unheard(f *far, a answer, at string) *finding.Finding {
 		return nil
 	}
 	found := finding.NoQuerier.Surely("%s passes multicasts only to ports that have asked for them, and the neighbour solicitation for %s ends at %s", w.on.Name, a.to, at).
-		MendedBy("ip link set dev " + w.on.Name + " type bridge mcast_snooping 0")
+		MendedBy("ip link set dev " + shell.Quote(w.on.Name) + " type bridge mcast_snooping 0")
 	return &found
 }
 

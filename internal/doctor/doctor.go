@@ -125,6 +125,9 @@ func Run(ctx context.Context, hostNS *os.File, ask Ask) (r Report, err error) {
 		r, err = w.report()
 		return err
 	})
+	if err != nil && context.Cause(ctx) == context.DeadlineExceeded {
+		err = fault.New(fault.Timeout, "walk", "the way of "+ask.Guest.Word(), "the time was too short").WithHint("give it longer: --timeout 10s")
+	}
 	return r, err
 }
 

@@ -32,6 +32,7 @@ type far struct {
 	found   *ours.Namespace  // the same, if it was looked for
 	link    *rtnl.Link       // of it, in its namespace; nil: not known
 	end     *end             // nil: not entered
+	missing *Hop             // it has no link that is asked for; nil: it has
 	hop     int              // index of its hop
 	got     []answer         // to probes
 }
@@ -120,6 +121,9 @@ func (w *walker) others() ([]*far, error) {
 		return w.behind(w.ovsPorts()), nil
 	case toGuest:
 		return w.otherEnd()
+	case toHost:
+		e := w.host.with(w.port)
+		return []*far{{name: e.word(), end: e, ns: w.hostNS, link: w.port, station: w.port.MAC, subnets: e.prefixes()}}, nil
 	case toCard:
 		return w.onCard()
 	}
@@ -222,6 +226,9 @@ func (w *walker) targets() (addrs []netip.Addr, err error) {
 func (w *walker) findTarget(others []*far) error {
 	to := w.ask.To
 	if to.Guest == nil {
+		if err := w.refuseTarget(to.Addr); err != nil {
+			return err
+		}
 		f := w.whoHas(to.Addr, others)
 		if gw := w.gatewayTo(to.Addr); f.beyond && gw.IsValid() {
 			w.far = append(w.far, w.asGateway(gw, others))
@@ -262,12 +269,26 @@ func (w *walker) findTarget(others []*far) error {
 		}
 	}
 	if f.link == nil {
-		w.far = []*far{{name: e.word(), end: e}}
+		there := &walker{ctx: w.ctx, hostNS: w.hostNS, host: w.host, guest: e}
+		missing := there.noInterface(to.IfName, links)
+		w.far = []*far{{name: missing.Name, missing: missing}}
 		return nil
 	}
 	f.name, f.subnets = f.end.word(), f.end.prefixes()
 	w.far = []*far{f}
 	return nil
+}
+
+// refuseTarget refuses the broadcast address of one of the guest's networks.
+func (w *walker) refuseTarget(to netip.Addr) error {
+	if to.Is6() {
+		return nil
+	}
+	way, err := w.near.k.Way(rtnl.Lookup{From: netip.IPv4Unspecified(), To: to})
+	if err != nil || !way.Broadcast {
+		return nil
+	}
+	return fault.BadWord("walk to", to.String(), "it is for all hosts of a network").WithHint("name a guest, or the address of one host: --to 192.168.1.3")
 }
 
 func onePerFamily(all []netip.Prefix) (addrs []netip.Addr) {
@@ -374,7 +395,11 @@ func (w *walker) lookFar() {
 			continue
 		}
 		f.hop = len(w.hops)
-		w.look(f.name, "far", f.facts(), nil)
+		var checks []check
+		if f.missing != nil {
+			checks = []check{func(*walker) ([]finding.Finding, error) { return f.missing.Findings, nil }}
+		}
+		w.look(f.name, "far", f.facts(), checks)
 	}
 	if w.leftOut > 0 {
 		w.hops = append(w.hops, Hop{

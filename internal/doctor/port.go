@@ -4,12 +4,16 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/passage"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // portChecks look at the host's end of a pair, in a Linux bridge.
@@ -24,17 +28,40 @@ func (w *walker) atPort() ([]finding.Finding, error) {
 	if !w.on.Up {
 		return nil, nil
 	}
+	w.awaitPort()
 	return w.passage().AtPort()
 }
 
-// portMissing finds the port of an attachment that somebody has taken off its bridge.
+// portPatience is how long the bridge may take to hear that its port has a carrier: the kernel
+// tells it later, by a work queue.
+const portPatience = 150 * time.Millisecond
+
+// disabled is the state of a port of a bridge without a carrier (BR_STATE_DISABLED).
+const disabled = 0
+
+// awaitPort looks again at a port that is disabled though it has a carrier.
+func (w *walker) awaitPort() {
+	now := ours.Now(w.host.k)
+	for end := time.Now().Add(portPatience); w.port.Carrier && w.port.Port.State == disabled && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		l, err := now.LinkByIndex(w.port.Index)
+		if err != nil {
+			return
+		}
+		w.port = l
+	}
+}
+
+// portMissing finds the port of an attachment that somebody has taken off its bridge. What
+// is not ours may have been made to be in none: a program of tc's may pass its frames on.
 func (w *walker) portMissing() ([]finding.Finding, error) {
 	if w.leap != toNothing {
 		return nil, nil
 	}
-	f := finding.PortMissing.Surely("%s is in no bridge", w.port.Name)
+	f := finding.PortMissing.Perhaps("%s is in no bridge", w.port.Name)
+	f.Sure = plan.IsOurs(w.port)
 	if name := w.formerBridge(); name != "" {
-		f = f.MendedBy("ip link set dev " + w.port.Name + " master " + name)
+		f = f.MendedBy("ip link set dev " + shell.Quote(w.port.Name) + " master " + shell.Quote(name))
 	} else if b, ok := w.formerOVS(); ok {
 		f.Kind = finding.OVSPortGone
 		f = f.MendedBy(bridge.OVSPort{Bridge: b.Name, Name: w.port.Name}.AddCommand())
@@ -85,6 +112,9 @@ func (w *walker) portFacts() []string {
 		state = "up"
 	}
 	if w.leap != toBridge {
+		for _, p := range w.host.with(w.port).prefixes() {
+			state += ", " + p.String()
+		}
 		return []string{state}
 	}
 	facts := []string{"port of " + w.on.Name, passage.PortState(w.port.Port.State)}

@@ -3,12 +3,15 @@ package doctor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/witness"
@@ -29,6 +32,7 @@ type answer struct {
 	to      netip.Addr
 	from    netip.Addr
 	echo    witness.Echoed
+	err     error             // why no ping could be sent; the guest's refusal is in echo
 	there   witness.Delivered // of a datagram, where no echo was answered
 	back    witness.Delivered // of another one, the other way
 	knock   witness.Delivered // of the beginning of a connection, where the far end is not ours
@@ -57,6 +61,11 @@ func (w *walker) send() error {
 	w.each(&all, w.ping)
 	all.Wait()
 	for _, f := range w.far {
+		for _, a := range f.got {
+			if errors.Is(a.err, fs.ErrPermission) {
+				return fault.New(fault.Permission, "send a ping to", f.name, "%w", a.err).WithHint("run it as root, with CAP_NET_RAW, or send nothing: --passive")
+			}
+		}
 		if !f.answers() {
 			w.enter(f)
 		}
@@ -134,7 +143,7 @@ func (w *walker) ping(f *far, a *answer) {
 		})
 	}
 	p := witness.Ping{Mark: witness.NewMark(a.from, a.to), From: w.near.host(a.from), To: a.to, Patience: f.patience()}
-	a.echo, _ = p.Send(w.ctx)
+	a.echo, a.err = p.Send(w.ctx)
 	asked.Wait()
 }
 

@@ -262,7 +262,7 @@ func (w *walker) findPort() (err error) {
 	if w.port, err = w.host.k.LinkByIndex(w.near.link.Peer); err != nil {
 		return ours.UnlessNotFound(err)
 	}
-	if word, _ := kind.OfPort(w.port); word != "" {
+	if word, _ := kind.OfPort(w.port); word != "" || w.port.Master == 0 && w.routedAt(w.port) {
 		w.leap = toHost
 		return nil
 	}
@@ -276,6 +276,18 @@ func (w *walker) findPort() (err error) {
 		}
 	}
 	return w.findOVS()
+}
+
+// routedAt reports whether the host itself speaks by the end of a pair that is not ours: it
+// has an address there, or a route, as with systemd-nspawn, Calico and the CNI plugin ptp.
+func (w *walker) routedAt(port *rtnl.Link) bool {
+	if plan.IsOurs(port) {
+		return false
+	}
+	routes, _ := w.host.k.Routes()
+	return len(w.host.with(port).prefixes()) > 0 || slices.ContainsFunc(routes, func(r rtnl.Route) bool {
+		return r.Index == port.Index && !r.Dst.Addr().IsLinkLocalUnicast() && !r.Dst.Addr().IsMulticast()
+	})
 }
 
 // interfaceFacts is what a person wants to know of the guest's link.

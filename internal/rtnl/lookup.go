@@ -16,9 +16,10 @@ type Lookup struct {
 
 // Way is the kernel's answer.
 type Way struct {
-	Index   int        // of the link that the packet leaves by
-	Local   bool       // it is for an address of the namespace
-	Gateway netip.Addr // it is sent to; the zero Addr: none
+	Index     int        // of the link that the packet leaves by
+	Local     bool       // it is for an address of the namespace
+	Broadcast bool       // it is for all hosts of a network
+	Gateway   netip.Addr // it is sent to; the zero Addr: none
 }
 
 // Way asks the kernel what it does with a packet: all rules and routes, and the
@@ -52,7 +53,7 @@ func (c *Conn) Way(q Lookup) (Way, error) {
 		return Way{}, unix.ENETUNREACH
 	}
 	answer := nl.DeserializeRtMsg(answers[0])
-	w := Way{Local: answer.Type == unix.RTN_LOCAL}
+	w := Way{Local: answer.Type == unix.RTN_LOCAL, Broadcast: answer.Type == unix.RTN_BROADCAST}
 	switch answer.Type { // IPv6 lists some that lead nowhere as it does others
 	case unix.RTN_BLACKHOLE:
 		return w, unix.EINVAL

@@ -53,6 +53,9 @@ func (p Ping) Send(ctx context.Context) (Echoed, error) {
 // refused returns the errno of an error that tells about the host, its addresses and
 // devices, rather than about this process.
 func refused(err error) error {
+	if call := (*os.SyscallError)(nil); errors.As(err, &call) && call.Syscall == "socket" {
+		return nil // a raw socket takes CAP_NET_RAW
+	}
 	for _, e := range []unix.Errno{unix.EADDRNOTAVAIL, unix.EADDRINUSE, unix.ENODEV, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EPERM,
 		unix.EACCES, unix.EINVAL, unix.EMSGSIZE, unix.ENXIO} {
 		if errors.Is(err, e) {
