@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +9,7 @@ import (
 // The actions of the datapath: what is done to a frame in the end, with no tables any more.
 
 // vlanID is the tag in push_vlan(vid=5,pcp=0) and in set(vlan(vid=5,pcp=0)).
-var vlanID = regexp.MustCompile(`vid=(\d+)`)
+var vlanID = lazily(`vid=(\d+)`)
 
 // leave follows actions that are applied to a frame with those tags, the innermost first.
 func (t *OVSTrace) leave(actions []string, tags []int) {
@@ -71,7 +70,7 @@ func (t *OVSTrace) eitherWay(inner string, tags []int) {
 }
 
 func tagOf(text string) int {
-	m := vlanID.FindStringSubmatch(text)
+	m := vlanID().FindStringSubmatch(text)
 	if m == nil {
 		return 0
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -173,7 +172,7 @@ func sysctls() []byte {
 }
 
 // features are the options of the kernel that matter here.
-var features = regexp.MustCompile(`^(# )?CONFIG_(BRIDGE|NETFILTER|NF_|NFT_|IP_NF|IP6_NF|VLAN|MACVLAN|IPVLAN|VETH|DUMMY|OPENVSWITCH|NET_NS|NET_SCH_(NETEM|TBF|HTB|INGRESS)|BONDING|TUN|IPV6)[A-Z0-9_]*[ =]`)
+var features = lazily(`^(# )?CONFIG_(BRIDGE|NETFILTER|NF_|NFT_|IP_NF|IP6_NF|VLAN|MACVLAN|IPVLAN|VETH|DUMMY|OPENVSWITCH|NET_NS|NET_SCH_(NETEM|TBF|HTB|INGRESS)|BONDING|TUN|IPV6)[A-Z0-9_]*[ =]`)
 
 // kernel is the kernel's release, its options that matter, and its modules.
 func kernel() []byte {
@@ -184,7 +183,7 @@ func kernel() []byte {
 	}
 	if b, err := plainfile.ReadFile("/boot/config-"+unix.ByteSliceToString(name.Release[:]), most); err == nil {
 		for line := range strings.Lines(string(b)) {
-			if features.MatchString(line) {
+			if features().MatchString(line) {
 				out.WriteString(line)
 			}
 		}
