@@ -401,6 +401,12 @@ func (w *walker) lookFar() {
 		}
 		w.look(f.name, "far", f.facts(), checks)
 	}
+	if len(w.far) == 0 && !w.broken {
+		w.hops = append(w.hops, Hop{
+			Interface: w.near.link.Name, Name: "far end", Kind: "far",
+			Facts: []string{"there is no gateway, and no other guest in a subnet of " + w.near.link.Name}, Verdict: Doubt,
+		})
+	}
 	if w.leftOut > 0 {
 		w.hops = append(w.hops, Hop{
 			Interface: w.near.link.Name, Name: fmt.Sprintf("%d more guests", w.leftOut), Kind: "far",

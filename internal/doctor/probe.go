@@ -90,7 +90,21 @@ func (w *walker) send() error {
 		}
 		w.judge(f)
 	}
+	w.trustAnswers()
 	return nil
+}
+
+// trustAnswers makes a doubt of what could not be read, if every far end has answered all
+// the same.
+func (w *walker) trustAnswers() {
+	if len(w.far) == 0 || slices.ContainsFunc(w.far, func(f *far) bool { return !f.beyond && !f.answers() }) {
+		return
+	}
+	for i, h := range w.hops {
+		if h.Verdict == Unseen && h.Kind != "far" {
+			w.hops[i].Verdict = Doubt
+		}
+	}
 }
 
 // host is the end's network stack at one of its addresses.
