@@ -63,25 +63,12 @@ func (o *output) doctorCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	guests, to := w[:1:1], c.String("to")
-	way := doctor.Ask{Passive: c.Bool("passive")}
-	if len(w) > 1 {
-		way.IfName = w[1]
-	}
-	if to != "" {
-		if way.To.Addr, err = netip.ParseAddr(to); err == nil {
-			way.To.Addr = way.To.Addr.Unmap()
-			err = checkTarget(way.To.Addr)
-		} else {
-			err = nil
-			var word string
-			word, way.To.IfName = dockerutil.Cut(to)
-			guests = append(guests, word)
-		}
-	}
+	to := c.String("to")
+	way, guests, err := wayOf(w, to)
 	if err != nil {
 		return err
 	}
+	way.Passive = c.Bool("passive")
 	return o.withGuests(c, guests, func(ctx context.Context, g []*attach.Guest, opt attach.Options) error {
 		ctx, cancel := context.WithTimeout(ctx, cmp.Or(opt.Timeout, attach.DefaultTimeout))
 		defer cancel()
@@ -109,6 +96,24 @@ func (o *output) doctorCommand(c *cli.Context) error {
 		}
 		return report(o)
 	})
+}
+
+// wayOf reads which way is to be walked, and the words for the guests at its ends.
+func wayOf(w []string, to string) (way doctor.Ask, guests []string, err error) {
+	guests = w[:1:1]
+	if len(w) > 1 {
+		way.IfName = w[1]
+	}
+	if to == "" {
+		return way, guests, nil
+	}
+	if addr, err := netip.ParseAddr(to); err == nil {
+		way.To.Addr = addr.Unmap()
+		return way, guests, checkTarget(way.To.Addr)
+	}
+	word, ifName := dockerutil.Cut(to)
+	way.To.IfName = ifName
+	return way, append(guests, word), nil
 }
 
 // checkTarget refuses an address that no way leads to.
