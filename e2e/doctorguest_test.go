@@ -11,6 +11,7 @@ import (
 var guestFaults = []fault{
 	{name: "interface-down", do: "ip -n web link set eth1 down"},
 	{name: "interface-down", what: "of the far end", do: "ip -n db link set eth1 down"},
+	{name: "interface-down", what: "of a wire", set: wire, do: "ip -n web link set w0 down"},
 	{name: "interface-missing", doctor: "netns:web eth1", do: "gopipework detach netns:web", mend: "gopipework brtest netns:web 10.0.0.2/24"},
 	{name: "interface-renamed", doctor: "netns:web eth1", do: "ip -n web link set eth1 down; ip -n web link set eth1 name wan; ip -n web link set wan up"},
 	{name: "interface-missing", what: "of the far end", do: "gopipework detach netns:db", mend: "gopipework brtest netns:db 10.0.0.3/24 -l db0"},
@@ -48,6 +49,8 @@ var guestFaults = []fault{
 	{name: "gateway-elsewhere", set: behindHost, doctor: "netns:web", do: "ip -n web route replace default via 10.7.7.1 dev eth1 onlink", mend: "ip -n web route replace default via 10.0.0.1"},
 	{name: "lease-over", set: leasedWeb, doctor: "netns:web", doubt: true,
 		do: `for p in /proc/[0-9]*; do if [ "$(readlink $p/ns/mnt)" = "$(readlink /proc/self/ns/mnt)" ] && tr '\0' ' ' <$p/cmdline | grep -q '[-]-keep-leases'; then kill -9 ${p#/proc/}; fi; done; sleep 0.2`},
+	{name: "guest-firewall", what: "that refuses to send", do: "ip netns exec web iptables -A OUTPUT -d 10.0.0.3 -j REJECT", mend: "ip netns exec web iptables -F"},
+	{name: "far-missing", what: "of a pair with the host", set: hostPair, doctor: "netns:web --to 10.3.0.1", do: "ip address del 10.3.0.1/30 dev tap0", mend: "ip address add 10.3.0.1/30 dev tap0"},
 	{name: "guest-firewall", do: "ip netns exec web iptables -A INPUT -j DROP", mend: "ip netns exec web iptables -F"},
 }
 
@@ -56,6 +59,37 @@ func twoFamilies(m *machine) {
 	for name, address := range map[string]string{"web": "10.0.0.2/24,2001:db8::2/64", "db": "10.0.0.3/24,2001:db8::3/64"} {
 		m.named(name)
 		m.ok("brtest", "netns:"+name, address, "-l", name+"0", "--nodad")
+	}
+}
+
+// hostPair connects web with the host.
+func hostPair(m *machine) {
+	m.named("web")
+	m.named("db")
+	m.ok("host:tap0", "netns:web", "10.3.0.2/30", "--host-addr", "10.3.0.1/30")
+}
+
+// TestGuestRefuses: doctor names the rule with which a guest refuses to send.
+func TestGuestRefuses(t *testing.T) {
+	m := newMachine(t)
+	twoOnBridge(m)
+	m.sh("ip netns exec web iptables -A OUTPUT -d 10.0.0.3 -j REJECT")
+	_, _, text := m.doctor("netns:web --to netns:db")
+	if !strings.Contains(text, "ip filter OUTPUT of web") {
+		t.Errorf("doctor does not name the rule:\n%s", text)
+	}
+}
+
+// TestMovedToAnother: what doctor prints, and --fix does, for a link that was moved to another
+// guest is not about the guest that it was attached to.
+func TestMovedToAnother(t *testing.T) {
+	m := newMachine(t)
+	twoOnBridge(m)
+	m.named("lone")
+	m.sh("ip -n web link set eth1 netns lone")
+	d, code, text := m.doctor("netns:lone --fix")
+	if mend := strings.Join(d.mend(), "\n"); code != 1 || !strings.Contains(mend, "netns:lone -- ip link set") || strings.Contains(mend, "netns:web") {
+		t.Errorf("doctor exits with %d and prints %q:\n%s", code, mend, text)
 	}
 }
 

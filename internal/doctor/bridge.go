@@ -20,7 +20,7 @@ func (w *walker) bridgeDown() ([]finding.Finding, error) {
 		return nil, nil
 	}
 	f := finding.BridgeDown.Surely("%s is down", w.on.Name).MendedBy("ip link set dev " + shell.Quote(w.on.Name) + " up")
-	_, f.Again = w.mark()
+	f.Again = w.again()
 	return []finding.Finding{f}, nil
 }
 

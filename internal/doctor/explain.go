@@ -162,6 +162,9 @@ func (w *walker) bits(a answer) int {
 
 // uplinks returns the ports of the bridge that lead out of this host, or to the rest of it.
 func (w *walker) uplinks() (names []string) {
+	if w.leap != toBridge {
+		return nil
+	}
 	ports, _ := w.host.k.Ports(w.on.Index)
 	for _, p := range ports {
 		if p.Kind != "veth" || p.PeerNS < 0 {

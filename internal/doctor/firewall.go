@@ -127,7 +127,7 @@ func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Fin
 	if kind != finding.ForwardDrop && kind != finding.UFWDrop {
 		return w.remedied(f, chain)
 	}
-	if m, ok := w.mark(); ok && m.Name != "" && len(w.missing(family)) > 0 {
+	if w.again() && len(w.missing(family)) > 0 {
 		f.Again = true
 	}
 	for _, r := range w.missing(family) {

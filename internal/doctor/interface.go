@@ -54,13 +54,20 @@ func (w *walker) bridge() *rtnl.Link {
 	return w.on
 }
 
+// isOurs reports whether the attachment is ours, and of the guest that was asked about: its
+// link may have been moved to this one from another.
+func (w *walker) isOurs() bool {
+	m, ok := w.mark()
+	return ok && w.ask.Guest != nil && m.Names(w.ask.Guest.GuestInfo)
+}
+
 // fixOurs drops the steps that would change what is not ours, or is of another guest than the
 // one that was asked about.
 func fixOurs(look check) check {
 	return func(w *walker) ([]finding.Finding, error) {
 		found, err := look(w)
 		for i := range found {
-			if !w.again() {
+			if !w.isOurs() {
 				found[i].Fix = nil
 			}
 		}
@@ -68,12 +75,9 @@ func fixOurs(look check) check {
 	}
 }
 
-// again reports whether the same attach line again is what a person can type: the way is
-// that of the guest that was asked about, and the attachment is ours.
-func (w *walker) again() bool {
-	_, ours := w.mark()
-	return ours && w.ask.Guest != nil
-}
+// again reports whether the same attach line again is what a person can type. A wire between
+// two guests has none.
+func (w *walker) again() bool { return w.isOurs() && w.leap != toGuest }
 
 // noInterface is the hop for a link that the guest does not have.
 func (w *walker) noInterface(name string, all []*rtnl.Link) *Hop {
@@ -167,7 +171,12 @@ func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 	}
 	if !l.Up {
 		f := finding.InterfaceDown.Surely("%s of %s is down", l.Name, e.of.Name).MendedBy(e.command("ip link set dev " + shell.Quote(l.Name) + " up"))
-		f.Again = w.again()
+		switch {
+		case w.again() && len(e.prefixes()) > 0:
+			f.Again = true
+		case w.isOurs(): // the kernel has deleted the addresses of IPv6, which are in no line then
+			f = f.FixedBy(plan.SetLink{Place: plan.Place{Side: plan.InGuest, Enter: guests.Enter(e.of)}, Name: l.Name, Set: rtnl.Change{Up: true}})
+		}
 		return []finding.Finding{f}, nil
 	}
 	if l.Carrier || l.Type != unix.ARPHRD_ETHER || l.Kind == "dummy" {

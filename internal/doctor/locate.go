@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/witness"
 )
@@ -61,7 +62,7 @@ type lost struct {
 // whether the probe was answered after all: on a machine that is very busy it can be late.
 func (w *walker) locate(f *far, a *answer) (answered bool) {
 	if found, ok := w.unsent(*a); ok {
-		w.lostAt(w.hopOf("route"), *a, found)
+		w.lostAt(w.hopOf("route"), *a, w.ruled(f, *a, found))
 		return false
 	}
 	w.enter(f)
@@ -82,6 +83,26 @@ func (w *walker) locate(f *far, a *answer) (answered bool) {
 		w.explain(f, *a, places, l, t)
 	}
 	return false
+}
+
+// ruled returns a finding about a probe that the guest refused to send with the rule that
+// refused it, which the kernel's trace of another one names, if it does.
+func (w *walker) ruled(f *far, a answer, found finding.Finding) finding.Finding {
+	if found.Kind != finding.GuestFirewall {
+		return found
+	}
+	t := &traced{}
+	defer t.close()
+	t.open(w, w.near, []firewall.Probe{{Source: a.from, Target: a.to}}, false)
+	again := witness.Ping{Mark: witness.NewMark(a.from, a.to), From: w.near.host(a.from), To: a.to, Patience: patienceHere}
+	_, _ = again.Send(w.ctx)
+	t.finish(w.ctx)
+	for _, s := range t.traces {
+		if by, _ := w.byTrace(s, f, a, false); by != nil {
+			return by.SeenBy(fmt.Sprintf("sending to %s: %v", a.to, a.echo.Unsent))
+		}
+	}
+	return found
 }
 
 // fromThere looks at the way from the far end, and returns what surely stops packets there.
