@@ -123,7 +123,6 @@ func TestFaultsKernels(t *testing.T) {
 
 // elsewhere are the findings that have no row: the test that has them, or why there is none.
 var elsewhere = map[string]string{
-	"docker-drop":     "TestDockerDrop",
 	"firewall-unseen": "a machine that has the rules of iptables-legacy has its programs; see TestFirewallLiveNoTools of bridge/firewall",
 	"no-carrier":      "TestNoCarrier",
 	"table-full":      "takes Linux 6.8 and ip of iproute2 6.6",

@@ -30,6 +30,7 @@ var firewallFaults = []fault{
 	{name: "ebtables-drop", what: "by policy", do: "ebtables -P FORWARD DROP"},
 	{name: "ufw-drop", set: twoWithUFW, do: "iptables -F DOCKER-USER"},
 	{name: "firewalld-drop", do: "nft -f " + firewalldRules(), mend: `nft 'insert rule inet firewalld filter_FORWARD iifname "brtest" oifname "brtest" accept'`, printed: true},
+	{name: "docker-drop", what: "with its nftables backend", do: "nft -f - <<'END'\n" + dockerOnNFT + "END", mend: "nft delete table ip docker-bridges"},
 	{name: "guest-firewall", what: "on its output", do: "ip netns exec web iptables -A OUTPUT -j DROP", mend: "ip netns exec web iptables -F"},
 	{name: "guest-firewall", what: "on its input", do: "ip netns exec web nft 'add table ip x; add chain ip x f { type filter hook input priority 0; policy drop; }'", mend: "ip netns exec web nft delete table ip x"},
 	{name: "guest-firewall", what: "by iptables-legacy", do: "ip netns exec web iptables-legacy -P INPUT DROP", mend: "ip netns exec web iptables-legacy -P INPUT ACCEPT"},
@@ -38,6 +39,16 @@ var firewallFaults = []fault{
 	{name: "far-firewall", what: "for pings alone", do: "ip netns exec db iptables -A INPUT -p icmp -j DROP", mend: "ip netns exec db iptables -F", doubt: true},
 	{name: "far-firewall", what: "of the host", set: behindHost, doctor: "netns:web", do: "iptables -A INPUT -i brtest -j DROP", mend: "iptables -F INPUT"},
 }
+
+// dockerOnNFT are the rules of an engine of 2026 with --firewall-backend=nftables, for a network
+// whose containers may not communicate.
+const dockerOnNFT = `table ip docker-bridges {
+	map filter-forward-in-jumps { type ifname : verdict; elements = { "docker0" : jump filter-forward-in__docker0, "brtest" : jump filter-forward-in__brtest }; }
+	chain filter-forward-in__docker0 { ct state established,related counter accept; iifname "docker0" counter accept; counter drop; }
+	chain filter-forward-in__brtest { ct state established,related counter accept; iifname "brtest" counter drop comment "ICC"; counter drop; }
+	chain filter-FORWARD { type filter hook forward priority filter; policy accept; oifname vmap @filter-forward-in-jumps; }
+}
+`
 
 // firewalldRules is the file with the rules of firewalld's defaults.
 func firewalldRules() string {
