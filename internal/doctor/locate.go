@@ -16,7 +16,6 @@ type tapped struct {
 	witness.Point
 	name string
 	hop  int // the hop that what is lost after it belongs to
-	out  bool
 }
 
 // taps returns the places on the way to a far end, in their order.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
@@ -44,7 +43,6 @@ type walker struct {
 	located int                    // for how many addresses it was found out where probes end
 	kinship *kinship               // the links on cards of the host; nil: not looked for yet
 	closing []func()               // closes what was opened at far ends
-	opened  []*end                 // of far ends
 	hops    []Hop
 	broken  bool // one of them is, and what comes after depends on it
 }
@@ -311,6 +309,3 @@ func linkFacts(e *end) []string {
 	}
 	return append(facts, fmt.Sprintf("mtu %d", e.link.MTU))
 }
-
-// sentence joins facts as a person writes them.
-func sentence(facts []string) string { return strings.Join(facts, ", ") }

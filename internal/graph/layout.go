@@ -33,11 +33,10 @@ type line struct {
 // layout is the boxes of a graph, in columns.
 type layout struct {
 	*inward
-	boxes   map[string]*box // by the ID of a node
-	all     []*box          // in the order of the graph
-	columns [][]*box
-	lines   []*line // whole ones, that lead inwards
-	arcs    []*line
+	boxes map[string]*box // by the ID of a node
+	all   []*box          // in the order of the graph
+	lines []*line         // whole ones, that lead inwards
+	arcs  []*line
 
 	names, ifs float64 // the widest name of a guest, and of an interface in one
 }

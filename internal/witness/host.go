@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/gopipework/gopipework/internal/rawsocket"
 	"golang.org/x/sys/unix"
 )
 
@@ -116,15 +115,6 @@ func (h Host) socket(kind, protocol, port int) (fd int, err error) {
 		return -1, err
 	}
 	return fd, nil
-}
-
-// open is socket for one that is read with deadlines.
-func (h Host) open(kind, protocol, port int) (*rawsocket.Socket, error) {
-	fd, err := h.socket(kind, protocol, port)
-	if err != nil {
-		return nil, err
-	}
-	return rawsocket.New(fd, "probe")
 }
 
 // addrOf is the address of whoever sent something.

@@ -32,10 +32,7 @@ func NewMark(addrs ...netip.Addr) Mark {
 	}
 }
 
-// payloadSize is what a probe carries at least: the mark, a number, and a text for
-// the person who sees it in tcpdump(8).
-const payloadSize = 4 + 4 + len(payloadText)
-
+// payloadText is for the person who sees a probe in tcpdump(8).
 const payloadText = "gopipework probe"
 
 // payload is what the probe with a number carries, filled up to a size.
