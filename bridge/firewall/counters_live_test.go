@@ -55,8 +55,8 @@ func TestCountersLive(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("dropped by (-want +got):\n%s\nof %v", diff, moved)
 			}
-			if i >= 0 && moved[i].Packets != probes {
-				t.Errorf("%d packets, want %d", moved[i].Packets, probes)
+			if i >= 0 && moved[i].Packets < probes { // a machine that is busy sends some again
+				t.Errorf("%d packets, want %d at least", moved[i].Packets, probes)
 			}
 		})
 	}

@@ -27,11 +27,12 @@ func (w *walker) bridgeDown() ([]finding.Finding, error) {
 // tableFull finds a bridge that learns no more MAC addresses. It still floods the frames
 // for those that it does not know.
 func (w *walker) tableFull() ([]finding.Finding, error) {
-	if w.on.MaxLearned == 0 || w.on.Learned < w.on.MaxLearned {
-		return nil, nil
+	learned, most, err := w.host.k.StationCount(w.on.Index)
+	if err != nil || most == 0 || learned < most {
+		return nil, err
 	}
-	return []finding.Finding{finding.TableFull.Perhaps("%s has learned %d MAC addresses, and may learn no more", w.on.Name, w.on.Learned).
-		MendedBy(fmt.Sprintf("ip link set dev %s type bridge fdb_max_learned %d", shell.Quote(w.on.Name), 2*w.on.MaxLearned))}, nil
+	return []finding.Finding{finding.TableFull.Perhaps("%s has learned %d MAC addresses, and may learn no more", w.on.Name, learned).
+		MendedBy(fmt.Sprintf("ip link set dev %s type bridge fdb_max_learned %d", shell.Quote(w.on.Name), 2*most))}, nil
 }
 
 // stationElsewhere finds an entry that somebody has made, and that leads the frames for one

@@ -24,10 +24,10 @@ func PortState(state uint8) string {
 // it will in a while; nothing but time mends it, short of turning the protocol off.
 func (p Passage) blocking(mend string) finding.Finding {
 	name, f := p.Port.Name, p.Port.Port
-	if word := PortState(f.State); f.Delay == 0 || word != "listening" && word != "learning" {
+	left, err := p.Host.PortDelay(p.Port.Index)
+	if word := PortState(f.State); err != nil || left == 0 || word != "listening" && word != "learning" {
 		return finding.PortBlocking.Surely("%s is in state %s on %s: no frame passes it", name, PortState(f.State), p.On.Name).MendedBy(mend)
 	}
-	left := f.Delay
 	if PortState(f.State) == "listening" {
 		left += p.On.ForwardDelay
 	}

@@ -41,6 +41,8 @@ type Reader interface {
 	Rules() ([]rtnl.Rule, error)
 	PortVLANs() (map[int][]rtnl.PortVLAN, error)
 	Stations(bridge int) ([]rtnl.Station, error)
+	StationCount(bridge int) (learned, most int, err error)
+	PortDelay(port int) (time.Duration, error)
 	Sysctl(path string) (string, error)
 	Sysctls(paths ...string) (map[string]string, error)
 	Qdiscs() ([]rtnl.Qdisc, error)

@@ -60,8 +60,6 @@ type Link struct {
 	STP           bool          // a bridge that runs the spanning tree protocol
 	ForwardDelay  time.Duration // of a bridge: listening, and again learning
 	Snooping      bool          // of a bridge: it passes multicasts only to ports that asked for them
-	Learned       int           // of a bridge: MAC addresses that it has learned; told since Linux 6.8
-	MaxLearned    int           // of a bridge: how many it learns at most; 0: any number
 	VLANFiltering bool          // of a bridge
 	CanFilter     bool          // of a bridge: its kernel knows VLANs on one
 	DefaultPVID   int           // of a bridge: the VLAN of untagged frames on new ports; 0: they are dropped
@@ -73,12 +71,11 @@ type Link struct {
 
 // BridgePort is what a bridge does with the frames of a port (bridge -d link show).
 type BridgePort struct {
-	State          uint8         // BR_STATE_*: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking
-	Delay          time.Duration // until it goes on from listening or learning; 0: it does not
-	Isolated       bool          // nothing passes between it and another that is isolated
-	Locked         bool          // it takes frames of none but known stations
-	Learning       bool          // the bridge learns who is there
-	FloodUnicast   bool          // it gets frames for stations that the bridge does not know
+	State          uint8 // BR_STATE_*: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking
+	Isolated       bool  // nothing passes between it and another that is isolated
+	Locked         bool  // it takes frames of none but known stations
+	Learning       bool  // the bridge learns who is there
+	FloodUnicast   bool  // it gets frames for stations that the bridge does not know
 	FloodMulticast bool
 	FloodBroadcast bool
 }

@@ -169,10 +169,6 @@ func parsePort(b []byte) BridgePort {
 		switch a.typ {
 		case nl.IFLA_BRPORT_STATE:
 			p.State = a.value[0]
-		case nl.IFLA_BRPORT_FORWARD_DELAY_TIMER:
-			if len(a.value) >= 8 { // in clock ticks of 1/100 s (USER_HZ)
-				p.Delay = time.Duration(nl.NativeEndian().Uint64(a.value)) * 10 * time.Millisecond
-			}
 		case nl.IFLA_BRPORT_LEARNING:
 			p.Learning = on
 		case nl.IFLA_BRPORT_UNICAST_FLOOD:
@@ -211,10 +207,6 @@ func (l *Link) parseBridge(b []byte) {
 			l.STP = u32(d.value) != 0
 		case unix.IFLA_BR_MCAST_SNOOPING:
 			l.Snooping = len(d.value) > 0 && d.value[0] != 0
-		case unix.IFLA_BR_FDB_N_LEARNED:
-			l.Learned = int(u32(d.value))
-		case unix.IFLA_BR_FDB_MAX_LEARNED:
-			l.MaxLearned = int(u32(d.value))
 		case iflaBrVLANFiltering:
 			l.VLANFiltering = len(d.value) > 0 && d.value[0] != 0
 		case iflaBrNFCallIPv4:

@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"net"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -61,4 +62,56 @@ func parseStation(m []byte) (s Station, ok bool) {
 		}
 	}
 	return s, len(s.MAC) == 6
+}
+
+// StationCount returns how many MAC addresses a bridge has learned, and how many it learns at
+// most; 0 is any number, also on a kernel before 6.8, which does not tell.
+//
+//	ip -d link show NAME
+func (c *Conn) StationCount(bridge int) (learned, most int, err error) {
+	err = c.linkData(bridge, nl.IFLA_INFO_DATA, func(typ uint16, value []byte) {
+		switch typ {
+		case unix.IFLA_BR_FDB_N_LEARNED:
+			learned = int(u32(value))
+		case unix.IFLA_BR_FDB_MAX_LEARNED:
+			most = int(u32(value))
+		}
+	})
+	return learned, most, err
+}
+
+// PortDelay returns how long the spanning tree protocol still holds a port of a bridge in
+// its state; 0: it does not.
+//
+//	ip -d link show NAME
+func (c *Conn) PortDelay(port int) (d time.Duration, err error) {
+	err = c.linkData(port, nl.IFLA_INFO_SLAVE_DATA, func(typ uint16, value []byte) {
+		if typ == nl.IFLA_BRPORT_FORWARD_DELAY_TIMER && len(value) >= 8 { // in clock ticks of 1/100 s (USER_HZ)
+			d = time.Duration(nl.NativeEndian().Uint64(value)) * 10 * time.Millisecond
+		}
+	})
+	return d, err
+}
+
+// linkData calls f for each attribute in one part of what the kernel tells about a link's kind.
+// What changes by itself is read by it, and is not in a Link, which is compared.
+func (c *Conn) linkData(index int, part uint16, f func(typ uint16, value []byte)) error {
+	m, err := c.linkMessage(index, nil)
+	if err != nil {
+		return err
+	}
+	for a := range nested(m[unix.SizeofIfInfomsg:]) {
+		if a.typ&^unix.NLA_F_NESTED != unix.IFLA_LINKINFO {
+			continue
+		}
+		for info := range nested(a.value) {
+			if info.typ&^unix.NLA_F_NESTED != part {
+				continue
+			}
+			for d := range nested(info.value) {
+				f(d.typ&^unix.NLA_F_NESTED, d.value)
+			}
+		}
+	}
+	return nil
 }
