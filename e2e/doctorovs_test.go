@@ -11,6 +11,10 @@ import (
 // ovsFaults are those of Open vSwitch bridges.
 var ovsFaults = []fault{
 	{name: "ovs-port-dead", set: twoOnOVS, do: "ovs-vsctl set interface web0 type=patch"},
+	{name: "ovs-port-dead", what: "that may not send", set: twoOnOVS, do: "ovs-ofctl mod-port ovs-lab db0 no-forward"},
+	{name: "ovs-port-dead", what: "that is not flooded", set: twoOnOVS, do: "ovs-ofctl mod-port ovs-lab db0 no-flood; ip -n web neigh flush dev eth1; ovs-appctl fdb/flush ovs-lab >/dev/null"},
+	{name: "ovs-port-dead", what: "that may not receive", set: twoOnOVS, do: "ovs-ofctl mod-port ovs-lab db0 no-receive"},
+	{name: "ovs-tag", what: "of a trunk", set: twoOnOVS, do: "ovs-vsctl set port db0 trunks=5,6"},
 	{name: "ovs-port-gone", set: twoOnOVS, do: "ovs-vsctl del-port web0"},
 	{name: "ovs-tag", set: twoOnOVS, do: "ovs-vsctl set port db0 tag=10"},
 	{name: "ovs-secure", set: twoOnOVS, do: "ovs-vsctl set-fail-mode ovs-lab secure; ovs-ofctl del-flows ovs-lab"},

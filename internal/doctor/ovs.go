@@ -117,8 +117,11 @@ func (w *walker) byFlow(f *far, a answer) *finding.Finding {
 			return nil
 		}
 		last := t.Last()
-		if last.None && w.ovs.on.Secure {
+		switch {
+		case last.None && w.ovs.on.Secure:
 			return nil // ovs-secure
+		case last.Normal(), len(last.Actions) == 0 && !last.None:
+			return w.byOVSPort(p, to, last)
 		}
 		found := finding.OVSFlow.Surely("a flow of %s keeps frames from %s: %s", p.Bridge, to, last)
 		if why := last.Reason(); why != "" {
@@ -141,12 +144,37 @@ func (w *walker) byFlow(f *far, a answer) *finding.Finding {
 		}
 		theirs, _ := w.ovs.all.Port(to)
 		mended := found.SeenBy(from.TraceCommand(frame))
+		if len(found.Mend) > 0 {
+			return &mended
+		}
 		for _, number := range []int{from.Number, theirs.Number} {
 			mended = mended.MendedBy(fmt.Sprintf("ovs-ofctl add-flow %s priority=65535,in_port=%d,actions=NORMAL", shell.Quote(from.Bridge), number))
 		}
 		return &mended
 	}
 	return nil
+}
+
+// byOVSPort is the finding about a port, for a frame that no flow drops: the bridge takes none
+// from the one, or passes none to the other.
+func (w *walker) byOVSPort(from bridge.OVSPort, to string, last bridge.OVSFlow) *finding.Finding {
+	modify := func(port, flag string) string {
+		return "ovs-ofctl mod-port " + shell.Line([]string{from.Bridge, port, flag})
+	}
+	theirs, ok := w.ovs.all.Port(to)
+	var found finding.Finding
+	switch {
+	case !last.Normal():
+		found = finding.OVSPortDead.Surely("%s takes no frame from %s: the state of the port forbids it", from.Bridge, from.Name).MendedBy(modify(from.Name, "receive"))
+	case !ok:
+		return nil
+	case from.VLAN.String() != theirs.VLAN.String():
+		found = finding.OVSTag.Surely("%s is in VLAN %s of %s, and %s in VLAN %s", from.Name, vlanOrNone(from.VLAN), from.Bridge, to, vlanOrNone(theirs.VLAN)).
+			MendedBy(theirs.SetVLANCommand(from.VLAN))
+	default:
+		found = finding.OVSPortDead.Surely("%s passes no frame on to %s, though no flow drops it", from.Bridge, to).MendedBy(modify(to, "forward"), modify(to, "flood"))
+	}
+	return &found
 }
 
 // findOVS asks Open vSwitch for the host's end of a pair that is in no Linux bridge.

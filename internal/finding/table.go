@@ -207,8 +207,8 @@ var (
 		"Frames end there.",
 		"Attach the guest again."}
 	OVSPortDead = &Kind{502, "ovs-port-dead",
-		"Open vSwitch has the port, and cannot use its interface.",
-		"The interface went without a word to ovs-vswitchd, or is somewhere else.",
+		"Open vSwitch has the port, and cannot use its interface, or passes no frames by it.",
+		"The interface went without a word to ovs-vswitchd, or is somewhere else, or somebody has changed the state of the port.",
 		"Delete the port, and attach the guest again."}
 	OVSTag = &Kind{503, "ovs-tag",
 		"The two ports are in different VLANs of Open vSwitch.",
