@@ -50,6 +50,8 @@ var guestFaults = []fault{
 	{name: "lease-over", set: leasedWeb, doctor: "netns:web", doubt: true,
 		do: `for p in /proc/[0-9]*; do if [ "$(readlink $p/ns/mnt)" = "$(readlink /proc/self/ns/mnt)" ] && tr '\0' ' ' <$p/cmdline | grep -q '[-]-keep-leases'; then kill -9 ${p#/proc/}; fi; done; sleep 0.2`},
 	{name: "guest-firewall", what: "that refuses to send", do: "ip netns exec web iptables -A OUTPUT -d 10.0.0.3 -j REJECT", mend: "ip netns exec web iptables -F"},
+	{name: "forwarding-off", set: routedByHost, do: "sysctl -qw net.ipv4.ip_forward=0"},
+	{name: "forward-drop", what: "of routed packets", set: routedByHost, do: "iptables -I DOCKER-USER -d 10.1.0.2 -j DROP"},
 	{name: "far-missing", what: "of a pair with the host", set: hostPair, doctor: "netns:web --to 10.3.0.1", do: "ip address del 10.3.0.1/30 dev tap0", mend: "ip address add 10.3.0.1/30 dev tap0"},
 	{name: "guest-firewall", do: "ip netns exec web iptables -A INPUT -j DROP", mend: "ip netns exec web iptables -F"},
 }
@@ -91,6 +93,16 @@ func TestMovedToAnother(t *testing.T) {
 	if mend := strings.Join(d.mend(), "\n"); code != 1 || !strings.Contains(mend, "netns:lone -- ip link set") || strings.Contains(mend, "netns:web") {
 		t.Errorf("doctor exits with %d and prints %q:\n%s", code, mend, text)
 	}
+}
+
+// routedByHost attaches web and db to two bridges, between which the host is the router.
+func routedByHost(m *machine) {
+	m.named("web")
+	m.named("db")
+	m.ok("brtest", "netns:web", "10.0.0.2/24@10.0.0.1", "-l", "web0")
+	m.ok("brlan", "netns:db", "10.1.0.2/24@10.1.0.1", "-l", "db0")
+	m.sh(`ip address add 10.0.0.1/24 dev brtest; ip address add 10.1.0.1/24 dev brlan; sysctl -qw net.ipv4.ip_forward=1
+		iptables -I DOCKER-USER -s 10.0.0.0/24 -d 10.1.0.0/24 -j ACCEPT; iptables -I DOCKER-USER -s 10.1.0.0/24 -d 10.0.0.0/24 -j ACCEPT`)
 }
 
 // farWAN is twoOnBridge with one more interface at the far end.

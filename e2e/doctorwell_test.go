@@ -71,6 +71,10 @@ var wells = []well{
 		ip -n web address add 10.4.0.2/32 dev eth0; ip -n web link set eth0 up
 		ip -n web route add 169.254.1.1 dev eth0 scope link; ip -n web route add default via 169.254.1.1 dev eth0`,
 		"netns:web", false},
+	{"isolated from each other", `
+		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1 -l web0; gopipework brtest netns:db 10.0.0.3/24 -l db0; ip address add 10.0.0.1/24 dev brtest
+		bridge link set dev web0 isolated on; bridge link set dev db0 isolated on`,
+		"netns:web\nnetns:web --to 10.0.0.1\nnetns:db", false},
 	{"the host is the gateway", `
 		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1; ip address add 10.0.0.1/24 dev brtest`,
 		"netns:web\nnetns:web --to 10.0.0.1", false},

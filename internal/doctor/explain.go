@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -48,6 +49,8 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	switch {
 	case out < 0:
 		w.blame(0, a, finding.Lost.Surely("nothing of the probe left by %s", places[0].name), evidence)
+	case out < last && w.notForwarded(a) != nil:
+		w.lostAt(w.hopOf("firewall"), a, w.notForwarded(a).SeenBy(evidence...))
 	case !whole:
 		w.noAnswer(f, a, places, out, evidence)
 	case out < last && unasked && w.unheard(f, a, places[out].name) != nil:
@@ -85,11 +88,47 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 			found.Mend = nil // by the names of ports, which every kernel can match
 			found = w.acceptFrames(found, stop, f)
 		}
+		if !w.onLink(a.to) { // the host routes them, and an attach opens a way for bridged frames
+			found.Again, found.Mend = false, acceptPackets(stop, family, a)
+		}
 	default:
 		found, hop = finding.FarFirewall.Surely("%s of the host drops it: %s", chain, rule), f.hop
 	}
 	found = found.SeenBy(evidence)
 	return &found, hop
+}
+
+// acceptPackets are the commands that let packets between two addresses pass the chain FORWARD;
+// none for another one.
+func acceptPackets(s firewall.Stop, family firewall.Family, a answer) (commands []string) {
+	if s.Table != "filter" || s.Base != "FORWARD" {
+		return nil
+	}
+	tool := family.Tool()
+	if strings.HasSuffix(s.Family, "-legacy") {
+		tool = s.Family
+	}
+	for _, way := range [][2]netip.Addr{{a.from, a.to}, {a.to, a.from}} {
+		commands = append(commands, fmt.Sprintf("%s -I FORWARD 1 -s %s -d %s -j ACCEPT", tool, way[0], way[1]))
+	}
+	return commands
+}
+
+// notForwarded is the finding about packets that the host would have to route, and does not;
+// nil: that is not it.
+func (w *walker) notForwarded(a answer) *finding.Finding {
+	path := "ipv4/ip_forward"
+	if a.to.Is6() {
+		path = "ipv6/conf/all/forwarding"
+	}
+	if w.leap != toBridge || w.onLink(a.to) {
+		return nil
+	}
+	if values, err := w.host.k.Sysctls(path); err != nil || values[path] != "0" {
+		return nil
+	}
+	found := finding.ForwardingOff.Surely("the host routes no packets from %s to %s, as net/%s is 0", a.from, a.to, path).MendedBy("sysctl -w net/" + path + "=1")
+	return &found
 }
 
 // promoted returns what was doubtful at a hop as sure, because the probe was lost there, or

@@ -114,7 +114,9 @@ func (w *walker) others() ([]*far, error) {
 			return nil, fault.Explain("list ports of", w.on.Name, err)
 		}
 		if !w.ask.To.given() {
-			ports = slices.DeleteFunc(ports, func(p *rtnl.Link) bool { return !w.sharesVLAN(w.port.Index, p.Index) })
+			ports = slices.DeleteFunc(ports, func(p *rtnl.Link) bool {
+				return !w.sharesVLAN(w.port.Index, p.Index) || w.port.Port.Isolated && p.Port.Isolated
+			})
 		}
 		return w.behind(ports), nil
 	case toOVS:

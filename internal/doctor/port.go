@@ -29,7 +29,14 @@ func (w *walker) atPort() ([]finding.Finding, error) {
 		return nil, nil
 	}
 	w.awaitPort()
-	return w.passage().AtPort()
+	found, err := w.passage().AtPort()
+	return slices.DeleteFunc(found, func(f finding.Finding) bool { return f.Kind == finding.PortIsolated && !w.keptFromTarget() }), err
+}
+
+// keptFromTarget reports whether a far end that is asked for is behind an isolated port. To
+// isolate guests from each other is usual; they reach all others.
+func (w *walker) keptFromTarget() bool {
+	return w.ask.To.given() && slices.ContainsFunc(w.far, func(f *far) bool { return f.port != nil && f.port.Port.Isolated })
 }
 
 // portPatience is how long the bridge may take to hear that its port has a carrier: the kernel

@@ -278,6 +278,10 @@ var (
 		"Nobody on this host has the address, and nobody on the network answers for it.",
 		"There is nothing to reach.",
 		"Correct the address, or attach who is to have it."}
+	ForwardingOff = &Kind{706, "forwarding-off",
+		"The host is the router between the two, and forwards no packets.",
+		"Linux forwards packets between its links only if the sysctl of the family is 1.",
+		"Set net.ipv4.ip_forward, or net.ipv6.conf.all.forwarding, to 1."}
 )
 
 // Unseen is about whatever could not be read.
@@ -301,6 +305,6 @@ var All = []*Kind{
 	PortMissing, PortBlocking, PortIsolated, PortLocked, PortNoFlood, VLANOnPort, VLANOnBridge, BridgeDown, StationElsewhere, TableFull, StationMoves, NoQuerier,
 	OVSPortGone, OVSPortDead, OVSTag, OVSSecure, OVSFlow, OVSSilent,
 	ParentDown, ParentNoCarrier, HostOnCard, ParentWireless, ModeApart, StationTwice,
-	UplinkMissing, FarSilent, FarFirewall, BridgeNoAddress, FarMissing,
+	UplinkMissing, FarSilent, FarFirewall, BridgeNoAddress, FarMissing, ForwardingOff,
 	Unseen, Lost,
 }
