@@ -135,3 +135,21 @@ func TestWellDocker(t *testing.T) {
 		e.ok("detach", name)
 	}
 }
+
+// TestDoctorPublished: a container with published ports that has another default route now
+// answers by that, which doctor doubts; with --source-routing it does not.
+func TestDoctorPublished(t *testing.T) {
+	e := withDocker(t)
+	e.container("web", "-p", "18080:80")
+	e.well("with Docker's network alone", "web")
+	e.ok("brdoc", "web", "10.77.0.2/24@10.77.0.1")
+	e.sh("ip address add 10.77.0.1/24 dev brdoc")
+	if d, code, text := e.doctor("web eth0"); code != 0 || !slices.Equal(d.found(), []string{"other-route"}) {
+		t.Errorf("doctor exits with %d and finds %v:\n%s", code, d.found(), text)
+	}
+	e.ok("detach", "web")
+	e.ok("brdoc", "web", "10.77.0.2/24@10.77.0.1", "--source-routing")
+	e.well("with --source-routing", "web")
+	e.sh("ip address del 10.77.0.1/24 dev brdoc")
+	e.ok("detach", "web")
+}

@@ -20,6 +20,27 @@ var routeChecks = []check{
 	(*walker).prefixLength,
 	fixOurs((*walker).noRoute),
 	(*walker).gatewayElsewhere,
+	(*walker).repliesElsewhere,
+}
+
+// repliesElsewhere finds that a container whose ports its engine has published answers by
+// another interface than the engine's: clients beyond its networks never hear it.
+func (w *walker) repliesElsewhere() ([]finding.Finding, error) {
+	from := w.source(netip.IPv4Unspecified())
+	if _, ours := w.mark(); !w.near.of.Published || ours || !from.IsValid() {
+		return nil, nil
+	}
+	client := netip.AddrFrom4([4]byte{192, 0, 2, 1}) // somewhere else (RFC 5737); it is only looked up
+	way, err := w.near.k.Way(rtnl.Lookup{From: from, To: client})
+	if err != nil || way.Index == w.near.link.Index {
+		return nil, nil // without a route there are no clients either
+	}
+	by, err := w.near.k.LinkByIndex(way.Index)
+	if err != nil {
+		return nil, err
+	}
+	return []finding.Finding{finding.OtherRoute.Perhaps("%s answers clients of its published ports by %s, and not by %s that they come in by: attach it again with --source-routing",
+		w.near.of.Name, by.Name, w.near.link.Name).SeenBy(w.near.command(fmt.Sprintf("ip route get %s from %s", client, from)))}, nil
 }
 
 // noRoute finds an address that is asked for, or without one some neighbour, that the guest
