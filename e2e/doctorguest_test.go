@@ -38,6 +38,7 @@ var guestFaults = []fault{
 	{name: "subnet-twice", doctor: "netns:web eth1 --to netns:db", do: "ip -n web link add d0 type veth peer name d1; ip -n web link set d0 up; ip -n web link set d1 up; ip -n web address add 10.0.0.9/24 dev d0; ip -n web route del 10.0.0.0/24 dev eth1; ip -n web route append 10.0.0.0/24 dev eth1 src 10.0.0.2",
 		mend: "ip -n web link del d0"},
 	{name: "no-route", do: "ip -n web route del 10.0.0.0/24 dev eth1"},
+	{name: "no-route", what: "from an address alone", do: "ip -n db address del 10.0.0.3/24 dev eth1; ip -n db address add 10.0.0.3/32 dev eth1", mend: "ip -n db address del 10.0.0.3/32 dev eth1; ip -n db address add 10.0.0.3/24 dev eth1"},
 	{name: "no-route", what: "to beyond", doctor: "netns:web eth1 --to 10.9.0.1", set: routedBeyond, do: "ip -n web route del default", mend: "ip -n web route add default via 10.0.0.1"},
 	{name: "other-route", do: "ip -n web link add d0 type veth peer name d1; ip -n web link set d0 up; ip -n web route add 10.0.0.0/25 dev d0"},
 	{name: "other-route", what: "by a rule", do: "ip -n web link add d0 type veth peer name d1; ip -n web link set d0 up; ip -n web route add default dev d0 table 7; ip -n web rule add not fwmark 0xca6c lookup 7",

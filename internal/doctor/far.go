@@ -232,7 +232,7 @@ func (w *walker) findTarget(others []*far) error {
 			return err
 		}
 		f := w.whoHas(to.Addr, others)
-		if gw := w.gatewayTo(to.Addr); f.beyond && gw.IsValid() {
+		if gw := w.gatewayTo(to.Addr); f.beyond && gw.IsValid() && !gw.IsLinkLocalUnicast() {
 			w.far = append(w.far, w.asGateway(gw, others))
 		}
 		w.far = append(w.far, f)

@@ -84,7 +84,8 @@ func (w *walker) wayTo(from, to netip.Addr) (*finding.Finding, error) {
 	ask := e.command(fmt.Sprintf("ip route get %s from %s", to, from))
 	switch {
 	case refused(err):
-		if p := w.subnetOf(to); !p.IsSingleIP() && p.Contains(from) {
+		alone := slices.Contains(e.prefixes(), netip.PrefixFrom(from, from.BitLen()))
+		if p := w.subnetOf(to); !alone && !p.IsSingleIP() && p.Contains(from) {
 			return nil, nil // prefixLength tells
 		}
 		f := finding.NoRoute.Surely("%s has no route to %s", e.of.Name, to).SeenBy(ask)
