@@ -27,7 +27,7 @@ func TestDoctorKilled(t *testing.T) {
 		m.sh(way.do)
 		look := func() string {
 			return m.sh(`ip -o link | sed 's/ qlen.*//'; nft -s list ruleset; for g in web db; do ip -n $g -o neigh; ip -n $g -o link; ip netns exec $g nft -s list ruleset; done; ip -o neigh
-				cat /proc/self/mountinfo; ls /sys/kernel/tracing/instances 2>/dev/null || true; pgrep -fa '^(/proc/self/exe|gopipework) ' || true`)
+				cat /proc/self/mountinfo; ls /sys/kernel/tracing/instances 2>/dev/null || true; pgrep -fa --ns $$ --nslist net '^(/proc/self/exe|gopipework) ' || true`)
 		}
 		step := func(b host.Blow) host.Stepped {
 			b.Any = true
