@@ -2,7 +2,10 @@
 
 package e2e
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // farFaults are those of whom packets are for.
 var farFaults = []fault{
@@ -44,4 +47,35 @@ func TestDoctorFix(t *testing.T) {
 	}
 	m.says("each step", r.Stderr, "+ gopipework brtest -l web0 netns:web 10.0.0.2/24\n", "ip link set dev eth1 up\n")
 	m.well("after it", "netns:web --to netns:db")
+}
+
+// TestDoctorFamilies: a far end of which only one family can be spoken to, one that has
+// none of the guest's, and a gateway that is the same for both.
+func TestDoctorFamilies(t *testing.T) {
+	m := newMachine(t)
+	twoOnBridge(m)
+	m.named("six")
+	m.ok("brlan", "netns:six", "2001:db8:5::2/64", "--nodad")
+	if d, code, text := m.doctor("netns:web --to netns:six"); code != 1 || len(d.found()) == 0 || d.found()[0] != "address-missing" {
+		t.Errorf("to another family, doctor exits with %d:\n%s", code, text)
+	}
+	m.sh("ip -n db address add 2001:db8::3/64 dev eth1 nodad")
+	m.well("to a far end with one family more", "netns:web --to netns:db")
+	m.named("router")
+	m.ok("brtest", "-i", "eth1", "netns:router", "10.0.0.1/24,2001:db8::1/64", "--nodad")
+	m.ok("detach", "netns:six")
+	m.ok("brtest", "netns:six", "10.0.0.6/24,2001:db8::6/64@10.0.0.1,2001:db8::1", "--nodad")
+	d, _, text := m.doctor("netns:six")
+	gateways := 0
+	for _, h := range d.Hops {
+		if strings.HasPrefix(h.Name, "gateway ") {
+			gateways++
+			if answers := strings.Count(strings.Join(h.Facts, " "), "answers from"); answers != 2 {
+				t.Errorf("%d answers of the gateway:\n%s", answers, text)
+			}
+		}
+	}
+	if gateways != 1 {
+		t.Errorf("%d gateways:\n%s", gateways, text)
+	}
 }

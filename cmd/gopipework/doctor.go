@@ -127,8 +127,8 @@ func checkTarget(a netip.Addr) error {
 	return nil
 }
 
-// linesOf returns the attach lines that mend what was found, if there are any.
-func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.Options) (lines [][]string) {
+// linesOf returns the attach lines that mend what was found, by the interfaces.
+func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.Options) (lines map[string][]string) {
 	broken := map[string]bool{}
 	for _, h := range d.Hops {
 		if slices.ContainsFunc(h.Findings, func(f finding.Finding) bool { return f.Again }) {
@@ -142,11 +142,12 @@ func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.O
 	if err != nil {
 		return nil
 	}
+	lines = map[string][]string{}
 	for _, a := range r.Attachments {
 		if broken[a.Interface.Name] && a.State == attach.Complete && a.Host.Name != "" && a.Lease == nil {
 			line := importedLine(a, func(string, ...any) {})
 			// Whatever it has is right, so the line need not say it.
-			lines = append(lines, slices.DeleteFunc(line, func(word string) bool { return word == a.Interface.MAC }))
+			lines[a.Interface.Name] = slices.DeleteFunc(line, func(word string) bool { return word == a.Interface.MAC })
 		}
 	}
 	return lines
@@ -162,7 +163,7 @@ func toWords(to string) string {
 // mend mends what is ours, and looks again.
 func (o *output) mend(ctx context.Context, way doctor.Ask, d doctor.Report, opt attach.Options) (doctor.Report, error) {
 	steps, again := d.Fix()
-	if d.Verdict() == doctor.OK || len(steps) == 0 && !again {
+	if len(steps) == 0 && !again {
 		return d, nil
 	}
 	o.caught()
@@ -186,7 +187,7 @@ func (o *output) mend(ctx context.Context, way doctor.Ask, d doctor.Report, opt 
 }
 
 // diagnosis prints what was found.
-func (o *output) diagnosis(d doctor.Report, lines [][]string, fix string) error {
+func (o *output) diagnosis(d doctor.Report, lines map[string][]string, fix string) error {
 	if o.json {
 		if err := o.document(diagnosisDocument(d, lines)); err != nil {
 			return err
@@ -233,10 +234,7 @@ func (o *output) chain(d doctor.Report) {
 }
 
 // mends prints what mends the findings: the commands, or what a person has to do.
-func (o *output) mends(d doctor.Report, lines [][]string, fix string) {
-	for _, line := range lines {
-		o.print("mend: gopipework " + shell.Line(line))
-	}
+func (o *output) mends(d doctor.Report, lines map[string][]string, fix string) {
 	ours := len(lines) > 0
 	said := map[string]bool{}
 	say := func(mend string) {
@@ -248,13 +246,11 @@ func (o *output) mends(d doctor.Report, lines [][]string, fix string) {
 	for _, h := range d.Hops {
 		for _, f := range h.Findings {
 			ours = ours || len(f.Fix) > 0
-			switch commands := f.Commands(); {
-			case f.Again && len(lines) > 0:
-			case len(commands) > 0:
-				for _, c := range commands {
-					say(c)
-				}
-			case f.Sure:
+			commands := mendOf(f, lines[h.Interface])
+			for _, c := range commands {
+				say(c)
+			}
+			if len(commands) == 0 && f.Sure {
 				say(f.Kind.Mend)
 			}
 		}
@@ -262,6 +258,15 @@ func (o *output) mends(d doctor.Report, lines [][]string, fix string) {
 	if ours {
 		o.print("mend: " + fix + " does it")
 	}
+}
+
+// mendOf returns the commands that mend a finding; line is the attach line of its interface,
+// if that is among them.
+func mendOf(f finding.Finding, line []string) []string {
+	if f.Again && line != nil {
+		return []string{"gopipework " + shell.Line(line)}
+	}
+	return f.Commands()
 }
 
 // hopDocument is a hop in JSON. Its field names are a promise to users.
@@ -287,26 +292,16 @@ type findingDocument struct {
 	Mend     []string `json:"mend,omitempty"`
 }
 
-func diagnosisDocument(d doctor.Report, lines [][]string) map[string]any {
-	mend := func(f finding.Finding) []string {
-		if !f.Again || len(lines) == 0 {
-			return f.Commands()
-		}
-		var all []string
-		for _, line := range lines {
-			all = append(all, "gopipework "+shell.Line(line))
-		}
-		return all
-	}
+func diagnosisDocument(d doctor.Report, lines map[string][]string) map[string]any {
 	hops := []hopDocument{}
 	for _, h := range d.Hops {
 		one := hopDocument{Interface: h.Interface, Name: h.Name, Kind: h.Kind, Facts: orEmpty(h.Facts), Verdict: h.Verdict}
 		for n, f := range h.Findings {
 			if n == 0 {
-				one.ID, one.Finding, one.Reason, one.Evidence, one.Mend = f.Code(), f.Name, f.Reason, f.Evidence, mend(f)
+				one.ID, one.Finding, one.Reason, one.Evidence, one.Mend = f.Code(), f.Name, f.Reason, f.Evidence, mendOf(f, lines[h.Interface])
 				continue
 			}
-			one.More = append(one.More, findingDocument{f.Code(), f.Name, f.Reason, f.Evidence, mend(f)})
+			one.More = append(one.More, findingDocument{f.Code(), f.Name, f.Reason, f.Evidence, mendOf(f, lines[h.Interface])})
 		}
 		hops = append(hops, one)
 	}

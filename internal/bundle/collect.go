@@ -54,8 +54,10 @@ var commands = []command{
 	{file: "iptables.txt", words: "iptables-save -c"},
 	{file: "ip6tables.txt", words: "ip6tables-save -c"},
 	{file: "ebtables.txt", words: "ebtables-save"},
-	{file: "openvswitch.txt", words: "ovs-vsctl -t 2 show", host: true},
-	{file: "openvswitch-ports.txt", words: "ovs-vsctl -t 2 list Interface", host: true},
+	// Not "show" and all columns: the options of a tunnel may be its keys.
+	{file: "openvswitch.txt", words: "ovs-vsctl -t 2 --columns=name,datapath_type,fail_mode,stp_enable,rstp_enable,ports,controller list Bridge", host: true},
+	{file: "openvswitch-ports.txt", words: "ovs-vsctl -t 2 --columns=name,tag,trunks,vlan_mode,interfaces,status list Port", host: true},
+	{file: "openvswitch-interfaces.txt", words: "ovs-vsctl -t 2 --columns=name,type,ofport,error,admin_state,link_state,mac_in_use,mtu,statistics list Interface", host: true},
 }
 
 // Collect collects the facts of some places, and of the kernel. What cannot be read says

@@ -198,8 +198,11 @@ func (w *walker) subnetTwice() ([]finding.Finding, error) {
 			if err != nil || way.Index == e.link.Index {
 				continue
 			}
-			if f, err := w.passage().DropsFrom(a.Prefix.Addr(), neighbour); f != nil || err != nil {
-				return []finding.Finding{*f}, err
+			switch f, err := w.passage().DropsFrom(a.Prefix.Addr(), neighbour); {
+			case err != nil:
+				return nil, err
+			case f != nil:
+				return []finding.Finding{*f}, nil
 			}
 			if way.Index != other.Index || w.sameSwitch(other) {
 				continue

@@ -213,8 +213,9 @@ func (w *walker) lowMTU(l *rtnl.Link, want int, sure bool) finding.Finding {
 
 // unheard is the finding about a neighbour solicitation that the bridge did not pass on
 // because it snoops; nil: that is not it.
-func (w *walker) unheard(f *far, a answer, at string) *finding.Finding {
-	if w.leap != toBridge || !a.to.Is6() || !w.on.Snooping || f.port == nil {
+func (w *walker) unheard(f *far, a answer, t *traced, at string) *finding.Finding {
+	const nobody = "NO_TX_TARGET" // there was no port to pass it on to
+	if w.leap != toBridge || !a.to.Is6() || !w.on.Snooping || f.port == nil || len(t.drops) > 0 && !t.dropped(nobody) {
 		return nil
 	}
 	found := finding.NoQuerier.Surely("%s passes multicasts only to ports that have asked for them, and the neighbour solicitation for %s ends at %s", w.on.Name, a.to, at).

@@ -53,8 +53,8 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 		w.lostAt(w.hopOf("firewall"), a, w.notForwarded(a).SeenBy(evidence...))
 	case !whole:
 		w.noAnswer(f, a, places, out, evidence)
-	case out < last && unasked && w.unheard(f, a, places[out].name) != nil:
-		w.blame(w.hopOf("bridge"), a, *w.unheard(f, a, places[out].name), evidence)
+	case out < last && unasked && w.unheard(f, a, t, places[out].name) != nil:
+		w.blame(w.hopOf("bridge"), a, *w.unheard(f, a, t, places[out].name), evidence)
 	case out < last:
 		hop := places[out].hop
 		w.blame(hop, a, finding.Lost.Surely("frames pass %s, and do not come out at %s", places[out].name, places[out+1].name), evidence)

@@ -51,17 +51,33 @@ func (w *walker) findFar() error {
 		return w.findTarget(others)
 	}
 	for _, gw := range w.gateways() {
-		w.far = append(w.far, w.asGateway(gw, others))
+		f := w.asGateway(gw, others)
+		if known := w.sameFar(f); known != nil { // it is the gateway of both families
+			known.name += ", " + gw.String()
+			known.addrs = append(known.addrs, gw)
+			continue
+		}
+		w.far = append(w.far, f)
 	}
 	for _, f := range others {
-		if f.addrs = w.common(f.subnets); len(f.addrs) > 0 && !slices.ContainsFunc(w.far, func(g *far) bool { return g.port == f.port && g.port != nil }) {
-			w.far = append(w.far, f)
+		one := *f
+		if one.addrs = w.common(f.subnets); len(one.addrs) > 0 && w.sameFar(&one) == nil {
+			w.far = append(w.far, &one)
 		}
 	}
 	if more := len(w.far) - maxFar; more > 0 {
 		w.far, w.leftOut = w.far[:maxFar], more
 	}
 	return nil
+}
+
+// sameFar returns the far end that is already there at the same link, or nil.
+func (w *walker) sameFar(f *far) *far {
+	i := slices.IndexFunc(w.far, func(g *far) bool { return f.link != nil && g.link == f.link })
+	if i < 0 {
+		return nil
+	}
+	return w.far[i]
 }
 
 // gateways returns those of the guest's default routes by its link.
@@ -307,8 +323,9 @@ func onePerFamily(all []netip.Prefix) (addrs []netip.Addr) {
 func (w *walker) whoHas(addr netip.Addr, others []*far) *far {
 	for _, f := range others {
 		if slices.ContainsFunc(f.subnets, func(p netip.Prefix) bool { return p.Addr() == addr }) {
-			f.addrs = []netip.Addr{addr}
-			return f
+			one := *f
+			one.addrs = []netip.Addr{addr}
+			return &one
 		}
 	}
 	f := &far{name: addr.String(), addrs: []netip.Addr{addr}}

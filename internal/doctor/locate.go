@@ -165,7 +165,9 @@ func (w *walker) listen(f *far, a answer, places []tapped) (l lost, t *traced, e
 	}
 	ping := witness.Ping{Mark: m, From: w.near.host(a.from), To: a.to, Patience: patienceHere}
 	l.echo, err = ping.Send(w.ctx)
-	if asked.Wait(); err != nil || l.echo.Answered {
+	asked.Wait()
+	t.finish(w.ctx) // what comes now is no ping
+	if err != nil || l.echo.Answered {
 		return l, t, err
 	}
 	if f.end != nil && f.link != nil && isEthernet(w.near.link) {
@@ -182,8 +184,7 @@ func (w *walker) listen(f *far, a answer, places []tapped) (l lost, t *traced, e
 		question := slices.Contains([]witness.Kind{witness.ARPRequest, witness.ARPReply, witness.Solicitation, witness.Advert}, s.Kind)
 		return question && s.To != a.to && s.From != a.to
 	})
-	t.finish(w.ctx)
-	return l, t, err
+	return l, t, nil
 }
 
 // evidence says how far each kind of packet was seen.

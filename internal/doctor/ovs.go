@@ -39,7 +39,9 @@ func (w *walker) ovsSilent() ([]finding.Finding, error) {
 // ovsPortDead finds a port whose link ovs-vswitchd does not have, or does not listen to.
 func (w *walker) ovsPortDead() ([]finding.Finding, error) {
 	p, why := w.ovs.port, ""
-	switch deaf, err := w.ovs.on.Deaf(p); {
+	var deaf bool
+	err := w.host.k.Run(func() (err error) { deaf, err = w.ovs.on.Deaf(p); return err })
+	switch {
 	case err != nil:
 		return nil, err
 	case p.Error != "":

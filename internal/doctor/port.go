@@ -77,18 +77,21 @@ func (w *walker) portMissing() ([]finding.Finding, error) {
 }
 
 // formerBridge returns the Linux bridge whose guests are in a subnet of this one: most likely
-// the one that the port was in. "": none.
-func (w *walker) formerBridge() string {
+// the one that the port was in. "": none, or several.
+func (w *walker) formerBridge() (name string) {
 	links, _ := w.host.k.Links()
 	for _, l := range links {
 		if l.Kind != "bridge" {
 			continue
 		}
 		if ports, _ := w.host.k.Ports(l.Index); w.hasNeighbour(ports) {
-			return l.Name
+			if name != "" {
+				return ""
+			}
+			name = l.Name
 		}
 	}
-	return ""
+	return name
 }
 
 // formerOVS is formerBridge for Open vSwitch.

@@ -220,7 +220,12 @@ func (w *walker) add(hop int, found ...finding.Finding) {
 // judge says what came of the probes to a far end.
 func (w *walker) judge(f *far) {
 	h := &w.hops[f.hop]
+	spoken := false
 	for _, a := range f.got {
+		if !a.from.IsValid() { // of a family that the guest's interface does not have
+			continue
+		}
+		spoken = true
 		if !a.echo.Answered && !w.findLoss(f, &a) {
 			continue
 		}
@@ -231,6 +236,9 @@ func (w *walker) judge(f *far) {
 		if found := w.tooLarge(f, a); found != nil {
 			w.add(f.hop, *found)
 		}
+	}
+	if !spoken && len(f.got) > 0 {
+		w.lostAt(0, answer{}, finding.AddressMissing.Surely("%s has no address of the family that %s has", w.near.word(), f.name))
 	}
 }
 
@@ -273,8 +281,9 @@ func (w *walker) holders(f *far, a answer) *finding.Finding {
 	if bytes.Equal(first, last) {
 		first = a.holders[1].MAC
 	}
-	found := finding.AddressDuplicate.Surely("%s and %s both have %s", first, last, a.to).
+	found := finding.AddressDuplicate.Perhaps("%s and %s both have %s", first, last, a.to).
 		SeenBy(fmt.Sprintf("%d stations answered an ARP request for %s", len(a.holders), a.to))
+	found.Sure = f.end != nil // one host with two cards in the network answers by both, too
 	return &found
 }
 
@@ -293,6 +302,10 @@ func (w *walker) tooLarge(f *far, a answer) *finding.Finding {
 	p := witness.Ping{Mark: witness.NewMark(a.from, a.to), From: w.near.host(a.from), To: a.to, Patience: f.patience()}
 	l, err := p.Largest(w.ctx, least, mtu)
 	if err != nil || l.Size == 0 || l.Size >= mtu || l.Instead != nil || f.link != nil && l.Size >= f.link.MTU {
+		return nil
+	}
+	p.Size, p.Whole = mtu, true // the search does not wait long for each size
+	if again, err := p.Send(w.ctx); err != nil || again.Answered || again.Instead != nil {
 		return nil
 	}
 	found := finding.MTUDiffers.Perhaps("packets of %d bytes pass to %s, and larger ones are lost, though %s sends up to %d", l.Size, f.name, w.near.word(), mtu)

@@ -25,6 +25,7 @@ type spot struct {
 	trace *firewall.Trace
 	stops []firewall.Stop // one for each frame that was stopped
 
+	aside    []string        // chains of iptables that the probe does not pass
 	question int             // the number of the probe that is about questions; -1: none
 	asked    []firewall.Stop // the same of questions
 
@@ -35,8 +36,12 @@ type spot struct {
 func (w *walker) trace(f *far, a answer) *traced {
 	t := &traced{}
 	t.window, _ = dropreason.Open() // the rules tell more
-	there := firewall.Probe{Source: a.from, Target: a.to}
-	back := firewall.Probe{Source: a.to, Target: a.from}
+	icmp := byte(unix.IPPROTO_ICMP)
+	if a.to.Is6() {
+		icmp = unix.IPPROTO_ICMPV6
+	}
+	there := firewall.Probe{Source: a.from, Target: a.to, Protocol: icmp}
+	back := firewall.Probe{Source: a.to, Target: a.from, Protocol: icmp}
 	both := []firewall.Probe{there, back}
 	probes, asks := w.onHost(f, a, both)
 	t.open(w, w.host, probes, asks)
@@ -80,7 +85,10 @@ func (w *walker) onHost(f *far, a answer, both []firewall.Probe) (probes []firew
 // open begins to trace in the namespace of an end. asks: the last of the probes is about
 // questions for the neighbour.
 func (t *traced) open(w *walker, e *end, probes []firewall.Probe, asks bool) {
-	s := &spot{of: e, question: -1}
+	s := &spot{of: e, question: -1, aside: []string{"FORWARD"}}
+	if e == w.host && probes[0].SourceMAC != nil {
+		s.aside = []string{"INPUT", "OUTPUT"}
+	}
 	if asks {
 		s.question = len(probes) - 1
 	}
@@ -109,7 +117,7 @@ func (t *traced) finish(ctx context.Context) {
 	for _, s := range t.traces {
 		_ = s.of.k.Run(func() error {
 			if now, err := firewall.Counters(ctx); err == nil {
-				s.moved = slices.DeleteFunc(firewall.Moved(s.was, now, 2), func(c firewall.Counter) bool { return !c.Drops })
+				s.moved = slices.DeleteFunc(firewall.Moved(s.was, now, 2), func(c firewall.Counter) bool { return !c.Drops || slices.Contains(s.aside, c.Chain) })
 			}
 			return nil
 		})

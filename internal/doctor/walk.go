@@ -126,11 +126,13 @@ func (w *walker) interfaces() (links []*rtnl.Link, missing *Hop, err error) {
 		if l != nil || err != nil {
 			return []*rtnl.Link{l}, nil, err
 		}
-		all = all[:min(len(all), 1)] // there is no route, which any of them shows
 	}
 	links = slices.DeleteFunc(slices.Clone(all), func(l *rtnl.Link) bool { return l.Type != unix.ARPHRD_ETHER || isInner(l) || w.unused(l) })
-	if len(links) == 0 {
+	switch {
+	case len(links) == 0:
 		return nil, w.noInterface("", all), nil
+	case w.ask.To.given(): // there is no route to it, and the hop of any interface says so
+		return links[:1], nil, nil
 	}
 	return links, nil, nil
 }
@@ -221,11 +223,13 @@ func verdictOf(found []finding.Finding) Verdict {
 	v := OK
 	for _, f := range found {
 		switch {
+		case f.Kind == finding.Unseen:
+			if v == OK || f.Sure {
+				v = Unseen
+			}
 		case f.Sure:
 			return Broken
-		case f.Kind == finding.Unseen && v == OK:
-			v = Unseen
-		default:
+		case v != Unseen:
 			v = Doubt
 		}
 	}

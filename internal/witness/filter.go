@@ -56,7 +56,7 @@ func accept(offset uint32, size int, values ...uint32) []bpf.Instruction {
 // ends are the last four bytes of the addresses of a family.
 func (m Mark) ends(ipv6 bool) (all []uint32) {
 	for _, a := range m.addrs {
-		if b := a.AsSlice(); a.Is6() == ipv6 {
+		if b := a.AsSlice(); a.IsValid() && a.Is6() == ipv6 {
 			all = append(all, binary.BigEndian.Uint32(b[len(b)-4:]))
 		}
 	}
