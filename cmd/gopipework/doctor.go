@@ -164,6 +164,9 @@ func toWords(to string) string {
 func (o *output) mend(ctx context.Context, way doctor.Ask, d doctor.Report, opt attach.Options) (doctor.Report, error) {
 	steps, again := d.Fix()
 	if len(steps) == 0 && !again {
+		if d.Verdict() == doctor.Broken {
+			o.warn([]string{"--fix changes nothing: what was found is not gopipework's own"})
+		}
 		return d, nil
 	}
 	o.caught()

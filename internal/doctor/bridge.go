@@ -234,5 +234,12 @@ func (w *walker) bridgeFacts() []string {
 	if len(ports) == 1 {
 		count = "1 port"
 	}
-	return []string{state, count, fmt.Sprintf("mtu %d", w.on.MTU)}
+	facts := []string{state}
+	for _, p := range w.host.with(w.on).prefixes() {
+		facts = append(facts, "the host has "+p.String())
+	}
+	if len(facts) == 1 {
+		facts = append(facts, "the host has no address there")
+	}
+	return append(facts, count, fmt.Sprintf("mtu %d", w.on.MTU))
 }

@@ -173,7 +173,9 @@ func (w *walker) blame(hop int, a answer, otherwise finding.Finding, evidence []
 func (w *walker) noAnswer(f *far, a answer, places []tapped, out int, evidence []string) {
 	uplinks := w.uplinks()
 	switch {
-	case f.gateway && w.leap == toBridge && len(uplinks) == 0 && f.link == nil:
+	case f.gateway && w.leap == toBridge && len(uplinks) == 0 && f.link == nil && w.hostsOwn().IsValid():
+		w.lostAt(f.hop, a, finding.GatewaySilent.Surely("nobody on %s has %s: the host itself has %s there", w.on.Name, a.to, w.hostsOwn()).SeenBy(evidence...))
+	case f.gateway && w.leap == toBridge && len(uplinks) == 0 && f.link == nil && w.inSubnet(a.to):
 		w.lostAt(f.hop, a, finding.BridgeNoAddress.Surely("nobody on %s has %s, and it has no uplink", w.on.Name, a.to).
 			MendedBy(fmt.Sprintf("ip address add %s/%d dev %s", a.to, w.bits(a), shell.Quote(w.on.Name))).SeenBy(evidence...))
 	case f.gateway:
@@ -187,6 +189,17 @@ func (w *walker) noAnswer(f *far, a answer, places []tapped, out int, evidence [
 	default:
 		w.lostAt(f.hop, a, finding.FarMissing.Surely("nobody answers for %s", a.to).SeenBy(evidence...))
 	}
+}
+
+// hostsOwn returns the address that the host has on the bridge in a subnet of the guest's;
+// the zero Addr: none.
+func (w *walker) hostsOwn() netip.Addr {
+	for _, p := range w.host.with(w.on).prefixes() {
+		if w.inSubnet(p.Addr()) {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
 }
 
 // bits is the prefix length of the subnet that the guest shares with an address.

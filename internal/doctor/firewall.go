@@ -62,9 +62,9 @@ func (w *walker) firewallFacts() (facts []string) {
 		fact := "iptables sees bridged " + p.Family.String() + " frames"
 		switch {
 		case p.Drops && len(w.missing(p.Family)) > 0:
-			fact += ", and FORWARD drops them"
+			fact += ", which FORWARD would drop"
 		case p.Drops:
-			fact += ", and a rule of gopipework's lets them through FORWARD"
+			fact += ", and a rule lets them through FORWARD"
 		}
 		if !slices.Contains(facts, fact) {
 			facts = append(facts, fact)

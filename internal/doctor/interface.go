@@ -58,7 +58,7 @@ func (w *walker) bridge() *rtnl.Link {
 // link may have been moved to this one from another.
 func (w *walker) isOurs() bool {
 	m, ok := w.mark()
-	return ok && w.ask.Guest != nil && m.Names(w.ask.Guest.GuestInfo)
+	return ok && w.ask.Guest != nil && m.Names(guests.Short(w.ask.Guest.GuestInfo)) // a mark has as much of an ID
 }
 
 // fixOurs drops the steps that would change what is not ours, or is of another guest than the

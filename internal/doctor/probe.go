@@ -175,8 +175,20 @@ func (w *walker) deliver(f *far, a *answer) {
 	a.knock, _ = witness.Knock(w.ctx, m, from, witness.Host{Addr: a.to}, discard, patience)
 }
 
-// onLink reports whether an address is in a subnet of the guest's link.
+// onLink reports whether an address is in a subnet of the guest's link, or has a route
+// without a gateway there, as a gateway outside the subnet does.
 func (w *walker) onLink(a netip.Addr) bool {
+	if w.inSubnet(a) {
+		return true
+	}
+	routes, _ := w.near.k.Routes()
+	return slices.ContainsFunc(routes, func(r rtnl.Route) bool {
+		return r.Index == w.near.link.Index && !r.Gateway.IsValid() && !r.Default() && r.Dst.Contains(a)
+	})
+}
+
+// inSubnet reports whether an address is in a subnet of the guest's link.
+func (w *walker) inSubnet(a netip.Addr) bool {
 	return slices.ContainsFunc(w.near.prefixes(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
