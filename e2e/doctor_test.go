@@ -161,7 +161,7 @@ func (f fault) try(m *machine) {
 	}
 	set(m)
 	m.well("before the fault", words)
-	m.sh(f.do)
+	m.sh(strings.ReplaceAll(f.do, "@firewalld@", firewalldRules(m)))
 	d, code, text := m.doctor(words)
 	want := 1
 	if f.doubt {

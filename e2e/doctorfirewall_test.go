@@ -29,7 +29,7 @@ var firewallFaults = []fault{
 	{name: "bridge-drop", what: "for neighbour solicitations alone", set: twoWithIPv6, do: `nft 'add table bridge x; add chain bridge x f { type filter hook forward priority 0; }; add rule bridge x f icmpv6 type nd-neighbor-solicit drop'`},
 	{name: "ebtables-drop", what: "by policy", do: "ebtables -P FORWARD DROP"},
 	{name: "ufw-drop", set: twoWithUFW, do: "iptables -F DOCKER-USER"},
-	{name: "firewalld-drop", do: "nft -f " + firewalldRules(), mend: `nft 'insert rule inet firewalld filter_FORWARD iifname "brtest" oifname "brtest" accept'`, printed: true},
+	{name: "firewalld-drop", do: "nft -f @firewalld@", mend: `nft 'insert rule inet firewalld filter_FORWARD iifname "brtest" oifname "brtest" accept'`, printed: true},
 	{name: "docker-drop", what: "with its nftables backend", do: "nft -f - <<'END'\n" + dockerOnNFT + "END", mend: "nft delete table ip docker-bridges"},
 	{name: "guest-firewall", what: "on its output", do: "ip netns exec web iptables -A OUTPUT -j DROP", mend: "ip netns exec web iptables -F"},
 	{name: "guest-firewall", what: "on its input", do: "ip netns exec web nft 'add table ip x; add chain ip x f { type filter hook input priority 0; policy drop; }'", mend: "ip netns exec web nft delete table ip x"},
@@ -50,12 +50,11 @@ const dockerOnNFT = `table ip docker-bridges {
 }
 `
 
-// firewalldRules is the file with the rules of firewalld's defaults.
-func firewalldRules() string {
+// firewalldRules is the file with the rules of firewalld's defaults, which stands for
+// @firewalld@ in a row.
+func firewalldRules(m *machine) string {
 	dir, err := os.Getwd()
-	if err != nil {
-		panic(err)
-	}
+	m.check(err)
 	return filepath.Join(dir, "../bridge/firewall/testdata/firewalld.nft")
 }
 

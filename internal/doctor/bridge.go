@@ -85,7 +85,10 @@ func (w *walker) watchStations() {
 			if heard := look > 0 && !known || known && before == port.Index; !heard && look < stationLooks-1 {
 				continue
 			}
-			if other, err := w.host.k.LinkByIndex(s.Port); err == nil {
+			other, err := w.host.k.LinkByIndex(s.Port)
+			switch sameGuest := err == nil && other.Kind == "veth" && other.PeerNS >= 0 && other.PeerNS == port.PeerNS; {
+			case err != nil, sameGuest: // a bond has one address at both of its ports
+			default:
 				w.moves = append(w.moves, finding.StationMoves.Perhaps("%s is behind %s, and %s also hears it from %s", s.MAC, port.Name, w.on.Name, other.Name))
 				return
 			}

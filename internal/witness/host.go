@@ -36,36 +36,42 @@ const (
 	OtherReason
 )
 
-// families are what differs between the two.
-var icmp4Texts = map[[2]byte]Objection{
-	{3, 0}:  {Why: Unreachable, Text: "network unreachable"},
-	{3, 1}:  {Why: Unreachable, Text: "host unreachable"},
-	{3, 2}:  {Why: OtherReason, Text: "protocol unreachable"},
-	{3, 3}:  {Why: NoPort, Text: "port unreachable"},
-	{3, 4}:  {Why: TooBig, Text: "fragmentation needed"},
-	{3, 9}:  {Why: Prohibited, Text: "network administratively prohibited"},
-	{3, 10}: {Why: Prohibited, Text: "host administratively prohibited"},
-	{3, 13}: {Why: Prohibited, Text: "communication administratively prohibited"},
-	{11, 0}: {Why: OtherReason, Text: "time to live exceeded"},
+// icmp4Texts returns the meaning of each type and code of ICMP. It is made when it is needed,
+// and not at the start of every run.
+func icmp4Texts() map[[2]byte]Objection {
+	return map[[2]byte]Objection{
+		{3, 0}:  {Why: Unreachable, Text: "network unreachable"},
+		{3, 1}:  {Why: Unreachable, Text: "host unreachable"},
+		{3, 2}:  {Why: OtherReason, Text: "protocol unreachable"},
+		{3, 3}:  {Why: NoPort, Text: "port unreachable"},
+		{3, 4}:  {Why: TooBig, Text: "fragmentation needed"},
+		{3, 9}:  {Why: Prohibited, Text: "network administratively prohibited"},
+		{3, 10}: {Why: Prohibited, Text: "host administratively prohibited"},
+		{3, 13}: {Why: Prohibited, Text: "communication administratively prohibited"},
+		{11, 0}: {Why: OtherReason, Text: "time to live exceeded"},
+	}
 }
 
-var icmp6Texts = map[[2]byte]Objection{
-	{1, 0}: {Why: Unreachable, Text: "no route to destination"},
-	{1, 1}: {Why: Prohibited, Text: "communication administratively prohibited"},
-	{1, 2}: {Why: Unreachable, Text: "beyond scope of source address"},
-	{1, 3}: {Why: Unreachable, Text: "address unreachable"},
-	{1, 4}: {Why: NoPort, Text: "port unreachable"},
-	{1, 5}: {Why: Prohibited, Text: "source address failed ingress policy"},
-	{1, 6}: {Why: Unreachable, Text: "reject route to destination"},
-	{2, 0}: {Why: TooBig, Text: "packet too big"},
-	{3, 0}: {Why: OtherReason, Text: "hop limit exceeded"},
+// icmp6Texts is icmp4Texts for ICMPv6.
+func icmp6Texts() map[[2]byte]Objection {
+	return map[[2]byte]Objection{
+		{1, 0}: {Why: Unreachable, Text: "no route to destination"},
+		{1, 1}: {Why: Prohibited, Text: "communication administratively prohibited"},
+		{1, 2}: {Why: Unreachable, Text: "beyond scope of source address"},
+		{1, 3}: {Why: Unreachable, Text: "address unreachable"},
+		{1, 4}: {Why: NoPort, Text: "port unreachable"},
+		{1, 5}: {Why: Prohibited, Text: "source address failed ingress policy"},
+		{1, 6}: {Why: Unreachable, Text: "reject route to destination"},
+		{2, 0}: {Why: TooBig, Text: "packet too big"},
+		{3, 0}: {Why: OtherReason, Text: "hop limit exceeded"},
+	}
 }
 
 // objection reads an ICMP error by its type and code.
 func objection(by netip.Addr, typ, code byte, mtu int) *Objection {
-	texts := icmp4Texts
+	texts := icmp4Texts()
 	if by.Is6() {
-		texts = icmp6Texts
+		texts = icmp6Texts()
 	}
 	o, ok := texts[[2]byte{typ, code}]
 	if !ok {
