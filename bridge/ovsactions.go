@@ -4,12 +4,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 )
 
 // The actions of the datapath: what is done to a frame in the end, with no tables any more.
 
 // vlanID is the tag in push_vlan(vid=5,pcp=0) and in set(vlan(vid=5,pcp=0)).
-var vlanID = lazily(`vid=(\d+)`)
+var vlanID = lazyregexp.Regexp{Expr: `vid=(\d+)`}
 
 // leave follows actions that are applied to a frame with those tags, the innermost first.
 func (t *OVSTrace) leave(actions []string, tags []int) {
@@ -70,7 +72,7 @@ func (t *OVSTrace) eitherWay(inner string, tags []int) {
 }
 
 func tagOf(text string) int {
-	m := vlanID().FindStringSubmatch(text)
+	m := vlanID.Get().FindStringSubmatch(text)
 	if m == nil {
 		return 0
 	}

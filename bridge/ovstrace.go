@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
@@ -193,11 +192,11 @@ func (f OVSFlow) Reason() string {
 const warned = ">>>>"
 
 var (
-	bridgeLine    = lazily(`^bridge\("(.*)"\)$`)
-	flowLine      = lazily(`^(\d+)\. (.+)$`)
-	flowWords     = lazily(`^(?:(.*), )?priority (\d+)(?:, cookie (0x[0-9a-f]+))?$`)
-	tagField      = lazily(`\bdl_vlan=(\d+)`)
-	noteLine      = lazily(`^(?:->|>>) (.*)$`)
+	bridgeLine    = lazyregexp.Regexp{Expr: `^bridge\("(.*)"\)$`}
+	flowLine      = lazyregexp.Regexp{Expr: `^(\d+)\. (.+)$`}
+	flowWords     = lazyregexp.Regexp{Expr: `^(?:(.*), )?priority (\d+)(?:, cookie (0x[0-9a-f]+))?$`}
+	tagField      = lazyregexp.Regexp{Expr: `\bdl_vlan=(\d+)`}
+	noteLine      = lazyregexp.Regexp{Expr: `^(?:->|>>) (.*)$`}
 	errNoDatapath = errors.New("cannot read what ovs-appctl printed: it has no actions of the datapath")
 )
 
@@ -226,7 +225,7 @@ func parseTrace(text string) (OVSTrace, error) {
 
 // tagsOf returns the tags that a frame has.
 func tagsOf(fields string) []int {
-	m := tagField().FindStringSubmatch(fields)
+	m := tagField.Get().FindStringSubmatch(fields)
 	if m == nil {
 		return nil
 	}
@@ -250,7 +249,7 @@ type indented[T any] struct {
 func (r *traceReader) line(line string) {
 	text := strings.TrimLeft(line, " \t")
 	by := len(line) - len(text)
-	bridge, flow := bridgeLine().FindStringSubmatch(text), flowLine().FindStringSubmatch(text)
+	bridge, flow := bridgeLine.Get().FindStringSubmatch(text), flowLine.Get().FindStringSubmatch(text)
 	switch {
 	case strings.Trim(text, "-=") == "":
 	case bridge != nil:
@@ -289,7 +288,7 @@ func (r *traceReader) flow(by int, table, words string) {
 	if len(r.bridges) > 0 {
 		f.Bridge = r.bridges[len(r.bridges)-1].what
 	}
-	if m := flowWords().FindStringSubmatch(words); m != nil {
+	if m := flowWords.Get().FindStringSubmatch(words); m != nil {
 		f.None, f.Match = false, m[1]
 		f.Priority, _ = strconv.Atoi(m[2])
 		f.Cookie, _ = strconv.ParseUint(m[3], 0, 64)
@@ -309,7 +308,7 @@ func (r *traceReader) below(by int, text string) {
 		return // what resumes a frame that connection tracking has seen
 	}
 	f := &r.out.Flows[r.open[len(r.open)-1].what]
-	switch note := noteLine().FindStringSubmatch(text); {
+	switch note := noteLine.Get().FindStringSubmatch(text); {
 	case note != nil:
 		f.Notes = append(f.Notes, note[1])
 	case strings.HasPrefix(text, warned):
@@ -323,10 +322,4 @@ func (r *traceReader) asked(what string) {
 	if r.out.Asked == "" {
 		r.out.Asked = what
 	}
-}
-
-// lazily returns an expression that is compiled when it is first used: not at the start of
-// every run.
-func lazily(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

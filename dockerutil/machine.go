@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 )
 
 func (f *finder) machineHere(name string) bool {
@@ -38,7 +37,7 @@ type machined struct {
 
 // noBus matches systemd's message that it cannot reach a bus. Since version 257 it names
 // the bus.
-var noBus = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`Failed to connect to (.* )?bus\b`) })
+var noBus = lazyregexp.Regexp{Expr: `Failed to connect to (.* )?bus\b`}
 
 // inspect implements a source.
 func (m machined) inspect(ctx context.Context, name string) (*found, error) {
@@ -52,7 +51,7 @@ func (m machined) inspect(ctx context.Context, name string) (*found, error) {
 	case errors.As(err, &refused) && strings.Contains(refused.text, "No machine '"):
 		return nil, m.ref.fault(fault.NotFound, "%w: machined knows no such machine", errNoContainer).
 			WithHint("machinectl list shows the machines that run; machinectl start %s", name)
-	case errors.As(err, &refused) && noBus().MatchString(refused.text):
+	case errors.As(err, &refused) && noBus.Get().MatchString(refused.text):
 		return nil, m.ref.fault(fault.Runtime, "%w: no system bus", absence("systemd-machined is not here")).
 			WithHint("machines are systemd's: without systemd, name the process: pid:N")
 	case err != nil:

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 	"golang.org/x/sys/unix"
 )
 
@@ -117,7 +116,7 @@ const (
 
 // containerID is compiled when it is first used. The count makes it large, and most runs do
 // not need it.
-var containerID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9a-f]{64}`) })
+var containerID = lazyregexp.Regexp{Expr: `[0-9a-f]{64}`}
 
 // kinTo tells whether p belongs to container c. Every engine whose IDs have 64 digits puts
 // the full ID into the path of the cgroup (/docker/ID, docker-ID.scope,
@@ -137,7 +136,7 @@ func (p *process) kinTo(c *found, proc string) (kinship, error) {
 		return silent, nil
 	case bytes.Contains(path, []byte(c.id)):
 		return ours, nil
-	case containerID().Match(path):
+	case containerID.Get().Match(path):
 		return stranger, nil
 	}
 	return silent, nil

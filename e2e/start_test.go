@@ -42,9 +42,9 @@ func TestStart(t *testing.T) {
 		what       string
 		have, most int
 	}{
-		{"packages of others with initialisers", packages, 23},
-		{"bytes that they allocate", bytes, 93000},
-		{"bytes that our own packages allocate", own, 20000},
+		{"packages of others with initialisers", packages, 22},
+		{"bytes that they allocate", bytes, 84000},
+		{"bytes that our own packages allocate", own, 18000},
 	} {
 		if most.have > most.most {
 			t.Errorf("%s, above the Docker client's: %d, at most %d", most.what, most.have, most.most)

@@ -2,11 +2,10 @@ package firewall
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 	"github.com/gopipework/gopipework/internal/plainname"
 )
 
@@ -51,10 +50,10 @@ func judge(chain string, policy verdict, w walker, frames []bridgedFrame) (j jud
 // asksWayBack reports whether a rule checks the way back to the source. A rule
 // that asks fib for the type of the source does not.
 func asksWayBack(rule string) bool {
-	return wayBackRule().MatchString(rule) || strings.Contains(rule, "-m rpfilter")
+	return wayBackRule.Get().MatchString(rule) || strings.Contains(rule, "-m rpfilter")
 }
 
-var wayBackRule = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`fib saddr( \. \w+)* oif\b`) })
+var wayBackRule = lazyregexp.Regexp{Expr: `fib saddr( \. \w+)* oif\b`}
 
 // block says what of a chain stops frames, if anything does, and what would open
 // it.

@@ -67,10 +67,29 @@ const (
 	Stolen  Verdict = "stolen"
 )
 
-// traceVerdicts are the kernel's NF_* and NFT_*.
-var traceVerdicts = map[int32]Verdict{
-	0: Dropped, 1: "accept", 2: Stolen, 3: Queued,
-	unix.NFT_CONTINUE: "continue", unix.NFT_BREAK: "break", unix.NFT_JUMP: "jump", unix.NFT_GOTO: "goto", unix.NFT_RETURN: "return",
+// traceVerdict is one of the kernel's NF_* and NFT_* in nft's words.
+func traceVerdict(code int32) Verdict {
+	switch code {
+	case 0:
+		return Dropped
+	case 1:
+		return "accept"
+	case 2:
+		return Stolen
+	case 3:
+		return Queued
+	case unix.NFT_CONTINUE:
+		return "continue"
+	case unix.NFT_BREAK:
+		return "break"
+	case unix.NFT_JUMP:
+		return "jump"
+	case unix.NFT_GOTO:
+		return "goto"
+	case unix.NFT_RETURN:
+		return "return"
+	}
+	return ""
 }
 
 // String is the event as a line: "ip filter FORWARD rule 7 jump DOCKER-USER".

@@ -240,14 +240,14 @@ func parseTrace(data []byte) traceMessage {
 		case unix.NFTA_TRACE_RULE_HANDLE:
 			e.Handle = attrUint64(value)
 		case unix.NFTA_TRACE_POLICY:
-			e.Policy, e.Verdict = true, traceVerdicts[int32(attrUint32(value))]
+			e.Policy, e.Verdict = true, traceVerdict(int32(attrUint32(value)))
 		case unix.NFTA_TRACE_VERDICT:
 			attrs := attributes(value)
 			code := int32(attrUint32(attrs[unix.NFTA_VERDICT_CODE]))
 			if code >= 0 {
 				code &= 0xff // NF_VERDICT_MASK: above it are an error number, or a queue's
 			}
-			e.Verdict, e.Target = traceVerdicts[code], attrString(attrs[unix.NFTA_VERDICT_CHAIN])
+			e.Verdict, e.Target = traceVerdict(code), attrString(attrs[unix.NFTA_VERDICT_CHAIN])
 		}
 	}
 	return e
@@ -261,7 +261,7 @@ func attrUint64(b []byte) uint64 {
 }
 
 // traceHooks are the words for NF_INET_*, of which NF_BR_* are the same.
-var traceHooks = map[int]string{
+var traceHooks = [...]string{
 	unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_IN: "input", unix.NF_INET_FORWARD: "forward",
 	unix.NF_INET_LOCAL_OUT: "output", unix.NF_INET_POST_ROUTING: "postrouting",
 }
@@ -279,7 +279,10 @@ func place(events []TraceEvent, chains []nftBase) {
 	for i := range events {
 		e := &events[i]
 		if b, ok := bases[TraceEvent{Family: e.Family, Table: e.Table, Chain: e.Chain}]; ok {
-			e.Base, e.Hook = e.Chain, traceHooks[b.number]
+			e.Base = e.Chain
+			if b.number >= 0 && b.number < len(traceHooks) {
+				e.Hook = traceHooks[b.number]
+			}
 			if b.family == unix.NFPROTO_NETDEV {
 				e.Hook = map[int]string{netdevIngress: "ingress", netdevEgress: "egress"}[b.number]
 			}

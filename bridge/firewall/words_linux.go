@@ -54,11 +54,35 @@ var headerWords = map[headerField]string{
 	{linkHeader, 12, 2}: "ether type",
 }
 
-// From linux/if_ether.h and linux/in.h, in the words that nft has for them.
-var (
-	etherTypeWords = map[string]string{"0800": "ip", "86dd": "ip6", "0806": "arp", "8100": "vlan"}
-	protocolWords  = map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_ICMP: "icmp", icmp6: "icmpv6"}
-)
+// etherTypeWord is nft's word for a protocol of linux/if_ether.h, or "".
+func etherTypeWord(b []byte) string {
+	switch hex.EncodeToString(b) {
+	case "0800":
+		return "ip"
+	case "86dd":
+		return "ip6"
+	case "0806":
+		return "arp"
+	case "8100":
+		return "vlan"
+	}
+	return ""
+}
+
+// protocolWord is nft's word for a protocol of linux/in.h, or "".
+func protocolWord(b byte) string {
+	switch b {
+	case unix.IPPROTO_TCP:
+		return "tcp"
+	case unix.IPPROTO_UDP:
+		return "udp"
+	case unix.IPPROTO_ICMP:
+		return "icmp"
+	case icmp6:
+		return "icmpv6"
+	}
+	return ""
+}
 
 // text writes what a field is compared with.
 func (l loaded) text(b []byte) string {
@@ -87,10 +111,10 @@ func (l loaded) text(b []byte) string {
 		return netip.PrefixFrom(addr, bits).String()
 	case len(b) <= 4 && (l.field == inIndex || l.field == outIndex || l.field == mark || l.field == ctMark) && len(b) == 4:
 		return fmt.Sprintf("%#x", binary.NativeEndian.Uint32(b))
-	case (l.field == etherType || l.word == "ether type") && etherTypeWords[hex.EncodeToString(b)] != "":
-		return etherTypeWords[hex.EncodeToString(b)]
-	case len(b) == 1 && protocolWords[b[0]] != "" && (l.field == layer4 || l.word == "ip protocol" || l.word == "ip6 nexthdr"):
-		return protocolWords[b[0]]
+	case (l.field == etherType || l.word == "ether type") && etherTypeWord(b) != "":
+		return etherTypeWord(b)
+	case len(b) == 1 && protocolWord(b[0]) != "" && (l.field == layer4 || l.word == "ip protocol" || l.word == "ip6 nexthdr"):
+		return protocolWord(b[0])
 	case len(b) == 1:
 		return strconv.Itoa(int(b[0]))
 	case len(b) == 2 && l.field == transport:

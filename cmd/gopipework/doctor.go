@@ -208,9 +208,19 @@ func (o *output) diagnosis(d doctor.Report, lines map[string][]string, fix strin
 	return nil
 }
 
-// signs are what stands at the end of a hop's line.
-var signs = map[doctor.Verdict]string{
-	doctor.OK: "ok", doctor.Doubt: "doubtful", doctor.Broken: "BROKEN", doctor.Skipped: "not reached", doctor.Unseen: "not seen",
+// sign is what stands at the end of a hop's line.
+func sign(v doctor.Verdict) string {
+	switch v {
+	case doctor.Doubt:
+		return "doubtful"
+	case doctor.Broken:
+		return "BROKEN"
+	case doctor.Skipped:
+		return "not reached"
+	case doctor.Unseen:
+		return "not seen"
+	}
+	return "ok"
 }
 
 // chain prints a line for each hop, and below it what is wrong.
@@ -226,7 +236,7 @@ func (o *output) chain(d doctor.Report) {
 		}
 	}
 	for n, h := range d.Hops {
-		fmt.Fprintf(out, "  %-*s  %-*s  %s\n", width[0], rows[n][0], width[1], rows[n][1], signs[h.Verdict])
+		fmt.Fprintf(out, "  %-*s  %-*s  %s\n", width[0], rows[n][0], width[1], rows[n][1], sign(h.Verdict))
 		for _, f := range h.Findings {
 			fmt.Fprintf(out, "    %s: %s\n", f.Kind, clean(f.Reason))
 			for _, e := range f.Evidence {

@@ -18,7 +18,7 @@ func TestNothingCompiledAtStart(t *testing.T) {
 			for _, d := range f.Decls {
 				if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.VAR {
 					for _, at := range compiled(g) {
-						t.Errorf("%s: this is compiled at the start of every run: put it into a sync.OnceValue", c.file(at))
+						t.Errorf("%s: this is compiled at the start of every run: use lazyregexp", c.file(at))
 					}
 				}
 			}

@@ -7,11 +7,12 @@
 package bundle
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -61,17 +62,40 @@ func Write(path string, files []File) (err error) {
 func pack(files []File) ([]byte, error) {
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
-	t := tar.NewWriter(z)
-	now := time.Now().Truncate(time.Second)
+	now := time.Now()
 	for _, f := range files {
-		h := &tar.Header{Name: dir + f.Name, Mode: 0o600, Size: int64(len(f.Data)), ModTime: now, Format: tar.FormatPAX}
-		if err := t.WriteHeader(h); err != nil {
+		h, err := tarHeader(dir+f.Name, len(f.Data), now)
+		if err != nil {
 			return nil, err
 		}
-		if _, err := t.Write(f.Data); err != nil {
+		padding := make([]byte, -len(f.Data)&(tarBlock-1))
+		if _, err := z.Write(slices.Concat(h, f.Data, padding)); err != nil {
 			return nil, err
 		}
 	}
-	err := errors.Join(t.Close(), z.Close())
+	_, err := z.Write(make([]byte, 2*tarBlock))
+	err = errors.Join(err, z.Close())
 	return out.Bytes(), err
+}
+
+const tarBlock = 512
+
+// tarHeader is that of a plain file (POSIX.1, ustar Interchange Format). Package archive/tar
+// would have its own work to do at the start of every run.
+func tarHeader(name string, size int, at time.Time) ([]byte, error) {
+	const nameLen, modeAt, sumAt, magicAt = 100, 100, 148, 257
+	if len(name) > nameLen {
+		return nil, fmt.Errorf("%s: the name is too long for the archive", name)
+	}
+	h := make([]byte, tarBlock)
+	copy(h, name)
+	// Mode, owner, group, size, time, the sum (which counts itself as blanks), and a plain file.
+	copy(h[modeAt:], fmt.Sprintf("%07o\x00%07o\x00%07o\x00%011o\x00%011o\x00%8s0", 0o600, 0, 0, size, at.Unix(), ""))
+	copy(h[magicAt:], "ustar\x0000")
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	copy(h[sumAt:], fmt.Sprintf("%06o\x00", sum))
+	return h, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -174,7 +175,7 @@ func sysctls() []byte {
 }
 
 // features are the options of the kernel that matter here.
-var features = lazily(`^(# )?CONFIG_(BRIDGE|NETFILTER|NF_|NFT_|IP_NF|IP6_NF|VLAN|MACVLAN|IPVLAN|VETH|DUMMY|OPENVSWITCH|NET_NS|NET_SCH_(NETEM|TBF|HTB|INGRESS)|BONDING|TUN|IPV6)[A-Z0-9_]*[ =]`)
+const features = `^(# )?CONFIG_(BRIDGE|NETFILTER|NF_|NFT_|IP_NF|IP6_NF|VLAN|MACVLAN|IPVLAN|VETH|DUMMY|OPENVSWITCH|NET_NS|NET_SCH_(NETEM|TBF|HTB|INGRESS)|BONDING|TUN|IPV6)[A-Z0-9_]*[ =]`
 
 // kernel is the kernel's release, its options that matter, and its modules.
 func kernel() []byte {
@@ -184,8 +185,9 @@ func kernel() []byte {
 		fmt.Fprintf(&out, "%s %s\n", unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Machine[:]))
 	}
 	if b, err := plainfile.ReadFile("/boot/config-"+unix.ByteSliceToString(name.Release[:]), most); err == nil {
+		matters := regexp.MustCompile(features)
 		for line := range strings.Lines(string(b)) {
-			if features().MatchString(line) {
+			if matters.MatchString(line) {
 				out.WriteString(line)
 			}
 		}

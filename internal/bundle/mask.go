@@ -10,7 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
+
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 )
 
 // Mask replaces the MAC and IP addresses, the container ids and the names in all files: one
@@ -24,7 +25,7 @@ func Mask(files []File, names map[string]string) []File {
 	replace := namesReplacer(names)
 	out := make([]File, len(files))
 	for i, f := range files {
-		out[i] = File{f.Name, []byte(candidates().ReplaceAllStringFunc(replace(string(f.Data)), m.value))}
+		out[i] = File{f.Name, []byte(candidates.Get().ReplaceAllStringFunc(replace(string(f.Data)), m.value))}
 	}
 	return out
 }
@@ -61,14 +62,14 @@ func namesReplacer(names map[string]string) func(string) string {
 func letter(b byte) bool { return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' }
 
 // candidates are what may be an address, with its prefix length, or an id.
-var candidates = lazily(`[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:\.[0-9]{1,3}){0,3}(?:/[0-9]{1,3})?|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?|[0-9a-f]{12,}`)
+var candidates = lazyregexp.Regexp{Expr: `[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:\.[0-9]{1,3}){0,3}(?:/[0-9]{1,3})?|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?|[0-9a-f]{12,}`}
 
 // hardware is a MAC address, or one of InfiniBand, which is longer. In the id of a bridge ip
 // prints its bytes without a leading zero.
 var (
-	hardware = lazily(`^[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5,}$`)
-	number   = lazily(`^[0-9]+$`)
-	hex      = lazily(`^[0-9a-f]{12,}$`)
+	hardware = lazyregexp.Regexp{Expr: `^[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5,}$`}
+	number   = lazyregexp.Regexp{Expr: `^[0-9]+$`}
+	hex      = lazyregexp.Regexp{Expr: `^[0-9a-f]{12,}$`}
 )
 
 // masker masks the values of one archive.
@@ -80,11 +81,11 @@ type masker struct {
 
 func (m *masker) value(s string) string {
 	switch {
-	case number().MatchString(s):
+	case number.Get().MatchString(s):
 		return s
-	case hex().MatchString(s):
+	case hex.Get().MatchString(s):
 		return numbered(m.ids, s[:12], "%012x")
-	case hardware().MatchString(s):
+	case hardware.Get().MatchString(s):
 		if _, err := netip.ParseAddr(s); err != nil { // an IPv6 address has eight parts
 			return m.mac(s)
 		}
@@ -108,7 +109,7 @@ func (m *masker) inside(s string) string {
 	if i < 0 {
 		return s
 	}
-	return s[:i+1] + candidates().ReplaceAllStringFunc(s[i+1:], m.value)
+	return s[:i+1] + candidates.Get().ReplaceAllStringFunc(s[i+1:], m.value)
 }
 
 func (m *masker) mac(text string) string {
@@ -185,10 +186,4 @@ func (m *masker) flip(b []byte, from, to int) {
 func (m *masker) hash(b []byte) {
 	sum := sha256.Sum256(append(m.key[:], b...))
 	copy(b, sum[:])
-}
-
-// lazily returns an expression that is compiled when it is first used: not at the start of
-// every run.
-func lazily(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

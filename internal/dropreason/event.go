@@ -7,7 +7,6 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"sync"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"golang.org/x/sys/unix"
@@ -82,20 +81,19 @@ func readAt(dir int, path string) (string, error) {
 	return string(b), err
 }
 
-var (
-	formatID     = lazily(`(?m)^ID: (\d+)$`)
-	formatField  = lazily(`(?m)^\s*field:[^;]*\b(\w+);\s*offset:(\d+);\s*size:(\d+);`)
-	formatReason = lazily(`\{ *(0[xX][0-9a-fA-F]+|\d+), *"(\w+)" *\}`)
-)
-
 // parseEvent reads a format file (Documentation/trace/events.rst, "Event formats").
 func parseEvent(text string) (event, error) {
+	var (
+		formatID     = regexp.MustCompile(`(?m)^ID: (\d+)$`)
+		formatField  = regexp.MustCompile(`(?m)^\s*field:[^;]*\b(\w+);\s*offset:(\d+);\s*size:(\d+);`)
+		formatReason = regexp.MustCompile(`\{ *(0[xX][0-9a-fA-F]+|\d+), *"(\w+)" *\}`)
+	)
 	e := event{reasons: map[uint32]string{}}
-	if m := formatID().FindStringSubmatch(text); m != nil {
+	if m := formatID.FindStringSubmatch(text); m != nil {
 		e.id, _ = strconv.ParseUint(m[1], 10, 64)
 	}
 	fields := map[string]field{}
-	for _, m := range formatField().FindAllStringSubmatch(text, -1) {
+	for _, m := range formatField.FindAllStringSubmatch(text, -1) {
 		offset, _ := strconv.Atoi(m[2])
 		size, _ := strconv.Atoi(m[3])
 		fields[m[1]] = field{offset, size}
@@ -104,7 +102,7 @@ func parseEvent(text string) (event, error) {
 	if e.id == 0 || e.at.size != 8 && e.at.size != 4 || e.cause.size != 4 {
 		return event{}, fault.New(fault.Unsupported, "listen for dropped packets", "", "this kernel gives no reason for them (Linux 5.17)")
 	}
-	for _, m := range formatReason().FindAllStringSubmatch(text, -1) {
+	for _, m := range formatReason.FindAllStringSubmatch(text, -1) {
 		n, err := strconv.ParseUint(m[1], 0, 32)
 		if err == nil {
 			e.reasons[uint32(n)] = m[2]
@@ -142,10 +140,4 @@ func (e event) sample(raw []byte) (sample, bool) {
 		return sample{}, false
 	}
 	return sample{location: number(e.at), reason: uint32(number(e.cause)), protocol: uint16(number(e.carried))}, true
-}
-
-// lazily returns an expression that is compiled when it is first used: not at the start of
-// every run.
-func lazily(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }

@@ -65,12 +65,16 @@ func (d *drawing) printf(format string, args ...any) { fmt.Fprintf(&d.out, forma
 // px writes a length, with a tenth of a pixel.
 func px(v float64) string { return strconv.FormatFloat(float64(int(v*10+0.5))/10, 'f', -1, 64) }
 
-var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;")
+// escaped writes text for SVG. (Package html has its own work to do at the start of every run.)
+func escaped(s string) string {
+	escape := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#39;")
+	return escape.Replace(plainname.Visible(s))
+}
 
 // text writes text, which is escaped.
 func (d *drawing) text(x, y float64, class, s string) {
 	if s != "" {
-		d.printf("<text x=\"%s\" y=\"%s\" class=\"%s\">%s</text>\n", px(x), px(y), class, markup.Replace(plainname.Visible(s)))
+		d.printf("<text x=\"%s\" y=\"%s\" class=\"%s\">%s</text>\n", px(x), px(y), class, escaped(s))
 	}
 }
 
@@ -116,7 +120,7 @@ func (d *drawing) path(path string, l Link) {
 	if l.Ours {
 		class += " ours"
 	}
-	d.printf("<path class=\"%s\" d=\"%s\"><title>%s</title></path>\n", class, path, markup.Replace(plainname.Visible(d.about(l))))
+	d.printf("<path class=\"%s\" d=\"%s\"><title>%s</title></path>\n", class, path, escaped(d.about(l)))
 }
 
 // about tells what a link is.
@@ -141,7 +145,7 @@ func (d *drawing) box(b *box) {
 		class += " away"
 	}
 	d.printf("<g><title>%s</title><rect class=\"%s\" x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" rx=\"4\"/>\n",
-		markup.Replace(plainname.Visible(tooltip(b.node))), class, px(b.x), px(b.y), px(b.w), px(b.h))
+		escaped(tooltip(b.node)), class, px(b.x), px(b.y), px(b.w), px(b.h))
 	// The text of what is stretched is in its middle, and in a long bar several times: there
 	// is one on every screen.
 	const screen = 640.0

@@ -16,7 +16,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 func (p Page) handler(s *stream) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", serveFile("page.html"))
-	for name := range kinds {
+	for _, name := range names {
 		mux.HandleFunc("GET /"+name, serveFile(name))
 	}
 	mux.HandleFunc("GET /events", s.serve)

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 	"github.com/gopipework/gopipework/internal/plainname"
 )
 
@@ -230,11 +229,11 @@ func kindWords(kinds []Kind) string {
 // vlanWord is what any kind's grammar of the word after @ is made of: tags,
 // ranges and "t" on Ethernet, a partition key in hex on IPoIB. Which it is,
 // and whether it makes sense, is known when the host interface is.
-var vlanWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9A-Fa-fx][0-9A-Fa-fxt,-]*$`) })
+var vlanWord = lazyregexp.Regexp{Expr: `^[0-9A-Fa-fx][0-9A-Fa-fxt,-]*$`}
 
 func (s *Spec) parseMACVLAN(word string) (err error) {
 	macWord, vlan, tagged := strings.Cut(word, "@")
-	if tagged && !vlanWord().MatchString(vlan) {
+	if tagged && !vlanWord.Get().MatchString(vlan) {
 		return fault.BadWord("read VLAN", vlan, "a VLAN is a number from 1 to 4094").
 			WithHint("@10 (untagged), @10,20-30 (untagged 10, tagged 20 to 30), @10t (tagged only)")
 	}

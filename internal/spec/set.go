@@ -61,7 +61,7 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 				WithHint("leave it out, or detach and attach again")
 		}
 	}
-	if w.VLAN != "" && w.VLAN != None && !vlanWord().MatchString(w.VLAN) {
+	if w.VLAN != "" && w.VLAN != None && !vlanWord.Get().MatchString(w.VLAN) {
 		return s, fault.BadWord("read VLAN", w.VLAN, "a VLAN is a number from 1 to 4094").
 			WithHint("10 (untagged), 10,20-30 (untagged 10, tagged 20 to 30), 10t (tagged only), none")
 	}

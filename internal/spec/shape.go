@@ -5,13 +5,12 @@ import (
 	"encoding"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lazyregexp"
 )
 
 // The words for rates, losses and delays are those of tc(8).
@@ -115,14 +114,12 @@ func parseWord[T any](word string, parse func(string) (T, error)) (*T, error) {
 }
 
 // measure is a number and its unit.
-var measure = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^([0-9]{1,15}(?:\.[0-9]{1,9})?)([a-z]*|%)$`)
-})
+var measure = lazyregexp.Regexp{Expr: `^([0-9]{1,15}(?:\.[0-9]{1,9})?)([a-z]*|%)$`}
 
 // parseMeasure returns the number in the unit's measure, rounded; ok is false
 // for what is none.
 func parseMeasure(word string, units map[string]float64) (v float64, ok bool) {
-	m := measure().FindStringSubmatch(strings.ToLower(word))
+	m := measure.Get().FindStringSubmatch(strings.ToLower(word))
 	if m == nil {
 		return 0, false
 	}
