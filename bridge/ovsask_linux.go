@@ -27,21 +27,6 @@ func (p OVSPort) Trace(ctx context.Context, f OVSFrame) (OVSTrace, error) {
 	return t, ovsFault(op, p.Name, err)
 }
 
-// Stations returns the MAC addresses that a bridge has learned. A bridge whose flows are
-// not those of a plain switch learns none. The error is a timeout if ovs-vswitchd does
-// not answer.
-//
-//	ovs-appctl fdb/show BRIDGE
-func (b OVSBridge) Stations(ctx context.Context) ([]OVSStation, error) {
-	const op = "read the learned addresses of Open vSwitch bridge"
-	text, err := appctl(ctx, "fdb/show", b.Name)
-	if err != nil {
-		return nil, ovsFault(op, b.Name, err)
-	}
-	all, err := b.parseStations(text)
-	return all, ovsFault(op, b.Name, err)
-}
-
 // PingOVS returns nil if ovs-vswitchd answers. Without it, what the database says is not
 // done, and the datapath that is its own passes nothing on; the kernel's passes on the
 // frames of those flows that it knows already. The error is a timeout if ovs-vswitchd

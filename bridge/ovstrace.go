@@ -22,7 +22,6 @@ type OVSFrame struct {
 	Src, Dst net.HardwareAddr // no Dst: of AskNeighbour, all who may have the address To
 	Tag      int              // of the VLAN that it arrives with; 0: none
 	From, To netip.Addr       // of its packet, both IPv4 or both IPv6; the zero Addr, on ARP: none
-	Port     uint16           // of TCP, that it is sent to
 }
 
 // OVSPacket is what a frame carries.
@@ -31,7 +30,6 @@ type OVSPacket int
 const (
 	AskNeighbour OVSPacket = iota // an ARP request, or a neighbour solicitation
 	EchoRequest                   // of ICMP or ICMPv6
-	TCPSegment                    // the first of a connection
 )
 
 // match returns the frame as ovs-fields(7) describes one. What is left out is zero to
@@ -55,8 +53,6 @@ func (f OVSFrame) match(inPort int) string {
 		add("dl_type=0x86dd,nw_ttl=64,ipv6_src=%s,ipv6_dst=%s", f.From, f.To)
 	}
 	switch {
-	case f.Packet == TCPSegment:
-		add("nw_proto=6,tp_dst=%d,tcp_flags=%#x", f.Port, syn)
 	case f.Packet == EchoRequest && is6:
 		add("nw_proto=58,icmpv6_type=128")
 	case f.Packet == EchoRequest:
@@ -67,8 +63,6 @@ func (f OVSFrame) match(inPort int) string {
 	}
 	return strings.Join(words, ",")
 }
-
-const syn = 0x2 // of TCP's flags: it begins a connection
 
 func (f OVSFrame) destination() net.HardwareAddr {
 	switch {

@@ -4,7 +4,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -127,26 +126,6 @@ func TestOVSTraceCommand(t *testing.T) {
 	want := "ovs-appctl ofproto/trace ovs0 in_port=4,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,dl_type=0x0806,dl_vlan=10"
 	if got := p.TraceCommand(p.Broadcast(net.HardwareAddr{2, 0, 0, 0, 0, 1})); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
-	}
-}
-
-func TestParseStations(t *testing.T) {
-	b := OVSBridge{Name: "ovs0", Ports: []OVSPort{{Name: "v1", Number: 3}, {Name: "dead", Number: -1}}}
-	got, err := b.parseStations(" port  VLAN  MAC                Age\n" +
-		"    3     0  02:00:00:00:00:01    7\n LOCAL    10  02:00:00:00:00:02  static\n    9     0  02:00:00:00:00:03    0\n")
-	mac := func(n byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, n} }
-	want := []OVSStation{
-		{MAC: mac(1), Port: "v1", Number: 3, Age: 7 * time.Second},
-		{MAC: mac(2), VLAN: 10, Port: "ovs0", Number: localNumber, Static: true},
-		{MAC: mac(3), Number: 9},
-	}
-	if diff := cmp.Diff(want, got); diff != "" || err != nil {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
-	}
-	for _, line := range []string{"x 0 02:00:00:00:00:01 7", "3 x 02:00:00:00:00:01 7", "3 0 x 7", "3 0 02:00:00:00:00:01 x", "3 0"} {
-		if got, err := b.parseStations("headings\n" + line); err == nil {
-			t.Errorf("%q: %+v", line, got)
-		}
 	}
 }
 

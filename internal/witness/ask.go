@@ -23,7 +23,6 @@ type Question struct {
 	From     Point            // the link that it leaves by
 	MAC      net.HardwareAddr // of that link
 	Addr     netip.Addr       // who has it?
-	To       net.HardwareAddr // the one host that is asked; nil: all that the family asks
 	VLAN     uint16           // tag that it has; 0: none
 	Patience time.Duration    // how long it waits for the first answer
 	Grace    time.Duration    // how long it waits for another one then; 0: not at all
@@ -120,9 +119,6 @@ func (q Question) frame() []byte {
 		ask := slices.Concat([]byte{135, 0, 0, 0, 0, 0, 0, 0}, a[:])
 		f = append(ethernet(net.HardwareAddr{0x33, 0x33, 0xff, a[13], a[14], a[15]}, q.MAC, unix.ETH_P_IPV6),
 			ipv6(netip.IPv6Unspecified(), group, 255, ask)...)
-	}
-	if q.To != nil {
-		copy(f, q.To)
 	}
 	if q.VLAN != 0 {
 		tag := binary.BigEndian.AppendUint16([]byte{0x81, 0x00}, q.VLAN)

@@ -9,9 +9,7 @@ import (
 // Largest is what came of the search for the largest packet that passes.
 type Largest struct {
 	Size    int        // of an IP packet that was answered, in bytes; 0: none was
-	Exact   bool       // one byte more was not
 	Instead *Objection // what came instead of the answer to one that was too big; nil: nothing did
-	Sent    int        // packets
 }
 
 // usual are sizes that links and tunnels often have.
@@ -25,12 +23,12 @@ const (
 )
 
 // Largest searches for the largest packet, of low to high bytes, that passes whole. low
-// should be one that passes. likely are sizes that it may be, such as the MTUs of links
-// on the way: with them it takes fewer packets. It waits ten times as long as the answer
-// to low took, and at least 20 ms, but no longer than the patience for all of them.
+// should be one that passes. What it finds may be some bytes too few, as it sends a bounded
+// number of packets. It waits ten times as long as the answer to low took, and at least
+// 20 ms, but no longer than the patience for all of them.
 //
 //	ping -M do -s SIZE, again and again
-func (p Ping) Largest(ctx context.Context, low, high int, likely ...int) (l Largest, err error) {
+func (p Ping) Largest(ctx context.Context, low, high int) (l Largest, err error) {
 	p.Whole, p.Size = true, low
 	s, err := p.open()
 	if err != nil {
@@ -41,19 +39,16 @@ func (p Ping) Largest(ctx context.Context, low, high int, likely ...int) (l Larg
 	}
 	defer s.Close()
 	e, err := p.exchange(ctx, s, pause)
-	l.Sent, l.Instead = e.Sent, e.Instead
+	l.Instead = e.Instead
 	if err != nil || !e.Answered {
 		return l, err
 	}
 	each := max(20*time.Millisecond, 10*e.After)
 	p.Patience = min(each*sizeTries, p.Patience/maxSizes)
 	l.Size = low
-	likely = slices.Concat(likely, usual)
-	slices.Sort(likely)
 	for next, tried := high, 1; l.Size < high && tried < maxSizes; tried++ {
 		p.Size = next
 		e, err := p.exchange(ctx, s, p.Patience/sizeTries)
-		l.Sent += e.Sent
 		if err != nil {
 			return l, err
 		}
@@ -62,7 +57,7 @@ func (p Ping) Largest(ctx context.Context, low, high int, likely ...int) (l Larg
 		} else {
 			high = next - 1
 		}
-		next = middle(l.Size, high, likely)
+		next = middle(l.Size, high)
 		if o := e.Instead; o != nil {
 			l.Instead = o
 			if o.Why == TooBig && o.MTU > l.Size && o.MTU <= high {
@@ -70,18 +65,17 @@ func (p Ping) Largest(ctx context.Context, low, high int, likely ...int) (l Larg
 			}
 		}
 	}
-	l.Exact = l.Size >= high
 	return l, nil
 }
 
-// middle is what to try next if low passes, and more than high does not: first likely
-// sizes, and then one more than a likely one.
-func middle(low, high int, likely []int) int {
-	within := slices.DeleteFunc(slices.Clone(likely), func(v int) bool { return v <= low || v > high })
+// middle is what to try next if low passes, and more than high does not: first usual
+// sizes, and then one more than a usual one.
+func middle(low, high int) int {
+	within := slices.DeleteFunc(slices.Clone(usual), func(v int) bool { return v <= low || v > high })
 	switch {
 	case len(within) > 0:
 		return within[len(within)/2]
-	case slices.Contains(likely, low):
+	case slices.Contains(usual, low):
 		return low + 1
 	}
 	return low + (high-low+1)/2
