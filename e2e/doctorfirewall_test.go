@@ -75,6 +75,27 @@ func twoWithUFW(m *machine) {
 	twoOnBridge(m)
 }
 
+// TestDockerUserDrop: what the user forbids between two containers in Docker's own network is
+// not said to be Docker's doing, and the printed commands allow that alone.
+func TestDockerUserDrop(t *testing.T) {
+	e := withDocker(t)
+	t.Cleanup(func() { e.docker("rm", "-f", "web", "db") })
+	for _, name := range []string{"web", "db"} {
+		e.container(name)
+	}
+	e.well("between two containers", "web --to db")
+	e.sh("iptables -I DOCKER-USER -i docker0 -p icmp -j DROP; iptables -I DOCKER-USER -i docker0 -p udp -j DROP")
+	t.Cleanup(func() { e.sh("iptables -F DOCKER-USER; iptables -A DOCKER-USER -j RETURN") })
+	d, code, text := e.doctor("web --to db")
+	if code != 1 || !slices.Equal(d.found(), []string{"forward-drop"}) || len(d.mend()) != 2 {
+		t.Errorf("doctor exits with %d, finds %v and prints %v:\n%s", code, d.found(), d.mend(), text)
+	}
+	for _, command := range d.mend() {
+		e.sh(command)
+	}
+	e.well("with the printed commands", "web --to db")
+}
+
 // TestDockerDrop: on a network of Docker's whose containers may not communicate, doctor says
 // that it is Docker's rule, and prints no command.
 func TestDockerDrop(t *testing.T) {

@@ -144,7 +144,7 @@ func TestDoctorPublished(t *testing.T) {
 	e.well("with Docker's network alone", "web")
 	e.ok("brdoc", "web", "10.77.0.2/24@10.77.0.1")
 	e.sh("ip address add 10.77.0.1/24 dev brdoc")
-	if d, code, text := e.doctor("web eth0"); code != 0 || !slices.Equal(d.found(), []string{"other-route"}) {
+	if d, code, text := e.doctor("web"); code != 0 || !slices.Equal(d.found(), []string{"other-route"}) {
 		t.Errorf("doctor exits with %d and finds %v:\n%s", code, d.found(), text)
 	}
 	e.ok("detach", "web")

@@ -88,8 +88,11 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 			found.Mend = nil // by the names of ports, which every kernel can match
 			found = w.acceptFrames(found, stop, f)
 		}
-		if !w.onLink(a.to) { // the host routes them, and an attach opens a way for bridged frames
-			found.Again, found.Mend = false, acceptPackets(stop, family, a)
+		switch {
+		case !w.onLink(a.to): // the host routes them, and an attach opens a way for bridged frames
+			found.Again, found.Mend = false, passPackets(stop, family, a, "FORWARD", "ACCEPT")
+		case w.rules.DockerOwned && stop.Chain == dockerUser: // what Docker forbids stays forbidden
+			found.Again, found.Mend = false, passPackets(stop, family, a, dockerUser, "RETURN")
 		}
 	default:
 		found, hop = finding.FarFirewall.Surely("%s of the host drops it: %s", chain, rule), f.hop
@@ -98,9 +101,9 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 	return &found, hop
 }
 
-// acceptPackets are the commands that let packets between two addresses pass the chain FORWARD;
-// none for another one.
-func acceptPackets(s firewall.Stop, family firewall.Family, a answer) (commands []string) {
+// passPackets are the commands that give packets between two addresses a target at the head of
+// FORWARD or of a chain below it; none for what another chain stopped.
+func passPackets(s firewall.Stop, family firewall.Family, a answer, chain, target string) (commands []string) {
 	if s.Table != "filter" || s.Base != "FORWARD" {
 		return nil
 	}
@@ -109,7 +112,7 @@ func acceptPackets(s firewall.Stop, family firewall.Family, a answer) (commands 
 		tool = s.Family
 	}
 	for _, way := range [][2]netip.Addr{{a.from, a.to}, {a.to, a.from}} {
-		commands = append(commands, fmt.Sprintf("%s -I FORWARD 1 -s %s -d %s -j ACCEPT", tool, way[0], way[1]))
+		commands = append(commands, fmt.Sprintf("%s -I %s 1 -s %s -d %s -j %s", tool, chain, way[0], way[1], target))
 	}
 	return commands
 }
@@ -183,7 +186,7 @@ func (w *walker) noAnswer(f *far, a answer, places []tapped, out int, evidence [
 	case f.link != nil:
 		w.lostAt(f.hop, a, finding.FarSilent.Surely("%s does not answer, and its network namespace was not found", f.name).SeenBy(evidence...))
 	case w.leap == toBridge && len(uplinks) == 0:
-		w.lostAt(w.hopOf("bridge"), a, finding.UplinkMissing.Surely("nobody on %s has %s, and it has no uplink", w.on.Name, a.to).SeenBy(evidence...))
+		w.lostAt(w.hopOf("bridge"), a, finding.UplinkMissing.Surely("neither the host nor anybody on %s has %s, and the bridge has no uplink", w.on.Name, a.to).SeenBy(evidence...))
 	case len(a.holders) > 0:
 		w.lostAt(f.hop, a, finding.FarSilent.Surely("%s has %s, and answers neither a ping nor a connection", a.holders[0].MAC, a.to).SeenBy(evidence...))
 	default:

@@ -117,7 +117,7 @@ func (w *walker) suspects() (out []finding.Finding) {
 // rule.
 func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Finding {
 	kind := kindOfChain(chain, rule)
-	if w.rules.DockerOwned && kind == finding.ForwardDrop {
+	if w.rules.DockerOwned && kind == finding.ForwardDrop && !strings.HasSuffix(chain, " "+dockerUser) {
 		kind = finding.DockerDrop
 	}
 	f := kind.Surely("%s drops frames of %s", chain, w.port.Name)
@@ -135,6 +135,9 @@ func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Fin
 	}
 	return f
 }
+
+// dockerUser is the chain that Docker leaves to the user's own rules.
+const dockerUser = "DOCKER-USER"
 
 // remedied returns f with what lets the frames pass, as far as reading the rules tells it.
 func (w *walker) remedied(f finding.Finding, chain string) finding.Finding {
@@ -194,7 +197,7 @@ func kindOfChain(chain, rule string) *finding.Kind {
 		return finding.FirewalldDrop
 	case strings.HasPrefix(name, "ufw"):
 		return finding.UFWDrop
-	case strings.HasPrefix(name, "DOCKER") && name != "DOCKER-USER", strings.HasPrefix(table, "docker"):
+	case strings.HasPrefix(name, "DOCKER") && name != dockerUser, strings.HasPrefix(table, "docker"):
 		return finding.DockerDrop
 	case slices.Contains([]string{"raw", "mangle", "nat"}, table):
 		return finding.PreroutingDrop

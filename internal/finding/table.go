@@ -29,7 +29,7 @@ var (
 	ForwardDrop = &Kind{107, "forward-drop",
 		"The chain FORWARD of iptables drops frames bridged within the bridge.",
 		"Docker sets its policy to DROP, and br_netfilter hands bridged frames to it, so that no bridge but Docker's own passes packets.",
-		"Attach the guest again: gopipework opens exactly its path."}
+		"Attach the guest again, which opens exactly its path; or put an accept before the rule, or delete it."}
 	DockerDrop = &Kind{108, "docker-drop",
 		"A chain of Docker's drops the frames: its isolation of networks, or its rules for a bridge of its own.",
 		"Docker's rules decide which containers may communicate over its bridges, and gopipework does not overrule them.",
