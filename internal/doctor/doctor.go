@@ -11,6 +11,7 @@
 //	interface.go  the guest's interface
 //	address.go    its addresses
 //	route.go      the guest's routes
+//	neighbour.go  the neighbours that both ends know
 //	port.go       the host's end of a pair
 //	bridge.go     the Linux bridge that it is in
 //	ovs.go        Open vSwitch bridges

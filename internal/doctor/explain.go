@@ -22,6 +22,11 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 			return
 		}
 	}
+	evidence = append(evidence, t.notes...)
+	if found, hop := w.wrongNeighbour(f, a); found != nil {
+		w.lostAt(hop, a, found.SeenBy(evidence...))
+		return
+	}
 	if w.leap == toOVS {
 		hop := w.hopOf("ovs")
 		found := w.byFlow(f, a)

@@ -200,5 +200,8 @@ func (l lost) evidence(places []tapped) (lines []string) {
 			lines = append(lines, fmt.Sprintf("%s seen at %s", k, strings.Join(at, ", ")))
 		}
 	}
+	if o := l.echo.Instead; o != nil {
+		lines = append(lines, fmt.Sprintf("instead of an answer %s sent: %s", o.By, o.Text))
+	}
 	return lines
 }

@@ -16,7 +16,7 @@ type traced struct {
 	traces []*spot
 	window *dropreason.Window // nil: this kernel does not tell why it drops
 	drops  []dropreason.Drop  // of IP packets and ARP of our own, meanwhile
-	notes  []string           // why something could not be traced
+	notes  []string           // what could not be traced, and why
 }
 
 // spot is the trace in one namespace.
@@ -94,15 +94,22 @@ func (t *traced) open(w *walker, e *end, probes []firewall.Probe, asks bool) {
 	}
 	err := e.k.Run(func() (err error) {
 		if s.was, err = firewall.Counters(w.ctx); err != nil {
-			t.notes = append(t.notes, err.Error())
+			t.note(e, err)
 		}
 		s.trace, err = firewall.OpenTrace(probes...)
 		return err
 	})
 	if err != nil {
-		t.notes = append(t.notes, err.Error())
+		t.note(e, err)
 	}
 	t.traces = append(t.traces, s)
+}
+
+// note keeps why the rules where an end is could not be watched.
+func (t *traced) note(e *end, err error) {
+	where := *e
+	where.link = nil
+	t.notes = append(t.notes, fmt.Sprintf("the rules of %s were not watched: %v", where.word(), err))
 }
 
 // finish reads what was traced.
@@ -126,7 +133,10 @@ func (t *traced) finish(ctx context.Context) {
 		}
 		frames, err := s.trace.Events(ctx, 0)
 		if err != nil {
-			t.notes = append(t.notes, err.Error())
+			t.note(s.of, err)
+		}
+		if s.trace.Missed() {
+			t.notes = append(t.notes, "more rules were passed than the kernel's trace has room for: some are not among what was read")
 		}
 		for _, f := range frames {
 			stop, ok, _ := s.trace.Stop(f)

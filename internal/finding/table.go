@@ -126,6 +126,10 @@ var (
 		"The guest's default route leads to a gateway that is in none of its networks, and nobody there has its address.",
 		"Nothing reaches what is beyond the network.",
 		"Correct the gateway, or the prefix length of the address."}
+	NeighbourWrong = &Kind{222, "neighbour-wrong",
+		"The neighbour table of the guest, or of the far end, has another MAC address than the neighbour has.",
+		"Frames go to a station that is not there, or is another one. What was entered by hand is never asked for again.",
+		"Delete the entry: the kernel asks anew."}
 )
 
 // The link between the guest and the host.
@@ -300,7 +304,7 @@ var Lost = &Kind{902, "lost",
 var All = []*Kind{
 	PreroutingDrop, InetDrop, BridgeDrop, EbtablesDrop, FirewalldDrop, UFWDrop, ForwardDrop, DockerDrop, FirewallUnseen,
 	InterfaceMissing, InterfaceDown, InterfaceRenamed, NoCarrier, AddressMissing, AddressTentative, AddressDuplicate, PrefixLength,
-	SubnetTwice, NoRoute, OtherRoute, GatewaySilent, IPv6Disabled, ReversePath, ARPIgnore, GuestFirewall, MACTwice, LeaseOver, NoARP, InterfaceEnslaved, GatewayElsewhere,
+	SubnetTwice, NoRoute, OtherRoute, GatewaySilent, IPv6Disabled, ReversePath, ARPIgnore, GuestFirewall, MACTwice, LeaseOver, NoARP, InterfaceEnslaved, GatewayElsewhere, NeighbourWrong,
 	PeerDown, PeerElsewhere, MTUDiffers, ChecksumOffload,
 	PortMissing, PortBlocking, PortIsolated, PortLocked, PortNoFlood, VLANOnPort, VLANOnBridge, BridgeDown, StationElsewhere, TableFull, StationMoves, NoQuerier,
 	OVSPortGone, OVSPortDead, OVSTag, OVSSecure, OVSFlow, OVSSilent,

@@ -51,6 +51,7 @@ type Reader interface {
 	TxChecksum(index int) (bool, error)
 	Way(rtnl.Lookup) (rtnl.Way, error)
 	Neighbours(index int) ([]netip.Addr, error)
+	Neighbour(index int, a netip.Addr) (net.HardwareAddr, error)
 }
 
 type writer interface {

@@ -24,6 +24,24 @@ func (c *Conn) Neighbours(index int) ([]netip.Addr, error) {
 	return out, err
 }
 
+// Neighbour returns the MAC address that a link has for a neighbour; nil: it has none, or has
+// not found it.
+//
+//	ip neighbour get ADDR dev NAME
+func (c *Conn) Neighbour(index int, a netip.Addr) (net.HardwareAddr, error) {
+	h, err := c.inet()
+	if err != nil {
+		return nil, err
+	}
+	all, err := retry(func() ([]netlink.Neigh, error) { return h.NeighList(index, netlink.FAMILY_ALL) })
+	for _, n := range all {
+		if addr(n.IP) == a && n.State&(netlink.NUD_INCOMPLETE|netlink.NUD_FAILED) == 0 {
+			return n.HardwareAddr, nil
+		}
+	}
+	return nil, err
+}
+
 // SetNeighbour enters the MAC address of a neighbour, until it is asked for again.
 //
 //	ip neighbour replace ADDR lladdr MAC nud reachable dev NAME
