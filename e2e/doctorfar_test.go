@@ -3,8 +3,14 @@
 package e2e
 
 import (
+	"net"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // farFaults are those of whom packets are for.
@@ -78,4 +84,34 @@ func TestDoctorFamilies(t *testing.T) {
 	if gateways != 1 {
 		t.Errorf("%d gateways:\n%s", gateways, text)
 	}
+}
+
+// TestDoctorOnePort: a far guest whose firewall accepts connections to one port alone is
+// reached, and doctor says what it drops; with that port closed it is not.
+func TestDoctorOnePort(t *testing.T) {
+	m := newMachine(t)
+	web, db := m.guest(), m.guest()
+	m.ok("brtest", web.Word, "10.0.0.2/24")
+	m.ok("brtest", db.Word, "10.0.0.3/24")
+	m.check(db.Run("sh", "-ec", "iptables -P INPUT DROP; iptables -A INPUT -p tcp --dport 80 -j ACCEPT").Err())
+	defer m.listen(db, "10.0.0.3:80").Close()
+	for _, want := range []int{0, 1} {
+		if d, code, text := m.doctor(web.Word + " --to " + db.Word); code != want || !slices.Equal(d.found(), []string{"far-firewall"}) {
+			t.Errorf("doctor exits with %d, want %d, and finds %v:\n%s", code, want, d.found(), text)
+		}
+		m.check(db.Run("iptables", "-R", "INPUT", "1", "-p", "tcp", "--dport", "80", "-j", "REJECT", "--reject-with", "tcp-reset").Err())
+	}
+}
+
+// listen listens in a guest for connections, which nobody takes.
+func (m *machine) listen(g *host.Guest, addr string) (l net.Listener) {
+	m.t.Helper()
+	ns, err := os.Open(g.Path())
+	m.check(err)
+	defer ns.Close()
+	in, err := nsfs.Enter(ns)
+	m.check(err)
+	defer in.End()
+	m.check(in.Run(func() (err error) { l, err = net.Listen("tcp", addr); return err }))
+	return l
 }

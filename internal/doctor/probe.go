@@ -35,7 +35,7 @@ type answer struct {
 	err     error             // why no ping could be sent; the guest's refusal is in echo
 	there   witness.Delivered // of a datagram, where no echo was answered
 	back    witness.Delivered // of another one, the other way
-	knock   witness.Delivered // of the beginning of a connection, where the far end is not ours
+	knock   witness.Delivered // of the beginning of a connection
 	holders []witness.Answer  // who has the address
 }
 
@@ -169,10 +169,32 @@ func (w *walker) deliver(f *far, a *answer) {
 		if a.there, _ = witness.Deliver(w.ctx, m, from, there, patienceHere); a.there.Arrived {
 			a.back, _ = witness.Deliver(w.ctx, m, there, from, patienceHere)
 		}
+		if !a.passes() {
+			a.knock = w.knock(from, there)
+		}
 		return
 	}
 	const discard = 9
 	a.knock, _ = witness.Knock(w.ctx, m, from, witness.Host{Addr: a.to}, discard, patience)
+}
+
+// knock connects to what listens at a far end: its firewall may accept that alone.
+func (w *walker) knock(from, to witness.Host) (d witness.Delivered) {
+	const most = 8
+	ports, _ := witness.Listening(to)
+	ports = ports[:min(len(ports), most)]
+	all := make([]witness.Delivered, len(ports))
+	var knocking sync.WaitGroup
+	for i, port := range ports {
+		knocking.Go(func() {
+			all[i], _ = witness.Knock(w.ctx, witness.NewMark(from.Addr, to.Addr), from, to, port, patienceHere)
+		})
+	}
+	knocking.Wait()
+	if i := slices.IndexFunc(all, func(d witness.Delivered) bool { return d.Arrived && !d.Refused }); i >= 0 {
+		return all[i]
+	}
+	return d
 }
 
 // onLink reports whether an address is in a subnet of the guest's link, or has a route

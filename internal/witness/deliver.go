@@ -15,6 +15,7 @@ import (
 // Delivered is what came of a datagram or of the beginning of a connection.
 type Delivered struct {
 	Arrived bool          // the datagram, or the answer to the connection
+	Refused bool          // that answer was a refusal: nobody listens, or a firewall says so
 	After   time.Duration // since the first packet
 	Unsent  error         // the errno with which the sender's own stack refused; nil: it sent
 	Unheard error         // the errno with which the far host refused us a socket; nil: it did not
@@ -84,20 +85,9 @@ func (m Mark) arrives(ctx context.Context, fd int, until time.Time) (bool, error
 }
 
 // Knock begins a TCP connection from one host to a port of another that nobody listens
-// at; 0: one that we find, for which to.Run has to be set. Any answer of the far host
-// means that packets pass both ways. The kernel sends one segment within a second.
+// at, or that [Listening] has. Any answer of the far host means that packets pass both ways.
+// The kernel sends one segment within a second.
 func Knock(ctx context.Context, m Mark, from, to Host, port int, patience time.Duration) (d Delivered, err error) {
-	if port == 0 {
-		kept, err := to.socket(unix.SOCK_STREAM, 0, 0) // as it does not listen, nobody else can
-		if err != nil {
-			d.Unheard = refused(err)
-			return d, unless(d.Unheard, err)
-		}
-		defer unix.Close(kept)
-		if port, err = portOf(kept); err != nil {
-			return d, err
-		}
-	}
 	here, err := from.socket(unix.SOCK_STREAM, 0, int(m.port)) // taps know it by its port
 	if errors.Is(err, unix.EADDRINUSE) {
 		here, err = from.socket(unix.SOCK_STREAM, 0, 0)
@@ -124,7 +114,8 @@ func Knock(ctx context.Context, m Mark, from, to Host, port int, patience time.D
 	if d.Instead = objected(here); d.Instead != nil {
 		return d, nil
 	}
-	if d.Arrived = err == nil || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET); d.Arrived {
+	d.Refused = errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET)
+	if d.Arrived = err == nil || d.Refused; d.Arrived {
 		return d, nil
 	}
 	d.Unsent = refused(err)

@@ -201,7 +201,7 @@ func TestDeliver(t *testing.T) {
 		c.b.sh("nft 'add table inet f; add chain inet f in { type filter hook input priority 0; }; add rule inet f in meta l4proto icmp drop; add rule inet f in icmpv6 type echo-request drop'")
 		for what, probe := range map[string]func() (Delivered, error){
 			"a datagram":   func() (Delivered, error) { return Deliver(ctx, m, from, to, plenty) },
-			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 0, plenty) },
+			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 9, plenty) },
 		} {
 			if d, err := probe(); err != nil || !d.Arrived || d.After <= 0 {
 				t.Errorf("%s to %s: %+v, %v", what, pair[1], d, err)
@@ -216,7 +216,7 @@ func TestDeliver(t *testing.T) {
 		c.b.sh("nft 'flush chain inet f in; add rule inet f in meta l4proto { tcp, udp } reject with icmpx type admin-prohibited'")
 		for what, probe := range map[string]func() (Delivered, error){
 			"a datagram":   func() (Delivered, error) { return Deliver(ctx, m, from, to, plenty) },
-			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 0, plenty) },
+			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 9, plenty) },
 		} {
 			d, err := probe()
 			if err != nil || d.Arrived || d.Instead == nil || d.Instead.Why != Prohibited || d.Instead.By.String() != pair[1] {
@@ -226,7 +226,7 @@ func TestDeliver(t *testing.T) {
 		c.b.sh("nft 'flush chain inet f in; add rule inet f in meta l4proto { tcp, udp } drop'")
 		for what, probe := range map[string]func() (Delivered, error){
 			"a datagram":   func() (Delivered, error) { return Deliver(ctx, m, from, to, little) },
-			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 0, little) },
+			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 9, little) },
 		} {
 			if d, err := probe(); err != nil || d != (Delivered{}) {
 				t.Errorf("%s that is dropped: %+v, %v", what, d, err)
