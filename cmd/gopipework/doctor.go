@@ -268,8 +268,11 @@ func (o *output) mends(d doctor.Report, lines map[string][]string, fix string) {
 			}
 		}
 	}
+	if len(said) > 1 {
+		o.print("      all of these, in this order")
+	}
 	if ours {
-		o.print("mend: " + fix + " does it")
+		o.print("  or: " + fix)
 	}
 }
 
