@@ -128,8 +128,12 @@ func (c command) run(ctx context.Context) (data []byte, ok bool) {
 	return []byte(text), true
 }
 
-// inUse reports whether the tables of iptables-legacy are there already.
+// inUse reports whether the tables that such a program reads are there already.
 func inUse(program string) bool {
+	if strings.HasPrefix(program, "ebtables") {
+		_, err := os.Stat("/sys/module/ebtable_filter")
+		return err == nil
+	}
 	list := "/proc/thread-self/net/ip_tables_names"
 	if strings.HasPrefix(program, "ip6") {
 		list = "/proc/thread-self/net/ip6_tables_names"

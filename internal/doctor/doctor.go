@@ -11,7 +11,9 @@
 //	interface.go  the guest's interface
 //	address.go    its addresses
 //	route.go      the guest's routes
-//	neighbour.go  the neighbours that both ends know
+//	neighbours.go who else is on the switch
+//	neighbourtable.go
+//	              what both ends have entered of each other
 //	port.go       the host's end of a pair
 //	bridge.go     the Linux bridge that it is in
 //	ovs.go        Open vSwitch bridges
@@ -76,7 +78,7 @@ const (
 type Hop struct {
 	Interface string   // of the guest, whose way it is on
 	Name      string   // "web eth1", "brtest", ...
-	Kind      string   // "interface", "route", "port", "bridge", "ovs", "card", "wire", "firewall", "uplink", "far"
+	Kind      string   // "interface", "route", "port", "bridge", "ovs", "card", "firewall", "far"
 	Facts     []string // what there is, for a person
 	Verdict   Verdict
 	Findings  []finding.Finding // the first one decides

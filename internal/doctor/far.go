@@ -1,12 +1,9 @@
 package doctor
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 
@@ -19,22 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// far is somebody whom packets of the guest's are for.
+// far is somebody whom packets of the guest's are for, and what came of them.
 type far struct {
-	name    string
-	addrs   []netip.Addr // at most one of each family
-	subnets []netip.Prefix
+	neighbour
+	addrs   []netip.Addr // of the neighbour's, at most one of each family
 	gateway bool
-	beyond  bool             // behind a gateway, and not on this host: nothing is sent there
-	port    *rtnl.Link       // the port of the switch that leads there; nil: not known
-	station net.HardwareAddr // its MAC address; nil: not known
-	ns      *os.File         // its network namespace; nil: not found, or not looked for
-	found   *ours.Namespace  // the same, if it was looked for
-	link    *rtnl.Link       // of it, in its namespace; nil: not known
-	end     *end             // nil: not entered
-	missing *Hop             // it has no link that is asked for; nil: it has
-	hop     int              // index of its hop
-	got     []answer         // to probes
+	beyond  bool     // behind a gateway, and not on this host: nothing is sent there
+	missing *Hop     // it has no link that is asked for; nil: it has
+	hop     int      // index of its hop
+	got     []answer // to probes
 }
 
 // maxFar bounds how many far ends are spoken to, if none is asked for.
@@ -43,15 +33,15 @@ const maxFar = 16
 // findFar finds the far ends: the one that is asked for, or else the gateways, and every
 // other guest on the same switch.
 func (w *walker) findFar() error {
-	others, err := w.neighbours()
+	all, err := w.neighbours()
 	if err != nil {
 		return err
 	}
 	if w.ask.To.given() {
-		return w.findTarget(others)
+		return w.findTarget(all)
 	}
 	for _, gw := range w.gateways() {
-		f := w.asGateway(gw, others)
+		f := w.asGateway(gw)
 		if known := w.sameFar(f); known != nil { // it is the gateway of both families
 			known.name += ", " + gw.String()
 			known.addrs = append(known.addrs, gw)
@@ -59,10 +49,10 @@ func (w *walker) findFar() error {
 		}
 		w.far = append(w.far, f)
 	}
-	for _, f := range others {
-		one := *f
-		if one.addrs = w.common(f.subnets); len(one.addrs) > 0 && w.sameFar(&one) == nil {
-			w.far = append(w.far, &one)
+	for _, n := range all {
+		f := &far{neighbour: *n, addrs: w.common(n.subnets)}
+		if len(f.addrs) > 0 && w.sameFar(f) == nil {
+			w.far = append(w.far, f)
 		}
 	}
 	if more := len(w.far) - maxFar; more > 0 {
@@ -88,8 +78,8 @@ func (w *walker) gateways() []netip.Addr {
 }
 
 // asGateway is the far end that a gateway is.
-func (w *walker) asGateway(gw netip.Addr, others []*far) *far {
-	f := w.whoHas(gw, others)
+func (w *walker) asGateway(gw netip.Addr) *far {
+	f := w.whoHas(gw)
 	f.gateway, f.name = true, "gateway "+gw.String()
 	return f
 }
@@ -121,105 +111,6 @@ func (w *walker) common(theirs []netip.Prefix) (addrs []netip.Addr) {
 	return addrs
 }
 
-// others returns who else is on the same switch.
-func (w *walker) others() ([]*far, error) {
-	switch w.leap {
-	case toBridge:
-		ports, err := w.host.k.Ports(w.on.Index)
-		if err != nil {
-			return nil, fault.Explain("list ports of", w.on.Name, err)
-		}
-		if !w.ask.To.given() {
-			ports = slices.DeleteFunc(ports, func(p *rtnl.Link) bool {
-				return !w.sharesVLAN(w.port.Index, p.Index) || w.port.Port.Isolated && p.Port.Isolated
-			})
-		}
-		return w.behind(ports), nil
-	case toOVS:
-		return w.behind(w.ovsPorts()), nil
-	case toGuest:
-		return w.otherEnd()
-	case toHost:
-		e := w.host.with(w.port)
-		return []*far{{name: e.word(), end: e, ns: w.hostNS, link: w.port, station: w.port.MAC, subnets: e.prefixes()}}, nil
-	case toCard:
-		return w.onCard()
-	}
-	return nil, nil
-}
-
-// behind returns the guests behind ports of a switch. Their addresses are read without
-// going there.
-func (w *walker) behind(ports []*rtnl.Link) (all []*far) {
-	for _, p := range ports {
-		if p.Kind != "veth" || p.PeerNS < 0 || w.port != nil && p.Index == w.port.Index {
-			continue
-		}
-		if f := seenFrom(w.host.k, p.PeerNS, p.Peer); f != nil {
-			f.port = p
-			f.name = cmp.Or(nameByMark(p, f.link), fmt.Sprintf("%s behind %s", f.link.Name, p.Name))
-			all = append(all, f)
-		}
-	}
-	return all
-}
-
-// seenFrom reads a link in another namespace; nil: it is gone.
-func seenFrom(k plan.Kernel, nsid, index int) *far {
-	l, err := k.LinkIn(nsid, index)
-	if err != nil {
-		return nil
-	}
-	f := &far{link: l, station: l.MAC}
-	addrs, _ := k.AddrsIn(nsid, index)
-	for _, a := range addrs {
-		if !a.Prefix.Addr().IsLinkLocalUnicast() {
-			f.subnets = append(f.subnets, a.Prefix)
-		}
-	}
-	return f
-}
-
-// nameByMark is what the mark on a link calls the guest that inner is in, or "".
-func nameByMark(marked, inner *rtnl.Link) string {
-	m, ok := plan.ParseMark(marked.Alias)
-	if !ok || !plan.IsOurs(marked) {
-		return ""
-	}
-	return m.Name + " " + inner.Name
-}
-
-// otherEnd is the guest at the other end of a wire.
-func (w *walker) otherEnd() ([]*far, error) {
-	f := seenFrom(w.near.k, w.near.link.PeerNS, w.near.link.Peer)
-	if f == nil {
-		return nil, nil
-	}
-	f.name = cmp.Or(nameByMark(f.link, f.link), "the other end, "+f.link.Name)
-	return []*far{f}, nil
-}
-
-// onCard returns the other guests on the same card. Without a target those are left out that
-// the mode of one of the two keeps apart.
-func (w *walker) onCard() (all []*far, err error) {
-	others, err := w.siblings()
-	apart := func(l *rtnl.Link) bool { return l.Mode == "private" || l.Mode == "vepa" }
-	for _, s := range others {
-		if !w.ask.To.given() && (apart(w.near.link) || apart(s.link)) || len(s.subnets) == 0 {
-			continue
-		}
-		f := &far{name: s.name, link: s.link, station: s.link.MAC, subnets: s.subnets, found: s.ns}
-		switch {
-		case s.onHost:
-			f.ns, f.end = w.hostNS, w.host.with(s.link)
-		case s.ns != nil:
-			f.ns = s.ns.File
-		}
-		all = append(all, f)
-	}
-	return all, err
-}
-
 // targets returns the addresses that the target has.
 func (w *walker) targets() (addrs []netip.Addr, err error) {
 	to := w.ask.To
@@ -241,15 +132,15 @@ func (w *walker) targets() (addrs []netip.Addr, err error) {
 }
 
 // findTarget finds the far end that is asked for.
-func (w *walker) findTarget(others []*far) error {
+func (w *walker) findTarget(all []*neighbour) error {
 	to := w.ask.To
 	if to.Guest == nil {
 		if err := w.refuseTarget(to.Addr); err != nil {
 			return err
 		}
-		f := w.whoHas(to.Addr, others)
+		f := w.whoHas(to.Addr)
 		if gw := w.gatewayTo(to.Addr); f.beyond && gw.IsValid() && !gw.IsLinkLocalUnicast() {
-			w.far = append(w.far, w.asGateway(gw, others))
+			w.far = append(w.far, w.asGateway(gw))
 		}
 		w.far = append(w.far, f)
 		return nil
@@ -263,7 +154,7 @@ func (w *walker) findTarget(others []*far) error {
 	if err != nil {
 		return fault.Explain("list links of", e.word(), err)
 	}
-	f := &far{end: e, ns: to.Guest.Namespace}
+	f := &far{neighbour: neighbour{end: e, ns: to.Guest.Namespace}}
 	best := -1
 	for _, l := range links {
 		if l.Loopback || to.IfName != "" && l.Name != to.IfName && !slices.Contains(l.AltNames, to.IfName) {
@@ -272,14 +163,14 @@ func (w *walker) findTarget(others []*far) error {
 		here := e.with(l)
 		addrs := w.common(here.prefixes())
 		rank := len(addrs)
-		i := slices.IndexFunc(others, func(o *far) bool { return o.link != nil && o.link.Index == l.Index && slices.Equal(o.station, l.MAC) })
+		i := slices.IndexFunc(all, func(n *neighbour) bool { return n.link.Index == l.Index && slices.Equal(n.station, l.MAC) })
 		if i >= 0 {
 			rank += 3
 		}
 		if rank > best {
 			best, f.end, f.addrs, f.link, f.station, f.port = rank, here, addrs, l, l.MAC, nil
 			if i >= 0 {
-				f.port = others[i].port
+				f.port = all[i].port
 			}
 			if len(addrs) == 0 {
 				f.addrs = onePerFamily(here.prefixes())
@@ -289,7 +180,7 @@ func (w *walker) findTarget(others []*far) error {
 	if f.link == nil {
 		there := &walker{ctx: w.ctx, hostNS: w.hostNS, host: w.host, guest: e}
 		missing := there.noInterface(to.IfName, links)
-		w.far = []*far{{name: missing.Name, missing: missing}}
+		w.far = []*far{{neighbour: neighbour{name: missing.Name}, missing: missing}}
 		return nil
 	}
 	f.name, f.subnets = f.end.word(), f.end.prefixes()
@@ -320,15 +211,15 @@ func onePerFamily(all []netip.Prefix) (addrs []netip.Addr) {
 
 // whoHas finds who has an address: another guest on the switch, the host, or nobody that
 // can be seen here.
-func (w *walker) whoHas(addr netip.Addr, others []*far) *far {
-	for _, f := range others {
-		if slices.ContainsFunc(f.subnets, func(p netip.Prefix) bool { return p.Addr() == addr }) {
-			one := *f
-			one.addrs = []netip.Addr{addr}
-			return &one
+func (w *walker) whoHas(addr netip.Addr) *far {
+	all, _ := w.neighbours()
+	f := &far{neighbour: neighbour{name: addr.String()}, addrs: []netip.Addr{addr}}
+	for _, n := range all {
+		if slices.ContainsFunc(n.subnets, func(p netip.Prefix) bool { return p.Addr() == addr }) {
+			f.neighbour = *n
+			return f
 		}
 	}
-	f := &far{name: addr.String(), addrs: []netip.Addr{addr}}
 	if l := w.hostInterfaceWith(addr); l != nil {
 		f.end = w.host.with(l)
 		f.ns, f.link, f.station, f.name = w.hostNS, l, l.MAC, f.end.word()

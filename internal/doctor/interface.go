@@ -234,15 +234,15 @@ func (w *walker) macTwice(e *end) ([]finding.Finding, error) {
 	}
 	bonded := slices.Contains([]string{"bond", "team"}, e.link.Slave)
 	others, err := w.neighbours()
-	for _, f := range others {
-		used = append(used, f.station.String())
-		if f.station.String() != mac || !f.link.Up || same != "" || w.apart(f.port) {
+	for _, n := range others {
+		used = append(used, n.station.String())
+		if n.station.String() != mac || !n.link.Up || same != "" || w.apart(n.port) {
 			continue
 		}
-		if bonded && f.port.PeerNS == w.port.PeerNS && f.link.Master == e.link.Master {
+		if bonded && n.port.PeerNS == w.port.PeerNS && n.link.Master == e.link.Master {
 			continue
 		}
-		same = f.name
+		same = n.name
 	}
 	if same == "" || err != nil {
 		return nil, err

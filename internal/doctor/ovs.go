@@ -205,7 +205,26 @@ func (w *walker) ovsPortFacts() []string {
 }
 
 // ovsFacts is what a person wants to know of the bridge.
-func (w *walker) ovsFacts() []string { return nil }
+func (w *walker) ovsFacts() []string {
+	b := w.ovs.on
+	datapath := "the kernel's datapath"
+	if b.Datapath == "netdev" {
+		datapath = "datapath in user space"
+	}
+	count := fmt.Sprintf("%d ports", len(b.Ports))
+	if len(b.Ports) == 1 {
+		count = "1 port"
+	}
+	facts := []string{datapath, count}
+	for _, c := range b.Controllers {
+		state := "not connected"
+		if c.Connected {
+			state = "connected"
+		}
+		facts = append(facts, "controller "+c.Target+" "+state)
+	}
+	return facts
+}
 
 // ovsPorts returns the other ports of the bridge, as links of the host.
 func (w *walker) ovsPorts() (links []*rtnl.Link) {

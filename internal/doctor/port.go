@@ -112,7 +112,7 @@ func (w *walker) formerOVS() (bridge.OVSBridge, bool) {
 
 // hasNeighbour reports whether one of the ports leads to a guest in a subnet of this one.
 func (w *walker) hasNeighbour(ports []*rtnl.Link) bool {
-	return slices.ContainsFunc(w.behind(ports), func(f *far) bool { return len(w.common(f.subnets)) > 0 })
+	return slices.ContainsFunc(w.behind(ports), func(n *neighbour) bool { return len(w.common(n.subnets)) > 0 })
 }
 
 // portFacts is what a person wants to know of the host's end of a pair.

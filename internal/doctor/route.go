@@ -1,18 +1,16 @@
 package doctor
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
-	"golang.org/x/sys/unix"
 )
 
 // routeChecks look at the guest's routes and rules.
@@ -83,7 +81,7 @@ func (w *walker) wayTo(from, to netip.Addr) (*finding.Finding, error) {
 	way, err := e.k.Way(rtnl.Lookup{From: from, To: to, Out: e.inVRF()})
 	ask := e.command(fmt.Sprintf("ip route get %s from %s", to, from))
 	switch {
-	case refused(err):
+	case passage.NoWay(err):
 		alone := slices.Contains(e.prefixes(), netip.PrefixFrom(from, from.BitLen()))
 		if p := w.subnetOf(to); !alone && !p.IsSingleIP() && p.Contains(from) {
 			return nil, nil // prefixLength tells
@@ -105,16 +103,6 @@ func (w *walker) wayTo(from, to netip.Addr) (*finding.Finding, error) {
 	return w.passage().DropsFrom(from, to)
 }
 
-// refused reports whether an answer to a lookup says that nothing is sent.
-func refused(err error) bool {
-	for _, e := range []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
 // inVRF returns the index of the VRF that the link of an end is in, or 0.
 func (e *end) inVRF() int {
 	if e.link.Slave != "vrf" {
@@ -123,20 +111,12 @@ func (e *end) inVRF() int {
 	return e.link.Master
 }
 
-// neighbours is others, read once: a bridge may have a thousand ports.
-func (w *walker) neighbours() ([]*far, error) {
-	if w.known == nil {
-		w.known = sync.OnceValues(w.others)
-	}
-	return w.known()
-}
-
 // subnetOf returns the address of another guest on the switch, with its prefix length; the
 // zero Prefix: nobody has it.
 func (w *walker) subnetOf(addr netip.Addr) netip.Prefix {
-	others, _ := w.neighbours()
-	for _, f := range others {
-		for _, p := range f.subnets {
+	all, _ := w.neighbours()
+	for _, n := range all {
+		for _, p := range n.subnets {
 			if p.Addr() == addr {
 				return p
 			}
@@ -151,7 +131,7 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 	if !w.near.link.Up {
 		return nil, nil
 	}
-	others, err := w.neighbours()
+	all, err := w.neighbours()
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +139,8 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 	for _, own := range w.near.prefixes() {
 		var alike bool
 		var found *finding.Finding
-		for _, f := range others {
-			for _, p := range f.subnets {
+		for _, n := range all {
+			for _, p := range n.subnets {
 				if p.IsSingleIP() || own.IsSingleIP() || !p.Contains(own.Addr()) || p.Addr() == own.Addr() {
 					continue
 				}
@@ -169,7 +149,7 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 					continue
 				}
 				way, err := w.near.k.Way(rtnl.Lookup{From: own.Addr(), To: p.Addr(), Out: w.near.inVRF()})
-				if err != nil && !refused(err) || err == nil && !way.Gateway.IsValid() {
+				if err != nil && !passage.NoWay(err) || err == nil && !way.Gateway.IsValid() {
 					continue
 				}
 				one := w.otherLength(own.Addr(), p)

@@ -3,11 +3,11 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/dropreason"
+	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,12 +74,7 @@ func (w *walker) onHost(f *far, a answer, both []firewall.Probe) (probes []firew
 			probes = append(probes, back)
 		}
 	}
-	group := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	if a.to.Is6() { // RFC 4291, 2.7.1
-		b := a.to.As16()
-		group = net.HardwareAddr{0x33, 0x33, 0xff, b[13], b[14], b[15]}
-	}
-	return append(probes, firewall.Probe{SourceMAC: w.near.link.MAC, TargetMAC: group}), true
+	return append(probes, firewall.Probe{SourceMAC: w.near.link.MAC, TargetMAC: witness.Asked(a.to)}), true
 }
 
 // open begins to trace in the namespace of an end. asks: the last of the probes is about

@@ -33,16 +33,18 @@ type walker struct {
 	port *rtnl.Link // the host's end of a pair; nil: none
 	on   *rtnl.Link // the switch that port is in, or the card that the link is on; nil: none
 
-	ovs     switched
-	rules   firewall.Firewall // of the host, as far as frames of the bridge meet them
-	far     []*far
-	known   func() ([]*far, error) // others, once; nil: not asked for yet
-	leftOut int                    // far ends that are not spoken to, because there are too many
-	doubles []finding.Finding      // others that have an address of the guest's
-	moves   []finding.Finding      // MAC addresses that the bridge hears from several ports
-	located int                    // for how many addresses it was found out where probes end
-	kinship *kinship               // the links on cards of the host; nil: not looked for yet
-	closing []func()               // closes what was opened at far ends
+	ovs   switched
+	rules firewall.Firewall // of the host, as far as frames of the bridge meet them
+	far   []*far
+
+	readOnce func() ([]*neighbour, error) // who is on the switch; nil: not asked for yet
+
+	leftOut int               // far ends that are not spoken to, because there are too many
+	doubles []finding.Finding // who else has an address of the guest's
+	moves   []finding.Finding // MAC addresses that the bridge hears from several ports
+	located int               // for how many addresses it was found out where probes end
+	kinship *kinship          // the links on cards of the host; nil: not looked for yet
+	closing []func()          // closes what was opened at far ends
 	hops    []Hop
 	broken  bool // one of them is, and what comes after depends on it
 }
@@ -57,7 +59,6 @@ const (
 	toHost                // a pair whose other end is the host's own
 	toGuest               // a pair whose other end is in another guest
 	toCard                // a macvlan, ipvlan or VLAN on a card of the host
-	isCard                // a card itself
 )
 
 func open(ctx context.Context, hostNS *os.File, ask Ask) (*walker, error) {
@@ -172,7 +173,7 @@ func (w *walker) walk() error {
 		if w.port != nil {
 			w.look(w.port.Name, "port", w.portFacts(), looseChecks)
 		}
-	case toCard, isCard:
+	case toCard:
 		if w.on != nil {
 			w.look(w.on.Name, "card", w.cardFacts(), cardChecks)
 		}
@@ -253,8 +254,6 @@ func (w *walker) findLeap() error {
 		w.leap = toCard
 		w.on, err = w.host.k.LinkByIndex(l.Peer)
 		return ours.UnlessNotFound(err)
-	case l.Kind == "":
-		w.leap = isCard
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func (p Passage) ToNeighbour(own netip.Prefix, neighbour netip.Addr) (*finding.F
 	out, err := p.Guest.Way(rtnl.Lookup{From: own.Addr(), To: neighbour, Out: vrf})
 	ask := p.Command(fmt.Sprintf("ip route get %s from %s", neighbour, own.Addr()))
 	switch {
-	case noWay(err):
+	case NoWay(err):
 		f := p.mendRoute(finding.NoRoute.Surely("%s has no route to %s: a rule or route of its own takes precedence over that of %s", p.Of.Name, neighbour, p.Inner.Name), own, neighbour, rtnl.Way{}).SeenBy(ask)
 		return &f, nil
 	case err != nil || out.Local:
@@ -194,7 +194,7 @@ func (p Passage) ruled() bool {
 func (p Passage) DropsFrom(own, neighbour netip.Addr) (*finding.Finding, error) {
 	in, err := p.in(own, neighbour)
 	switch {
-	case err != nil && !noWay(err):
+	case err != nil && !NoWay(err):
 		return nil, err
 	case err == nil && in.Local:
 		return nil, nil
@@ -224,8 +224,8 @@ func (p Passage) in(own, neighbour netip.Addr) (w rtnl.Way, err error) {
 	}
 }
 
-// noWay reports whether an answer to a lookup says that the packet is dropped.
-func noWay(err error) bool {
+// NoWay reports whether an answer to a lookup says that the packet is dropped.
+func NoWay(err error) bool {
 	for _, e := range []error{unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES, unix.EINVAL, unix.EXDEV} {
 		if errors.Is(err, e) {
 			return true

@@ -107,17 +107,28 @@ func (q Question) hear(ctx context.Context, socket *rawsocket.Socket, m Mark, un
 	}
 }
 
+// Asked returns the MAC address that a question for the neighbour with an address goes to: all
+// stations, and for IPv6 those of its group (RFC 4291, 2.7.1, and RFC 2464, 7).
+func Asked(a netip.Addr) net.HardwareAddr {
+	if a.Is4() {
+		return slices.Clone(broadcast)
+	}
+	b := a.As16()
+	return net.HardwareAddr{0x33, 0x33, 0xff, b[13], b[14], b[15]}
+}
+
 // frame is the question.
 func (q Question) frame() []byte {
 	var f []byte
+	to := Asked(q.Addr)
 	if q.Addr.Is4() {
-		f = slices.Concat(ethernet(broadcast, q.MAC, unix.ETH_P_ARP),
+		f = slices.Concat(ethernet(to, q.MAC, unix.ETH_P_ARP),
 			[]byte{0, 1, 8, 0, 6, 4, 0, 1}, q.MAC, make([]byte, 4), make([]byte, 6), q.Addr.AsSlice())
 	} else {
 		a := q.Addr.As16()
 		group := netip.AddrFrom16([16]byte{0xff, 0x02, 11: 1, 12: 0xff, 13: a[13], 14: a[14], 15: a[15]})
 		ask := slices.Concat([]byte{135, 0, 0, 0, 0, 0, 0, 0}, a[:])
-		f = append(ethernet(net.HardwareAddr{0x33, 0x33, 0xff, a[13], a[14], a[15]}, q.MAC, unix.ETH_P_IPV6),
+		f = append(ethernet(to, q.MAC, unix.ETH_P_IPV6),
 			ipv6(netip.IPv6Unspecified(), group, 255, ask)...)
 	}
 	if q.VLAN != 0 {
