@@ -9,7 +9,8 @@ import (
 )
 
 // frozen is a kernel that reads the links, the addresses, the routes and the queues of
-// a namespace once each, when it is first asked for them, and answers from that.
+// a namespace once each, and a link in another one and its addresses, when it is first
+// asked for them, and answers from that.
 // It is for whoever describes a namespace as it was at one moment.
 type frozen struct {
 	plan.Kernel
@@ -19,6 +20,29 @@ type frozen struct {
 	routes  func() ([]rtnl.Route, error)
 	qdiscs  func() ([]rtnl.Qdisc, error)
 	vlans   func() (map[int][]rtnl.PortVLAN, error)
+	linkIn  answers[*rtnl.Link]
+	addrsIn answers[[]rtnl.Addr]
+}
+
+// answers are those about links in other namespaces: there may be a thousand on a bridge.
+type answers[T any] struct {
+	mu  sync.Mutex
+	got map[rtnl.Changed]func() (T, error)
+}
+
+func (a *answers[T]) about(nsid, index int, ask func(nsid, index int) (T, error)) (T, error) {
+	at := rtnl.Changed{NSID: nsid, Index: index}
+	a.mu.Lock()
+	answer := a.got[at]
+	if answer == nil {
+		answer = sync.OnceValues(func() (T, error) { return ask(nsid, index) })
+		if a.got == nil {
+			a.got = map[rtnl.Changed]func() (T, error){}
+		}
+		a.got[at] = answer
+	}
+	a.mu.Unlock()
+	return answer()
 }
 
 func Freeze(k plan.Kernel) *frozen {
@@ -63,6 +87,15 @@ func (f *frozen) LinkByIndex(index int) (*rtnl.Link, error) {
 		err = rtnl.ErrNotFound
 	}
 	return nil, err
+}
+
+func (f *frozen) LinkIn(nsid, index int) (*rtnl.Link, error) {
+	return f.linkIn.about(nsid, index, f.Kernel.LinkIn)
+}
+
+func (f *frozen) AddrsIn(nsid, index int) ([]rtnl.Addr, error) {
+	all, err := f.addrsIn.about(nsid, index, f.Kernel.AddrsIn)
+	return slices.Clone(all), err
 }
 
 func (f *frozen) Ports(master int) ([]*rtnl.Link, error) {
