@@ -82,8 +82,7 @@ func (w *walker) wayTo(from, to netip.Addr) (*finding.Finding, error) {
 	ask := e.command(fmt.Sprintf("ip route get %s from %s", to, from))
 	switch {
 	case passage.NoWay(err):
-		alone := slices.Contains(e.prefixes(), netip.PrefixFrom(from, from.BitLen()))
-		if p := w.subnetOf(to); !alone && !p.IsSingleIP() && p.Contains(from) {
+		if p := w.subnetOf(to); !p.IsSingleIP() && p.Contains(from) {
 			return nil, nil // prefixLength tells
 		}
 		f := finding.NoRoute.Surely("%s has no route to %s", e.of.Name, to).SeenBy(ask)
@@ -141,7 +140,7 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 		var found *finding.Finding
 		for _, n := range all {
 			for _, p := range n.subnets {
-				if p.IsSingleIP() || own.IsSingleIP() || !p.Contains(own.Addr()) || p.Addr() == own.Addr() {
+				if p.IsSingleIP() || !p.Contains(own.Addr()) || p.Addr() == own.Addr() {
 					continue
 				}
 				alike = alike || p.Bits() == own.Bits()
@@ -149,8 +148,8 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 					continue
 				}
 				way, err := w.near.k.Way(rtnl.Lookup{From: own.Addr(), To: p.Addr(), Out: w.near.inVRF()})
-				if err != nil && !passage.NoWay(err) || err == nil && !way.Gateway.IsValid() {
-					continue
+				if err != nil && !passage.NoWay(err) || err == nil && (!way.Gateway.IsValid() || own.IsSingleIP()) {
+					continue // an address alone, with a route to a router, is one on purpose
 				}
 				one := w.otherLength(own.Addr(), p)
 				one.Sure = err != nil
