@@ -3,6 +3,7 @@ package bundle
 import (
 	"archive/tar"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -38,6 +39,32 @@ id 4f1c0a9be77d4f1c0a9be77d4f1c0a9be77d4f1c0a9be77d4f1c0a9be77d0000 short 4f1c0a
 		if !own.Contains(a) || !net.Contains(a) || net.Masked() != net {
 			t.Errorf("%v is not in %v and %v", a, own, net)
 		}
+	}
+}
+
+// TestMaskNames: a guest whose name could be a part of an address, or of a number, has no
+// influence on these, and its name does not remain.
+func TestMaskNames(t *testing.T) {
+	names := map[string]string{}
+	for i, name := range []string{"db", "10", "beef", "fe80", "01"} {
+		names[name] = "guest" + string(rune('A'+i))
+	}
+	text := "netns:db netns:10 netns:01:eth1 2001:db8:1:2:3:4:5:6/64 0a:db:11:22:33:44 10.0.0.77/24 mtu 1500 qlen 1000 2a01:4f8::dead:beef fe80::8bed:1 33:33:00:00:00:01 33:33:ff:61:8c:25 ff02::1:ff61:8c25"
+	out := string(Mask([]File{{"a", []byte(text)}}, names)[0].Data)
+	for _, real := range []string{"db", ":10", "beef", "8bed", "0a:", "61:8c", ".0.77", "4f8"} {
+		if strings.Contains(out, real) {
+			t.Errorf("%q remains:\n%s", real, out)
+		}
+	}
+	for _, kept := range []string{"netns:guestA netns:guestB netns:guestE:eth1", "mtu 1500 qlen 1000", "33:33:00:00:00:01", " fe80::"} {
+		if !strings.Contains(out, kept) {
+			t.Errorf("%q is gone:\n%s", kept, out)
+		}
+	}
+	words := strings.Fields(out)
+	mac, group := words[len(words)-2], netip.MustParseAddr(words[len(words)-1]).As16()
+	if want := fmt.Sprintf("33:33:ff:%02x:%02x:%02x", group[13], group[14], group[15]); mac != want {
+		t.Errorf("the MAC address of the group is %s, want %s", mac, want)
 	}
 }
 

@@ -25,12 +25,12 @@ func Mask(files []File, names map[string]string) []File {
 	replace := namesReplacer(names)
 	out := make([]File, len(files))
 	for i, f := range files {
-		out[i] = File{f.Name, []byte(candidates.Get().ReplaceAllStringFunc(replace(string(f.Data)), m.value))}
+		out[i] = File{f.Name, []byte(m.text(string(f.Data), replace))}
 	}
 	return out
 }
 
-// namesReplacer replaces names where no letter stands beside them. The longest comes first.
+// namesReplacer replaces names where no letter or digit stands beside them. The longest comes first.
 func namesReplacer(names map[string]string) func(string) string {
 	var all []string
 	masked := map[string]string{}
@@ -49,7 +49,7 @@ func namesReplacer(names map[string]string) func(string) string {
 		var out strings.Builder
 		last := 0
 		for _, at := range re.FindAllStringIndex(s, -1) {
-			if at[0] > 0 && letter(s[at[0]-1]) || at[1] < len(s) && letter(s[at[1]]) {
+			if at[0] > 0 && inWord(s[at[0]-1]) || at[1] < len(s) && inWord(s[at[1]]) {
 				continue
 			}
 			out.WriteString(s[last:at[0]] + masked[strings.ToLower(s[at[0]:at[1]])])
@@ -59,7 +59,9 @@ func namesReplacer(names map[string]string) func(string) string {
 	}
 }
 
-func letter(b byte) bool { return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' }
+func inWord(b byte) bool {
+	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9'
+}
 
 // candidates are what may be an address, with its prefix length, or an id.
 var candidates = lazyregexp.Regexp{Expr: `[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:\.[0-9]{1,3}){0,3}(?:/[0-9]{1,3})?|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?|[0-9a-f]{12,}`}
@@ -79,37 +81,53 @@ type masker struct {
 	ids  map[string]string
 }
 
-func (m *masker) value(s string) string {
+// text masks the addresses and ids in a text, and by names what is between them.
+func (m *masker) text(s string, names func(string) string) string {
+	var out strings.Builder
+	last, at := 0, 0
+	for {
+		next := candidates.Get().FindStringIndex(s[at:])
+		if next == nil {
+			out.WriteString(names(s[last:]))
+			return out.String()
+		}
+		from, to := at+next[0], at+next[1]
+		masked, ok := m.value(s[from:to])
+		if !ok { // there may be one in it, as in "eth1:10.0.0.2"
+			if colon := strings.IndexByte(s[from:to], ':'); colon >= 0 {
+				to = from + colon + 1
+			}
+			at = to
+			continue
+		}
+		out.WriteString(names(s[last:from]) + masked)
+		last, at = to, to
+	}
+}
+
+// value masks an address or an id; ok is false for what is none.
+func (m *masker) value(s string) (masked string, ok bool) {
 	switch {
 	case number.Get().MatchString(s):
-		return s
+		return s, false
 	case hex.Get().MatchString(s):
-		return numbered(m.ids, s[:12], "%012x")
+		return numbered(m.ids, s[:12], "%012x"), true
 	case hardware.Get().MatchString(s):
 		if _, err := netip.ParseAddr(s); err != nil { // an IPv6 address has eight parts
-			return m.mac(s)
+			return m.mac(s), true
 		}
 	}
 	text, length, hasLength := strings.Cut(s, "/")
 	a, err := netip.ParseAddr(text)
 	if err != nil {
-		return m.inside(s)
+		return s, false
 	}
 	bits := a.BitLen()
 	if hasLength {
 		fmt.Sscan(length, &bits)
 		length = "/" + length
 	}
-	return m.addr(a, min(bits, a.BitLen())).String() + length
-}
-
-// inside masks the addresses in what is none as a whole, such as "eth1:10.0.0.2".
-func (m *masker) inside(s string) string {
-	i := strings.IndexByte(s, ':')
-	if i < 0 {
-		return s
-	}
-	return s[:i+1] + candidates.Get().ReplaceAllStringFunc(s[i+1:], m.value)
+	return m.addr(a, min(bits, a.BitLen())).String() + length, true
 }
 
 func (m *masker) mac(text string) string {
@@ -118,6 +136,12 @@ func (m *masker) mac(text string) string {
 		parts[i] = ("0" + p)[len(p)-1:]
 	}
 	s := strings.Join(parts, ":")
+	if strings.HasPrefix(s, "33:33:ff:") && len(parts) == 6 { // it ends as the address of a station
+		var b [3]byte
+		fmt.Sscanf(s, "33:33:ff:%02x:%02x:%02x", &b[0], &b[1], &b[2])
+		m.hash(b[:])
+		return fmt.Sprintf("33:33:ff:%02x:%02x:%02x", b[0], b[1], b[2])
+	}
 	group := strings.IndexByte("13579bdf", s[1]) >= 0
 	if group && len(parts) == 6 || strings.Trim(s, "0:") == "" {
 		return text
