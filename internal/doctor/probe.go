@@ -170,7 +170,7 @@ func (w *walker) deliver(f *far, a *answer) {
 			a.back, _ = witness.Deliver(w.ctx, m, there, from, patienceHere)
 		}
 		if !a.passes() {
-			a.knock = w.knock(from, there)
+			a.knock = w.knock(m, from, there)
 		}
 		return
 	}
@@ -178,21 +178,17 @@ func (w *walker) deliver(f *far, a *answer) {
 	a.knock, _ = witness.Knock(w.ctx, m, from, witness.Host{Addr: a.to}, discard, patience)
 }
 
-// knock connects to what listens at a far end: its firewall may accept that alone.
-func (w *walker) knock(from, to witness.Host) (d witness.Delivered) {
-	const most = 8
+// knock tries what listens at a far end: its firewall may accept that alone. A refusal may be
+// the firewall's.
+func (w *walker) knock(m witness.Mark, from, to witness.Host) (d witness.Delivered) {
+	const most = 32
 	ports, _ := witness.Listening(to)
-	ports = ports[:min(len(ports), most)]
-	all := make([]witness.Delivered, len(ports))
-	var knocking sync.WaitGroup
-	for i, port := range ports {
-		knocking.Go(func() {
-			all[i], _ = witness.Knock(w.ctx, witness.NewMark(from.Addr, to.Addr), from, to, port, patienceHere)
-		})
+	if len(ports) == 0 {
+		return d
 	}
-	knocking.Wait()
-	if i := slices.IndexFunc(all, func(d witness.Delivered) bool { return d.Arrived && !d.Refused }); i >= 0 {
-		return all[i]
+	d, _ = witness.KnockAll(w.ctx, m, from, to, ports[:min(len(ports), most)], patienceHere)
+	if d.Refused {
+		return witness.Delivered{}
 	}
 	return d
 }

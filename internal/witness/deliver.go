@@ -85,8 +85,8 @@ func (m Mark) arrives(ctx context.Context, fd int, until time.Time) (bool, error
 }
 
 // Knock begins a TCP connection from one host to a port of another that nobody listens
-// at, or that [Listening] has. Any answer of the far host means that packets pass both ways.
-// The kernel sends one segment within a second.
+// at. Any answer of the far host means that packets pass both ways. The kernel sends one
+// segment within a second.
 func Knock(ctx context.Context, m Mark, from, to Host, port int, patience time.Duration) (d Delivered, err error) {
 	here, err := from.socket(unix.SOCK_STREAM, 0, int(m.port)) // taps know it by its port
 	if errors.Is(err, unix.EADDRINUSE) {
@@ -114,8 +114,7 @@ func Knock(ctx context.Context, m Mark, from, to Host, port int, patience time.D
 	if d.Instead = objected(here); d.Instead != nil {
 		return d, nil
 	}
-	d.Refused = errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET)
-	if d.Arrived = err == nil || d.Refused; d.Arrived {
+	if d.Arrived = err == nil || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET); d.Arrived {
 		return d, nil
 	}
 	d.Unsent = refused(err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -238,6 +240,56 @@ func TestDeliver(t *testing.T) {
 		if d, err := Deliver(ctx, m, from, elsewhere, plenty); err != nil || d.Unheard != unix.EADDRNOTAVAIL {
 			t.Errorf("to an address that is not there: %+v, %v", d, err)
 		}
+	}
+}
+
+// TestKnockAll: what listens answers though all else is dropped, and hears of no connection; a
+// refusal is told apart, and what listens elsewhere is left out.
+func TestKnockAll(t *testing.T) {
+	c := newChain(t)
+	for _, pair := range [][2]string{{chainA, chainB}, {chainA6, chainB6}} {
+		from, to := c.host(c.a, pair[0]), c.host(c.b, pair[1])
+		var heard []net.Listener
+		for _, addr := range []string{net.JoinHostPort(pair[1], "0"), "127.0.0.1:0"} {
+			if err := to.Run(func() error {
+				l, err := net.Listen("tcp", addr)
+				heard = append(heard, l)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			defer heard[len(heard)-1].Close()
+		}
+		port := heard[0].Addr().(*net.TCPAddr).Port
+		ports, err := Listening(to)
+		if err != nil || !slices.Equal(ports, []int{port}) {
+			t.Errorf("at %v listen %v, %v; want %d", to.Addr, ports, err, port)
+		}
+		c.b.sh(fmt.Sprintf("nft 'add table inet f; add chain inet f in { type filter hook input priority 0; policy drop; }; add rule inet f in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; add rule inet f in tcp dport %d accept'", port))
+		knock := func(ports ...int) Delivered {
+			t.Helper()
+			d, err := KnockAll(context.Background(), c.mark(), from, to, ports, little)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.After = 0
+			return d
+		}
+		if d := knock(port-1, port); d != (Delivered{Arrived: true}) {
+			t.Errorf("%v: %+v", to.Addr, d)
+		}
+		if d := knock(port - 1); d != (Delivered{}) {
+			t.Errorf("a port that is dropped: %+v", d)
+		}
+		c.b.sh(fmt.Sprintf("nft insert rule inet f in tcp dport %d reject with tcp reset", port))
+		if d := knock(port); d != (Delivered{Arrived: true, Refused: true}) {
+			t.Errorf("a port that is refused: %+v", d)
+		}
+		heard[0].(*net.TCPListener).SetDeadline(time.Now().Add(little))
+		if conn, err := heard[0].Accept(); err == nil {
+			t.Errorf("a program was connected to by %v", conn.RemoteAddr())
+		}
+		c.b.sh("nft delete table inet f")
 	}
 }
 
