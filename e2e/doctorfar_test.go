@@ -55,6 +55,24 @@ func TestDoctorFix(t *testing.T) {
 	m.well("after it", "netns:web --to netns:db")
 }
 
+// TestDoctorNoWay: what no packet goes to or comes from is refused, and nothing is walked.
+func TestDoctorNoWay(t *testing.T) {
+	m := newMachine(t)
+	twoOnBridge(m)
+	for words, want := range map[string]string{
+		"netns:web --to 10.0.0.2":     "netns:web has it itself",
+		"netns:web --to 10.0.0.255":   "broadcast address",
+		"netns:web --to 10.0.0.0":     "network address",
+		"netns:web lo":                "does not leave the guest",
+		"netns:web --bundle /no/such": "no such file",
+	} {
+		r := m.gopipework(append([]string{"doctor"}, strings.Fields(words)...)...)
+		if r.Code < 2 || !strings.Contains(r.Stderr, want) || r.Stdout != "" {
+			t.Errorf("want %q: %v", want, r)
+		}
+	}
+}
+
 // TestDoctorFamilies: a far end of which only one family can be spoken to, one that has
 // none of the guest's, and a gateway that is the same for both.
 func TestDoctorFamilies(t *testing.T) {

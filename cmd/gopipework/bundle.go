@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,6 +52,12 @@ func (o *output) bundle(ctx context.Context, path string, mask bool, way doctor.
 		places = append(places, bundle.Place{Name: "to", NS: to.Namespace})
 	}
 	files = append(files, bundle.Collect(ctx, places...)...)
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.DeadlineExceeded):
+		o.say("warning: the time was too short for all facts: give it longer with --timeout")
+	case cause != nil:
+		return cause
+	}
 	if mask {
 		files = bundle.Mask(files, namesToMask(ctx, way, opt))
 	}

@@ -211,16 +211,16 @@ func (o *output) diagnosis(d doctor.Report, lines map[string][]string, fix strin
 // sign is what stands at the end of a hop's line.
 func sign(v doctor.Verdict) string {
 	switch v {
+	case doctor.OK:
+		return "ok"
 	case doctor.Doubt:
 		return "doubtful"
 	case doctor.Broken:
 		return "BROKEN"
 	case doctor.Skipped:
 		return "not reached"
-	case doctor.Unseen:
-		return "not seen"
 	}
-	return "ok"
+	return "not seen"
 }
 
 // chain prints a line for each hop, and below it what is wrong.
@@ -246,34 +246,43 @@ func (o *output) chain(d doctor.Report) {
 	}
 }
 
-// mends prints what mends the findings: the commands, or what a person has to do.
+// mends prints the commands that mend the findings, and without any what a person has to do.
 func (o *output) mends(d doctor.Report, lines map[string][]string, fix string) {
 	ours := len(lines) > 0
-	said := map[string]bool{}
-	say := func(mend string) {
-		if !said[mend] {
-			said[mend] = true
-			o.print("mend: " + mend)
-		}
-	}
+	var commands, advice []string
 	for _, h := range d.Hops {
 		for _, f := range h.Findings {
 			ours = ours || len(f.Fix) > 0
-			commands := mendOf(f, lines[h.Interface])
-			for _, c := range commands {
-				say(c)
-			}
-			if len(commands) == 0 && f.Sure {
-				say(f.Kind.Mend)
+			mend := mendOf(f, lines[h.Interface])
+			commands = append(commands, mend...)
+			if len(mend) == 0 && f.Sure {
+				advice = append(advice, f.Kind.Mend)
 			}
 		}
 	}
-	if len(said) > 1 {
+	commands, advice = unique(commands), unique(advice)
+	for _, c := range commands {
+		o.print("mend: " + c)
+	}
+	if len(commands) > 1 {
 		o.print("      all of these, in this order")
+	}
+	for _, a := range advice {
+		o.print("hint: " + a)
 	}
 	if ours {
 		o.print("  or: " + fix)
 	}
+}
+
+// unique returns the texts, each where it is first.
+func unique(all []string) (out []string) {
+	for _, s := range all {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // mendOf returns the commands that mend a finding; line is the attach line of its interface,

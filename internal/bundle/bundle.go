@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -31,6 +32,9 @@ const dir = "gopipework-bundle/"
 func Free(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return exists(path)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fault.New(fault.NotFound, "write", path, "%w", err)
 	}
 	return nil
 }

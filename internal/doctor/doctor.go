@@ -19,6 +19,7 @@
 //	ovs.go        Open vSwitch bridges
 //	child.go      links on a card
 //	siblings.go   who else is on it
+//	router.go     the host as the router between two ends
 //	firewall.go   the host's firewall
 //	trace.go      where and why the kernel stops a probe
 //	far.go        whom a packet is for

@@ -16,6 +16,12 @@ import (
 func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	evidence := append(t.reasons(), l.evidence(places)...)
 	unasked := l.furthest(witness.EchoRequest) < 0
+	if !a.passes() {
+		if found, hop := w.wrongNeighbour(f, a); found != nil {
+			w.lostAt(hop, a, found.SeenBy(evidence...))
+			return
+		}
+	}
 	for _, s := range t.traces {
 		if found, hop := w.byTrace(s, f, a, unasked); found != nil {
 			w.lostAt(hop, a, found.SeenBy(evidence...))
@@ -23,7 +29,11 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 		}
 	}
 	evidence = append(evidence, t.notes...)
-	if found, hop := w.wrongNeighbour(f, a); found != nil {
+	if found := w.notRouted(f, a); found != nil {
+		hop := w.hopOf("firewall", "port")
+		if found.Kind == finding.GatewaySilent {
+			hop = w.hopOf("route")
+		}
 		w.lostAt(hop, a, found.SeenBy(evidence...))
 		return
 	}
@@ -54,8 +64,6 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	switch {
 	case out < 0:
 		w.blame(0, a, finding.Lost.Surely("nothing of the probe left by %s", places[0].name), evidence)
-	case out < last && w.notForwarded(a) != nil:
-		w.lostAt(w.hopOf("firewall"), a, w.notForwarded(a).SeenBy(evidence...))
 	case !whole:
 		w.noAnswer(f, a, places, out, evidence)
 	case out < last && unasked && w.unheard(f, a, t, places[out].name) != nil:
@@ -94,10 +102,13 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 			found = w.acceptFrames(found, stop, f)
 		}
 		switch {
+		case found.Kind == finding.DockerDrop: // what Docker forbids stays forbidden
+		case w.rules.DockerOwned && stop.Chain == dockerUser:
+			found.Again, found.Mend = false, passPackets(stop, family, a, dockerUser, "RETURN")
+		case w.rules.DockerOwned:
+			found.Again, found.Mend = false, nil
 		case !w.onLink(a.to): // the host routes them, and an attach opens a way for bridged frames
 			found.Again, found.Mend = false, passPackets(stop, family, a, "FORWARD", "ACCEPT")
-		case w.rules.DockerOwned && stop.Chain == dockerUser: // what Docker forbids stays forbidden
-			found.Again, found.Mend = false, passPackets(stop, family, a, dockerUser, "RETURN")
 		}
 	default:
 		found, hop = finding.FarFirewall.Surely("%s of the host drops it: %s", chain, rule), f.hop
@@ -120,23 +131,6 @@ func passPackets(s firewall.Stop, family firewall.Family, a answer, chain, targe
 		commands = append(commands, fmt.Sprintf("%s -I %s 1 -s %s -d %s -j %s", tool, chain, way[0], way[1], target))
 	}
 	return commands
-}
-
-// notForwarded is the finding about packets that the host would have to route, and does not;
-// nil: that is not it.
-func (w *walker) notForwarded(a answer) *finding.Finding {
-	path := "ipv4/ip_forward"
-	if a.to.Is6() {
-		path = "ipv6/conf/all/forwarding"
-	}
-	if w.leap != toBridge || w.onLink(a.to) {
-		return nil
-	}
-	if values, err := w.host.k.Sysctls(path); err != nil || values[path] != "0" {
-		return nil
-	}
-	found := finding.ForwardingOff.Surely("the host routes no packets from %s to %s, as net/%s is 0", a.from, a.to, path).MendedBy("sysctl -w net/" + path + "=1")
-	return &found
 }
 
 // promoted returns what was doubtful at a hop as sure, because the probe was lost there, or

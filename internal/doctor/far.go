@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/hostaddr"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -188,10 +189,20 @@ func (w *walker) findTarget(all []*neighbour) error {
 	return nil
 }
 
-// refuseTarget refuses the broadcast address of one of the guest's networks.
+// refuseTarget refuses an address of the guest's own, and what no host of one of its networks
+// can have.
 func (w *walker) refuseTarget(to netip.Addr) error {
-	if to.Is6() {
-		return nil
+	own, err := w.guest.k.Addrs()
+	for _, a := range own {
+		if a.Prefix.Addr() == to {
+			return fault.BadWord("walk to", to.String(), "%s has it itself", w.ask.Guest.Word()).WithHint("name another guest, or the address of another host: --to 192.168.1.3")
+		}
+		if why := hostaddr.NotHost(a.Prefix, to); why != "" && a.Prefix.Contains(to) {
+			return fault.BadWord("walk to", to.String(), "it is %s, not a host's", why).WithHint("name a guest, or the address of one host: --to 192.168.1.3")
+		}
+	}
+	if to.Is6() || err != nil {
+		return err
 	}
 	way, err := w.near.k.Way(rtnl.Lookup{From: netip.IPv4Unspecified(), To: to})
 	if err != nil || !way.Broadcast {
@@ -334,7 +345,20 @@ func (w *walker) lookFrom(f *far) {
 		w.look(name, "port", back.portFacts(), []check{func(*walker) ([]finding.Finding, error) { return back.run(portChecks, name), nil }})
 	}
 	f.hop = len(w.hops)
-	w.look(f.name, "far", f.facts(), []check{func(*walker) ([]finding.Finding, error) { return back.atFar(f), nil }})
+	w.look(f.name, "far", f.facts(), []check{func(*walker) ([]finding.Finding, error) {
+		found := back.atFar(f)
+		for i := range found {
+			found[i].Sure = found[i].Sure && !w.probeTells(f, found[i])
+		}
+		return found, nil
+	}})
+}
+
+// probeTells reports whether a probe has to show that something at a far end stops packets:
+// rules may accept just these, and a router on the way may give them another source.
+func (w *walker) probeTells(f *far, found finding.Finding) bool {
+	routed := slices.ContainsFunc(f.addrs, func(a netip.Addr) bool { return !w.onLink(a) })
+	return !w.ask.Passive && (found.Kind == finding.FarFirewall || routed && (found.Kind == finding.NoRoute || found.Kind == finding.OtherRoute))
 }
 
 func (f *far) facts() (facts []string) {

@@ -117,23 +117,28 @@ func (w *walker) suspects() (out []finding.Finding) {
 // rule.
 func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Finding {
 	kind := kindOfChain(chain, rule)
-	if w.rules.DockerOwned && kind == finding.ForwardDrop && !strings.HasSuffix(chain, " "+dockerUser) {
+	if w.rules.DockerOwned && kind == finding.ForwardDrop && w.isDockers(chain, rule) {
 		kind = finding.DockerDrop
 	}
 	f := kind.Surely("%s drops frames of %s", chain, w.port.Name)
 	if rule != "" {
 		f.Reason += ": " + rule
 	}
-	if kind != finding.ForwardDrop && kind != finding.UFWDrop {
+	if kind != finding.ForwardDrop && kind != finding.UFWDrop || len(w.needed(family)) == 0 {
 		return w.remedied(f, chain)
 	}
-	if w.again() && len(w.needed(family)) > 0 {
-		f.Again = true
-	}
+	f.Again = w.again()
 	for _, r := range w.needed(family) {
 		f.Mend = append(f.Mend, r.InsertCommand())
 	}
 	return f
+}
+
+// isDockers reports whether it is Docker that drops there on a bridge of its own: by the policy
+// of FORWARD or, in a network without communication between its containers, by a rule from the
+// bridge to itself. Other rules of FORWARD and of chains called from it are the user's.
+func (w *walker) isDockers(chain, rule string) bool {
+	return strings.HasSuffix(chain, " FORWARD") && (rule == "" || strings.HasPrefix(rule, "policy") || strings.Count(rule, w.on.Name) > 1)
 }
 
 // dockerUser is the chain that Docker leaves to the user's own rules.

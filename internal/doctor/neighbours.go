@@ -15,7 +15,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
-// neighbour is somebody else on the same switch.
+// neighbour is somebody else on the network. Of those that neighbours returns, the link is known.
 type neighbour struct {
 	name    string
 	link    *rtnl.Link       // in its namespace; nil: not known
@@ -30,10 +30,10 @@ type neighbour struct {
 // neighbours returns who else is on the same switch. They are read once: a bridge may have a
 // thousand ports.
 func (w *walker) neighbours() ([]*neighbour, error) {
-	if w.readOnce == nil {
-		w.readOnce = sync.OnceValues(w.readNeighbours)
+	if w.knownNeighbours == nil {
+		w.knownNeighbours = sync.OnceValues(w.readNeighbours)
 	}
-	return w.readOnce()
+	return w.knownNeighbours()
 }
 
 func (w *walker) readNeighbours() ([]*neighbour, error) {

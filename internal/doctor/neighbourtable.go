@@ -12,60 +12,73 @@ import (
 	"github.com/gopipework/gopipework/internal/witness"
 )
 
-// wrongNeighbour finds that one of the two ends sends what is for the other to a MAC address
-// that the other does not have, and the hop that this belongs to.
+// wrongNeighbour finds that frames between the two ends go to a MAC address that is not the
+// next one's, and the hop where they do: at either end, or at the host if it is the router
+// between them.
 func (w *walker) wrongNeighbour(f *far, a answer) (*finding.Finding, int) {
-	if !isEthernet(w.near.link) || !w.onLink(a.to) {
-		return nil, 0
+	if w.onLink(a.to) {
+		if found := w.wrongEntry(w.near, a.to, f.station); found != nil || f.end == nil || f.link == nil {
+			return found, w.hopOf("route")
+		}
+		return w.wrongEntry(f.end, a.from, w.near.link.MAC), f.hop
 	}
-	theirs := []net.HardwareAddr{f.station}
-	for _, h := range a.holders { // one that answers for another is right, too
-		theirs = append(theirs, h.MAC)
-	}
-	if f.end != nil {
-		theirs = append(theirs, f.end.stations()...)
-	}
-	if found := w.near.wrongAbout(a.to, theirs); found != nil {
+	if found := w.wrongGateway(a.to); found != nil || f.end == nil || f.link == nil {
 		return found, w.hopOf("route")
 	}
-	if f.end == nil || f.link == nil || !isEthernet(f.link) {
-		return nil, 0
+	if found := w.from(f).wrongGateway(a.from); found != nil {
+		return found, f.hop
 	}
-	return f.end.wrongAbout(a.from, append(w.near.stations(), w.answering(f, a)...)), f.hop
+	for addr, station := range map[netip.Addr]net.HardwareAddr{a.from: w.near.link.MAC, a.to: f.station} {
+		if by := w.hostSideOf(addr); by != nil {
+			if found := w.wrongEntry(w.host.with(by), addr, station); found != nil {
+				return found, w.hopOf("firewall", "bridge", "port")
+			}
+		}
+	}
+	return nil, 0
 }
 
-// stations returns the MAC addresses where an end is: Linux answers for an address by any of
-// them.
-func (e *end) stations() (all []net.HardwareAddr) {
-	links, _ := e.k.Links()
-	for _, l := range links {
-		all = append(all, l.MAC)
-	}
-	return all
-}
-
-// answering returns the MAC addresses of those who answer at a far end for the guest's address.
-func (w *walker) answering(f *far, a answer) (all []net.HardwareAddr) {
-	if !a.from.Is4() {
+// wrongGateway is wrongEntry about the guest's gateway to an address.
+func (w *walker) wrongGateway(to netip.Addr) *finding.Finding {
+	gw := w.gatewayTo(to)
+	if !gw.IsValid() {
 		return nil
 	}
-	who, _ := witness.Ask(w.ctx, witness.Question{From: f.end.point(), MAC: f.link.MAC, Addr: a.from, Patience: askPatience, Grace: doublesGrace})
+	return w.wrongEntry(w.near, gw, w.whoHas(gw).station)
+}
+
+// wrongEntry is the finding about the neighbour entry that an end has for an address, if that
+// is neither the MAC address of the station that has it, nor of one that answers for it; nil:
+// there is no such entry, or nobody is known to have the address.
+func (w *walker) wrongEntry(e *end, addr netip.Addr, station net.HardwareAddr) *finding.Finding {
+	if !isEthernet(e.link) {
+		return nil
+	}
+	entry, err := e.k.Neighbour(e.link.Index, addr)
+	if err != nil || len(entry) == 0 || bytes.Equal(entry, station) {
+		return nil
+	}
+	right := w.answering(e, addr)
+	if len(station) > 0 {
+		right = append([]net.HardwareAddr{station}, right...)
+	}
+	if len(right) == 0 || slices.ContainsFunc(right, func(m net.HardwareAddr) bool { return bytes.Equal(m, entry) }) {
+		return nil
+	}
+	f := finding.NeighbourWrong.Surely("%s takes %s for the MAC address of %s, which has %s", e.word(), entry, addr, right[0]).
+		MendedBy(e.command(fmt.Sprintf("ip neighbour del %s dev %s", addr, shell.Quote(e.link.Name))))
+	return &f
+}
+
+// answering returns the MAC addresses of those who answer for an address on the link of an end:
+// several, where one host has several links there.
+func (w *walker) answering(e *end, addr netip.Addr) (all []net.HardwareAddr) {
+	if !addr.Is4() {
+		return nil
+	}
+	who, _ := witness.Ask(w.ctx, witness.Question{From: e.point(), MAC: e.link.MAC, Addr: addr, Patience: askPatience, Grace: doublesGrace})
 	for _, h := range who {
 		all = append(all, h.MAC)
 	}
 	return all
-}
-
-// wrongAbout is the finding about the entry that an end has for a neighbour, if it is none of
-// the MAC addresses that the neighbour has; nil: it is, or there is no entry, or nobody knows
-// better.
-func (e *end) wrongAbout(addr netip.Addr, theirs []net.HardwareAddr) *finding.Finding {
-	has, err := e.k.Neighbour(e.link.Index, addr)
-	theirs = slices.DeleteFunc(theirs, func(m net.HardwareAddr) bool { return len(m) == 0 })
-	if err != nil || len(has) == 0 || len(theirs) == 0 || slices.ContainsFunc(theirs, func(m net.HardwareAddr) bool { return bytes.Equal(m, has) }) {
-		return nil
-	}
-	f := finding.NeighbourWrong.Surely("%s takes %s for the MAC address of %s, which has %s", e.word(), has, addr, theirs[0]).
-		MendedBy(e.command(fmt.Sprintf("ip neighbour del %s dev %s", addr, shell.Quote(e.link.Name))))
-	return &f
 }

@@ -284,7 +284,7 @@ func (w *walker) findLoss(f *far, a *answer) (answered bool) {
 	switch {
 	case stopped():
 	case w.located == maxLocated:
-		w.lostAt(f.hop, *a, finding.FarSilent.Surely("%s does not answer for %s", f.name, a.to))
+		w.lostAt(f.hop, *a, finding.FarSilent.Surely("%s does not answer for %s, and why was not looked into", f.name, a.to))
 	default:
 		w.located++
 		answered = w.locate(f, a)

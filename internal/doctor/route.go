@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
+	"golang.org/x/sys/unix"
 )
 
 // routeChecks look at the guest's routes and rules.
@@ -86,6 +88,9 @@ func (w *walker) wayTo(from, to netip.Addr) (*finding.Finding, error) {
 			return nil, nil // prefixLength tells
 		}
 		f := finding.NoRoute.Surely("%s has no route to %s", e.of.Name, to).SeenBy(ask)
+		if !errors.Is(err, unix.ENETUNREACH) {
+			f.Reason = fmt.Sprintf("a route or rule of %s forbids packets to %s: %v", e.of.Name, to, err)
+		}
 		return &f, nil
 	case err != nil:
 		return nil, err

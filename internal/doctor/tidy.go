@@ -72,11 +72,7 @@ func (w *walker) entered() (links []tidy.Link) {
 
 // routed notes the link of the host by which it reaches an address.
 func (w *walker) routed(host map[int][]netip.Addr, to netip.Addr) {
-	any := netip.IPv4Unspecified()
-	if to.Is6() {
-		any = netip.IPv6Unspecified()
-	}
-	if way, err := w.host.k.Way(rtnl.Lookup{From: any, To: to}); err == nil && !way.Local {
+	if way, err := w.host.k.Way(rtnl.Lookup{From: anySource(to), To: to}); err == nil && !way.Local {
 		host[way.Index] = append(host[way.Index], to)
 	}
 }

@@ -37,7 +37,7 @@ type walker struct {
 	rules firewall.Firewall // of the host, as far as frames of the bridge meet them
 	far   []*far
 
-	readOnce func() ([]*neighbour, error) // who is on the switch; nil: not asked for yet
+	knownNeighbours func() ([]*neighbour, error) // nil: not asked for yet
 
 	leftOut int               // far ends that are not spoken to, because there are too many
 	doubles []finding.Finding // who else has an address of the guest's
@@ -114,6 +114,9 @@ func (w *walker) interfaces() (links []*rtnl.Link, missing *Hop, err error) {
 	all, err := w.guest.k.Links()
 	if err != nil {
 		return nil, nil, fault.Explain("list links of", w.guest.word(), err)
+	}
+	if l := ours.Named(all, w.ask.IfName); l != nil && l.Loopback {
+		return nil, nil, fault.BadWord("walk from", l.Name, "what is sent by the loopback interface does not leave the guest").WithHint("leave it out, and every other interface is walked")
 	}
 	all = slices.DeleteFunc(all, func(l *rtnl.Link) bool { return l.Loopback })
 	if name := w.ask.IfName; name != "" {

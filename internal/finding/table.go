@@ -29,7 +29,7 @@ var (
 	ForwardDrop = &Kind{107, "forward-drop",
 		"The chain FORWARD of iptables drops frames bridged within the bridge.",
 		"Docker sets its policy to DROP, and br_netfilter hands bridged frames to it, so that no bridge but Docker's own passes packets.",
-		"Attach the guest again, which opens exactly its path; or put an accept before the rule, or delete it."}
+		"Put an accept before the rule, or delete it. If it is the policy that drops, attach the guest again, which opens exactly its path."}
 	DockerDrop = &Kind{108, "docker-drop",
 		"A chain of Docker's drops the frames: its isolation of networks, or its rules for a bridge of its own.",
 		"Docker's rules decide which containers may communicate over its bridges, and gopipework does not overrule them.",
@@ -79,9 +79,9 @@ var (
 		"Answers take another way than the questions, and most networks drop them.",
 		"Use another subnet, or delete the address of the other interface."}
 	NoRoute = &Kind{210, "no-route",
-		"The guest has no route to the address.",
+		"The guest, or the host as the router between two, has no route to the address, or one that forbids it.",
 		"The kernel refuses to send a packet there: network is unreachable.",
-		"Add a route, or a default route."}
+		"Add a route, or delete the route or rule of the type blackhole, prohibit or unreachable."}
 	OtherRoute = &Kind{211, "other-route",
 		"The guest sends packets for the address by another interface, because of another route or rule.",
 		"They do not reach a neighbour of this interface.",

@@ -89,6 +89,7 @@ func (f *frozen) LinkByIndex(index int) (*rtnl.Link, error) {
 	return nil, err
 }
 
+// LinkIn gives everybody the same link, as LinkByIndex does: nobody may write to it.
 func (f *frozen) LinkIn(nsid, index int) (*rtnl.Link, error) {
 	return f.linkIn.about(nsid, index, f.Kernel.LinkIn)
 }

@@ -27,19 +27,22 @@ func (c *Conn) Neighbours(index int) ([]netip.Addr, error) {
 // Neighbour returns the MAC address that a link has for a neighbour; nil: it has none, or has
 // not found it.
 //
-//	ip neighbour get ADDR dev NAME
+//	ip neighbour show to ADDR dev NAME
 func (c *Conn) Neighbour(index int, a netip.Addr) (net.HardwareAddr, error) {
 	h, err := c.inet()
 	if err != nil {
 		return nil, err
 	}
 	all, err := retry(func() ([]netlink.Neigh, error) { return h.NeighList(index, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, err
+	}
 	for _, n := range all {
 		if addr(n.IP) == a && n.State&(netlink.NUD_INCOMPLETE|netlink.NUD_FAILED) == 0 {
 			return n.HardwareAddr, nil
 		}
 	}
-	return nil, err
+	return nil, nil
 }
 
 // SetNeighbour enters the MAC address of a neighbour, until it is asked for again.

@@ -21,8 +21,6 @@ const (
 // and makes none: the sender's kernel, which knows nothing of them, resets what the far host
 // accepts, and no program there hears of it. It sends again each [pause], until one port has
 // accepted, or the patience ends.
-//
-//	nmap -sS -p PORTS ADDRESS
 func KnockAll(ctx context.Context, m Mark, from, to Host, ports []int, patience time.Duration) (d Delivered, err error) {
 	held, err := from.socket(unix.SOCK_STREAM, 0, int(m.port)) // so that nobody else has it; it does not listen
 	if err != nil {
