@@ -131,8 +131,8 @@ func (c command) run(ctx context.Context) (data []byte, ok bool) {
 // inUse reports whether the tables that such a program reads are there already.
 func inUse(program string) bool {
 	if strings.HasPrefix(program, "ebtables") {
-		_, err := os.Stat("/sys/module/ebtable_filter")
-		return err == nil
+		tables, _ := filepath.Glob("/sys/module/ebtable_*")
+		return len(tables) > 0
 	}
 	list := "/proc/thread-self/net/ip_tables_names"
 	if strings.HasPrefix(program, "ip6") {

@@ -117,8 +117,9 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 	return &found, hop
 }
 
-// passPackets are the commands that give packets between two addresses a target at the head of
-// FORWARD or of a chain below it; none for what another chain stopped.
+// passPackets are the commands that let packets between two addresses pass: by a rule with that
+// target at the head of FORWARD, or of a chain that is called from it. There are none for what
+// other chains stop.
 func passPackets(s firewall.Stop, family firewall.Family, a answer, chain, target string) (commands []string) {
 	if s.Table != "filter" || s.Base != "FORWARD" {
 		return nil

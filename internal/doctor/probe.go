@@ -174,7 +174,6 @@ func (w *walker) deliver(f *far, a *answer) {
 		}
 		return
 	}
-	const discard = 9
 	a.knock, _ = witness.Knock(w.ctx, m, from, witness.Host{Addr: a.to}, discard, patience)
 }
 
@@ -266,11 +265,48 @@ func (w *walker) judge(f *far) {
 		if found := w.tooLarge(f, a); found != nil {
 			w.add(f.hop, *found)
 		}
+		w.onlyPings(f, a)
 	}
 	if !spoken && len(f.got) > 0 {
 		w.lostAt(0, answer{}, finding.AddressMissing.Surely("%s has no address of the family that %s has", w.near.word(), f.name))
 	}
 }
+
+// onlyPings finds a rule of the host that drops datagrams or connections to a far end that
+// answers a ping. What the far end's own rules accept is up to it.
+func (w *walker) onlyPings(f *far, a answer) {
+	if w.enter(f); !w.ask.To.given() || f.end == nil || f.ns == w.hostNS || len(sure(w.hops[f.hop].Findings)) > 0 {
+		return
+	}
+	const moment = 100 * time.Millisecond
+	m, from, there := witness.NewMark(a.from, a.to), w.near.host(a.from), f.end.host(a.to)
+	lost := func() (lost bool) {
+		var both sync.WaitGroup
+		var datagram, connection witness.Delivered
+		both.Go(func() { datagram, _ = witness.Deliver(w.ctx, m, from, there, moment) })
+		both.Go(func() { connection, _ = witness.KnockAll(w.ctx, m, from, there, []int{discard}, moment) })
+		both.Wait()
+		return !datagram.Arrived || !connection.Arrived
+	}
+	if !lost() {
+		return
+	}
+	t := w.traceOf(f, a, 0)
+	defer t.close()
+	lost()
+	t.finish(w.ctx)
+	for _, s := range t.traces {
+		if found, hop := w.byTrace(s, f, a, false); found != nil && s.of == w.host {
+			found.Sure = false
+			found.Reason += "; pings pass"
+			w.add(hop, *found)
+			return
+		}
+	}
+}
+
+// discard is a port that hardly anybody listens at (RFC 863).
+const discard = 9
 
 // maxLocated bounds for how many far ends it is found out where probes end.
 const maxLocated = 3

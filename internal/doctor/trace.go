@@ -32,16 +32,20 @@ type spot struct {
 	was, moved []firewall.Counter // of iptables-legacy: before, and what has grown since
 }
 
-// trace begins to follow the probe's frames on the host, and in both guests.
+// trace begins to follow the frames of a ping on the host, and in both guests.
 func (w *walker) trace(f *far, a answer) *traced {
+	if a.to.Is6() {
+		return w.traceOf(f, a, unix.IPPROTO_ICMPV6)
+	}
+	return w.traceOf(f, a, unix.IPPROTO_ICMP)
+}
+
+// traceOf is trace for a protocol of IP; 0: any.
+func (w *walker) traceOf(f *far, a answer, protocol byte) *traced {
 	t := &traced{}
 	t.window, _ = dropreason.Open() // the rules tell more
-	icmp := byte(unix.IPPROTO_ICMP)
-	if a.to.Is6() {
-		icmp = unix.IPPROTO_ICMPV6
-	}
-	there := firewall.Probe{Source: a.from, Target: a.to, Protocol: icmp}
-	back := firewall.Probe{Source: a.to, Target: a.from, Protocol: icmp}
+	there := firewall.Probe{Source: a.from, Target: a.to, Protocol: protocol}
+	back := firewall.Probe{Source: a.to, Target: a.from, Protocol: protocol}
 	both := []firewall.Probe{there, back}
 	probes, asks := w.onHost(f, a, both)
 	t.open(w, w.host, probes, asks)

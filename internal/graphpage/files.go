@@ -18,19 +18,19 @@ import (
 //go:embed page/page.html page/page.css page/*.js page/vendor.js.gz page/licences.txt
 var files embed.FS
 
-var names = [...]string{"page.html", "page.css", "page.js", "layout.js", "look.js", "details.js", "vendor.js", "licences.txt"}
+var fileNames = [...]string{"page.html", "page.css", "page.js", "layout.js", "look.js", "details.js", "vendor.js", "licences.txt"}
 
-// kind returns the media type of a file.
-func kind(name string) string {
+// mediaType returns that of a file.
+func mediaType(name string) string {
 	switch path.Ext(name) {
 	case ".html":
 		return "text/html"
 	case ".css":
 		return "text/css"
-	case ".txt":
-		return "text/plain"
+	case ".js":
+		return "text/javascript"
 	}
-	return "text/javascript"
+	return "text/plain"
 }
 
 // compressed returns a file, compressed.
@@ -54,7 +54,7 @@ func serveFile(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := compressed(name)
 		h := w.Header()
-		h.Set("Content-Type", kind(name)+"; charset=utf-8")
+		h.Set("Content-Type", mediaType(name)+"; charset=utf-8")
 		h.Set("Vary", "Accept-Encoding")
 		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			h.Set("Content-Encoding", "gzip")

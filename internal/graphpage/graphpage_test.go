@@ -170,7 +170,7 @@ func TestFiles(t *testing.T) {
 // TestNothingFromElsewhere: the page names no other site, and has nothing in it that its own
 // policy refuses.
 func TestNothingFromElsewhere(t *testing.T) {
-	for _, name := range names {
+	for _, name := range fileNames {
 		b, err := files.ReadFile("page/" + name)
 		if err != nil || name == "licences.txt" { // compressed: bundled from what is in the lock
 			continue

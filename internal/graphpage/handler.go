@@ -16,7 +16,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 func (p Page) handler(s *stream) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", serveFile("page.html"))
-	for _, name := range names {
+	for _, name := range fileNames {
 		mux.HandleFunc("GET /"+name, serveFile(name))
 	}
 	mux.HandleFunc("GET /events", s.serve)
