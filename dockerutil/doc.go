@@ -42,6 +42,7 @@
 // The sources:
 //
 //	docker.go endpoint.go         Docker, and where it listens
+//	network.go                    its networks
 //	podman.go                     podman
 //	containerd.go cri.go          containerd, and the runtime of a kubelet
 //	grpc.go protobuf.go           the protocol of these two

@@ -11,9 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// OpFind is the Op of the errors about a guest that was not found.
+const OpFind = "find guest"
+
 // fault returns an error about the search for r.
 func (r wordRef) fault(code fault.Code, format string, args ...any) *fault.Error {
-	return fault.New(code, "find guest", `"`+r.String()+`"`, format, args...)
+	return fault.New(code, OpFind, `"`+r.String()+`"`, format, args...)
 }
 
 // explain returns the error for a system call on a process or a namespace.

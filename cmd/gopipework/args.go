@@ -106,6 +106,11 @@ func unknownFlag(cmd *cli.Command, name string, args []string) error {
 	if hint := ownWay(cmd.Name, name); hint != "" {
 		return e.WithHint("%s", hint)
 	}
+	if cmd.Name == attachName {
+		if line := asWord(cmd, name, args); line != nil {
+			return e.WithHint("gopipework %s", shell.Line(line))
+		}
+	}
 	for _, other := range commands(nil) {
 		if findFlag(other, name) != nil {
 			return e.WithHint("it belongs to gopipework %s", other.Name)
@@ -129,48 +134,12 @@ func unknownFlag(cmd *cli.Command, name string, args []string) error {
 	return e.WithHint("gopipework help %s", cmd.Name)
 }
 
-// ownWay returns what to do in place of a flag that other commands have, for a command that
-// has another way to the same.
-func ownWay(command, flag string) string {
-	switch command + " " + flag {
-	case "list -v", "list --verbose", "list -l":
-		return "gopipework list --json has all that is known"
-	case "import --json":
-		return "import prints a topology file; gopipework list --json is the same as a document"
-	case "diff --dry-run", "list --dry-run", "import --dry-run", "graph --dry-run":
-		return "leave it out: " + command + " changes nothing"
-	case "diff -v":
-		return "gopipework apply --dry-run -v prints the commands too"
-	case "diff --prune":
-		return "leave it out: diff shows what --prune would detach"
-	}
-	return ""
-}
-
 // withCommand puts the name of the command in front of a line. An attach needs none.
 func withCommand(cmd *cli.Command, args []string) []string {
 	if cmd.Name == attachName {
 		return args
 	}
 	return append([]string{cmd.Name}, args...)
-}
-
-// synonyms are the words that other programs use for our commands.
-var synonyms = map[string]string{
-	"add": attachName, "connect": attachName, "plug": attachName,
-	"del": "detach", "delete": "detach", "disconnect": "detach", "remove": "detach", "unplug": "detach",
-	"show": "list", "status": "list", "ps": "list",
-	"clean": "gc", "cleanup": "gc", "prune": "gc",
-	"run": "exec",
-}
-
-// meantCommand guesses which command an unknown word was meant to be. It returns "" if
-// none is close.
-func meantCommand(word string) string {
-	if name, ok := synonyms[word]; ok {
-		return name
-	}
-	return typo.Nearest(word, commandNames())
 }
 
 // splitCommand returns the command of a line, and the line without it. The command is
@@ -186,11 +155,8 @@ func splitCommand(table []*cli.Command, args []string) (name string, rest []stri
 			}
 			continue
 		}
-		if c := findCommand(table, arg); c != nil || slices.Contains(later, arg) {
-			if c != nil {
-				arg = c.Name
-			}
-			return arg, slices.Delete(slices.Clone(args), i, i+1)
+		if c := findCommand(table, arg); c != nil {
+			return c.Name, slices.Delete(slices.Clone(args), i, i+1)
 		}
 		break
 	}

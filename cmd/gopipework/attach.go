@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -49,7 +48,11 @@ func (o *output) attachEntry() *cli.Command {
 
 // attachCommand plugs a guest into a host interface.
 func (o *output) attachCommand(c *cli.Context) error {
-	spec, err := attachSpec(c.Args().Slice(), c)
+	line := c.Args().Slice()
+	spec, err := attachSpec(line, c)
+	if err == nil {
+		err = notTheKind(line)
+	}
 	if err != nil {
 		return err
 	}
@@ -58,7 +61,7 @@ func (o *output) attachCommand(c *cli.Context) error {
 		ahead = attach.ReadAhead(c.Context, spec, attach.Options{})
 		defer ahead.Close()
 	}
-	return o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+	err = o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 		opt.Ahead = ahead
 		run := attach.Attach
 		if c.Bool("keep") {
@@ -73,6 +76,7 @@ func (o *output) attachCommand(c *cli.Context) error {
 		}
 		return o.result(r, opt.DryRun, true)
 	})
+	return meantOnHost(c.Context, line, err)
 }
 
 // attachSpec reads the words and flags of a line.
@@ -91,7 +95,7 @@ func attachSpec(line []string, f flags) (attach.Spec, error) {
 // attachWords collects the words and flags of the line.
 func attachWords(line []string, c flags) (attach.Words, error) {
 	if len(line) < 3 || len(line) > 4 {
-		return attach.Words{}, miscounted(line, c.StringSlice("route"))
+		return attach.Words{}, miscounted(line, c)
 	}
 	line = append(line, "")
 	w := attach.Words{
@@ -115,38 +119,4 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 			WithHint("gopipework %s", shell.Line([]string{w.HostIF, w.Address, w.Guest, w.MAC}))
 	}
 	return w, nil
-}
-
-// miscounted returns the error for a line with too few or too many words for an attach.
-// It may have been meant for another command, or a route may contain spaces.
-func miscounted(line, routes []string) error {
-	e := fault.BadWord("read words", strings.Join(line, " "), "an attach takes HOSTIF GUEST ADDRESS[@GATEWAY] [MAC][@VLAN]")
-	if len(line) > 0 && len(line) < 3 {
-		if best := meantCommand(line[0]); best != "" && best != attachName {
-			return e.WithHint("gopipework %s", shell.Line(append([]string{best}, line[1:]...)))
-		}
-	}
-	for i, word := range line {
-		if len(routes) > 0 && word == "via" && i+1 < len(line) {
-			return e.WithHint("a route is one word: --route '%s,via %s'", routes[len(routes)-1], line[i+1])
-		}
-	}
-	switch {
-	case len(line) == 2 && strings.Contains(line[1], "/") && !strings.HasPrefix(line[1], "/"):
-		return e.WithHint("gopipework brtest %s, for a bridge called brtest", shell.Line(line))
-	case len(line) == 2:
-		return e.WithHint("gopipework %s 192.168.1.2/24", shell.Line(line))
-	}
-	return e.WithHint("gopipework help")
-}
-
-// misspelt adds a hint to the error if the line looks like another command with a typing
-// error in its first word: the third word does not look like an address.
-func misspelt(line []string, err error) error {
-	var e *fault.Error
-	best := meantCommand(line[0])
-	if best == "" || strings.ContainsAny(line[2], "./:") || !errors.As(err, &e) {
-		return err
-	}
-	return e.WithHint("gopipework %s", shell.Line(append([]string{best}, line[1:]...)))
 }

@@ -45,6 +45,9 @@ func (o *output) detachCommand(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(r.Attachments) == 0 && len(w) > 1 {
+			r.Warnings = append(r.Warnings, g.Word()+" has no attachment "+w[1]+": nothing was changed")
+		}
 		warnComesBack(ctx, &r)
 		return o.result(r, opt.DryRun, false)
 	})

@@ -124,9 +124,12 @@ var exitCodes = map[fault.Code]int{
 
 func exitCode(err error) int {
 	var i interrupted
+	var n notRun
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &n):
+		return n.exitCode()
 	case errors.Is(err, errDiffers):
 		return 2
 	case fault.CodeOf(err) != fault.Residue && errors.As(err, &i):

@@ -64,6 +64,18 @@ func (o *output) become(c *cli.Context, guest string, command []string, withSys 
 	return cannot("run", path, unix.Exec(path, command, os.Environ()))
 }
 
+// notRun is the error for a program that cannot be run. The exit code is that of a shell.
+type notRun struct{ error }
+
+func (n notRun) Unwrap() error { return n.error }
+
+func (n notRun) exitCode() int {
+	if errors.Is(n.error, os.ErrPermission) {
+		return 126
+	}
+	return 127
+}
+
 // notFound returns the error for a program that the host does not have.
 func notFound(command string, err error) error {
 	e := fault.New(fault.NotFound, "run", command, "%w", errors.Unwrap(err))
@@ -71,7 +83,7 @@ func notFound(command string, err error) error {
 		e.Code = fault.Unsupported
 		return e.WithHint("install the package iproute2")
 	}
-	return e
+	return notRun{e}
 }
 
 // cannot returns the error for a system call that failed. Not every one goes to

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -93,7 +94,11 @@ func badFlag(c *cli.Context, err error, _ bool) error {
 	for _, flag := range []string{"timeout", "await", "confirm"} {
 		var value string
 		if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -"+flag, &value); other == nil {
-			return fault.BadWord("read flag", "--"+flag, "%q is not a duration", value).WithHint("write it as in --%s 30s, 1m30s or 500ms", flag)
+			e := fault.BadWord("read flag", "--"+flag, "%q is not a duration", value)
+			if _, err := strconv.ParseUint(value, 10, 32); err == nil {
+				return e.WithHint("--%s %ss, for seconds", flag, value)
+			}
+			return e.WithHint("write it as in --%s 30s, 1m30s or 500ms", flag)
 		}
 	}
 	return fault.BadWord("read flags of", c.Command.Name, "%w", err).WithHint("gopipework help %s", c.Command.Name)

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -73,8 +74,11 @@ func ParsePrefix(word string) (netip.Prefix, error) {
 			}
 			return netip.Prefix{}, fault.BadWord(op, word, "it has no prefix length").WithHint("%s", hint)
 		}
-		return netip.Prefix{}, fault.BadWord(op, word, "it is not ADDRESS/PREFIX%s", notPrefix(word)).
-			WithHint("192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none")
+		e := fault.BadWord(op, word, "it is not ADDRESS/PREFIX%s", notPrefix(word))
+		if p, ok := withMask(word); ok {
+			return netip.Prefix{}, e.WithHint("%s", p)
+		}
+		return netip.Prefix{}, e.WithHint("192.168.1.2/24 or 2001:db8::2/64, several with commas; 0/0 for none")
 	}
 	if why := hostaddr.Unusable(p.Addr()); why != "" {
 		return netip.Prefix{}, fault.BadWord(op, word, "%s", why)
@@ -95,6 +99,19 @@ func ParsePrefix(word string) (netip.Prefix, error) {
 			WithHint("a longer prefix: %s/24", p.Addr())
 	}
 	return p, nil
+}
+
+// withMask reads an address with a network mask in place of a prefix length, as in
+// 192.168.1.2/255.255.255.0.
+func withMask(word string) (p netip.Prefix, ok bool) {
+	addr, mask, _ := strings.Cut(word, "/")
+	a, err := netip.ParseAddr(addr)
+	m := net.ParseIP(mask).To4()
+	if err != nil || !a.Is4() || m == nil {
+		return p, false
+	}
+	bits, of := net.IPMask(m).Size()
+	return netip.PrefixFrom(a, bits), of != 0 // 0: its ones are not all at the beginning
 }
 
 // notPrefix returns the reason why a word is no ADDRESS/PREFIX although it looks

@@ -266,6 +266,9 @@ func (s Spec) belongs(w Words, err error) error {
 		}
 		return e.WithHint("several addresses are one word: %s,%s%s", strings.TrimSuffix(addrs, ","), word, gateways)
 	}
+	if word == w.MAC && vlanWord.Get().MatchString(word) {
+		return e.WithHint("if it is the VLAN, write it as @%s", word)
+	}
 	if name, options, _ := strings.Cut(w.Address, ":"); s.From.Leased() && strings.Contains(word, "=") {
 		return e.WithHint("options are a part of the word: %s:%s", name, strings.TrimPrefix(options+","+word, ","))
 	}
