@@ -93,6 +93,9 @@ func TestInterrupt(t *testing.T) {
 					}
 					m.ok("detach", g.Word)
 				case code:
+					if r.Stderr != "" && !strings.HasSuffix(r.Stderr, "hint: it was undone\n") && !strings.HasSuffix(r.Stderr, "hint: nothing was changed\n") {
+						t.Errorf("it does not say what was done: %v", r)
+					}
 				default:
 					t.Errorf("%v after %v:\n%v", s, after, r)
 				}
@@ -125,12 +128,15 @@ func TestInterruptEachStep(t *testing.T) {
 			_ = lines.Text()
 		}
 		_ = cmd.Process.Signal(syscall.SIGINT)
-		_, _ = io.Copy(io.Discard, stderr)
+		rest, _ := io.ReadAll(stderr)
 		_ = cmd.Wait()
 		switch code := host.ExitCode(cmd.ProcessState); code {
 		case 0:
 			m.ok("detach", g.Word)
 		case 130:
+			if !strings.HasSuffix(string(rest), "hint: it was undone\n") {
+				t.Errorf("SIGINT after step %d of %d: it ends with %q", n, steps, rest)
+			}
 		default:
 			t.Errorf("SIGINT after step %d of %d: exit %d", n, steps, code)
 		}

@@ -30,6 +30,12 @@ func (o *output) fail(err error) {
 		return
 	}
 	f := describe(err)
+	if f.Code == fault.Interrupted && f.Hint == "" {
+		f.Hint = "nothing was changed"
+		if o.begun {
+			f.Hint = "it was undone"
+		}
+	}
 	if o.provider {
 		text := err.Error()
 		if f.Hint != "" {

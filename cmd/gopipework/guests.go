@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/attach"
@@ -87,6 +88,7 @@ func (o *output) options(c *cli.Context) (attach.Options, error) {
 	}
 	opt.Step = func(step string) {
 		o.caught() // there was nothing to undo before
+		o.begun = o.begun || !strings.HasPrefix(step, "#")
 		if c.Bool("v") {
 			o.step(step)
 		}
