@@ -7,7 +7,7 @@ DEST     ?= gopipework
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What tests must not be skipped for.
-ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,systemd,ovs,clients,strace
+ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,systemd,ovs,clients,strace,shells
 
 GO         ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -121,10 +121,13 @@ demo: ## play the demo on a network of its own; STEP=docker plays one section (r
 man: ## show the man page
 	man -l cmd/gopipework/gopipework.8
 
-install: build ## install the binary, a link called pipework, the man page and a unit for systemd under PREFIX (/usr/local)
+install: build ## install the binary, a link called pipework, the man page, completions of shells and a unit for systemd under PREFIX (/usr/local)
 	install -D -m 755 gopipework $(DESTDIR)$(PREFIX)/bin/gopipework
 	ln -sf gopipework $(DESTDIR)$(PREFIX)/bin/pipework
 	install -D -m 644 cmd/gopipework/gopipework.8 $(DESTDIR)$(PREFIX)/share/man/man8/gopipework.8
+	install -D -m 644 cmd/gopipework/completion/gopipework.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gopipework
+	install -D -m 644 cmd/gopipework/completion/gopipework.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gopipework
+	install -D -m 644 cmd/gopipework/completion/gopipework.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gopipework.fish
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local|$(PREFIX)|' examples/gopipework.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/gopipework.service
 

@@ -9,17 +9,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/urfave/cli/v2"
 )
 
 const attachName = "attach"
-
-// later are the words reserved for commands of later versions. "gopipework attach"
-// reaches an interface of such a name.
-var later = []string{
-	"completion",
-}
 
 // commands returns the table of commands. The command line is read by it, the help text
 // is made from it, and a test compares the man page with it.
@@ -48,6 +41,7 @@ func commands(out *output) []*cli.Command {
 		out.iproute2Entry("run ip rule in a guest's network namespace; options such as -6 come first", "ip", "rule"),
 		out.iproute2Entry("run tc in a guest's network namespace", "tc"),
 		out.waitEntry(),
+		out.completionEntry(),
 		out.hereEntry(),
 		out.helpEntry(),
 		out.versionEntry(),
@@ -81,14 +75,12 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 		args = []string{"version"}
 	case "-h", "--help":
 		args = []string{"help"}
+	case completeName:
+		return out.complete(ctx, args[1:])
 	}
 	table := commands(out)
 	name, rest := splitCommand(table, args)
 	out.provider = name == composeName
-	if slices.Contains(later, name) {
-		return fault.New(fault.Unsupported, "run", name, "this version does not have it").
-			WithHint("for an interface of that name: gopipework attach %s ...", name)
-	}
 	if slices.Contains(raw, name) && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
 		rest = append([]string{"--"}, rest...) // what follows GUEST is for another program
 	}

@@ -55,8 +55,9 @@ Exit codes: 0 done, or nothing to do; 1 refused, or in conflict with what is the
 and nothing was changed (of apply and destroy, the other entries stand); 2 the command
 line makes no sense; 3 the guest or interface does not exist or is not running; 4 root
 is needed; 5 failed, and what could not be undone is listed; 6 this kernel or host lacks
-the feature; 129, 130, 143 interrupted, and undone first (what apply and destroy had
-finished stands). diff: 2 if there is a difference.
+the feature; 126, 127 exec cannot run the program, or does not find it; 129, 130, 143
+interrupted, and undone first (what apply and destroy had finished stands). diff: 2 if
+there is a difference.
 `
 
 const summary = `usage: ` + synopsis + `
@@ -81,6 +82,7 @@ const summary = `usage: ` + synopsis + `
        gopipework graph [GUEST...] [--serve ADDRESS]
        gopipework compose --project-name NAME up|down SERVICE
        gopipework policy check [GUEST LINE]
+       gopipework completion bash|zsh|fish
        gopipework help [COMMAND]
        gopipework version
 `

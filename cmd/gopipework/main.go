@@ -17,6 +17,7 @@
 //	output.go     prints results and warnings
 //	errors.go     prints errors, and maps them to exit codes
 //	grammar.go    reads the lines of a topology file
+//	meant.go      guesses what was meant by a line that makes no sense
 //
 // Each command has a file with its entry in the table and its action. An action reads
 // the words, finds the guests, calls package attach and prints the result.
@@ -34,6 +35,7 @@
 //	graph.go graphserve.go                             what is connected to what, as a drawing and as a page
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	wait.go here.go                                    wait, and --wait inside a container
+//	completion.go lookup.go                            completion in a shell, and what it looks up
 //	help.go                                            help and version
 package main
 
@@ -108,7 +110,7 @@ func withSignals(parent context.Context, except ...os.Signal) (_ context.Context
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 		close(set)
 		if s, ok := (<-signals).(syscall.Signal); ok {
-			cancel(&fault.Error{Code: fault.Interrupted, Op: "stop", Err: interrupted{s}, Hint: "nothing was changed, or it was undone"})
+			cancel(&fault.Error{Code: fault.Interrupted, Op: "stop", Err: interrupted{s}})
 		}
 	}()
 	return ctx, func() { <-set }
