@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -447,6 +448,13 @@ func (r record) decide(o *output, undo bool) (record, error) {
 		word = askUndo
 	}
 	answer, err := r.ask(word)
+	for range 20 { // it was killed while it was asked, and soon its socket refuses
+		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+		answer, err = r.ask(word)
+	}
 	if all, _ := records(); err != nil { // its time may have come meanwhile
 		for _, one := range all {
 			if one.name() == r.name() && !one.Taken.IsZero() {
