@@ -202,7 +202,7 @@ func read(ns *ours.Namespace, a *Attachment, index int) error {
 	}
 	a.Shaping = guestnet.ShapingOrNil(shaping)
 	a.Interface = Interface{
-		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU,
+		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU, Carrier: &l.Carrier,
 		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, routes),
 	}
 	a.Lease = source.LeaseState(ns.Links, index)

@@ -44,3 +44,30 @@ func TestAnswersDocker(t *testing.T) {
 		t.Errorf("want %q: %v", want, r)
 	}
 }
+
+// TestListFormats: in each format the attachments come in the order of their guests and
+// interfaces, and one without a carrier is told.
+func TestListFormats(t *testing.T) {
+	m := newMachine(t)
+	m.named("web")
+	m.named("db")
+	for _, line := range []string{"brz -i eth2 netns:web 10.1.0.2/24", "bra -i lan0 netns:web 10.2.0.2/24", "brz netns:db 10.1.0.3/24"} {
+		m.ok(strings.Fields(line)...)
+	}
+	m.sh("ip -n db link set eth1 down")
+	if got, want := m.ok("list", "-o", "name").Stdout, "netns:db eth1\nnetns:web eth2\nnetns:web lan0\n"; got != want {
+		t.Errorf("list -o name prints %q, want %q", got, want)
+	}
+	wide := strings.Split(m.ok("list", "-o", "wide").Stdout, "\n")
+	for _, column := range []string{"KIND", "MAC", "MTU", "CARRIER", "ORIGIN"} {
+		if !strings.Contains(wide[0], column) {
+			t.Errorf("no column %s: %q", column, wide[0])
+		}
+	}
+	if len(wide) < 3 || !strings.Contains(wide[1], "no carrier") || strings.Contains(wide[2], "no carrier") {
+		t.Errorf("of the carrier it says %q", wide)
+	}
+	if json, same := m.ok("list", "-o", "json").Stdout, m.ok("list", "--json").Stdout; json != same || !strings.Contains(json, `"carrier":false`) {
+		t.Errorf("list -o json prints %s, and list --json %s", json, same)
+	}
+}

@@ -310,6 +310,7 @@ type (
 			Kind      string   `json:"kind"`
 			MAC       string   `json:"mac"`
 			MTU       int      `json:"mtu"`
+			Carrier   *bool    `json:"carrier"`
 			Addresses []string `json:"addresses"`
 			Gateway   []string `json:"gateway"`
 		} `json:"interface"`

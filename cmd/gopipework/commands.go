@@ -118,10 +118,14 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 // wantsJSON looks for --json before the line is read, so that an error in reading it is
 // a JSON document too.
 func wantsJSON(args []string) bool {
-	for _, a := range args {
+	for i, a := range args {
 		switch a {
-		case "--json":
+		case "--json", "-o=json":
 			return true
+		case "-o":
+			if i+1 < len(args) && args[i+1] == jsonFormat {
+				return true
+			}
 		case "--":
 			return false
 		}

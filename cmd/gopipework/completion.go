@@ -255,6 +255,8 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 		return plain(graphFormats...)
 	case "from":
 		return plain(convert.Formats()...)
+	case "o":
+		return plain(listFormats...)
 	case "log":
 		return plain("text", "json")
 	case "explain":

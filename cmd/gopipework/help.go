@@ -63,7 +63,7 @@ there is a difference.
 const summary = `usage: ` + synopsis + `
        gopipework detach GUEST [IFNAME]
        gopipework link GUEST[:IFNAME] ADDRESS GUEST[:IFNAME] ADDRESS
-       gopipework list [GUEST]
+       gopipework list [GUEST] [-o wide|json|name]
        gopipework set GUEST IFNAME --rate-out 10mbit ...
        gopipework doctor GUEST [IFNAME] [--to ADDRESS|GUEST[:IFNAME]] [--fix]
        gopipework exec GUEST -- COMMAND...

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -22,16 +24,35 @@ func (o *output) listEntry() *cli.Command {
 		Aliases:   []string{"ls"},
 		Usage:     "list the attachments of this host, or of one guest",
 		ArgsUsage: "[GUEST]",
-		Flags:     []cli.Flag{jsonFlag},
-		Action:    o.listCommand,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "o", Usage: "print it as `FORMAT`: wide, with more columns; json, as --json; or name, a guest and an interface on each line"},
+			jsonFlag,
+		},
+		Action: o.listCommand,
 	}
 }
+
+// The formats of list, besides jsonFormat. Without one it is a table.
+const (
+	wideFormat = "wide"
+	nameFormat = "name"
+)
+
+var listFormats = []string{wideFormat, jsonFormat, nameFormat}
 
 func (o *output) listCommand(c *cli.Context) error {
 	w, err := words(c, 0, 1)
 	if err != nil {
 		return err
 	}
+	o.format = c.String("o")
+	switch formatted := slices.Contains(given(c), "o"); {
+	case formatted && !slices.Contains(listFormats, o.format):
+		return fault.BadWord("read flag", "-o", "the formats are %s", strings.Join(listFormats, ", ")).WithHint("-o wide")
+	case formatted && c.Bool("json") && o.format != jsonFormat:
+		return fault.BadWord("read flag", "-o", "--json asks for another format").WithHint("leave one of them out")
+	}
+	o.json = o.json || o.format == jsonFormat
 	if len(w) == 1 {
 		err := o.withGuest(c, w[0], func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 			return o.listOf(ctx, g, opt)
@@ -63,7 +84,11 @@ func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options
 	if a.err != nil {
 		r.Warnings = append(r.Warnings, "what is pending is not listed: "+a.err.Error())
 	}
-	return o.list(a.rows(r.Attachments, g), a.bridgesFor(r.Bridges, g), r.Warnings)
+	rows := a.rows(r.Attachments, g)
+	slices.SortStableFunc(rows, func(a, b listed) int {
+		return cmp.Or(cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.Guest.Word(), b.Guest.Word()), cmp.Compare(a.Interface.Name, b.Interface.Name))
+	})
+	return o.list(rows, a.bridgesFor(r.Bridges, g), r.Warnings)
 }
 
 // list prints attachments, and bridges that origins ask for, as a table each, or as a
@@ -80,7 +105,13 @@ func (o *output) list(all []listed, bridges []listedBridge, warnings []string) e
 		return o.document(doc)
 	}
 	o.warn(warnings)
-	if len(all) > 0 {
+	switch {
+	case o.format == nameFormat:
+		for _, a := range all {
+			o.print(clean(a.Guest.Word() + " " + a.Interface.Name))
+		}
+		bridges = nil
+	case len(all) > 0:
 		o.table(all)
 	}
 	if len(bridges) > 0 {
@@ -104,9 +135,13 @@ func (o *output) table(all []listed) {
 	defer out.Flush()                // stdout keeps the error: see keenWriter
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	shaped := slices.ContainsFunc(all, func(a listed) bool { return a.Shaping != nil })
-	claimed := slices.ContainsFunc(all, func(a listed) bool { return a.Origin.Claims() })
+	wide := o.format == wideFormat
+	claimed := wide || slices.ContainsFunc(all, func(a listed) bool { return a.Origin.Claims() })
 	noted := slices.ContainsFunc(all, func(a listed) bool { return note(a) != "" })
 	head := "GUEST\tINTERFACE\tADDRESS\tGATEWAY\tHOST\tPORT\tSTATE"
+	if wide {
+		head += "\tKIND\tMAC\tMTU\tCARRIER"
+	}
 	if shaped {
 		head += "\tSHAPING"
 	}
@@ -124,6 +159,9 @@ func (o *output) table(all []listed) {
 		}
 		if a.Hidden {
 			row[len(row)-1] = "not visible from here"
+		}
+		if wide {
+			row = append(row, a.Interface.Kind, a.Interface.MAC, number(a.Interface.MTU), carrier(a))
 		}
 		switch {
 		case a.Shaping != nil:
@@ -178,13 +216,34 @@ func (o *output) bridges(all []listedBridge) {
 
 // note returns what is wrong with an attachment, or "".
 func note(a listed) string {
-	if a.Pending != nil {
+	switch {
+	case a.Pending != nil:
 		return a.Pending.String()
+	case a.Lease != nil && a.Lease.Trouble != "":
+		return "lease: " + a.Lease.Trouble
+	case carrier(a) == "no":
+		return "no carrier"
 	}
-	if a.Lease == nil || a.Lease.Trouble == "" {
+	return ""
+}
+
+// carrier says whether the interface has one; "": not known.
+func carrier(a listed) string {
+	switch c := a.Interface.Carrier; {
+	case c == nil:
+		return ""
+	case *c:
+		return "yes"
+	}
+	return "no"
+}
+
+// number is one that a table shows; 0 is not known.
+func number(n int) string {
+	if n == 0 {
 		return ""
 	}
-	return "lease: " + a.Lease.Trouble
+	return strconv.Itoa(n)
 }
 
 // hostWord returns HOSTIF@VLAN, as on a command line.

@@ -38,7 +38,7 @@ func meantCommand(word string) string {
 func ownWay(command, flag string) string {
 	switch command + " " + flag {
 	case "list -v", "list --verbose", "list -l":
-		return "gopipework list --json has all that is known"
+		return "gopipework list -o wide has more columns, and gopipework list --json all that is known"
 	case "import --json":
 		return "import prints a topology file; gopipework list --json is the same as a document"
 	case "diff --dry-run", "list --dry-run", "import --dry-run", "graph --dry-run":

@@ -27,6 +27,7 @@ import (
 type output struct {
 	stdout, stderr io.Writer
 	json           bool
+	format         string   // of list; "": a table
 	provider       bool     // stdout is read by Docker Compose, which wants an error there too
 	nested         bool     // the result has lines that begin with "+", and a step is part of one
 	doubts         []string // warnings about the guests, repeated in the JSON document

@@ -50,6 +50,7 @@ type Interface struct {
 	Kind      string         `json:"kind"` // as in "ip -d link"
 	MAC       string         `json:"mac"`
 	MTU       int            `json:"mtu"`
+	Carrier   *bool          `json:"carrier,omitempty"` // nil: not known
 	Addresses []netip.Prefix `json:"addresses"`
 	Gateway   []netip.Addr   `json:"gateway"`
 }
