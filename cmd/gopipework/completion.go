@@ -199,8 +199,8 @@ func (p partLine) nextWord(ctx context.Context) (all []candidate) {
 		return interfacesOf(ctx, p.words[at-1])
 	case "ADDRESS":
 		return plain("dhcp", "dhcp6", "slaac", "0/0")
-	case "COMMAND":
-		return plain(commandNames()...)
+	case "COMMAND|words":
+		return plain(append(commandNames(), wordsName)...)
 	default:
 		if place == strings.ToLower(place) {
 			return plain(strings.Split(place, "|")...)

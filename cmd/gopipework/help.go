@@ -17,11 +17,19 @@ running, and returns once packets can flow.
 
   ` + synopsis + `
 
-  gopipework brtest web 192.168.1.2/24
-  gopipework brtest web 192.168.1.2/24@192.168.1.1
-  gopipework brtest -i eth2 web 192.168.1.2/24,2001:db8::2/64 26:2e:71:98:60:8f
-  gopipework detach web
+  gopipework brtest web 192.168.1.2/24                  # a bridge, made if it is not there
+  gopipework eth0 web dhcp                              # a macvlan on a card of the host
+  gopipework brtest web 192.168.1.2/24@192.168.1.1 @10  # a gateway, and VLAN 10
+  gopipework doctor web --to db                         # why packets do not flow
 `
+
+const moreHelp = `
+gopipework help COMMAND explains a command and its flags, gopipework help words the words of
+an attach (HOSTIF, GUEST, ADDRESS, MAC, VLAN) and the exit codes. All of it: man gopipework.
+`
+
+// wordsName is the topic of help that is no command.
+const wordsName = "words"
 
 const wordsHelp = `
 HOSTIF   What to plug the guest into. A Linux bridge (br* is created if it does not
@@ -83,7 +91,7 @@ const summary = `usage: ` + synopsis + `
        gopipework compose --project-name NAME up|down SERVICE
        gopipework policy check [GUEST LINE]
        gopipework completion bash|zsh|fish
-       gopipework help [COMMAND]
+       gopipework help [COMMAND|words]
        gopipework version
 `
 
@@ -95,23 +103,48 @@ func (o *output) usage() {
 	fmt.Fprint(o.stderr, summary)
 }
 
-// help explains one command, or for "" the whole program.
+// help explains one command, the words of an attach, or for "" the whole program.
 func (o *output) help(name string) error {
-	if name != "" {
+	switch name {
+	case "":
+	case wordsName:
+		fmt.Fprint(o.stdout, synopsis+"\n"+wordsHelp+exits)
+		return nil
+	default:
 		printCommand(o.stdout, findCommand(commands(nil), name))
 		return nil
 	}
-	fmt.Fprint(o.stdout, overview+wordsHelp+"\nCommands:\n")
+	fmt.Fprint(o.stdout, overview+"\nCommands:\n")
 	w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
 	table := commands(nil)
-	for _, c := range table {
-		fmt.Fprintf(w, "  %s\t%s\n", strings.Join(c.Names(), ", "), c.Usage)
+	for _, g := range groups() {
+		var names []string
+		for _, name := range g.commands {
+			names = append(names, strings.Join(findCommand(table, name).Names(), ", "))
+		}
+		fmt.Fprintf(w, "  %s\t%s\n", g.about, strings.Join(names, "  "))
 	}
 	w.Flush()
-	fmt.Fprint(o.stdout, "\nFlags of attach (those of another command: gopipework help COMMAND):\n")
-	printFlags(o.stdout, findCommand(table, attachName))
-	fmt.Fprint(o.stdout, exits)
+	fmt.Fprint(o.stdout, moreHelp)
 	return nil
+}
+
+// group is some commands that belong together.
+type group struct {
+	about    string
+	commands []string
+}
+
+// groups are all commands. A test looks whether one is missing.
+func groups() []group {
+	return []group{
+		{"attach and detach", []string{attachName, "link", "set", "detach", "list", "gc"}},
+		{"find out", []string{"doctor", "graph"}},
+		{"by a file", []string{"apply", "diff", "destroy", "confirm", "import"}},
+		{"keep it so", []string{watchName, "events", "forget", composeName, "policy"}},
+		{"in a guest's network", []string{"exec", "route", "rule", "tc", "wait", hereName}},
+		{"about gopipework", []string{"help", "completion", "version"}},
+	}
 }
 
 func printCommand(w io.Writer, c *cli.Command) {
@@ -141,7 +174,7 @@ func printFlags(out io.Writer, c *cli.Command) {
 }
 
 func (o *output) helpEntry() *cli.Command {
-	return &cli.Command{Name: "help", Usage: "explain gopipework or one command", ArgsUsage: "[COMMAND]", Action: o.helpCommand}
+	return &cli.Command{Name: "help", Usage: "explain gopipework, one command, or the words of an attach", ArgsUsage: "[COMMAND|words]", Action: o.helpCommand}
 }
 
 func (o *output) helpCommand(c *cli.Context) error {
@@ -151,6 +184,9 @@ func (o *output) helpCommand(c *cli.Context) error {
 			err = o.help("")
 		}
 		return err
+	}
+	if strings.EqualFold(w[0], wordsName) {
+		return o.help(wordsName)
 	}
 	if findCommand(commands(nil), w[0]) == nil {
 		e := fault.BadWord("explain", w[0], "there is no such command")

@@ -31,6 +31,8 @@ func TestWithoutRoot(t *testing.T) {
 		{"help", 0, "Commands:", ""},
 		{"--help", 0, "Commands:", ""},
 		{"-h", 0, "Commands:", ""},
+		{"help words", 0, "GATEWAY  The new default route", ""},
+		{"help WORDS", 0, "Exit codes: 0 done", ""},
 		{"help attach", 0, "--mtu BYTES", ""},
 		{"attach --help", 0, "--mtu BYTES", ""},
 		{"br1 web 10.0.0.2/8 --help", 0, "--mtu BYTES", ""},
