@@ -66,6 +66,7 @@ var requirements = map[string][]string{
 	"ovs":        {"ovs-vsctl", "ovsdb-tool", "ovsdb-server", "ovs-vswitchd"},
 	"iperf3":     {"iperf3", "tc", "ss"},
 	"strace":     {"strace"},
+	"tcpdump":    {"tcpdump"},
 	"shells":     {"script", "bash", "zsh", "fish"},
 	"clients":    {"dnsmasq", "udhcpc", "dhclient", "dhcpcd"},
 	"podman":     {"podman", "conmon"},

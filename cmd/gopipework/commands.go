@@ -40,6 +40,7 @@ func commands(out *output) []*cli.Command {
 		out.iproute2Entry("run ip route in a guest's network namespace; options such as -6 come first", "ip", "route"),
 		out.iproute2Entry("run ip rule in a guest's network namespace; options such as -6 come first", "ip", "rule"),
 		out.iproute2Entry("run tc in a guest's network namespace", "tc"),
+		out.captureEntry(),
 		out.waitEntry(),
 		out.completionEntry(),
 		out.hereEntry(),

@@ -263,7 +263,7 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 		return plain(append(findingNames(), "all")...)
 	case "to":
 		return guestWords(ctx, written, true)
-	case "f", "bundle", "policy":
+	case "f", "w", "bundle", "policy":
 		return files
 	}
 	return nil

@@ -76,6 +76,7 @@ const summary = `usage: ` + synopsis + `
        gopipework doctor GUEST [IFNAME] [--to ADDRESS|GUEST[:IFNAME]] [--fix]
        gopipework exec GUEST -- COMMAND...
        gopipework route|rule|tc GUEST ARGS...
+       gopipework capture GUEST IFNAME [-w FILE] [FILTER...]
        gopipework wait GUEST [IFNAME]
        gopipework --wait [-i IFNAME] [-- COMMAND...]
        gopipework apply -f FILE... | --kept | --from FORMAT FILE | --schema
@@ -142,7 +143,7 @@ func groups() []group {
 		{"find out", []string{"doctor", "graph"}},
 		{"by a file", []string{"apply", "diff", "destroy", "confirm", "import"}},
 		{"keep it so", []string{watchName, "events", "forget", composeName, "policy"}},
-		{"in a guest's network", []string{"exec", "route", "rule", "tc", "wait", hereName}},
+		{"in a guest's network", []string{"exec", "route", "rule", "tc", "capture", "wait", hereName}},
 		{"about gopipework", []string{"help", "completion", "version"}},
 	}
 }

@@ -34,6 +34,7 @@
 //	import.go from.go                                  a topology file from what is there, or from another program's
 //	graph.go graphserve.go                             what is connected to what, as a drawing and as a page
 //	exec.go iproute2.go                                run a program of the host in a guest
+//	capture.go                                         the packets of a guest's interface
 //	wait.go here.go                                    wait, and --wait inside a container
 //	completion.go lookup.go                            completion in a shell, and what it looks up
 //	help.go                                            help and version

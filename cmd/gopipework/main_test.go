@@ -110,6 +110,8 @@ func TestWithoutRoot(t *testing.T) {
 		{"exec web", 2, "", "hint: gopipework exec web -- ip address"},
 		{"exec -x web", 2, "", "no such flag"},
 		{"exec --help", 0, "GUEST -- COMMAND...", ""},
+		{"capture web", 2, "", "capture takes GUEST IFNAME [FILTER...]"},
+		{"capture web eth1 -w", 2, "", "it needs a value"},
 		{"tc", 2, "", "tc takes GUEST ARGS..."},
 		{"exec web -- no-such-program", 127, "", "run no-such-program"},
 		{"completion", 2, "", "completion takes bash|zsh|fish"},
