@@ -266,6 +266,19 @@ var traceHooks = [...]string{
 	unix.NF_INET_LOCAL_OUT: "output", unix.NF_INET_POST_ROUTING: "postrouting",
 }
 
+// hookWord is what nft calls the hook of a base chain.
+func hookWord(b nftBase) string {
+	switch {
+	case b.family != unix.NFPROTO_NETDEV && b.number >= 0 && b.number < len(traceHooks):
+		return traceHooks[b.number]
+	case b.family == unix.NFPROTO_NETDEV && b.number == netdevIngress:
+		return "ingress"
+	case b.family == unix.NFPROTO_NETDEV && b.number == netdevEgress:
+		return "egress"
+	}
+	return ""
+}
+
 // place fills in the base chains. A chain that is none was entered from the last one
 // before it.
 func place(events []TraceEvent, chains []nftBase) {
@@ -280,12 +293,7 @@ func place(events []TraceEvent, chains []nftBase) {
 		e := &events[i]
 		if b, ok := bases[TraceEvent{Family: e.Family, Table: e.Table, Chain: e.Chain}]; ok {
 			e.Base = e.Chain
-			if b.number >= 0 && b.number < len(traceHooks) {
-				e.Hook = traceHooks[b.number]
-			}
-			if b.family == unix.NFPROTO_NETDEV {
-				e.Hook = map[int]string{netdevIngress: "ingress", netdevEgress: "egress"}[b.number]
-			}
+			e.Hook = hookWord(b)
 		} else if last.Family == e.Family && last.Table == e.Table {
 			e.Base, e.Hook = last.Base, last.Hook
 		}

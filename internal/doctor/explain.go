@@ -239,7 +239,7 @@ func (w *walker) comesBack(f *far, a answer, places []tapped, l lost, t *traced,
 	case asked && l.nearest(witness.EchoReply) > last, back > last:
 		w.blame(f.hop, a, w.silent(f, a, l, t), evidence)
 	case l.nearest(witness.EchoReply) == 0, !asked && back == 0:
-		w.blame(0, a, w.untaken(f, places[0].name, t), evidence)
+		w.blame(0, a, w.notTaken(f, places[0].name, t), evidence)
 	default:
 		at := back
 		if asked {
@@ -253,8 +253,8 @@ func (w *walker) comesBack(f *far, a answer, places []tapped, l lost, t *traced,
 // reasonRPFilter is the kernel's reason for a packet that a reverse path filter dropped.
 const reasonRPFilter = "IP_RPFILTER"
 
-// untaken is the finding about an answer that came to the guest's link, and no further.
-func (w *walker) untaken(f *far, at string, t *traced) finding.Finding {
+// notTaken is the finding about an answer that came to the guest's link, and no further.
+func (w *walker) notTaken(f *far, at string, t *traced) finding.Finding {
 	if t.dropped(reasonRPFilter) {
 		return finding.ReversePath.Surely("%s drops what comes in by %s, because its way back is another", w.near.of.Name, w.near.link.Name)
 	}

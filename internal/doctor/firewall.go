@@ -61,7 +61,7 @@ func (w *walker) firewallFacts() (facts []string) {
 		}
 		fact := "iptables sees bridged " + p.Family.String() + " frames"
 		switch {
-		case p.Drops && len(w.needed(p.Family)) > 0:
+		case p.Drops && len(w.missingRules(p.Family)) > 0:
 			fact += ", which FORWARD would drop"
 		case p.Drops:
 			fact += ", and a rule lets them through FORWARD"
@@ -76,8 +76,8 @@ func (w *walker) firewallFacts() (facts []string) {
 	return facts
 }
 
-// needed returns the rules that would let the guest's frames of a family through FORWARD.
-func (w *walker) needed(family firewall.Family) (rules []firewall.Rule) {
+// missingRules returns the rules that would let the guest's frames of a family through FORWARD.
+func (w *walker) missingRules(family firewall.Family) (rules []firewall.Rule) {
 	port := w.port.Name
 	if plan.IsOurs(w.on) {
 		port = ""
@@ -93,7 +93,7 @@ func (w *walker) needed(family firewall.Family) (rules []firewall.Rule) {
 // suspects are the findings about what the rules surely drop, as far as reading them tells.
 func (w *walker) suspects() (out []finding.Finding) {
 	for _, p := range w.rules.Paths {
-		if p.Asked && p.Filtered && p.Drops && (w.rules.DockerOwned || len(w.needed(p.Family)) > 0) {
+		if p.Asked && p.Filtered && p.Drops && (w.rules.DockerOwned || len(w.missingRules(p.Family)) > 0) {
 			name := "ip filter FORWARD"
 			if p.Family == firewall.IPv6 {
 				name = "ip6 filter FORWARD"
@@ -124,11 +124,11 @@ func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Fin
 	if rule != "" {
 		f.Reason += ": " + rule
 	}
-	if kind != finding.ForwardDrop && kind != finding.UFWDrop || len(w.needed(family)) == 0 {
+	if kind != finding.ForwardDrop && kind != finding.UFWDrop || len(w.missingRules(family)) == 0 {
 		return w.remedied(f, chain)
 	}
 	f.Again = w.again()
-	for _, r := range w.needed(family) {
+	for _, r := range w.missingRules(family) {
 		f.Mend = append(f.Mend, r.InsertCommand())
 	}
 	return f

@@ -152,13 +152,11 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 				if own.Contains(p.Addr()) || len(to) > 0 && !slices.Contains(to, p.Addr()) || found != nil {
 					continue
 				}
-				way, err := w.near.k.Way(rtnl.Lookup{From: own.Addr(), To: p.Addr(), Out: w.near.inVRF()})
-				if err != nil && !passage.NoWay(err) || err == nil && (!way.Gateway.IsValid() || own.IsSingleIP()) {
-					continue // an address alone, with a route to a router, is one on purpose
+				if beyond, cut := w.takesForBeyond(own, p.Addr()); beyond {
+					one := w.otherLength(own.Addr(), p)
+					one.Sure = cut
+					found = &one
 				}
-				one := w.otherLength(own.Addr(), p)
-				one.Sure = err != nil
-				found = &one
 			}
 		}
 		if found != nil {
@@ -167,6 +165,17 @@ func (w *walker) prefixLength() (out []finding.Finding, err error) {
 		}
 	}
 	return out, nil
+}
+
+// takesForBeyond reports whether the guest takes an address for one beyond a router, and whether
+// it is cut off from it, because there is no router. An address alone in its subnet that has a
+// router is so on purpose.
+func (w *walker) takesForBeyond(own netip.Prefix, addr netip.Addr) (beyond, cut bool) {
+	way, err := w.near.k.Way(rtnl.Lookup{From: own.Addr(), To: addr, Out: w.near.inVRF()})
+	if passage.NoWay(err) {
+		return true, true
+	}
+	return err == nil && way.Gateway.IsValid() && !own.IsSingleIP(), false
 }
 
 // gatewayElsewhere finds a default route by a gateway that is in none of the guest's networks.
