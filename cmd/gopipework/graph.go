@@ -128,7 +128,9 @@ func readGraph(ctx context.Context, of []*attach.Guest) (graph.Graph, error) {
 // runningGuests returns those of the line, and all that the engines know.
 func runningGuests(ctx context.Context, of []*attach.Guest) (known []attach.GuestInfo, warnings []string) {
 	for _, g := range of {
-		known = append(known, g.GuestInfo)
+		if !slices.ContainsFunc(known, func(k attach.GuestInfo) bool { return k.NetNS == g.NetNS && k.Word() == g.Word() }) {
+			known = append(known, g.GuestInfo)
+		}
 	}
 	running, warnings := dockerutil.Running(ctx)
 	for _, g := range running {

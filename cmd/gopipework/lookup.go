@@ -70,11 +70,10 @@ func isThere(path string) bool {
 // guestWords are the guests that run on this machine. withInterface: an interface of theirs
 // can follow a colon.
 func guestWords(ctx context.Context, written string, withInterface bool) []candidate {
-	if word, ifName := dockerutil.Cut(written); withInterface && ifName != "" || withInterface && strings.HasSuffix(written, ":") && word != "" && !dockerutil.IsRuntime(word) {
-		word = strings.TrimSuffix(word, ":")
-		all := interfacesOf(ctx, word)
+	if colon := strings.LastIndexByte(written, ':'); withInterface && colon > 0 && !dockerutil.IsRuntime(written[:colon]) {
+		all := interfacesOf(ctx, written[:colon])
 		for i := range all {
-			all[i].word = word + ":" + all[i].word
+			all[i].word = written[:colon+1] + all[i].word
 		}
 		return all
 	}

@@ -308,8 +308,12 @@ func (w *walker) onlyPings(f *far, a answer) {
 // discard is a port that hardly anybody listens at (RFC 863).
 const discard = 9
 
-// maxLocated bounds for how many far ends it is found out where probes end.
-const maxLocated = 3
+// For how many far ends it is found out where probes end, and for how long another one is
+// begun with.
+const (
+	maxLocated = 3
+	maxLocates = 1200 * time.Millisecond
+)
 
 // findLoss finds out why an address has not answered, unless something that is found
 // already explains it. It reports whether the address has answered after all.
@@ -319,11 +323,12 @@ func (w *walker) findLoss(f *far, a *answer) (answered bool) {
 	}
 	switch {
 	case stopped():
-	case w.located == maxLocated:
+	case w.located == maxLocated, w.locates > maxLocates:
 		w.lostAt(f.hop, *a, finding.FarSilent.Surely("%s does not answer for %s, and why was not looked into", f.name, a.to))
 	default:
-		w.located++
+		began := time.Now()
 		answered = w.locate(f, a)
+		w.located, w.locates = w.located+1, w.locates+time.Since(began)
 	}
 	if stopped() {
 		w.hops[f.hop].Verdict = Skipped

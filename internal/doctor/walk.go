@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 
@@ -43,6 +44,7 @@ type walker struct {
 	doubles []finding.Finding // who else has an address of the guest's
 	moves   []finding.Finding // MAC addresses that the bridge hears from several ports
 	located int               // for how many addresses it was found out where probes end
+	locates time.Duration     // how long that has taken
 	kinship *kinship          // the links on cards of the host; nil: not looked for yet
 	closing []func()          // closes what was opened at far ends
 	hops    []Hop
