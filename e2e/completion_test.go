@@ -59,6 +59,16 @@ func TestCompletionInShells(t *testing.T) {
 	}
 }
 
+// TestCompletionHarmless: an interface whose name a shell would run is not proposed.
+func TestCompletionHarmless(t *testing.T) {
+	m := newMachine(t)
+	m.named("web")
+	m.sh("ip -n web link add 'a$(reboot)' type veth peer name b0")
+	if got := m.ok("--complete", "bash", "set", "netns:web", "").Stdout; got != "b0\n" {
+		t.Errorf("the interfaces are %q", got)
+	}
+}
+
 // typist is somebody at a terminal.
 type typist struct {
 	t    testing.TB

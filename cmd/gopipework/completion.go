@@ -120,8 +120,16 @@ func complete(ctx context.Context, line []string) []candidate {
 	if slices.Equal(all, files) {
 		return all
 	}
-	all = slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, p.last) })
+	all = slices.DeleteFunc(all, func(c candidate) bool { return !strings.HasPrefix(c.word, p.last) || !harmless(c.word) })
 	return slices.CompactFunc(all, func(a, b candidate) bool { return a.word == b.word })
+}
+
+// harmless reports whether a shell takes a word as it stands. A guest can give an interface a
+// name that is a command to a shell.
+func harmless(word string) bool {
+	return strings.IndexFunc(word, func(r rune) bool {
+		return r != '-' && r != '_' && !strings.ContainsRune(".:/@=,+%", r) && !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
+	}) < 0
 }
 
 // readPart separates what has been written. It takes what it cannot understand for words.
