@@ -121,10 +121,11 @@ demo: ## play the demo on a network of its own; STEP=docker plays one section (r
 man: ## show the man page
 	man -l cmd/gopipework/gopipework.8
 
-install: build ## install the binary, a link called pipework, the man page, completions of shells and a unit for systemd under PREFIX (/usr/local)
+install: build ## install the binary, a link called pipework, the man pages, completions of shells and a unit for systemd under PREFIX (/usr/local)
 	install -D -m 755 gopipework $(DESTDIR)$(PREFIX)/bin/gopipework
 	ln -sf gopipework $(DESTDIR)$(PREFIX)/bin/pipework
-	install -D -m 644 cmd/gopipework/gopipework.8 $(DESTDIR)$(PREFIX)/share/man/man8/gopipework.8
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 cmd/gopipework/gopipework.8 cmd/gopipework/pipework.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 cmd/gopipework/completion/gopipework.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gopipework
 	install -D -m 644 cmd/gopipework/completion/gopipework.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gopipework
 	install -D -m 644 cmd/gopipework/completion/gopipework.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gopipework.fish
