@@ -112,7 +112,7 @@ func TestAwaitDocker(t *testing.T) {
 func TestAwaitLink(t *testing.T) {
 	e := withDocker(t)
 	b := e.awaits("--await", "5m", "link", "one", "10.8.0.1/30", "two", "10.8.0.2/30")
-	plan := e.awaits("--await", "5m", "--dry-run", "brtest", "one", "192.168.1.2/24")
+	plan := e.awaits("--await", "5m", "--dry-run", "brtest", "-i", "eth2", "one", "192.168.1.2/24")
 	e.container("two", "--network", "none")
 	e.container("one", "--network", "none")
 	if r := plan.end(t); r.Code != 0 || !strings.Contains(r.Stdout, "ip link add") || r.Stderr != "" {
