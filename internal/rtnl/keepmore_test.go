@@ -80,6 +80,8 @@ ip link set nic type bridge_slave cost 77 priority 9 hairpin on isolated on lear
 			_ = home.AddPortVLANs(index, []PortVLAN{{First: 10, Last: 10, PVID: true, Untagged: true}, {First: 20, Last: 30}})
 			_ = home.DelPortVLANs(index, []PortVLAN{{First: 1, Last: 1}})
 			home.sh("bridge fdb add 02:00:00:00:00:99 dev nic master static; bridge fdb add 02:00:00:00:00:98 dev nic master")
+			// On a busy machine a port gets its carrier later.
+			home.sh("for n in $(seq 300); do [ $(ip -d link show type bridge_slave | grep -c 'bridge_slave state forwarding') = 2 ] && break; sleep 0.1; done")
 			const look = `ip -d link show type bridge_slave | grep -o ' bridge_slave .* port_id' ; ip -d link show nic | grep -o 'isolated.* addrgen\|neigh_suppress.*vlan_tunnel\|mcast_router.*'
 bridge vlan show dev nic; bridge vlan show dev oth; bridge fdb show br sw | grep 02:00:00 | sort`
 			before := home.sh(look)
