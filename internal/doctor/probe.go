@@ -174,7 +174,7 @@ func (w *walker) deliver(f *far, a *answer) {
 		}
 		return
 	}
-	a.knock, _ = witness.Knock(w.ctx, m, from, witness.Host{Addr: a.to}, discard, patience)
+	a.knock, _ = witness.Knock(w.ctx, m, from, witness.Host{Addr: a.to}, []int{discard}, patience)
 }
 
 // knock tries what listens at a far end: its firewall may accept that alone. A refusal may be
@@ -185,7 +185,7 @@ func (w *walker) knock(m witness.Mark, from, to witness.Host) (d witness.Deliver
 	if len(ports) == 0 {
 		return d
 	}
-	d, _ = witness.KnockAll(w.ctx, m, from, to, ports[:min(len(ports), most)], patienceHere)
+	d, _ = witness.Knock(w.ctx, m, from, to, ports[:min(len(ports), most)], patienceHere)
 	if d.Refused {
 		return witness.Delivered{}
 	}
@@ -275,7 +275,10 @@ func (w *walker) judge(f *far) {
 // onlyPings finds a rule of the host that drops datagrams or connections to a far end that
 // answers a ping. What the far end's own rules accept is up to it.
 func (w *walker) onlyPings(f *far, a answer) {
-	if w.enter(f); !w.ask.To.given() || f.end == nil || f.ns == w.hostNS || len(sure(w.hops[f.hop].Findings)) > 0 {
+	if !w.ask.To.given() || f.ns == w.hostNS || len(sure(w.hops[f.hop].Findings)) > 0 {
+		return
+	}
+	if w.enter(f); f.end == nil {
 		return
 	}
 	const moment = 100 * time.Millisecond
@@ -284,7 +287,7 @@ func (w *walker) onlyPings(f *far, a answer) {
 		var both sync.WaitGroup
 		var datagram, connection witness.Delivered
 		both.Go(func() { datagram, _ = witness.Deliver(w.ctx, m, from, there, moment) })
-		both.Go(func() { connection, _ = witness.KnockAll(w.ctx, m, from, there, []int{discard}, moment) })
+		both.Go(func() { connection, _ = witness.Knock(w.ctx, m, from, there, []int{discard}, moment) })
 		both.Wait()
 		return !datagram.Arrived || !connection.Arrived
 	}

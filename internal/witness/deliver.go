@@ -84,52 +84,6 @@ func (m Mark) arrives(ctx context.Context, fd int, until time.Time) (bool, error
 	}
 }
 
-// Knock begins a TCP connection from one host to a port of another that nobody listens
-// at. Any answer of the far host means that packets pass both ways. The kernel sends one
-// segment within a second.
-func Knock(ctx context.Context, m Mark, from, to Host, port int, patience time.Duration) (d Delivered, err error) {
-	here, err := from.socket(unix.SOCK_STREAM, 0, int(m.port)) // taps know it by its port
-	if errors.Is(err, unix.EADDRINUSE) {
-		here, err = from.socket(unix.SOCK_STREAM, 0, 0)
-	}
-	if err != nil {
-		d.Unsent = refused(err)
-		return d, unless(d.Unsent, err)
-	}
-	defer unix.Close(here)
-	if err := hearErrors(here, from); err != nil {
-		return d, err
-	}
-	began := time.Now()
-	err = unix.Connect(here, from.at(to.Addr, port))
-	if errors.Is(err, unix.EINPROGRESS) {
-		var ready bool
-		if ready, err = await(ctx, here, unix.POLLOUT, began.Add(patience)); !ready {
-			d.Instead = objected(here)
-			return d, err
-		}
-		err = verdict(here)
-	}
-	d.After = time.Since(began)
-	if d.Instead = objected(here); d.Instead != nil {
-		return d, nil
-	}
-	if d.Arrived = err == nil || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET); d.Arrived {
-		return d, nil
-	}
-	d.Unsent = refused(err)
-	return d, unless(d.Unsent, err)
-}
-
-// verdict is what a connection has come to.
-func verdict(fd int) error {
-	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && v != 0 {
-		err = unix.Errno(v)
-	}
-	return err
-}
-
 // await waits until a socket is ready.
 func await(ctx context.Context, fd int, events int16, until time.Time) (ready bool, err error) {
 	const step = 20 // ms, after which a context that has ended is seen

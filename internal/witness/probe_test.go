@@ -203,7 +203,7 @@ func TestDeliver(t *testing.T) {
 		c.b.sh("nft 'add table inet f; add chain inet f in { type filter hook input priority 0; }; add rule inet f in meta l4proto icmp drop; add rule inet f in icmpv6 type echo-request drop'")
 		for what, probe := range map[string]func() (Delivered, error){
 			"a datagram":   func() (Delivered, error) { return Deliver(ctx, m, from, to, plenty) },
-			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 9, plenty) },
+			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, []int{9}, plenty) },
 		} {
 			if d, err := probe(); err != nil || !d.Arrived || d.After <= 0 {
 				t.Errorf("%s to %s: %+v, %v", what, pair[1], d, err)
@@ -218,7 +218,7 @@ func TestDeliver(t *testing.T) {
 		c.b.sh("nft 'flush chain inet f in; add rule inet f in meta l4proto { tcp, udp } reject with icmpx type admin-prohibited'")
 		for what, probe := range map[string]func() (Delivered, error){
 			"a datagram":   func() (Delivered, error) { return Deliver(ctx, m, from, to, plenty) },
-			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 9, plenty) },
+			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, []int{9}, plenty) },
 		} {
 			d, err := probe()
 			if err != nil || d.Arrived || d.Instead == nil || d.Instead.Why != Prohibited || d.Instead.By.String() != pair[1] {
@@ -228,7 +228,7 @@ func TestDeliver(t *testing.T) {
 		c.b.sh("nft 'flush chain inet f in; add rule inet f in meta l4proto { tcp, udp } drop'")
 		for what, probe := range map[string]func() (Delivered, error){
 			"a datagram":   func() (Delivered, error) { return Deliver(ctx, m, from, to, little) },
-			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, 9, little) },
+			"a connection": func() (Delivered, error) { return Knock(ctx, m, from, to, []int{9}, little) },
 		} {
 			if d, err := probe(); err != nil || d != (Delivered{}) {
 				t.Errorf("%s that is dropped: %+v, %v", what, d, err)
@@ -243,9 +243,9 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
-// TestKnockAll: what listens answers though all else is dropped, and hears of no connection; a
+// TestKnock: what listens answers though all else is dropped, and hears of no connection; a
 // refusal is told apart, and what listens elsewhere is left out.
-func TestKnockAll(t *testing.T) {
+func TestKnock(t *testing.T) {
 	c := newChain(t)
 	for _, pair := range [][2]string{{chainA, chainB}, {chainA6, chainB6}} {
 		from, to := c.host(c.a, pair[0]), c.host(c.b, pair[1])
@@ -268,7 +268,7 @@ func TestKnockAll(t *testing.T) {
 		c.b.sh(fmt.Sprintf("nft 'add table inet f; add chain inet f in { type filter hook input priority 0; policy drop; }; add rule inet f in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; add rule inet f in tcp dport %d accept'", port))
 		knock := func(ports ...int) Delivered {
 			t.Helper()
-			d, err := KnockAll(context.Background(), c.mark(), from, to, ports, little)
+			d, err := Knock(context.Background(), c.mark(), from, to, ports, little)
 			if err != nil {
 				t.Fatal(err)
 			}
