@@ -233,10 +233,6 @@ func (w *walker) bridgeFacts() []string {
 		state = "up"
 	}
 	ports, _ := w.host.k.Ports(w.on.Index)
-	count := fmt.Sprintf("%d ports", len(ports))
-	if len(ports) == 1 {
-		count = "1 port"
-	}
 	facts := []string{state}
 	for _, p := range w.host.with(w.on).prefixes() {
 		facts = append(facts, "the host has "+p.String())
@@ -244,5 +240,13 @@ func (w *walker) bridgeFacts() []string {
 	if len(facts) == 1 {
 		facts = append(facts, "the host has no address there")
 	}
-	return append(facts, count, fmt.Sprintf("mtu %d", w.on.MTU))
+	return append(facts, portCount(len(ports)), fmt.Sprintf("mtu %d", w.on.MTU))
+}
+
+// portCount says how many ports a bridge has.
+func portCount(n int) string {
+	if n == 1 {
+		return "1 port"
+	}
+	return fmt.Sprintf("%d ports", n)
 }

@@ -15,48 +15,14 @@ import (
 // explain says where the probe ended, and why.
 func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	evidence := append(t.reasons(), l.evidence(places)...)
-	unasked := l.furthest(witness.EchoRequest) < 0
-	if !a.passes() {
-		if found, hop := w.wrongNeighbour(f, a); found != nil {
-			w.lostAt(hop, a, found.SeenBy(evidence...))
-			return
-		}
-	}
-	for _, s := range t.traces {
-		if found, hop := w.byTrace(s, f, a, unasked); found != nil {
-			w.lostAt(hop, a, found.SeenBy(evidence...))
-			return
-		}
-	}
-	evidence = append(evidence, t.notes...)
-	if found := w.notRouted(f, a); found != nil {
-		hop := w.hopOf("firewall", "port")
-		if found.Kind == finding.GatewaySilent {
-			hop = w.hopOf("route")
-		}
+	if found, hop := w.reason(f, a, l, t); found != nil {
 		w.lostAt(hop, a, found.SeenBy(evidence...))
 		return
 	}
-	if w.leap == toOVS {
-		hop := w.hopOf("ovs")
-		found := w.byFlow(f, a)
-		if found == nil { // the datapath may still pass what it knew
-			if doubt := w.promoted(hop, finding.Finding{}); doubt.Kind != nil {
-				found = &doubt
-			}
-		}
-		if found != nil {
-			w.lostAt(hop, a, found.SeenBy(evidence...))
-			return
-		}
-	}
-	if found, ok := w.keptApart(f); ok {
-		found.Sure = true
-		w.lostAt(w.hopOf("card"), a, found.SeenBy(evidence...))
-		return
-	}
+	evidence = append(evidence, t.notes...)
+	unasked := l.furthest(witness.EchoRequest) < 0
 	out := l.furthest(witness.EchoRequest)
-	if out < 0 {
+	if unasked {
 		out = l.furthest(witness.ARPRequest, witness.Solicitation)
 	}
 	whole := f.end != nil && f.link != nil
@@ -74,6 +40,39 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 	default:
 		w.comesBack(f, a, places, l, t, evidence)
 	}
+}
+
+// reason is what stopped the probe, as somebody who knows tells: a neighbour table, the kernel's
+// trace, the host's routes, Open vSwitch, or the modes of the links on a card; nil: nobody does.
+func (w *walker) reason(f *far, a answer, l lost, t *traced) (found *finding.Finding, hop int) {
+	if !a.passes() {
+		if found, hop = w.wrongNeighbour(f, a); found != nil {
+			return found, hop
+		}
+	}
+	unasked := l.furthest(witness.EchoRequest) < 0
+	for _, s := range t.traces {
+		if found, hop = w.byTrace(s, f, a, unasked); found != nil {
+			return found, hop
+		}
+	}
+	if found, hop = w.notRouted(f, a); found != nil {
+		return found, hop
+	}
+	if w.leap == toOVS {
+		hop = w.hopOf("ovs")
+		if found = w.byFlow(f, a); found != nil {
+			return found, hop
+		}
+		if doubt := w.promoted(hop, finding.Finding{}); doubt.Kind != nil { // the datapath may still pass what it knew
+			return &doubt, hop
+		}
+	}
+	if apart, ok := w.keptApart(f); ok {
+		apart.Sure = true
+		return &apart, w.hopOf("card")
+	}
+	return nil, 0
 }
 
 // byTrace is the finding about a rule that the kernel's trace shows to stop the probe.

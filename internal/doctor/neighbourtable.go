@@ -28,14 +28,20 @@ func (w *walker) wrongNeighbour(f *far, a answer) (*finding.Finding, int) {
 	if found := w.from(f).wrongGateway(a.from); found != nil {
 		return found, f.hop
 	}
-	for addr, station := range map[netip.Addr]net.HardwareAddr{a.from: w.near.link.MAC, a.to: f.station} {
-		if by := w.hostSideOf(addr); by != nil {
-			if found := w.wrongEntry(w.host.with(by), addr, station); found != nil {
-				return found, w.hopOf("firewall", "bridge", "port")
-			}
-		}
+	found := w.wrongAtHost(a.from, w.near.link.MAC)
+	if found == nil {
+		found = w.wrongAtHost(a.to, f.station)
 	}
-	return nil, 0
+	return found, w.hopOf("firewall", "bridge", "port")
+}
+
+// wrongAtHost is wrongEntry about the host's own entry for an address.
+func (w *walker) wrongAtHost(addr netip.Addr, station net.HardwareAddr) *finding.Finding {
+	by := w.hostSideOf(addr)
+	if by == nil {
+		return nil
+	}
+	return w.wrongEntry(w.host.with(by), addr, station)
 }
 
 // wrongGateway is wrongEntry about the guest's gateway to an address.

@@ -211,11 +211,7 @@ func (w *walker) ovsFacts() []string {
 	if b.Datapath == "netdev" {
 		datapath = "datapath in user space"
 	}
-	count := fmt.Sprintf("%d ports", len(b.Ports))
-	if len(b.Ports) == 1 {
-		count = "1 port"
-	}
-	facts := []string{datapath, count}
+	facts := []string{datapath, portCount(len(b.Ports))}
 	for _, c := range b.Controllers {
 		state := "not connected"
 		if c.Connected {

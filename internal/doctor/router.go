@@ -13,30 +13,30 @@ import (
 )
 
 // notRouted finds why packets between the two ends do not pass the host, which is the router
-// between them; nil: it is not, or it passes them.
-func (w *walker) notRouted(f *far, a answer) *finding.Finding {
+// between them, and the hop where they end; nil: it is not, or it passes them.
+func (w *walker) notRouted(f *far, a answer) (*finding.Finding, int) {
 	if w.leap != toBridge && w.leap != toHost || w.onLink(a.to) || f.ns == w.hostNS {
-		return nil
+		return nil, 0
 	}
 	if gw := w.gatewayTo(a.to); gw.IsValid() && w.hostInterfaceWith(gw) == nil {
 		if w.whoHas(gw).link != nil || len(w.answering(w.near, gw)) > 0 || !gw.Is4() {
-			return nil // another one is the router
+			return nil, 0 // another one is the router
 		}
 		found := finding.GatewaySilent.Surely("nobody answers for the gateway %s of %s", gw, w.near.of.Name)
-		return &found
+		return &found, w.hopOf("route")
 	}
-	in := w.on
+	in, out := w.on, w.hostSideOf(a.to)
 	if w.leap == toHost {
 		in = w.port
 	}
-	out := w.hostSideOf(a.to)
-	if found := w.notForwarded(a, in, out); found != nil {
-		return found
+	found := w.notForwarded(a, in, out)
+	if found == nil {
+		found = w.hostDrops(in, a.from, a.to)
 	}
-	if found := w.hostDrops(in, a.from, a.to); found != nil || out == nil {
-		return found
+	if found == nil && out != nil {
+		found = w.hostDrops(out, a.to, a.from)
 	}
-	return w.hostDrops(out, a.to, a.from)
+	return found, w.hopOf("firewall", "port")
 }
 
 // notForwarded finds that the host forwards no packets of one of the two links.
