@@ -127,13 +127,12 @@ func readGraph(ctx context.Context, of []*attach.Guest) (graph.Graph, error) {
 
 // runningGuests returns those of the line, and all that the engines know.
 func runningGuests(ctx context.Context, of []*attach.Guest) (known []attach.GuestInfo, warnings []string) {
-	for _, g := range of {
-		if !slices.ContainsFunc(known, func(k attach.GuestInfo) bool { return k.NetNS == g.NetNS && k.Word() == g.Word() }) {
-			known = append(known, g.GuestInfo)
-		}
-	}
 	running, warnings := dockerutil.Running(ctx)
-	for _, g := range running {
+	var all []attach.GuestInfo
+	for _, g := range of {
+		all = append(all, g.GuestInfo)
+	}
+	for _, g := range append(all, running...) {
 		same := func(k attach.GuestInfo) bool { return k.NetNS == g.NetNS && k.Word() == g.Word() }
 		if !slices.ContainsFunc(known, same) {
 			known = append(known, g)
