@@ -1,24 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/capture"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/nsfs"
-	"github.com/gopipework/gopipework/internal/pcapng"
-	"github.com/gopipework/gopipework/internal/rawsocket"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 )
 
 func (o *output) captureEntry() *cli.Command {
@@ -64,75 +57,25 @@ func (o *output) captureCommand(c *cli.Context) error {
 }
 
 // capture writes what passes an interface of a guest, until ctx ends.
-func (o *output) capture(ctx context.Context, g *attach.Guest, ifName, file string) (err error) {
-	in, err := nsfs.Enter(g.Namespace)
-	if err != nil {
-		return fault.Explain("enter the namespace of", g.Word(), err)
-	}
-	defer in.End()
-	var socket *rawsocket.Socket
-	kind := pcapng.Ethernet
-	err = in.Run(func() error {
-		link, err := net.InterfaceByName(ifName)
-		if err != nil {
-			return fault.New(fault.NotFound, "capture", ifName, "%s has no such interface", g.Word()).
-				WithHint("gopipework exec %s -- ip link", g.Word())
-		}
-		if len(link.HardwareAddr) == 0 && link.Flags&net.FlagLoopback == 0 { // a tunnel
-			kind = pcapng.RawIP
-		}
-		socket, err = rawsocket.Packet{Name: ifName, Index: link.Index, Protocol: unix.ETH_P_ALL, Headers: true, Details: true}.Open()
-		return fault.Explain("capture", ifName, err)
-	})
+func (o *output) capture(ctx context.Context, g *attach.Guest, ifName, file string) error {
+	from, err := capture.Open(g.Namespace, ifName)
 	if err != nil {
 		return err
 	}
-	defer socket.Close()
-	out := o.stdout
-	if file != "-" {
-		f, err := os.Create(file)
-		if err != nil {
-			return fault.New(fault.Failed, "write", file, "%w", err)
+	defer from.Close()
+	var n int
+	if file == "-" {
+		n, err = from.Write(ctx, o.stdout)
+	} else {
+		var f *os.File
+		if f, err = os.Create(file); err == nil {
+			n, err = from.Write(ctx, f)
+			err = cmp.Or(err, f.Close())
 		}
-		defer func() {
-			if failed := f.Close(); err == nil && failed != nil {
-				err = fault.New(fault.Failed, "write", file, "%w", failed)
-			}
-		}()
-		out = f
 	}
-	n, err := writeFrames(ctx, socket, out, ifName, kind)
 	if err != nil {
 		return fault.New(fault.Failed, "write", file, "%w", err)
 	}
 	o.say("%d packets captured", n)
 	return nil
-}
-
-// writeFrames writes the frames that a socket hears, until ctx ends, and counts them.
-func writeFrames(ctx context.Context, s *rawsocket.Socket, out io.Writer, ifName string, kind pcapng.LinkType) (n int, err error) {
-	w, err := pcapng.New(out, ifName, kind)
-	if err != nil {
-		return 0, err
-	}
-	buf := make([]byte, 1<<16)
-	for {
-		size, d, err := s.ReceiveDetails(ctx, time.Time{}, buf)
-		switch {
-		case ctx.Err() != nil:
-			return n, nil
-		case errors.Is(err, unix.ENETDOWN): // it may come up again
-			continue
-		case err != nil:
-			return n, fmt.Errorf("listen: %w", err)
-		}
-		frame := buf[:size]
-		if d.Tagged {
-			frame = slices.Insert(slices.Clone(frame), 12, 0x81, 0x00, byte(d.VLAN>>8), byte(d.VLAN))
-		}
-		if err := w.Frame(frame, d.Time); err != nil {
-			return n, err
-		}
-		n++
-	}
 }

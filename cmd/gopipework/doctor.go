@@ -170,7 +170,11 @@ func (o *output) mend(ctx context.Context, way doctor.Ask, d doctor.Report, opt 
 		return d, nil
 	}
 	o.caught()
-	opt.Step = func(step string) { o.caught(); o.step(step) }
+	opt.Step = func(step string) {
+		o.caught()
+		o.stands = "what was mended before stands, and what was running was undone"
+		o.step(step)
+	}
 	if err := doctor.Mend(ctx, opt.HostNS, d, way.Guest, opt.Step); err != nil {
 		return d, err
 	}

@@ -4,6 +4,7 @@ package main
 // output.go.
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"syscall"
@@ -31,10 +32,7 @@ func (o *output) fail(err error) {
 	}
 	f := describe(err)
 	if f.Code == fault.Interrupted && f.Hint == "" {
-		f.Hint = "nothing was changed"
-		if o.begun {
-			f.Hint = "it was undone"
-		}
+		f.Hint = cmp.Or(o.stands, "nothing was changed")
 	}
 	if o.provider {
 		text := err.Error()

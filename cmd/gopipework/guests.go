@@ -88,7 +88,9 @@ func (o *output) options(c *cli.Context) (attach.Options, error) {
 	}
 	opt.Step = func(step string) {
 		o.caught() // there was nothing to undo before
-		o.begun = o.begun || !strings.HasPrefix(step, "#")
+		if !strings.HasPrefix(step, "#") {
+			o.stands = "it was undone"
+		}
 		if c.Bool("v") {
 			o.step(step)
 		}

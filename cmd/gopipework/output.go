@@ -32,7 +32,7 @@ type output struct {
 	nested         bool     // the result has lines that begin with "+", and a step is part of one
 	doubts         []string // warnings about the guests, repeated in the JSON document
 	caught         func()   // see withSignals
-	begun          bool     // a step was told of, so that there may be something to undo
+	stands         string   // what has become of the changes, if a signal ends the command; "": nothing was changed
 }
 
 // keenWriter remembers the first error of a writer, so that a result that was cut short

@@ -31,8 +31,8 @@ var layers = [][]string{
 	{"bridge/firewall", "internal/tidy"},
 	{"internal/bundle", "internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/report"},
-	{"internal/acd", "internal/dropreason", "internal/graph", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/tcplisten", "internal/typo", "internal/witness"},
-	{"internal/fault", "internal/hostaddr", "internal/lazyregexp", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/pcapng", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
+	{"internal/acd", "internal/capture", "internal/dropreason", "internal/graph", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/tcplisten", "internal/typo", "internal/witness"},
+	{"internal/fault", "internal/hostaddr", "internal/lazyregexp", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 
 // imports hold who may import what, and say why.

@@ -1,6 +1,4 @@
-// Package pcapng writes frames to a file as Wireshark and tcpdump read them
-// (draft-ietf-opsawg-pcapng).
-package pcapng
+package capture
 
 import (
 	"encoding/binary"
@@ -9,17 +7,18 @@ import (
 	"time"
 )
 
-// LinkType is what the frames of an interface begin with (www.tcpdump.org/linktypes.html).
-type LinkType uint16
+// linkType is what the frames of an interface begin with (www.tcpdump.org/linktypes.html).
+type linkType uint16
 
 // The link types of ours.
 const (
-	Ethernet LinkType = 1
-	RawIP    LinkType = 101 // frames begin with the header of IP
+	ethernet linkType = 1
+	rawIP    linkType = 101 // frames begin with the header of IP
 )
 
-// Writer writes the frames of one interface.
-type Writer struct{ out io.Writer }
+// writer writes the frames of one interface, as Wireshark and tcpdump read them
+// (draft-ietf-opsawg-pcapng).
+type writer struct{ out io.Writer }
 
 // The types of blocks, and what each of them has.
 const (
@@ -35,9 +34,9 @@ const (
 	nanosecond = 9
 )
 
-// New begins a file about an interface of that name.
-func New(out io.Writer, name string, link LinkType) (*Writer, error) {
-	w := &Writer{out}
+// newWriter begins a file about an interface of that name.
+func newWriter(out io.Writer, name string, link linkType) (*writer, error) {
+	w := &writer{out}
 	head := binary.LittleEndian.AppendUint32(nil, byteOrder)
 	head = binary.LittleEndian.AppendUint16(head, major)
 	head = binary.LittleEndian.AppendUint16(head, 0)
@@ -52,9 +51,9 @@ func New(out io.Writer, name string, link LinkType) (*Writer, error) {
 	return w, w.block(interfaceDesc, about)
 }
 
-// Frame writes a frame, and when it passed. Where the kernel has taken its VLAN tag out, it is
+// frame writes a frame, and when it passed. Where the kernel has taken its VLAN tag out, it is
 // to be put in again.
-func (w *Writer) Frame(frame []byte, at time.Time) error {
+func (w *writer) frame(frame []byte, at time.Time) error {
 	ns := uint64(at.UnixNano())
 	b := binary.LittleEndian.AppendUint32(nil, 0) // of the one interface
 	b = binary.LittleEndian.AppendUint32(b, uint32(ns>>32))
@@ -65,7 +64,7 @@ func (w *Writer) Frame(frame []byte, at time.Time) error {
 }
 
 // block writes a block, whose length stands at both of its ends.
-func (w *Writer) block(kind uint32, body []byte) error {
+func (w *writer) block(kind uint32, body []byte) error {
 	const around = 12
 	length := uint32(len(body) + around)
 	b := binary.LittleEndian.AppendUint32(nil, kind)

@@ -1,4 +1,4 @@
-package pcapng
+package capture
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 // TestWriter: a section, an interface and a frame, byte for byte.
 func TestWriter(t *testing.T) {
 	var out bytes.Buffer
-	w, err := New(&out, "eth1", Ethernet)
+	w, err := newWriter(&out, "eth1", ethernet)
 	if err == nil {
-		err = w.Frame([]byte{1, 2, 3, 4, 5}, time.Unix(1, 2))
+		err = w.frame([]byte{1, 2, 3, 4, 5}, time.Unix(1, 2))
 	}
 	if err != nil {
 		t.Fatal(err)
