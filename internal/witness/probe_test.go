@@ -186,6 +186,16 @@ func TestLargest(t *testing.T) {
 			t.Errorf("mtu %d: %+v", mtu, l)
 		}
 	}
+	// Both packets of a size are lost once, as if they were late.
+	c.a.sh("ip link set eth1 mtu 1600")
+	c.sw.sh("ip link set pa mtu 1600; ip link set pb mtu 1500")
+	c.b.sh("nft 'add table inet f; add chain inet f in { type filter hook input priority 0; }; add rule inet f in meta l4proto icmp ip length 1450 quota until 3000 bytes drop'")
+	if l := find(1600); l.Size != 1500 {
+		t.Errorf("with a size whose answer is late: %+v", l)
+	}
+	if got := c.b.sh("nft list ruleset"); !strings.Contains(got, "used 3000 bytes") {
+		t.Errorf("nothing was lost: %s", got)
+	}
 }
 
 // TestDeliver: a datagram and the beginning of a connection arrive, though pings are

@@ -18,14 +18,15 @@ var usual = []int{1280, 1400, 1420, 1450, 1480, 1492, 1500, 8950, 9000}
 // Sizes that are tried, and how often a packet is sent that is not answered. One that
 // is too big usually vanishes in silence.
 const (
-	maxSizes  = 12
+	maxSizes  = 24
 	sizeTries = 2
 )
 
 // Largest searches for the largest packet, of low to high bytes, that passes whole. low
 // should be one that passes. What it finds may be some bytes too few, as it sends a bounded
 // number of packets. It waits ten times as long as the answer to low took, and at least
-// 20 ms, but no longer than the patience for all of them.
+// 20 ms, but no longer than the patience for twelve of them. That one byte more is lost is
+// asked with all patience: a host that is busy answers late.
 //
 //	ping -M do -s SIZE, again and again
 func (p Ping) Largest(ctx context.Context, low, high int) (l Largest, err error) {
@@ -43,26 +44,39 @@ func (p Ping) Largest(ctx context.Context, low, high int) (l Largest, err error)
 	if err != nil || !e.Answered {
 		return l, err
 	}
-	each := max(20*time.Millisecond, 10*e.After)
-	p.Patience = min(each*sizeTries, p.Patience/maxSizes)
+	patient := p
+	p.Patience = min(sizeTries*max(20*time.Millisecond, 10*e.After), p.Patience/12)
 	l.Size = low
-	for next, tried := high, 1; l.Size < high && tried < maxSizes; tried++ {
-		p.Size = next
-		e, err := p.exchange(ctx, s, p.Patience/sizeTries)
-		if err != nil {
-			return l, err
-		}
-		if e.Answered {
-			l.Size = next
+	top := high // the largest that has not been refused; what was not answered may be late
+	for next, tried := high, 1; l.Size < top && tried < maxSizes; tried++ {
+		last := l.Size == high
+		if last {
+			next = high + 1
+			patient.Size = next
+			e, err = patient.exchange(ctx, s, pause)
 		} else {
+			p.Size = next
+			e, err = p.exchange(ctx, s, p.Patience/sizeTries)
+		}
+		switch {
+		case err != nil:
+			return l, err
+		case e.Answered:
+			l.Size = next
+			if last {
+				high = top
+			}
+		case e.Instead != nil:
+			l.Instead = e.Instead
+			top, high = next-1, next-1
+		case last:
+			return l, nil
+		default:
 			high = next - 1
 		}
 		next = middle(l.Size, high)
-		if o := e.Instead; o != nil {
-			l.Instead = o
-			if o.Why == TooBig && o.MTU > l.Size && o.MTU <= high {
-				next, high = o.MTU, o.MTU
-			}
+		if o := e.Instead; o != nil && o.Why == TooBig && o.MTU > l.Size && o.MTU <= high {
+			next, top, high = o.MTU, o.MTU, o.MTU
 		}
 	}
 	return l, nil
