@@ -25,7 +25,8 @@ import (
 // word that names one of them is refused with the code Unsupported, and a process, which
 // has no number before it runs, with the code Usage.
 //
-// Only an engine that is there and fails is asked again without an event.
+// Only an engine that is there and fails is asked again without an event. A part of an ID
+// stands for it from 12 bytes on, as for FindAll.
 func Await(ctx context.Context, word string) (*Guest, error) {
 	r, err := parseWord(word)
 	if err == nil {
@@ -36,6 +37,7 @@ func Await(ctx context.Context, word string) (*Guest, error) {
 	}
 	f := newFinder()
 	f.patience = 0 // an event tells when it has started
+	f.prefix = wholePrefix
 	return f.await(ctx, r)
 }
 

@@ -57,7 +57,7 @@ func (f *finder) findContainer(ctx context.Context, r wordRef) (*Guest, error) {
 	var all *census
 	if f.containers != nil {
 		switch all = f.containers(); {
-		case r.Runtime != RuntimeCompose && all.lacks(r.Name):
+		case r.Runtime != RuntimeCompose && all.lacks(r.Name, f.prefix):
 			return nil, r.noContainer()
 		case all != nil && all.hangs: // it would do so for every word
 			bounded = f.expired

@@ -317,6 +317,46 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
+// TestShortID: a word that is a little of another container's ID does not stand for that, as
+// "db" would for one of 256, and nothing that waits for db gives up because several begin so.
+func TestShortID(t *testing.T) {
+	child := startGuest(t).Process.Pid
+	f := testFinder(t)
+	setCgroup(t, f, child, "0::/system.slice/docker-"+webID+".scope/init\n")
+	for _, tt := range []struct {
+		word   string
+		prefix int
+		stands bool
+	}{
+		{"web", typedPrefix, true}, {webID, wholePrefix, true},
+		{webID[:3], typedPrefix, false}, {webID[:4], typedPrefix, true},
+		{webID[:11], wholePrefix, false}, {webID[:12], wholePrefix, true},
+	} {
+		startEngine(t, object{PID: child}.ServeHTTP)
+		f.prefix = tt.prefix
+		g, err := f.find(context.Background(), wordRef{Runtime: RuntimeDocker, Name: tt.word})
+		if tt.stands {
+			if err != nil {
+				t.Errorf("%s: %v", tt.word, err)
+				continue
+			}
+			g.Close()
+			continue
+		}
+		wantFault(t, err, fault.NotFound)
+		if hint := fault.HintOf(err); !strings.Contains(hint, "the ID of web begins so") {
+			t.Errorf("the hint about %s is %q", tt.word, hint)
+		}
+	}
+	startEngine(t, message(400, "multiple IDs found with provided prefix: db"))
+	_, err := f.find(context.Background(), wordRef{Runtime: RuntimeDocker, Name: "db"})
+	wantFault(t, err, fault.NotFound)
+	all := &census{ids: []string{webID}}
+	if !all.lacks(webID[:11], wholePrefix) || all.lacks(webID[:12], wholePrefix) {
+		t.Error("the count of all containers has another rule")
+	}
+}
+
 // What Docker says decides which process is touched.
 func TestImpossibleAnswers(t *testing.T) {
 	for _, o := range []object{

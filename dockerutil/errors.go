@@ -3,6 +3,7 @@ package dockerutil
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -93,9 +94,21 @@ func (r wordRef) hintPID(err *fault.Error) *fault.Error {
 	return err.WithHint("docker ps lists the running containers, ip netns list the namespaces")
 }
 
+var errAmbiguous = errors.New("several containers have an ID that starts like that")
+
 func (r wordRef) refuseAmbiguous() error {
-	return r.fault(fault.Conflict, "several containers have an ID that starts like that").
+	return r.fault(fault.Conflict, "%w", errAmbiguous).
 		WithHint("give more of the ID, or the name")
+}
+
+// noName is the error for a word that is too short to stand for an ID; c is a container whose
+// ID begins so, or nil if several do.
+func (r wordRef) noName(c *found) error {
+	err := r.noContainer()
+	if c != nil {
+		err.Hint = fmt.Sprintf("the ID of %s begins so: write its name, or %d characters of the ID; ", c.name, wholePrefix) + err.Hint
+	}
+	return err
 }
 
 // ambiguous reports whether an ID prefix fits several containers. Only the text of the

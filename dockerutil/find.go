@@ -49,12 +49,21 @@ func Find(ctx context.Context, word string) (*Guest, error) {
 	return newFinder().find(ctx, r)
 }
 
+// How much of an ID stands for a container, in bytes. A short word is a name: db is that of
+// many containers that do not run just now, and one of 256 IDs begins so. Where nobody looks
+// what a word leads to, it takes as much as engines print.
+const (
+	typedPrefix = 4
+	wholePrefix = 12
+)
+
 func newFinder() *finder {
 	return &finder{
 		bound:    5 * time.Second,
 		patience: 3 * time.Second,
 		pause:    250 * time.Millisecond,
 		settle:   300 * time.Millisecond,
+		prefix:   typedPrefix,
 		proc:     "/proc",
 		// On every current system the second is a symbolic link to the first.
 		named:  []string{"/run/netns", "/var/run/netns"},
@@ -68,6 +77,7 @@ type finder struct {
 	patience time.Duration // how long a container may take to start
 	pause    time.Duration // between two questions about a container that is starting
 	settle   time.Duration // how long a runtime may take to notice that a process ended
+	prefix   int           // how much of an ID stands for it, in bytes
 	proc     string        // where procfs is mounted
 	named    []string      // directories of named namespaces, the first one first
 	places

@@ -18,8 +18,13 @@ type Found struct {
 // FindAll finds the guests of several words, as Find does for each. It asks Docker once
 // for all containers, and about one alone only if a word can mean it. Close every guest
 // when done.
+//
+// A part of an ID stands for it only from 12 bytes on: a word of a file that names nobody
+// now is the name of a container to come.
 func FindAll(ctx context.Context, words []string) map[string]Found {
-	return newFinder().findAll(ctx, words)
+	f := newFinder()
+	f.prefix = wholePrefix
+	return f.findAll(ctx, words)
 }
 
 func (f *finder) findAll(ctx context.Context, words []string) map[string]Found {
@@ -86,10 +91,13 @@ func (f *finder) count(ctx context.Context) *census {
 	return c
 }
 
-// lacks reports whether no container has that name, or an ID that begins so.
-func (c *census) lacks(name string) bool {
+// lacks reports whether no container has that name, or an ID that so much stands for.
+func (c *census) lacks(name string, prefix int) bool {
 	if c == nil || c.hangs || c.names[name] {
 		return false
+	}
+	if len(name) < prefix {
+		return true
 	}
 	for _, id := range c.ids {
 		if strings.HasPrefix(id, name) {

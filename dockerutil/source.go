@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -79,6 +80,15 @@ func (f *finder) take(ctx context.Context, r wordRef, s source, runtime string) 
 	return g, err
 }
 
+// tooShort reports whether a runtime has taken for the beginning of an ID what is too short
+// for one.
+func (f *finder) tooShort(word string, c *found, err error) bool {
+	if len(word) >= f.prefix {
+		return false
+	}
+	return errors.Is(err, errAmbiguous) || err == nil && c.name != word && c.id != word && strings.HasPrefix(c.id, word)
+}
+
 // running asks for the container until it has a process. It waits only while the runtime
 // itself is about to start one. A container that was created or has exited has to be
 // started by the user.
@@ -86,6 +96,9 @@ func (f *finder) running(ctx context.Context, r wordRef, s source) (*found, erro
 	giveUp := time.Now().Add(f.patience)
 	for {
 		c, err := s.inspect(ctx, r.Name)
+		if f.tooShort(r.Name, c, err) {
+			return nil, r.noName(c)
+		}
 		if err != nil || c.pid > 0 || c.idle == "" {
 			return c, err
 		}
