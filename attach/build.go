@@ -134,7 +134,7 @@ func newAttachment(j *build.Job) Attachment {
 			Addresses: append([]netip.Prefix{}, j.Addrs...),
 			Gateway:   append([]netip.Addr{}, j.Gateways...),
 		},
-		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String()},
+		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated},
 		State:   Complete,
 		Origin:  j.Origin(),
 		Shaping: guestnet.ShapingOrNil(guestnet.AskedShape(j)),

@@ -128,7 +128,7 @@ func typed(t *testing.T, line string) (w Words) {
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "--host-addr": &w.HostAddr, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
 		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS,
 		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
-	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--verify": &w.Verify, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting}
+	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--verify": &w.Verify, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting, "--isolated": &w.Isolated}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -296,6 +296,7 @@ var factChanges = map[string]func(*build.Facts){
 	"no-default":     func(f *build.Facts) { f.Routes = nil },
 	"other-bridge":   func(f *build.Facts) { f.Own.Master, f.OwnOn = 99, &rtnl.Link{Index: 99, Name: "brold"} },
 	"ends-down":      func(f *build.Facts) { f.Own.Up, f.Inner.Up = false, false },
+	"isolated":       func(f *build.Facts) { f.Own.Port.Isolated = true },
 	"other-alias":    func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },
 	"port-ours": func(f *build.Facts) {
 		f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: 9,

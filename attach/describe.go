@@ -90,7 +90,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 	if master == nil || master.Kind != "bridge" {
 		return d.pluggedOVS(l, h)
 	}
-	h.Name = master.Name
+	h.Name, h.Isolated = master.Name, l.Port.Isolated
 	if !master.VLANFiltering {
 		return nil
 	}
@@ -120,6 +120,7 @@ func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 	}
 	if p, ok := d.ovs.Port(l.Name); ok {
 		h.Kind, h.Name, h.VLAN = string(KindOVS), p.Bridge, p.VLAN.String()
+		h.Isolated = p.Protected
 	}
 	return nil
 }

@@ -41,8 +41,6 @@ func TestObstacles(t *testing.T) {
 		{name: "no ARP", side: "web", do: "ip link set eth1 arp off", to: "10.0.0.2", warned: "eth1 of web does no ARP", mend: "ip link set eth1 arp on"},
 		{name: "in a bridge of the guest's", side: "web", do: "ip link add brin type bridge; ip link set brin up; ip link set eth1 master brin",
 			to: "10.0.0.2", warned: "eth1 is a port of brin in web", mend: "ip link set eth1 nomaster"},
-		{name: "isolated ports", side: "host", do: "bridge link set dev $WEB isolated on; bridge link set dev $DB isolated on",
-			to: "10.0.0.2", warned: "is isolated on brtest", mend: "bridge link set dev $WEB isolated off; bridge link set dev $DB isolated off"},
 		{name: "a disabled port", side: "host", do: "bridge link set dev $WEB state 0", to: "10.0.0.2", warned: "is in state disabled on brtest", mend: "bridge link set dev $WEB state 3"},
 		{name: "a locked port", side: "host", do: "bridge link set dev $WEB locked on learning off; bridge fdb flush dev brtest brport $WEB", to: "10.0.0.2", warned: "is locked on brtest", unsure: true, mend: "bridge link set dev $WEB locked off learning on"},
 		{name: "no broadcasts", side: "host", do: "bridge link set dev $WEB bcast_flood off", to: "10.0.0.2", warned: "gets no broadcasts from brtest", mend: "bridge link set dev $WEB bcast_flood on"},

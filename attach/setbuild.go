@@ -31,6 +31,7 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 	}
 	for _, plan := range []func() error{
 		func() error { return setVLAN(c, d) },
+		func() error { return setIsolated(c, d) },
 		func() error { return setMTU(c, d) },
 		func() error { return setShape(c, d) },
 		func() error { return setAddrs(c, d) },
@@ -83,6 +84,9 @@ func changedAttachment(c build.Change) Attachment {
 	}
 	if v, err := vlan(c); err == nil && c.VLAN != "" {
 		a.Host.VLAN = v.String()
+	}
+	if c.Isolated != nil {
+		a.Host.Isolated = *c.Isolated
 	}
 	return a
 }
@@ -197,6 +201,14 @@ func setVLAN(c build.Change, d *build.Draft) error {
 		return err
 	}
 	return kind.KindOf(c.Job.Kind).SetVLAN(c, d, v)
+}
+
+// setIsolated plans for its port to be isolated from others, or not.
+func setIsolated(c build.Change, d *build.Draft) error {
+	if c.Isolated == nil {
+		return nil
+	}
+	return kind.KindOf(c.Job.Kind).SetIsolated(c, d, *c.Isolated)
 }
 
 // setAddrs plans for the list of addresses to be another: the new ones are

@@ -30,7 +30,7 @@ var oneOfEach = []plan.Step{
 	kind.AwaitForwarding{}, kind.AwaitUp{}, kind.AwaitOVS{}, source.AwaitSLAAC{}, kind.ReturnCard{}, kind.ChangeLentMark{}, plan.ChangeMark{}, plan.ChangeMTU{}, kind.ChangeOVSMark{}, kind.ChangeOVSVLAN{},
 	kind.ChangePortVLANs{Want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, kind.Checksums{}, plan.DelAddr{}, delHalf{}, hostaccess.DelHostRoute{}, guestnet.DelInbound{},
 	ours.DelInner{}, ours.DelLink{}, kind.DelOVSBridge{}, kind.DelOVSPort{}, guestnet.DelReplies{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, guestnet.DelRepliesIn{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, kind.DelRule{}, guestnet.DropNote{}, guestnet.DropTorn{}, source.EndClient{},
-	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, guestnet.Probe{}, ours.RaiseLink{},
+	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, kind.Isolate{}, kind.ProtectOVSPort{}, guestnet.Probe{}, ours.RaiseLink{},
 	source.ReleaseLease{}, guestnet.RestoreDNS{}, source.RunClient{}, plan.SetLink{}, kind.SetPortVLAN{VLAN: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
 	hostbridge.AddAddr{}, hostbridge.AddMark{}, hostbridge.AwaitAddrs{}, hostbridge.AwaitUplink{}, hostbridge.DelAddr{}, hostbridge.DelMark{}, hostbridge.SetDown{}, hostbridge.SetOVSOrigin{}, hostbridge.SetUp{},
 	hostbridge.Trunk{VLANs: []rtnl.PortVLAN{{First: 2, Last: 4094}}}, hostbridge.Unplug{},

@@ -203,6 +203,9 @@ func (p OVSPort) DeleteCommand() string { return ovsCommand(p.deleteArgs()) }
 
 func (p OVSPort) addArgs() []string {
 	args := append([]string{"add-port", p.Bridge, p.Name}, p.VLAN.ovsColumns()...)
+	if p.Protected {
+		args = append(args, "protected=true")
+	}
 	return append(append(args, "--"), p.setIDsArgs()...)
 }
 
@@ -281,6 +284,13 @@ const ovsVLANKey = "pipework.vlan"
 
 // SetVLANCommand is the same as a person would type it.
 func (p OVSPort) SetVLANCommand(v VLAN) string { return ovsCommand(p.setVLANArgs(v)) }
+
+// ProtectCommand is the same as Protect as a person would type it.
+func (p OVSPort) ProtectCommand(on bool) string { return ovsCommand(p.protectArgs(on)) }
+
+func (p OVSPort) protectArgs(on bool) []string {
+	return []string{"set", "Port", p.Name, "protected=" + strconv.FormatBool(on)}
+}
 
 // SetMarkCommand is the same as a person would type it.
 func (p OVSPort) SetMarkCommand(mark string) string { return ovsCommand(p.setMarkArgs(mark)) }

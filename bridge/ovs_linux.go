@@ -160,6 +160,11 @@ func (p OVSPort) Add(ctx context.Context) error {
 	return err
 }
 
+// Protect lets nothing pass between the port and other protected ones, or ends that.
+func (p OVSPort) Protect(ctx context.Context, on bool) error {
+	return p.set(ctx, "protect Open vSwitch port", p.protectArgs(on))
+}
+
 // SetVLAN puts a port that is there into the VLAN, in one transaction, and
 // waits until ovs-vswitchd has done so. After a timeout nobody knows whether it
 // has.

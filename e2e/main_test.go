@@ -320,6 +320,8 @@ type (
 			Name string `json:"name"`
 			Port string `json:"port"`
 			VLAN any    `json:"vlan"`
+
+			Isolated bool `json:"isolated"`
 		} `json:"host"`
 		State   string   `json:"state"`
 		Origin  string   `json:"origin"`

@@ -28,6 +28,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.BoolFlag{Name: "acd", Usage: "before using an IPv4 address, ask the network for a second whether it is taken"},
 			&cli.BoolFlag{Name: "verify", Usage: "before reporting success, send packets over the bridge or card and back; undo the attach if one is lost"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
+			&cli.BoolFlag{Name: "isolated", Usage: "let nothing pass between its port of the bridge and others that are isolated"},
 			&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and print the rules it needs as a warning"},
 			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "bridge or l2"},
@@ -104,7 +105,7 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 		MTU: c.String("mtu"), Mode: c.String("mode"),
 		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), Verify: c.Bool("verify"), NoDAD: c.Bool("nodad"),
-		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
+		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"), Isolated: c.Bool("isolated"),
 	}
 	if err := noneEmpty(c, "i", "l", "host-addr", "a", "mtu", "mode", "default", "metric", "dns"); err != nil {
 		return w, err

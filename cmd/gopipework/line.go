@@ -50,6 +50,7 @@ func longFlags(w attach.Words) (line []string) {
 	given("--acd", w.ACD)
 	given("--verify", w.Verify)
 	given("--nodad", w.NoDAD)
+	given("--isolated", w.Isolated)
 	given("--no-firewall", w.NoFirewall)
 	given("--vlan-filtering", w.VLANFiltering)
 	given("--direct-phys", w.DirectPhys)

@@ -16,6 +16,7 @@ func (o *output) setEntry() *cli.Command {
 			&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends, in `BYTES`; on a link between two guests, of this end only"},
 			&cli.StringFlag{Name: "vlan", Usage: "`VLAN` of the bridge's port: 10, or 10,20-30, or 10t, or none"},
 			&cli.StringFlag{Name: "addr", Usage: "replace all addresses with `ADDRESSES`, separated by commas; 0/0 for none"},
+			&cli.StringFlag{Name: "isolated", Usage: "`on` or off: let nothing pass between its port of the bridge and others that are isolated"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
 			dryRunFlag, jsonFlag, vFlag,
@@ -30,11 +31,11 @@ func (o *output) setCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := noneEmpty(c, "mtu", "vlan", "addr"); err != nil {
+	if err := noneEmpty(c, "mtu", "vlan", "addr", "isolated"); err != nil {
 		return err
 	}
 	set := attach.SetWords{
-		IfName: w[1], MTU: c.String("mtu"), VLAN: c.String("vlan"), Address: c.String("addr"),
+		IfName: w[1], MTU: c.String("mtu"), VLAN: c.String("vlan"), Address: c.String("addr"), Isolated: c.String("isolated"),
 		NoDAD: c.Bool("nodad"), VLANFiltering: c.Bool("vlan-filtering"),
 	}
 	if set.Shape, err = shapeWords(c); err != nil {

@@ -206,6 +206,9 @@ func (r *request) onHost(p *thing, kind, network string) bool {
 		}
 		r.hostIF = "bridge:" + name
 		r.vlanOf(p)
+		if p.is("portIsolation") {
+			r.flags = append(r.flags, "--isolated")
+		}
 	case "macvlan", "ipvlan":
 		if !needs(master, "master") {
 			return false

@@ -173,6 +173,9 @@ func (w *walker) byOVSPort(from bridge.OVSPort, to string, last bridge.OVSFlow) 
 	case from.VLAN.String() != theirs.VLAN.String():
 		found = finding.OVSTag.Surely("%s is in VLAN %s of %s, and %s in VLAN %s", from.Name, vlanOrNone(from.VLAN), from.Bridge, to, vlanOrNone(theirs.VLAN)).
 			MendedBy(theirs.SetVLANCommand(from.VLAN))
+	case from.Protected && theirs.Protected:
+		found = finding.PortIsolated.Surely("%s and %s are both protected ports of %s: nothing passes between them", from.Name, to, from.Bridge).
+			MendedBy(theirs.ProtectCommand(false))
 	default:
 		found = finding.OVSPortDead.Surely("%s passes no frame on to %s, though no flow drops it", from.Bridge, to).MendedBy(modify(to, "forward"), modify(to, "flood"))
 	}

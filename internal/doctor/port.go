@@ -30,7 +30,12 @@ func (w *walker) atPort() ([]finding.Finding, error) {
 	}
 	w.awaitPort()
 	found, err := w.passage().AtPort()
-	return slices.DeleteFunc(found, func(f finding.Finding) bool { return f.Kind == finding.PortIsolated && !w.keptFromTarget() }), err
+	if err == nil && w.keptFromTarget() {
+		var more []finding.Finding
+		more, err = w.passage().Isolated()
+		found = append(found, more...)
+	}
+	return found, err
 }
 
 // keptFromTarget reports whether a far end that is asked for is behind an isolated port. To

@@ -6,6 +6,7 @@
 //	linuxbridge.go, ovs.go   a port of a bridge, the kernel's or Open vSwitch's
 //	ovssteps.go              the steps of the latter
 //	bridgevlan.go            the VLANs of a port of the kernel's
+//	isolated.go              ports of either that are isolated from each other
 //	host.go                  an interface of the host alone
 //	pair.go                  the veth pair that joins the guest to these three
 //	park.go                  such a pair while its guest is away

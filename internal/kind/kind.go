@@ -63,6 +63,8 @@ type Kind interface {
 	port(*rtnl.Link) string
 	// SetVLAN plans another VLAN for an attachment that is there; the zero VLAN: none.
 	SetVLAN(build.Change, *build.Draft, bridge.VLAN) error
+	// SetIsolated plans for the port of an attachment that is there to be isolated, or not.
+	SetIsolated(build.Change, *build.Draft, bool) error
 }
 
 // Registry has every kind. HOSTIF is of the first kind that claims it.
@@ -89,6 +91,10 @@ func (t plain) prober(*build.Job) (prober, string) {
 
 func (t plain) SetVLAN(c build.Change, _ *build.Draft, _ bridge.VLAN) error {
 	return c.Refuse(fault.Usage, "the VLAN of a %s cannot be changed", t.Word).WithHint("detach it, and attach it again")
+}
+
+func (t plain) SetIsolated(c build.Change, _ *build.Draft, _ bool) error {
+	return c.Refuse(fault.Usage, "%s", notIsolated(t.Word))
 }
 
 // KindOf returns the kind of a word; nil for KindAny.
@@ -185,6 +191,9 @@ func Settle(j *build.Job, d *build.Draft) error {
 	}
 	if j.HostAccess && !j.Traits.HostAccess {
 		return j.Refuse(fault.Usage, "--host-access is for a macvlan, but this is of the kind %s", j.Kind).WithHint("leave --host-access out")
+	}
+	if j.Isolated && !j.Traits.Isolates {
+		return j.Refuse(fault.Usage, "%s", notIsolated(j.Kind)).WithHint("leave --isolated out")
 	}
 	if err := checkVerify(j); err != nil {
 		return err

@@ -25,7 +25,7 @@ type linuxBridge struct{ plain }
 
 var linux = linuxBridge{plain{build.Traits{
 	Word: spec.KindBridge, Pair: true, Makes: true, OnHost: true, Switches: true, LongFrames: true,
-	Filters: true, Firewalled: true, ShapesPort: true,
+	Filters: true, Firewalled: true, ShapesPort: true, Isolates: true,
 }}}
 
 func (linuxBridge) claims(name string, f build.Facts) bool {
@@ -55,7 +55,7 @@ func (linuxBridge) fits(s spec.Spec, f build.Facts) bool {
 	if s.Shape.Apply(asked).RateIn != 0 && guestnet.HasForeignRoot(p.Queues) {
 		return false
 	}
-	return f.Base != nil && p.Port.Master == f.Base.Index && VLANOf(p.VLANs, f.Base) == vlanWord(s)
+	return f.Base != nil && p.Port.Master == f.Base.Index && VLANOf(p.VLANs, f.Base) == vlanWord(s) && p.Port.Port.Isolated == s.Isolated
 }
 
 func (linuxBridge) Join(j *build.Job, d *build.Draft) {
@@ -74,6 +74,9 @@ func (linuxBridge) Repair(j *build.Job, d *build.Draft) {
 	planFirewall(j, d)
 	if unplugged(j) {
 		d.Add(PlugIn{port: j.There.Own.Name, bridge: j.HostIF.Name})
+		if j.Isolated {
+			d.Add(Isolate{port: j.There.Own.Name, on: true})
+		}
 		d.Add(AwaitForwarding{port: j.There.Own.Name, bridge: j.HostIF.Name})
 	}
 }
@@ -125,6 +128,9 @@ func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
 		differ("bridge", there, j.HostIF.Name)
 	}
 	vlanDiffers(j, differ)
+	if !unplugged(j) {
+		isolatedDiffers(j, own.Port.Isolated, differ)
+	}
 	portDiffers(j, differ)
 }
 

@@ -22,7 +22,7 @@ import (
 // openVSwitchKind plugs a guest into an Open vSwitch bridge.
 type openVSwitchKind struct{ plain }
 
-var openVSwitch = openVSwitchKind{plain{build.Traits{Word: spec.KindOVS, Pair: true, Makes: true, OnHost: true, Switches: true, LongFrames: true}}}
+var openVSwitch = openVSwitchKind{plain{build.Traits{Word: spec.KindOVS, Pair: true, Makes: true, OnHost: true, Switches: true, LongFrames: true, Isolates: true}}}
 
 func (openVSwitchKind) claims(name string, f build.Facts) bool {
 	_, is := f.OVS.Bridge(name)
@@ -80,7 +80,7 @@ func (openVSwitchKind) fits(s spec.Spec, f build.Facts) bool {
 		vlan, err = bridge.ParseVLAN(s.VLAN)
 	}
 	p, ok := f.OVS.Port(f.Parked.Port.Name)
-	return ok && err == nil && p.Mark != "" && p.Bridge == name && p.Carries(vlan)
+	return ok && err == nil && p.Mark != "" && p.Bridge == name && p.Carries(vlan) && p.Protected == s.Isolated
 }
 
 func (openVSwitchKind) Join(j *build.Job, d *build.Draft) {
@@ -163,7 +163,7 @@ func ovsPort(j *build.Job) bridge.OVSPort {
 		}
 	}
 	return bridge.OVSPort{
-		Bridge: j.HostIF.Name, Name: j.Names.Port, VLAN: j.SwitchVLAN, IDs: ids, Mark: j.Mark().String(),
+		Bridge: j.HostIF.Name, Name: j.Names.Port, VLAN: j.SwitchVLAN, IDs: ids, Mark: j.Mark().String(), Protected: j.Isolated,
 	}
 }
 
@@ -183,6 +183,8 @@ func (openVSwitchKind) Differ(j *build.Job, differ build.Differ) {
 		differ("bridge", "none", j.HostIF.Name)
 	case !p.Carries(j.SwitchVLAN):
 		differ("VLAN", spec.OrNone(p.VLAN.String()), spec.OrNone(j.SwitchVLAN.String()))
+	default:
+		isolatedDiffers(j, p.Protected, differ)
 	}
 	portDiffers(j, differ)
 }
@@ -213,6 +215,18 @@ func (openVSwitchKind) SetVLAN(c build.Change, d *build.Draft, v bridge.VLAN) er
 		return c.Refuse(fault.Conflict, "%s is not one of our Open vSwitch ports", c.There.Found.Port.Name)
 	case !p.Carries(v):
 		d.Add(ChangeOVSVLAN{p, v})
+	}
+	return nil
+}
+
+// SetIsolated plans for the port to be protected, as Open vSwitch calls it, or not.
+func (openVSwitchKind) SetIsolated(c build.Change, d *build.Draft, on bool) error {
+	p, ok := c.There.Detach.OVS.Port(c.There.Found.Port.Name)
+	switch {
+	case !ok || p.Mark == "":
+		return c.Refuse(fault.Conflict, "%s is not one of our Open vSwitch ports", c.There.Found.Port.Name)
+	case p.Protected != on:
+		d.Add(ProtectOVSPort{p, on})
 	}
 	return nil
 }

@@ -33,6 +33,9 @@ func planPair(j *build.Job, d *build.Draft, master string) {
 	})
 	if master != "" {
 		planPortVLAN(j, d)
+		if j.Isolated {
+			d.Add(Isolate{port: n.Port, on: true})
+		}
 	}
 	// The host's end needs no address of its own: with hundreds of ports the
 	// traffic of that many link-local addresses alone is felt.

@@ -62,4 +62,6 @@ type Host struct {
 	Name string `json:"name"` // of the bridge, card or parent; "veth": the other guest
 	Port string `json:"port"` // name of the other end, where there is one
 	VLAN string `json:"vlan"`
+
+	Isolated bool `json:"isolated,omitempty"` // nothing passes between its port and others that are isolated
 }

@@ -57,13 +57,20 @@ func (p Passage) AtPort() (out []finding.Finding, err error) {
 	if !f.FloodUnicast && !f.Learning {
 		out = append(out, finding.PortNoFlood.Perhaps("%s does not learn who is behind %s, and passes no frames for unknown stations to it", p.On.Name, name).MendedBy(mend("learning on flood on")))
 	}
-	if !f.Isolated {
-		return out, nil
+	return out, nil
+}
+
+// Isolated finds that nothing passes from the port to others on its bridge. Whoever isolates
+// ports wants that: only who asks for the way to one of the others is to be told.
+func (p Passage) Isolated() (out []finding.Finding, err error) {
+	if p.Port == nil || p.On == nil || !p.Port.Port.Isolated {
+		return nil, nil
 	}
+	name := p.Port.Name
 	ports, err := p.Host.Ports(p.On.Index)
 	others := slices.DeleteFunc(ports, func(l *rtnl.Link) bool { return l.Index == p.Port.Index || !l.Port.Isolated })
 	if len(others) > 0 {
-		out = append(out, finding.PortIsolated.Surely("%s is isolated on %s: nothing passes to the other isolated ports, such as %s", name, p.On.Name, others[0].Name).MendedBy(mend("isolated off")))
+		out = append(out, finding.PortIsolated.Surely("%s is isolated on %s: nothing passes to the other isolated ports, such as %s", name, p.On.Name, others[0].Name).MendedBy("bridge link set dev "+shell.Quote(name)+" isolated off"))
 	}
 	return out, err
 }

@@ -60,6 +60,7 @@ type writer interface {
 	AddBridge(name string, mac net.HardwareAddr, mtu int, group uint32) error
 	SetLink(index int, ch rtnl.Change) error
 	SetVLANFiltering(bridge int, on bool) error
+	SetPortIsolated(port int, on bool) error
 	AddPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	DelPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	GiveNamespaceID(ns *os.File) (int, error)

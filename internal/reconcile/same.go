@@ -58,6 +58,9 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 	default:
 		ask = true // a tag of a card, or a partition key
 	}
+	if s.Isolated != a.Host.Isolated {
+		add(spec.PortIsolation, spec.OnOff(a.Host.Isolated), spec.OnOff(s.Isolated))
+	}
 	there := spec.Shaping{}
 	if a.Shaping != nil {
 		there = *a.Shaping
@@ -111,6 +114,8 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 			set.MTU = s.MTU
 		case d.What == vlan:
 			set.VLAN = spec.OrNone(s.VLAN)
+		case d.What == spec.PortIsolation:
+			set.Isolated = &s.Isolated
 		case words[d.What] != nil:
 			*words[d.What] = d.Asked
 		default:

@@ -43,6 +43,34 @@ func (c *Conn) SetVLANFiltering(bridge int, on bool) error {
 	return nil
 }
 
+// SetPortIsolated isolates a bridge port from the other isolated ones, or ends that. A kernel
+// before 4.18 ignores the attribute: the port is read back, and unix.EOPNOTSUPP says that
+// nothing was changed.
+//
+//	bridge link set dev PORT isolated on|off
+func (c *Conn) SetPortIsolated(port int, on bool) error {
+	req := c.linkRequest(unix.RTM_NEWLINK, 0, port)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
+	var v uint8
+	if on {
+		v = 1
+	}
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil).AddRtAttr(nl.IFLA_BRPORT_ISOLATED, nl.Uint8Attr(v))
+	req.AddData(info)
+	if err := c.write(req); err != nil {
+		return err
+	}
+	l, err := c.LinkByIndex(port)
+	if err != nil {
+		return err
+	}
+	if l.Port.Isolated != on {
+		return unix.EOPNOTSUPP
+	}
+	return nil
+}
+
 // AddPortVLANs puts a bridge port into the VLANs, all in one message. The
 // kernel takes them one after the other: after an error those before it are
 // there. A kernel without CONFIG_BRIDGE_VLAN_FILTERING answers

@@ -15,6 +15,8 @@ type SetWords struct {
 	VLAN    string // --vlan; "none": none
 	Address string // --addr: the whole list; "0/0": none
 
+	Isolated string // --isolated: "on" or "off"
+
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
 }
@@ -29,6 +31,7 @@ type SetSpec struct {
 	VLAN     string         // "": nothing is said; "none": none
 	HasAddrs bool           // Addrs are asked for
 	Addrs    []netip.Prefix // all that there are to be
+	Isolated *bool          // nil: nothing is said
 
 	NoDAD         bool // do not wait for duplicate address detection
 	VLANFiltering bool // may be turned on on somebody else's bridge
@@ -66,6 +69,38 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 			WithHint("10 (untagged), 10,20-30 (untagged 10, tagged 20 to 30), 10t (tagged only), none")
 	}
 	s.VLAN = w.VLAN
+	if s.Isolated, err = parseSwitch("--isolated", w.Isolated); err != nil {
+		return s, err
+	}
 	s.MTU, err = ParseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
 	return s, err
+}
+
+// parseSwitch reads the word after a flag that turns something on or off; nil for "".
+func parseSwitch(flag, word string) (*bool, error) {
+	on := word == On
+	switch word {
+	case "":
+		return nil, nil
+	case On, Off:
+		return &on, nil
+	}
+	return nil, fault.BadWord("read "+flag, word, "it is neither %s nor %s", On, Off)
+}
+
+// PortIsolation is the name of a difference in --isolated.
+const PortIsolation = "port isolation"
+
+// The words for what is turned on or off.
+const (
+	On  = "on"
+	Off = "off"
+)
+
+// OnOff is the word for it.
+func OnOff(on bool) string {
+	if on {
+		return On
+	}
+	return Off
 }

@@ -78,6 +78,7 @@ type Spec struct {
 	ForcePhys     bool // lend a card although the host uses it
 	VLANFiltering bool // may be turned on on somebody else's bridge
 	NoFirewall    bool // leave the host's firewall alone, and say what it needs
+	Isolated      bool // nothing passes between its port of the switch and others that are isolated
 }
 
 // AddrsOf returns the addresses of a family that are asked for.
@@ -124,6 +125,7 @@ func (s Spec) Words() Words {
 		ForcePhys:     s.ForcePhys,
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
+		Isolated:      s.Isolated,
 		Shape:         s.Shape.Words(),
 		SourceRouting: s.SourceRouting,
 		DNS:           s.DNS.String(),
