@@ -31,6 +31,9 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {
 		return build.Plan{}, err
 	}
+	if err := guestnet.CheckSysctls(j); err != nil {
+		return build.Plan{}, err
+	}
 	if j.Complete() {
 		if err := checkSame(j); err != nil {
 			return build.Plan{}, err
@@ -38,6 +41,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		kind.PlanUnpark(j, d)
 		kind.KindOf(j.Kind).Repair(j, d)
 		planUpAgain(j, d)
+		guestnet.RepairSysctls(j, d)
 		guestnet.OwnReplies(j, d, false)
 		guestnet.OwnReplies(j, d, true)
 		for _, s := range source.AddressSources {

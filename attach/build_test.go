@@ -139,6 +139,9 @@ func typed(t *testing.T, line string) (w Words) {
 		case args[i] == "--route":
 			i++
 			w.Routes = append(w.Routes, args[i])
+		case args[i] == "--sysctl":
+			i++
+			w.Sysctls = append(w.Sysctls, args[i])
 		case bools[args[i]] != nil:
 			*bools[args[i]] = true
 		default:
@@ -296,8 +299,11 @@ var factChanges = map[string]func(*build.Facts){
 	"no-default":     func(f *build.Facts) { f.Routes = nil },
 	"other-bridge":   func(f *build.Facts) { f.Own.Master, f.OwnOn = 99, &rtnl.Link{Index: 99, Name: "brold"} },
 	"ends-down":      func(f *build.Facts) { f.Own.Up, f.Inner.Up = false, false },
-	"isolated":       func(f *build.Facts) { f.Own.Port.Isolated = true },
-	"other-alias":    func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },
+	"sysctls": func(f *build.Facts) {
+		f.Sysctls = map[string]string{"ipv4/conf/default/rp_filter": "0", "ipv4/conf/eth1/rp_filter": "0", "ipv6/conf/default/use_tempaddr": "0", "ipv6/conf/default/accept_ra_rt_info_max_plen": "0"}
+	},
+	"isolated":    func(f *build.Facts) { f.Own.Port.Isolated = true },
+	"other-alias": func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },
 	"port-ours": func(f *build.Facts) {
 		f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: 9,
 			Alias: "gopipework docker:0123456789ab eth1 web"}

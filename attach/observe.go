@@ -87,6 +87,7 @@ func inside(o *build.Looker, m *plan.Machine, at plan.Side, s Spec, base *rtnl.L
 		in.NoClient = s.From.Ask.Installed()
 	}
 	in.NewLinks = guestnet.NewLinks(o, k, s)
+	in.Sysctls = guestnet.AskedSysctls(o, k, s, in.Inner)
 	if s.Has(true) {
 		in.NoIPv6, in.IPv6Off = ipv6(o, k)
 	}

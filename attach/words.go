@@ -26,6 +26,10 @@ type (
 	DHCPOptions = lease.Options
 	// HostClient is which DHCP client of the host is to be run, and how.
 	HostClient = hostclient.Ask
+	// SLAAC is what is made of router advertisements, as after "slaac:".
+	SLAAC = spec.SLAAC
+	// Sysctl is one of an interface's own settings in /proc/sys/net.
+	Sysctl = spec.Sysctl
 	// Route is one more route by the new interface.
 	Route = spec.Route
 	// DNS is what the guest's resolver is to be told.

@@ -84,3 +84,23 @@ func globalAddr(m *machine, g *host.Guest) string {
 	}
 	return ""
 }
+
+// TestSLAACOptions: temporary addresses, and a route that a router gives beside the default one.
+func TestSLAACOptions(t *testing.T) {
+	m := newMachine(t)
+	need(t, "ipv6")
+	router, web := m.guest(), m.named("web")
+	m.quiet("brtest", router.Word, "fd00:9::1/64")
+	r, err := router.StartRadvd("eth1", "fd00:9::/64", "route fd00:77::/64 { }")
+	m.check(err)
+	t.Cleanup(func() { _ = r.Stop() })
+	line := []string{"brtest", "netns:web", "slaac:route-info=64,privacy=prefer"}
+	m.quiet(line...)
+	m.says("the addresses", web.Run("ip", "-6", "address", "show", "dev", "eth1").Stdout, "temporary")
+	if !host.Poll(host.Patience, func() bool { return strings.Contains(web.Run("ip", "-6", "route").Stdout, "fd00:77::/64 via fe80::") }) {
+		t.Errorf("the routes are\n%s", web.Run("ip", "-6", "route").Stdout)
+	}
+	if a := m.attach(line...); *a.Changed {
+		t.Errorf("the same line again: %q", a.Steps)
+	}
+}

@@ -36,6 +36,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of each --route without one of its own", DefaultText: "what --default needs"},
 			&cli.StringSliceFlag{Name: "route", Usage: "add `ROUTE` through the interface: 'DST[,via GW][,metric N][,table T]'; may be repeated"},
 			&cli.BoolFlag{Name: "source-routing", Usage: "send each reply out by the interface whose address it carries, so that published ports keep working"},
+			&cli.StringSliceFlag{Name: "sysctl", Usage: "set a sysctl of the interface, `KEY=VALUE`, such as ipv4.rp_filter=2 or ipv6.neigh.gc_stale_time=120; may be repeated"},
 			&cli.StringFlag{Name: "dns", Usage: "put `SERVERS` into the guest's /etc/resolv.conf as name servers until detach: addresses separated by commas, or dhcp"},
 			&cli.BoolFlag{Name: "direct-phys", Usage: "same as phys:HOSTIF: lend the card itself to the guest"},
 			&cli.BoolFlag{Name: "force-phys", Usage: "lend the card even if it has an address, a default route or a master"},
@@ -103,7 +104,7 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
 		IfName: c.String("i"), HostName: c.String("l"), HostAddr: c.String("host-addr"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
-		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), SourceRouting: c.Bool("source-routing"),
+		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), Sysctls: c.StringSlice("sysctl"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), Verify: c.Bool("verify"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"), Isolated: c.Bool("isolated"),
 	}

@@ -39,6 +39,9 @@ func longFlags(w attach.Words) (line []string) {
 	for _, r := range w.Routes {
 		flag("--route", r)
 	}
+	for _, s := range w.Sysctls {
+		flag("--sysctl", s)
+	}
 	flag("--dns", w.DNS)
 	flag("--rate-in", w.Shape.RateIn)
 	flag("--rate-out", w.Shape.RateOut)

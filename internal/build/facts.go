@@ -82,6 +82,8 @@ type Inside struct {
 	NoIPv6  bool // its kernel has no IPv6
 	IPv6Off bool // it is there, and off on new interfaces
 
+	Sysctls map[string]string // those that are asked for, by path: of Inner, and of an interface that every guest has
+
 	NewLinks map[string]string // what its new interfaces make of routers, by sysctl
 }
 

@@ -3,6 +3,7 @@
 // also finds what keeps packets of the guest from flowing.
 //
 //	inside.go             addresses, and what follows when they are there
+//	sysctl.go             sysctls that the line asks for
 //	probe.go              whether somebody has an address already
 //	announce.go           telling the neighbours who has it now
 //	carrier.go            waiting for a card that was set up

@@ -24,10 +24,17 @@ func PlanCarrier(j *build.Job, d *build.Draft) {
 	}
 }
 
-// PlanSysctls sets sysctls of our interface alone: it announces its addresses; IPv6
-// is on if an address of it is asked for, and duplicate address detection begins at
-// once instead of after a random part of a second.
+// PlanSysctls sets sysctls of our interface alone: those that the kind of addresses needs,
+// and those that the line asks for.
 func PlanSysctls(j *build.Job, d *build.Draft) {
+	neededSysctls(j, d)
+	askedSysctls(j, d)
+}
+
+// neededSysctls has the interface announce its addresses; IPv6 is on if an address of it is
+// asked for, and duplicate address detection begins at once instead of after a random part
+// of a second.
+func neededSysctls(j *build.Job, d *build.Draft) {
 	set := func(path, value string) {
 		d.Add(plan.SetSysctl{Place: j.Place, Path: fmt.Sprintf(path, j.Names.Inner), Value: value})
 	}

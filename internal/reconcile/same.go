@@ -79,7 +79,7 @@ func unnamed(s spec.Spec) bool { return s.HostIF.Kind == attach.KindDummy }
 
 // hidden reports whether s asks for something that a list does not show.
 func hidden(s spec.Spec) bool {
-	return s.NamedMAC || s.Keep || s.Metric != 0 || len(s.Routes) > 0 || s.SourceRouting || s.DNS.String() != "" ||
+	return s.NamedMAC || len(s.Sysctls) > 0 || s.Keep || s.Metric != 0 || len(s.Routes) > 0 || s.SourceRouting || s.DNS.String() != "" ||
 		s.HostAddr.IsValid() || s.HostAccess || s.Mode != "" || strings.HasPrefix(s.HostIF.Name, spec.MACWord)
 }
 

@@ -33,7 +33,8 @@ type Words struct {
 	DNS      string // --dns
 	Shape    ShapeWords
 
-	Routes []string // --route, each
+	Routes  []string // --route, each
+	Sysctls []string // --sysctl, each
 
 	DirectPhys    bool // --direct-phys
 	ForcePhys     bool // --force-phys
@@ -99,6 +100,9 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.DNS, err = parseDNS(w.DNS, s.From); err != nil {
+		return Spec{}, err
+	}
+	if s.Sysctls, err = parseSysctls(w.Sysctls); err != nil {
 		return Spec{}, err
 	}
 	if err := parseRouting(w, &s); err != nil {

@@ -27,6 +27,7 @@ func TestParseRefuses(t *testing.T) {
 		"-a":     func(w *Words, v string) { w.Family = v },
 		"mtu":    func(w *Words, v string) { w.MTU = v },
 		"mode":   func(w *Words, v string) { w.Mode = v },
+		"sysctl": func(w *Words, v string) { w.Sysctls = strings.Split(v, " ") },
 	}
 	tests := []struct {
 		word, value string
@@ -34,6 +35,19 @@ func TestParseRefuses(t *testing.T) {
 		hint        string // in the hint; "" for none wanted
 	}{
 		{"addr", "", "not ADDRESS/PREFIX", "0/0"},
+		{"addr", "slaac:", "no such option", "slaac:route-info=64"},
+		{"addr", "slaac:route-info=129", "no such value", "slaac:route-info=64"},
+		{"addr", "slaac:privacy=yes", "no such value", "privacy=on"},
+		{"addr", "slaac:privacy=on,privacy=off", "given twice", ""},
+		{"addr", "slaac:timeout=3s", "no such option", "slaac:route-info=64"},
+		{"sysctl", "ipv4.rp_filter", "no value", "ipv4.KEY=VALUE"},
+		{"sysctl", "ipv4.rp_filter=", "no value", "ipv4.KEY=VALUE"},
+		{"sysctl", "net.ipv4.ip_forward=1", "not one of an interface", "ipv4.KEY=VALUE"},
+		{"sysctl", "net.ipv4.conf.all.rp_filter=1", "names the interface all: write IFNAME", "ipv4.KEY=VALUE"},
+		{"sysctl", "kernel.hostname=web", "not one of an interface", "ipv4.KEY=VALUE"},
+		{"sysctl", "ipv4.../../x=1", "not one of an interface", "ipv4.KEY=VALUE"},
+		{"sysctl", "ipv4.rp_filter=1\n", "not printable", "ipv4.KEY=VALUE"},
+		{"sysctl", "ipv4.rp_filter=1 ipv4/conf/IFNAME/rp_filter=2", "rp_filter is given twice", ""},
 		{"addr", "192.168.1.2", "no prefix length", "192.168.1.2/24"},
 		{"addr", "2001:db8::2", "no prefix length", "2001:db8::2/64"},
 		{"addr", "192.168.1.256/24", "not ADDRESS/PREFIX", ""},

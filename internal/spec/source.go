@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/lease"
 )
@@ -14,6 +13,8 @@ type Source struct {
 	Kind SourceKind
 	DHCP lease.Options  // of FromDHCP and FromDHCP6
 	Ask  hostclient.Ask // of FromClient
+
+	SLAAC SLAAC // of FromSLAAC
 }
 
 // SourceKind is a kind of Source.
@@ -45,7 +46,7 @@ func (s Source) String() string {
 	if s.Kind == FromClient {
 		return s.Ask.String()
 	}
-	if o := s.DHCP.String(); o != "" {
+	if o := s.DHCP.String() + s.SLAAC.String(); o != "" {
 		return string(s.Kind) + ":" + o
 	}
 	return string(s.Kind)
@@ -56,7 +57,6 @@ var sources = []string{string(FromDHCP), string(FromDHCP6), string(FromSLAAC)}
 
 // parseSource reads SOURCE[:OPTIONS]; ok is false for a word that is none.
 func parseSource(word string) (s Source, ok bool, err error) {
-	const op = "read address"
 	name, options, has := strings.Cut(word, ":")
 	if s.Ask, ok, err = hostclient.Parse(name, options); ok {
 		s.Kind = FromClient
@@ -72,7 +72,7 @@ func parseSource(word string) (s Source, ok bool, err error) {
 	case s.Kind == FromDHCP6:
 		s.DHCP, err = lease.ParseOptions6(options)
 	case has:
-		err = fault.BadWord(op, word, "%s takes no options", name).WithHint("%s", name)
+		s.SLAAC, err = parseSLAAC(options)
 	}
 	return s, true, err
 }

@@ -67,7 +67,8 @@ type Spec struct {
 	Metric        int     // of the default route; 0: whatever puts it in its place
 	Routes        []Route // others by the interface
 	SourceRouting bool    // replies leave by the interface whose address they carry
-	DNS           DNS     // the guest's name servers; the zero DNS: they are left alone
+	Sysctls       []Sysctl
+	DNS           DNS // the guest's name servers; the zero DNS: they are left alone
 
 	HostAddr netip.Prefix // that the host's end of the pair is to have; the zero Prefix: none
 
@@ -141,6 +142,9 @@ func (s Spec) Words() Words {
 	}
 	for _, r := range s.Routes {
 		w.Routes = append(w.Routes, r.String())
+	}
+	for _, c := range s.Sysctls {
+		w.Sysctls = append(w.Sysctls, c.String())
 	}
 	if s.MTU != 0 {
 		w.MTU = strconv.Itoa(s.MTU)
