@@ -40,6 +40,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.StringFlag{Name: "dns", Usage: "put `SERVERS` into the guest's /etc/resolv.conf as name servers until detach: addresses separated by commas, or dhcp"},
 			&cli.BoolFlag{Name: "direct-phys", Usage: "same as phys:HOSTIF: lend the card itself to the guest"},
 			&cli.BoolFlag{Name: "force-phys", Usage: "lend the card even if it has an address, a default route or a master"},
+			&cli.BoolFlag{Name: "replace", Usage: "if the interface is there and is not as the line asks, change or replace it; if that fails, it is there again as it was"},
 			&cli.BoolFlag{Name: "keep", Usage: "also write the line to " + kept.Path + ", until detach or forget"},
 			awaitFlag, dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`, and undo"),
@@ -66,12 +67,15 @@ func (o *output) attachCommand(c *cli.Context) error {
 	err = o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
 		opt.Ahead = ahead
 		run := attach.Attach
+		if c.Bool("replace") {
+			run = attachReplacing
+		}
 		if c.Bool("keep") {
-			run = attachKept
+			run = keeping(run)
 		}
 		r, err := run(ctx, spec, g, opt)
 		if err != nil {
-			return err
+			return orReplace(err)
 		}
 		if name := r.Attachments[0].Interface.Name; c.Bool("v") && g.Joined && g.Runtime == dockerutil.RuntimeDocker && strings.HasPrefix(name, "eth") {
 			o.say("hint: docker network connect picks the first ethN that Docker itself does not use, and fails if that is our %s; a name such as -i lan0 avoids this", name)

@@ -50,7 +50,7 @@ func (o *output) schema(c *cli.Context) error {
 }
 
 // runFlags say how a command is run, and not what is wanted.
-var runFlags = []string{"dry-run", "json", "v", "timeout", "keep", "await"}
+var runFlags = []string{"dry-run", "json", "v", "timeout", "keep", "await", "replace"}
 
 // mapKeys are the keys of a map in a file for flags that have no long name; "" for one
 // that a file needs no key for.

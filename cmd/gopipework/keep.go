@@ -14,10 +14,20 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// attacher is a way to attach.
+type attacher func(context.Context, attach.Spec, *attach.Guest, attach.Options) (attach.Result, error)
+
+// keeping returns one that also keeps the line.
+func keeping(run attacher) attacher {
+	return func(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.Options) (attach.Result, error) {
+		return attachKept(ctx, run, s, g, opt)
+	}
+}
+
 // attachKept attaches and then keeps the line. Whatever would prevent the line from being
 // written is refused first. If writing fails all the same, as on a disk that is full by
 // then, the attachment stays, and is named: it may have been there before.
-func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.Options) (attach.Result, error) {
+func attachKept(ctx context.Context, run attacher, s attach.Spec, g *attach.Guest, opt attach.Options) (attach.Result, error) {
 	opt.Origin = attach.OriginKeep
 	words, err := kept.Words(attachLine, s, g.GuestInfo, s.IfName)
 	if err != nil {
@@ -31,7 +41,7 @@ func attachKept(ctx context.Context, s attach.Spec, g *attach.Guest, opt attach.
 	if err != nil {
 		return attach.Result{}, err
 	}
-	r, err := attach.Attach(ctx, s, g, opt)
+	r, err := run(ctx, s, g, opt)
 	if err != nil {
 		return r, err
 	}

@@ -27,6 +27,8 @@
 //	apply.go reconcile.go difference.go                apply, diff and destroy: a topology file and the host
 //	confirm.go                                         apply --confirm, and confirm
 //	keep.go line.go                                    attach --keep, and forget
+//	replace.go                                         attach --replace
+//	setfor.go                                          set --for
 //	watch.go                                           watch, which does the same whenever something changes
 //	compose.go                                         what Docker Compose runs: record lines for watch, or drop them
 //	policy.go                                          policy check, and the labels of containers for watch
