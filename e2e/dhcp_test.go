@@ -87,13 +87,19 @@ func (m *machine) leased(g *host.Guest, ifName string) string {
 // keepers are the processes on the host that keep leases.
 func (m *machine) keepers() (pids []int) {
 	m.t.Helper()
+	return m.running("--keep-leases")
+}
+
+// running are the processes on the host that have the word on their line.
+func (m *machine) running(word string) (pids []int) {
+	m.t.Helper()
 	here := strings.TrimSpace(m.do("readlink /proc/self/ns/mnt"))
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	m.check(err)
 	for _, path := range lines {
 		dir := filepath.Dir(path)
 		line, _ := os.ReadFile(path)
-		if ns, _ := os.Readlink(dir + "/ns/mnt"); ns != here || !strings.Contains(string(line), "\x00--keep-leases\x00") {
+		if ns, _ := os.Readlink(dir + "/ns/mnt"); ns != here || !strings.Contains(string(line), "\x00"+word+"\x00") {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(dir))

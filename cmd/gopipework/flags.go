@@ -91,7 +91,7 @@ func words(c *cli.Context, least, most int) ([]string, error) {
 
 // badFlag rewrites the flag library's error about a value.
 func badFlag(c *cli.Context, err error, _ bool) error {
-	for _, flag := range []string{"timeout", "await", "confirm"} {
+	for _, flag := range []string{"timeout", "await", "confirm", "for"} {
 		var value string
 		if _, other := fmt.Sscanf(err.Error(), "invalid value %q for flag -"+flag, &value); other == nil {
 			e := fault.BadWord("read flag", "--"+flag, "%q is not a duration", value)

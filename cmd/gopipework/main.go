@@ -63,6 +63,9 @@ func main() {
 	log.SetOutput(io.Discard) // net/http logs there what it thinks of a daemon's answers
 	work := undoHelper(os.Args)
 	if work == nil {
+		work = setBackHelper(os.Args)
+	}
+	if work == nil {
 		work = attach.Helper(os.Args)
 	}
 	if work != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/urfave/cli/v2"
@@ -19,7 +20,7 @@ func (o *output) setEntry() *cli.Command {
 			&cli.StringFlag{Name: "isolated", Usage: "`on` or off: let nothing pass between its port of the bridge and others that are isolated"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
-			dryRunFlag, jsonFlag, vFlag,
+			forFlag, dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
 		Action: o.setCommand,
@@ -46,6 +47,9 @@ func (o *output) setCommand(c *cli.Context) error {
 		return err
 	}
 	return o.withGuest(c, spec.Guest, func(ctx context.Context, g *attach.Guest, opt attach.Options) error {
+		if slices.Contains(given(c), "for") {
+			return o.setFor(c, spec, g, opt)
+		}
 		r, err := attach.Set(ctx, spec, g, opt)
 		if err != nil {
 			return err

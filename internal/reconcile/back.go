@@ -106,18 +106,28 @@ func (i Item) setting() *Setting {
 	if n < 0 || n >= len(i.There) {
 		return nil
 	}
-	a, w := i.There[n], attach.SetWords{IfName: i.set.IfName, NoDAD: i.set.NoDAD, VLANFiltering: i.set.VLANFiltering}
-	if i.set.HasAddrs {
+	a := i.There[n]
+	return &Setting{End{i.in, a.Guest.NetNS, i.set.IfName}, SetBack(i.set, a)}
+}
+
+// SetBack returns what sets an attachment back that set is going to change: a is how it is
+// before.
+func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
+	w := attach.SetWords{IfName: set.IfName, NoDAD: set.NoDAD, VLANFiltering: set.VLANFiltering}
+	if set.HasAddrs {
 		w.Address = nobody
 		if len(a.Interface.Addresses) > 0 {
 			w.Address = spec.Join(a.Interface.Addresses)
 		}
 	}
-	if i.set.MTU != 0 {
+	if set.MTU != 0 {
 		w.MTU = strconv.Itoa(a.Interface.MTU)
 	}
-	if i.set.VLAN != "" {
+	if set.VLAN != "" {
 		w.VLAN = spec.OrNone(a.Host.VLAN)
+	}
+	if set.Isolated != nil {
+		w.Isolated = spec.OnOff(a.Host.Isolated)
 	}
 	was := spec.Shaping{}
 	if a.Shaping != nil {
@@ -128,14 +138,14 @@ func (i Item) setting() *Setting {
 		said bool
 		word *string
 	}{
-		{i.set.Shape.RateIn != nil, &w.Shape.RateIn}, {i.set.Shape.RateOut != nil, &w.Shape.RateOut},
-		{i.set.Shape.Loss != nil, &w.Shape.Loss}, {i.set.Shape.Delay != nil, &w.Shape.Delay}, {i.set.Shape.Jitter != nil, &w.Shape.Jitter},
+		{set.Shape.RateIn != nil, &w.Shape.RateIn}, {set.Shape.RateOut != nil, &w.Shape.RateOut},
+		{set.Shape.Loss != nil, &w.Shape.Loss}, {set.Shape.Delay != nil, &w.Shape.Delay}, {set.Shape.Jitter != nil, &w.Shape.Jitter},
 	} {
 		if f.said {
 			*f.word = spec.OrNone(fields[n].Word)
 		}
 	}
-	return &Setting{End{i.in, a.Guest.NetNS, i.set.IfName}, w}
+	return w
 }
 
 // nobody is the word for no address at all.
