@@ -14,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build test kernels live e2e engines soak torture fuzz bench lint map page docs demo man install clean
+.PHONY: help build test kernels live e2e engines soak torture fuzz bench lint map page docs demo man install packages release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -102,6 +102,7 @@ lint: ## run vet and staticcheck; look for an untidy go.mod and known vulnerabil
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	cd e2e/importer && $(GO) vet ./... && $(GO) mod tidy -diff
+	cd packaging/image && $(GO) vet ./... && $(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(GOVULNCHECK) ./...
 
@@ -121,17 +122,30 @@ demo: ## play the demo on a network of its own; STEP=docker plays one section (r
 man: ## show the man page
 	man -l cmd/gopipework/gopipework.8
 
-install: build ## install the binary, a link called pipework, the man pages, completions of shells and a unit for systemd under PREFIX (/usr/local)
-	install -D -m 755 gopipework $(DESTDIR)$(PREFIX)/bin/gopipework
+install: build ## install the binary, a link called pipework, man pages, completions, a unit for systemd and examples under PREFIX (/usr/local)
+	install -D -m 755 $(DEST) $(DESTDIR)$(PREFIX)/bin/gopipework
 	ln -sf gopipework $(DESTDIR)$(PREFIX)/bin/pipework
-	install -d $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m 644 cmd/gopipework/gopipework.8 cmd/gopipework/pipework.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 cmd/gopipework/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 cmd/gopipework/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -D -m 644 cmd/gopipework/completion/gopipework.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gopipework
 	install -D -m 644 cmd/gopipework/completion/gopipework.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gopipework
 	install -D -m 644 cmd/gopipework/completion/gopipework.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gopipework.fish
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local|$(PREFIX)|' examples/gopipework.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/gopipework.service
+	install -d $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
+	install -m 644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/gopipework
+	install -m 644 examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
+
+packages: ## build packages for Debian, Red Hat, Alpine and Arch into dist
+	./packaging/release.sh dist deb rpm apk archlinux
+
+release: ## build packages, tarballs, images, SBOM and checksums of the commit into dist, twice, and compare
+	@test -z "$$(git status --porcelain)" || { echo "commit first: a release is of a commit"; git status --short; exit 1; }
+	./packaging/release.sh dist
+	@again=$$(mktemp -d); trap 'rm -rf "$$again"' EXIT; \
+	./packaging/release.sh "$$again" && diff -r dist "$$again" && echo "built twice, equal:" && ls -l dist
 
 clean: ## delete what the build made
-	rm -f gopipework
+	rm -rf gopipework dist
 	$(GO) clean ./...

@@ -78,6 +78,8 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 		args = []string{"help"}
 	case completeName:
 		return out.complete(ctx, args[1:])
+	case onHostFlag:
+		return onHost(args[1:])
 	}
 	table := commands(out)
 	name, rest := splitCommand(table, args)

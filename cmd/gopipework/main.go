@@ -38,6 +38,7 @@
 //	exec.go iproute2.go                                run a program of the host in a guest
 //	capture.go                                         the packets of a guest's interface
 //	wait.go here.go                                    wait, and --wait inside a container
+//	onhost.go                                          --on-host, with which an image starts
 //	completion.go lookup.go                            completion in a shell, and what it looks up
 //	help.go                                            help and version
 package main

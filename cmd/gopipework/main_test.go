@@ -15,6 +15,7 @@ import (
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/topology"
 	"golang.org/x/sys/unix"
 )
 
@@ -276,6 +277,20 @@ func TestManual(t *testing.T) {
 				t.Errorf("the man page has no entry for the flag %s of %s", name, c.Name)
 			}
 		}
+	}
+}
+
+// TestManualOfTopology: the example of the man page is a topology file.
+func TestManualOfTopology(t *testing.T) {
+	b, err := os.ReadFile("gopipework-topology.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(b), ".SH EXAMPLES\n.nf\n")
+	example, _, found := strings.Cut(example, ".fi\n")
+	f, err := topology.Parse("lab.yaml", []byte(strings.ReplaceAll(example, `\-`, "-")), grammar())
+	if !found || err != nil || f.Name != "lab" || len(f.Bridges) != 1 || len(f.Entries) != 3 {
+		t.Errorf("%+v, %v", f, err)
 	}
 }
 

@@ -29,12 +29,20 @@ type Engine struct {
 	Socket string
 	cmd    *exec.Cmd
 	args   []string
+	alone  bool
 }
 
 // StartEngine starts dockerd with its own data and socket. Containers survive
 // its death: they are on the host until they are removed or the host goes.
-func (h *Host) StartEngine(args ...string) (*Engine, error) {
-	e := &Engine{Host: h, Socket: filepath.Join(h.Dir, "docker.sock"), args: args}
+func (h *Host) StartEngine(args ...string) (*Engine, error) { return h.startEngine(false, args) }
+
+// StartEngineAlone starts dockerd where it sees no process of the machine: it is process 1
+// itself, and has the host's network and a copy of its mounts, as init has on a machine. A
+// container that shares the host's processes does not see those of the machine then.
+func (h *Host) StartEngineAlone(args ...string) (*Engine, error) { return h.startEngine(true, args) }
+
+func (h *Host) startEngine(alone bool, args []string) (*Engine, error) {
+	e := &Engine{Host: h, Socket: filepath.Join(h.Dir, "docker.sock"), args: args, alone: alone}
 	h.Setenv("DOCKER_HOST", "unix://"+e.Socket)
 	if err := e.Start(); err != nil {
 		return nil, err
@@ -63,12 +71,16 @@ func (e *Engine) start() error {
 	// What a killed daemon leaves, and would not start with.
 	_ = os.Remove(dir("docker.pid"))
 	forget(dir("exec/containerd/containerd.pid"))
-	e.cmd = e.Command(context.Background(), "dockerd", append([]string{
+	words := append([]string{"dockerd",
 		"--data-root", dir("data"), "--exec-root", dir("exec"), "--pidfile", dir("docker.pid"),
 		"--host", "unix://" + e.Socket,
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", cgroupName(e.Dir),
 		"--live-restore",
-	}, e.args...)...)
+	}, e.args...)
+	if e.alone {
+		words = append([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"}, words...)
+	}
+	e.cmd = e.Command(context.Background(), words[0], words[1:]...)
 	log, err := os.OpenFile(dir("dockerd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

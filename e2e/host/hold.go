@@ -115,12 +115,16 @@ func sweep(dir string) error {
 	return err
 }
 
-// processes finds what runs on this host: what shares our mount namespace,
+// processes finds what runs on this host: what shares our mount or our network namespace,
 // and what is in the engine's control groups, which is the containers.
 func processes(group string) (pids []int) {
-	ours, err := os.Readlink("/proc/self/ns/mnt")
-	if err != nil {
-		return nil
+	ours := map[string]string{}
+	for _, kind := range []string{"mnt", "net"} {
+		ns, err := os.Readlink("/proc/self/ns/" + kind)
+		if err != nil {
+			return nil
+		}
+		ours[kind] = ns
 	}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
@@ -128,11 +132,12 @@ func processes(group string) (pids []int) {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		ns, err := os.Readlink("/proc/" + e.Name() + "/ns/mnt")
-		if err != nil {
-			continue // ended, or about to
+		mine := false
+		for kind, own := range ours {
+			ns, _ := os.Readlink("/proc/" + e.Name() + "/ns/" + kind) // "": ended, or about to
+			mine = mine || ns == own
 		}
-		if ns == ours {
+		if mine {
 			pids = append(pids, pid)
 			continue
 		}
