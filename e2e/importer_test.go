@@ -77,10 +77,10 @@ func buildImporter(t *testing.T) (importer, tests string) {
 	return build("importer", "build"), build("test", "test", "-c")
 }
 
-// TestReadmeGo: each example in Go in the README is a part of the program in
+// TestReadmeGo: each example in Go in docs/api.md is a part of the program in
 // e2e/importer, which is run.
 func TestReadmeGo(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	page, err := os.ReadFile("../docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestReadmeGo(t *testing.T) {
 		}
 		source += string(b)
 	}
-	blocks := regexp.MustCompile("(?s)\n```go\n(.*?)```\n").FindAllStringSubmatch(string(readme), -1)
+	blocks := regexp.MustCompile("(?s)\n```go\n(.*?)```\n").FindAllStringSubmatch(string(page), -1)
 	if len(blocks) == 0 {
 		t.Error("there is none")
 	}

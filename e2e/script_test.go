@@ -112,7 +112,7 @@ func TestPipework(t *testing.T) {
 	check("after pipework's lines, and detach")
 }
 
-// The examples of the README are run as they stand there, in order, on a host
+// The examples of the README, and of docs, are run as they stand there, in order, on a host
 // with an engine and two running containers, web and db.
 //
 // A block fenced as ```console is a transcript: a line that begins with "# "
@@ -121,10 +121,7 @@ func TestPipework(t *testing.T) {
 // it prints begins with "gopipework: ": then it has to fail with that line.
 // Other blocks are not run.
 func TestReadme(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := documents(t)
 	e := withDocker(t)
 	withOVS(t, e.machine)
 	e.sh("mount -t tmpfs state /var/lib") // what is kept there is not the machine's
@@ -136,7 +133,7 @@ func TestReadme(t *testing.T) {
 		e.listens(e.guestOf("web"), port)
 	}
 	check := e.unchanged(e.guestOf("web"), e.guestOf("db"))
-	e.transcript(string(text), "```console")
+	e.transcript(text, "```console")
 	for _, name := range []string{"web", "db"} {
 		e.ok("detach", "--all", name)
 	}
@@ -147,14 +144,28 @@ func TestReadme(t *testing.T) {
 // kernels. It is run on a bare host.
 func TestReadmeKernels(t *testing.T) {
 	need(t, "kernels")
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := documents(t)
 	m := newMachine(t)
 	check := m.unchanged()
-	m.transcript(string(text), "```console kernels")
+	m.transcript(text, "```console kernels")
 	check("after the examples of the README")
+}
+
+// documents is the text of the README, and then of docs.
+func documents(t *testing.T) (text string) {
+	t.Helper()
+	docs, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("no docs: %v", err)
+	}
+	for _, path := range append([]string{"../README.md"}, docs...) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(b) + "\n"
+	}
+	return text
 }
 
 // transcript runs the commands of the blocks that begin with the fence.

@@ -32,10 +32,10 @@ func TestSchema(t *testing.T) {
 	entry := func(more string) string {
 		return "attachments: [{to: br1, guest: web, address: 10.0.0.2/24" + more + "}]\n"
 	}
-	_, readme, _ := strings.Cut(readFile(t, "README.md"), "```yaml\nname: lab")
+	_, readme, _ := strings.Cut(readFile(t, "docs/topology.md"), "```yaml\nname: lab")
 	readme, _, ok := strings.Cut(readme, "```")
 	if !ok {
-		t.Fatal("README.md has no topology file")
+		t.Fatal("docs/topology.md has no topology file")
 	}
 	for text, good := range map[string]bool{
 		"name: lab" + readme: true, wholeFile: true, "": true, "attachments:\nlinks:\nbridges: {br1: }\n": true,

@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// TestManual: the man page and the README name every option that an entry may grant.
+// TestManual: the man page and docs name every option that an entry may grant.
 func TestManual(t *testing.T) {
 	for path, written := range map[string]func(string) string{
 		"../../cmd/gopipework/gopipework-policy.5": func(option string) string { return `\fB` + strings.ReplaceAll(option, "-", `\-`) + `\fR` },
-		"../../README.md":                          func(option string) string { return "`" + option + "`" },
+		"../../docs/lifecycle.md":                  func(option string) string { return "`" + option + "`" },
 	} {
 		text, err := os.ReadFile(path)
 		if err != nil {
