@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/convert"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/urfave/cli/v2"
 )
 
@@ -259,6 +260,8 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 		return plain("bridge", "private", "vepa", "passthru", "l2", "l3", "l3s")
 	case "default":
 		return plain("front", "keep")
+	case "isolated":
+		return plain(spec.On, spec.Off)
 	case "format":
 		return plain(graphFormats...)
 	case "from":
