@@ -140,10 +140,12 @@ install: build ## install the binary, a link called pipework, man pages, complet
 	install -m 644 examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
 
 packages: ## build packages for Debian, Red Hat, Alpine and Arch into dist
+	rm -rf dist
 	./packaging/release.sh dist deb rpm apk archlinux
 
 release: ## build packages, tarballs, images, SBOM and checksums of the commit into dist, twice, and compare
 	@test -z "$$(git status --porcelain)" || { echo "commit first: a release is of a commit"; git status --short; exit 1; }
+	rm -rf dist
 	./packaging/release.sh dist
 	@again=$$(mktemp -d); trap 'rm -rf "$$again"' EXIT; \
 	./packaging/release.sh "$$again" && diff -r dist "$$again" && echo "built twice, equal:" && ls -l dist

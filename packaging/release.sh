@@ -97,7 +97,19 @@ for GOARCH in ${ARCHES:-amd64 arm64}; do
 				-type f -printf '  - {src: "%p", dst: "/%P"}\n' -o \
 				-path '*/gopipework*' -printf '  - {dst: "/%P", type: dir}\n' | sort
 		} >"$work/nfpm.yaml"
-		(export PACKAGE_VERSION; PACKAGE_VERSION=$(version $kind); cd "$work"; host "$NFPM" package --config "$work/nfpm.yaml" --packager $kind --target "$dist")
+		mkdir -p "$work/made"
+		(
+			export PACKAGE_VERSION PACKAGE_ARCH=$GOARCH
+			PACKAGE_VERSION=$(version $kind)
+			cd "$work"
+			host "$NFPM" package --config "$work/nfpm.yaml" --packager $kind --target "$work/made"
+		)
+		for file in "$work"/made/*; do
+			case $GOARCH:$file in
+			amd64:*[_-]amd64.* | amd64:*[._-]x86_64.* | arm64:*[_-]arm64.* | arm64:*[._-]aarch64.*) mv "$file" "$dist" ;;
+			*) echo "release.sh: ${file##*/} is not for $GOARCH" >&2; exit 1 ;;
+			esac
+		done
 	done
 	name=gopipework-$(version tar)-linux-$GOARCH
 	if wanted tar; then
