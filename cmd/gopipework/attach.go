@@ -100,6 +100,9 @@ func attachSpec(line []string, f flags) (attach.Spec, error) {
 
 // attachWords collects the words and flags of the line.
 func attachWords(line []string, c flags) (attach.Words, error) {
+	if len(line) == 5 && strings.HasPrefix(line[4], "@") && !strings.Contains(line[3], "@") {
+		line = append(slices.Clone(line[:3]), line[3]+line[4]) // MAC @VLAN, of which pipework took the first
+	}
 	if len(line) < 3 || len(line) > 4 {
 		return attach.Words{}, miscounted(line, c)
 	}

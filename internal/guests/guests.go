@@ -3,6 +3,7 @@
 package guests
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"strconv"
@@ -21,6 +22,8 @@ type GuestInfo struct {
 	// container, an instance of Incus or a machine, the PID, the name of the namespace,
 	// or for a path the first 12 hex digits of its SHA-256.
 	ID string `json:"id"`
+
+	LongID string `json:"-"` // the whole of it, where ID is only a part
 
 	Name string `json:"name"` // for people: the container's name, "pid:N", the name, the path
 
@@ -64,6 +67,7 @@ const idLength = 12
 
 // Short is g with its ID as a mark has it.
 func Short(g GuestInfo) GuestInfo {
+	g.LongID = cmp.Or(g.LongID, g.ID)
 	g.ID = g.ID[:min(len(g.ID), idLength)]
 	return g
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -71,7 +72,7 @@ func Start(ctx context.Context, self string, r Run, ns *os.File) (warning string
 	var no spawn.Report
 	switch {
 	case errors.As(err, &no):
-		return "", &fault.Error{Code: no.Code, Op: "run", Object: r.Ask.Client, Err: errors.New(no.Text)}
+		return "", &fault.Error{Code: no.Code, Op: "run", Object: r.Ask.Client, Err: errors.New(strings.TrimPrefix(no.Text, "run "+r.Ask.Client+": "))}
 	case ctx.Err() != nil:
 		return "", err
 	}

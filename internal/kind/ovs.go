@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -145,13 +146,14 @@ func HostID(k plan.Kernel) (string, error) {
 	return strconv.FormatUint(cookie, 10), err
 }
 
-// ovsPort is the port, with the external_ids that pipework gave it.
+// ovsPort is the port, with the external_ids that pipework gave it: it has the whole ID of
+// a container.
 func ovsPort(j *build.Job) bridge.OVSPort {
 	g := j.There.Guest
 	ids := map[string]string{
 		"pipework.interface":     j.Names.Port,
 		"pipework.bridge":        j.HostIF.Name,
-		"pipework.containerid":   g.ID,
+		"pipework.containerid":   cmp.Or(g.LongID, g.ID),
 		"pipework.containername": g.Name,
 		"pipework.nspid":         strconv.Itoa(g.PID),
 		"pipework.vlan":          j.VLAN,

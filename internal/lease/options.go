@@ -88,14 +88,15 @@ func ParseOptions(word string) (Options, error) {
 	if word == "" {
 		return o, nil
 	}
+	word, err := fromUdhcpc(word)
+	if err != nil || word == "" {
+		return o, err
+	}
 	seen := map[string]bool{}
 	for _, w := range strings.Split(word, ",") {
 		name, value, ok := strings.Cut(w, "=")
 		i := slices.IndexFunc(options, func(p option) bool { return p.name == name })
 		switch {
-		case strings.HasPrefix(w, "-"):
-			return Options{}, fault.BadWord(opRead, w, "the built-in client takes no flags").
-				WithHint("%s; udhcpc:%s runs the host's udhcpc", allWords, w)
 		case i < 0 || !ok:
 			return Options{}, fault.BadWord(opRead, w, "there is no such option").WithHint("%s", allWords)
 		case seen[name]:
@@ -109,6 +110,42 @@ func ParseOptions(word string) (Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// udhcpcOptions are the flags of udhcpc that have an option of ours.
+var udhcpcOptions = map[string]string{"-r": "request", "-V": "vendor-class"}
+
+// fromUdhcpc returns the options for flags of udhcpc, which pipework ran for "dhcp:FLAGS":
+// "-f" keeps it running, as ours does anyway.
+func fromUdhcpc(word string) (string, error) {
+	if !strings.HasPrefix(word, "-") {
+		return word, nil
+	}
+	refuse := func(flag string) (string, error) {
+		return "", fault.BadWord(opRead, flag, "the built-in client has nothing for this flag of udhcpc").
+			WithHint("%s; udhcpc:%s runs the host's udhcpc", allWords, word)
+	}
+	var options []string
+	flags := strings.Fields(word)
+	for i := 0; i < len(flags); i++ {
+		flag, value := flags[i], ""
+		if flag == "-f" {
+			continue
+		}
+		if i++; i < len(flags) {
+			value = flags[i]
+		}
+		host, isHost := strings.CutPrefix(value, "hostname:")
+		switch {
+		case flag == "-x" && isHost:
+			options = append(options, "hostname="+host)
+		case udhcpcOptions[flag] != "" && value != "":
+			options = append(options, udhcpcOptions[flag]+"="+value)
+		default:
+			return refuse(flag)
+		}
+	}
+	return strings.Join(options, ","), nil
 }
 
 // ParseOptions6 is ParseOptions for what stands after "dhcp6:".

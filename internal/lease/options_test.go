@@ -28,6 +28,8 @@ func TestParseOptions(t *testing.T) {
 			text: "vendor-class=udhcp 1.36,timeout=1m0s"},
 		{word: "default-route=no", want: Options{NoDefaultRoute: true}},
 		{word: "default-route=yes", text: "-"},
+		{word: "-f", text: "-"}, // as pipework's own example has it
+		{word: "-f -x hostname:web1 -r 10.0.0.9", want: Options{Hostname: "web1", Request: netip.MustParseAddr("10.0.0.9")}, text: "hostname=web1,request=10.0.0.9"},
 	}
 	for _, tt := range tests {
 		o, err := ParseOptions(tt.word)
@@ -54,7 +56,9 @@ func TestParseOptions(t *testing.T) {
 func TestParseOptionsRefuses(t *testing.T) {
 	tests := map[string]string{ // word: in the cause or the hint
 		"hostname":                "no such option",
-		"-f":                      "udhcpc:-f",
+		"-t 5":                    "udhcpc:-t 5",
+		"-x 0x3d:aa":              "udhcpc:-x 0x3d:aa",
+		"-f -r":                   "udhcpc:-f -r",
 		"colour=red":              "hostname=, client-id=",
 		"hostname=":               "no value",
 		"hostname=a_b":            "hostname=a-b",

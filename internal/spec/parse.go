@@ -195,8 +195,11 @@ func ParseHostIF(word string, phys bool, kinds []Kind) (HostIF, error) {
 	h := HostIF{Name: word}
 	if prefix, name, ok := strings.Cut(word, ":"); ok && !strings.HasPrefix(word, MACWord) {
 		if !slices.Contains(kinds, Kind(prefix)) {
-			return HostIF{}, fault.BadWord(op, word, "there is no kind %q", prefix).
-				WithHint("the kinds are %s", kindWords(kinds))
+			e := fault.BadWord(op, word, "there is no kind %q", prefix)
+			if _, err := strconv.ParseUint(name, 10, 16); err == nil {
+				return HostIF{}, e.WithHint("%s is a label of an address of %s: name the interface itself", word, prefix)
+			}
+			return HostIF{}, e.WithHint("the kinds are %s", kindWords(kinds))
 		}
 		h = HostIF{Kind: Kind(prefix), Name: name}
 	}
@@ -284,6 +287,17 @@ func (s Spec) belongs(w Words, err error) error {
 // the names of the guest and the interface.
 const fromText = "U:"
 
+// whole writes the groups of a MAC address with two digits each, as ip(8) reads aa:2:b:1.
+func whole(word string) string {
+	groups := strings.Split(word, ":")
+	for i, g := range groups {
+		if len(g) == 1 {
+			groups[i] = "0" + g
+		}
+	}
+	return strings.Join(groups, ":")
+}
+
 // parseMAC reads a MAC address, or U:string: 02: and the first five bytes of
 // the MD5 sum of the string and a newline, as pipework computes it with
 // "echo string | md5sum", so that a name always gets the same address.
@@ -293,9 +307,10 @@ func parseMAC(word string) (net.HardwareAddr, error) {
 		sum := md5.Sum([]byte(name + "\n"))
 		return append(net.HardwareAddr{0x02}, sum[:5]...), nil
 	}
-	mac, err := net.ParseMAC(word)
+	full := whole(word)
+	mac, err := net.ParseMAC(full)
 	switch {
-	case err != nil || len(mac) != 6 || len(word) != len("00:00:00:00:00:00"):
+	case err != nil || len(mac) != 6 || len(full) != len("00:00:00:00:00:00"):
 		return nil, fault.BadWord(op, word, "it is not six pairs of hex digits").
 			WithHint("26:2e:71:98:60:8f, or U:TEXT to derive one from the text")
 	case mac[0]&1 != 0: // the broadcast address too

@@ -77,6 +77,10 @@ func parseRouting(w Words, s *Spec) (err error) {
 		return fault.BadWord("read flag", "", "dhcp:default-route=no leaves out the route that --default and --metric are about").
 			WithHint("leave out default-route=no, or the flag")
 	}
+	if w.Default != "" && s.From.Kind == FromClient {
+		return fault.BadWord("read flag", "--default="+w.Default, "%s sets the default route itself", s.From.Ask.Client).
+			WithHint("use dhcp instead: its default route goes where --default says")
+	}
 	if w.Default != "" && len(s.Gateways) == 0 && s.From.Kind != FromDHCP {
 		return fault.BadWord("read flag", "--default="+w.Default, "there is no gateway").WithHint("ADDRESS/PREFIX@GATEWAY")
 	}
