@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -36,8 +37,12 @@ func TestSetFor(t *testing.T) {
 	}
 	const long = "1h"
 
+	began := time.Now()
 	b := begin("2s")
 	r := b.end(t)
+	if took := time.Since(began); took < 2*time.Second {
+		t.Errorf("it has waited %v", took)
+	}
 	m.says("at the end", r.Stderr, "an interruption ends it now")
 	if r.Code != 0 {
 		t.Error(r)
@@ -68,8 +73,29 @@ func TestSetFor(t *testing.T) {
 	}
 	back("the other one killed")
 
+	b = begin(long)
+	f := m.fails("conflict", "set", "netns:web", "eth1", "--mtu", "1300", "--for", "1m")
+	m.says("a second one", f.Error.Message+f.Error.Hint, "another set --for", "interruption")
+	m.ok("set", "netns:web", "eth1", "--rate-out", "5mbit")
+	m.check(b.Process.Signal(syscall.SIGINT))
+	m.says("changed meanwhile", b.end(t).Stderr, "it stays: --rate-out")
+	m.says("changed meanwhile", m.ok("list", "web", "--json").Stdout, `"mtu":1500`, `"rate_out":"5mbit"`)
+	m.ok("set", "netns:web", "eth1", "--rate-out", "10mbit")
+
+	b = begin(long)
+	m.ok("detach", "netns:web")
+	m.ok("brtest", "netns:web", "10.0.0.2/24", "--rate-out", "1mbit", "--mtu", "1400")
+	again := m.ok("list", "web", "--json").Stdout
+	m.check(b.Process.Signal(syscall.SIGINT))
+	m.says("attached anew", b.end(t).Stderr, "nothing was set back", "it was detached meanwhile")
+	if got := m.ok("list", "web", "--json").Stdout; got != again {
+		t.Errorf("what was attached meanwhile was changed: %s", got)
+	}
+	m.ok("brtest", "netns:web", "10.0.0.2/24", "--rate-out", "10mbit", "--mtu", "1500", "--replace")
+	before = m.ok("list", "web", "--json").Stdout
+
 	m.says("a dry run", m.ok("set", "netns:web", "eth1", "--mtu", "1300", "--for", "1m", "--dry-run").Stdout, "mtu 1300", "# after 1m0s, set it back")
-	f := m.fails("usage", "set", "netns:web", "eth1", "--mtu", "1300", "--for", "60")
+	f = m.fails("usage", "set", "netns:web", "eth1", "--mtu", "1300", "--for", "60")
 	m.says("without a unit", f.Error.Hint, "--for 60s")
 	m.fails("usage", "set", "netns:web", "eth1", "--mtu", "1300", "--for", "0s")
 	m.fails("not_found", "set", "netns:web", "eth7", "--mtu", "1300", "--for", "1m")

@@ -110,8 +110,7 @@ func (i Item) setting() *Setting {
 	return &Setting{End{i.in, a.Guest.NetNS, i.set.IfName}, SetBack(i.set, a)}
 }
 
-// SetBack returns what sets an attachment back that set is going to change: a is how it is
-// before.
+// SetBack returns the words that undo set; a is the attachment before the change.
 func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	w := attach.SetWords{IfName: set.IfName, NoDAD: set.NoDAD, VLANFiltering: set.VLANFiltering}
 	if set.HasAddrs {

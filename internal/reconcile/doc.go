@@ -10,6 +10,7 @@
 //	do.go          carries a difference out, guests side by side
 //	restore.go     what is attached again if its successor fails
 //	back.go        how what was carried out is undone later, by another process
+//	setback.go     how a set for a limited time is undone
 //	asked.go       what asks for an attachment that is there
 //
 // Where the entries come from does not matter here: a file is only their first source.

@@ -1,0 +1,144 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+)
+
+// Reversal is how a set is undone later, perhaps by another process. It is about the very
+// interface that was set, whatever that is called by then, and undoes only what nobody has
+// changed meanwhile.
+type Reversal struct {
+	Guest  guests.GuestInfo `json:"guest"`
+	Index  int              `json:"index"` // of the interface, in the guest
+	Before attach.SetWords  `json:"before"`
+	After  attach.SetWords  `json:"after"`
+}
+
+// PlanReversal returns how a set is undone that has not been made yet.
+func PlanReversal(ctx context.Context, s attach.SetSpec, g *attach.Guest, opt attach.Options) (Reversal, error) {
+	opt.DryRun, opt.Step = true, nil
+	r, err := attach.Set(ctx, s, g, opt)
+	if err != nil {
+		return Reversal{}, err
+	}
+	after := r.Attachments[0]
+	before, err := attachmentOf(ctx, g, after.Interface.Name)
+	if err != nil {
+		return Reversal{}, err
+	}
+	k, err := rtnl.Open(g.Namespace)
+	if err != nil {
+		return Reversal{}, fault.Explain("enter", g.Word(), err)
+	}
+	defer k.Close()
+	l, err := k.LinkByName(after.Interface.Name)
+	if err != nil {
+		return Reversal{}, fault.Explain("find", after.Interface.Name, err)
+	}
+	return Reversal{Guest: g.GuestInfo, Index: l.Index, Before: SetBack(s, before), After: SetBack(s, after)}, nil
+}
+
+// attachmentOf returns the attachment that is an interface of a guest.
+func attachmentOf(ctx context.Context, g *attach.Guest, ifName string) (attach.Attachment, error) {
+	r, err := attach.List(ctx, g, attach.Options{})
+	for _, a := range r.Attachments {
+		if a.Interface.Name == ifName {
+			return a, nil
+		}
+	}
+	return attach.Attachment{}, cmp.Or(err, error(fault.New(fault.Gone, "find", ifName+" of "+g.Name, "it is no attachment any more")))
+}
+
+// Do undoes the set. left are the flags of what stays, because somebody has changed it
+// meanwhile. The error has the code Gone if the guest has ended or the interface is not
+// there any more.
+func (r Reversal) Do(ctx context.Context, opt attach.Options) (left []string, err error) {
+	g, err := ours.Reopen(r.Guest)
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	back, left, err := r.words(ctx, g)
+	if err != nil || len(left) == len(fields(&back)) {
+		return left, err
+	}
+	s, err := attach.ParseSet(g.Word(), back)
+	if err != nil {
+		return left, nil // there is nothing to set
+	}
+	_, err = attach.Set(ctx, s, g, opt)
+	return left, err
+}
+
+// words returns what is to be set now.
+func (r Reversal) words(ctx context.Context, g *attach.Guest) (back attach.SetWords, left []string, err error) {
+	k, err := rtnl.Open(g.Namespace)
+	if err != nil {
+		return back, nil, fault.Explain("enter", g.Word(), err)
+	}
+	defer k.Close()
+	l, err := k.LinkByIndex(r.Index)
+	if err != nil {
+		return back, nil, fault.New(fault.Gone, "find", r.After.IfName+" of "+g.Name, "it was detached meanwhile")
+	}
+	a, err := attachmentOf(ctx, g, l.Name)
+	if err != nil {
+		return back, nil, err
+	}
+	asked, err := attach.ParseSet(g.Word(), r.After)
+	if err != nil {
+		return back, nil, err
+	}
+	back, now := r.Before, SetBack(asked, a)
+	back.IfName = l.Name
+	is, was := fields(&now), fields(&r.After)
+	for n, f := range fields(&back) {
+		if *f.word != "" && !sameWords(*is[n].word, *was[n].word) {
+			left, *f.word = append(left, f.flag), ""
+		}
+	}
+	return back, left, nil
+}
+
+// sameWords compares lists without their order.
+func sameWords(a, b string) bool {
+	x, y := strings.Split(a, ","), strings.Split(b, ",")
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
+}
+
+// Command is the line that undoes the set.
+func (r Reversal) Command() string {
+	line := []string{"gopipework", "set", r.Guest.Word(), r.Before.IfName}
+	for _, f := range fields(&r.Before) {
+		if *f.word != "" {
+			line = append(line, f.flag, *f.word)
+		}
+	}
+	return shell.Line(line)
+}
+
+// field is one thing that set sets.
+type field struct {
+	flag string
+	word *string
+}
+
+func fields(w *attach.SetWords) []field {
+	return []field{
+		{"--rate-in", &w.Shape.RateIn}, {"--rate-out", &w.Shape.RateOut}, {"--loss", &w.Shape.Loss},
+		{"--delay", &w.Shape.Delay}, {"--jitter", &w.Shape.Jitter}, {"--mtu", &w.MTU},
+		{"--vlan", &w.VLAN}, {"--addr", &w.Address}, {"--isolated", &w.Isolated},
+	}
+}
