@@ -30,7 +30,7 @@ func checkSame(j *build.Job) error {
 	if has := j.HasOrigin(); has.Claims() {
 		whose = fmt.Sprintf(" (it belongs to %s)", has)
 	}
-	e := j.Refuse(fault.Conflict, "%w", &build.Differs{Is: j.Names.Inner + " exists already" + whose, All: all})
+	e := j.Refuse(fault.Conflict, "%w", &build.Differs{Is: j.Names.Inner + " exists already" + whose, Owner: j.HasOrigin(), All: all})
 	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
 		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.Names.Inner, set, j.OrDetach())
 	}
@@ -45,6 +45,11 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 	}
 	inner := j.There.Inner
 	kind.KindOf(j.Kind).Differ(j, differ)
+	for _, d := range all {
+		if d.What == spec.PortIsolation {
+			flags = append(flags, "--isolated", d.Asked)
+		}
+	}
 	if j.MAC != nil && !bytes.Equal(j.MAC, inner.MAC) {
 		differ("MAC address", inner.MAC, j.MAC)
 	}

@@ -63,6 +63,18 @@ func TestReplace(t *testing.T) {
 	}
 	m.reaches(router, "10.9.0.1")
 
+	m.dnsmasq(router)
+	m.ok("br2", "netns:web", "dhcp:default-route=no", "-i", "lan0")
+	m.fails("failed", "br2", "netns:web", "dhcp:default-route=no", "02:00:00:00:00:07", "-i", "lan0", "--sysctl", "ipv4.rp_filter=many", "--replace")
+	if routes := web.Run("ip", "route").Stdout; strings.Contains(routes, "default") {
+		t.Errorf("the lease is there again with a default route:\n%s", routes)
+	}
+	m.ok("detach", "netns:web", "lan0")
+
+	m.named("db")
+	m.ok("link", "netns:web:to-db", "10.8.0.1/30", "netns:db:to-web", "10.8.0.2/30")
+	f = m.fails("conflict", "brtest", "-i", "to-db", "netns:web", "10.8.0.1/30", "--replace")
+	m.says("an end of a link", f.Error.Message+f.Error.Hint, "one end of a link", "gopipework detach")
 	m.fails("not_found", "phys:nothing", "netns:web", "10.0.0.2/24", "--replace")
 	file := m.topology("lab", "brtest netns:web 10.0.2.2/24 -i eth3")
 	m.ok("apply", "-f", file)

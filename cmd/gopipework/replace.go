@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/topology"
 )
 
@@ -20,10 +20,18 @@ import (
 func orReplace(err error) error {
 	var f *fault.Error
 	var d *build.Differs
-	if errors.As(err, &f) && errors.As(err, &d) && !strings.Contains(d.Is, "belongs to") {
+	if errors.As(err, &f) && errors.As(err, &d) && !d.Owner.Claims() {
 		f.Hint += ", or --replace"
 	}
 	return err
+}
+
+// elsewhere is how an attachment is changed that belongs to an origin.
+func elsewhere(owner attach.Origin, g *attach.Guest, ifName string) string {
+	if owner == attach.OriginKeep {
+		return "repeat the line with --keep --replace"
+	}
+	return "change it where it is asked for, or gopipework detach " + shell.Line([]string{g.Word(), ifName})
 }
 
 // attachReplacing attaches. An attachment that is there under the name and is not as the
@@ -54,7 +62,11 @@ func attachReplacing(ctx context.Context, s attach.Spec, g *attach.Guest, opt at
 	}
 	if owner := d.Items[0].There[0].Origin; owner.Claims() && owner != opt.Origin {
 		return attach.Result{}, fault.New(fault.Conflict, "replace", d.Items[0].IfName()+" of "+g.Name, "it belongs to %s", owner).
-			WithHint("change it there, or detach it first")
+			WithHint("%s", elsewhere(owner, g, d.Items[0].IfName()))
+	}
+	if there := d.Items[0].There[0]; there.Host.Kind == string(attach.KindVeth) {
+		return attach.Result{}, fault.New(fault.Conflict, "replace", d.Items[0].IfName()+" of "+g.Name, "it is one end of a link to %s, which would go with it", there.Host.Name).
+			WithHint("gopipework detach %s", shell.Line([]string{g.Word(), d.Items[0].IfName()}))
 	}
 	if err := h.Settle(ctx, &d); err != nil {
 		return attach.Result{}, err

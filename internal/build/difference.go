@@ -3,6 +3,8 @@ package build
 import (
 	"fmt"
 	"strings"
+
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Difference is something in which an attachment that is there is not as asked.
@@ -10,8 +12,9 @@ type Difference struct{ What, There, Asked string }
 
 // Differs is the cause of an error about an attachment that is there and is not as asked.
 type Differs struct {
-	Is  string // that there is one, and whose it is: "eth1 exists already"
-	All []Difference
+	Is    string      // that there is one, and whose it is: "eth1 exists already"
+	Owner spec.Origin // who asked for it
+	All   []Difference
 }
 
 func (d *Differs) Error() string {

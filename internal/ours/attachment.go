@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
@@ -42,6 +43,7 @@ type LeaseState struct {
 	Server  string          `json:"server,omitempty"`  // "": it has none now
 	Seconds int64           `json:"seconds,omitempty"` // until it ends, if nobody renews it; 0: it has none, or it does not end
 	Trouble string          `json:"trouble,omitempty"` // what is wrong; "": nothing
+	Ask     lease.Ask       `json:"-"`                 // how it was asked for
 }
 
 // Interface is the guest's end.

@@ -28,7 +28,7 @@ func (h Host) restore(ctx context.Context, before []attach.Attachment, err error
 			lost, details = append(lost, more), append(details, more)
 		}
 	}
-	why := "what was there before is attached again"
+	why := "what was there before is attached again, as gopipework list shows it"
 	if len(lost) > 0 {
 		why = "what was there before could not all be restored: " + strings.Join(details, "; ")
 	}

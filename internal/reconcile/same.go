@@ -108,6 +108,8 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 	words := map[string]*string{"rate-in": &shape.RateIn, "rate-out": &shape.RateOut, "loss": &shape.Loss, "delay": &shape.Delay, "jitter": &shape.Jitter}
 	for _, d := range what {
 		switch {
+		case d.What == address && s.ACD:
+			return set, false // set does not ask the network about it
 		case d.What == address && s.From.Kind == attach.FromLine:
 			set.HasAddrs, set.Addrs = true, s.Addrs
 		case d.What == mtu:

@@ -54,7 +54,7 @@ func LeaseState(k plan.Kernel, index int) *ours.LeaseState {
 	if kept == nil {
 		return nil
 	}
-	s := &ours.LeaseState{Source: sourceOf(kept.Ask), Trouble: kept.Trouble}
+	s := &ours.LeaseState{Source: sourceOf(kept.Ask), Trouble: kept.Trouble, Ask: kept.Ask}
 	if l := kept.Lease; l != nil {
 		s.Server = l.Server.String()
 		if left := l.Left(lease.Now()); left != lease.Forever {
