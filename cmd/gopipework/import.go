@@ -64,8 +64,9 @@ func (o *output) importOf(ctx context.Context, g *attach.Guest) error {
 // importHead says on top of the file what no list of attachments can tell.
 var importHead = []string{
 	`Made by "gopipework import". It does not have what cannot be told from what is there: the`,
-	"flags --acd, --verify, --nodad, --no-firewall and --vlan-filtering, --default and --metric,",
-	"and the options of dhcp. Interfaces have the MAC addresses that they have now.",
+	"flags --acd, --verify, --nodad, --no-firewall and --vlan-filtering, --default, --metric and",
+	"--sysctl, and the options of dhcp and slaac. Interfaces have the MAC addresses that they have",
+	"now.",
 }
 
 // importedBridges returns what the host has on bridges.

@@ -1,6 +1,10 @@
 package guestnet
 
 import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
@@ -8,12 +12,22 @@ import (
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
+	"golang.org/x/sys/unix"
 )
 
 // Sysctls that the line asks for. They go with the interface.
 
-// model is an interface that has what any other has: what a new one begins with; and the
-// loopback interface, because only the first network namespace has neigh/default.
+// sameValue compares values as the kernel reads them: 02 is 2.
+func sameValue(a, b string) bool {
+	x, errX := strconv.ParseInt(a, 0, 64)
+	y, errY := strconv.ParseInt(b, 0, 64)
+	if errX == nil && errY == nil {
+		return x == y
+	}
+	return slices.Equal(strings.Fields(a), strings.Fields(b))
+}
+
+// model names an interface that every guest has: default, or lo where there is no default.
 func model(c spec.Sysctl) string {
 	if strings.HasSuffix(c.Dir, "/neigh") {
 		return "lo"
@@ -28,14 +42,25 @@ func AskedSysctls(o *build.Looker, k plan.Kernel, s spec.Spec, inner *rtnl.Link)
 	if len(all) == 0 {
 		return nil
 	}
-	var paths []string
+	values = map[string]string{}
+	look := func(path string) {
+		o.Look("the sysctls of the guest", func() error {
+			value, err := k.Sysctl(path)
+			switch {
+			case err == nil, errors.Is(err, unix.EIO): // stable_secret cannot be read before it is set
+				values[path] = value
+			case !errors.Is(err, fs.ErrNotExist):
+				return err
+			}
+			return nil
+		})
+	}
 	for _, c := range all {
-		paths = append(paths, c.Path(model(c)))
+		look(c.Path(model(c)))
 		if inner != nil {
-			paths = append(paths, c.Path(inner.Name))
+			look(c.Path(inner.Name))
 		}
 	}
-	o.Look("the sysctls of the guest", func() (err error) { values, err = k.Sysctls(paths...); return err })
 	return values
 }
 
@@ -61,7 +86,7 @@ func askedSysctls(j *build.Job, d *build.Draft) {
 func RepairSysctls(j *build.Job, d *build.Draft) {
 	for _, c := range j.AllSysctls() {
 		path := c.Path(j.There.Inner.Name)
-		if is := j.There.Sysctls[path]; is != c.Value {
+		if is := j.There.Sysctls[path]; !sameValue(is, c.Value) {
 			d.Add(plan.SetSysctl{Place: j.Place, Path: path, Value: c.Value, Was: is})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -128,8 +129,15 @@ func (s SetSysctl) Do(_ context.Context, m *Machine) error {
 	if errors.As(err, &p) {
 		err = p.Err
 	}
+	object := fmt.Sprintf("net/%s=%s of %s", s.Path, s.Value, m.Guests[s.Side].Name)
+	if errors.Is(err, os.ErrPermission) && os.Geteuid() == 0 {
+		return fault.New(fault.Unsupported, "set sysctl", object, "%w", err).WithHint("the kernel does not let anybody write this one")
+	}
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
+		return fault.New(fault.Failed, "set sysctl", object, "%w", err).WithHint("the kernel does not take this value: see ip-sysctl in its documentation")
+	}
 	if !SysctlsLocked(err) {
-		return fault.Explain("set sysctl", "net/"+s.Path+" of "+m.Guests[s.Side].Name, err)
+		return fault.Explain("set sysctl", object, err)
 	}
 	if is, rerr := s.Kernel(m).Sysctl(s.Path); rerr == nil && is == s.Value {
 		return nil
@@ -138,7 +146,7 @@ func (s SetSysctl) Do(_ context.Context, m *Machine) error {
 		m.Warn(fmt.Sprintf("/proc/sys cannot be written here (%v), and net/%s is not %s: %s", err, s.Path, s.Value, without))
 		return nil
 	}
-	return fault.New(fault.Permission, "set sysctl", "net/"+s.Path+" of "+m.Guests[s.Side].Name, "%w", err).
+	return fault.New(fault.Permission, "set sysctl", object, "%w", err).
 		WithHint("in a container /proc/sys is read-only: run it with --privileged, or on the host")
 }
 
@@ -152,7 +160,7 @@ func (s SetSysctl) Undo(ctx context.Context, m *Machine) error {
 func (SetSysctl) Nature() Nature { return Undoable }
 
 func (s SetSysctl) String() string {
-	return s.Enter + "sysctl -qw net/" + s.Path + "=" + s.Value
+	return s.Enter + "sysctl -qw net/" + s.Path + "=" + shell.Quote(s.Value)
 }
 
 // SysctlsLocked reports whether a sysctl could not be set because none can: /proc/sys

@@ -105,6 +105,12 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	if s.Sysctls, err = parseSysctls(w.Sysctls); err != nil {
 		return Spec{}, err
 	}
+	if err := onceEach(s.AllSysctls()); err != nil {
+		return Spec{}, err
+	}
+	if off := (Sysctl{"ipv6/conf", "disable_ipv6", "1"}); s.Has(true) && slices.Contains(s.Sysctls, off) {
+		return Spec{}, fault.BadWord("read --sysctl", off.String(), "it contradicts the address %s", s.AddressWord()).WithHint("leave out one of the two")
+	}
 	if err := parseRouting(w, &s); err != nil {
 		return Spec{}, err
 	}

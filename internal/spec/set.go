@@ -85,7 +85,7 @@ func parseSwitch(flag, word string) (*bool, error) {
 	case On, Off:
 		return &on, nil
 	}
-	return nil, fault.BadWord("read "+flag, word, "it is neither %s nor %s", On, Off)
+	return nil, fault.BadWord("read "+flag, word, "it is neither %s nor %s", On, Off).WithHint("%s %s, or %s %s", flag, On, flag, Off)
 }
 
 // PortIsolation is the name of a difference in --isolated.

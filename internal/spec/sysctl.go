@@ -36,12 +36,19 @@ func parseSysctls(words []string) (all []Sysctl, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(all, func(o Sysctl) bool { return o.Dir == s.Dir && o.Key == s.Key }) {
-			return nil, fault.BadWord("read --sysctl", w, "%s is given twice", s.Key)
-		}
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// onceEach refuses a sysctl that is given twice, by --sysctl or by an option of slaac.
+func onceEach(all []Sysctl) error {
+	for i, s := range all {
+		if slices.ContainsFunc(all[:i], func(o Sysctl) bool { return o.Dir == s.Dir && o.Key == s.Key }) {
+			return fault.BadWord("read --sysctl", s.String(), "%s is given twice", s.Key)
+		}
+	}
+	return nil
 }
 
 func parseSysctl(word string) (s Sysctl, err error) {
@@ -62,15 +69,18 @@ func parseSysctl(word string) (s Sysctl, err error) {
 	case len(f) == 4:
 		return bad("it names the interface %s: write %s", f[2], anyInterface)
 	case len(f) != 3:
-		return bad("it is not one of an interface")
+		return bad("it is not a sysctl of an interface")
 	}
 	s = Sysctl{Dir: f[0] + "/" + f[1], Key: f[2], Value: value}
 	if !slices.Contains(sysctlDirs, s.Dir) || s.Key == "" || strings.Trim(s.Key, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		return bad("it is not one of an interface")
+		return bad("it is not a sysctl of an interface")
 	}
 	const longest = 256
-	if len(value) > longest || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return bad("its value is longer than %d bytes, or not printable", longest)
+	switch {
+	case len(value) > longest:
+		return bad("its value is longer than %d bytes", longest)
+	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }):
+		return bad("its value is not printable")
 	}
 	return s, nil
 }
