@@ -214,7 +214,7 @@ func (o *output) bridges(all []listedBridge) {
 	w.Flush()
 }
 
-// note returns what is wrong with an attachment, or "".
+// note returns what is wrong with an attachment, or otherwise to be known of it.
 func note(a listed) string {
 	switch {
 	case a.Pending != nil:
@@ -223,6 +223,8 @@ func note(a listed) string {
 		return "lease: " + a.Lease.Trouble
 	case carrier(a) == "no":
 		return "no carrier"
+	case a.Host.Isolated:
+		return "isolated"
 	}
 	return ""
 }

@@ -17,7 +17,7 @@ func (o *output) setEntry() *cli.Command {
 			&cli.StringFlag{Name: "mtu", Usage: "MTU of both ends, in `BYTES`; on a link between two guests, of this end only"},
 			&cli.StringFlag{Name: "vlan", Usage: "`VLAN` of the bridge's port: 10, or 10,20-30, or 10t, or none"},
 			&cli.StringFlag{Name: "addr", Usage: "replace all addresses with `ADDRESSES`, separated by commas; 0/0 for none"},
-			&cli.StringFlag{Name: "isolated", Usage: "`on` or off: let nothing pass between its port of the bridge and others that are isolated"},
+			&cli.StringFlag{Name: "isolated", Usage: "`on|off`: let no frames pass between the guest's port and other isolated ports of the bridge"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
 			forFlag, dryRunFlag, jsonFlag, vFlag,

@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -175,7 +176,7 @@ func (w *walker) byOVSPort(from bridge.OVSPort, to string, last bridge.OVSFlow) 
 			MendedBy(theirs.SetVLANCommand(from.VLAN))
 	case from.Protected && theirs.Protected:
 		found = finding.PortIsolated.Surely("%s and %s are both protected ports of %s: nothing passes between them", from.Name, to, from.Bridge).
-			MendedBy(theirs.ProtectCommand(false))
+			MendedBy(passage.EndIsolation(theirs.Mark, theirs.ProtectCommand(false)))
 	default:
 		found = finding.OVSPortDead.Surely("%s passes no frame on to %s, though no flow drops it", from.Bridge, to).MendedBy(modify(to, "forward"), modify(to, "flood"))
 	}

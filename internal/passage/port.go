@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 )
@@ -60,8 +61,18 @@ func (p Passage) AtPort() (out []finding.Finding, err error) {
 	return out, nil
 }
 
-// Isolated finds that nothing passes from the port to others on its bridge. Whoever isolates
-// ports wants that: only who asks for the way to one of the others is to be told.
+// EndIsolation is the command that ends the isolation of a port: that of an attachment, as
+// its mark says, or else other.
+func EndIsolation(mark, other string) string {
+	if m, ok := plan.ParseMark(mark); ok {
+		return "gopipework set " + shell.Line([]string{m.Guest().Word(), m.IfName}) + " --isolated off"
+	}
+	return other
+}
+
+// Isolated finds that nothing passes from the port to others on its bridge. Isolation is
+// intended, so it is to be reported only to somebody who asks for the way to another
+// isolated port.
 func (p Passage) Isolated() (out []finding.Finding, err error) {
 	if p.Port == nil || p.On == nil || !p.Port.Port.Isolated {
 		return nil, nil
@@ -70,7 +81,7 @@ func (p Passage) Isolated() (out []finding.Finding, err error) {
 	ports, err := p.Host.Ports(p.On.Index)
 	others := slices.DeleteFunc(ports, func(l *rtnl.Link) bool { return l.Index == p.Port.Index || !l.Port.Isolated })
 	if len(others) > 0 {
-		out = append(out, finding.PortIsolated.Surely("%s is isolated on %s: nothing passes to the other isolated ports, such as %s", name, p.On.Name, others[0].Name).MendedBy("bridge link set dev "+shell.Quote(name)+" isolated off"))
+		out = append(out, finding.PortIsolated.Surely("%s is isolated on %s: nothing passes to the other isolated ports, such as %s", name, p.On.Name, others[0].Name).MendedBy(EndIsolation(p.Port.Alias, "bridge link set dev "+shell.Quote(name)+" isolated off")))
 	}
 	return out, err
 }
