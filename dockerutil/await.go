@@ -37,7 +37,7 @@ func Await(ctx context.Context, word string) (*Guest, error) {
 	}
 	f := newFinder()
 	f.patience = 0 // an event tells when it has started
-	f.prefix = wholePrefix
+	f.prefix = printedPrefix
 	return f.await(ctx, r)
 }
 

@@ -328,9 +328,9 @@ func TestShortID(t *testing.T) {
 		prefix int
 		stands bool
 	}{
-		{"web", typedPrefix, true}, {webID, wholePrefix, true},
+		{"web", typedPrefix, true}, {webID, printedPrefix, true},
 		{webID[:3], typedPrefix, false}, {webID[:4], typedPrefix, true},
-		{webID[:11], wholePrefix, false}, {webID[:12], wholePrefix, true},
+		{webID[:11], printedPrefix, false}, {webID[:12], printedPrefix, true},
 	} {
 		startEngine(t, object{PID: child}.ServeHTTP)
 		f.prefix = tt.prefix
@@ -344,7 +344,7 @@ func TestShortID(t *testing.T) {
 			continue
 		}
 		wantFault(t, err, fault.NotFound)
-		if hint := fault.HintOf(err); !strings.Contains(hint, "the ID of web begins so") {
+		if hint := fault.HintOf(err); !strings.Contains(hint, "the ID of web starts with it") {
 			t.Errorf("the hint about %s is %q", tt.word, hint)
 		}
 	}
@@ -352,7 +352,7 @@ func TestShortID(t *testing.T) {
 	_, err := f.find(context.Background(), wordRef{Runtime: RuntimeDocker, Name: "db"})
 	wantFault(t, err, fault.NotFound)
 	all := &census{ids: []string{webID}}
-	if !all.lacks(webID[:11], wholePrefix) || all.lacks(webID[:12], wholePrefix) {
+	if !all.lacks(webID[:11], printedPrefix) || all.lacks(webID[:12], printedPrefix) {
 		t.Error("the count of all containers has another rule")
 	}
 }

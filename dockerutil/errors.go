@@ -103,10 +103,10 @@ func (r wordRef) refuseAmbiguous() error {
 
 // noName is the error for a word that is too short to stand for an ID; c is a container whose
 // ID begins so, or nil if several do.
-func (r wordRef) noName(c *found) error {
+func (r wordRef) noName(c *found, prefix int) error {
 	err := r.noContainer()
 	if c != nil {
-		err.Hint = fmt.Sprintf("the ID of %s begins so: write its name, or %d characters of the ID; ", c.name, wholePrefix) + err.Hint
+		err.Hint = fmt.Sprintf("the ID of %s starts with it: write its name, or %d characters of the ID; ", c.name, prefix) + err.Hint
 	}
 	return err
 }

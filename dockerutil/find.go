@@ -49,12 +49,12 @@ func Find(ctx context.Context, word string) (*Guest, error) {
 	return newFinder().find(ctx, r)
 }
 
-// How much of an ID stands for a container, in bytes. A short word is a name: db is that of
-// many containers that do not run just now, and one of 256 IDs begins so. Where nobody looks
-// what a word leads to, it takes as much as engines print.
+// A word shorter than this is a name, never a part of an ID, in bytes: one ID in 256 starts
+// with db, which is the name of many containers that do not run just now. Where nobody sees
+// which container was found, it takes as much of the ID as docker ps prints.
 const (
-	typedPrefix = 4
-	wholePrefix = 12
+	typedPrefix   = 4
+	printedPrefix = 12
 )
 
 func newFinder() *finder {
@@ -77,7 +77,7 @@ type finder struct {
 	patience time.Duration // how long a container may take to start
 	pause    time.Duration // between two questions about a container that is starting
 	settle   time.Duration // how long a runtime may take to notice that a process ended
-	prefix   int           // how much of an ID stands for it, in bytes
+	prefix   int           // how much of an ID stands for a container, in bytes
 	proc     string        // where procfs is mounted
 	named    []string      // directories of named namespaces, the first one first
 	places

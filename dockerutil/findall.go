@@ -23,7 +23,7 @@ type Found struct {
 // now is the name of a container to come.
 func FindAll(ctx context.Context, words []string) map[string]Found {
 	f := newFinder()
-	f.prefix = wholePrefix
+	f.prefix = printedPrefix
 	return f.findAll(ctx, words)
 }
 
@@ -91,7 +91,7 @@ func (f *finder) count(ctx context.Context) *census {
 	return c
 }
 
-// lacks reports whether no container has that name, or an ID that so much stands for.
+// lacks reports whether no container has that name, or an ID that starts with at least prefix bytes of it.
 func (c *census) lacks(name string, prefix int) bool {
 	if c == nil || c.hangs || c.names[name] {
 		return false

@@ -97,7 +97,7 @@ func (f *finder) running(ctx context.Context, r wordRef, s source) (*found, erro
 	for {
 		c, err := s.inspect(ctx, r.Name)
 		if f.tooShort(r.Name, c, err) {
-			return nil, r.noName(c)
+			return nil, r.noName(c, f.prefix)
 		}
 		if err != nil || c.pid > 0 || c.idle == "" {
 			return c, err
