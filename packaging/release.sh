@@ -16,6 +16,12 @@ dist=${1:?DIR}
 shift
 mkdir -p "$dist"
 dist=$(realpath "$dist")
+for word; do
+	case $word in
+	deb | rpm | apk | archlinux | tar | image | sbom) ;;
+	*) echo "release.sh: there is no $word to build" >&2; exit 2 ;;
+	esac
+done
 words=" ${*:-deb rpm apk archlinux tar image sbom} "
 wanted() { [[ $words == *" $1 "* ]]; }
 
@@ -41,7 +47,7 @@ version() { # KIND
 		esac
 	fi
 	case $1 in # a version before the one it is named after: v1.2.0-rc1
-	apk) echo "${base/-/_}$suffix" ;;
+	apk) base=${base/-/_} && echo "${base/_rc./_rc}$suffix" ;;
 	archlinux) echo "${base/-/}$suffix" ;;
 	image) echo "$base$suffix" ;;
 	*) echo "${base/-/\~}$suffix" ;;
@@ -62,7 +68,7 @@ host() { env -u GOARCH "${GO:-go}" run "$@"; }
 
 # stage lays out in DIR what "make install" installs under PREFIX.
 stage() { # DIR PREFIX
-	make --no-print-directory -s install DEST="$work/gopipework.$GOARCH" DESTDIR="$1" PREFIX="$2"
+	make --no-print-directory -s install VERSION="$(version tar)" DEST="$work/gopipework.$GOARCH" DESTDIR="$1" PREFIX="$2"
 	gzip -9n "$1$2"/share/man/man*/*
 }
 
@@ -75,34 +81,34 @@ even "$work/packaging"
 for GOARCH in ${ARCHES:-amd64 arm64}; do
 	export GOARCH
 	for kind in deb rpm apk archlinux; do
-		wanted $kind || continue
-		stage=$work/$kind.$GOARCH
-		stage "$stage" /usr
-		mkdir -p "$stage/etc/gopipework"
+		wanted "$kind" || continue
+		root=$work/$kind.$GOARCH
+		stage "$root" /usr
+		mkdir -p "$root/etc/gopipework"
 		case $kind in
 		deb)
-			mv "$stage/usr/share/zsh/site-functions" "$stage/usr/share/zsh/vendor-completions"
-			cp LICENSE "$stage/usr/share/doc/gopipework/copyright"
+			mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
+			cp LICENSE "$root/usr/share/doc/gopipework/copyright"
 			;;
 		apk)
-			rm -r "$stage/usr/lib"
-			install -D -m 755 examples/gopipework.openrc "$stage/etc/init.d/gopipework"
-			sed -i 's|/usr/local|/usr|' "$stage/etc/init.d/gopipework"
+			rm -r "$root/usr/lib"
+			install -D -m 755 examples/gopipework.openrc "$root/etc/init.d/gopipework"
+			sed -i 's|/usr/local|/usr|' "$root/etc/init.d/gopipework"
 			;;
 		esac
-		even "$stage"
+		even "$root"
 		{
 			cat packaging/nfpm.yaml
-			find "$stage" -type l -printf '  - {src: "%l", dst: "/%P", type: symlink}\n' -o \
+			find "$root" -type l -printf '  - {src: "%l", dst: "/%P", type: symlink}\n' -o \
 				-type f -printf '  - {src: "%p", dst: "/%P"}\n' -o \
 				-path '*/gopipework*' -printf '  - {dst: "/%P", type: dir}\n' | sort
 		} >"$work/nfpm.yaml"
 		mkdir -p "$work/made"
 		(
 			export PACKAGE_VERSION PACKAGE_ARCH=$GOARCH
-			PACKAGE_VERSION=$(version $kind)
+			PACKAGE_VERSION=$(version "$kind")
 			cd "$work"
-			host "$NFPM" package --config "$work/nfpm.yaml" --packager $kind --target "$work/made"
+			host "$NFPM" package --config "$work/nfpm.yaml" --packager "$kind" --target "$work/made"
 		)
 		for file in "$work"/made/*; do
 			case $GOARCH:$file in
@@ -115,15 +121,17 @@ for GOARCH in ${ARCHES:-amd64 arm64}; do
 	if wanted tar; then
 		stage "$work/tar.$GOARCH" /usr/local
 		mv "$work/tar.$GOARCH/usr/local" "$work/$name"
-		tar -C "$work" --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -c "$name" |
+		# Without directories: those below /usr/local are the host's own.
+		(cd "$work" && find "$name" ! -type d | sort) |
+			tar -C "$work" --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -c -T - |
 			gzip -9n >"$dist/$name.tar.gz"
 	fi
 	if wanted image; then
-		make --no-print-directory -s build DEST="$work/gopipework.$GOARCH"
+		make --no-print-directory -s build VERSION="$(version tar)" DEST="$work/gopipework.$GOARCH"
 		(cd packaging/image && host . -arch "$GOARCH" -version "$(version image)" -time "$MTIME" "$work/gopipework.$GOARCH" "$dist/$name-image.tar")
 	fi
 	if wanted sbom; then
-		make --no-print-directory -s build DEST="$work/gopipework.$GOARCH"
+		make --no-print-directory -s build VERSION="$(version tar)" DEST="$work/gopipework.$GOARCH"
 		host "$CYCLONEDX" bin -json -noserial -version "$(version tar)" -output "$work/sbom.json" "$work/gopipework.$GOARCH"
 		# The time of the build is not of the commit.
 		sed "s|\"timestamp\": \"[^\"]*\"|\"timestamp\": \"$MTIME\"|" "$work/sbom.json" >"$dist/$name.cdx.json"
