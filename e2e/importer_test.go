@@ -77,9 +77,9 @@ func buildImporter(t *testing.T) (importer, tests string) {
 	return build("importer", "build"), build("test", "test", "-c")
 }
 
-// TestReadmeGo: each example in Go in docs/api.md is a part of the program in
+// TestDocsGo: each example in Go in docs/api.md is a part of the program in
 // e2e/importer, which is run.
-func TestReadmeGo(t *testing.T) {
+func TestDocsGo(t *testing.T) {
 	page, err := os.ReadFile("../docs/api.md")
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func (m *machine) released(pattern string, words ...string) (files []string) {
 }
 
 // TestPackage: the package for Debian is installed, upgraded and removed while a guest has an
-// interface with an address and one with a lease. Both outlive it, and of its files none does.
+// interface with an address and one with a lease. Both survive; no file of the package does.
 func TestPackage(t *testing.T) {
 	m := newMachine(t)
 	deb := m.released("*.deb", "deb")[0]

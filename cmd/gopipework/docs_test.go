@@ -44,13 +44,15 @@ func TestLinks(t *testing.T) {
 // anchors are those of the headings of a text, as hosts of Markdown make them.
 func anchors(text string) (all []string) {
 	fenced := false
+	drop := regexp.MustCompile(`[^\w\- ]`)
 	for line := range strings.Lines(text) {
-		fenced = fenced != strings.HasPrefix(line, "```")
+		if strings.HasPrefix(line, "```") {
+			fenced = !fenced
+		}
 		title, is := strings.CutPrefix(strings.TrimLeft(line, "#"), " ")
 		if fenced || !is || !strings.HasPrefix(line, "#") {
 			continue
 		}
-		drop := regexp.MustCompile(`[^\w\- ]`)
 		all = append(all, strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-"))
 	}
 	return all

@@ -22,10 +22,10 @@ const onHostFlag = "--on-host"
 //
 //	nsenter --target 1 --mount --net --cgroup gopipework ARGS...
 func onHost(args []string) error {
-	const first, hint = "/proc/1", "run the container with --privileged --pid=host"
+	const first, hint = "/proc/1", "start the container with --privileged --pid=host"
 	if here, there := namespaceOf("self"), namespaceOf("1"); there != "" && here == there {
 		return fault.New(fault.Usage, "enter", "the host", "process 1 is in this mount namespace, too").
-			WithHint("in a container, %s; elsewhere, leave %s out", hint, onHostFlag)
+			WithHint("%s; on the host itself, leave %s out", hint, onHostFlag)
 	}
 	self, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -45,7 +45,11 @@ func onHost(args []string) error {
 		err = joinGroups(first + "/cgroup")
 	}
 	if err != nil {
-		return fault.New(fault.CodeOf(cannot("", "", err)), "enter", "the host", "%w", err).WithHint("%s", hint)
+		code := fault.Failed
+		if errors.Is(err, os.ErrPermission) {
+			code = fault.Permission
+		}
+		return fault.New(code, "enter", "the host", "%w", err).WithHint(hint)
 	}
 	return cannot("run", "gopipework", unix.Exec("/proc/self/fd/"+strconv.Itoa(self), append([]string{"gopipework"}, args...), os.Environ()))
 }
