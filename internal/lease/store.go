@@ -22,6 +22,20 @@ type Kept struct {
 	Unkept bool `json:"-"` // no keeper runs
 }
 
+// Options returns the options that it was asked for with. A client ID that was given cannot
+// be told from one that was made of the guest, and is left out.
+func (k Kept) Options() Options {
+	a := k.Ask
+	o := Options{Request: a.Request, NoDefaultRoute: a.NoDefaultRoute, LeaseTime: a.LeaseTime, Bits: a.Bits}
+	if a.Hostname != toHostname(k.Guest) {
+		o.Hostname = a.Hostname
+	}
+	if a.VendorClass != vendorClass {
+		o.VendorClass = a.VendorClass
+	}
+	return o
+}
+
 // record is the file of one guest: what a keeper needs to go on.
 type record struct {
 	Guest      identity `json:"guest"`

@@ -43,7 +43,11 @@ type LeaseState struct {
 	Server  string          `json:"server,omitempty"`  // "": it has none now
 	Seconds int64           `json:"seconds,omitempty"` // until it ends, if nobody renews it; 0: it has none, or it does not end
 	Trouble string          `json:"trouble,omitempty"` // what is wrong; "": nothing
-	Ask     lease.Ask       `json:"-"`                 // how it was asked for
+
+	Options lease.Options `json:"-"` // that it was asked for with, but for a client ID
+	ACD     bool          `json:"-"`
+	Keep    bool          `json:"-"` // the server's default route goes behind the guest's own
+	Metric  int           `json:"-"` // of that; 0: whatever puts it in its place
 }
 
 // Interface is the guest's end.

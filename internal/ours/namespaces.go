@@ -342,3 +342,29 @@ func Reopen(g guests.GuestInfo) (*guests.Guest, error) {
 	return nil, fault.New(fault.Gone, "enter", g.Word(), "its network namespace is not there any more").
 		WithHint("gopipework gc cleans up what may remain on the host")
 }
+
+// IndexIn returns the index of a link in a network namespace, by which it is found again when
+// it has another name.
+func IndexIn(ns *os.File, name string) (index int, err error) {
+	err = linkIn(ns, func(k *rtnl.Conn) (*rtnl.Link, error) { return k.LinkByName(name) }, func(l *rtnl.Link) { index = l.Index })
+	return index, err
+}
+
+// NameIn returns the name that the link of an index has in a network namespace now.
+func NameIn(ns *os.File, index int) (name string, err error) {
+	err = linkIn(ns, func(k *rtnl.Conn) (*rtnl.Link, error) { return k.LinkByIndex(index) }, func(l *rtnl.Link) { name = l.Name })
+	return name, err
+}
+
+func linkIn(ns *os.File, find func(*rtnl.Conn) (*rtnl.Link, error), found func(*rtnl.Link)) error {
+	k, err := rtnl.Open(ns)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	l, err := find(k)
+	if err == nil {
+		found(l)
+	}
+	return err
+}

@@ -31,8 +31,8 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 		s.MAC = mac
 	}
 	if a.Lease != nil {
-		s.From, s.Addrs, s.Gateways = attach.Source{Kind: a.Lease.Source, DHCP: leaseOptions(a)}, nil, nil
-		s.Keep, s.Metric, s.ACD = a.Lease.Ask.Behind, a.Lease.Ask.Metric, a.Lease.Ask.ACD
+		s.From, s.Addrs, s.Gateways = attach.Source{Kind: a.Lease.Source, DHCP: a.Lease.Options}, nil, nil
+		s.Keep, s.Metric, s.ACD = a.Lease.Keep, a.Lease.Metric, a.Lease.ACD
 	}
 	if there := a.Shaping; there != nil {
 		s.Shape = attach.Reshape{RateIn: unlessZero(there.RateIn), RateOut: unlessZero(there.RateOut), Loss: unlessZero(there.Loss), Delay: unlessZero(there.Delay), Jitter: unlessZero(there.Jitter)}
@@ -50,17 +50,6 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 		}
 	}
 	return s, rest
-}
-
-// leaseOptions returns the options that a lease was asked for with. A client ID that follows
-// from the guest cannot be told from one that was given.
-func leaseOptions(a attach.Attachment) attach.DHCPOptions {
-	ask := a.Lease.Ask
-	o := attach.DHCPOptions{NoDefaultRoute: ask.NoDefaultRoute, LeaseTime: ask.LeaseTime, Bits: ask.Bits, Request: ask.Request}
-	if ask.Hostname != a.Guest.Name {
-		o.Hostname = ask.Hostname
-	}
-	return o
 }
 
 // unlessZero returns nil for zero, about which nothing has to be said.

@@ -10,7 +10,6 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/ours"
-	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 )
 
@@ -36,16 +35,11 @@ func PlanReversal(ctx context.Context, s attach.SetSpec, g *attach.Guest, opt at
 	if err != nil {
 		return Reversal{}, err
 	}
-	k, err := rtnl.Open(g.Namespace)
-	if err != nil {
-		return Reversal{}, fault.Explain("enter", g.Word(), err)
-	}
-	defer k.Close()
-	l, err := k.LinkByName(after.Interface.Name)
+	index, err := ours.IndexIn(g.Namespace, after.Interface.Name)
 	if err != nil {
 		return Reversal{}, fault.Explain("find", after.Interface.Name, err)
 	}
-	return Reversal{Guest: g.GuestInfo, Index: l.Index, Before: SetBack(s, before), After: SetBack(s, after)}, nil
+	return Reversal{Guest: g.GuestInfo, Index: index, Before: SetBack(s, before), After: SetBack(s, after)}, nil
 }
 
 // attachmentOf returns the attachment that is an interface of a guest.
@@ -82,16 +76,11 @@ func (r Reversal) Do(ctx context.Context, opt attach.Options) (left []string, er
 
 // words returns what is to be set now.
 func (r Reversal) words(ctx context.Context, g *attach.Guest) (back attach.SetWords, left []string, err error) {
-	k, err := rtnl.Open(g.Namespace)
-	if err != nil {
-		return back, nil, fault.Explain("enter", g.Word(), err)
-	}
-	defer k.Close()
-	l, err := k.LinkByIndex(r.Index)
+	ifName, err := ours.NameIn(g.Namespace, r.Index)
 	if err != nil {
 		return back, nil, fault.New(fault.Gone, "find", r.After.IfName+" of "+g.Name, "it was detached meanwhile")
 	}
-	a, err := attachmentOf(ctx, g, l.Name)
+	a, err := attachmentOf(ctx, g, ifName)
 	if err != nil {
 		return back, nil, err
 	}
@@ -100,7 +89,7 @@ func (r Reversal) words(ctx context.Context, g *attach.Guest) (back attach.SetWo
 		return back, nil, err
 	}
 	back, now := r.Before, SetBack(asked, a)
-	back.IfName = l.Name
+	back.IfName = ifName
 	is, was := fields(&now), fields(&r.After)
 	for n, f := range fields(&back) {
 		if *f.word != "" && !sameWords(*is[n].word, *was[n].word) {

@@ -54,7 +54,10 @@ func LeaseState(k plan.Kernel, index int) *ours.LeaseState {
 	if kept == nil {
 		return nil
 	}
-	s := &ours.LeaseState{Source: sourceOf(kept.Ask), Trouble: kept.Trouble, Ask: kept.Ask}
+	s := &ours.LeaseState{Source: sourceOf(kept.Ask), Trouble: kept.Trouble, ACD: kept.Ask.ACD, Keep: kept.Ask.Behind, Metric: kept.Ask.Metric}
+	if s.Source == spec.FromDHCP {
+		s.Options = kept.Options()
+	}
 	if l := kept.Lease; l != nil {
 		s.Server = l.Server.String()
 		if left := l.Left(lease.Now()); left != lease.Forever {
