@@ -10,6 +10,7 @@
 //	do.go          carries a difference out, guests side by side
 //	restore.go     what is attached again if its successor fails
 //	back.go        how what was carried out is undone later, by another process
+//	replace.go     an attachment in the place of another, for a line
 //	setback.go     how a set for a limited time is undone
 //	asked.go       what asks for an attachment that is there
 //

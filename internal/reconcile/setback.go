@@ -63,14 +63,13 @@ func (r Reversal) Do(ctx context.Context, opt attach.Options) (left []string, er
 	}
 	defer g.Close()
 	back, left, err := r.words(ctx, g)
-	if err != nil || len(left) == len(fields(&back)) {
+	if err != nil || !slices.ContainsFunc(fields(&back), func(f field) bool { return *f.word != "" }) {
 		return left, err
 	}
 	s, err := attach.ParseSet(g.Word(), back)
-	if err != nil {
-		return left, nil // there is nothing to set
+	if err == nil {
+		_, err = attach.Set(ctx, s, g, opt)
 	}
-	_, err = attach.Set(ctx, s, g, opt)
 	return left, err
 }
 
