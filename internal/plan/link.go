@@ -131,7 +131,7 @@ func (s SetSysctl) Do(_ context.Context, m *Machine) error {
 	}
 	object := fmt.Sprintf("net/%s=%s of %s", s.Path, s.Value, m.Guests[s.Side].Name)
 	if errors.Is(err, os.ErrPermission) && os.Geteuid() == 0 {
-		return fault.New(fault.Unsupported, "set sysctl", object, "%w", err).WithHint("the kernel does not let anybody write this one")
+		return fault.New(fault.Permission, "set sysctl", object, "%w", err).WithHint("the kernel lets nobody write this one, or root lacks CAP_NET_ADMIN here")
 	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
 		return fault.New(fault.Failed, "set sysctl", object, "%w", err).WithHint("the kernel does not take this value: see ip-sysctl in its documentation")
