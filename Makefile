@@ -103,6 +103,7 @@ lint: ## run vet and staticcheck; look for an untidy go.mod and known vulnerabil
 	$(GO) mod tidy -diff
 	cd e2e/importer && $(GO) vet ./... && $(GO) mod tidy -diff
 	cd packaging/image && $(GO) vet ./... && $(GO) mod tidy -diff
+	cd packaging/tools && $(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(GOVULNCHECK) ./...
 

@@ -8,9 +8,7 @@
 # ARCHES="amd64" builds for that one alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-NFPM=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.44.1
-CYCLONEDX=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+here=$PWD
 
 dist=${1:?DIR}
 shift
@@ -63,8 +61,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 022
 
-# host runs a program of Go's for this machine, whatever is being built.
-host() { env -u GOARCH "${GO:-go}" run "$@"; }
+# tool builds for this machine what packaging/tools has, and runs it. Its go.sum has the
+# checksums of all that it is made of.
+tool() { # PACKAGE ARGS...
+	local program=$work/tools/${1##*/}
+	[[ -x $program ]] || (cd "$here/packaging/tools" && env -u GOARCH "${GO:-go}" build -o "$program" "$1")
+	"$program" "${@:2}"
+}
 
 # stage lays out in DIR what "make install" installs under PREFIX.
 stage() { # DIR PREFIX
@@ -108,7 +111,7 @@ for GOARCH in ${ARCHES:-amd64 arm64}; do
 			export PACKAGE_VERSION PACKAGE_ARCH=$GOARCH
 			PACKAGE_VERSION=$(version "$kind")
 			cd "$work"
-			host "$NFPM" package --config "$work/nfpm.yaml" --packager "$kind" --target "$work/made"
+			tool github.com/goreleaser/nfpm/v2/cmd/nfpm package --config "$work/nfpm.yaml" --packager "$kind" --target "$work/made"
 		)
 		for file in "$work"/made/*; do
 			case $GOARCH:$file in
@@ -128,11 +131,11 @@ for GOARCH in ${ARCHES:-amd64 arm64}; do
 	fi
 	if wanted image; then
 		make --no-print-directory -s build VERSION="$(version tar)" DEST="$work/gopipework.$GOARCH"
-		(cd packaging/image && host . -arch "$GOARCH" -version "$(version image)" -time "$MTIME" "$work/gopipework.$GOARCH" "$dist/$name-image.tar")
+		(cd packaging/image && env -u GOARCH "${GO:-go}" run . -arch "$GOARCH" -version "$(version image)" -time "$MTIME" "$work/gopipework.$GOARCH" "$dist/$name-image.tar")
 	fi
 	if wanted sbom; then
 		make --no-print-directory -s build VERSION="$(version tar)" DEST="$work/gopipework.$GOARCH"
-		host "$CYCLONEDX" bin -json -noserial -version "$(version tar)" -output "$work/sbom.json" "$work/gopipework.$GOARCH"
+		tool github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod bin -json -noserial -version "$(version tar)" -output "$work/sbom.json" "$work/gopipework.$GOARCH"
 		# The time of the build is not of the commit.
 		sed "s|\"timestamp\": \"[^\"]*\"|\"timestamp\": \"$MTIME\"|" "$work/sbom.json" >"$dist/$name.cdx.json"
 	fi
