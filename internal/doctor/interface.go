@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/guests"
@@ -43,8 +44,11 @@ func nearLink(look func(*walker, *end) ([]finding.Finding, error)) check {
 func (w *walker) passage() passage.Passage { return w.passageOf(w.near, w.port, w.bridge()) }
 
 func (w *walker) passageOf(e *end, port, on *rtnl.Link) passage.Passage {
-	return passage.Passage{Guest: e.k, Inner: e.link, Of: e.of, Host: w.host.k, Port: port, On: on}
+	return passage.Passage{Guest: e.k, Inner: e.link, Of: e.of, Host: w.host.k, Port: port, On: on, Patience: newAddress}
 }
+
+// newAddress is how long the kernel may take to use an IPv6 address that was just added.
+const newAddress = 200 * time.Millisecond
 
 // bridge returns the Linux bridge that the port is in, or nil.
 func (w *walker) bridge() *rtnl.Link {

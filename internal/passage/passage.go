@@ -36,7 +36,7 @@ type Passage struct {
 
 	Unplugged bool // port is in no switch
 
-	patience time.Duration  // how long an IPv6 address that is new may take
+	Patience time.Duration  // how long an IPv6 address that is new may take
 	told     []netip.Prefix // subnets whose routes were warned of when it was planned
 }
 
@@ -59,7 +59,7 @@ func (p Passage) Findings(ctx context.Context) []finding.Finding {
 // WarnObstacles warns of what is in the way of an attachment that a plan has made, or
 // that was there.
 func WarnObstacles(ctx context.Context, m *plan.Machine, at plan.Side, a ours.Attachment, told []netip.Prefix) {
-	p := Passage{Guest: ours.Freeze(m.In(at)), Of: m.Guests[at].GuestInfo, Host: m.Host(), told: told, patience: time.Second}
+	p := Passage{Guest: ours.Freeze(m.In(at)), Of: m.Guests[at].GuestInfo, Host: m.Host(), told: told, Patience: time.Second}
 	var err error
 	if p.Inner, err = p.Guest.LinkByName(a.Interface.Name); err != nil {
 		return // somebody deleted it: there is nothing to look at
@@ -85,7 +85,7 @@ func HostObstacles(ctx context.Context, k plan.Kernel, link string) (out []strin
 	if err != nil {
 		return nil // somebody deleted it: there is nothing to look at
 	}
-	p := Passage{Guest: host, Of: guests.GuestInfo{Name: theHost}, Inner: l, Host: k, patience: time.Second}
+	p := Passage{Guest: host, Of: guests.GuestInfo{Name: theHost}, Inner: l, Host: k, Patience: time.Second}
 	for _, o := range p.Findings(ctx) {
 		out = append(out, o.Warning())
 	}

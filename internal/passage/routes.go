@@ -216,7 +216,7 @@ func (p Passage) DropsFrom(own, neighbour netip.Addr) (*finding.Finding, error) 
 // that nobody looks for a duplicate of usable a moment after it was added
 // (addrconf_dad_work).
 func (p Passage) in(own, neighbour netip.Addr) (w rtnl.Way, err error) {
-	for end := time.Now().Add(p.patience); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(p.Patience); ; time.Sleep(time.Millisecond) {
 		w, err = p.Guest.Way(rtnl.Lookup{From: neighbour, To: own, In: p.Inner.Index})
 		if err == nil && w.Local || own.Is4() || time.Now().After(end) {
 			return w, err
