@@ -12,6 +12,7 @@ import (
 // exampleTests are the files of examples/, and the test that runs each.
 var exampleTests = map[string]func(*testing.T){
 	"gopipework.service":    TestUnit,
+	"gopipework.openrc":     TestOpenRC,
 	"topology.yaml":         TestExampleTopology,
 	"policy.yaml":           TestExamplePolicy,
 	"compose-labels.yaml":   TestComposeLabels,

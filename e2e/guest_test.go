@@ -81,7 +81,7 @@ func TestContainerNames(t *testing.T) {
 	}
 	check("after detach")
 
-	// Sixteen first digits: of seventeen containers two share one.
+	// Sixteen first digits: of seventeen containers two share one. What is so short is a name.
 	first := map[byte]bool{id[0]: true}
 	var prefix string
 	for prefix == "" {
@@ -91,9 +91,11 @@ func TestContainerNames(t *testing.T) {
 		}
 		first[next[0]] = true
 	}
-	f := e.fails("conflict", "brtest", prefix, "192.168.1.2/24")
-	e.says("the error", f.Error.Message, "several containers")
-	check("after an ambiguous prefix")
+	for _, word := range []string{prefix, "docker:" + id[:3]} {
+		f := e.fails("not_found", "brtest", word, "192.168.1.2/24")
+		e.says("the error", f.Error.Message, "no such container")
+	}
+	check("after a prefix that is too short")
 }
 
 // Two containers that share a namespace are one guest.

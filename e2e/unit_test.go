@@ -39,3 +39,23 @@ func TestUnit(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenRC: the script for OpenRC starts watch, with the flags of its settings, and has it
+// read its files again. That OpenRC runs it is not tried: Debian's does not supervise.
+func TestOpenRC(t *testing.T) {
+	m := newMachine(t)
+	const openrc = `
+		supervise-daemon() { echo "supervise-daemon $*"; }
+		ebegin() { :; }
+		eend() { return "$1"; }
+		need() { echo "need $*"; }; use() { :; }; after() { :; }
+		RC_SVCNAME=gopipework OPTIONS="--labels --metrics :9105"
+		. "$1"
+		depend; reload
+		echo "$command $command_args, by $supervisor"`
+	script, err := filepath.Abs("../examples/gopipework.openrc")
+	m.check(err)
+	out, err := m.Must("bash", "-euc", openrc, "bash", script)
+	m.check(err)
+	m.says("the script", out, "need localmount", "supervise-daemon gopipework --signal HUP", "/usr/local/bin/gopipework watch --labels --metrics :9105, by supervise-daemon")
+}
