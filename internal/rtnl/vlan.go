@@ -24,23 +24,30 @@ func (c *Conn) SetVLANFiltering(bridge int, on bool) error {
 	req := c.linkRequest(unix.RTM_NEWLINK, 0, bridge)
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
-	var v uint8
-	if on {
-		v = 1
-	}
-	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(iflaBrVLANFiltering, nl.Uint8Attr(v))
+	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(iflaBrVLANFiltering, switchAttr(on))
 	req.AddData(info)
+	return c.writeHeeded(req, bridge, func(l *Link) bool { return l.VLANFiltering == on })
+}
+
+// switchAttr is the value of an attribute that turns something on or off.
+func switchAttr(on bool) []byte {
+	if on {
+		return nl.Uint8Attr(1)
+	}
+	return nl.Uint8Attr(0)
+}
+
+// writeHeeded writes what changes a link, and looks whether the kernel has heeded it: one
+// that does not know an attribute ignores it (unix.EOPNOTSUPP).
+func (c *Conn) writeHeeded(req *nl.NetlinkRequest, index int, heeded func(*Link) bool) error {
 	if err := c.write(req); err != nil {
 		return err
 	}
-	l, err := c.LinkByIndex(bridge)
-	if err != nil {
-		return err
-	}
-	if l.VLANFiltering != on {
+	l, err := c.LinkByIndex(index)
+	if err == nil && !heeded(l) {
 		return unix.EOPNOTSUPP
 	}
-	return nil
+	return err
 }
 
 // SetPortIsolated isolates a bridge port from the other isolated ones, or ends that. A kernel
@@ -52,23 +59,9 @@ func (c *Conn) SetPortIsolated(port int, on bool) error {
 	req := c.linkRequest(unix.RTM_NEWLINK, 0, port)
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
-	var v uint8
-	if on {
-		v = 1
-	}
-	info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil).AddRtAttr(nl.IFLA_BRPORT_ISOLATED, nl.Uint8Attr(v))
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil).AddRtAttr(nl.IFLA_BRPORT_ISOLATED, switchAttr(on))
 	req.AddData(info)
-	if err := c.write(req); err != nil {
-		return err
-	}
-	l, err := c.LinkByIndex(port)
-	if err != nil {
-		return err
-	}
-	if l.Port.Isolated != on {
-		return unix.EOPNOTSUPP
-	}
-	return nil
+	return c.writeHeeded(req, port, func(l *Link) bool { return l.Port.Isolated == on })
 }
 
 // AddPortVLANs puts a bridge port into the VLANs, all in one message. The
