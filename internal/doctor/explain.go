@@ -20,20 +20,24 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 		return
 	}
 	evidence = append(evidence, t.notes...)
-	unasked := l.furthest(witness.EchoRequest) < 0
 	out := l.furthest(witness.EchoRequest)
+	unasked := out < 0
 	if unasked {
 		out = l.furthest(witness.ARPRequest, witness.Solicitation)
 	}
 	whole := f.end != nil && f.link != nil
 	last := len(places) - 1
+	var unheard *finding.Finding
+	if unasked && whole && out >= 0 && out < last {
+		unheard = w.unheard(f, a, t, places[out].name)
+	}
 	switch {
 	case out < 0:
 		w.blame(0, a, finding.Lost.Surely("nothing of the probe left by %s", places[0].name), evidence)
 	case !whole:
 		w.noAnswer(f, a, places, out, evidence)
-	case out < last && unasked && w.unheard(f, a, t, places[out].name) != nil:
-		w.blame(w.hopOf("bridge"), a, *w.unheard(f, a, t, places[out].name), evidence)
+	case unheard != nil:
+		w.blame(w.hopOf("bridge"), a, *unheard, evidence)
 	case out < last:
 		hop := places[out].hop
 		w.blame(hop, a, finding.Lost.Surely("frames pass %s, and do not come out at %s", places[out].name, places[out+1].name), evidence)
