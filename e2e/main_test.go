@@ -164,11 +164,16 @@ func (e *engine) docker(args ...string) string {
 // that stop the engine or break it. Such tests run in parallel.
 func newEngine(t *testing.T) *engine {
 	t.Helper()
+	return startedEngine(t, func(h *host.Host) (*host.Engine, error) { return h.StartEngine() })
+}
+
+func startedEngine(t *testing.T, start func(*host.Host) (*host.Engine, error)) *engine {
+	t.Helper()
 	need(t, "root", "docker")
 	t.Parallel()
 	h := host.New(t)
 	h.Path = bin
-	e, err := h.StartEngine()
+	e, err := start(h)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,15 +105,7 @@ func TestPackage(t *testing.T) {
 // TestImage: a container of the image carries out a line on the host, and what maintains a
 // lease outlives it.
 func TestImage(t *testing.T) {
-	need(t, "root", "docker")
-	t.Parallel()
-	h := host.New(t)
-	h.Path = bin
-	daemon, err := h.StartEngineAlone()
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &engine{&machine{h, t}, daemon}
+	e := startedEngine(t, func(h *host.Host) (*host.Engine, error) { return h.StartEngineAlone() })
 	e.do("docker load -q -i " + e.released("*-image.tar", "image")[0])
 	image := e.docker("images", "-q", "gopipework")
 	for _, name := range []string{"web", "db"} {
