@@ -94,7 +94,7 @@ func (t plain) SetVLAN(c build.Change, _ *build.Draft, _ bridge.VLAN) error {
 }
 
 func (t plain) SetIsolated(c build.Change, _ *build.Draft, _ bool) error {
-	return c.Refuse(fault.Usage, "%s", notIsolated(t.Word))
+	return c.Refuse(fault.Usage, "%s", notIsolated(t.Word)).WithHint("leave --isolated out")
 }
 
 // KindOf returns the kind of a word; nil for KindAny.

@@ -121,10 +121,6 @@ func fromUdhcpc(word string) (string, error) {
 	if !strings.HasPrefix(word, "-") {
 		return word, nil
 	}
-	refuse := func(flag string) (string, error) {
-		return "", fault.BadWord(opRead, flag, "the built-in client has nothing for this flag of udhcpc").
-			WithHint("%s; udhcpc:%s runs the host's udhcpc", allWords, word)
-	}
 	var options []string
 	flags := strings.Fields(word)
 	for i := 0; i < len(flags); i++ {
@@ -142,7 +138,8 @@ func fromUdhcpc(word string) (string, error) {
 		case udhcpcOptions[flag] != "" && value != "":
 			options = append(options, udhcpcOptions[flag]+"="+value)
 		default:
-			return refuse(flag)
+			return "", fault.BadWord(opRead, flag, "the built-in client has nothing for this flag of udhcpc").
+				WithHint("%s; udhcpc:%s runs the host's udhcpc", allWords, word)
 		}
 	}
 	return strings.Join(options, ","), nil
