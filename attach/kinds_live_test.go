@@ -33,6 +33,7 @@ var kindStages = []struct {
 }{
 	{"macvlan", "nic0 web 10.0.0.%/24", "macvlan", true, "ip address add 10.0.0.9/24 dev wire", ""},
 	{"macvlan private", "macvlan:nic0 --mode private web 10.0.0.%/24", "macvlan", false, "ip address add 10.0.0.9/24 dev wire", "to the network alone"},
+	{"macvtap", "macvtap:nic0 web 10.0.0.%/24", "macvtap", true, "ip address add 10.0.0.9/24 dev wire", ""},
 	{"ipvlan l2", "ipvlan:nic0 web 10.0.0.%/24", "ipvlan", true, "ip address add 10.0.0.9/24 dev wire", ""},
 	{"ipvlan l3", "ipvlan:nic0 --mode l3 web 10.0.0.%/24", "ipvlan", true, "", "between guests"},
 	{"macvlan on a VLAN", "nic0 web 10.0.0.%/24 @10", "8021q", true,

@@ -76,6 +76,7 @@ const (
 	KindBridge  = spec.KindBridge
 	KindOVS     = spec.KindOVS
 	KindMacvlan = spec.KindMacvlan
+	KindMacvtap = spec.KindMacvtap
 	KindIPvlan  = spec.KindIPvlan
 	KindVLAN    = spec.KindVLAN
 	KindPhys    = spec.KindPhys

@@ -15,7 +15,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 # What runs there: a package, its tests (go test -run), and what has to be there
 # for them (GOPIPEWORK_REQUIRE), which is passed on as it stands.
 tests=(
-	'./attach ^(TestKinds|TestIPvlanMode|TestVLANLink|TestHardware|TestHostAccessVLAN|TestOrigin|TestTakeOver)$/^[^O] root,macvlan,ipvlan,8021q,dummy,vlan_filtering,nic'
+	'./attach ^(TestKinds|TestIPvlanMode|TestVLANLink|TestHardware|TestHostAccessVLAN|TestOrigin|TestTakeOver)$/^[^O] root,macvlan,macvtap,ipvlan,8021q,dummy,vlan_filtering,nic'
 	'./attach ^TestLendKinds$/^(macvlan|macvtap|ipvlan|vlan|dummy|ifb|veth|vxlan|geneve) root,macvlan,macvtap,ipvlan,vlan,dummy,ifb,veth,vxlan,geneve'
 	'./attach ^TestLend(NotOurs|LowMTU)$/^(macvlan|macvtap|ipvlan|vlan|dummy|ifb|veth|vxlan|geneve) root,macvlan,macvtap,ipvlan,vlan,dummy,ifb,veth,vxlan,geneve'
 	'./attach ^TestLendKinds$/^(gretap|gre|ipip|sit|ip6tnl|bond|vrf|macsec|team|nlmon|vcan|vxcan)$ root,gretap,gre,ipip,sit,ip6tnl,bond,vrf,macsec,team,nlmon,vcan,vxcan'

@@ -31,7 +31,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.BoolFlag{Name: "isolated", Usage: "let no frames pass between the guest's port and other isolated ports of the bridge"},
 			&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and print the rules it needs as a warning"},
 			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
-			&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "bridge or l2"},
+			&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan or macvtap (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "bridge or l2"},
 			&cli.StringFlag{Name: "default", Usage: "`PLACE` of the new default route: in front of the guest's own (front), or behind it (keep)", DefaultText: "front"},
 			&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of each --route without one of its own", DefaultText: "what --default needs"},
 			&cli.StringSliceFlag{Name: "route", Usage: "add `ROUTE` through the interface: 'DST[,via GW][,metric N][,table T]'; may be repeated"},

@@ -35,8 +35,8 @@ const wordsHelp = `
 HOSTIF   What to plug the guest into. A Linux bridge (br* is created if it does not
          exist; bridge:NAME creates one of any name), an Open vSwitch bridge (ovs*,
          ovs:NAME), or a network card, on which the guest gets a macvlan. To choose
-         the kind: macvlan:NAME, ipvlan:NAME, vlan:NAME, ipoib:NAME, or phys:NAME
-         for the card itself. host:NAME: a pair whose other end, NAME, stays on the
+         the kind: macvlan:NAME, macvtap:NAME, ipvlan:NAME, vlan:NAME, ipoib:NAME, or
+         phys:NAME for the card itself. host:NAME: a pair whose other end, NAME, stays on the
          host. dummy: an interface that leads nowhere. mac:ADDRESS: the card that has
          this MAC address.
 GUEST    The name, ID or ID prefix of a Docker container, else a guest of another

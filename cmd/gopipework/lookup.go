@@ -20,6 +20,7 @@ var hostKinds = []candidate{
 	{"bridge:", "a Linux bridge, created if it does not exist"},
 	{"ovs:", "an Open vSwitch bridge"},
 	{"macvlan:", "a macvlan on a network card"},
+	{"macvtap:", "a macvtap on a network card, for a virtual machine"},
 	{"ipvlan:", "an ipvlan on a network card"},
 	{"vlan:", "a VLAN of a network card"},
 	{"ipoib:", "a partition of an IPoIB device"},
@@ -48,7 +49,7 @@ func hostInterfaces(written string) (all []candidate) {
 	kind, _, has := strings.Cut(written, ":")
 	switch kind {
 	case "bridge", "ovs":
-	case "macvlan", "ipvlan", "vlan", "ipoib", "phys":
+	case "macvlan", "macvtap", "ipvlan", "vlan", "ipoib", "phys":
 		all = cards
 	default:
 		if has {

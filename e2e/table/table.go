@@ -54,6 +54,7 @@ var Rows = []Row{
 	{Kind: "Open vSwitch, a VLAN"},
 	{Kind: "macvlan"},
 	{Kind: "macvlan private"},
+	{Kind: "macvtap"},
 	{Kind: "ipvlan l2"},
 	{Kind: "ipvlan l3"},
 	{Kind: "macvlan on a VLAN"},

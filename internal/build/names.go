@@ -59,7 +59,7 @@ func IsPortOfAnother(l *rtnl.Link, g guests.GuestInfo) bool {
 // TaggedName is the name of the sub-interface of a network card for a VLAN, as
 // everybody calls it; "" where there is none, or none can be.
 func TaggedName(kind spec.Kind, base *rtnl.Link, vlan string) string {
-	if base == nil || vlan == "" || kind != spec.KindMacvlan && kind != spec.KindIPvlan {
+	if base == nil || vlan == "" || kind != spec.KindMacvlan && kind != spec.KindMacvtap && kind != spec.KindIPvlan {
 		return ""
 	}
 	name := base.Name + "." + vlan

@@ -158,13 +158,16 @@ func (c childKind) Differ(j *build.Job, differ build.Differ) {
 // on another macvlan or a macvtap, and of an ipvlan on another ipvlan, the kernel
 // makes a sibling.
 func (c childKind) lower(parent *rtnl.Link) int {
-	if c.modes != nil && (parent.Kind == string(c.Word) || c.Word == spec.KindMacvlan && parent.Kind == "macvtap") {
+	if c.modes != nil && (parent.Kind == string(c.Word) || isMacvlan(string(c.Word)) && isMacvlan(parent.Kind)) {
 		return parent.Peer
 	}
 	return parent.Index
 }
 
-// AddChild makes a macvlan, ipvlan, vlan or IPoIB link on a link of the host, or
+// isMacvlan reports whether a link is a macvlan to its parent, whatever else it is.
+func isMacvlan(kind string) bool { return kind == "macvlan" || kind == "macvtap" }
+
+// AddChild makes a macvlan, macvtap, ipvlan, vlan or IPoIB link on a link of the host, or
 // a dummy on none, in the guest and under its final name.
 type AddChild struct {
 	parent       string // "" for a dummy
@@ -198,7 +201,7 @@ func (s AddChild) Do(_ context.Context, m *plan.Machine) error {
 	case errors.Is(err, unix.EINVAL) && s.kind == string(spec.KindIPoIB):
 		return fault.New(fault.Conflict, "make ipoib on", s.parent, "it is not an IPoIB device, or has no such partition").
 			WithHint("ip -d link show %s", s.parent)
-	case errors.Is(err, unix.EINVAL) && s.kind == string(spec.KindMacvlan):
+	case errors.Is(err, unix.EINVAL) && isMacvlan(s.kind):
 		return s.why(m, c.Parent, err)
 	case errors.Is(err, unix.EEXIST) && s.kind == string(spec.KindVLAN):
 		return vlanTaken(m, c.Parent, s.parent, s.vlan, err)
@@ -222,14 +225,14 @@ func (s AddChild) Do(_ context.Context, m *plan.Machine) error {
 // why tells why the kernel does not take a macvlan: one of mode passthru has its
 // card to itself.
 func (s AddChild) why(m *plan.Machine, parent int, err error) error {
-	e := fault.New(fault.Conflict, "make macvlan on", s.parent, "%w", err).WithHint("ip -d link show %s", s.parent)
+	e := fault.New(fault.Conflict, "make "+s.kind+" on", s.parent, "%w", err).WithHint("ip -d link show %s", s.parent)
 	users, lookErr := ours.ChildrenOf(m.Host(), parent, m.HostNS, nil)
 	if lookErr != nil {
 		return e
 	}
 	for _, u := range users {
 		switch {
-		case u.Kind != "macvlan" && u.Kind != "macvtap":
+		case !isMacvlan(u.Kind):
 		case u.Mode == "passthru":
 			e.Err = fmt.Errorf("%s (%s) uses it in mode passthru, which allows no other macvlan", u.Name, where(u))
 		case s.mode == "passthru":

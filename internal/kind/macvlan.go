@@ -51,15 +51,7 @@ func (k macvlanKind) Look(_ context.Context, o *build.Observer, m *plan.Machine,
 }
 
 func (k macvlanKind) settle(j *build.Job, d *build.Draft) error {
-	if err := k.checkParent(j, settleTag); err != nil {
-		return err
-	}
-	if j.Mode == "passthru" {
-		if err := k.refuseMAC(j); err != nil {
-			return err
-		}
-	}
-	if err := k.refuseLongFrames(j); err != nil {
+	if err := k.settleMacvlan(j); err != nil {
 		return err
 	}
 	if j.HostAccess && j.Mode != "bridge" {
@@ -67,6 +59,19 @@ func (k macvlanKind) settle(j *build.Job, d *build.Draft) error {
 			WithHint("--mode bridge")
 	}
 	return nil
+}
+
+// settleMacvlan settles what macvlans and macvtaps have in common.
+func (c childKind) settleMacvlan(j *build.Job) error {
+	if err := c.checkParent(j, settleTag); err != nil {
+		return err
+	}
+	if j.Mode == "passthru" {
+		if err := c.refuseMAC(j); err != nil {
+			return err
+		}
+	}
+	return c.refuseLongFrames(j)
 }
 
 // macvlanProbe is one more macvlan on the card.
@@ -90,8 +95,11 @@ func (macvlanProbe) join(_ context.Context, m *plan.Machine, s Verify, _ *rtnl.L
 
 func (macvlanProbe) leave(context.Context, *plan.Machine, Verify) error { return nil }
 
-// mac is the parent's in passthru mode, where another would change the parent's.
-func (macvlanKind) mac(j *build.Job) (net.HardwareAddr, bool) {
+func (macvlanKind) mac(j *build.Job) (net.HardwareAddr, bool) { return passthruMAC(j) }
+
+// passthruMAC is the parent's address in mode passthru, where another would change the
+// parent's.
+func passthruMAC(j *build.Job) (net.HardwareAddr, bool) {
 	if j.Mode != "passthru" {
 		return nil, false
 	}

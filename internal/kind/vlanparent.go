@@ -69,7 +69,7 @@ func isTagged(l, base *rtnl.Link, tag int) bool {
 // tagged looks for it; if there is none, for what has the name that it would get.
 func tagged(o *build.Observer, kind spec.Kind, base *rtnl.Link, word string) (found *rtnl.Link) {
 	v, err := bridge.ParseVLAN(word)
-	if err != nil || base == nil || kind != spec.KindMacvlan && kind != spec.KindIPvlan && kind != spec.KindVLAN {
+	if err != nil || base == nil {
 		return nil
 	}
 	o.Look("the host's links", func() error {

@@ -109,6 +109,7 @@ func UnlessNotFound(err error) error {
 func Missing(kind string) string {
 	needs := map[string]string{
 		"macvlan": "module macvlan (CONFIG_MACVLAN)",
+		"macvtap": "module macvtap (CONFIG_MACVTAP)",
 		"ipvlan":  "module ipvlan (CONFIG_IPVLAN)",
 		"vlan":    "module 8021q (CONFIG_VLAN_8021Q)",
 		"dummy":   "module dummy (CONFIG_DUMMY)",

@@ -228,7 +228,7 @@ func (c *Conn) AddVeth(v Veth) error {
 	return c.write(req)
 }
 
-// Child is a link to be made on a parent: a macvlan, ipvlan, vlan or ipoib;
+// Child is a link to be made on a parent: a macvlan, macvtap, ipvlan, vlan or ipoib;
 // or, with no parent, a dummy.
 type Child struct {
 	Name   string
@@ -239,7 +239,7 @@ type Child struct {
 	MAC    net.HardwareAddr // nil: the kernel makes one up, or takes the parent's
 	MTU    int              // 0: the parent's
 	Group  uint32
-	Mode   string // of a macvlan or ipvlan
+	Mode   string // of a macvlan, macvtap or ipvlan
 	VLAN   int    // tag of a vlan
 	PKey   uint16 // partition key of an ipoib, for example 0x8001
 }
@@ -276,7 +276,7 @@ func (c *Conn) childRequest(ch Child) *nl.NetlinkRequest {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(ch.Kind))
 	switch ch.Kind {
-	case "macvlan":
+	case "macvlan", "macvtap":
 		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_MACVLAN_MODE, nl.Uint32Attr(macvlanModes[ch.Mode]))
 	case "ipvlan":
 		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_IPVLAN_MODE, nl.Uint16Attr(uint16(ipvlanModes[ch.Mode])))

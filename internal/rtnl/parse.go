@@ -142,7 +142,7 @@ func (l *Link) parseInfo(b []byte) {
 	switch l.Kind {
 	case "bridge":
 		l.parseBridge(data)
-	case "macvlan", "ipvlan", "vlan", "ipoib":
+	case "macvlan", "macvtap", "ipvlan", "vlan", "ipoib":
 		l.parseChild(data)
 	case "vxlan":
 		for d := range nested(data) {
@@ -233,7 +233,7 @@ func (l *Link) parseChild(b []byte) {
 	serviceTag := false
 	for d := range nested(b) {
 		switch {
-		case l.Kind == "macvlan" && d.typ == nl.IFLA_MACVLAN_MODE:
+		case (l.Kind == "macvlan" || l.Kind == "macvtap") && d.typ == nl.IFLA_MACVLAN_MODE:
 			named(macvlanModes, u32(d.value))
 		case l.Kind == "ipvlan" && d.typ == nl.IFLA_IPVLAN_MODE && len(d.value) >= 2:
 			named(ipvlanModes, uint32(nl.NativeEndian().Uint16(d.value)))

@@ -20,6 +20,7 @@ const (
 	KindBridge  Kind = "bridge"
 	KindOVS     Kind = "ovs"
 	KindMacvlan Kind = "macvlan"
+	KindMacvtap Kind = "macvtap"
 	KindIPvlan  Kind = "ipvlan"
 	KindVLAN    Kind = "vlan"
 	KindPhys    Kind = "phys"
