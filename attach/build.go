@@ -137,6 +137,7 @@ func newAttachment(j *build.Job) Attachment {
 			Name: j.Names.Inner, Kind: "veth", MAC: j.LinkMAC().String(), MTU: j.LinkMTU,
 			Addresses: append([]netip.Prefix{}, j.Addrs...),
 			Gateway:   append([]netip.Addr{}, j.Gateways...),
+			Routes:    j.Routes,
 		},
 		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated},
 		State:   Complete,

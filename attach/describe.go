@@ -193,7 +193,7 @@ func read(ns *ours.Namespace, a *Attachment, index int) error {
 	if err != nil {
 		return fault.Explain("read addresses of", l.Name, err)
 	}
-	routes, err := ns.Links.Routes()
+	all, err := ns.Links.AllRoutes()
 	if err != nil {
 		return fault.Explain("read routes of", l.Name, err)
 	}
@@ -202,10 +202,14 @@ func read(ns *ours.Namespace, a *Attachment, index int) error {
 		return fault.Explain("read queues of", l.Name, err)
 	}
 	a.Shaping = guestnet.ShapingOrNil(shaping)
+	main, _ := ours.Split(all)
 	a.Interface = Interface{
 		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU, Carrier: &l.Carrier,
-		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, routes),
+		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, main),
+		Routes: guestnet.AskedRoutes(index, all),
 	}
-	a.Lease = source.LeaseState(ns.Links, index)
+	if a.Lease = source.LeaseState(ns.Links, index); a.Lease != nil {
+		a.Interface.Routes = append(a.Interface.Routes, a.Lease.Routes...)
+	}
 	return nil
 }

@@ -39,7 +39,7 @@ package attach
 //	words.go, attachment.go                    what can be asked for, and what there is, under the names of an importer
 //	attach.go, observe.go, build.go, same.go   attach: the facts, the decisions, and what is there already
 //	job.go, addressing.go                      what is asked and what is there; addresses inside the guest
-//	set.go, setbuild.go                        change what is there
+//	set.go, setbuild.go, setroutes.go          change what is there
 //	link.go, linkbuild.go                      a veth pair between two guests
 //	detach.go, detachbuild.go, detachleft.go   detach
 //	bridge.go                                  what the host itself has on a bridge

@@ -26,6 +26,7 @@ import (
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -152,11 +153,13 @@ func mortalGuest(g guests.Guest, alive func() error) guests.Guest {
 	return *guests.New(g.GuestInfo, g.Namespace, mortal(alive))
 }
 
-// sameAddrs compares addresses by their values; none and an empty list are the same.
+// sameAddrs compares addresses by their values, and routes without their order; none and an
+// empty list are the same.
 var sameAddrs = cmp.Options{
 	cmpopts.EquateEmpty(),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmpopts.SortSlices(func(a, b spec.Route) bool { return a.String() < b.String() }),
 }
 
 func parsed(t *testing.T, line string) Spec {

@@ -39,7 +39,8 @@ func (o *lister) more(ns *ours.Namespace, a *Attachment, index int, port *rtnl.L
 	if err != nil {
 		return err
 	}
-	add(slices.ContainsFunc(routes, func(r rtnl.Route) bool { return r.Index == index && r.Protocol == ours.Protocol }), "routes")
+	of := slices.DeleteFunc(routes, func(r rtnl.Route) bool { return r.Index != index || r.Protocol != ours.Protocol })
+	add(len(of) > len(a.Interface.Routes), "routes")
 	l, err := ns.Links.LinkByIndex(index)
 	if err != nil {
 		return ours.UnlessNotFound(err)

@@ -31,7 +31,7 @@ func checkSame(j *build.Job) error {
 		whose = fmt.Sprintf(" (it belongs to %s)", has)
 	}
 	e := j.Refuse(fault.Conflict, "%w", &build.Differs{Is: j.Names.Inner + " exists already" + whose, Owner: j.HasOrigin(), All: all})
-	if set := strings.Join(flags, " "); len(flags) == 2*len(all) {
+	if set := strings.Join(flags, " "); len(flags) == len(all) {
 		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.Names.Inner, set, j.OrDetach())
 	}
 	return e.WithHint("%s", j.OrDetach())
@@ -47,7 +47,7 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 	kind.KindOf(j.Kind).Differ(j, differ)
 	for _, d := range all {
 		if d.What == spec.PortIsolation {
-			flags = append(flags, "--isolated", d.Asked)
+			flags = append(flags, "--isolated "+d.Asked)
 		}
 	}
 	if j.MAC != nil && !bytes.Equal(j.MAC, inner.MAC) {
@@ -55,12 +55,12 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 	}
 	if j.MTU != 0 && j.MTU != inner.MTU {
 		differ("MTU", inner.MTU, j.MTU)
-		flags = append(flags, "--mtu", strconv.Itoa(j.MTU))
+		flags = append(flags, "--mtu "+strconv.Itoa(j.MTU))
 	}
 	line := j.From.Kind == FromLine && j.There.Lease == nil && j.There.Client == nil
 	if there := ours.AddressesOf(inner, j.There.Addrs); line && !ours.SameSet(there, j.Addrs) {
 		differ("address", spec.OrNone(spec.Join(there)), spec.OrNone(spec.Join(j.Addrs)))
-		flags = append(flags, "--addr", Spec{Addrs: j.Addrs}.AddressWord())
+		flags = append(flags, "--addr "+Spec{Addrs: j.Addrs}.AddressWord())
 	}
 	for _, s := range source.AddressSources {
 		s.Differ(j, differ)
@@ -69,7 +69,7 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 	if there := ours.GatewaysOf(inner.Index, j.There.Routes); line && !ours.SameSet(there, j.Gateways) {
 		differ("gateway", spec.OrNone(spec.Join(there)), spec.OrNone(spec.Join(j.Gateways)))
 	}
-	guestnet.RoutesDiffer(j, differ)
+	flags = append(flags, guestnet.RoutesDiffer(j, differ)...)
 	guestnet.RepliesDiffer(j, differ)
 	flags = append(flags, guestnet.ShapeDiffers(j, differ)...)
 	return all, flags

@@ -33,6 +33,9 @@ func typedSet(t *testing.T, line string) SetSpec {
 			w.NoDAD = true
 		case "--vlan-filtering":
 			w.VLANFiltering = true
+		case "--route":
+			w.Routes = append(w.Routes, args[i+1])
+			i++
 		default:
 			*values[args[i]] = args[i+1]
 			i++
@@ -112,6 +115,11 @@ var setStages = []setStage{
 		set:   "--addr 192.168.1.3/24,192.168.1.4/24,2001:db8::3/64 --nodad",
 		addrs: "192.168.1.3/24,192.168.1.4/24,2001:db8::3/64"},
 	{name: "IPv6 for the first time", line: "brtest web 192.168.1.2/24", set: "--addr 2001:db8::3/64", addrs: "2001:db8::3/64"},
+	{name: "routes", line: "brtest web 192.168.1.2/24,2001:db8::2/64 --nodad --route 10.5.0.0/16,via=192.168.1.3 --route 10.6.0.0/16 --route 10.8.0.0/16,table=7 --route 2001:db8:5::/64,via=2001:db8::3",
+		set: "--route 10.5.0.0/16,via=192.168.1.4 --route 10.9.0.1/32 --route 10.7.0.0/16,via=10.9.0.1,metric=5 --route 2001:db8:5::/64,via=2001:db8::4 --route 2001:db8:6::/64"},
+	{name: "routes and addresses", line: "nic0 web 192.168.1.2/24 --route 10.5.0.0/16,via=192.168.1.3", host: nicHost,
+		set: "--addr 192.168.9.2/24 --route 10.5.0.0/16,via=192.168.9.3", addrs: "192.168.9.2/24"},
+	{name: "no route", line: "brtest web 192.168.1.2/24@192.168.1.1 --route 10.5.0.0/16,via=192.168.1.3 --source-routing", set: "--route none"},
 	{name: "no address", line: "nic0 web 192.168.1.2/24", host: nicHost, set: "--addr 0/0", addrs: "none"},
 }
 

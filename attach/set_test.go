@@ -1,12 +1,15 @@
 package attach
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 )
@@ -85,6 +88,19 @@ var setChanges = map[string]func(*build.SetFacts){
 	"shaped": func(f *build.SetFacts) {
 		f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6})
 	},
+	"routed": func(f *build.SetFacts) {
+		in := f.Inner.Index
+		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.3"), Index: in, Protocol: ours.Protocol, Set: true},
+			rtnl.Route{Dst: netip.MustParsePrefix("10.6.0.0/16"), Index: in, Protocol: ours.Protocol, Set: true},
+			rtnl.Route{Dst: netip.MustParsePrefix("10.7.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.9"), Index: in, Set: true})
+	},
+	"leased": func(f *build.SetFacts) {
+		l := lease.Lease{Address: netip.MustParsePrefix("192.168.1.2/24")}
+		f.Lease = &lease.Kept{Ask: lease.Ask{IfName: "eth1", Index: f.Inner.Index, Routes: []lease.Asked{
+			{Dst: netip.MustParsePrefix("10.5.0.0/16"), Via: netip.MustParseAddr("192.168.1.3")}, {Dst: netip.MustParsePrefix("10.6.0.0/16")}}}, Lease: &l}
+	},
+	"lost":      func(f *build.SetFacts) { f.Lease.Lease = nil },
+	"link":      func(f *build.SetFacts) { f.Found.Host.Kind = string(KindVeth) },
 	"unplugged": func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
 	"half":      func(f *build.SetFacts) { f.Found.State = Half },
 	"of-file":   func(f *build.SetFacts) { f.Found.Origin = "file:lab" },

@@ -34,7 +34,9 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 		func() error { return setIsolated(c, d) },
 		func() error { return setMTU(c, d) },
 		func() error { return setShape(c, d) },
-		func() error { return setAddrs(c, d) },
+		func() error { return addAddrs(c, d) },
+		func() error { return setRoutes(c, d) },
+		func() error { return delAddrs(c, d) },
 	} {
 		if err := plan(); err != nil {
 			return build.Plan{}, err
@@ -84,6 +86,9 @@ func changedAttachment(c build.Change) Attachment {
 	}
 	if v, err := vlan(c); err == nil && c.VLAN != "" {
 		a.Host.VLAN = v.String()
+	}
+	if c.HasRoutes {
+		a.Interface.Routes = c.Routes
 	}
 	if c.Isolated != nil {
 		a.Host.Isolated = *c.Isolated
@@ -211,21 +216,16 @@ func setIsolated(c build.Change, d *build.Draft) error {
 	return kind.KindOf(c.Job.Kind).SetIsolated(c, d, *c.Isolated)
 }
 
-// setAddrs plans for the list of addresses to be another: the new ones are
-// there, and known to be nobody else's, before the old ones go.
-func setAddrs(c build.Change, d *build.Draft) error {
+// addAddrs plans for the new addresses of another list: they are there, and known to be
+// nobody else's, before the old ones go.
+func addAddrs(c build.Change, d *build.Draft) error {
 	if !c.HasAddrs {
 		return nil
 	}
 	if err := checkSource(c); err != nil {
 		return err
 	}
-	have := ours.AddressesOf(c.There.Inner, c.There.Addrs)
-	missing := func(from []netip.Prefix) func(netip.Prefix) bool {
-		return func(p netip.Prefix) bool { return slices.Contains(from, p) }
-	}
-	added := slices.DeleteFunc(slices.Clone(c.Addrs), missing(have))
-	gone := slices.DeleteFunc(slices.Clone(have), missing(c.Addrs))
+	added, gone := changedAddrs(c)
 	if err := checkAddrs(c, added); err != nil {
 		return err
 	}
@@ -238,10 +238,29 @@ func setAddrs(c build.Change, d *build.Draft) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// delAddrs plans for the old addresses to go.
+func delAddrs(c build.Change, d *build.Draft) error {
+	if !c.HasAddrs {
+		return nil
+	}
+	have := ours.AddressesOf(c.There.Inner, c.There.Addrs)
+	_, gone := changedAddrs(c)
 	for _, p := range gone {
 		d.Add(plan.DelAddr{Place: c.Job.Place, Inner: c.There.Inner.Name, Prefix: p, Behind: behind(have, p), Routes: routesBy(c, p.Addr().Is6())})
 	}
 	return nil
+}
+
+// changedAddrs returns the addresses that are new, and those that go.
+func changedAddrs(c build.Change) (added, gone []netip.Prefix) {
+	have := ours.AddressesOf(c.There.Inner, c.There.Addrs)
+	without := func(all, these []netip.Prefix) []netip.Prefix {
+		return slices.DeleteFunc(slices.Clone(all), func(p netip.Prefix) bool { return slices.Contains(these, p) })
+	}
+	return without(c.Addrs, have), without(have, c.Addrs)
 }
 
 // checkSource refuses to change addresses that something else keeps, or has made

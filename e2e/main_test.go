@@ -319,6 +319,7 @@ type (
 			Carrier   *bool    `json:"carrier"`
 			Addresses []string `json:"addresses"`
 			Gateway   []string `json:"gateway"`
+			Routes    []string `json:"routes"`
 		} `json:"interface"`
 		Host struct {
 			Kind string `json:"kind"`

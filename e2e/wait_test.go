@@ -201,6 +201,7 @@ type ready struct {
 		MTU       int      `json:"mtu"`
 		Addresses []string `json:"addresses"`
 		Gateway   []string `json:"gateway"`
+		Routes    []string `json:"routes"`
 	} `json:"interface"`
 }
 

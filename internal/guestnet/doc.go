@@ -9,6 +9,7 @@
 //	carrier.go            waiting for a card that was set up
 //	routers.go            what an interface makes of router advertisements
 //	routes.go             routes, and which default route wins
+//	setroutes.go          other routes, for an interface that is there
 //	replies.go            replies that leave by the interface whose address they carry
 //	sourcerouting.go      the rules and tables for that which are there
 //	dns.go                name servers

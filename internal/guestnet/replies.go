@@ -154,13 +154,18 @@ func OwnReplies(j *build.Job, d *build.Draft, ipv6 bool) {
 	if j.Complete() {
 		index = j.There.Inner.Index
 	}
-	var routes []plan.AddRoute
+	addrs, routes := ownTable(j, index, ipv6)
+	PlanReply(j, d, addrs, TableFor(j, d, index), OwnPriority, routes)
+}
+
+// ownTable returns the addresses of our interface that get a rule, and the routes that its
+// table gets.
+func ownTable(j *build.Job, index int, ipv6 bool) (addrs []netip.Addr, routes []plan.AddRoute) {
 	add := func(dst netip.Prefix, gw netip.Addr) {
 		if !slices.ContainsFunc(routes, func(r plan.AddRoute) bool { return r.Dst == dst }) {
 			routes = append(routes, plan.AddRoute{Inner: j.Names.Inner, Known: index, Dst: dst, Gateway: gw})
 		}
 	}
-	var addrs []netip.Addr
 	for _, p := range j.AddrsOf(ipv6) {
 		if spec.Routable(p.Addr()) {
 			addrs = append(addrs, p.Addr())
@@ -183,7 +188,7 @@ func OwnReplies(j *build.Job, d *build.Draft, ipv6 bool) {
 	if gw.IsValid() {
 		add(spec.DefaultRoute(ipv6), gw)
 	}
-	PlanReply(j, d, addrs, TableFor(j, d, index), OwnPriority, routes)
+	return addrs, routes
 }
 
 // PlanReply plans the rules for addresses, and the routes of their table, except

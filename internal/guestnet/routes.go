@@ -18,12 +18,16 @@ func CheckRoutes(j *build.Job) error {
 	for _, r := range j.Routes {
 		for _, there := range otherRoutes(j) {
 			if r.Collides(spec.Route{Dst: there.Dst, Metric: there.Metric, Table: there.Table}) {
-				return j.Refuse(fault.Conflict, "it has a route to %s already, by %s", r.Dst, j.LinkName(there.Index)).
-					WithHint("--route '%s,metric N' with another metric", r.Dst)
+				return refuseRoute(j, r.Dst, there.Index)
 			}
 		}
 	}
 	return nil
+}
+
+func refuseRoute(j *build.Job, dst netip.Prefix, by int) error {
+	return j.Refuse(fault.Conflict, "it has a route to %s already, by %s", dst, j.LinkName(by)).
+		WithHint("--route '%s,metric N' with another metric", dst)
 }
 
 // otherRoutes are the guest's routes, in every table, except those by a link of ours
@@ -55,17 +59,25 @@ func WarnRoutes(j *build.Job, d *build.Draft, p netip.Prefix) {
 	}
 }
 
-// PlanRoutes plans the routes of a family that are asked for; those on link first,
-// for they may lead to the gateways of others.
+// PlanRoutes plans the routes of a family that are asked for.
 func PlanRoutes(j *build.Job, d *build.Draft, ipv6 bool) {
+	for _, r := range askedSteps(j, ipv6) {
+		d.Add(r)
+	}
+}
+
+// askedSteps are the steps that add them; those on link first, for they may lead to the
+// gateways of others.
+func askedSteps(j *build.Job, ipv6 bool) (steps []plan.AddRoute) {
 	for _, onLink := range []bool{true, false} {
 		for _, r := range j.Routes {
 			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
-				d.Add(plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: r.Dst, Gateway: r.Via,
+				steps = append(steps, plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: r.Dst, Gateway: r.Via,
 					Metric: r.Metric, Table: r.Table, Protocol: ours.Protocol, Learned: j.From.Gives(ipv6)})
 			}
 		}
 	}
+	return steps
 }
 
 // advertisedMetric is that of a default route from a router advertisement
@@ -127,34 +139,21 @@ func rankBehind(j *build.Job, r *plan.AddRoute) error {
 }
 
 // RoutesDiffer tells how the routes that are there differ from what is asked
-// for. A metric that is not asked for may be any.
-func RoutesDiffer(j *build.Job, differ build.Differ) {
-	var there []spec.Route
+// for. A metric that is not asked for may be any. It returns the flags with which set would
+// change them.
+func RoutesDiffer(j *build.Job, differ build.Differ) (flags []string) {
 	keep, metric := j.Keep, j.Metric
-	for _, r := range slices.Concat(j.There.Routes, j.There.Tables) {
-		switch {
-		case r.Index != j.There.Inner.Index:
-		case r.Table == 0 && r.Default() && (r.Set || r.Protocol == ours.Protocol):
+	for _, r := range j.There.Routes {
+		if r.Index == j.There.Inner.Index && r.Default() && (r.Set || r.Protocol == ours.Protocol) {
 			keep = r.Protocol == ours.Protocol
 			if j.Metric != 0 {
 				metric = r.Metric
 			}
-		case r.Protocol == ours.Protocol && !sourceTable(r.Table):
-			there = append(there, spec.Route{Dst: r.Dst, Via: r.Gateway, Metric: spec.UsualMetric(r.Dst, r.Metric), Table: r.Table})
 		}
 	}
-	var asked []spec.Route
-	for _, r := range j.Routes {
-		r.Metric = spec.UsualMetric(r.Dst, r.Metric)
-		asked = append(asked, r)
-	}
-	if l := j.There.Lease; l != nil && l.Lease == nil { // its keeper adds them with the next one
-		for _, r := range l.Ask.Routes {
-			there = append(there, spec.Route{Dst: r.Dst, Via: r.Via, Metric: spec.UsualMetric(r.Dst, r.Metric), Table: r.Table})
-		}
-	}
-	if !ours.SameSet(there, asked) {
-		differ("route", routeWords(there), routeWords(asked))
+	if there, asked := RoutesThere(j.There.Inside), listed(j.Routes); !ours.SameSet(there, asked) {
+		differ("route", strings.Join(routeWords(there), " "), strings.Join(routeWords(asked), " "))
+		flags = append(flags, "--route "+strings.Join(routeWords(asked), " --route "))
 	}
 	if keep != j.Keep {
 		differ("--default", DefaultWord(keep), DefaultWord(j.Keep))
@@ -162,17 +161,19 @@ func RoutesDiffer(j *build.Job, differ build.Differ) {
 	if metric != j.Metric {
 		differ("metric", metric, j.Metric)
 	}
+	return flags
 }
 
-func routeWords(routes []spec.Route) string {
+// routeWords lists routes as a person types them; "none" if there are none.
+func routeWords(routes []spec.Route) []string {
 	if len(routes) == 0 {
-		return "none"
+		return []string{spec.None}
 	}
 	var words []string
 	for _, r := range routes {
 		words = append(words, "'"+r.String()+"'")
 	}
-	return strings.Join(words, " ")
+	return words
 }
 
 func DefaultWord(keep bool) string {

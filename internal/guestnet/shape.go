@@ -366,7 +366,7 @@ func ShapeDiffers(j *build.Job, differ build.Differ) (flags []string) {
 	for i, a := range asked {
 		if is := spec.OrNone(there[i].Word); a.Word != "" && a.Word != is {
 			differ(a.Name, is, a.Word)
-			flags = append(flags, "--"+a.Name, a.Word)
+			flags = append(flags, "--"+a.Name+" "+a.Word)
 		}
 	}
 	return flags

@@ -239,10 +239,15 @@ func (a Ask) lease(m *dhcpv4.DHCPv4, at time.Duration) (Lease, error) {
 	if a.NoDefaultRoute {
 		l.Routes = slices.DeleteFunc(l.Routes, Route.Default)
 	}
-	l.Routes = slices.DeleteFunc(l.Routes, func(r Route) bool {
+	return a.Of(l), err
+}
+
+// Of returns a lease without the routes whose place those of the Ask take.
+func (a Ask) Of(l Lease) Lease {
+	l.Routes = slices.DeleteFunc(slices.Clone(l.Routes), func(r Route) bool {
 		return slices.ContainsFunc(a.Routes, func(o Asked) bool { return o.Dst == r.Dst && o.Metric == 0 && o.Table == 0 })
 	})
-	return l, err
+	return l
 }
 
 // fill puts what was given on the line in the place of what a server leaves out.

@@ -16,7 +16,7 @@ import (
 
 // A command is one JSON document each way on a connection of its own.
 type command struct {
-	Do    string `json:"do"` // keep, release, stop, look
+	Do    string `json:"do"` // keep, change, release, stop, look
 	Index int    `json:"index,omitempty"`
 	Keep  *Kept  `json:"keep,omitempty"`
 }
@@ -69,6 +69,16 @@ const opKeep = "keep lease of"
 // interface is replaced.
 func (k Keepers) Keep(ctx context.Context, g Guest, a Ask, l Lease) error {
 	_, err := k.ask(ctx, g, true, command{Do: "keep", Keep: &Kept{Guest: g.Word, Ask: a, Lease: &l}})
+	return explain(opKeep, a.IfName, err)
+}
+
+// Change has a lease that is kept be asked for as a says from now on. The interface
+// already has what follows from that.
+func (k Keepers) Change(ctx context.Context, g Guest, a Ask) error {
+	found, err := k.ask(ctx, g, false, command{Do: "change", Keep: &Kept{Ask: a}})
+	if err == nil && !found {
+		err = errors.New("nobody keeps one")
+	}
 	return explain(opKeep, a.IfName, err)
 }
 

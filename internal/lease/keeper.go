@@ -260,6 +260,8 @@ func (k *keeper) do(c command) (found bool, err error) {
 		return false, errEnding
 	case c.Do == "keep" && c.Keep != nil && c.Keep.Lease != nil:
 		return true, k.keep(*c.Keep)
+	case c.Do == "change" && c.Keep != nil:
+		return k.change(c.Keep.Ask)
 	case c.Do == "release":
 		return k.release(c.Index)
 	case c.Do == "stop":
@@ -313,6 +315,22 @@ func (k *keeper) keep(i Kept) error {
 		k.announce(n, Event{What: Acquired, Lease: i.Lease})
 	}
 	return err
+}
+
+// change keeps the lease of an interface as another Ask says.
+func (k *keeper) change(a Ask) (found bool, err error) {
+	old := k.takeOut(a.Index)
+	if old == nil {
+		return false, nil
+	}
+	old.end()
+	l := old.maintainer.lease
+	if l != nil {
+		now := a.Of(*l)
+		l = &now
+	}
+	_, err = k.begun(Kept{Guest: old.guest, Ask: a, Lease: l})
+	return true, err
 }
 
 // begun adds the lease of an interface, and records it.

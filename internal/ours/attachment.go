@@ -46,6 +46,7 @@ type LeaseState struct {
 
 	Options lease.Options `json:"-"` // that it was asked for with, but for a client ID
 	ACD     bool          `json:"-"`
+	Routes  []spec.Route  `json:"-"` // that come with the next one; nil: it has one
 	Keep    bool          `json:"-"` // the server's default route goes behind the guest's own
 	Metric  int           `json:"-"` // of that; 0: whatever puts it in its place
 }
@@ -59,6 +60,7 @@ type Interface struct {
 	Carrier   *bool          `json:"carrier,omitempty"` // nil: not known
 	Addresses []netip.Prefix `json:"addresses"`
 	Gateway   []netip.Addr   `json:"gateway"`
+	Routes    []spec.Route   `json:"routes,omitempty"` // others by it that were asked for; each is a word of --route
 }
 
 // Host is the other end: on the host or, for a link between guests, in the

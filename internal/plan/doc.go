@@ -5,6 +5,7 @@
 //	machine.go, kernel.go, lock.go  the namespaces, held open and locked, and what is asked of them
 //	wait.go                         waiting for something that changes in one of them
 //	link.go, inet.go, markstep.go   the steps that every kind of link needs
+//	route.go                        the steps that change routes which are there
 //	mark.go                         what shows that a link is ours
 //
 // # Locks

@@ -77,6 +77,7 @@ type writer interface {
 	DelAddr(index int, p netip.Prefix) error
 	SetAddr(index int, p netip.Prefix, valid, preferred time.Duration) error
 	AddRoute(r rtnl.Route, prepend bool) error
+	ReplaceRoute(r rtnl.Route) error
 	DelRoute(r rtnl.Route) error
 	AddRule(r rtnl.Rule) error
 	DelRule(r rtnl.Rule) error

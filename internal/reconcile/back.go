@@ -125,6 +125,12 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	if set.VLAN != "" {
 		w.VLAN = spec.OrNone(a.Host.VLAN)
 	}
+	if set.HasRoutes {
+		w.Routes = []string{spec.None}
+		if len(a.Interface.Routes) > 0 {
+			w.Routes = spec.RouteWords(a.Interface.Routes)
+		}
+	}
 	if set.Isolated != nil {
 		w.Isolated = spec.OnOff(a.Host.Isolated)
 	}

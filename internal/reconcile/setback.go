@@ -63,7 +63,7 @@ func (r Reversal) Do(ctx context.Context, opt attach.Options) (left []string, er
 	}
 	defer g.Close()
 	back, left, err := r.words(ctx, g)
-	if err != nil || !slices.ContainsFunc(fields(&back), func(f field) bool { return *f.word != "" }) {
+	if err != nil || !slices.ContainsFunc(fields(&back), field.said) {
 		return left, err
 	}
 	s, err := attach.ParseSet(g.Word(), back)
@@ -91,42 +91,63 @@ func (r Reversal) words(ctx context.Context, g *attach.Guest) (back attach.SetWo
 	back.IfName = ifName
 	is, was := fields(&now), fields(&r.After)
 	for n, f := range fields(&back) {
-		if *f.word != "" && !sameWords(*is[n].word, *was[n].word) {
-			left, *f.word = append(left, f.flag), ""
+		if f.said() && !ours.SameSet(is[n].words(), was[n].words()) {
+			left = append(left, f.flag)
+			f.clear()
 		}
 	}
 	return back, left, nil
-}
-
-// sameWords compares lists without their order.
-func sameWords(a, b string) bool {
-	x, y := strings.Split(a, ","), strings.Split(b, ",")
-	slices.Sort(x)
-	slices.Sort(y)
-	return slices.Equal(x, y)
 }
 
 // Command is the line that undoes the set.
 func (r Reversal) Command() string {
 	line := []string{"gopipework", "set", r.Guest.Word(), r.Before.IfName}
 	for _, f := range fields(&r.Before) {
-		if *f.word != "" {
+		switch {
+		case f.list != nil:
+			for _, word := range *f.list {
+				line = append(line, f.flag, word)
+			}
+		case f.said():
 			line = append(line, f.flag, *f.word)
 		}
 	}
 	return shell.Line(line)
 }
 
-// field is one thing that set sets.
+// field is one thing that set sets, by one word or by a flag that is repeated.
 type field struct {
 	flag string
 	word *string
+	list *[]string // nil: it is one word
 }
 
 func fields(w *attach.SetWords) []field {
 	return []field{
-		{"--rate-in", &w.Shape.RateIn}, {"--rate-out", &w.Shape.RateOut}, {"--loss", &w.Shape.Loss},
-		{"--delay", &w.Shape.Delay}, {"--jitter", &w.Shape.Jitter}, {"--mtu", &w.MTU},
-		{"--vlan", &w.VLAN}, {"--addr", &w.Address}, {"--isolated", &w.Isolated},
+		{"--rate-in", &w.Shape.RateIn, nil}, {"--rate-out", &w.Shape.RateOut, nil}, {"--loss", &w.Shape.Loss, nil},
+		{"--delay", &w.Shape.Delay, nil}, {"--jitter", &w.Shape.Jitter, nil}, {"--mtu", &w.MTU, nil},
+		{"--vlan", &w.VLAN, nil}, {"--addr", &w.Address, nil}, {"--isolated", &w.Isolated, nil},
+		{"--route", nil, &w.Routes},
 	}
+}
+
+// words are those that a list of them consists of; none: nothing is said.
+func (f field) words() []string {
+	switch {
+	case f.list != nil:
+		return *f.list
+	case *f.word == "":
+		return nil
+	}
+	return strings.Split(*f.word, ",")
+}
+
+func (f field) said() bool { return len(f.words()) > 0 }
+
+func (f field) clear() {
+	if f.list != nil {
+		*f.list = nil
+		return
+	}
+	*f.word = ""
 }

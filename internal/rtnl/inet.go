@@ -215,6 +215,14 @@ func (c *Conn) AddRoute(r Route, prepend bool) error {
 	return settle(added, func() (bool, error) { return c.hasRoute(r) })
 }
 
+// ReplaceRoute puts a route in the place of one that has the same destination, metric and
+// table; if there is none, it adds it.
+//
+//	ip route replace DST [via GATEWAY] dev NAME [metric M] [table T] [proto P]
+func (c *Conn) ReplaceRoute(r Route) error {
+	return settle(c.with(func(h *netlink.Handle) error { return h.RouteReplace(r.netlink()) }), func() (bool, error) { return c.hasRoute(r) })
+}
+
 // DelRoute deletes the route.
 func (c *Conn) DelRoute(r Route) error {
 	return settle(c.with(func(h *netlink.Handle) error { return h.RouteDel(r.netlink()) }), func() (bool, error) { return not(c.hasRoute(r)) })

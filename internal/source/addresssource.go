@@ -41,6 +41,19 @@ func SourceFrom(s spec.Source) addressSource {
 	return nil
 }
 
+// There returns where the addresses of the interface that is there come from.
+func There(in build.Inside) spec.Source {
+	switch {
+	case in.Client != nil:
+		return spec.Source{Kind: spec.FromClient, Ask: in.Client.Ask}
+	case in.Lease != nil:
+		return spec.Source{Kind: sourceOf(in.Lease.Ask)}
+	case in.RA:
+		return spec.Source{Kind: spec.FromSLAAC}
+	}
+	return spec.Source{}
+}
+
 // Kept says what keeps the addresses of the interface that is there; "": nothing does.
 func Kept(in build.Inside) string {
 	for _, s := range AddressSources {

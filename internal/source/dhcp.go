@@ -116,9 +116,7 @@ func (s GetLease) Do(ctx context.Context, m *plan.Machine) error {
 	g := m.Guests[s.Side]
 	ask := dhcpAsk(s.options, g.GuestInfo, s.Inner, s.Index(m, s.Inner), s.mac)
 	ask.Broadcast, ask.ACD, ask.Behind, ask.Metric, ask.Table = s.broadcast, s.acd, s.behind, s.metric, s.table
-	for _, r := range s.routes {
-		ask.Routes = append(ask.Routes, lease.Asked{Dst: r.Dst, Via: r.Via, Metric: r.Metric, Table: r.Table})
-	}
+	ask.Routes = askedOf(s.routes)
 	if s.access != nil {
 		parent, err := m.Find(plan.OnHost, s.access.macvlan.Parent)
 		if err != nil {

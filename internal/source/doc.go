@@ -8,6 +8,7 @@
 //	hostclient.go      a DHCP client of the host
 //	keptlease.go       a lease of either protocol, and the process that keeps it
 //	leaselink.go       what a lease sets on an interface
+//	changelease.go     another thing to set, from now on
 //	leasereplies.go    source routing for its address
 //	leaseaccess.go     the host's way to its address
 package source

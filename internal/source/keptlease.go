@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/ours"
@@ -63,8 +65,8 @@ func LeaseState(k plan.Kernel, index int) *ours.LeaseState {
 		if left := l.Left(lease.Now()); left != lease.Forever {
 			s.Seconds = int64(left.Seconds())
 		}
-	} else if s.Trouble == "" {
-		s.Trouble = "there is none yet"
+	} else {
+		s.Trouble, s.Routes = cmp.Or(s.Trouble, "there is none yet"), guestnet.LeaseRoutes(kept.Ask)
 	}
 	if kept.Unkept {
 		s.Trouble = "its keeper was killed; gopipework gc starts it again"

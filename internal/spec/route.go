@@ -36,6 +36,29 @@ func (r Route) String() string {
 	return w
 }
 
+// MarshalText returns the word that parses to r.
+func (r Route) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads such a word.
+func (r *Route) UnmarshalText(word []byte) (err error) {
+	*r, err = parseRoute(string(word), &Spec{From: Source{Kind: fromUnknown}})
+	return err
+}
+
+// RouteWords returns the words that parse to routes.
+func RouteWords(routes []Route) (words []string) {
+	for _, r := range routes {
+		words = append(words, r.String())
+	}
+	return words
+}
+
+// CheckRoutes refuses routes that an attach which asks for all else in s would refuse.
+func (s Spec) CheckRoutes() error {
+	_, err := parseRoutes(RouteWords(s.Routes), &s)
+	return err
+}
+
 // MaxMetric is the highest metric of a route that is taken.
 const MaxMetric = math.MaxInt32 // the kernel's is twice that; nobody needs it
 
@@ -150,6 +173,14 @@ func UsualMetric(dst netip.Prefix, metric int) int {
 		return 1024 // IP6_RT_PRIO_USER
 	}
 	return metric
+}
+
+// Listed returns the route without a metric that the kernel gives by itself.
+func (r Route) Listed() Route {
+	if r.Metric == UsualMetric(r.Dst, 0) {
+		r.Metric = 0
+	}
+	return r
 }
 
 // OnLink reports whether an address is reached without a route of its own.

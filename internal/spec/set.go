@@ -2,6 +2,8 @@ package spec
 
 import (
 	"net/netip"
+	"reflect"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
 )
@@ -16,6 +18,8 @@ type SetWords struct {
 	Address string // --addr: the whole list; "0/0": none
 
 	Isolated string // --isolated: "on" or "off"
+
+	Routes []string // --route, each; "none" alone: none
 
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
@@ -33,6 +37,9 @@ type SetSpec struct {
 	Addrs    []netip.Prefix // all that there are to be
 	Isolated *bool          // nil: nothing is said
 
+	HasRoutes bool    // Routes are asked for
+	Routes    []Route // all that there are to be
+
 	NoDAD         bool // do not wait for duplicate address detection
 	VLANFiltering bool // may be turned on on somebody else's bridge
 }
@@ -40,7 +47,7 @@ type SetSpec struct {
 // ParseSet turns the words into a SetSpec, as Parse does.
 func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	s := SetSpec{Guest: guest, HasAddrs: w.Address != "", NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}
-	if w == (SetWords{IfName: w.IfName, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}) {
+	if reflect.DeepEqual(w, SetWords{IfName: w.IfName, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}) {
 		return s, fault.BadWord("read words", w.IfName, "there is nothing to set").WithHint("gopipework help set lists what can be set")
 	}
 	var err error
@@ -71,6 +78,11 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	s.VLAN = w.VLAN
 	if s.Isolated, err = parseSwitch("--isolated", w.Isolated); err != nil {
 		return s, err
+	}
+	if s.HasRoutes = len(w.Routes) > 0; s.HasRoutes && !slices.Equal(w.Routes, []string{None}) {
+		if s.Routes, err = parseRoutes(w.Routes, &Spec{From: Source{Kind: fromUnknown}}); err != nil {
+			return s, err
+		}
 	}
 	s.MTU, err = ParseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
 	return s, err

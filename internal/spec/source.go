@@ -28,11 +28,13 @@ const (
 	FromSLAAC SourceKind = "slaac" // router advertisements (RFC 4862)
 
 	FromClient SourceKind = "client" // DHCPv4, by a client of the host
+
+	fromUnknown SourceKind = "unknown" // of an attachment that is yet to be looked at
 )
 
 // Gives reports whether addresses of the family come from it.
 func (s Source) Gives(ipv6 bool) bool {
-	return (s.Kind == FromDHCP || s.Kind == FromClient) && !ipv6 || s.HearsRouters() && ipv6
+	return (s.Kind == FromDHCP || s.Kind == FromClient) && !ipv6 || s.HearsRouters() && ipv6 || s.Kind == fromUnknown
 }
 
 // Leased reports whether a server gives the address, and a keeper of ours keeps it.

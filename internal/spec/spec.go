@@ -141,9 +141,7 @@ func (s Spec) Words() Words {
 	if s.Metric != 0 {
 		w.Metric = strconv.Itoa(s.Metric)
 	}
-	for _, r := range s.Routes {
-		w.Routes = append(w.Routes, r.String())
-	}
+	w.Routes = RouteWords(s.Routes)
 	for _, c := range s.Sysctls {
 		w.Sysctls = append(w.Sysctls, c.String())
 	}

@@ -1,0 +1,104 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopipework/gopipework/e2e/host"
+)
+
+// TestSetRoute: set replaces the routes of an attachment, and no others: packets take the new
+// ones at once, twice is once, --for sets them back, and apply changes them in place.
+func TestSetRoute(t *testing.T) {
+	m := newMachine(t)
+	web, router := m.named("web"), m.named("router")
+	m.check(router.Run("sh", "-ec", "ip address add 10.60.0.1/32 dev lo; ip address add 10.61.0.1/32 dev lo").Err())
+	m.quiet("brtest", "netns:router", "10.0.0.1/24")
+	m.quiet("brtest", "netns:web", "10.0.0.2/24", "--route", "10.60.0.1/32,via 10.0.0.1")
+	m.check(web.Run("ip", "route", "add", "10.62.0.0/16", "via", "10.0.0.1").Err())
+	m.reaches(web, "10.60.0.1")
+
+	set := func(args ...string) host.Result {
+		t.Helper()
+		return m.ok(append([]string{"set", "netns:web", "eth1"}, args...)...)
+	}
+	m.says("a dry run", set("--route", "10.61.0.1/32,via 10.0.0.1", "--dry-run").Stdout,
+		"ip route add 10.61.0.1/32 via 10.0.0.1 dev eth1 protocol 103", "ip route del 10.60.0.1/32 via 10.0.0.1 dev eth1 protocol 103")
+	m.says("the result", set("--route", "10.61.0.1/32,via 10.0.0.1", "--json").Stdout, `"routes":["10.61.0.1/32,via 10.0.0.1"]`, `"changed":true`)
+	m.reaches(web, "10.61.0.1")
+	m.cut(web, "10.60.0.1")
+	m.says("twice", set("--route", "10.61.0.1/32,via 10.0.0.1", "--json").Stdout, `"changed":false`)
+
+	b := m.begin(m.Command(context.Background(), "gopipework", "set", "netns:web", "eth1", "--route", "10.60.0.1/32,via 10.0.0.1", "--route", "10.63.0.0/16", "--for", "1h"))
+	if !host.Poll(host.Patience, func() bool { return strings.Contains(m.ok("list", "web", "--json").Stdout, "10.63.0.0/16") }) {
+		t.Errorf("nothing is set: %v", b.end(t))
+	}
+	m.check(b.Process.Kill())
+	b.end(t)
+	if !host.Poll(host.Patience, func() bool {
+		return strings.Contains(m.ok("list", "web", "--json").Stdout, `"routes":["10.61.0.1/32,via 10.0.0.1"]`)
+	}) {
+		t.Errorf("it is not set back: %s", m.ok("list", "web", "--json").Stdout)
+	}
+
+	m.says("a difference", m.fails("conflict", "brtest", "netns:web", "10.0.0.2/24").Error.Hint, "gopipework set netns:web eth1 --route none")
+	file := m.topology("lab", "brtest netns:web 10.0.0.2/24 --route '10.60.0.1/32,via 10.0.0.1'", "brtest netns:router 10.0.0.1/24")
+	changes := m.ok("apply", "-f", file, "-v")
+	m.says("apply", changes.Stdout+changes.Stderr, "route '10.61.0.1/32,via 10.0.0.1' -> '10.60.0.1/32,via 10.0.0.1'", "ip route add 10.60.0.1/32")
+	m.reaches(web, "10.60.0.1")
+	m.differs(file, 0)
+	m.says("of a file", set("--route", "none").Stderr, "change it there too")
+	if routes := web.Run("ip", "route").Stdout; strings.Contains(routes, "proto 103") || !strings.Contains(routes, "10.62.0.0/16") {
+		t.Errorf("the routes are\n%s", routes)
+	}
+	m.fails("usage", "set", "netns:web", "eth1", "--route", "none", "--route", "10.60.0.0/16")
+	m.fails("usage", "set", "netns:web", "eth1", "--route", "10.60.0.0/16,via 10.7.0.1")
+	m.fails("conflict", "set", "netns:web", "eth1", "--route", "10.62.0.0/16,via 10.0.0.1")
+	m.ok("detach", "netns:web")
+}
+
+// TestSetRouteDHCP: the keeper of a lease sets the new routes with each renewal, also when it
+// was killed, and the old ones no more.
+func TestSetRouteDHCP(t *testing.T) {
+	m := newMachine(t)
+	router, g := m.router("brtest"), m.guest()
+	check := m.unchanged(g)
+	s := m.lends(router, 10*time.Second)
+	m.quiet("brtest", g.Word, "dhcp", "--route", "10.60.0.0/16,via 10.9.0.5", "--source-routing")
+	m.ok("set", g.Word, "eth1", "--route", "10.61.0.0/16,via 10.9.0.1", "--route", "10.62.0.0/16")
+	routes := func(when string) {
+		t.Helper()
+		all := g.Run("ip", "route", "show", "table", "all").Stdout
+		m.says("the routes "+when, all, "10.61.0.0/16 via 10.9.0.1 dev eth1 proto", "10.62.0.0/16 dev eth1 proto", "10.61.0.0/16 via 10.9.0.1 dev eth1 table 26480")
+		if strings.Contains(all, "10.60.") {
+			t.Errorf("%s the old route is there:\n%s", when, all)
+		}
+	}
+	routes("at first")
+	asked := s.asked.Load()
+	m.killed(m.keeper())
+	m.check(g.Run("ip", "route", "del", "10.61.0.0/16", "table", "main").Err())
+	if !host.Poll(host.Patience, func() bool {
+		return s.asked.Load() > asked && strings.Contains(g.Run("ip", "route").Stdout, "10.61.0.0/16")
+	}) {
+		t.Error("the keeper does not set the route again")
+	}
+	routes("after a renewal")
+	if a := m.attach("brtest", g.Word, "dhcp", "--route", "10.61.0.0/16,via 10.9.0.1", "--route", "10.62.0.0/16", "--source-routing"); *a.Changed {
+		t.Errorf("the line that asks for the same: %q", a.Steps)
+	}
+	f := m.fails("conflict", "set", g.Word, "eth1", "--route", "10.62.0.0/16", "--route", "10.63.0.0/16,via 192.0.2.1")
+	m.says("a gateway out of reach", f.Error.Message+f.Error.Hint, "192.0.2.1", "puts it on the link")
+	routes("after what was refused")
+	m.ok("set", g.Word, "eth1", "--route", "none")
+	if all := g.Run("ip", "route", "show", "table", "all").Stdout; strings.Contains(all, "10.6") {
+		t.Errorf("they have not all gone:\n%s", all)
+	}
+	m.quiet("detach", g.Word)
+	m.notKept()
+	check("after detach")
+}
