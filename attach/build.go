@@ -138,6 +138,7 @@ func newAttachment(j *build.Job) Attachment {
 			Addresses: append([]netip.Prefix{}, j.Addrs...),
 			Gateway:   append([]netip.Addr{}, j.Gateways...),
 			Routes:    j.Routes,
+			DNS:       j.DNS.String(),
 		},
 		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated},
 		State:   Complete,

@@ -65,7 +65,9 @@ func (o *lister) more(ns *ours.Namespace, a *Attachment, index int, port *rtnl.L
 		return err
 	}
 	cookie, err := ns.Links.Cookie()
-	add(slices.ContainsFunc(notes, func(n build.ResolvNote) bool { return n.GuestNS == cookie && n.Index == index }), "name servers")
+	if n := slices.IndexFunc(notes, func(n build.ResolvNote) bool { return n.GuestNS == cookie && n.Index == index }); err == nil && n >= 0 {
+		a.Interface.DNS = notes[n].Asked
+	}
 	return err
 }
 

@@ -43,6 +43,9 @@ func runSet(ctx context.Context, s SetSpec, g guests.Guest, hostNS *os.File, opt
 // called by then.
 func hold(f build.SetFacts, m *plan.Machine) {
 	m.Know(plan.InGuest, f.Inner.Name, f.Inner.Index)
+	if f.Lease != nil && f.Lease.Lease != nil {
+		m.Remember(guestnet.LeaseKey{}, f.Lease.Lease)
+	}
 	if ifb := f.Shaped.Inbound; ifb != nil {
 		m.Know(plan.InGuest, ifb.Name, ifb.Index)
 	}

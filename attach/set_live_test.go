@@ -24,7 +24,7 @@ import (
 func typedSet(t *testing.T, line string) SetSpec {
 	t.Helper()
 	w := SetWords{IfName: "eth1"}
-	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--rate-in": &w.Shape.RateIn,
+	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--dns": &w.DNS, "--rate-in": &w.Shape.RateIn,
 		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {

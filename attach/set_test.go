@@ -99,11 +99,16 @@ var setChanges = map[string]func(*build.SetFacts){
 		f.Lease = &lease.Kept{Ask: lease.Ask{IfName: "eth1", Index: f.Inner.Index, Routes: []lease.Asked{
 			{Dst: netip.MustParsePrefix("10.5.0.0/16"), Via: netip.MustParseAddr("192.168.1.3")}, {Dst: netip.MustParsePrefix("10.6.0.0/16")}}}, Lease: &l}
 	},
-	"lost":      func(f *build.SetFacts) { f.Lease.Lease = nil },
-	"link":      func(f *build.SetFacts) { f.Found.Host.Kind = string(KindVeth) },
-	"unplugged": func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
-	"half":      func(f *build.SetFacts) { f.Found.State = Half },
-	"of-file":   func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
-	"of-keep":   func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
-	"by-file":   func(f *build.SetFacts) { f.Origin = "file:lab" },
+	"dns": func(f *build.SetFacts) {
+		f.Resolv = &build.ResolvNote{IfName: "eth1", Index: f.Inner.Index, Asked: "192.168.1.53"}
+	},
+	"dns-changed": func(f *build.SetFacts) { f.Detach.ResolvChanged = true },
+	"dns-other":   func(f *build.SetFacts) { f.Resolv.IfName, f.Resolv.Index = "eth0", f.Links[0].Index },
+	"lost":        func(f *build.SetFacts) { f.Lease.Lease = nil },
+	"link":        func(f *build.SetFacts) { f.Found.Host.Kind = string(KindVeth) },
+	"unplugged":   func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
+	"half":        func(f *build.SetFacts) { f.Found.State = Half },
+	"of-file":     func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
+	"of-keep":     func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
+	"by-file":     func(f *build.SetFacts) { f.Origin = "file:lab" },
 }

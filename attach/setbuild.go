@@ -37,6 +37,7 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 		func() error { return addAddrs(c, d) },
 		func() error { return setRoutes(c, d) },
 		func() error { return delAddrs(c, d) },
+		func() error { return setDNS(c, d) },
 	} {
 		if err := plan(); err != nil {
 			return build.Plan{}, err
@@ -89,6 +90,12 @@ func changedAttachment(c build.Change) Attachment {
 	}
 	if c.HasRoutes {
 		a.Interface.Routes = c.Routes
+	}
+	if n := c.There.Resolv; n != nil && n.Index == c.There.Inner.Index {
+		a.Interface.DNS = n.Asked
+	}
+	if c.HasDNS {
+		a.Interface.DNS = c.DNS.String()
 	}
 	if c.Isolated != nil {
 		a.Host.Isolated = *c.Isolated

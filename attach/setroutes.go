@@ -38,6 +38,22 @@ func setRoutes(c build.Change, d *build.Draft) error {
 	return nil
 }
 
+// setDNS plans for other name servers.
+func setDNS(c build.Change, d *build.Draft) error {
+	if !c.HasDNS {
+		return nil
+	}
+	if c.Job.Kind == KindVeth {
+		return c.Refuse(fault.Usage, "--dns is not for a link between two guests").WithHint("leave --dns out")
+	}
+	j := wanted(c)
+	j.DNS = c.DNS
+	if err := j.CheckDNS(); err != nil {
+		return err
+	}
+	return guestnet.SetDNS(j, d, c.There.Detach.ResolvChanged)
+}
+
 // wanted is the interface as an attach sees it that asks for all that it is to have.
 func wanted(c build.Change) *build.Job {
 	j, in := *c.Job, c.There.Inside

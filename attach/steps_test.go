@@ -28,7 +28,7 @@ var oneOfEach = []plan.Step{
 	hostaccess.AddAccess{}, plan.AddAddr{}, kind.AddAltName{}, kind.AddBridge{}, kind.AddChild{}, guestnet.AddIPRule{}, guestnet.AddInbound{}, kind.AddOVSBridge{}, kind.AddOVSPort{},
 	addPair{}, plan.AddRoute{}, kind.AddRule{}, kind.AddTagged{}, kind.AddVeth{}, guestnet.Announce{}, guestnet.AnnounceARP{}, guestnet.AwaitCarrier{}, plan.AwaitDAD{},
 	kind.AwaitForwarding{}, kind.AwaitUp{}, kind.AwaitOVS{}, source.AwaitSLAAC{}, kind.ReturnCard{}, kind.ChangeLentMark{}, plan.ChangeMark{}, plan.ChangeMTU{}, kind.ChangeOVSMark{}, kind.ChangeOVSVLAN{},
-	kind.ChangePortVLANs{Want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, kind.Checksums{}, plan.DelAddr{}, plan.DelRoute{}, plan.ReplaceRoute{}, source.ChangeLease{}, delHalf{}, hostaccess.DelHostRoute{}, guestnet.DelInbound{},
+	kind.ChangePortVLANs{Want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, kind.Checksums{}, plan.DelAddr{}, plan.DelRoute{}, plan.ReplaceRoute{}, guestnet.ChangeDNS{}, source.ChangeLease{}, delHalf{}, hostaccess.DelHostRoute{}, guestnet.DelInbound{},
 	ours.DelInner{}, ours.DelLink{}, kind.DelOVSBridge{}, kind.DelOVSPort{}, guestnet.DelReplies{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, guestnet.DelRepliesIn{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, kind.DelRule{}, guestnet.DropNote{}, guestnet.DropTorn{}, source.EndClient{},
 	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, kind.Isolate{}, kind.ProtectOVSPort{}, guestnet.Probe{}, ours.RaiseLink{},
 	source.ReleaseLease{}, guestnet.RestoreDNS{}, source.RunClient{}, plan.SetLink{}, kind.SetPortVLAN{VLAN: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},

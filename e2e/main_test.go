@@ -320,6 +320,7 @@ type (
 			Addresses []string `json:"addresses"`
 			Gateway   []string `json:"gateway"`
 			Routes    []string `json:"routes"`
+			DNS       string   `json:"dns"`
 		} `json:"interface"`
 		Host struct {
 			Kind string `json:"kind"`

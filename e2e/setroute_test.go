@@ -102,3 +102,42 @@ func TestSetRouteDHCP(t *testing.T) {
 	m.notKept()
 	check("after detach")
 }
+
+// TestSetDNS: set changes the name servers of a container, and restores its own.
+func TestSetDNS(t *testing.T) {
+	e := withDocker(t)
+	e.container("web", "--dns", "10.0.0.53")
+	resolv := func() string { return e.docker("exec", "web", "cat", "/etc/resolv.conf") }
+	before := resolv()
+	set := func(args ...string) host.Result {
+		t.Helper()
+		return e.ok(append([]string{"set", "web", "eth1"}, args...)...)
+	}
+	e.quiet("brtest", "web", "10.9.0.2/24")
+	e.says("the result", set("--dns", "10.9.0.53", "--json").Stdout, `"dns":"10.9.0.53"`, `"changed":true`)
+	e.says("resolv.conf", resolv(), "nameserver 10.9.0.53")
+	e.says("twice", set("--dns", "10.9.0.53", "--json").Stdout, `"changed":false`)
+	set("--dns", "10.9.0.54,fd00::54")
+	other := resolv()
+	e.says("resolv.conf", other, "nameserver 10.9.0.54\nnameserver fd00::54")
+	if a := e.attach("brtest", "web", "10.9.0.2/24", "--dns", "10.9.0.54,fd00::54"); *a.Changed {
+		t.Errorf("the line that asks for the same: %q", a.Steps)
+	}
+	e.says("a difference", e.fails("conflict", "brtest", "web", "10.9.0.2/24", "--dns", "10.9.0.53").Error.Hint, "gopipework set web eth1 --dns 10.9.0.53")
+	e.says("for a while", set("--dns", "10.9.0.53", "--for", "1s").Stderr, "an interruption")
+	if now := resolv(); now != other {
+		t.Errorf("after a while resolv.conf is %q, was %q", now, other)
+	}
+	e.quiet("brtest", "-i", "eth2", "web", "10.9.1.2/24")
+	e.says("of two", e.fails("conflict", "set", "web", "eth2", "--dns", "10.9.1.53").Error.Message, "eth1 are there already")
+	set("--dns", "none")
+	if now := resolv(); now != before {
+		t.Errorf("resolv.conf is %q, was %q", now, before)
+	}
+	e.fails("usage", "set", "web", "eth1", "--dns", "ten")
+	set("--dns", "10.9.0.53")
+	e.quiet("detach", "--all", "web")
+	if now := resolv(); now != before || e.notes() != "" {
+		t.Errorf("after detach resolv.conf is %q, was %q, notes %q", now, before, e.notes())
+	}
+}

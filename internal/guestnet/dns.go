@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -56,14 +57,18 @@ func PlanDNS(j *build.Job, d *build.Draft) {
 	}
 }
 
-func DNSDiffers(j *build.Job, differ build.Differ) {
+// DNSDiffers tells how the name servers differ. It returns the flags with which set would
+// change them.
+func DNSDiffers(j *build.Job, differ build.Differ) (flags []string) {
 	there := ""
 	if n := j.There.Resolv; n != nil && n.Index == j.There.Inner.Index {
 		there = n.Asked
 	}
 	if asked := j.DNS.String(); asked != there {
-		differ("name servers", spec.OrNone(there), spec.OrNone(asked))
+		differ(spec.NameServers, spec.OrNone(there), spec.OrNone(asked))
+		flags = append(flags, "--dns "+spec.OrNone(asked))
 	}
+	return flags
 }
 
 // WriteDNS writes the guest's name servers, after what was there is noted.
@@ -75,16 +80,11 @@ type WriteDNS struct {
 
 func (s WriteDNS) Do(ctx context.Context, m *plan.Machine) error {
 	g := m.Guests[s.Side]
-	servers, search := s.dns.Servers, []string(nil)
-	if s.dns.FromDHCP {
-		got := gotLease(m)
-		if got == nil || len(got.DNS) == 0 {
-			return fault.New(fault.Failed, "write name servers of", g.Name, "the DHCP server gives none").WithHint("--dns ADDRESS, or leave --dns out")
-		}
-		servers, search = got.DNS[:min(len(got.DNS), spec.MaxServers)], searchOf(*got)
+	servers, search, err := serversOf(m, s.dns, g.Name)
+	if err != nil {
+		return err
 	}
 	n := build.ResolvNote{PID: g.PID, IfName: s.inner, Index: s.Index(m, s.inner), Asked: s.dns.String()}
-	var err error
 	if n.GuestNS, err = s.Kernel(m).Cookie(); err != nil {
 		return fault.Explain("read the namespace of", g.Name, err)
 	}
@@ -115,6 +115,18 @@ func (s WriteDNS) Do(ctx context.Context, m *plan.Machine) error {
 	})
 }
 
+// serversOf returns the name servers that are asked for, and the domains to search.
+func serversOf(m *plan.Machine, d spec.DNS, guest string) (servers []netip.Addr, search []string, err error) {
+	if !d.FromDHCP {
+		return d.Servers, nil, nil
+	}
+	got := gotLease(m)
+	if got == nil || len(got.DNS) == 0 {
+		return nil, nil, fault.New(fault.Failed, "write name servers of", guest, "the DHCP server gives none").WithHint("--dns ADDRESS, or leave --dns out")
+	}
+	return got.DNS[:min(len(got.DNS), spec.MaxServers)], searchOf(*got), nil
+}
+
 func (s WriteDNS) Undo(ctx context.Context, m *plan.Machine) error {
 	cookie, err := s.Kernel(m).Cookie()
 	if err != nil {
@@ -131,11 +143,13 @@ func (s WriteDNS) Left() string { return "the name servers in the guest's /etc/r
 
 func (WriteDNS) Nature() plan.Nature { return plan.Undoable }
 
-func (s WriteDNS) String() string {
-	if s.dns.FromDHCP {
+func (s WriteDNS) String() string { return writeWords(s.dns) }
+
+func writeWords(d spec.DNS) string {
+	if d.FromDHCP {
 		return "# write the name servers of the DHCP server into the guest's /etc/resolv.conf"
 	}
-	return "# write the name servers " + s.dns.String() + " into the guest's /etc/resolv.conf"
+	return "# write the name servers " + d.String() + " into the guest's /etc/resolv.conf"
 }
 
 // searchOf is what a lease says about names without a dot.
@@ -199,10 +213,14 @@ func ReturnDNS(d build.Departure, r *build.Removal) {
 	if n == nil || !d.Inners[n.Index] && (stands(*n, d.There.Foreign) || slices.ContainsFunc(d.There.Ours, func(p build.Pair) bool { return p.Index() == n.Index })) {
 		return
 	}
-	if d.There.ResolvChanged {
-		r.Warn("somebody has changed /etc/resolv.conf of %s in the meantime: it stays as it is", d.There.Guest.Name)
-	}
+	warnChanged(r, d.There.ResolvChanged, d.There.Guest.Name)
 	r.Last = append(r.Last, RestoreDNS{Place: d.Place, note: *n})
+}
+
+func warnChanged(to interface{ Warn(string, ...any) }, changed bool, guest string) {
+	if changed {
+		to.Warn("somebody has changed /etc/resolv.conf of %s in the meantime: it stays as it is", guest)
+	}
 }
 
 // ObserveResolv looks at what was written into the guest's file.

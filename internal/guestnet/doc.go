@@ -13,6 +13,7 @@
 //	replies.go            replies that leave by the interface whose address they carry
 //	sourcerouting.go      the rules and tables for that which are there
 //	dns.go                name servers
+//	setdns.go             others, for an interface that is there
 //	resolv.go             the file that they are in, and the note of what was in it
 //	shape.go, inbound.go  rate, delay and loss, of what the guest sends and of what it gets
 package guestnet

@@ -60,6 +60,7 @@ type Interface struct {
 	Carrier   *bool          `json:"carrier,omitempty"` // nil: not known
 	Addresses []netip.Prefix `json:"addresses"`
 	Gateway   []netip.Addr   `json:"gateway"`
+	DNS       string         `json:"dns,omitempty"`    // name servers that were written for it, as --dns has them; an attach, a set and a list tell them
 	Routes    []spec.Route   `json:"routes,omitempty"` // others by it that were asked for; each is a word of --route
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Asked returns what asks for an attachment, as far as a list shows it. rest is what the
@@ -15,7 +16,7 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 		HostIF: attach.HostIF{Kind: attach.Kind(a.Host.Kind), Name: a.Host.Name}, Guest: a.Guest.Word(),
 		IfName: a.Interface.Name, Addrs: a.Interface.Addresses, Gateways: a.Interface.Gateway,
 		VLAN: a.Host.VLAN, MTU: a.Interface.MTU, Isolated: a.Host.Isolated,
-		Routes: a.Interface.Routes,
+		Routes: a.Interface.Routes, DNS: spec.ListedDNS(a.Interface.DNS),
 	}
 	ownMAC := true
 	switch s.HostIF.Kind {

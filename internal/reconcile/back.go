@@ -131,6 +131,9 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 			w.Routes = spec.RouteWords(a.Interface.Routes)
 		}
 	}
+	if set.HasDNS {
+		w.DNS = spec.OrNone(a.Interface.DNS)
+	}
 	if set.Isolated != nil {
 		w.Isolated = spec.OnOff(a.Host.Isolated)
 	}

@@ -14,6 +14,9 @@ type DNS struct {
 	FromDHCP bool // what the DHCP server says, when the lease is got
 }
 
+// NameServers is the name of a difference in --dns.
+const NameServers = "name servers"
+
 // fromDHCP is the word for it.
 const fromDHCP = "dhcp"
 
@@ -29,6 +32,18 @@ func (d DNS) String() string {
 		return fromDHCP
 	}
 	return Join(d.Servers)
+}
+
+// CheckDNS refuses name servers that an attach which asks for all else in s would refuse.
+func (s Spec) CheckDNS() error {
+	_, err := parseDNS(s.DNS.String(), s.From)
+	return err
+}
+
+// ListedDNS returns the name servers of a word that was accepted before.
+func ListedDNS(word string) DNS {
+	d, _ := parseDNS(word, Source{Kind: FromDHCP})
+	return d
 }
 
 // parseDNS reads dhcp, or ADDRESS[,ADDRESS...]; "" is nothing.

@@ -20,6 +20,7 @@ type SetWords struct {
 	Isolated string // --isolated: "on" or "off"
 
 	Routes []string // --route, each; "none" alone: none
+	DNS    string   // --dns; "none": none
 
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
@@ -39,6 +40,8 @@ type SetSpec struct {
 
 	HasRoutes bool    // Routes are asked for
 	Routes    []Route // all that there are to be
+	HasDNS    bool    // DNS is asked for
+	DNS       DNS     // the zero DNS: the guest's file is to be as it was
 
 	NoDAD         bool // do not wait for duplicate address detection
 	VLANFiltering bool // may be turned on on somebody else's bridge
@@ -81,6 +84,11 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	}
 	if s.HasRoutes = len(w.Routes) > 0; s.HasRoutes && !slices.Equal(w.Routes, []string{None}) {
 		if s.Routes, err = parseRoutes(w.Routes, &Spec{From: Source{Kind: fromUnknown}}); err != nil {
+			return s, err
+		}
+	}
+	if s.HasDNS = w.DNS != ""; s.HasDNS && w.DNS != None {
+		if s.DNS, err = parseDNS(w.DNS, Source{Kind: FromDHCP}); err != nil {
 			return s, err
 		}
 	}
