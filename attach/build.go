@@ -139,6 +139,8 @@ func newAttachment(j *build.Job) Attachment {
 			Gateway:   append([]netip.Addr{}, j.Gateways...),
 			Routes:    j.Routes,
 			DNS:       j.DNS.String(),
+
+			SourceRouting: j.SourceRouting,
 		},
 		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated},
 		State:   Complete,

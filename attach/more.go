@@ -40,7 +40,10 @@ func (o *lister) more(ns *ours.Namespace, a *Attachment, index int, port *rtnl.L
 		return err
 	}
 	of := slices.DeleteFunc(routes, func(r rtnl.Route) bool { return r.Index != index || r.Protocol != ours.Protocol })
-	add(len(of) > len(a.Interface.Routes), "routes")
+	if a.Interface.SourceRouting, err = guestnet.HasReplies(ns.Links, of); err != nil {
+		return err
+	}
+	add(slices.ContainsFunc(of, func(r rtnl.Route) bool { return r.Default() && r.Table == 0 }), "routes")
 	l, err := ns.Links.LinkByIndex(index)
 	if err != nil {
 		return ours.UnlessNotFound(err)

@@ -70,7 +70,7 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 		differ("gateway", spec.OrNone(spec.Join(there)), spec.OrNone(spec.Join(j.Gateways)))
 	}
 	flags = append(flags, guestnet.RoutesDiffer(j, differ)...)
-	guestnet.RepliesDiffer(j, differ)
+	flags = append(flags, guestnet.RepliesDiffer(j, differ)...)
 	flags = append(flags, guestnet.ShapeDiffers(j, differ)...)
 	return all, flags
 }

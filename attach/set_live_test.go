@@ -24,7 +24,7 @@ import (
 func typedSet(t *testing.T, line string) SetSpec {
 	t.Helper()
 	w := SetWords{IfName: "eth1"}
-	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--dns": &w.DNS, "--rate-in": &w.Shape.RateIn,
+	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--dns": &w.DNS, "--source-routing": &w.SourceRouting, "--rate-in": &w.Shape.RateIn,
 		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -120,6 +120,10 @@ var setStages = []setStage{
 	{name: "routes and addresses", line: "nic0 web 192.168.1.2/24 --route 10.5.0.0/16,via=192.168.1.3", host: nicHost,
 		set: "--addr 192.168.9.2/24 --route 10.5.0.0/16,via=192.168.9.3", addrs: "192.168.9.2/24"},
 	{name: "no route", line: "brtest web 192.168.1.2/24@192.168.1.1 --route 10.5.0.0/16,via=192.168.1.3 --source-routing", set: "--route none"},
+	{name: "source routing", line: "brtest web 192.168.1.2/24,2001:db8::2/64@192.168.1.1 --nodad --route 10.5.0.0/16,via=192.168.1.3", set: "--source-routing on"},
+	{name: "no source routing", line: "nic0 web 192.168.1.2/24@192.168.1.1 --source-routing", host: nicHost, set: "--source-routing off"},
+	{name: "addresses with source routing", line: "brtest web 192.168.1.2/24,192.168.8.2/24@192.168.1.1 --source-routing",
+		set: "--addr 192.168.9.2/24,192.168.1.5/24", addrs: "192.168.9.2/24,192.168.1.5/24"},
 	{name: "no address", line: "nic0 web 192.168.1.2/24", host: nicHost, set: "--addr 0/0", addrs: "none"},
 }
 

@@ -68,6 +68,9 @@ func warnOwner(c build.Change, d *build.Draft) {
 func newChange(s SetSpec, f build.SetFacts) build.Change {
 	spec := Spec{Guest: s.Guest, IfName: f.Found.Interface.Name, Addrs: s.Addrs, NoDAD: s.NoDAD, MAC: f.Inner.MAC}
 	facts := build.Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
+	if l := f.Found.Lent; l != nil {
+		facts.Card = build.Card{Here: true, Loan: &l.Loan}
+	}
 	j := jobFor(spec, facts, plan.InGuest)
 	j.Op, j.Kind, j.LinkMTU = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
 	j.Traits = kind.TraitsOf(j.Kind)
@@ -94,6 +97,7 @@ func changedAttachment(c build.Change) Attachment {
 	if n := c.There.Resolv; n != nil && n.Index == c.There.Inner.Index {
 		a.Interface.DNS = n.Asked
 	}
+	a.Interface.SourceRouting = wanted(c).SourceRouting
 	if c.HasDNS {
 		a.Interface.DNS = c.DNS.String()
 	}
@@ -270,13 +274,9 @@ func changedAddrs(c build.Change) (added, gone []netip.Prefix) {
 	return without(c.Addrs, have), without(have, c.Addrs)
 }
 
-// checkSource refuses to change addresses that something else keeps, or has made
-// rules for.
+// checkSource refuses to change addresses that something else keeps.
 func checkSource(c build.Change) error {
 	why := source.Kept(c.There.Inside)
-	if why == "" && guestnet.RepliesOwn(c.Job, c.There.Inner.Index) {
-		why = "its source routing follows its addresses"
-	}
 	if why == "" {
 		return nil
 	}

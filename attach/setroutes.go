@@ -9,33 +9,53 @@ import (
 	"github.com/gopipework/gopipework/internal/source"
 )
 
-// setRoutes plans for the list of its routes to be another: the new ones are there before
-// the old ones go, and whoever keeps its lease knows of both.
+// setRoutes plans for the list of its routes to be another, and for source routing to be
+// turned on or off or to follow other addresses: what is new is there before what is old
+// goes, and whoever keeps its lease knows of it in between.
 func setRoutes(c build.Change, d *build.Draft) error {
-	if !c.HasRoutes {
+	if !c.HasRoutes && c.SourceRouting == nil && !c.HasAddrs {
 		return nil
 	}
-	if c.Job.Kind == KindVeth {
-		return c.Refuse(fault.Usage, "--route is not for a link between two guests").WithHint("gopipework route %s add ...", c.Guest)
-	}
 	j := wanted(c)
-	if err := j.CheckRoutes(); err != nil {
+	if err := checkRoutes(c, j); err != nil {
 		return err
 	}
-	ask := source.Changed(j)
 	var routes []plan.AddRoute
+	var replies guestnet.Replies
+	ask := source.Changed(j, d)
 	switch {
 	case ask == nil:
-		routes = append(guestnet.WantedRoutes(j), guestnet.TableRoutes(j, d)...)
+		routes, replies = guestnet.WantedRoutes(j), guestnet.LineReplies(j, d)
 	case j.There.Lease.Lease != nil: // otherwise they come with the next one
-		routes = append(guestnet.WantedRoutes(j), source.TableRoutes(j, *ask)...)
+		routes, replies = guestnet.WantedRoutes(j), source.LeaseReplies(j, *ask)
 	}
+	guestnet.AddReplies(j, d, replies.Addrs)
+	routes = append(routes, replies.Routes...)
 	if err := guestnet.AddRoutes(j, d, routes); err != nil {
 		return err
 	}
 	source.PlanChange(j, d, ask)
 	guestnet.DelRoutes(j, d, routes)
+	guestnet.PlanRepliesAway(j, d, replies.Addrs)
 	return nil
+}
+
+// checkRoutes refuses what an attach would refuse.
+func checkRoutes(c build.Change, j *build.Job) error {
+	link := c.Job.Kind == KindVeth
+	switch {
+	case c.HasRoutes && link:
+		return c.Refuse(fault.Usage, "--route is not for a link between two guests").WithHint("gopipework route %s add ...", c.Guest)
+	case c.SourceRouting != nil && link:
+		return c.Refuse(fault.Usage, "--source-routing is not for a link between two guests").WithHint("leave --source-routing out")
+	}
+	if err := j.CheckSourceRouting(); err != nil {
+		return err
+	}
+	if !c.HasRoutes {
+		return nil
+	}
+	return j.CheckRoutes()
 }
 
 // setDNS plans for other name servers.
@@ -70,5 +90,8 @@ func wanted(c build.Change) *build.Job {
 		j.Routes = c.Routes
 	}
 	j.SourceRouting = guestnet.RepliesOwn(&j, in.Inner.Index)
+	if c.SourceRouting != nil {
+		j.SourceRouting = *c.SourceRouting
+	}
 	return &j
 }

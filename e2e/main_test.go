@@ -321,6 +321,8 @@ type (
 			Gateway   []string `json:"gateway"`
 			Routes    []string `json:"routes"`
 			DNS       string   `json:"dns"`
+
+			SourceRouting bool `json:"source_routing"`
 		} `json:"interface"`
 		Host struct {
 			Kind string `json:"kind"`

@@ -4,9 +4,12 @@ package e2e
 
 import (
 	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -139,5 +142,51 @@ func TestSetDNS(t *testing.T) {
 	e.quiet("detach", "--all", "web")
 	if now := resolv(); now != before || e.notes() != "" {
 		t.Errorf("after detach resolv.conf is %q, was %q, notes %q", now, before, e.notes())
+	}
+}
+
+// TestSetSourceRouting: set turns it on and off, for addresses that are given and for a
+// leased one, whose keeper sets it from then on; other addresses take their rules along.
+func TestSetSourceRouting(t *testing.T) {
+	m := newMachine(t)
+	router, g := m.router("brtest"), m.guest()
+	old := m.twoWays(g, router)
+	s := m.lends(router, 10*time.Second, dhcpv4.WithRouter(net.IP{10, 9, 0, 1}))
+	rules := func() string { return g.Run("ip", "rule", "show", "proto", "103").Stdout }
+	for _, from := range []struct{ line, addr string }{{"10.9.0.2/24@10.9.0.1", "10.9.0.2"}, {"dhcp", "10.9.0.77"}} {
+		m.quiet("brtest", g.Word, from.line)
+		check := m.unchanged(g)
+		m.cut(old, "172.17.0.2", "-I", "10.97.0.1")
+		m.says("the result", m.ok("set", g.Word, "eth1", "--source-routing", "on", "--json").Stdout, `"source_routing":true`, `"changed":true`)
+		m.says("twice", m.ok("set", g.Word, "eth1", "--source-routing", "on", "--json").Stdout, `"changed":false`)
+		if !m.asks(old, "10.97.0.1", "172.17.0.2") || !m.asks(router, "10.98.0.1", from.addr) {
+			t.Errorf("%s: a neighbour gets no answer; the rules are\n%s", from.line, rules())
+		}
+		if a := m.attach("brtest", g.Word, from.line, "--source-routing"); *a.Changed {
+			t.Errorf("the line that asks for the same: %q", a.Steps)
+		}
+		if from.line == "dhcp" {
+			m.killed(m.keeper())
+			m.check(g.Run("ip", "rule", "del", "from", from.addr).Err())
+			asked := s.asked.Load()
+			if !host.Poll(host.Patience, func() bool { return s.asked.Load() > asked && strings.Contains(rules(), "from "+from.addr) }) {
+				t.Errorf("the keeper does not set the rule: %s", rules())
+			}
+		}
+		m.ok("set", g.Word, "eth1", "--source-routing", "off")
+		check("with it off again, " + from.line)
+		m.ok("set", g.Word, "eth1", "--source-routing", "on", "--for", "1s")
+		check("after a while, " + from.line)
+		if from.line != "dhcp" {
+			m.ok("set", g.Word, "eth1", "--source-routing", "on")
+			m.ok("set", g.Word, "eth1", "--addr", "10.9.0.3/24")
+			if all := rules(); !strings.Contains(all, "from 10.9.0.3 ") || strings.Contains(all, "from 10.9.0.2 ") || !m.asks(router, "10.98.0.1", "10.9.0.3") {
+				t.Errorf("the rules do not follow the address:\n%s", all)
+			}
+		}
+		m.quiet("detach", g.Word)
+		if all := rules(); strings.Contains(all, "lookup 26480") {
+			t.Errorf("detach leaves\n%s", all)
+		}
 	}
 }

@@ -18,6 +18,7 @@ func (o *output) setEntry() *cli.Command {
 			&cli.StringFlag{Name: "vlan", Usage: "`VLAN` of the bridge's port: 10, or 10,20-30, or 10t, or none"},
 			&cli.StringFlag{Name: "addr", Usage: "replace all addresses with `ADDRESSES`, separated by commas; 0/0 for none"},
 			&cli.StringSliceFlag{Name: "route", Usage: "replace all routes of the attachment with `ROUTE`: 'DST[,via GW][,metric N][,table T]'; may be repeated; none for none"},
+			&cli.StringFlag{Name: "source-routing", Usage: "`on|off`: send each reply out by the interface whose address it carries"},
 			&cli.StringFlag{Name: "dns", Usage: "replace the name servers that were put into the guest's /etc/resolv.conf with `SERVERS`: addresses separated by commas, or dhcp; none for none"},
 			&cli.StringFlag{Name: "isolated", Usage: "`on|off`: let no frames pass between the guest's port and other isolated ports of the bridge"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
@@ -34,12 +35,12 @@ func (o *output) setCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := noneEmpty(c, "mtu", "vlan", "addr", "dns", "isolated"); err != nil {
+	if err := noneEmpty(c, "mtu", "vlan", "addr", "dns", "source-routing", "isolated"); err != nil {
 		return err
 	}
 	set := attach.SetWords{
 		IfName: w[1], MTU: c.String("mtu"), VLAN: c.String("vlan"), Address: c.String("addr"), Isolated: c.String("isolated"),
-		Routes: c.StringSlice("route"), DNS: c.String("dns"),
+		Routes: c.StringSlice("route"), DNS: c.String("dns"), SourceRouting: c.String("source-routing"),
 		NoDAD: c.Bool("nodad"), VLANFiltering: c.Bool("vlan-filtering"),
 	}
 	if set.Shape, err = shapeWords(c); err != nil {

@@ -11,6 +11,7 @@
 //	routes.go             routes, and which default route wins
 //	setroutes.go          other routes, for an interface that is there
 //	replies.go            replies that leave by the interface whose address they carry
+//	setreplies.go         the same for an interface that is there
 //	sourcerouting.go      the rules and tables for that which are there
 //	dns.go                name servers
 //	setdns.go             others, for an interface that is there

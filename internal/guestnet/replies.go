@@ -213,12 +213,13 @@ func PlanReply(j *build.Job, d *build.Draft, addrs []netip.Addr, table, priority
 }
 
 // RepliesDiffer tells whether source routing is on and not asked for, or the
-// other way round.
-func RepliesDiffer(j *build.Job, differ build.Differ) {
-	word := map[bool]string{true: "on", false: "off"}
+// other way round. It returns the flags with which set would end that.
+func RepliesDiffer(j *build.Job, differ build.Differ) (flags []string) {
 	if is := RepliesOwn(j, j.There.Inner.Index); is != j.SourceRouting {
-		differ("source routing", word[is], word[j.SourceRouting])
+		differ(spec.SourceRouting, spec.OnOff(is), spec.OnOff(j.SourceRouting))
+		flags = append(flags, "--source-routing "+spec.OnOff(j.SourceRouting))
 	}
+	return flags
 }
 
 // WarnReplies warns of published ports that the new default route cuts off from

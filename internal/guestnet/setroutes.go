@@ -114,23 +114,6 @@ func WantedRoutes(j *build.Job) (routes []plan.AddRoute) {
 	return routes
 }
 
-// TableRoutes are those of the interface's table, if it has source routing; its addresses
-// are on the line.
-func TableRoutes(j *build.Job, d *build.Draft) (routes []plan.AddRoute) {
-	if !j.SourceRouting {
-		return nil
-	}
-	table := TableFor(j, d, j.There.Inner.Index)
-	for _, ipv6 := range []bool{false, true} {
-		_, of := ownTable(j, j.There.Inner.Index, ipv6)
-		for _, r := range of {
-			r.Place, r.Table, r.Protocol = j.Place, table, ours.Protocol
-			routes = append(routes, r)
-		}
-	}
-	return routes
-}
-
 // listed returns routes as they are listed.
 func listed(routes []spec.Route) (out []spec.Route) {
 	for _, r := range routes {

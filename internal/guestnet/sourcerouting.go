@@ -64,6 +64,20 @@ func IsOurRule(r rtnl.Rule) bool {
 	return r.Protocol == ours.Protocol && (r.Priority == OwnPriority || r.Priority == OthersPriority) && sourceTable(r.Table)
 }
 
+// HasReplies reports whether source routing was asked for an interface, whose routes of ours
+// these are.
+func HasReplies(k plan.Kernel, routes []rtnl.Route) (bool, error) {
+	if !slices.ContainsFunc(routes, func(r rtnl.Route) bool { return sourceTable(r.Table) }) {
+		return false, nil
+	}
+	rules, err := k.Rules()
+	return slices.ContainsFunc(routes, func(r rtnl.Route) bool {
+		return slices.ContainsFunc(rules, func(rule rtnl.Rule) bool {
+			return IsOurRule(rule) && rule.Priority == OwnPriority && rule.Table == r.Table
+		})
+	}), err
+}
+
 // Holder returns the link that has an address; nil: none.
 func Holder(r build.Routing, a netip.Addr) *rtnl.Link {
 	for _, has := range r.Addrs {

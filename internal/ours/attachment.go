@@ -60,8 +60,11 @@ type Interface struct {
 	Carrier   *bool          `json:"carrier,omitempty"` // nil: not known
 	Addresses []netip.Prefix `json:"addresses"`
 	Gateway   []netip.Addr   `json:"gateway"`
-	DNS       string         `json:"dns,omitempty"`    // name servers that were written for it, as --dns has them; an attach, a set and a list tell them
-	Routes    []spec.Route   `json:"routes,omitempty"` // others by it that were asked for; each is a word of --route
+	DNS       string         `json:"dns,omitempty"` // name servers that were written for it, as --dns has them; an attach, a set and a list tell them
+
+	SourceRouting bool `json:"source_routing,omitempty"` // replies from its addresses leave by it; an attach, a set and a list tell it
+
+	Routes []spec.Route `json:"routes,omitempty"` // others by it that were asked for; each is a word of --route
 }
 
 // Host is the other end: on the host or, for a link between guests, in the

@@ -134,6 +134,9 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	if set.HasDNS {
 		w.DNS = spec.OrNone(a.Interface.DNS)
 	}
+	if set.SourceRouting != nil {
+		w.SourceRouting = spec.OnOff(a.Interface.SourceRouting)
+	}
 	if set.Isolated != nil {
 		w.Isolated = spec.OnOff(a.Host.Isolated)
 	}

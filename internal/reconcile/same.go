@@ -72,7 +72,7 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 			add(f.Name, is[i].Word, f.Word)
 		}
 	}
-	return what, ask || len(what) > 0 || s.From.Kind != attach.FromLine || a.Lease != nil || hidden(s) || len(a.Interface.Routes) > 0 || a.Interface.DNS != "" || len(a.More) > 0 || len(a.Cut) > 0
+	return what, ask || len(what) > 0 || s.From.Kind != attach.FromLine || a.Lease != nil || hidden(s) || len(a.Interface.Routes) > 0 || a.Interface.DNS != "" || a.Interface.SourceRouting || len(a.More) > 0 || len(a.Cut) > 0
 }
 
 // unnamed reports whether an attachment of the kind is on nothing of the host.
@@ -123,6 +123,8 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 			set.HasRoutes, set.Routes = true, s.Routes
 		case d.What == spec.NameServers:
 			set.HasDNS, set.DNS = true, s.DNS
+		case d.What == spec.SourceRouting:
+			set.SourceRouting = &s.SourceRouting
 		case words[d.What] != nil:
 			*words[d.What] = d.Asked
 		default:

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -19,12 +20,15 @@ import (
 
 // Changed returns how the lease of the interface that is there is asked for, once it is as
 // j asks; nil: no DHCP server gives its address.
-func Changed(j *build.Job) *lease.Ask {
+func Changed(j *build.Job, d *build.Draft) *lease.Ask {
 	if j.From.Kind != spec.FromDHCP {
 		return nil
 	}
 	a := j.There.Lease.Ask
-	a.Routes = askedOf(j.Routes)
+	a.Routes, a.Table = askedOf(j.Routes), 0
+	if j.SourceRouting {
+		a.Table = guestnet.TableFor(j, d, a.Index)
+	}
 	return &a
 }
 
@@ -38,28 +42,32 @@ func askedOf(routes []spec.Route) (asked []lease.Asked) {
 
 // PlanChange plans to tell the keeper.
 func PlanChange(j *build.Job, d *build.Draft, a *lease.Ask) {
-	if a != nil && !ours.SameSet(guestnet.LeaseRoutes(*a), guestnet.LeaseRoutes(j.There.Lease.Ask)) {
-		d.Add(ChangeLease{j.Place, *a, j.There.Lease.Ask})
+	if a == nil {
+		return
+	}
+	if was := j.There.Lease.Ask; a.Table != was.Table || !ours.SameSet(guestnet.LeaseRoutes(*a), guestnet.LeaseRoutes(was)) {
+		d.Add(ChangeLease{j.Place, *a, was})
 	}
 }
 
-// TableRoutes are those of the table for replies from a leased address: those that are new
-// and, of the others, those that are there. The kernel cannot have each.
-func TableRoutes(j *build.Job, a lease.Ask) (out []plan.AddRoute) {
+// LeaseReplies is the source routing of a leased address: the routes that are new and, of
+// the others, those that are there. The kernel cannot have each.
+func LeaseReplies(j *build.Job, a lease.Ask) (r guestnet.Replies) {
 	l := j.There.Lease.Lease
 	if a.Table == 0 || l == nil {
-		return nil
+		return r
 	}
 	_, was := leaseReplies(j.There.Lease.Ask, *l)
 	_, all := leaseReplies(a, a.Of(*l))
-	for _, r := range all {
-		known := func(in []rtnl.Route) bool { return slices.ContainsFunc(in, guestnet.SameWay(r)) }
-		there := slices.DeleteFunc(slices.Clone(j.There.Tables), func(t rtnl.Route) bool { return t.Table != a.Table })
+	there := slices.DeleteFunc(slices.Concat(j.There.Routes, j.There.Tables), func(t rtnl.Route) bool { return t.Table != 0 && t.Table != a.Table })
+	for _, route := range all {
+		known := func(in []rtnl.Route) bool { return slices.ContainsFunc(in, guestnet.SameWay(route)) }
 		if known(there) || !known(was) {
-			out = append(out, guestnet.RouteStep(j, r))
+			r.Routes = append(r.Routes, guestnet.RouteStep(j, route))
 		}
 	}
-	return out
+	r.Addrs = []netip.Addr{l.Address.Addr()}
+	return r
 }
 
 // ChangeLease has the keeper of a lease set other things with it from now on.
@@ -94,8 +102,12 @@ func (s ChangeLease) String() string {
 
 // setWith says what a keeper sets with each lease beside what the server says.
 func setWith(a lease.Ask) string {
-	if len(a.Routes) == 0 {
-		return "no other routes"
+	words := spec.RouteWords(guestnet.LeaseRoutes(a))
+	if len(words) == 0 {
+		words = []string{"no other routes"}
 	}
-	return strings.Join(spec.RouteWords(guestnet.LeaseRoutes(a)), "; ")
+	if a.Table != 0 {
+		words = append(words, "source routing")
+	}
+	return strings.Join(words, "; ")
 }

@@ -120,12 +120,12 @@ func parseRouting(w Words, s *Spec) (err error) {
 		return err
 	}
 	s.SourceRouting = w.SourceRouting
-	return s.checkSourceRouting()
+	return s.CheckSourceRouting()
 }
 
-// checkSourceRouting refuses source routing for addresses that nobody of ours
+// CheckSourceRouting refuses source routing for addresses that nobody of ours
 // follows: a router's advertisements, and the host's DHCP clients, change them.
-func (s *Spec) checkSourceRouting() error {
+func (s *Spec) CheckSourceRouting() error {
 	const flag = "--source-routing"
 	switch {
 	case !s.SourceRouting || s.From.Kind == FromDHCP:

@@ -22,6 +22,8 @@ type SetWords struct {
 	Routes []string // --route, each; "none" alone: none
 	DNS    string   // --dns; "none": none
 
+	SourceRouting string // --source-routing: "on" or "off"
+
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
 }
@@ -42,6 +44,8 @@ type SetSpec struct {
 	Routes    []Route // all that there are to be
 	HasDNS    bool    // DNS is asked for
 	DNS       DNS     // the zero DNS: the guest's file is to be as it was
+
+	SourceRouting *bool // nil: nothing is said
 
 	NoDAD         bool // do not wait for duplicate address detection
 	VLANFiltering bool // may be turned on on somebody else's bridge
@@ -82,6 +86,9 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	if s.Isolated, err = parseSwitch("--isolated", w.Isolated); err != nil {
 		return s, err
 	}
+	if s.SourceRouting, err = parseSwitch("--source-routing", w.SourceRouting); err != nil {
+		return s, err
+	}
 	if s.HasRoutes = len(w.Routes) > 0; s.HasRoutes && !slices.Equal(w.Routes, []string{None}) {
 		if s.Routes, err = parseRoutes(w.Routes, &Spec{From: Source{Kind: fromUnknown}}); err != nil {
 			return s, err
@@ -108,8 +115,11 @@ func parseSwitch(flag, word string) (*bool, error) {
 	return nil, fault.BadWord("read "+flag, word, "it is neither %s nor %s", On, Off).WithHint("%s %s, or %s %s", flag, On, flag, Off)
 }
 
-// PortIsolation is the name of a difference in --isolated.
-const PortIsolation = "port isolation"
+// The names of differences in what set turns on and off.
+const (
+	PortIsolation = "port isolation" // --isolated
+	SourceRouting = "source routing" // --source-routing
+)
 
 // The words for what is turned on or off.
 const (
