@@ -85,9 +85,13 @@ func wanted(c build.Change) *build.Job {
 		j.Addrs = nil
 	}
 	j.Gateways = ours.GatewaysOf(in.Inner.Index, in.Routes)
-	j.Routes = guestnet.RoutesThere(in)
-	if c.HasRoutes {
+	switch {
+	case c.HasRoutes:
 		j.Routes = c.Routes
+	case j.From.Kind == FromDHCP: // also one that somebody has deleted
+		j.Routes = guestnet.LeaseRoutes(in.Lease.Ask)
+	default:
+		j.Routes = guestnet.RoutesThere(in)
 	}
 	j.SourceRouting = guestnet.RepliesOwn(&j, in.Inner.Index)
 	if c.SourceRouting != nil {
