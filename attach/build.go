@@ -41,6 +41,8 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		kind.PlanUnpark(j, d)
 		kind.KindOf(j.Kind).Repair(j, d)
 		planUpAgain(j, d)
+		kind.ClearMirrors(j, d)
+		kind.PlanMirrors(j, d)
 		guestnet.RepairSysctls(j, d)
 		guestnet.OwnReplies(j, d, false)
 		guestnet.OwnReplies(j, d, true)
@@ -59,6 +61,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		return build.Plan{}, err
 	}
 	guestnet.PlanDNSAway(j, d)
+	kind.ClearMirrors(j, d)
 	kind.PlanUnpark(j, d)
 	kind.KindOf(j.Kind).Join(j, d)
 	guestnet.PlanShape(j, d)
@@ -67,6 +70,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	}
 	guestnet.PlanDNS(j, d)
 	kind.PlanVerify(j, d)
+	kind.PlanMirrors(j, d)
 	planMark(j, d)
 	warn(j, d)
 	d.Attachments = []Attachment{newAttachment(j)}
@@ -146,6 +150,7 @@ func newAttachment(j *build.Job) Attachment {
 		State:   Complete,
 		Origin:  j.Origin(),
 		Shaping: guestnet.ShapingOrNil(guestnet.AskedShape(j)),
+		Mirrors: kind.AskedMirrors(j),
 	}
 	if j.Complete() {
 		a.Shaping = guestnet.ShapingOrNil(guestnet.Shaping(j.There.Shaped))

@@ -139,6 +139,9 @@ func typed(t *testing.T, line string) (w Words) {
 		case args[i] == "--route":
 			i++
 			w.Routes = append(w.Routes, args[i])
+		case args[i] == "--mirror":
+			i++
+			w.Mirrors = append(w.Mirrors, args[i])
 		case args[i] == "--sysctl":
 			i++
 			w.Sysctls = append(w.Sysctls, args[i])
@@ -301,6 +304,33 @@ var factChanges = map[string]func(*build.Facts){
 	"ends-down":      func(f *build.Facts) { f.Own.Up, f.Inner.Up = false, false },
 	"sysctls": func(f *build.Facts) {
 		f.Sysctls = map[string]string{"ipv4/conf/default/rp_filter": "0", "ipv4/conf/eth1/rp_filter": "0", "ipv6/conf/default/use_tempaddr": "0", "ipv6/conf/default/accept_ra_rt_info_max_plen": "0"}
+	},
+	// mirrored is another guest with two interfaces, of whose frames nothing is copied yet;
+	// mirror-there has those of eth1 copied to ours, mirror-back ours to eth1.
+	"mirrored": func(f *build.Facts) {
+		for n, name := range []string{"eth1", "eth2"} {
+			f.Mirrors.Links = append(f.Mirrors.Links, &rtnl.Link{Index: 50 + n, Name: "v" + name + "pl99", Kind: "veth", Group: plan.Group, PeerNS: 9,
+				Alias: "gopipework docker:ba9876543210 " + name + " db"})
+		}
+	},
+	"mirror-there": func(f *build.Facts) {
+		f.Own.AltNames = []string{"gopipework-mirror.veth1pl4321"}
+		f.Mirrors.Qdiscs = []rtnl.Qdisc{{Index: 50, Kind: "clsact"}}
+		f.Mirrors.All = []build.Mirror{
+			{From: "veth1pl99", To: "veth1pl4321", Way: spec.Out, Filter: rtnl.Mirror{Index: 50, To: portIndex, Handle: plan.Group, Pref: 49152}},
+			{From: "veth1pl99", To: "veth1pl4321", Way: spec.In, Filter: rtnl.Mirror{Index: 50, To: portIndex, Handle: plan.Group, Pref: 49152, Egress: true}},
+		}
+	},
+	"mirror-lost": func(f *build.Facts) { f.Own.AltNames = []string{"gopipework-mirror.veth1pl4321"} },
+	"mirror-back": func(f *build.Facts) {
+		f.Mirrors.All = append(f.Mirrors.All, build.Mirror{From: "veth1pl4321", To: "veth1pl99", Way: spec.In})
+	},
+	"mirror-ingress": func(f *build.Facts) { f.Mirrors.Qdiscs = []rtnl.Qdisc{{Index: 50, Kind: "ingress"}} },
+	"mirrored-ovs": func(f *build.Facts) {
+		if len(f.OVS.Bridges) == 0 {
+			f.OVS.Bridges = []bridge.OVSBridge{{Name: "ovsbr0"}}
+		}
+		f.OVS.Bridges[0].Ports = append(f.OVS.Bridges[0].Ports, bridge.OVSPort{Bridge: "ovsbr0", Name: "veth1pl99", Mark: "gopipework docker:ba9876543210 eth1 db"})
 	},
 	"isolated":    func(f *build.Facts) { f.Own.Port.Isolated = true },
 	"other-alias": func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },

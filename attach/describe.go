@@ -44,6 +44,9 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		a.Guest = m.Guest()
 		a.Interface.Name = m.IfName
 	}
+	if err := d.mirrored(l, &a); err != nil {
+		return a, err
+	}
 	if ns == nil {
 		a.State = Orphan
 		if m, ok := plan.ParseParked(l.Alias); ok {
@@ -121,6 +124,25 @@ func (d *describer) pluggedOVS(l *rtnl.Link, h *Host) error {
 	if p, ok := d.ovs.Port(l.Name); ok {
 		h.Kind, h.Name, h.VLAN = string(KindOVS), p.Bridge, p.VLAN.String()
 		h.Isolated = p.Protected
+	}
+	return nil
+}
+
+// mirrored tells what is copied to an end that was made for copies.
+func (d *describer) mirrored(l *rtnl.Link, a *Attachment) error {
+	if !kind.IsMirror(l) || a.State != Complete {
+		return nil
+	}
+	var ovs bridge.OVS
+	if a.Host.Kind == string(KindOVS) {
+		ovs = *d.ovs
+	}
+	m, err := kind.ReadMirrors(d.host, ovs)
+	if err != nil {
+		return fault.Explain("read mirrors to", l.Name, err)
+	}
+	if a.Mirrors = kind.MirrorWords(m, l.Name); a.Mirrors == nil {
+		a.Cut = append(a.Cut, "no frames are copied to it: what it mirrored has been detached, or attached again; its line again mends that")
 	}
 	return nil
 }

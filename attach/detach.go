@@ -78,7 +78,7 @@ func observePairs(ctx context.Context, m *plan.Machine, f *build.DetachFacts, in
 		return err
 	}
 	defer found.Close()
-	d := describer{ctx: ctx, host: m.Host()}
+	d, mirror := describer{ctx: ctx, host: m.Host()}, false
 	for _, l := range ends {
 		a, err := d.describe(l, found[l.PeerNS])
 		if errors.Is(err, rtnl.ErrNotFound) {
@@ -89,6 +89,7 @@ func observePairs(ctx context.Context, m *plan.Machine, f *build.DetachFacts, in
 		}
 		f.Ours = append(f.Ours, build.Pair{Attachment: a, Port: l})
 		inners[l.Peer] = true
+		mirror = mirror || kind.IsMirror(l)
 		if a.Host.Kind == string(KindOVS) {
 			continue
 		}
@@ -99,6 +100,9 @@ func observePairs(ctx context.Context, m *plan.Machine, f *build.DetachFacts, in
 	if d.ovs != nil {
 		f.OVS = *d.ovs
 		f.InUse, err = kind.OVSInUse(m.Host(), f.OVS)
+	}
+	if mirror && err == nil {
+		f.Mirrors, err = kind.ReadMirrors(m.Host(), f.OVS)
 	}
 	return err
 }

@@ -38,6 +38,7 @@ func planDetach(sel Selection, f build.DetachFacts) (build.Plan, error) {
 	if sel.All || len(chosen) == 0 {
 		d.Inbounds(r, f.Left...)
 	}
+	kind.DetachMirrors(d, r)
 	for _, k := range kind.Registry {
 		k.Detached(d, r)
 	}

@@ -84,6 +84,9 @@ package attach
 // by an alternative name (ours.BridgeMark, ours.UplinkMark), and an address of the host by
 // its protocol. A bridge with such a mark stays though nothing is attached to it.
 //
+// A filter that copies frames has the group's number as its handle, and the port that sends
+// the copies an alternative name (kind.IsMirror), which stays when the filters have gone.
+//
 // A lent card was not made here, and does not get the group. But its guest may set
 // that group on it, so every deletion goes through ours.DeleteLink, which knows the loans.
 
@@ -126,6 +129,7 @@ package attach
 //	mark             what shows that an object of the kernel is ours
 //	                 not: earmark, our label, our tag
 //	park             to keep the guest's end of a pair while the guest is away, so that the port stays
+//	mirror           the copies of one interface's frames that another guest's interface receives
 //	half made        has our group, and no mark yet: its attach did not finish
 //	                 not: half built, half done, half finished, half complete
 //	residue          what could not be undone

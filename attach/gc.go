@@ -132,6 +132,7 @@ func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (build.GCFact
 		o.Look("the VLANs of bridge ports", func() (err error) { f.VLANs, err = k.PortVLANs(); return err })
 	}
 	f.OVS = o.OVS(ctx, k)
+	o.Look("mirrors", func() (err error) { f.Mirrors, err = kind.ReadMirrors(k, f.OVS); return err })
 	o.Look("the host's namespace", func() (err error) { f.HostID, err = kind.HostID(k); return err })
 	o.Look("half-made pairs", func() error { return o.pairs(&describer{ctx: ctx, host: k, ovs: &f.OVS}, &f) })
 	o.Look("what is in guests", func() error { return o.insides(m, &f) })

@@ -30,6 +30,7 @@ func planGC(f build.GCFacts) build.Plan {
 	for _, l := range f.Left {
 		r.Links = append(r.Links, delHalf{l.Path, l.Inode, l.Name, l.Index})
 	}
+	kind.GCMirrors(f, r)
 	for _, k := range kind.Registry {
 		k.GC(f, r)
 	}

@@ -123,6 +123,7 @@ func observe(ctx context.Context, m *plan.Machine, s Spec, ahead *Ahead) (build.
 		})
 	}
 	kind.Find(ctx, o, m, s.HostIF, &f)
+	kind.FindMirrors(ctx, o, s, &f)
 	if p := f.Parked; p != nil && kind.Fits(s, f) {
 		p.Fits, f.PortName, f.Port = true, p.Port.Name, p.Port
 	}

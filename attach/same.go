@@ -50,6 +50,7 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 			flags = append(flags, "--isolated "+d.Asked)
 		}
 	}
+	kind.MirrorsDiffer(j, differ)
 	if j.MAC != nil && !bytes.Equal(j.MAC, inner.MAC) {
 		differ("MAC address", inner.MAC, j.MAC)
 	}

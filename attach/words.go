@@ -32,6 +32,8 @@ type (
 	Sysctl = spec.Sysctl
 	// Route is one more route by the new interface.
 	Route = spec.Route
+	// Mirror is an interface of another guest whose frames are copied to the new one.
+	Mirror = spec.Mirror
 	// DNS is what the guest's resolver is to be told.
 	DNS = spec.DNS
 

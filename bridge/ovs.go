@@ -47,7 +47,8 @@ type OVSBridge struct {
 	STP, RSTP    bool            // it runs a spanning tree protocol
 	ForwardDelay time.Duration   // of that: listening, and again learning
 
-	Ports []OVSPort // without the one that has the bridge's name
+	Ports   []OVSPort   // without the one that has the bridge's name
+	Mirrors []OVSMirror // of ours
 }
 
 // OVSController is a program that writes the flows of a bridge.
@@ -129,6 +130,14 @@ func (o OVS) Port(link string) (OVSPort, bool) {
 		}
 	}
 	return OVSPort{}, false
+}
+
+// Mirrors returns those of ours, of all bridges.
+func (o OVS) Mirrors() (all []OVSMirror) {
+	for _, b := range o.Bridges {
+		all = append(all, b.Mirrors...)
+	}
+	return all
 }
 
 // OurPorts returns the ports that carry our mark, of all bridges.

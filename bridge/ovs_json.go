@@ -14,15 +14,16 @@ import (
 // What ovs-vsctl prints with --format=json --data=json: a table of headings
 // and rows, whose values have the notation of RFC 7047, section 5.1.
 
-// ovsReadArgs asks for five tables in one go, as one transaction.
+// ovsReadArgs asks for six tables in one go, as one transaction.
 func ovsReadArgs() []string {
 	return []string{
 		"--format=json", "--data=json",
-		"--columns=name,datapath_type,external_ids,ports,fail_mode,controller,stp_enable,rstp_enable,other_config", "list", "Bridge", "--",
+		"--columns=name,datapath_type,external_ids,ports,fail_mode,controller,stp_enable,rstp_enable,other_config,mirrors", "list", "Bridge", "--",
 		"--columns=_uuid,name,tag,trunks,vlan_mode,interfaces,status,rstp_status,protected", "list", "Port", "--",
 		"--columns=_uuid,name,external_ids,ofport,error,type,options,ifindex", "list", "Interface", "--",
 		"--columns=_uuid,target,is_connected,status", "list", "Controller", "--",
-		"--columns=other_config", "list", "Open_vSwitch",
+		"--columns=other_config", "list", "Open_vSwitch", "--",
+		"--columns=_uuid,name,external_ids,select_src_port,select_dst_port,output_port", "list", "Mirror",
 	}
 }
 
@@ -37,6 +38,7 @@ type bridgeRow struct {
 	STP         bool               `json:"stp_enable"`
 	RSTP        bool               `json:"rstp_enable"`
 	Config      ovsMap             `json:"other_config"`
+	Mirrors     ovsSet[ovsPointer] `json:"mirrors"`
 }
 
 type portRow struct {
@@ -80,6 +82,7 @@ type ovsTables struct {
 	ports       map[ovsPointer]portRow
 	interfaces  map[ovsPointer]interfaceRow
 	controllers map[ovsPointer]controllerRow
+	mirrors     map[ovsPointer]mirrorRow
 	global      []globalRow
 }
 
@@ -87,6 +90,7 @@ type ovsTables struct {
 func parseOVS(r io.Reader) (o OVS, err error) {
 	t := ovsTables{
 		ports: map[ovsPointer]portRow{}, interfaces: map[ovsPointer]interfaceRow{}, controllers: map[ovsPointer]controllerRow{},
+		mirrors: map[ovsPointer]mirrorRow{},
 	}
 	d := json.NewDecoder(r)
 	for _, read := range []func(*json.Decoder) error{
@@ -95,6 +99,7 @@ func parseOVS(r io.Reader) (o OVS, err error) {
 		rows(func(row interfaceRow) { t.interfaces[row.UUID] = row }),
 		rows(func(row controllerRow) { t.controllers[row.UUID] = row }),
 		rows(func(row globalRow) { t.global = append(t.global, row) }),
+		rows(func(row mirrorRow) { t.mirrors[row.UUID] = row }),
 	} {
 		if err := read(d); err != nil {
 			return OVS{}, err
@@ -129,6 +134,7 @@ func (t ovsTables) bridge(row bridgeRow) OVSBridge {
 			b.Ports = append(b.Ports, p)
 		}
 	}
+	b.Mirrors = t.mirrorsOf(row)
 	slices.SortFunc(b.Ports, func(a, b OVSPort) int { return strings.Compare(a.Name, b.Name) })
 	return b
 }

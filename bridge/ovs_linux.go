@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
@@ -232,6 +233,34 @@ func (p OVSPort) remove(ctx context.Context, wait bool) error {
 		return fault.New(fault.Conflict, op, p.Name, "it is marked as %q", now.Mark)
 	}
 	return ovsDelete(ctx, op, p.Name, p.deleteArgs(), wait)
+}
+
+// Add makes the mirror, in one transaction, and waits until ovs-vswitchd has done so. After
+// a timeout nobody knows whether it has.
+func (m OVSMirror) Add(ctx context.Context) error {
+	const op = "mirror Open vSwitch port"
+	if err := checkOVSName(op, m.From, m.Bridge, m.From, m.To); err != nil {
+		return err
+	}
+	_, err := vsctl(ctx, m.addArgs()...)
+	return ovsFault(op, m.From, err)
+}
+
+// Delete deletes the mirror, if it is ours. That it is not there is no error.
+func (m OVSMirror) Delete(ctx context.Context) error {
+	const op = "delete Open vSwitch mirror"
+	o, err := ObserveOVS(ctx)
+	if err != nil {
+		return err
+	}
+	is := func(o OVSMirror) bool { return o.Bridge == m.Bridge && o.Name == m.Name }
+	switch {
+	case !o.Running:
+		return o.Require(op, m.Name)
+	case !slices.ContainsFunc(o.Mirrors(), is):
+		return nil
+	}
+	return ovsDelete(ctx, op, m.Name, m.deleteArgs(), true)
 }
 
 // ovsDelete waits until ovs-vswitchd has let go. Where that does not answer,

@@ -35,6 +35,9 @@ func TestOVSCommands(t *testing.T) {
 			` 'external_ids:pipework.containername="it'\''s \"a\\b\" <` + "\uFFFD" + `>"' external_ids:pipework.interface=eth1` +
 			` external_ids:pipework.nspid=77 'external_ids:pipework.vlan=""'`},
 		{port.DeleteCommand(), `ovs-vsctl del-port ovs0 v1`},
+		{NewOVSMirror("ovs0", "v1", "v2", true, false).AddCommand(), `ovs-vsctl --id=@from get Port v1 -- --id=@to get Port v2 -- --id=@m create Mirror` +
+			` name=gopipework-v2-v1 external_ids:gopipework=mirror select_dst_port=@from output_port=@to -- add Bridge ovs0 mirrors @m`},
+		{NewOVSMirror("ovs0", "v1", "v2", true, true).DeleteCommand(), `ovs-vsctl --id=@m get Mirror gopipework-v2-v1 -- remove Bridge ovs0 mirrors @m`},
 		{port.SetMarkCommand("m/file:lab eth1"), `ovs-vsctl set Interface v1 'external_ids:gopipework="m/file:lab eth1"'`},
 	} {
 		if tt.got != tt.want {
@@ -44,11 +47,12 @@ func TestOVSCommands(t *testing.T) {
 }
 
 // ovsAnswer is what ovs-vsctl 3.1 prints for ovsReadArgs.
-const ovsAnswer = `{"data":[["ovs1","netdev",["map",[["gopipework","bridge"]]],["set",[["uuid","p1"],["uuid","p2"],["uuid","p5"]]],"secure",["uuid","c0"]],["ovs0","",["map",[]],["uuid","p0"],["set",[]],["set",[]]],["ovs2","",["map",[]],["set",[["uuid","p3"],["uuid","p4"],["uuid","p6"]]],["set",[]],["set",[["uuid","c1"],["uuid","c2"]]]]],"headings":["name","datapath_type","external_ids","ports","fail_mode","controller"]}
+const ovsAnswer = `{"data":[["ovs1","netdev",["map",[["gopipework","bridge"]]],["set",[["uuid","p1"],["uuid","p2"],["uuid","p5"]]],"secure",["uuid","c0"],["set",[["uuid","m0"],["uuid","m1"]]]],["ovs0","",["map",[]],["uuid","p0"],["set",[]],["set",[]],["set",[]]],["ovs2","",["map",[]],["set",[["uuid","p3"],["uuid","p4"],["uuid","p6"]]],["set",[]],["set",[["uuid","c1"],["uuid","c2"]]],["set",[]]]],"headings":["name","datapath_type","external_ids","ports","fail_mode","controller","mirrors"]}
 {"data":[[["uuid","p0"],"ovs0",["set",[]],["set",[]],["set",[]],["uuid","i0"],false],[["uuid","p1"],"ovs1",["set",[]],["set",[]],["set",[]],["uuid","i1"],false],[["uuid","p2"],"v1",10,["set",[20,21,22,4000]],"native-untagged",["uuid","i2"],true],[["uuid","p3"],"bond",["set",[]],7,["set",[]],["set",[["uuid","i3"],["uuid","i4"]]],false],[["uuid","p4"],"ovs2",["set",[]],["set",[]],["set",[]],["uuid","i5"],false],[["uuid","p5"],"to2",["set",[]],["set",[]],["set",[]],["uuid","i6"],false],[["uuid","p6"],"vx0",["set",[]],["set",[]],["set",[]],["uuid","i7"],false]],"headings":["_uuid","name","tag","trunks","vlan_mode","interfaces","protected"]}
 {"data":[[["uuid","i0"],"ovs0",["map",[]],["set",[]],["set",[]],"internal",["map",[]],["set",[]]],[["uuid","i1"],"ovs1",["map",[]],65534,["set",[]],"internal",["map",[]],3],[["uuid","i2"],"v1",["map",[["gopipework","m"],["pipework.bridge","ovs1"]]],1,["set",[]],"",["map",[]],5],[["uuid","i3"],"bond1",["map",[["x","y"]]],1,["set",[]],"",["map",[]],0],[["uuid","i4"],"bond0",["map",[]],-1,"could not open network device bond0 (No such device)","",["map",[]],["set",[]]],[["uuid","i5"],"ovs2",["map",[]],-1,"could not open network device ovs2 (Invalid argument)","internal",["map",[]],["set",[]]],[["uuid","i6"],"to2",["map",[]],2,["set",[]],"patch",["map",[["peer","to1"]]],0],[["uuid","i7"],"vx0",["map",[]],3,["set",[]],"vxlan",["map",[["key","flow"],["remote_ip","192.0.2.1"]]],0]],"headings":["_uuid","name","external_ids","ofport","error","type","options","ifindex"]}
 {"data":[[["uuid","c0"],"tcp:192.0.2.1:6653",true,["map",[["state","ACTIVE"]]]],[["uuid","c1"],"tcp:192.0.2.2:6653",false,["map",[]]],[["uuid","c2"],"tcp:192.0.2.3:6653",false,["map",[["last_error","Connection refused"],["state","BACKOFF"]]]]],"headings":["_uuid","target","is_connected","status"]}
 {"data":[[["map",[["userspace-tso-enable","true"]]]]],"headings":["other_config"]}
+{"data":[[["uuid","m0"],"gopipework-v1-to2",["map",[["gopipework","mirror"]]],["uuid","p5"],["set",[]],["uuid","p2"]],[["uuid","m1"],"span",["map",[]],["set",[]],["set",[]],["uuid","p2"]]],"headings":["_uuid","name","external_ids","select_src_port","select_dst_port","output_port"]}
 `
 
 func TestParseOVS(t *testing.T) {
@@ -60,7 +64,8 @@ func TestParseOVS(t *testing.T) {
 		{Name: "ovs0"},
 		{Name: "ovs1", Datapath: "netdev", Ours: true, Made: true, Secure: true,
 			Controllers: []OVSController{{Target: "tcp:192.0.2.1:6653", Connected: true}},
-			Ports:       []OVSPort{{Bridge: "ovs1", Name: "to2", Number: 2, Type: "patch", Peer: "to1"}, v1}},
+			Ports:       []OVSPort{{Bridge: "ovs1", Name: "to2", Number: 2, Type: "patch", Peer: "to1"}, v1},
+			Mirrors:     []OVSMirror{{Bridge: "ovs1", Name: "gopipework-v1-to2", From: "to2", To: "v1", Out: true}}},
 		{Name: "ovs2", Error: "could not open network device ovs2 (Invalid argument)",
 			Controllers: []OVSController{{Target: "tcp:192.0.2.2:6653"}, {Target: "tcp:192.0.2.3:6653", Error: "Connection refused"}},
 			Ports: []OVSPort{

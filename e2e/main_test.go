@@ -336,6 +336,7 @@ type (
 		Origin  string   `json:"origin"`
 		Hidden  bool     `json:"hidden"`
 		Cut     []string `json:"cut"`
+		Mirrors []string `json:"mirrors"`
 		Shaping *struct {
 			RateIn  string `json:"rate_in"`
 			RateOut string `json:"rate_out"`

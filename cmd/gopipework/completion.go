@@ -272,7 +272,7 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 		return plain("text", "json")
 	case "explain":
 		return plain(append(findingNames(), "all")...)
-	case "to":
+	case "to", "mirror":
 		return guestWords(ctx, written, true)
 	case "f", "w", "bundle", "policy":
 		return files

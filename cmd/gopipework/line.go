@@ -42,6 +42,9 @@ func longFlags(w attach.Words) (line []string) {
 	for _, s := range w.Sysctls {
 		flag("--sysctl", s)
 	}
+	for _, m := range w.Mirrors {
+		flag("--mirror", m)
+	}
 	flag("--dns", w.DNS)
 	flag("--rate-in", w.Shape.RateIn)
 	flag("--rate-out", w.Shape.RateOut)

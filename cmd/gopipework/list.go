@@ -223,6 +223,8 @@ func note(a listed) string {
 		return "lease: " + a.Lease.Trouble
 	case carrier(a) == "no":
 		return "no carrier"
+	case len(a.Mirrors) > 0:
+		return "mirror of " + strings.Join(a.Mirrors, " ")
 	case a.Host.Isolated:
 		return "isolated"
 	}

@@ -101,6 +101,7 @@ type DetachFacts struct {
 	Left    []*rtnl.Link // ifbs of ours that nothing is sent to
 	Bridges map[int]Switch
 	OVS     bridge.OVS           // looked at only if a pair is in it
+	Mirrors Mirrors              // looked at only if a pair was made for one
 	InUse   map[string]bool      // its bridges that somebody has given an address
 	Leases  []lease.Kept         // of the guest's interfaces
 	Clients []hostclient.Running // DHCP clients of the host that run for them
@@ -176,6 +177,7 @@ type GCFacts struct {
 	Inside    []HalfInside            // half-made links that are in a guest alone, and that nobody works on
 	Left      []LeftInbound           // ifbs in guests that nobody works on
 	OVS       bridge.OVS
+	Mirrors   Mirrors
 	HostID    string       // of this host, as in hostKey
 	Strays    []ours.Stray // cards that are lent to nobody any more
 	Warnings  []string

@@ -7,6 +7,8 @@
 //	ovssteps.go              the steps of the latter
 //	bridgevlan.go            the VLANs of a port of the kernel's
 //	isolated.go              ports of either that are isolated from each other
+//	mirror.go                ports that copies of other ports' frames are sent to
+//	mirrorsteps.go           the steps of that
 //	host.go                  an interface of the host alone
 //	pair.go                  the veth pair that joins the guest to these three
 //	park.go                  such a pair while its guest is away

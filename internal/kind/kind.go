@@ -198,6 +198,9 @@ func Settle(j *build.Job, d *build.Draft) error {
 	if err := checkVerify(j); err != nil {
 		return err
 	}
+	if err := checkMirrors(j); err != nil {
+		return err
+	}
 	return guestnet.CheckACD(j)
 }
 

@@ -42,7 +42,7 @@ func parkingPlace(m *plan.Machine) ParkingPlace {
 // Fits reports whether the port of the parked pair that was found is what s asks for.
 func Fits(s spec.Spec, f build.Facts) bool {
 	k := KindOf(SettleKind(s.HostIF, f))
-	if k == nil || !k.features().Pair || s.HostName != "" && s.HostName != f.Parked.Port.Name {
+	if k == nil || !k.features().Pair || len(s.Mirrors) > 0 || IsMirror(f.Parked.Port) || s.HostName != "" && s.HostName != f.Parked.Port.Name {
 		return false
 	}
 	return k.fits(s, f)

@@ -31,6 +31,7 @@ type Attachment struct {
 	Origin    spec.Origin      `json:"origin,omitempty"`  // who asked for it; "": that is not known, as of one that is half made
 	Hidden    bool             `json:"hidden,omitempty"`  // its guest cannot be seen from here: only the host's side is known
 	Shaping   *spec.Shaping    `json:"shaping,omitempty"` // nil: none
+	Mirrors   []string         `json:"mirrors,omitempty"` // what is copied to it, as --mirror has it
 
 	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
 	More  []string    `json:"-"`               // what there is to it that nothing else here shows, such as "routes"; only a list tells it

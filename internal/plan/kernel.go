@@ -48,6 +48,7 @@ type Reader interface {
 	Qdiscs() ([]rtnl.Qdisc, error)
 	Redirect(from int) (int, error)
 	Ingress(index int) (bool, error)
+	Mirrors(handle uint32) ([]rtnl.Mirror, error)
 	TxChecksum(index int) (bool, error)
 	Way(rtnl.Lookup) (rtnl.Way, error)
 	Neighbours(index int) ([]netip.Addr, error)
@@ -86,6 +87,8 @@ type writer interface {
 	DelQdisc(q rtnl.Qdisc) error
 	RedirectIngress(from, to int) error
 	NoIngress(index int) error
+	AddMirror(m rtnl.Mirror) error
+	DelMirror(m rtnl.Mirror) error
 	SetNeighbour(index int, a netip.Addr, mac net.HardwareAddr) error
 	DelNeighbour(index int, a netip.Addr) error
 }

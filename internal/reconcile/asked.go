@@ -18,6 +18,11 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 		VLAN: a.Host.VLAN, MTU: a.Interface.MTU, Isolated: a.Host.Isolated,
 		Routes: a.Interface.Routes, DNS: spec.ListedDNS(a.Interface.DNS), SourceRouting: a.Interface.SourceRouting,
 	}
+	for _, word := range a.Mirrors {
+		if m, err := spec.ParseMirror(word); err == nil {
+			s.Mirrors = append(s.Mirrors, m)
+		}
+	}
 	ownMAC := true
 	switch s.HostIF.Kind {
 	case attach.KindVeth:

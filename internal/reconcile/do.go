@@ -26,14 +26,17 @@ type Outcome struct {
 const atOnce = 8
 
 // Do carries out a difference: first the removals, of attachments and then of what the host
-// has on bridges; then what the host is to have on bridges, and last the attachments. Guests
-// are done side by side, and one item at a time in each. An item that fails is undone, and
-// the others go on. told is called with each as it is done, one at a time. If ctx is
-// cancelled, what runs is undone and nothing else begins.
+// has on bridges; then what the host is to have on bridges, and last the attachments, those
+// that receive copies of others' frames after those others. Guests are done side by side, and
+// one item at a time in each. An item that fails is undone, and the others go on. told is
+// called with each as it is done, one at a time. If ctx is cancelled, what runs is undone and
+// nothing else begins.
 func (h Host) Do(ctx context.Context, d Difference, told func(*Item, Outcome)) {
 	var mu sync.Mutex
-	for _, turn := range []struct{ removal, bridge bool }{{true, false}, {true, true}, {false, true}, {false, false}} {
-		items := slices.DeleteFunc(slices.Clone(d.Items), func(i Item) bool { return (i.Action == Remove) != turn.removal || i.OfBridge() != turn.bridge })
+	for _, turn := range []struct{ removal, bridge, mirror bool }{{true, false, false}, {true, true, false}, {false, true, false}, {false, false, false}, {false, false, true}} {
+		items := slices.DeleteFunc(slices.Clone(d.Items), func(i Item) bool {
+			return (i.Action == Remove) != turn.removal || i.OfBridge() != turn.bridge || i.mirrors() != turn.mirror
+		})
 		h.sideBySide(ctx, items, func(i *Item) {
 			began := time.Now()
 			o := h.do(ctx, i)
@@ -43,6 +46,11 @@ func (h Host) Do(ctx context.Context, d Difference, told func(*Item, Outcome)) {
 			told(i, o)
 		})
 	}
+}
+
+// mirrors reports whether the item attaches what receives copies of others' frames.
+func (i Item) mirrors() bool {
+	return i.Action != Remove && i.Entry.Attach != nil && len(i.Entry.Attach.Mirrors) > 0
 }
 
 func (h Host) do(ctx context.Context, i *Item) (o Outcome) {

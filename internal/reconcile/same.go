@@ -62,6 +62,13 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 	if s.Isolated != a.Host.Isolated {
 		add(spec.PortIsolation, spec.OnOff(a.Host.Isolated), spec.OnOff(s.Isolated))
 	}
+	// One guest has more names than one: attach knows whether it is the one that is asked for.
+	if asked := s.Words().Mirrors; !sameSet(asked, a.Mirrors) {
+		ask = true
+		if len(asked) == 0 || len(a.Mirrors) == 0 {
+			add(spec.MirrorOf, strings.Join(a.Mirrors, " "), strings.Join(asked, " "))
+		}
+	}
 	there := spec.Shaping{}
 	if a.Shaping != nil {
 		there = *a.Shaping

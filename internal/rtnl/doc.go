@@ -33,6 +33,7 @@
 //	sysctl.go     net.* sysctls of the namespace
 //	ethtool.go    checksum offload
 //	qdisc.go      queueing disciplines, and what comes in sent by another link
+//	mirror.go     copies of frames, sent by another link
 //	wiphy.go      Wi-Fi radios
 //
 // It decides nothing: no names, no defaults, no policy. Errors are the

@@ -35,6 +35,7 @@ type Words struct {
 
 	Routes  []string // --route, each
 	Sysctls []string // --sysctl, each
+	Mirrors []string // --mirror, each
 
 	DirectPhys    bool // --direct-phys
 	ForcePhys     bool // --force-phys
@@ -103,6 +104,9 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.Sysctls, err = parseSysctls(w.Sysctls); err != nil {
+		return Spec{}, err
+	}
+	if s.Mirrors, err = parseMirrors(w.Mirrors, w.Guest); err != nil {
 		return Spec{}, err
 	}
 	if err := onceEach(s.AllSysctls()); err != nil {

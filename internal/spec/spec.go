@@ -63,6 +63,7 @@ type Spec struct {
 	MTU      int              // bytes; 0: that of the bridge or parent
 	Mode     string           // of a macvlan or ipvlan; "" for its default
 	Shape    Reshape
+	Mirrors  []Mirror // what is copied to the interface
 
 	Keep          bool    // the guest's default route stays, ours goes behind it
 	Metric        int     // of the default route; 0: whatever puts it in its place
@@ -142,6 +143,9 @@ func (s Spec) Words() Words {
 		w.Metric = strconv.Itoa(s.Metric)
 	}
 	w.Routes = RouteWords(s.Routes)
+	for _, m := range s.Mirrors {
+		w.Mirrors = append(w.Mirrors, m.String())
+	}
 	for _, c := range s.Sysctls {
 		w.Sysctls = append(w.Sysctls, c.String())
 	}

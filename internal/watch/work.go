@@ -266,6 +266,16 @@ func (w *Watcher) worked(l *look, of *group, done []outcome) {
 		}
 		w.rest(word, g)
 	}
+	if slices.ContainsFunc(done, func(o outcome) bool { return o.Changed }) && w.mirrors() {
+		w.lookAtAll() // copies end with the port that they are taken from
+	}
+}
+
+// mirrors reports whether an entry asks for copies of another guest's frames.
+func (w *Watcher) mirrors() bool {
+	return slices.ContainsFunc(w.wanted(""), func(want reconcile.Wanted) bool {
+		return slices.ContainsFunc(want.Entries, func(e topology.Entry) bool { return e.Attach != nil && len(e.Attach.Mirrors) > 0 })
+	})
 }
 
 // event is what tells an outcome.
