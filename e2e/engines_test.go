@@ -142,4 +142,24 @@ func TestNetworkConnect(t *testing.T) {
 	if _, ok := e.links(e.guestOf("web"))["eth1"]; !ok {
 		t.Error("Docker's interface is not eth1")
 	}
+	e.connectAlone()
+}
+
+// connectAlone is what docs/comparison.md says about docker network connect.
+func (e *engine) connectAlone() {
+	e.t.Helper()
+	for _, c := range []struct{ guest, says string }{{"web", "already exists in network more"}, {"alone", "private (none) mode"}} {
+		if out, err := e.daemon.Docker("network", "connect", "more", c.guest); err == nil || !strings.Contains(err.Error()+out, c.says) {
+			e.t.Errorf("docker network connect more %s: %v, %s; want %q", c.guest, err, out, c.says)
+		}
+	}
+	e.docker("restart", "-t", "0", "web")
+	if _, ok := e.links(e.guestOf("web"))["eth1"]; !ok {
+		e.t.Error("after a restart of the container, Docker's eth1 is not there")
+	}
+	e.says("docker network inspect", e.docker("network", "inspect", "more"), `"Name": "web"`)
+	e.docker("network", "disconnect", "more", "web")
+	if _, ok := e.links(e.guestOf("web"))["eth1"]; ok {
+		e.t.Error("after docker network disconnect, eth1 is there")
+	}
 }
