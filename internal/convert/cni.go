@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/yamlfile"
 )
 
@@ -344,6 +345,7 @@ func (r *request) chained(p *thing) {
 			r.mac = mac
 		}
 		r.flags = flag(r.flags, "--mtu", p.text("mtu"))
+		r.sysctls(p.in("sysctl"))
 	case "bandwidth":
 		for _, f := range []struct{ key, flag string }{{"ingressRate", "--rate-in"}, {"egressRate", "--rate-out"}} {
 			if n, err := strconv.ParseUint(p.text(f.key), 10, 64); err == nil && n > 0 {
@@ -356,5 +358,17 @@ func (r *request) chained(p *thing) {
 	default:
 		r.warn(p.node, "the plugin %q has no counterpart", kind)
 		p.ignore(p.names()...)
+	}
+}
+
+// sysctls reads those of the interface; the others are of the whole namespace. CNI, too,
+// writes IFNAME for the interface's name.
+func (r *request) sysctls(t *thing) {
+	for _, key := range t.names() {
+		if !spec.IsSysctl(key) {
+			r.warn(t.get(key), "%s has no counterpart: it is not written as net.ipv4.conf.IFNAME.KEY, for this interface alone", key)
+			continue
+		}
+		r.flags = flag(r.flags, "--sysctl", key+"="+t.text(key))
 	}
 }

@@ -41,6 +41,12 @@ func parseSysctls(words []string) (all []Sysctl, err error) {
 	return all, nil
 }
 
+// IsSysctl reports whether a name is that of a sysctl of an interface, as --sysctl takes it.
+func IsSysctl(name string) bool {
+	_, err := parseSysctl(name + "=0")
+	return err == nil
+}
+
 // onceEach refuses a sysctl that is given twice, by --sysctl or by an option of slaac.
 func onceEach(all []Sysctl) error {
 	for i, s := range all {
