@@ -368,7 +368,7 @@ func TestFailAtEveryStep(t *testing.T) {
 	for _, st := range stages {
 		t.Run(st.name, func(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
-			hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
+			host, guest := viewOf(t, hostNS), viewOf(t, guestNS)
 			for n, last := 0, false; !last; n++ {
 				err := attempt(t, parsed(t, st.line), docker(guestNS, 0), hostNS, asItIs, func(p *build.Plan) {
 					last = n == len(p.Steps)
@@ -377,8 +377,8 @@ func TestFailAtEveryStep(t *testing.T) {
 				if !errors.Is(err, errPlanned) || fault.CodeOf(err) == fault.Residue {
 					t.Fatalf("step %d: %v", n, err)
 				}
-				same(t, fmt.Sprintf("host after failure at step %d", n), hostBefore, snapshot(t, hostNS))
-				same(t, fmt.Sprintf("guest after failure at step %d", n), guestBefore, snapshot(t, guestNS))
+				host.same(t, fmt.Sprintf("host after failure at step %d", n))
+				guest.same(t, fmt.Sprintf("guest after failure at step %d", n))
 				if t.Failed() {
 					return
 				}
@@ -500,7 +500,7 @@ func TestErrnoAtEveryRequest(t *testing.T) {
 	st.host += dropAll
 	st.line += " --source-routing"
 	hostNS, guestNS := st.ready(t)
-	hostBefore, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
+	host, guest := viewOf(t, hostNS), viewOf(t, guestNS)
 	for errno, code := range codes {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			for n := 0; ; n++ {
@@ -520,8 +520,8 @@ func TestErrnoAtEveryRequest(t *testing.T) {
 				if got := fault.CodeOf(err); got != code {
 					t.Errorf("request %d refused with %v: %s (%v); want %s", n, errno, got, err, code)
 				}
-				same(t, fmt.Sprintf("host after request %d", n), hostBefore, snapshot(t, hostNS))
-				same(t, fmt.Sprintf("guest after request %d", n), guestBefore, snapshot(t, guestNS))
+				host.same(t, fmt.Sprintf("host after request %d", n))
+				guest.same(t, fmt.Sprintf("guest after request %d", n))
 				if t.Failed() {
 					return
 				}
@@ -597,7 +597,7 @@ func TestGC(t *testing.T) {
 			hostNS, guestNS := st.ready(t)
 			inhabit(t, guestNS) // gc finds the guest by its process
 			s, g := parsed(t, st.line), docker(guestNS, 0)
-			before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
+			host, guest := viewOf(t, hostNS), viewOf(t, guestNS)
 			for n, last := 1, false; !last; n++ {
 				attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {
 					last = n == len(p.Steps)-1 // all but the mark
@@ -609,8 +609,8 @@ func TestGC(t *testing.T) {
 				if _, err := runGC(context.Background(), hostNS, Options{}); err != nil {
 					t.Fatal(err)
 				}
-				same(t, fmt.Sprintf("host after gc of what %d steps left", n), before, snapshot(t, hostNS))
-				same(t, fmt.Sprintf("guest after gc of what %d steps left", n), guestBefore, snapshot(t, guestNS))
+				host.same(t, fmt.Sprintf("host after gc of what %d steps left", n))
+				guest.same(t, fmt.Sprintf("guest after gc of what %d steps left", n))
 				if t.Failed() {
 					return
 				}

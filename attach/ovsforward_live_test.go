@@ -24,7 +24,7 @@ func TestOVSForwards(t *testing.T) {
 		{"secure with a flow", "set-fail-mode ovs-f secure; ovs-ofctl add-flow ovs-f actions=NORMAL", "", true},
 		{"secure, controller gone", "set-fail-mode ovs-f secure; ovs-vsctl --no-wait set-controller ovs-f tcp:127.0.0.1:1", "controller has written no flow", false},
 		{"a flow drops", "set bridge ovs-f fail_mode=standalone; ovs-ofctl add-flow ovs-f priority=9,arp,actions=drop", "by its flows", false},
-		{"STP", "set bridge ovs-f stp_enable=true other_config:stp-forward-delay=4", "spanning tree", true},
+		{"STP", "set bridge ovs-f stp_enable=true other_config:stp-forward-delay=4 other_config:stp-max-age=6", "spanning tree", true},
 		{"RSTP", "set bridge ovs-f rstp_enable=true other_config:rstp-forward-delay=4", "spanning tree", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -66,7 +66,7 @@ func TestKilledReplies(t *testing.T) {
 			return err
 		},
 	}
-	before, guestBefore := snapshot(t, hostNS), snapshot(t, guestNS)
+	host, guest := viewOf(t, hostNS), viewOf(t, guestNS)
 	for n, last := 3, false; !last; n++ {
 		for name, cure := range cures {
 			attempt(t, s, g, hostNS, asItIs, func(p *build.Plan) {
@@ -79,8 +79,8 @@ func TestKilledReplies(t *testing.T) {
 			if err := cure(); err != nil {
 				t.Fatalf("%s after step %d: %v", name, n, err)
 			}
-			sameSoon(t, fmt.Sprintf("host after step %d and %s", n, name), before, func() string { return snapshot(t, hostNS) })
-			sameSoon(t, fmt.Sprintf("guest after step %d and %s", n, name), guestBefore, func() string { return snapshot(t, guestNS) })
+			host.sameSoon(t, fmt.Sprintf("host after step %d and %s", n, name))
+			guest.sameSoon(t, fmt.Sprintf("guest after step %d and %s", n, name))
 			if t.Failed() {
 				return
 			}

@@ -243,6 +243,7 @@ func TestLiveDnsmasq(t *testing.T) {
 // Over several leases of a few seconds the address stays, without a gap. They are long
 // enough that a machine which stands still for some seconds makes none.
 func TestLiveRenews(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	var renewals atomic.Int32
 	n.serve(func(m *dhcpv4.DHCPv4) [][]byte {
@@ -271,6 +272,7 @@ func TestLiveRenews(t *testing.T) {
 // Nobody answers any more: the address goes when the lease ends; and comes back
 // with the server.
 func TestLiveServerGone(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	var silent atomic.Bool
 	n.serve(func(m *dhcpv4.DHCPv4) [][]byte {
@@ -295,6 +297,7 @@ func TestLiveServerGone(t *testing.T) {
 
 // The kernel takes the address and its routes away when the keeper cannot.
 func TestLiveKeeperKilledAndLeaseEnds(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	n.serve(short(4, raw(3, 10, 9, 0, 1)))
 	n.start(Options{})
@@ -304,6 +307,7 @@ func TestLiveKeeperKilledAndLeaseEnds(t *testing.T) {
 }
 
 func TestLiveNAK(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	var no atomic.Bool
 	var discovers atomic.Int32
@@ -531,6 +535,7 @@ func TestLiveKeeperMemory(t *testing.T) {
 }
 
 func TestLiveAcquireFails(t *testing.T) {
+	t.Parallel()
 	n := newNet(t)
 	bad := map[string]func(*dhcpv4.DHCPv4) [][]byte{
 		"silence": func(*dhcpv4.DHCPv4) [][]byte { return nil },
