@@ -52,6 +52,10 @@ func result(p build.Plan, more ...string) Result {
 func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt Options) (Result, error) {
 	ctx, extend, cancel := opt.bound(ctx)
 	defer cancel()
+	s, tunnel, err := kind.ReadTunnel(ctx, s)
+	if err != nil {
+		return Result{}, err
+	}
 	m, err := plan.Open(ctx, hostNS, g)
 	if err != nil {
 		return Result{}, err
@@ -66,7 +70,7 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
-	f.Origin = opt.Origin
+	f.Origin, f.Tunnel = opt.Origin, tunnel
 	if s.NamedMAC || opt.Origin.Claims() {
 		f.Machine = machine()
 	}

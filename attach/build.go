@@ -129,6 +129,8 @@ func linkMTU(j *build.Job) int {
 		return j.There.Base.MTU
 	case j.Traits.Lent:
 		return j.There.Card.Loan.Card.MTU
+	case j.Traits.MTU != 0:
+		return j.Traits.MTU
 	}
 	return build.DefaultMTU
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/gopipework/gopipework/internal/rundir"
 	"github.com/gopipework/gopipework/internal/source"
 	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/gopipework/gopipework/internal/wireguard"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,6 +98,7 @@ func buildText(t *testing.T, head string) string {
 	if err != nil {
 		return errorText(err)
 	}
+	s = kind.WithTunnel(s, f.Tunnel)
 	if f.Parked != nil {
 		f.Parked.Fits = kind.Fits(s, f)
 	}
@@ -208,6 +210,18 @@ func parkedPair(f *build.Facts) {
 		Port: &rtnl.Link{Index: portIndex, Name: "veth1pl1234", Kind: "veth", Group: plan.Group, Master: brIndex, MTU: 1500, Up: true,
 			Alias: "gopipework-parked/keep docker:0123456789ab eth1 web", AltNames: []string{"gopipework.web.eth1"}, Peer: innerIndex, PeerNS: 7},
 		On: f.Base, Name: "gp11", Enter: "nsenter --net=/proc/99/fd/9 ",
+	}
+}
+
+// tunnelConfig is what a file asks for, with a peer for all of IPv4 and one for a network.
+func tunnelConfig() wireguard.Config {
+	return wireguard.Config{
+		Device: wireguard.Device{PrivateKey: wireguard.Key{1}, Port: 51820, Mark: 0x51, Peers: []wireguard.Peer{
+			{PublicKey: wireguard.Key{2}, Endpoint: netip.MustParseAddrPort("192.0.2.1:51820"), Keepalive: 25,
+				AllowedIPs: []netip.Prefix{spec.DefaultRoute(false), spec.DefaultRoute(true), netip.MustParsePrefix("10.8.0.0/24")}},
+			{PublicKey: wireguard.Key{3}, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.5.0.0/16")}},
+		}},
+		Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/24")},
 	}
 }
 
@@ -331,6 +345,39 @@ var factChanges = map[string]func(*build.Facts){
 			f.OVS.Bridges = []bridge.OVSBridge{{Name: "ovsbr0"}}
 		}
 		f.OVS.Bridges[0].Ports = append(f.OVS.Bridges[0].Ports, bridge.OVSPort{Bridge: "ovsbr0", Name: "veth1pl99", Mark: "gopipework docker:ba9876543210 eth1 db"})
+	},
+	// tunnel is a file of wg-quick's, tunnel-named one with the name of an endpoint.
+	"tunnel":       func(f *build.Facts) { f.Tunnel = tunnelConfig() },
+	"tunnel-named": func(f *build.Facts) { f.Tunnel.Peers[0].Named = true },
+	"tunnel-both": func(f *build.Facts) {
+		f.Tunnel.Addrs = append(f.Tunnel.Addrs, netip.MustParsePrefix("fd08::2/64"))
+		f.Tunnel.DNS = []netip.Addr{netip.MustParseAddr("10.8.0.1")}
+	},
+	"tunnel-off": func(f *build.Facts) { f.Tunnel.NoRoutes = true },
+	"tunnel-attached": func(f *build.Facts) {
+		d := tunnelConfig().Device
+		f.TunnelThere = &d
+		f.Inner = &rtnl.Link{Index: innerIndex, Name: "eth1", Kind: "wireguard", Group: plan.Group, MTU: 1420, Up: true, PeerNS: -1,
+			Alias: "gopipework docker:0123456789ab eth1 web"}
+		f.Addrs = append(f.Addrs, rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("10.8.0.2/24"), Flags: unix.IFA_F_PERMANENT})
+		f.Routes = append(f.Routes, rtnl.Route{Dst: spec.DefaultRoute(false), Index: innerIndex, Set: true},
+			rtnl.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Index: innerIndex, Protocol: ours.Protocol})
+	},
+	"tunnel-routed": func(f *build.Facts) {
+		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Index: eth0Index})
+	},
+	"tunnel-half": func(f *build.Facts) { f.Inner.Alias, f.Inner.Up = "", false },
+	"tunnel-roamed": func(f *build.Facts) {
+		p := &f.TunnelThere.Peers[0]
+		p.Heard, p.Endpoint = true, netip.MustParseAddrPort("198.51.100.9:7")
+	},
+	"tunnel-other": func(f *build.Facts) {
+		d := f.TunnelThere
+		d.PrivateKey, d.Port, d.Mark = wireguard.Key{9}, 1, 0
+		p := &d.Peers[0]
+		p.PresharedKey, p.Keepalive, p.Endpoint, p.AllowedIPs = wireguard.Key{9}, 0, netip.MustParseAddrPort("198.51.100.9:7"), p.AllowedIPs[1:]
+		d.Peers[1].PublicKey = wireguard.Key{7}
+		f.Routes = f.Routes[:len(f.Routes)-2]
 	},
 	"isolated":    func(f *build.Facts) { f.Own.Port.Isolated = true },
 	"other-alias": func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },

@@ -138,6 +138,9 @@ func observe(ctx context.Context, m *plan.Machine, s Spec, ahead *Ahead) (build.
 
 // base finds what HOSTIF names, by its name or by its MAC address.
 func base(o *build.Observer, h HostIF) *rtnl.Link {
+	if h.Kind == KindWireGuard {
+		return nil // the name is that of a file
+	}
 	mac, byMAC := strings.CutPrefix(h.Name, spec.MACWord)
 	if !byMAC {
 		return o.ByName(o.Host, h.Name)

@@ -85,6 +85,8 @@ const (
 	KindDummy   = spec.KindDummy
 	KindIPoIB   = spec.KindIPoIB
 	KindVeth    = spec.KindVeth // between two guests
+
+	KindWireGuard = spec.KindWireGuard
 )
 
 // The origins that have no name. "" is OriginLine.

@@ -104,10 +104,10 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 	if len(line) == 5 && strings.HasPrefix(line[4], "@") && !strings.Contains(line[3], "@") {
 		line = append(slices.Clone(line[:3]), line[3]+line[4]) // MAC @VLAN, of which pipework took the first
 	}
-	if len(line) < 3 || len(line) > 4 {
+	if len(line) < leastWords(line) || len(line) > 4 {
 		return attach.Words{}, miscounted(line, c)
 	}
-	line = append(line, "")
+	line = append(line, "", "")
 	w := attach.Words{
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
 		IfName: c.String("i"), HostName: c.String("l"), HostAddr: c.String("host-addr"), Family: c.String("a"),
@@ -129,4 +129,12 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 			WithHint("gopipework %s", shell.Line([]string{w.HostIF, w.Address, w.Guest, w.MAC}))
 	}
 	return w, nil
+}
+
+// leastWords is how many words a line has at least: the file of a tunnel has its addresses.
+func leastWords(line []string) int {
+	if len(line) > 0 && strings.HasPrefix(line[0], string(attach.KindWireGuard)+":") {
+		return 2
+	}
+	return 3
 }

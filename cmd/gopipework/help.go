@@ -37,8 +37,9 @@ HOSTIF   What to plug the guest into. A Linux bridge (br* is created if it does 
          ovs:NAME), or a network card, on which the guest gets a macvlan. To choose
          the kind: macvlan:NAME, macvtap:NAME, ipvlan:NAME, vlan:NAME, ipoib:NAME, or
          phys:NAME for the card itself. host:NAME: a pair whose other end, NAME, stays on the
-         host. dummy: an interface that leads nowhere. mac:ADDRESS: the card that has
-         this MAC address.
+         host. wireguard:FILE: a tunnel, as a file of wg-quick's describes it; ADDRESS
+         may be left out. dummy: an interface that leads nowhere. mac:ADDRESS: the card
+         that has this MAC address.
 GUEST    The name, ID or ID prefix of a Docker container, else a guest of another
          engine on this machine, else a name under /run/netns. To say which:
          docker:NAME, podman:NAME, containerd:ID, lxc:NAME, incus:NAME,

@@ -12,7 +12,10 @@ func attachLine(s attach.Spec) []string {
 	if w.HostName != "" {
 		line = append(line, "-l", w.HostName)
 	}
-	line = append(line, w.Guest, w.Address)
+	line = append(line, w.Guest)
+	if w.Address != "" {
+		line = append(line, w.Address)
+	}
 	if w.MAC != "" {
 		line = append(line, w.MAC)
 	}

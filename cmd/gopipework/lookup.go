@@ -26,6 +26,7 @@ var hostKinds = []candidate{
 	{"ipoib:", "a partition of an IPoIB device"},
 	{"phys:", "the network card itself"},
 	{"host:", "a pair whose other end stays on the host"},
+	{"wireguard:", "a tunnel, as a file of wg-quick's describes it"},
 	{"mac:", "the network card with this MAC address"},
 	{"dummy", "an interface that leads nowhere"},
 }
@@ -51,6 +52,8 @@ func hostInterfaces(written string) (all []candidate) {
 	case "bridge", "ovs":
 	case "macvlan", "macvtap", "ipvlan", "vlan", "ipoib", "phys":
 		all = cards
+	case "wireguard":
+		return tunnelFiles()
 	default:
 		if has {
 			return nil
@@ -59,6 +62,15 @@ func hostInterfaces(written string) (all []candidate) {
 	}
 	for i := range all {
 		all[i].word = kind + ":" + all[i].word
+	}
+	return all
+}
+
+// tunnelFiles are the files of wg-quick's.
+func tunnelFiles() (all []candidate) {
+	files, _ := filepath.Glob("/etc/wireguard/*.conf")
+	for _, f := range files {
+		all = append(all, candidate{"wireguard:" + f, "tunnel"})
 	}
 	return all
 }

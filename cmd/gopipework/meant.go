@@ -135,6 +135,9 @@ func miscounted(line []string, f flags) error {
 // be guessed.
 func misspelt(line []string, err error) error {
 	var e *fault.Error
+	if len(line) < 3 {
+		return err
+	}
 	if better := meantLine(line); better != nil && errors.As(err, &e) {
 		return e.WithHint("gopipework %s", shell.Line(better))
 	}

@@ -139,7 +139,7 @@ func labelGrammar() labels.Grammar {
 		if err != nil {
 			return policy.Request{}, nil, err
 		}
-		if len(line) < 2 || len(line) > 3 {
+		if least := leastWords(line) - 1; len(line) < least || len(line) > 3 { // without the guest
 			return policy.Request{}, nil, fault.BadWord("read label", "", "it has %d words, and a label is HOSTIF ADDRESS[@GATEWAY] [MAC][@VLAN]", len(line)).
 				WithHint("brtest 192.168.1.2/24@192.168.1.1")
 		}

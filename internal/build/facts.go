@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/gopipework/gopipework/internal/wireguard"
 )
 
 // Facts are what planning must know about this machine. Plain data: what was
@@ -40,6 +41,9 @@ type Facts struct {
 	Mirrors Mirrors // looked at only if the line asks for one, or the port was made for one
 
 	HostAddrs []rtnl.Addr // the host's; looked at only if its end is to have one
+
+	Tunnel      wireguard.Config  // what the file of a WireGuard link asks for
+	TunnelThere *wireguard.Device // how Inner is set up; nil: it is no such link
 
 	PortName string     // of the host's end
 	Port     *rtnl.Link // what has the name of the host's end; nil: nothing

@@ -210,6 +210,8 @@ type Traits struct {
 	// while the card is up (eth_prepare_mac_addr_change).
 	UpLate bool
 
+	MTU int // that the kernel gives a link which is on nothing; 0: DefaultMTU
+
 	Filters    bool   // it can filter VLANs
 	Switches   bool   // frames cross a switch on the host
 	Firewalled bool   // and that is one whose frames the host's firewall sees

@@ -79,6 +79,13 @@ func PlanFollowing(j *build.Job, d *build.Draft, ipv6 bool) error {
 			return err
 		}
 	}
+	for _, r := range j.Routes { // a default route without a gateway
+		if r.Default() && r.Dst.Addr().Is6() == ipv6 {
+			if err := planDefault(j, d, plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: r.Dst}); err != nil {
+				return err
+			}
+		}
+	}
 	PlanRoutes(j, d, ipv6)
 	OwnReplies(j, d, ipv6)
 	switch {
@@ -96,7 +103,11 @@ func planGateway(j *build.Job, d *build.Draft, gw netip.Addr) error {
 	if !j.OnLink(gw) {
 		d.Add(plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: netip.PrefixFrom(gw, gw.BitLen())})
 	}
-	r := plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: spec.DefaultRoute(gw.Is6()), Gateway: gw}
+	return planDefault(j, d, plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: spec.DefaultRoute(gw.Is6()), Gateway: gw})
+}
+
+// planDefault plans a default route in its place among the others.
+func planDefault(j *build.Job, d *build.Draft, r plan.AddRoute) error {
 	if err := RankRoute(j, d, &r); err != nil {
 		return err
 	}

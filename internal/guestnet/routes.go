@@ -17,7 +17,7 @@ import (
 func CheckRoutes(j *build.Job) error {
 	for _, r := range j.Routes {
 		for _, there := range otherRoutes(j) {
-			if r.Collides(spec.Route{Dst: there.Dst, Metric: there.Metric, Table: there.Table}) {
+			if !r.Default() && r.Collides(spec.Route{Dst: there.Dst, Metric: there.Metric, Table: there.Table}) {
 				return refuseRoute(j, r.Dst, there.Index)
 			}
 		}
@@ -26,8 +26,11 @@ func CheckRoutes(j *build.Job) error {
 }
 
 func refuseRoute(j *build.Job, dst netip.Prefix, by int) error {
-	return j.Refuse(fault.Conflict, "it has a route to %s already, by %s", dst, j.LinkName(by)).
-		WithHint("--route '%s,metric N' with another metric", dst)
+	e := j.Refuse(fault.Conflict, "it has a route to %s already, by %s", dst, j.LinkName(by))
+	if j.Kind == spec.KindWireGuard {
+		return e.WithHint("--metric N with another metric")
+	}
+	return e.WithHint("--route '%s,metric N' with another metric", dst)
 }
 
 // otherRoutes are the guest's routes, in every table, except those by a link of ours
@@ -71,7 +74,7 @@ func PlanRoutes(j *build.Job, d *build.Draft, ipv6 bool) {
 func askedSteps(j *build.Job, ipv6 bool) (steps []plan.AddRoute) {
 	for _, onLink := range []bool{true, false} {
 		for _, r := range j.Routes {
-			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
+			if r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink && !r.Default() {
 				steps = append(steps, plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: r.Dst, Gateway: r.Via,
 					Metric: r.Metric, Table: r.Table, Protocol: ours.Protocol, Learned: j.From.Gives(ipv6)})
 			}
@@ -151,9 +154,12 @@ func RoutesDiffer(j *build.Job, differ build.Differ) (flags []string) {
 			}
 		}
 	}
-	if there, asked := RoutesThere(j.There.Inside), listed(j.Routes); !ours.SameSet(there, asked) {
+	there := append(RoutesThere(j.There.Inside), defaultOnLink(j)...)
+	if asked := listed(j.Routes); !ours.SameSet(there, asked) {
 		differ("route", strings.Join(routeWords(there), " "), strings.Join(routeWords(asked), " "))
-		flags = append(flags, "--route "+strings.Join(routeWords(asked), " --route "))
+		if !slices.ContainsFunc(asked, spec.Route.Default) { // which set does not know
+			flags = append(flags, "--route "+strings.Join(routeWords(asked), " --route "))
+		}
 	}
 	if keep != j.Keep {
 		differ("--default", DefaultWord(keep), DefaultWord(j.Keep))
@@ -162,6 +168,18 @@ func RoutesDiffer(j *build.Job, differ build.Differ) (flags []string) {
 		differ("metric", metric, j.Metric)
 	}
 	return flags
+}
+
+// defaultOnLink returns the default routes without a gateway that the interface has, of those
+// that are asked for.
+func defaultOnLink(j *build.Job) (there []spec.Route) {
+	for _, r := range j.There.Routes {
+		asked := func(a spec.Route) bool { return a.Default() && a.Dst == r.Dst }
+		if r.Default() && r.Index == j.There.Inner.Index && !r.Gateway.IsValid() && slices.ContainsFunc(j.Routes, asked) {
+			there = append(there, spec.Route{Dst: r.Dst})
+		}
+	}
+	return there
 }
 
 // routeWords lists routes as a person types them; "none" if there are none.

@@ -114,10 +114,15 @@ func WantedRoutes(j *build.Job) (routes []plan.AddRoute) {
 	return routes
 }
 
-// listed returns routes as they are listed.
+// listed returns routes as they are listed. The metric of a default route is its rank.
 func listed(routes []spec.Route) (out []spec.Route) {
 	for _, r := range routes {
-		out = append(out, r.Listed())
+		if r.Default() {
+			r = spec.Route{Dst: r.Dst}
+		} else {
+			r = r.Listed()
+		}
+		out = append(out, r)
 	}
 	return out
 }

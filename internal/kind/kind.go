@@ -68,7 +68,7 @@ type Kind interface {
 }
 
 // Registry has every kind. HOSTIF is of the first kind that claims it.
-var Registry = []Kind{openVSwitch, linux, dummy, phys, ipoib, macvlan, macvtap, ipvlan, vlan, hostEnd}
+var Registry = []Kind{openVSwitch, linux, dummy, phys, ipoib, macvlan, macvtap, ipvlan, vlan, hostEnd, wireGuard}
 
 // plain is a kind that has nothing of its own to do.
 type plain struct{ build.Traits }

@@ -115,6 +115,8 @@ func Missing(kind string) string {
 		"dummy":   "module dummy (CONFIG_DUMMY)",
 		"ipoib":   "module ib_ipoib (CONFIG_INFINIBAND_IPOIB)",
 		"veth":    "module veth (CONFIG_VETH)",
+
+		"wireguard": "module wireguard (CONFIG_WIREGUARD)",
 	}
 	return fmt.Sprintf("the kernel needs the %s; on Debian and Ubuntu it is in the package linux-image", needs[kind])
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/wireguard"
 )
 
 // Kernel is what this package asks of the kernel, in one namespace.
@@ -53,6 +54,7 @@ type Reader interface {
 	Way(rtnl.Lookup) (rtnl.Way, error)
 	Neighbours(index int) ([]netip.Addr, error)
 	Neighbour(index int, a netip.Addr) (net.HardwareAddr, error)
+	WireGuard(index int) (wireguard.Device, error)
 }
 
 type writer interface {
@@ -62,6 +64,7 @@ type writer interface {
 	SetLink(index int, ch rtnl.Change) error
 	SetVLANFiltering(bridge int, on bool) error
 	SetPortIsolated(port int, on bool) error
+	SetWireGuard(index int, d wireguard.Device) error
 	AddPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	DelPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	GiveNamespaceID(ns *os.File) (int, error)

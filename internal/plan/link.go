@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,25 +25,24 @@ type SetLink struct {
 }
 
 // dying is how long the kernel may take to delete the links of a namespace that has ended.
-// One with the same MAC address may be in there: that of the guest before its restart.
+// One with the same MAC address, or the same UDP port, may be in there: that of the guest
+// before its restart.
 const dying = 2 * time.Second
 
 func (s SetLink) Do(ctx context.Context, m *Machine) error {
 	err := s.Apply(m, s.Set)
-	if !errors.Is(err, errMACTaken) {
+	if !s.Set.Up || !errors.Is(err, unix.EADDRINUSE) {
 		return err
 	}
 	until := time.Now().Add(dying)
 	return m.Await(ctx, s.Side, func() (bool, error) {
 		err := s.Apply(m, s.Set)
-		if errors.Is(err, errMACTaken) && time.Now().Before(until) {
+		if errors.Is(err, unix.EADDRINUSE) && time.Now().Before(until) {
 			return false, nil
 		}
 		return true, err
 	})
 }
-
-var errMACTaken = errors.New("its card, or another macvlan on the card, has that MAC address already")
 
 func (s SetLink) Undo(context.Context, *Machine) error { return nil }
 
@@ -60,13 +60,22 @@ func (s SetLink) Apply(m *Machine, ch rtnl.Change) error {
 		err = s.Kernel(m).SetLink(i, ch)
 	}
 	if s.Set.Up && errors.Is(err, unix.EADDRINUSE) {
-		return fault.New(fault.Conflict, "set", s.words(), "%w", errMACTaken).
-			WithHint("choose another MAC address, or leave it out")
+		return s.taken(m, i, err)
 	}
 	if err == nil && s.Side != OnHost {
 		m.isUp[end{s.Side, s.Name}] = ch.Up || m.isUp[end{s.Side, s.Name}] && !ch.Down
 	}
 	return fault.Explain("set", s.words(), err)
+}
+
+// taken says what somebody else has, so that the link cannot come up.
+func (s SetLink) taken(m *Machine, index int, err error) error {
+	if l, lookErr := s.Kernel(m).LinkByIndex(index); lookErr == nil && l.Kind == string(spec.KindWireGuard) {
+		return fault.New(fault.Conflict, "set", s.words(), "another tunnel, or a program of the host, has its ListenPort: %w", err).
+			WithHint("choose another ListenPort, or leave it out")
+	}
+	return fault.New(fault.Conflict, "set", s.words(), "its card, or another macvlan on the card, has that MAC address already: %w", err).
+		WithHint("choose another MAC address, or leave it out")
 }
 
 func (SetLink) Nature() Nature { return Undoable }

@@ -29,6 +29,8 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 		s.HostIF.Name = ""
 	case attach.KindDummy:
 		s.HostIF.Name = string(attach.KindDummy)
+	case attach.KindWireGuard:
+		rest = append(rest, "keys in a file")
 	case attach.KindBridge, attach.KindOVS:
 		s.HostName = a.Host.Port
 	case attach.KindPhys, attach.KindIPvlan, attach.KindIPoIB:

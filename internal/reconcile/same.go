@@ -25,6 +25,9 @@ const originWord = "asked for by"
 // differ tells how an attachment is not as asked, from what a list tells about it. ask is
 // false only if it certainly is as asked; otherwise attach, which sees all of it, decides.
 func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool) {
+	if s.HostIF.Kind == attach.KindWireGuard {
+		return nil, true // what its file asks for, attach alone reads
+	}
 	add := func(name, there, asked string) {
 		what = append(what, build.Difference{What: name, There: spec.OrNone(there), Asked: spec.OrNone(asked)})
 	}
@@ -111,6 +114,9 @@ func shapeWord(name string) bool {
 // setFor returns what is to be set so that the differences end; ok is false if there are
 // some that set does not end.
 func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set attach.SetSpec, ok bool) {
+	if s.HostIF.Kind == attach.KindWireGuard {
+		return set, false // its file is not read here
+	}
 	set = attach.SetSpec{Guest: s.Guest, IfName: a.Interface.Name, NoDAD: s.NoDAD, VLANFiltering: s.VLANFiltering}
 	var shape spec.ShapeWords
 	words := map[string]*string{"rate-in": &shape.RateIn, "rate-out": &shape.RateOut, "loss": &shape.Loss, "delay": &shape.Delay, "jitter": &shape.Jitter}

@@ -62,8 +62,11 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, fault.BadWord("read guest", "", "it is empty")
 	}
 	var isSource bool
-	if s.From, isSource, err = parseSource(w.Address); err == nil && !isSource {
+	if s.From, isSource, err = parseSource(w.Address); err == nil && !isSource && !s.inFile(w.Address) {
 		s.Addrs, s.Gateways, err = parseAddress(w.Address)
+	}
+	if err == nil {
+		err = s.checkTunnel(w)
 	}
 	if err != nil {
 		return Spec{}, err
@@ -212,6 +215,9 @@ func ParseHostIF(word string, phys bool, kinds []Kind) (HostIF, error) {
 			return HostIF{}, e.WithHint("the kinds are %s", kindWords(kinds))
 		}
 		h = HostIF{Kind: Kind(prefix), Name: name}
+	}
+	if h.Kind == KindWireGuard && !phys {
+		return h, checkTunnelFile(word, h.Name)
 	}
 	if phys {
 		if h.Kind != KindAny && h.Kind != KindPhys {

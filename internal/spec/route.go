@@ -104,7 +104,7 @@ func parseRouting(w Words, s *Spec) (err error) {
 		return fault.BadWord("read flag", "--default="+w.Default, "%s sets the default route itself", s.From.Ask.Client).
 			WithHint("use dhcp instead: its default route goes where --default says")
 	}
-	if w.Default != "" && len(s.Gateways) == 0 && s.From.Kind != FromDHCP {
+	if w.Default != "" && len(s.Gateways) == 0 && !s.mayLearnRoutes() {
 		return fault.BadWord("read flag", "--default="+w.Default, "there is no gateway").WithHint("ADDRESS/PREFIX@GATEWAY")
 	}
 	s.Keep = w.Default == "keep"
@@ -112,7 +112,7 @@ func parseRouting(w Words, s *Spec) (err error) {
 		if s.Metric, err = parseMetric(w.Metric); err != nil {
 			return err
 		}
-		if len(s.Gateways)+len(w.Routes) == 0 && s.From.Kind != FromDHCP {
+		if len(s.Gateways)+len(w.Routes) == 0 && !s.mayLearnRoutes() {
 			return fault.BadWord("read flag", "--metric", "there is no route that it could apply to").WithHint("ADDRESS/PREFIX@GATEWAY, or --route")
 		}
 	}
@@ -121,6 +121,11 @@ func parseRouting(w Words, s *Spec) (err error) {
 	}
 	s.SourceRouting = w.SourceRouting
 	return s.CheckSourceRouting()
+}
+
+// mayLearnRoutes reports whether routes can come from elsewhere than the line.
+func (s *Spec) mayLearnRoutes() bool {
+	return s.From.Kind == FromDHCP || s.HostIF.Kind == KindWireGuard
 }
 
 // CheckSourceRouting refuses source routing for addresses that nobody of ours
@@ -161,6 +166,9 @@ func parseRoutes(words []string, s *Spec) (routes []Route, err error) {
 	}
 	return routes, nil
 }
+
+// Default reports whether it is a default route of the main table.
+func (r Route) Default() bool { return r.Dst.Bits() == 0 && r.Table == 0 }
 
 // Collides reports whether the kernel would not have both.
 func (r Route) Collides(o Route) bool {

@@ -16,24 +16,25 @@ type Kind string
 
 // The kinds. KindAny leaves it to what is found under the name.
 const (
-	KindAny     Kind = ""
-	KindBridge  Kind = "bridge"
-	KindOVS     Kind = "ovs"
-	KindMacvlan Kind = "macvlan"
-	KindMacvtap Kind = "macvtap"
-	KindIPvlan  Kind = "ipvlan"
-	KindVLAN    Kind = "vlan"
-	KindPhys    Kind = "phys"
-	KindDummy   Kind = "dummy"
-	KindIPoIB   Kind = "ipoib"
-	KindHost    Kind = "host"
-	KindVeth    Kind = "veth" // between two guests; no word of the command line
+	KindAny       Kind = ""
+	KindBridge    Kind = "bridge"
+	KindOVS       Kind = "ovs"
+	KindMacvlan   Kind = "macvlan"
+	KindMacvtap   Kind = "macvtap"
+	KindIPvlan    Kind = "ipvlan"
+	KindVLAN      Kind = "vlan"
+	KindPhys      Kind = "phys"
+	KindDummy     Kind = "dummy"
+	KindIPoIB     Kind = "ipoib"
+	KindHost      Kind = "host"
+	KindWireGuard Kind = "wireguard"
+	KindVeth      Kind = "veth" // between two guests; no word of the command line
 )
 
 // HostIF is the host's side of an attachment, as asked for.
 type HostIF struct {
 	Kind Kind
-	Name string // of the interface, or MACWord and the MAC address that it has
+	Name string // of the interface, or MACWord and the MAC address that it has; of KindWireGuard: the path of a file
 }
 
 // MACWord begins a name that is an address.
@@ -169,7 +170,10 @@ func (s Spec) AddressWord() string {
 	if s.From.Kind != FromLine {
 		return s.From.String()
 	}
-	if len(s.Addrs) == 0 {
+	switch {
+	case len(s.Addrs) == 0 && s.HostIF.Kind == KindWireGuard:
+		return "" // the file has them
+	case len(s.Addrs) == 0:
 		return "0/0"
 	}
 	word := Join(s.Addrs)

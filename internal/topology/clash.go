@@ -89,7 +89,7 @@ func (c *clashes) attachment(pos Pos, s spec.Spec) {
 	case spec.KindHost:
 		c.take(pos, hostName(s.HostIF.Name), "read host interface name", s.HostIF.Name, "the host")
 		return
-	case spec.KindDummy, spec.KindPhys: // nobody else is on it
+	case spec.KindDummy, spec.KindPhys, spec.KindWireGuard: // nobody else is on it
 		return
 	}
 	if s.HostIF.Kind == spec.KindAny && strings.HasPrefix(s.HostIF.Name, string(spec.KindDummy)) {

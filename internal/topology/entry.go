@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/yamlfile"
 	yaml "go.yaml.in/yaml/v3"
 )
@@ -181,7 +182,7 @@ func (r *reader) attachmentMap(n *yaml.Node) (line, bool) {
 		}
 	}
 	l := line{pos: r.At(n)}
-	for _, key := range []string{keyTo, keyGuest, keyAddress} {
+	for _, key := range neededKeys(word[keyTo].word, word) {
 		r.need(&l, key, word)
 	}
 	if mac, vlan := word[keyMAC], word[keyVLAN]; mac.word != "" || vlan.word != "" {
@@ -194,6 +195,16 @@ func (r *reader) attachmentMap(n *yaml.Node) (line, bool) {
 	r.refuseDashes(l)
 	l.parts = append(l.parts, flags.parts...)
 	return l, len(r.Found) == before
+}
+
+// neededKeys returns the keys that an attachment to a host interface has to have. The file of
+// a tunnel has its addresses, unless the entry has them.
+func neededKeys(to string, word map[string]part) []string {
+	keys := []string{keyTo, keyGuest, keyAddress}
+	if _, given := word[keyAddress]; !given && strings.HasPrefix(to, string(spec.KindWireGuard)+":") {
+		return keys[:2]
+	}
+	return keys
 }
 
 // need adds a word that a line cannot do without.

@@ -84,12 +84,15 @@ func attachmentSchema(g Grammar) object {
 	properties := object{
 		keyTo:      word("The host interface: a bridge, a network card, or KIND:NAME."),
 		keyGuest:   word("The guest: a container, or KIND:NAME."),
-		keyAddress: words("Addresses, such as 192.168.1.2/24@192.168.1.1; dhcp, dhcp6 or slaac; 0/0 for none."),
+		keyAddress: words("Addresses, such as 192.168.1.2/24@192.168.1.1; dhcp, dhcp6 or slaac; 0/0 for none. It may be missing with wireguard:FILE alone."),
 		keyMAC:     word("The MAC address, U:TEXT to derive one from the text, or U: from the names of the guest and the interface, which is the default."),
 		keyVLAN:    word("The VLAN, such as 10 or 10,20-30."),
 	}
 	flagsInto(properties, g.AttachFlags)
-	return object{"type": "object", "additionalProperties": false, "properties": properties, "required": []string{keyTo, keyGuest, keyAddress}}
+	return object{"type": "object", "additionalProperties": false, "properties": properties, "required": []string{keyTo, keyGuest}, "anyOf": []object{
+		{"required": []string{keyAddress}},
+		{"properties": object{keyTo: object{"pattern": "^" + string(spec.KindWireGuard) + ":"}}},
+	}}
 }
 
 func linkSchema(g Grammar) object {

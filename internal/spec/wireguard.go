@@ -1,0 +1,46 @@
+package spec
+
+import (
+	"path"
+	"strings"
+	"unicode"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+// checkTunnelFile checks the path in wireguard:FILE. A relative one would mean another file
+// to a service that attaches the guest again.
+func checkTunnelFile(word, file string) error {
+	const op = "read host interface"
+	switch {
+	case !path.IsAbs(file):
+		return fault.BadWord(op, word, "it is not the absolute path of a file").WithHint("wireguard:/etc/wireguard/wg0.conf")
+	case path.Clean(file) != file:
+		return fault.BadWord(op, word, "its path is not the shortest one").WithHint("wireguard:%s", path.Clean(file))
+	case strings.ContainsFunc(file, unicode.IsControl):
+		return fault.BadWord(op, word, "there is a control character in it")
+	}
+	return nil
+}
+
+// inFile reports whether the addresses stand in a file, and none on the line.
+func (s *Spec) inFile(address string) bool {
+	return s.HostIF.Kind == KindWireGuard && address == ""
+}
+
+// checkTunnel refuses what a line with wireguard:FILE cannot ask for.
+func (s *Spec) checkTunnel(w Words) error {
+	switch {
+	case s.HostIF.Kind != KindWireGuard:
+		return nil
+	case s.From.Kind != FromLine:
+		return fault.BadWord("read address", w.Address, "nobody in a tunnel answers it").WithHint("leave it out: the file has the addresses")
+	case len(s.Gateways) > 0:
+		return fault.BadWord("read address", w.Address, "a tunnel has no gateway").WithHint("AllowedIPs in the file make the routes: 0.0.0.0/0, ::/0")
+	case w.Address != "" && len(s.Addrs) == 0:
+		return fault.BadWord("read address", w.Address, "a tunnel without an address carries nothing").WithHint("leave it out: the file has the addresses")
+	case len(w.Routes) > 0:
+		return fault.BadWord("read flag", "--route", "AllowedIPs in the file make the routes").WithHint("leave it out")
+	}
+	return nil
+}
