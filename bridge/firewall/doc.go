@@ -28,6 +28,9 @@
 //	tracemark_linux.go the table that marks the frames to be told of
 //	counters_linux.go  the rules of iptables-legacy whose counters have moved
 //	follow_linux.go    hearing that rules have changed
+//	sourcefilter.go    the rules of a filter of what a guest sends (--antispoof)
+//	filterrule.go      one of them, as nft and as the kernel has it
+//	sourcefilter_linux.go  such filters in the kernel
 //	iptables_linux.go  the host's iptables programs and their errors
 //
 // Rules are read from nf_tables by netlink:

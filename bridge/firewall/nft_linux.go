@@ -189,7 +189,7 @@ func (r *nftReader) open() (err error) {
 // lasts reports whether what was read is so for as long as nobody writes. Chains of single
 // devices change when a device goes, and a table can go with a process.
 func (r *nftReader) lasts() bool {
-	return r.sets != nil && r.read <= maxRead && !r.fleeting && !slices.ContainsFunc(r.chains, func(c nftBase) bool { return len(c.devices) > 0 })
+	return r.sets != nil && r.read <= maxRead && !r.fleeting && !slices.ContainsFunc(r.chains, func(c nftBase) bool { return len(c.devices) > 0 && !c.isFilter() })
 }
 
 // count notes that so many rules were read.
@@ -274,7 +274,7 @@ func (r *nftReader) elsewhere(s subject, changed *written) (blocks []Block, err 
 		_, single := c.device()
 		_, on := hooks[c.number]
 		on = on && c.base && (c.family == unix.NFPROTO_BRIDGE || s.filtered && (c.family == s.family.nfproto() || c.family == unix.NFPROTO_INET))
-		return !single && !on || c.isForward(s.family) || r.asleep[nftChain{family: c.family, table: c.table}]
+		return !single && !on || c.isFilter() || c.isForward(s.family) || r.asleep[nftChain{family: c.family, table: c.table}]
 	})
 	slices.SortStableFunc(chains, func(a, b nftBase) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.priority, b.priority))

@@ -159,7 +159,13 @@ type nftMessage struct {
 
 // batch makes all of the changes, or none and returns the first error (nfnetlink.c,
 // nfnetlink_rcv_batch).
-func (c *nftConn) batch(messages []nftMessage) error {
+func (c *nftConn) batch(messages []nftMessage) error { return c.send(messages, true) }
+
+// tryBatch returns the error that batch would, and changes nothing: without its end the
+// kernel forgets the changes.
+func (c *nftConn) tryBatch(messages []nftMessage) error { return c.send(messages, false) }
+
+func (c *nftConn) send(messages []nftMessage, commit bool) error {
 	subsystem := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.NFNL_SUBSYS_NFTABLES))
 	frame := func(kind int) []byte {
 		c.seq++
@@ -179,7 +185,9 @@ func (c *nftConn) batch(messages []nftMessage) error {
 		}
 		out = append(out, req.Serialize()...)
 	}
-	out = append(out, frame(unix.NFNL_MSG_BATCH_END)...)
+	if commit {
+		out = append(out, frame(unix.NFNL_MSG_BATCH_END)...)
+	}
 	if err := unix.Sendto(c.fd, out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return os.NewSyscallError("sendto", err)
 	}
