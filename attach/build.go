@@ -148,7 +148,7 @@ func newAttachment(j *build.Job) Attachment {
 
 			SourceRouting: j.SourceRouting,
 		},
-		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated},
+		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated, Antispoof: j.Antispoof},
 		State:   Complete,
 		Origin:  j.Origin(),
 		Shaping: guestnet.ShapingOrNil(guestnet.AskedShape(j)),

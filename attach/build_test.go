@@ -130,7 +130,7 @@ func typed(t *testing.T, line string) (w Words) {
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "--host-addr": &w.HostAddr, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
 		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS,
 		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
-	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--verify": &w.Verify, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting, "--isolated": &w.Isolated}
+	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--verify": &w.Verify, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting, "--isolated": &w.Isolated, "--antispoof": &w.Antispoof}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -379,7 +379,14 @@ var factChanges = map[string]func(*build.Facts){
 		d.Peers[1].PublicKey = wireguard.Key{7}
 		f.Routes = f.Routes[:len(f.Routes)-2]
 	},
-	"isolated":    func(f *build.Facts) { f.Own.Port.Isolated = true },
+	"isolated": func(f *build.Facts) { f.Own.Port.Isolated = true },
+	"filter-gone": func(f *build.Facts) {
+		f.Own.AltNames = append(f.Own.AltNames, ours.FilterMark(f.Own.Name, f.Inner.MAC))
+	},
+	"filtered": func(f *build.Facts) {
+		f.Own.AltNames = append(f.Own.AltNames, ours.FilterMark(f.Own.Name, f.Inner.MAC))
+		f.Filter = &firewall.SourceFilter{Port: f.Own.Name, MAC: f.Inner.MAC, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}
+	},
 	"other-alias": func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },
 	"port-ours": func(f *build.Facts) {
 		f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: 9,

@@ -120,6 +120,9 @@ func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (build.GCFact
 			return err
 		})
 	})
+	o.Look("source filters", func() error {
+		return k.Run(func() (err error) { f.Filtered, err = firewall.SourceFilters(); return err })
+	})
 	for _, l := range f.Links {
 		if l.Kind == "vlan" && plan.IsOurs(l) {
 			o.Look("the users of "+l.Name, func() (err error) {

@@ -46,8 +46,11 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 	inner := j.There.Inner
 	kind.KindOf(j.Kind).Differ(j, differ)
 	for _, d := range all {
-		if d.What == spec.PortIsolation {
+		switch d.What {
+		case spec.PortIsolation:
 			flags = append(flags, "--isolated "+d.Asked)
+		case spec.Antispoof:
+			flags = append(flags, "--antispoof "+d.Asked)
 		}
 	}
 	kind.MirrorsDiffer(j, differ)

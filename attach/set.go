@@ -9,6 +9,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 )
@@ -96,6 +97,7 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 			})
 			f.Switch = d.Bridges[own.Master]
 		}
+		kind.LookAtFilter(&o, m.Host(), s, own, &f)
 	}
 	if inner := f.Inner; f.Found.Attachment.Host.Kind == string(KindVeth) && inner.PeerNS >= 0 {
 		o.Look("the other end of "+inner.Name, func() (err error) {

@@ -34,9 +34,9 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 		func() error { return setIsolated(c, d) },
 		func() error { return setMTU(c, d) },
 		func() error { return setShape(c, d) },
-		func() error { return addAddrs(c, d) },
-		func() error { return setRoutes(c, d) },
-		func() error { return delAddrs(c, d) },
+		func() error {
+			return kind.KindOf(c.Job.Kind).SetAntispoof(c, d, func() error { return setInet(c, d) })
+		},
 		func() error { return setDNS(c, d) },
 	} {
 		if err := plan(); err != nil {
@@ -103,6 +103,9 @@ func changedAttachment(c build.Change) Attachment {
 	}
 	if c.Isolated != nil {
 		a.Host.Isolated = *c.Isolated
+	}
+	if c.Antispoof != nil {
+		a.Host.Antispoof = *c.Antispoof
 	}
 	return a
 }
@@ -225,6 +228,16 @@ func setIsolated(c build.Change, d *build.Draft) error {
 		return nil
 	}
 	return kind.KindOf(c.Job.Kind).SetIsolated(c, d, *c.Isolated)
+}
+
+// setInet plans for other addresses and routes.
+func setInet(c build.Change, d *build.Draft) error {
+	for _, plan := range []func(build.Change, *build.Draft) error{addAddrs, setRoutes, delAddrs} {
+		if err := plan(c, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addAddrs plans for the new addresses of another list: they are there, and known to be

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/guestnet"
 	"github.com/gopipework/gopipework/internal/hostaccess"
@@ -31,7 +32,7 @@ var oneOfEach = []plan.Step{
 	kind.AwaitForwarding{}, kind.AwaitUp{}, kind.AwaitOVS{}, source.AwaitSLAAC{}, kind.ReturnCard{}, kind.ChangeLentMark{}, plan.ChangeMark{}, plan.ChangeMTU{}, kind.ChangeOVSMark{}, kind.ChangeOVSVLAN{},
 	kind.ChangePortVLANs{Want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, kind.Checksums{}, plan.DelAddr{}, plan.DelRoute{}, plan.ReplaceRoute{}, guestnet.ChangeDNS{}, guestnet.DelIPRule{}, source.ChangeLease{}, delHalf{}, hostaccess.DelHostRoute{}, guestnet.DelInbound{},
 	ours.DelInner{}, ours.DelLink{}, kind.DelOVSBridge{}, kind.DelOVSPort{}, guestnet.DelReplies{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, guestnet.DelRepliesIn{Obsolete: guestnet.Obsolete{Rules: []rtnl.Rule{{}}}}, kind.DelRule{}, guestnet.DropNote{}, guestnet.DropTorn{}, source.EndClient{},
-	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, kind.Isolate{}, kind.AddMirror{Ways: []spec.Way{spec.In}}, kind.DelMirror{}, kind.AddOVSMirror{}, kind.DelOVSMirror{}, kind.ProtectOVSPort{}, guestnet.Probe{}, ours.RaiseLink{},
+	kind.FilterVLANs{}, kind.ForgetLoan{}, source.GetLease{}, source.GetLease6{}, guestnet.IgnoreRouters{}, kind.Lend{}, plan.SetMark{}, kind.MarkLent{}, kind.PlugIn{}, kind.Isolate{}, kind.FilterSource{Was: &firewall.SourceFilter{}}, kind.DropFilter{}, kind.AddMirror{Ways: []spec.Way{spec.In}}, kind.DelMirror{}, kind.AddOVSMirror{}, kind.DelOVSMirror{}, kind.ProtectOVSPort{}, guestnet.Probe{}, ours.RaiseLink{},
 	source.ReleaseLease{}, guestnet.RestoreDNS{}, source.RunClient{}, plan.SetLink{}, kind.SetUpTunnel{}, kind.SetPortVLAN{VLAN: bridge.VLAN{PVID: 9}}, plan.SetSysctl{},
 	hostbridge.AddAddr{}, hostbridge.AddMark{}, hostbridge.AwaitAddrs{}, hostbridge.AwaitUplink{}, hostbridge.DelAddr{}, hostbridge.DelMark{}, hostbridge.SetDown{}, hostbridge.SetOVSOrigin{}, hostbridge.SetUp{},
 	hostbridge.Trunk{VLANs: []rtnl.PortVLAN{{First: 2, Last: 4094}}}, hostbridge.Unplug{},

@@ -10,6 +10,8 @@ var bridgeFaults = []fault{
 	{name: "port-blocking", what: "by hand", do: "bridge link set dev web0 state 0"},
 	{name: "port-blocking", what: "of the far end", do: "bridge link set dev db0 state 0"},
 	{name: "port-isolated", do: "bridge link set dev web0 isolated on; bridge link set dev db0 isolated on"},
+	{name: "source-filtered", what: "another MAC address", set: twoFiltered, do: "ip -n web link set eth1 address 02:00:00:00:00:99"},
+	{name: "source-filtered", what: "another address", set: twoFiltered, do: "ip -n web address del 10.0.0.2/24 dev eth1; ip -n web address add 10.0.0.4/24 dev eth1"},
 	{name: "port-locked", do: "bridge link set dev web0 locked on learning off; bridge fdb flush dev brtest brport web0"},
 	{name: "port-no-flood", what: "of broadcasts", do: "bridge link set dev web0 bcast_flood off"},
 	{name: "port-no-flood", what: "of unknown stations", do: "bridge link set dev web0 learning off flood off; bridge fdb flush dev brtest brport web0"},
@@ -26,6 +28,12 @@ var bridgeFaults = []fault{
 	{name: "vlan-on-port", set: twoInVLAN, do: "bridge vlan del dev db0 vid 10; bridge vlan add dev db0 vid 20 pvid untagged", kernels: true},
 	{name: "vlan-on-port", what: "in none", set: twoInVLAN, do: "bridge vlan del dev web0 vid 10", mend: "bridge vlan add dev web0 vid 10 pvid untagged", printed: true, kernels: true},
 	{name: "vlan-on-bridge", set: hostInVLAN, doctor: "netns:web", do: "bridge vlan del dev brtest vid 10 self", kernels: true},
+}
+
+// twoFiltered attaches web, which can send only from its own addresses, and db.
+func twoFiltered(m *machine) {
+	twoOnBridge(m)
+	m.ok("set", "netns:web", "eth1", "--antispoof", "on")
 }
 
 // twoInVLAN attaches web and db to a VLAN of brtest.

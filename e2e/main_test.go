@@ -330,7 +330,8 @@ type (
 			Port string `json:"port"`
 			VLAN any    `json:"vlan"`
 
-			Isolated bool `json:"isolated"`
+			Isolated  bool `json:"isolated"`
+			Antispoof bool `json:"antispoof"`
 		} `json:"host"`
 		State   string   `json:"state"`
 		Origin  string   `json:"origin"`

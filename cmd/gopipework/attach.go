@@ -30,6 +30,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 			&cli.BoolFlag{Name: "isolated", Usage: "let no frames pass between the guest's port and other isolated ports of the bridge"},
 			&cli.StringSliceFlag{Name: "mirror", Usage: "have the interface receive copies of the frames of `GUEST:IFNAME[,in|out|both]`; may be repeated"},
+			&cli.BoolFlag{Name: "antispoof", Usage: "let the guest send only from the MAC address and the addresses of the attachment"},
 			&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and print the rules it needs as a warning"},
 			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE` of a macvlan or macvtap (bridge, private, vepa, passthru) or ipvlan (l2, l3, l3s)", DefaultText: "bridge or l2"},
@@ -114,7 +115,7 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 		MTU: c.String("mtu"), Mode: c.String("mode"),
 		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), Sysctls: c.StringSlice("sysctl"), Mirrors: c.StringSlice("mirror"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), Verify: c.Bool("verify"), NoDAD: c.Bool("nodad"),
-		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"), Isolated: c.Bool("isolated"),
+		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"), Isolated: c.Bool("isolated"), Antispoof: c.Bool("antispoof"),
 	}
 	if err := noneEmpty(c, "i", "l", "host-addr", "a", "mtu", "mode", "default", "metric", "dns"); err != nil {
 		return w, err

@@ -60,6 +60,7 @@ func longFlags(w attach.Words) (line []string) {
 	given("--verify", w.Verify)
 	given("--nodad", w.NoDAD)
 	given("--isolated", w.Isolated)
+	given("--antispoof", w.Antispoof)
 	given("--no-firewall", w.NoFirewall)
 	given("--vlan-filtering", w.VLANFiltering)
 	given("--direct-phys", w.DirectPhys)

@@ -16,7 +16,7 @@ import (
 var linesForAll = []string{
 	"brtest web 192.168.1.2/24",
 	"br1 -i lan0 -l x web 10.0.0.2/8,2001:db8::2/64@10.0.0.1,2001:db8::1 26:2e:71:98:60:8f@10,20-30 --mtu 1400 --nodad",
-	"ovs1 web 0/0 @10t --sysctl ipv4.rp_filter=2 --sysctl ipv6.neigh.gc_stale_time=120 --isolated --mirror docker:db:eth1,in --mirror web2:lan0 --vlan-filtering --no-firewall --rate-in 10mbit --rate-out 512kbit --loss 0.1% --delay 100ms --jitter 1.5ms",
+	"ovs1 web 0/0 @10t --sysctl ipv4.rp_filter=2 --sysctl ipv6.neigh.gc_stale_time=120 --isolated --antispoof --mirror docker:db:eth1,in --mirror web2:lan0 --vlan-filtering --no-firewall --rate-in 10mbit --rate-out 512kbit --loss 0.1% --delay 100ms --jitter 1.5ms",
 	"macvlan:eth0 --mode private web dhcp:hostname=web1,timeout=20s --default keep --metric 700 --dns dhcp",
 	"eth0 web 10.0.0.2/8@10.0.0.1 U:web --route '10.0.5.0/24,via 10.0.0.9' --route '10.0.6.0/24,via 10.0.0.9,metric 7' --source-routing --host-access --acd",
 	"phys:mac:26:2e:71:98:60:8f web dhcp6 --force-phys",

@@ -225,10 +225,15 @@ func note(a listed) string {
 		return "no carrier"
 	case len(a.Mirrors) > 0:
 		return "mirror of " + strings.Join(a.Mirrors, " ")
-	case a.Host.Isolated:
-		return "isolated"
 	}
-	return ""
+	var all []string
+	if a.Host.Isolated {
+		all = append(all, "isolated")
+	}
+	if a.Host.Antispoof {
+		all = append(all, "antispoof")
+	}
+	return strings.Join(all, ", ")
 }
 
 // carrier says whether the interface has one; "": not known.

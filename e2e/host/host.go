@@ -17,6 +17,7 @@
 //	stepper.go a command stopped at its n-th system call, and killed or refused there
 //	namespace.go a network namespace alone, for a test that needs no host
 //	squat.go   a process that takes abstract addresses of unix sockets
+//	wire.go    sockets for whole frames on a guest's interface
 //	need.go    what a test cannot run without
 //	requests.go what a command asked of the kernel and of daemons
 //	peak.go    the most memory that a process has had

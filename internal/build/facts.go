@@ -36,6 +36,8 @@ type Facts struct {
 	Firewall       firewall.Firewall
 	FirewallUnread string // why it could not be read, where that does not matter
 
+	Filter *firewall.SourceFilter // of Own; nil: none, or not as it was made
+
 	Access Access // the host's way to macvlans; looked at only for those
 
 	Mirrors Mirrors // looked at only if the line asks for one, or the port was made for one

@@ -221,6 +221,7 @@ type Traits struct {
 	SharedMAC  bool   // it has the MAC address of what it is on, as others there have
 	HostAddr   bool   // the host's end can have an address
 	Isolates   bool   // its ports can be isolated from each other
+	Antispoofs bool   // what comes from a guest can be filtered by its source
 	HostAccess bool   // the host can be given a way to it, which it does not have by itself
 	NoProbe    string // why --acd cannot ask on HOSTIF; "": it can
 }

@@ -173,6 +173,7 @@ type GCFacts struct {
 	VLANs     map[int][]rtnl.PortVLAN // of its bridge ports; looked at only if it matters
 	Addrs     []rtnl.Addr
 	Rules     []firewall.Rule         // ours, of any bridge
+	Filtered  []string                // ports that our source filters are for
 	Abandoned map[int]ours.Attachment // half-made pairs that nobody works on, by their end's index
 	Inside    []HalfInside            // half-made links that are in a guest alone, and that nobody works on
 	Left      []LeftInbound           // ifbs in guests that nobody works on
@@ -226,8 +227,9 @@ type SetFacts struct {
 	OtherEnd  *rtnl.Link // of a link between two guests; nil: no link, or it cannot be seen
 	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
 	PortVLANs []rtnl.PortVLAN
-	Switch    Switch            // that bridge, as a detach sees it
-	Sysctls   map[string]string // of the interface, by path; looked at only for addresses
+	Filter    *firewall.SourceFilter // of the host's end; nil: none
+	Switch    Switch                 // that bridge, as a detach sees it
+	Sysctls   map[string]string      // of the interface, by path; looked at only for addresses
 	Detach    DetachFacts
 }
 

@@ -180,13 +180,25 @@ func (r *request) device(p *thing, network string) bool {
 		r.warn(p.node, "the bridge does not get the gateway's address: set it under bridges, or with ip")
 	}
 	p.ignore("isGateway", "isDefaultGateway", "forceAddress")
+	checks := kind == "bridge" && p.is("macspoofchk") && r.antispoof(p)
 	for _, key := range []string{"ipMasq", "hairpinMode", "promiscMode", "macspoofchk", "linkInContainer"} { // false is as here
-		if !p.is(key) {
+		if !p.is(key) || key == "macspoofchk" && checks {
 			p.ignore(key)
 		} else {
 			delete(p.read, key)
 		}
 	}
+	return true
+}
+
+// antispoof converts macspoofchk; false: --antispoof cannot be asked for with such addresses
+// or VLANs.
+func (r *request) antispoof(p *thing) bool {
+	if len(r.addrs) == 0 || r.addrs[0] == "dhcp" || strings.ContainsAny(r.vlan, ",t-") {
+		return false
+	}
+	r.warn(p.node, "macspoofchk looks at MAC addresses, and --antispoof also at the guest's IP addresses")
+	r.flags = append(r.flags, "--antispoof")
 	return true
 }
 

@@ -30,6 +30,11 @@ func (w *walker) atPort() ([]finding.Finding, error) {
 	}
 	w.awaitPort()
 	found, err := w.passage().AtPort()
+	if err == nil {
+		var more []finding.Finding
+		more, err = w.passage().AtFilter()
+		found = append(found, more...)
+	}
 	if err == nil && w.keptFromTarget() {
 		var more []finding.Finding
 		more, err = w.passage().Isolated()

@@ -202,6 +202,10 @@ var (
 		"The bridge snoops multicast, and nobody queries.",
 		"Memberships end unseen, and IPv6 neighbours are not found any more.",
 		"Turn snooping off, or the bridge's own querier on."}
+	SourceFiltered = &Kind{413, "source-filtered",
+		"The guest sends from an address that is not of its attachment.",
+		"With --antispoof everything else that the guest sends is dropped at its port.",
+		"Let the guest use the address of the attachment, change that by set, or turn the filter off."}
 )
 
 // Open vSwitch.
@@ -306,7 +310,7 @@ var All = []*Kind{
 	InterfaceMissing, InterfaceDown, InterfaceRenamed, NoCarrier, AddressMissing, AddressTentative, AddressDuplicate, PrefixLength,
 	SubnetTwice, NoRoute, OtherRoute, GatewaySilent, IPv6Disabled, ReversePath, ARPIgnore, GuestFirewall, MACTwice, LeaseOver, NoARP, InterfaceEnslaved, GatewayElsewhere, NeighbourWrong,
 	PeerDown, PeerElsewhere, MTUDiffers, ChecksumOffload,
-	PortMissing, PortBlocking, PortIsolated, PortLocked, PortNoFlood, VLANOnPort, VLANOnBridge, BridgeDown, StationElsewhere, TableFull, StationMoves, NoQuerier,
+	PortMissing, PortBlocking, PortIsolated, PortLocked, PortNoFlood, VLANOnPort, VLANOnBridge, BridgeDown, StationElsewhere, TableFull, StationMoves, NoQuerier, SourceFiltered,
 	OVSPortGone, OVSPortDead, OVSTag, OVSSecure, OVSFlow, OVSSilent,
 	ParentDown, ParentNoCarrier, HostOnCard, ParentWireless, ModeApart, StationTwice,
 	UplinkMissing, FarSilent, FarFirewall, BridgeNoAddress, FarMissing, ForwardingOff,

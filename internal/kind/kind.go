@@ -65,6 +65,9 @@ type Kind interface {
 	SetVLAN(build.Change, *build.Draft, bridge.VLAN) error
 	// SetIsolated plans for the port of an attachment that is there to be isolated, or not.
 	SetIsolated(build.Change, *build.Draft, bool) error
+	// SetAntispoof plans what the guest of an attachment that is there can send from; add
+	// plans for its addresses to be changed, if they are.
+	SetAntispoof(c build.Change, d *build.Draft, add func() error) error
 }
 
 // Registry has every kind. HOSTIF is of the first kind that claims it.
@@ -95,6 +98,13 @@ func (t plain) SetVLAN(c build.Change, _ *build.Draft, _ bridge.VLAN) error {
 
 func (t plain) SetIsolated(c build.Change, _ *build.Draft, _ bool) error {
 	return c.Refuse(fault.Usage, "%s", notIsolated(t.Word)).WithHint("leave --isolated out")
+}
+
+func (t plain) SetAntispoof(c build.Change, _ *build.Draft, add func() error) error {
+	if c.Antispoof != nil {
+		return c.Refuse(fault.Usage, "%s", notFiltered(t.Word)).WithHint("leave --antispoof out")
+	}
+	return add()
 }
 
 // KindOf returns the kind of a word; nil for KindAny.
@@ -194,6 +204,9 @@ func Settle(j *build.Job, d *build.Draft) error {
 	}
 	if j.Isolated && !j.Traits.Isolates {
 		return j.Refuse(fault.Usage, "%s", notIsolated(j.Kind)).WithHint("leave --isolated out")
+	}
+	if err := checkAntispoof(j); err != nil {
+		return err
 	}
 	if err := checkVerify(j); err != nil {
 		return err

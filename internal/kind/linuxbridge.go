@@ -25,7 +25,7 @@ type linuxBridge struct{ plain }
 
 var linux = linuxBridge{plain{build.Traits{
 	Word: spec.KindBridge, Pair: true, Makes: true, OnHost: true, Switches: true, LongFrames: true,
-	Filters: true, Firewalled: true, ShapesPort: true, Isolates: true,
+	Filters: true, Firewalled: true, ShapesPort: true, Isolates: true, Antispoofs: true,
 }}}
 
 func (linuxBridge) claims(name string, f build.Facts) bool {
@@ -55,7 +55,7 @@ func (linuxBridge) fits(s spec.Spec, f build.Facts) bool {
 	if s.Shape.Apply(asked).RateIn != 0 && guestnet.HasForeignRoot(p.Queues) {
 		return false
 	}
-	return f.Base != nil && p.Port.Master == f.Base.Index && VLANOf(p.VLANs, f.Base) == vlanWord(s) && p.Port.Port.Isolated == s.Isolated
+	return f.Base != nil && p.Port.Master == f.Base.Index && VLANOf(p.VLANs, f.Base) == vlanWord(s) && p.Port.Port.Isolated == s.Isolated && !s.Antispoof && !ours.IsFiltered(p.Port)
 }
 
 func (linuxBridge) Join(j *build.Job, d *build.Draft) {
@@ -72,6 +72,7 @@ func (linuxBridge) Join(j *build.Job, d *build.Draft) {
 func (linuxBridge) Repair(j *build.Job, d *build.Draft) {
 	planBridge(j, d)
 	planFirewall(j, d)
+	repairFilter(j, d)
 	if unplugged(j) {
 		d.Add(PlugIn{port: j.There.Own.Name, bridge: j.HostIF.Name})
 		if j.Isolated {
@@ -131,6 +132,7 @@ func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
 	if !unplugged(j) {
 		isolatedDiffers(j, own.Port.Isolated, differ)
 	}
+	antispoofDiffers(j, differ)
 	portDiffers(j, differ)
 }
 
@@ -313,6 +315,7 @@ func (bridgeProbe) leave(context.Context, *plan.Machine, Verify) error { return 
 // Detached plans for what stood for ports that go: rules, VLAN filtering, and the
 // bridge itself.
 func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
+	dropFilters(d, r)
 	for _, index := range slices.Sorted(maps.Keys(d.There.Bridges)) {
 		s := d.There.Bridges[index]
 		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return d.Ports[l.Index] })
@@ -336,8 +339,9 @@ func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
 	}
 }
 
-// GC plans for rules that stand for no port, and for bridges of ours that nobody uses.
+// GC plans for filters and rules that stand for no port, and for bridges of ours that nobody uses.
 func (linuxBridge) GC(f build.GCFacts, r *build.Removal) {
+	collectFilters(f, r)
 	for _, rule := range f.Rules {
 		if br := f.Named(rule.Bridge); br == nil || !hasPort(f, br, true, rule.Port) {
 			r.Steps = append(r.Steps, DelRule{rule})
@@ -403,6 +407,7 @@ func (s AwaitForwarding) String() string {
 // that cross it.
 func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
 	lookAtPorts(o, s, f)
+	lookAtFilter(o, s, f)
 	if o.Err != nil {
 		return
 	}

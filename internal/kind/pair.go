@@ -36,6 +36,7 @@ func planPair(j *build.Job, d *build.Draft, master string) {
 		if j.Isolated {
 			d.Add(Isolate{port: n.Port, on: true})
 		}
+		planFilter(j, d)
 	}
 	// The host's end needs no address of its own: with hundreds of ports the
 	// traffic of that many link-local addresses alone is felt.

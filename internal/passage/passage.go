@@ -4,6 +4,7 @@
 //
 //	passage.go  the way, and who is told of what is in it
 //	port.go     what a Linux bridge does with the port
+//	filter.go   what the port lets the guest send
 //	link.go     what the guest has made of its link
 //	sysctl.go   the sysctls of the guest's link
 //	routes.go   where the guest sends what is for its neighbours
@@ -46,7 +47,7 @@ func (p Passage) Findings(ctx context.Context) []finding.Finding {
 		return nil // nobody is there
 	}
 	var out []finding.Finding
-	for _, look := range []func() ([]finding.Finding, error){p.AtPort, p.AtLink, p.AtSysctls, p.OnRoutes, func() ([]finding.Finding, error) { return p.AtFirewall(ctx) }} {
+	for _, look := range []func() ([]finding.Finding, error){p.AtPort, p.AtFilter, p.AtLink, p.AtSysctls, p.OnRoutes, func() ([]finding.Finding, error) { return p.AtFirewall(ctx) }} {
 		found, err := look()
 		if err != nil && !errors.Is(err, rtnl.ErrNotFound) && ctx.Err() == nil {
 			found = append(found, finding.Unseen.Perhaps("cannot tell whether packets pass %s of %s: %v", p.Inner.Name, p.Of.Name, err))

@@ -14,7 +14,7 @@ const optionMAC = "mac"
 // and nothing else on the host. A new flag is not among them until somebody has thought
 // about it.
 var grantable = []string{
-	"acd", "delay", "isolated", "jitter", "loss", optionMAC, "metric", "mode", "mtu", "no-firewall", "nodad",
+	"acd", "antispoof", "delay", "isolated", "jitter", "loss", optionMAC, "metric", "mode", "mtu", "no-firewall", "nodad",
 	"rate-in", "rate-out", "route", "source-routing", "verify",
 }
 

@@ -15,7 +15,7 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 	s = attach.Spec{
 		HostIF: attach.HostIF{Kind: attach.Kind(a.Host.Kind), Name: a.Host.Name}, Guest: a.Guest.Word(),
 		IfName: a.Interface.Name, Addrs: a.Interface.Addresses, Gateways: a.Interface.Gateway,
-		VLAN: a.Host.VLAN, MTU: a.Interface.MTU, Isolated: a.Host.Isolated,
+		VLAN: a.Host.VLAN, MTU: a.Interface.MTU, Isolated: a.Host.Isolated, Antispoof: a.Host.Antispoof,
 		Routes: a.Interface.Routes, DNS: spec.ListedDNS(a.Interface.DNS), SourceRouting: a.Interface.SourceRouting,
 	}
 	for _, word := range a.Mirrors {

@@ -140,6 +140,9 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	if set.Isolated != nil {
 		w.Isolated = spec.OnOff(a.Host.Isolated)
 	}
+	if set.Antispoof != nil {
+		w.Antispoof = spec.OnOff(a.Host.Antispoof)
+	}
 	was := spec.Shaping{}
 	if a.Shaping != nil {
 		was = *a.Shaping

@@ -72,6 +72,9 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 			add(spec.MirrorOf, strings.Join(a.Mirrors, " "), strings.Join(asked, " "))
 		}
 	}
+	if s.Antispoof != a.Host.Antispoof {
+		add(spec.Antispoof, spec.OnOff(a.Host.Antispoof), spec.OnOff(s.Antispoof))
+	}
 	there := spec.Shaping{}
 	if a.Shaping != nil {
 		there = *a.Shaping
@@ -132,6 +135,8 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 			set.VLAN = spec.OrNone(s.VLAN)
 		case d.What == spec.PortIsolation:
 			set.Isolated = &s.Isolated
+		case d.What == spec.Antispoof:
+			set.Antispoof = &s.Antispoof
 		case d.What == route:
 			set.HasRoutes, set.Routes = true, s.Routes
 		case d.What == spec.NameServers:

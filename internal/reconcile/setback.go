@@ -127,6 +127,7 @@ func fields(w *attach.SetWords) []field {
 		{"--rate-in", &w.Shape.RateIn, nil}, {"--rate-out", &w.Shape.RateOut, nil}, {"--loss", &w.Shape.Loss, nil},
 		{"--delay", &w.Shape.Delay, nil}, {"--jitter", &w.Shape.Jitter, nil}, {"--mtu", &w.MTU, nil},
 		{"--vlan", &w.VLAN, nil}, {"--addr", &w.Address, nil}, {"--isolated", &w.Isolated, nil},
+		{"--antispoof", &w.Antispoof, nil},
 		{"--route", nil, &w.Routes}, {"--dns", &w.DNS, nil}, {"--source-routing", &w.SourceRouting, nil},
 	}
 }

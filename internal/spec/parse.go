@@ -47,13 +47,14 @@ type Words struct {
 	NoFirewall    bool // --no-firewall
 	SourceRouting bool // --source-routing
 	Isolated      bool // --isolated
+	Antispoof     bool // --antispoof
 }
 
 // Parse turns the words into a Spec; kinds are those of host interface that there are.
 // It looks at nothing but the words. Every error is a usage error that names the word
 // and, where there is one, a hint.
 func Parse(w Words, kinds []Kind) (Spec, error) {
-	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, Verify: w.Verify, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall, Isolated: w.Isolated}
+	s := Spec{Guest: w.Guest, HostAccess: w.HostAccess, ACD: w.ACD, Verify: w.Verify, NoDAD: w.NoDAD, ForcePhys: w.ForcePhys, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall, Isolated: w.Isolated, Antispoof: w.Antispoof}
 	var err error
 	if s.HostIF, err = ParseHostIF(w.HostIF, w.DirectPhys, kinds); err != nil {
 		return Spec{}, err

@@ -17,7 +17,8 @@ type SetWords struct {
 	VLAN    string // --vlan; "none": none
 	Address string // --addr: the whole list; "0/0": none
 
-	Isolated string // --isolated: "on" or "off"
+	Isolated  string // --isolated: "on" or "off"
+	Antispoof string // --antispoof: "on" or "off"
 
 	Routes []string // --route, each; "none" alone: none
 	DNS    string   // --dns; "none": none
@@ -31,14 +32,15 @@ type SetWords struct {
 // SetSpec is what is asked of an attachment that is there. What nothing is said
 // of stays.
 type SetSpec struct {
-	Guest    string // the word that names the guest
-	IfName   string
-	Shape    Reshape
-	MTU      int            // 0: nothing is said
-	VLAN     string         // "": nothing is said; "none": none
-	HasAddrs bool           // Addrs are asked for
-	Addrs    []netip.Prefix // all that there are to be
-	Isolated *bool          // nil: nothing is said
+	Guest     string // the word that names the guest
+	IfName    string
+	Shape     Reshape
+	MTU       int            // 0: nothing is said
+	VLAN      string         // "": nothing is said; "none": none
+	HasAddrs  bool           // Addrs are asked for
+	Addrs     []netip.Prefix // all that there are to be
+	Isolated  *bool          // nil: nothing is said
+	Antispoof *bool          // nil: nothing is said
 
 	HasRoutes bool    // Routes are asked for
 	Routes    []Route // all that there are to be
@@ -89,6 +91,9 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	if s.SourceRouting, err = parseSwitch("--source-routing", w.SourceRouting); err != nil {
 		return s, err
 	}
+	if s.Antispoof, err = parseSwitch("--antispoof", w.Antispoof); err != nil {
+		return s, err
+	}
 	if s.HasRoutes = len(w.Routes) > 0; s.HasRoutes && !slices.Equal(w.Routes, []string{None}) {
 		if s.Routes, err = parseRoutes(w.Routes, &Spec{From: Source{Kind: fromUnknown}}); err != nil {
 			return s, err
@@ -119,6 +124,7 @@ func parseSwitch(flag, word string) (*bool, error) {
 const (
 	PortIsolation = "port isolation" // --isolated
 	SourceRouting = "source routing" // --source-routing
+	Antispoof     = "antispoof"      // --antispoof
 )
 
 // The words for what is turned on or off.

@@ -83,6 +83,7 @@ type Spec struct {
 	VLANFiltering bool // may be turned on on somebody else's bridge
 	NoFirewall    bool // leave the host's firewall alone, and say what it needs
 	Isolated      bool // nothing passes between its port of the switch and others that are isolated
+	Antispoof     bool // the guest can send only from the MAC address and the addresses of the attachment
 }
 
 // AddrsOf returns the addresses of a family that are asked for.
@@ -130,6 +131,7 @@ func (s Spec) Words() Words {
 		VLANFiltering: s.VLANFiltering,
 		NoFirewall:    s.NoFirewall,
 		Isolated:      s.Isolated,
+		Antispoof:     s.Antispoof,
 		Shape:         s.Shape.Words(),
 		SourceRouting: s.SourceRouting,
 		DNS:           s.DNS.String(),
