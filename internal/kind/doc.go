@@ -15,6 +15,7 @@
 //	park.go                  such a pair while its guest is away
 //	macvlan.go, ipvlan.go    a link on a network card, beside others
 //	macvtap.go               the same, for a program such as a virtual machine
+//	wireguard.go             a WireGuard tunnel, from a file of wg-quick's
 //	vlan.go, ipoib.go        one VLAN, or one partition, of a card
 //	dummy.go                 a link on nothing
 //	child.go                 what those on a card, or on nothing, have in common

@@ -35,6 +35,7 @@
 //	qdisc.go      queueing disciplines, and what comes in sent by another link
 //	mirror.go     copies of frames, sent by another link
 //	wiphy.go      Wi-Fi radios
+//	wireguard.go  keys and peers of WireGuard tunnels
 //
 // It decides nothing: no names, no defaults, no policy. Errors are the
 // kernel's own (a [syscall.Errno], with the kernel's text where it gives one);
