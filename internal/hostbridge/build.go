@@ -264,7 +264,7 @@ func (j *job) planBridge(d *build.Draft) {
 	if o := j.origin(); j.isOVS && !o.Claims() {
 		d.Add(SetOVSOrigin{bridge: j.Name, origin: string(j.there.Origin)})
 	} else if !o.Claims() {
-		d.Add(AddMark{link: j.Name, mark: ours.BridgeMark{Bridge: j.Name, Origin: j.there.Origin}.String()})
+		d.Add(ours.AddMark{Link: j.Name, Mark: ours.BridgeMark{Bridge: j.Name, Origin: j.there.Origin}.String()})
 	}
 	if j.isOVS && fresh || !fresh && j.link != nil && !j.link.Up {
 		d.Add(ours.RaiseLink{Name: j.Name})
@@ -312,13 +312,13 @@ func (j *job) planUplink(d *build.Draft) {
 		d.Add(kind.AddOVSPort{OVSPort: p})
 	default:
 		if l == nil || !marked(l) {
-			d.Add(AddMark{link: j.Uplink, mark: mark.String()})
+			d.Add(ours.AddMark{Link: j.Uplink, Mark: mark.String()})
 		}
 		d.Add(kind.PlugInto(j.Uplink, j.Name))
 	}
 	j.planTrunk(d)
 	if !up {
-		d.Add(SetUp{j.Uplink})
+		d.Add(ours.SetUp{Link: j.Uplink})
 	}
 	switch {
 	case up && l != nil && !l.Carrier:

@@ -49,13 +49,13 @@ func (u uplink) leave(f Facts) (steps, final []plan.Step) {
 		steps = append(steps, Unplug{kind.PlugInto(u.name, now.Name)})
 	}
 	if u.link != nil && u.link.Up && !u.mark.WasUp && (u.link.Master == 0 || len(steps) > 0) {
-		steps = append(steps, SetDown{u.name})
+		steps = append(steps, ours.SetDown{Link: u.name})
 	}
 	switch {
 	case madeHere && (u.link.Master == 0 || len(steps) > 0):
 		final = append(final, ours.DelLink{Name: u.name, Index: u.link.Index})
 	case u.port == nil:
-		steps = append(steps, DelMark{AddMark{link: u.name, mark: u.mark.String()}})
+		steps = append(steps, ours.DelMark{Link: u.name, Mark: u.mark.String()})
 	}
 	return steps, final
 }
@@ -108,7 +108,7 @@ func Remove(name string, f Facts) build.Plan {
 		}
 	} else {
 		m, _ := ours.BridgeMarkOf(link)
-		d.Add(DelMark{AddMark{link: name, mark: m.String()}})
+		d.Add(ours.DelMark{Link: name, Mark: m.String()})
 		stays := func(l *rtnl.Link) bool { return l.Master == link.Index && !going[l.Name] }
 		if plan.IsOurs(link) && !foreign && !slices.ContainsFunc(f.Links, stays) {
 			last = append(last, ours.DelLink{Name: name, Index: link.Index})

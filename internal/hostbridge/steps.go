@@ -16,46 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddMark marks a bridge or an uplink by an alternative name.
-type AddMark struct{ link, mark string }
-
-func (s AddMark) Do(_ context.Context, m *plan.Machine) error {
-	i, err := m.Find(plan.OnHost, s.link)
-	if err == nil {
-		err = m.Host().AddAltName(i, s.mark)
-	}
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fault.New(fault.Unsupported, "mark", s.link, "%w", err).WithHint("the kernel needs alternative names of interfaces, which Linux has since 5.5")
-	}
-	return fault.Explain("mark", s.link, err)
-}
-
-func (s AddMark) Undo(_ context.Context, m *plan.Machine) error {
-	i, err := m.Find(plan.OnHost, s.link)
-	if err == nil {
-		err = m.Host().DelAltName(i, s.mark)
-	}
-	return fault.IgnoreAbsent("unmark", s.link, err)
-}
-
-func (AddMark) Nature() plan.Nature { return plan.Undoable }
-
-func (s AddMark) String() string {
-	return "ip link property add dev " + s.link + " altname " + s.mark
-}
-
-// DelMark deletes the mark.
-type DelMark struct{ AddMark }
-
-func (s DelMark) Do(ctx context.Context, m *plan.Machine) error   { return s.AddMark.Undo(ctx, m) }
-func (s DelMark) Undo(ctx context.Context, m *plan.Machine) error { return s.AddMark.Do(ctx, m) }
-
-func (DelMark) Nature() plan.Nature { return plan.Undoable }
-
-func (s DelMark) String() string {
-	return "ip link property del dev " + s.link + " altname " + s.mark
-}
-
 // SetOVSOrigin notes who asks for an Open vSwitch bridge.
 type SetOVSOrigin struct{ bridge, origin, was string }
 
@@ -90,39 +50,6 @@ func (s Unplug) Undo(ctx context.Context, m *plan.Machine) error { return s.Plug
 func (Unplug) Nature() plan.Nature { return plan.Undoable }
 
 func (s Unplug) String() string { return s.PlugIn.Unplugging() }
-
-// SetUp sets up an uplink that was down.
-type SetUp struct{ link string }
-
-func (s SetUp) set(m *plan.Machine, ch rtnl.Change) error {
-	i, err := m.Find(plan.OnHost, s.link)
-	if err == nil {
-		err = m.Host().SetLink(i, ch)
-	}
-	return err
-}
-
-func (s SetUp) Do(_ context.Context, m *plan.Machine) error {
-	return fault.Explain("set up", s.link, s.set(m, rtnl.Change{Up: true}))
-}
-
-func (s SetUp) Undo(_ context.Context, m *plan.Machine) error {
-	return fault.IgnoreAbsent("set down", s.link, s.set(m, rtnl.Change{Down: true}))
-}
-
-func (SetUp) Nature() plan.Nature { return plan.Undoable }
-
-func (s SetUp) String() string { return "ip link set dev " + s.link + " up" }
-
-// SetDown sets it down again.
-type SetDown struct{ link string }
-
-func (s SetDown) Do(ctx context.Context, m *plan.Machine) error   { return SetUp(s).Undo(ctx, m) }
-func (s SetDown) Undo(ctx context.Context, m *plan.Machine) error { return SetUp(s).Do(ctx, m) }
-
-func (SetDown) Nature() plan.Nature { return plan.Undoable }
-
-func (s SetDown) String() string { return "ip link set dev " + s.link + " down" }
 
 // Trunk has an uplink carry VLANs with their tags. They go with the port.
 type Trunk struct {
