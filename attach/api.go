@@ -31,6 +31,10 @@ type Options struct {
 	// an attachment that belongs to another origin.
 	Origin Origin
 
+	// LeaveCables has GC leave the cables pulled that Set has pulled on interfaces that
+	// are none of ours.
+	LeaveCables bool
+
 	// Parking is where the interfaces of guests that have ended wait for them: Attach
 	// takes from there what it can. nil: nowhere.
 	Parking *Parking

@@ -43,6 +43,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		planUpAgain(j, d)
 		kind.ClearMirrors(j, d)
 		kind.PlanMirrors(j, d)
+		kind.RepairCable(j, d)
 		guestnet.RepairSysctls(j, d)
 		guestnet.OwnReplies(j, d, false)
 		guestnet.OwnReplies(j, d, true)

@@ -387,6 +387,15 @@ var factChanges = map[string]func(*build.Facts){
 		f.Own.AltNames = append(f.Own.AltNames, ours.FilterMark(f.Own.Name, f.Inner.MAC))
 		f.Filter = &firewall.SourceFilter{Port: f.Own.Name, MAC: f.Inner.MAC, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}
 	},
+	"pulled": func(f *build.Facts) {
+		f.Own.Up, f.Own.AltNames = false, append(f.Own.AltNames, ours.CableMark(f.Own.Name))
+	},
+	"cable-mark": func(f *build.Facts) { f.Own.AltNames = append(f.Own.AltNames, ours.CableMark(f.Own.Name)) },
+	"parked-pulled": func(f *build.Facts) {
+		parkedPair(f)
+		p := f.Parked.Port
+		p.Up, p.AltNames = false, append(p.AltNames, ours.CableMark(p.Name))
+	},
 	"other-alias": func(f *build.Facts) { f.Own.Alias = "somebody wrote here" },
 	"port-ours": func(f *build.Facts) {
 		f.Port = &rtnl.Link{Index: 77, Name: "veth1pl4321", Kind: "veth", Group: plan.Group, PeerNS: 9,

@@ -112,7 +112,9 @@ func describeChild(k plan.Kernel, c child, ns *ours.Namespace) (Attachment, erro
 	if tag := max(c.VLAN, int(c.PKey)); tag != 0 {
 		a.Host.VLAN = kind.TagWord(Kind(c.Kind), tag)
 	}
-	return a, read(ns, &a, c.Index)
+	err := read(ns, &a, c.Index)
+	a.Interface.Pulled = ours.Pulled(c.other)
+	return a, err
 }
 
 // inside describes what of ours is in a guest alone: children, and cards that are

@@ -62,6 +62,7 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		a.Guest.Runtime, a.Guest.ID, a.Guest.Name = "pid", strconv.Itoa(ns.PID), "pid:"+strconv.Itoa(ns.PID)
 	}
 	err := read(ns, &a, l.Peer)
+	a.Interface.Pulled = ours.Pulled(l)
 	if err == nil {
 		err = d.shapedIn(l, &a)
 	}

@@ -40,6 +40,7 @@ package attach
 //	attach.go, observe.go, build.go, same.go   attach: the facts, the decisions, and what is there already
 //	job.go, addressing.go                      what is asked and what is there; addresses inside the guest
 //	set.go, setbuild.go, setroutes.go          change what is there
+//	setcarrier.go                              and whether its cable is pulled
 //	link.go, linkbuild.go                      a veth pair between two guests
 //	detach.go, detachbuild.go, detachleft.go   detach
 //	bridge.go                                  what the host itself has on a bridge
@@ -102,6 +103,8 @@ package attach
 //	                 not: host device, host link
 //	kind             of a host interface: bridge, ovs, macvlan, phys and so on
 //	port             the host's end of a pair, in a bridge
+//	cable            a pair, as its guest sees it: set --carrier off pulls it, set --carrier on plugs it in
+//	                 again
 //	card             a network card of the host; the parent of a macvlan, ipvlan or VLAN
 //	                 not: NIC, network adapter, physical interface
 //	Linux bridge     one of the kernel's own

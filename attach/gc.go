@@ -36,6 +36,7 @@ func runGC(ctx context.Context, hostNS *os.File, opt Options) (Result, error) {
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
+	f.LeaveCables = opt.LeaveCables
 	p := planGC(f)
 	if opt.DryRun {
 		return result(p), nil

@@ -34,6 +34,7 @@ func planGC(f build.GCFacts) build.Plan {
 	for _, k := range kind.Registry {
 		k.GC(f, r)
 	}
+	kind.GCCables(f, r)
 	for _, n := range f.Resolvs {
 		r.Last = append(r.Last, guestnet.DropNote{Note: n})
 	}

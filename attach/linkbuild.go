@@ -67,6 +67,7 @@ func keepLink(d *build.Draft, ends [2]*build.Job) error {
 	}
 	for _, j := range ends {
 		planUpAgain(j, d)
+		kind.RepairCable(j, d)
 		takeOver(j, d)
 	}
 	return nil

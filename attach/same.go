@@ -54,6 +54,7 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 		}
 	}
 	kind.MirrorsDiffer(j, differ)
+	flags = append(flags, kind.CarrierDiffers(j, differ)...)
 	if j.MAC != nil && !bytes.Equal(j.MAC, inner.MAC) {
 		differ("MAC address", inner.MAC, j.MAC)
 	}

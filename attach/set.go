@@ -16,9 +16,18 @@ import (
 
 // runSet carries out Set.
 func runSet(ctx context.Context, s SetSpec, g guests.Guest, hostNS *os.File, opt Options) (Result, error) {
-	ctx, _, cancel := opt.bound(ctx)
+	ctx, extend, cancel := opt.bound(ctx)
 	defer cancel()
-	m, err := plan.Open(ctx, hostNS, g)
+	far, err := farGuest(s, g, hostNS)
+	if err != nil {
+		return Result{}, err
+	}
+	all := []guests.Guest{g}
+	if far != nil {
+		defer far.Close()
+		all = append(all, *far)
+	}
+	m, err := plan.Open(ctx, hostNS, all...)
 	if err != nil {
 		return Result{}, err
 	}
@@ -34,6 +43,7 @@ func runSet(ctx context.Context, s SetSpec, g guests.Guest, hostNS *os.File, opt
 		return result(p), err
 	}
 	hold(f, m)
+	extend(p.Wait)
 	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
 	}
@@ -53,6 +63,12 @@ func hold(f build.SetFacts, m *plan.Machine) {
 	if own := f.Found.Port; own != nil {
 		m.Know(plan.OnHost, own.Name, own.Index)
 	}
+	if on := f.OwnOn; on != nil {
+		m.Know(plan.OnHost, on.Name, on.Index)
+	}
+	if c := f.Cable; c != nil {
+		m.Know(c.Side, c.End.Name, c.End.Index)
+	}
 }
 
 // observeSet reads, and never writes, what planSet needs to know.
@@ -68,6 +84,9 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 		return f, err
 	}
 	found, err := choose(Selection{IfName: s.IfName}, d)
+	if s.OnlyCarrier() && fault.CodeOf(err) == fault.Conflict {
+		found, err = foreign(ctx, m, s.IfName)
+	}
 	if e := (*fault.Error)(nil); errors.As(err, &e) {
 		e.Op = "set"
 	}
@@ -111,6 +130,9 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 		f.On = o.ByName(m.Host(), f.Found.Attachment.Host.Name)
 	case f.Found.Child != nil && inner.Peer != 0 && inner.PeerNS >= 0 && inner.PeerNS == f.HostNS:
 		o.Look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.Host().LinkByIndex(inner.Peer); return ours.UnlessNotFound(err) })
+	}
+	if s.Carrier != nil {
+		observeCable(&o, m, &f)
 	}
 	if s.HasAddrs {
 		o.Look("the sysctls of "+f.Inner.Name, func() (err error) {

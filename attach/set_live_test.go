@@ -24,7 +24,7 @@ import (
 func typedSet(t *testing.T, line string) SetSpec {
 	t.Helper()
 	w := SetWords{IfName: "eth1"}
-	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--dns": &w.DNS, "--source-routing": &w.SourceRouting, "--rate-in": &w.Shape.RateIn,
+	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--carrier": &w.Carrier, "--dns": &w.DNS, "--source-routing": &w.SourceRouting, "--rate-in": &w.Shape.RateIn,
 		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -124,6 +124,7 @@ var setStages = []setStage{
 	{name: "no source routing", line: "nic0 web 192.168.1.2/24@192.168.1.1 --source-routing", host: nicHost, set: "--source-routing off"},
 	{name: "addresses with source routing", line: "brtest web 192.168.1.2/24,192.168.8.2/24@192.168.1.1 --source-routing",
 		set: "--addr 192.168.9.2/24,192.168.1.5/24", addrs: "192.168.9.2/24,192.168.1.5/24"},
+	{name: "cable", line: "brtest web 192.168.1.2/24", set: "--carrier off"},
 	{name: "no address", line: "nic0 web 192.168.1.2/24", host: nicHost, set: "--addr 0/0", addrs: "none"},
 }
 
@@ -247,7 +248,7 @@ func TestSetRefuses(t *testing.T) {
 func TestParseSet(t *testing.T) {
 	for _, w := range []SetWords{
 		{}, {IfName: "eth1"}, {IfName: "eth1", NoDAD: true}, {IfName: "all", MTU: "1400"}, {IfName: "eth1", MTU: "1"},
-		{IfName: "eth1", Address: "10.0.0.1/24@10.0.0.2"}, {IfName: "eth1", Address: "10.0.0.1"}, {IfName: "eth1", VLAN: "ten"},
+		{IfName: "eth1", Address: "10.0.0.1/24@10.0.0.2"}, {IfName: "eth1", Address: "10.0.0.1"}, {IfName: "eth1", VLAN: "ten"}, {IfName: "eth1", Carrier: "no"},
 		{IfName: "eth1", Shape: ShapeWords{RateIn: "fast"}}, {IfName: "eth1", MTU: "1000", Address: "2001:db8::1/64"},
 	} {
 		if s, err := ParseSet("web", w); fault.CodeOf(err) != fault.Usage {

@@ -111,4 +111,16 @@ var setChanges = map[string]func(*build.SetFacts){
 	"of-file":     func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
 	"of-keep":     func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
 	"by-file":     func(f *build.SetFacts) { f.Origin = "file:lab" },
+	"cable":       func(f *build.SetFacts) { f.Cable = &build.Cable{End: f.Found.Port} },
+	"pulled": func(f *build.SetFacts) {
+		f.Cable = &build.Cable{End: f.Found.Port}
+		f.Found.Port.Up, f.Found.Port.AltNames = false, append(f.Found.Port.AltNames, ours.CableMark(f.Found.Port.Name))
+	},
+	"loses": func(f *build.SetFacts) {
+		f.Cable = &build.Cable{End: f.Found.Port, Loses: "a route to 10.9.0.0/24", Keeps: "delete the route first, and set it again afterwards"}
+	},
+	"killed": func(f *build.SetFacts) { // between the mark and the end
+		f.Cable = &build.Cable{End: f.Found.Port}
+		f.Found.Port.AltNames = append(f.Found.Port.AltNames, ours.CableMark(f.Found.Port.Name))
+	},
 }

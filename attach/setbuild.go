@@ -26,10 +26,11 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 			WithHint("gopipework list %s", s.Guest)
 	}
 	c, d := newChange(s, f), &build.Draft{}
-	if f.Found.State != Complete {
+	if s := f.Found.State; s != Complete && s != ours.Foreign {
 		return build.Plan{}, c.Refuse(fault.Conflict, "it is half made").WithHint("attach it again, or detach it")
 	}
 	for _, plan := range []func() error{
+		func() error { return setCarrier(c, d, true) }, // new addresses need it
 		func() error { return setVLAN(c, d) },
 		func() error { return setIsolated(c, d) },
 		func() error { return setMTU(c, d) },
@@ -38,6 +39,7 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 			return kind.KindOf(c.Job.Kind).SetAntispoof(c, d, func() error { return setInet(c, d) })
 		},
 		func() error { return setDNS(c, d) },
+		func() error { return setCarrier(c, d, false) },
 	} {
 		if err := plan(); err != nil {
 			return build.Plan{}, err
@@ -55,14 +57,18 @@ func warnOwner(c build.Change, d *build.Draft) {
 		return
 	}
 	says, apply := "the file says", "apply"
-	switch owner {
-	case OriginKeep:
+	if owner == OriginKeep {
 		says, apply = "the kept lines say", "apply --kept"
-	case OriginLabel:
-		d.Warn("%s belongs to a label: watch goes back to what that says, which only a new container changes", c.Job.Names.Inner)
-		return
 	}
-	d.Warn("%s belongs to %s: the next %s goes back to what %s, so change it there too", c.Job.Names.Inner, owner, apply, says)
+	switch {
+	case c.OnlyCarrier() && (*c.Carrier || owner == OriginLabel):
+	case c.OnlyCarrier():
+		d.Warn("%s belongs to %s: the next %s plugs its cable in again", c.Job.Names.Inner, owner, apply)
+	case owner == OriginLabel:
+		d.Warn("%s belongs to a label: watch goes back to what that says, which only a new container changes", c.Job.Names.Inner)
+	default:
+		d.Warn("%s belongs to %s: the next %s goes back to what %s, so change it there too", c.Job.Names.Inner, owner, apply, says)
+	}
 }
 
 func newChange(s SetSpec, f build.SetFacts) build.Change {
@@ -106,6 +112,10 @@ func changedAttachment(c build.Change) Attachment {
 	}
 	if c.Antispoof != nil {
 		a.Host.Antispoof = *c.Antispoof
+	}
+	if c.Carrier != nil {
+		carrier := *c.Carrier && c.There.Inner.Up
+		a.Interface.Carrier, a.Interface.Pulled = &carrier, !*c.Carrier
 	}
 	return a
 }

@@ -317,6 +317,7 @@ type (
 			MAC       string   `json:"mac"`
 			MTU       int      `json:"mtu"`
 			Carrier   *bool    `json:"carrier"`
+			Pulled    bool     `json:"carrier_off"`
 			Addresses []string `json:"addresses"`
 			Gateway   []string `json:"gateway"`
 			Routes    []string `json:"routes"`

@@ -221,6 +221,8 @@ func note(a listed) string {
 		return a.Pending.String()
 	case a.Lease != nil && a.Lease.Trouble != "":
 		return "lease: " + a.Lease.Trouble
+	case a.Interface.Pulled:
+		return "carrier off"
 	case carrier(a) == "no":
 		return "no carrier"
 	case len(a.Mirrors) > 0:
@@ -236,9 +238,11 @@ func note(a listed) string {
 	return strings.Join(all, ", ")
 }
 
-// carrier says whether the interface has one; "": not known.
+// carrier says whether the interface has one, or set has taken it; "": not known.
 func carrier(a listed) string {
 	switch c := a.Interface.Carrier; {
+	case a.Interface.Pulled:
+		return spec.Off
 	case c == nil:
 		return ""
 	case *c:

@@ -169,24 +169,25 @@ type Emptied struct {
 
 // GCFacts are what planning a clean-up must know.
 type GCFacts struct {
-	Links     []*rtnl.Link            // the host's
-	VLANs     map[int][]rtnl.PortVLAN // of its bridge ports; looked at only if it matters
-	Addrs     []rtnl.Addr
-	Rules     []firewall.Rule         // ours, of any bridge
-	Filtered  []string                // ports that our source filters are for
-	Abandoned map[int]ours.Attachment // half-made pairs that nobody works on, by their end's index
-	Inside    []HalfInside            // half-made links that are in a guest alone, and that nobody works on
-	Left      []LeftInbound           // ifbs in guests that nobody works on
-	OVS       bridge.OVS
-	Mirrors   Mirrors
-	HostID    string       // of this host, as in hostKey
-	Strays    []ours.Stray // cards that are lent to nobody any more
-	Warnings  []string
-	Users     map[int][]ours.User // links on our VLAN sub-interfaces, by the index of those
-	Ways      []Way               // of the host to macvlans
-	Resolvs   []ResolvNote        // of resolv.confs of guests that have ended
-	Torn      []string            // files in /run/gopipework that a killed run was writing
-	Replies   []plan.Step         // source routing that stands for nothing, in guests that nobody works on
+	Links       []*rtnl.Link            // the host's
+	VLANs       map[int][]rtnl.PortVLAN // of its bridge ports; looked at only if it matters
+	Addrs       []rtnl.Addr
+	Rules       []firewall.Rule         // ours, of any bridge
+	Filtered    []string                // ports that our source filters are for
+	Abandoned   map[int]ours.Attachment // half-made pairs that nobody works on, by their end's index
+	Inside      []HalfInside            // half-made links that are in a guest alone, and that nobody works on
+	Left        []LeftInbound           // ifbs in guests that nobody works on
+	OVS         bridge.OVS
+	Mirrors     Mirrors
+	HostID      string       // of this host, as in hostKey
+	Strays      []ours.Stray // cards that are lent to nobody any more
+	Warnings    []string
+	Users       map[int][]ours.User // links on our VLAN sub-interfaces, by the index of those
+	Ways        []Way               // of the host to macvlans
+	Resolvs     []ResolvNote        // of resolv.confs of guests that have ended
+	LeaveCables bool                // those that are pulled stay so
+	Torn        []string            // files in /run/gopipework that a killed run was writing
+	Replies     []plan.Step         // source routing that stands for nothing, in guests that nobody works on
 }
 
 // Going reports whether a user is a half-made link that is about to go.
@@ -225,12 +226,21 @@ type SetFacts struct {
 
 	On        *rtnl.Link // what it is on: the bridge, the card, the VLAN of a card; nil: nothing
 	OtherEnd  *rtnl.Link // of a link between two guests; nil: no link, or it cannot be seen
+	Cable     *Cable     // looked at only for the carrier; nil: there is none
 	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
 	PortVLANs []rtnl.PortVLAN
 	Filter    *firewall.SourceFilter // of the host's end; nil: none
 	Switch    Switch                 // that bridge, as a detach sees it
 	Sysctls   map[string]string      // of the interface, by path; looked at only for addresses
 	Detach    DetachFacts
+}
+
+// Cable is the other end of a guest's pair. While it is down, the guest's end has no carrier.
+type Cable struct {
+	plan.Place
+	End   *rtnl.Link
+	Loses string // what the kernel would delete with its going down; "": nothing
+	Keeps string // how that can be avoided
 }
 
 // Needed is a sysctl of an interface.

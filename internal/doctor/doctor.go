@@ -17,6 +17,7 @@
 //	port.go       the host's end of a pair
 //	bridge.go     the Linux bridge that it is in
 //	ovs.go        Open vSwitch bridges
+//	cable.go      a cable that set --carrier off has pulled
 //	child.go      links on a card
 //	siblings.go   who else is on it
 //	router.go     the host as the router between two ends

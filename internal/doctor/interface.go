@@ -173,6 +173,9 @@ func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 	if w.isAstray(e) {
 		return nil, nil // peer-elsewhere says why
 	}
+	if found := w.cablePulled(e); found != nil {
+		return found, nil
+	}
 	if !l.Up {
 		f := finding.InterfaceDown.Surely("%s of %s is down", l.Name, e.of.Name).MendedBy(e.command("ip link set dev " + shell.Quote(l.Name) + " up"))
 		switch {

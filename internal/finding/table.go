@@ -137,7 +137,7 @@ var (
 	PeerDown = &Kind{301, "peer-down",
 		"The other end of the pair is down.",
 		"The interface has no carrier, and nothing passes.",
-		"Set it up."}
+		"Set it up; if set --carrier off has set it down, by set --carrier on."}
 	PeerElsewhere = &Kind{302, "peer-elsewhere",
 		"The other end of the pair is in a third network namespace.",
 		"Frames go there, and not to the host's switch.",

@@ -10,6 +10,7 @@
 //	mirror.go                ports that copies of other ports' frames are sent to
 //	mirrorsteps.go           the steps of that
 //	antispoof.go             ports of the kernel's whose guests can send only from their own addresses
+//	carrier.go               the carrier of a pair, as if a cable were pulled
 //	host.go                  an interface of the host alone
 //	pair.go                  the veth pair that joins the guest to these three
 //	park.go                  such a pair while its guest is away

@@ -87,17 +87,20 @@ func (k hostKind) Join(j *build.Job, d *build.Draft) {
 	}
 	guestnet.PlanSysctls(j, d)
 	guestnet.PlanUp(j, d)
-	d.Add(AwaitUp{j.Names.Port})
+	d.Add(AwaitUp{port: j.Names.Port})
 }
 
-// AwaitUp waits until the kernel sends by the host's end. It has a carrier as soon as the
-// guest's end is up, but drops what is sent until a work queue of the kernel's has seen
+// AwaitUp waits until the kernel sends by an end of a pair. It has a carrier as soon as the
+// other end is up, but drops what is sent until a work queue of the kernel's has seen
 // that (linkwatch_do_dev).
-type AwaitUp struct{ port string }
+type AwaitUp struct {
+	plan.Place
+	port string
+}
 
 func (s AwaitUp) Do(ctx context.Context, m *plan.Machine) error {
-	return m.Await(ctx, plan.OnHost, func() (bool, error) {
-		l, err := m.Host().LinkByIndex(m.Index(plan.OnHost, s.port))
+	return m.Await(ctx, s.Side, func() (bool, error) {
+		l, err := s.Kernel(m).LinkByIndex(m.Index(s.Side, s.port))
 		if err != nil {
 			return false, fault.Explain("find", s.port, err)
 		}

@@ -68,6 +68,7 @@ func planTake(j *build.Job, d *build.Draft) {
 	if !p.Port.Up {
 		d.Add(plan.SetLink{Name: p.Port.Name, Set: rtnl.Change{Up: true}})
 	}
+	UnmarkCable(d, plan.Place{Side: plan.OnHost}, p.Port)
 	if alt := j.Names.Alt; alt != "" && !j.There.AltTaken && !slices.Contains(p.Port.AltNames, alt) {
 		d.Add(AddAltName{port: p.Port.Name, alt: alt})
 	}

@@ -19,6 +19,8 @@ const (
 	Half     State = "half"
 	Orphan   State = "orphan"
 	Parked   State = "parked"
+
+	Foreign State = "foreign" // no attachment, but an interface whose carrier was set
 )
 
 // Attachment is one interface of ours in one guest, as the command's JSON
@@ -58,7 +60,8 @@ type Interface struct {
 	Kind      string         `json:"kind"` // as in "ip -d link"
 	MAC       string         `json:"mac"`
 	MTU       int            `json:"mtu"`
-	Carrier   *bool          `json:"carrier,omitempty"` // nil: not known
+	Carrier   *bool          `json:"carrier,omitempty"`     // nil: not known
+	Pulled    bool           `json:"carrier_off,omitempty"` // set --carrier off has taken the carrier
 	Addresses []netip.Prefix `json:"addresses"`
 	Gateway   []netip.Addr   `json:"gateway"`
 	DNS       string         `json:"dns,omitempty"` // name servers that were written for it, as --dns has them; an attach, a set and a list tell them

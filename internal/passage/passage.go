@@ -110,7 +110,10 @@ func (p Passage) place() plan.Place {
 // list. It also tells what an attach would mend, or has told in another way.
 func (p Passage) cut(ctx context.Context) (out []string) {
 	for _, l := range []*rtnl.Link{p.Inner, p.Port, p.On} {
-		if l != nil && !l.Up {
+		switch {
+		case ours.Pulled(l):
+			out = append(out, l.Name+" is down: set --carrier off has pulled the cable")
+		case l != nil && !l.Up:
 			out = append(out, l.Name+" is down")
 		}
 	}

@@ -143,6 +143,9 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	if set.Antispoof != nil {
 		w.Antispoof = spec.OnOff(a.Host.Antispoof)
 	}
+	if set.Carrier != nil {
+		w.Carrier = spec.OnOff(!a.Interface.Pulled)
+	}
 	was := spec.Shaping{}
 	if a.Shaping != nil {
 		was = *a.Shaping

@@ -446,6 +446,12 @@ func (c *comparison) compare(i *Item, ends []spec.Spec) {
 	}
 }
 
+// Pulled reports whether the item changes an attachment whose cable somebody has pulled. Watch
+// lets it be until the cable is plugged in: no line says anything about that.
+func (i Item) Pulled() bool {
+	return i.Action == Change && slices.ContainsFunc(i.There, func(a attach.Attachment) bool { return a.Interface.Pulled })
+}
+
 // inPlace decides how to end the difference: by a set or, if a set cannot change all of it,
 // by attaching again.
 func (i *Item) inPlace(s spec.Spec, a attach.Attachment, what []build.Difference) {

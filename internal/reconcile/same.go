@@ -75,6 +75,9 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 	if s.Antispoof != a.Host.Antispoof {
 		add(spec.Antispoof, spec.OnOff(a.Host.Antispoof), spec.OnOff(s.Antispoof))
 	}
+	if a.Interface.Pulled {
+		add(spec.CarrierState, spec.Off, spec.On)
+	}
 	there := spec.Shaping{}
 	if a.Shaping != nil {
 		there = *a.Shaping
@@ -143,6 +146,9 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 			set.HasDNS, set.DNS = true, s.DNS
 		case d.What == spec.SourceRouting:
 			set.SourceRouting = &s.SourceRouting
+		case d.What == spec.CarrierState:
+			on := true
+			set.Carrier = &on
 		case words[d.What] != nil:
 			*words[d.What] = d.Asked
 		default:

@@ -50,7 +50,25 @@ func attachmentOf(ctx context.Context, g *attach.Guest, ifName string) (attach.A
 			return a, nil
 		}
 	}
+	if err == nil {
+		if a, isForeign := foreignOf(ctx, g, ifName); isForeign {
+			return a, nil
+		}
+	}
 	return attach.Attachment{}, cmp.Or(err, error(fault.New(fault.Gone, "find", ifName+" of "+g.Name, "it is no attachment any more")))
+}
+
+// foreignOf returns an interface that gopipework did not create, if its carrier can be set.
+// Its cable is pulled if there would be something to do to plug it in.
+func foreignOf(ctx context.Context, g *attach.Guest, ifName string) (a attach.Attachment, ok bool) {
+	on := true
+	r, err := attach.Set(ctx, attach.SetSpec{Guest: g.Word(), IfName: ifName, Carrier: &on}, g, attach.Options{DryRun: true})
+	if err != nil {
+		return a, false
+	}
+	a = r.Attachments[0]
+	a.Interface.Pulled = r.Changed
+	return a, true
 }
 
 // Do undoes the set. left are the flags of what stays, because somebody has changed it
@@ -127,7 +145,7 @@ func fields(w *attach.SetWords) []field {
 		{"--rate-in", &w.Shape.RateIn, nil}, {"--rate-out", &w.Shape.RateOut, nil}, {"--loss", &w.Shape.Loss, nil},
 		{"--delay", &w.Shape.Delay, nil}, {"--jitter", &w.Shape.Jitter, nil}, {"--mtu", &w.MTU, nil},
 		{"--vlan", &w.VLAN, nil}, {"--addr", &w.Address, nil}, {"--isolated", &w.Isolated, nil},
-		{"--antispoof", &w.Antispoof, nil},
+		{"--antispoof", &w.Antispoof, nil}, {"--carrier", &w.Carrier, nil},
 		{"--route", nil, &w.Routes}, {"--dns", &w.DNS, nil}, {"--source-routing", &w.SourceRouting, nil},
 	}
 }

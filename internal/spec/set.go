@@ -19,6 +19,7 @@ type SetWords struct {
 
 	Isolated  string // --isolated: "on" or "off"
 	Antispoof string // --antispoof: "on" or "off"
+	Carrier   string // --carrier: "on" or "off"
 
 	Routes []string // --route, each; "none" alone: none
 	DNS    string   // --dns; "none": none
@@ -41,6 +42,7 @@ type SetSpec struct {
 	Addrs     []netip.Prefix // all that there are to be
 	Isolated  *bool          // nil: nothing is said
 	Antispoof *bool          // nil: nothing is said
+	Carrier   *bool          // false: as if its cable were pulled; nil: nothing is said
 
 	HasRoutes bool    // Routes are asked for
 	Routes    []Route // all that there are to be
@@ -94,6 +96,9 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	if s.Antispoof, err = parseSwitch("--antispoof", w.Antispoof); err != nil {
 		return s, err
 	}
+	if s.Carrier, err = parseSwitch("--carrier", w.Carrier); err != nil {
+		return s, err
+	}
 	if s.HasRoutes = len(w.Routes) > 0; s.HasRoutes && !slices.Equal(w.Routes, []string{None}) {
 		if s.Routes, err = parseRoutes(w.Routes, &Spec{From: Source{Kind: fromUnknown}}); err != nil {
 			return s, err
@@ -106,6 +111,12 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 	}
 	s.MTU, err = ParseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
 	return s, err
+}
+
+// OnlyCarrier reports whether nothing but the carrier is to be set.
+func (s SetSpec) OnlyCarrier() bool {
+	only := SetSpec{Guest: s.Guest, IfName: s.IfName, Carrier: s.Carrier, NoDAD: s.NoDAD, VLANFiltering: s.VLANFiltering}
+	return s.Carrier != nil && reflect.DeepEqual(s, only)
 }
 
 // parseSwitch reads the word after a flag that turns something on or off; nil for "".
@@ -125,6 +136,7 @@ const (
 	PortIsolation = "port isolation" // --isolated
 	SourceRouting = "source routing" // --source-routing
 	Antispoof     = "antispoof"      // --antispoof
+	CarrierState  = "carrier"        // --carrier
 )
 
 // The words for what is turned on or off.

@@ -42,7 +42,9 @@ func (w *Watcher) clean() {
 				g.Close()
 				w.turn(func() { w.tellCleaned(r, err) })
 			}
-			r, err := attach.GC(w.ctx, w.Host.Options)
+			opt := w.Host.Options
+			opt.LeaveCables = true // somebody who has pulled one wants it so
+			r, err := attach.GC(w.ctx, opt)
 			w.turn(func() { w.cleaned(time.Since(began), r, err) })
 		}()
 	})

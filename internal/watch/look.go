@@ -100,7 +100,8 @@ func (w *Watcher) all(l *look, want []reconcile.Wanted) error {
 		want[n].Guests = found
 	}
 	l.items = slices.DeleteFunc(reconcile.CompareEach(want, there.Attachments, there.Bridges...).Items, func(i reconcile.Item) bool {
-		return i.Action == reconcile.Remove && i.Origin == attach.OriginKeep // gopipework forget lets it stay
+		stays := i.Action == reconcile.Remove && i.Origin == attach.OriginKeep // gopipework forget lets it stay
+		return stays || i.Pulled()
 	})
 	return context.Cause(w.ctx)
 }
@@ -197,6 +198,8 @@ func (w *Watcher) one(l *look, want []reconcile.Wanted) error {
 		want[n].Guests = found
 	}
 	// What nobody asks for can only be told by a look at everything.
-	l.items = slices.DeleteFunc(reconcile.CompareEach(want, there).Items, func(i reconcile.Item) bool { return i.Action == reconcile.Remove })
+	l.items = slices.DeleteFunc(reconcile.CompareEach(want, there).Items, func(i reconcile.Item) bool {
+		return i.Action == reconcile.Remove || i.Pulled()
+	})
 	return context.Cause(w.ctx)
 }
