@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 )
 
@@ -46,6 +47,9 @@ func runSet(ctx context.Context, s SetSpec, g guests.Guest, hostNS *os.File, opt
 	extend(p.Wait)
 	if err := p.Apply(ctx, m, opt.tell); err != nil {
 		return Result{}, err
+	}
+	if f.To != nil {
+		passage.WarnObstacles(ctx, m, plan.InGuest, p.Attachments[0], nil)
 	}
 	return result(p, m.Warnings...), nil
 }
@@ -140,5 +144,8 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 			return err
 		})
 	}
-	return f, o.Err
+	if o.Err != nil {
+		return f, o.Err
+	}
+	return f, observeMove(ctx, m, s, &f)
 }

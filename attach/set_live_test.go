@@ -25,7 +25,7 @@ func typedSet(t *testing.T, line string) SetSpec {
 	t.Helper()
 	w := SetWords{IfName: "eth1"}
 	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--carrier": &w.Carrier, "--dns": &w.DNS, "--source-routing": &w.SourceRouting, "--rate-in": &w.Shape.RateIn,
-		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
+		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter, "--isolated": &w.Isolated, "--to": &w.To}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
 		switch args[i] {
@@ -36,6 +36,8 @@ func typedSet(t *testing.T, line string) SetSpec {
 		case "--route":
 			w.Routes = append(w.Routes, args[i+1])
 			i++
+		case "--no-firewall":
+			w.NoFirewall = true
 		default:
 			*values[args[i]] = args[i+1]
 			i++
@@ -111,6 +113,12 @@ var setStages = []setStage{
 		want: Shaping{Delay: 10e6, Jitter: 1e6}},
 	{name: "VLAN", needs: "vlan_filtering", line: "brtest web 192.168.1.2/24", set: "--vlan 10,20-30"},
 	{name: "VLAN away", needs: "vlan_filtering", line: "brtest web 192.168.1.2/24 @10", set: "--vlan none"},
+	{name: "another bridge", line: "brtest web 192.168.1.2/24,2001:db8::2/64 --nodad --isolated", set: "--to br2 --nodad"},
+	{name: "another bridge, its rate and MTU", line: "brtest web 192.168.1.2/24 --rate-in 10mbit", set: "--to br2 --mtu 1400 --addr 192.168.1.3/24 --nodad",
+		addrs: "192.168.1.3/24", want: Shaping{RateIn: 10e6}},
+	{name: "another bridge and VLAN", needs: "vlan_filtering", line: "brtest web 192.168.1.2/24 @10 --isolated", set: "--to br2 --vlan 20 --nodad"},
+	{name: "another bridge from a VLAN", needs: "vlan_filtering", line: "brx web 192.168.1.2/24 @10,20-30 --vlan-filtering",
+		host: "ip link add brx address 02:00:00:00:00:09 type bridge; ip link set brx addrgenmode none up", set: "--to br2 --nodad"},
 	{name: "addresses", line: "brtest web 192.168.1.2/24,192.168.1.3/24,2001:db8::2/64@192.168.1.1 --nodad",
 		set:   "--addr 192.168.1.3/24,192.168.1.4/24,2001:db8::3/64 --nodad",
 		addrs: "192.168.1.3/24,192.168.1.4/24,2001:db8::3/64"},
@@ -249,6 +257,7 @@ func TestParseSet(t *testing.T) {
 	for _, w := range []SetWords{
 		{}, {IfName: "eth1"}, {IfName: "eth1", NoDAD: true}, {IfName: "all", MTU: "1400"}, {IfName: "eth1", MTU: "1"},
 		{IfName: "eth1", Address: "10.0.0.1/24@10.0.0.2"}, {IfName: "eth1", Address: "10.0.0.1"}, {IfName: "eth1", VLAN: "ten"}, {IfName: "eth1", Carrier: "no"},
+		{IfName: "eth1", To: "ring:br1"}, {IfName: "eth1", To: "a/b"}, {IfName: "eth1", MTU: "1400", NoFirewall: true},
 		{IfName: "eth1", Shape: ShapeWords{RateIn: "fast"}}, {IfName: "eth1", MTU: "1000", Address: "2001:db8::1/64"},
 	} {
 		if s, err := ParseSet("web", w); fault.CodeOf(err) != fault.Usage {

@@ -68,11 +68,20 @@ func setFacts() build.SetFacts {
 	}
 }
 
+// toFacts are those of a bridge that is not there yet.
+func toFacts(f *build.SetFacts) *build.Facts {
+	to := stock()
+	to.Inside, to.Own, to.Port, to.OwnOn = f.Inside, f.Found.Port, f.Found.Port, f.OwnOn
+	f.To = &to
+	return f.To
+}
+
 var setChanges = map[string]func(*build.SetFacts){
 	"foreign": func(f *build.SetFacts) { f.OwnOn.Group, f.OwnOn.DefaultPVID = 0, 1 },
 	"vlan": func(f *build.SetFacts) {
 		f.OwnOn.VLANFiltering, f.OwnOn.DefaultPVID = true, 1
 		f.PortVLANs = kind.PortVLANs(bridge.VLAN{PVID: 10, Tagged: []bridge.TagRange{{First: 20, Last: 30}}})
+		f.Found.Host.VLAN = "10,20-30"
 	},
 	"turned-on": func(f *build.SetFacts) { f.OwnOn.AltNames = []string{kind.FilteringMark + f.OwnOn.Name} },
 	"other-vlan": func(f *build.SetFacts) {
@@ -106,12 +115,34 @@ var setChanges = map[string]func(*build.SetFacts){
 	"dns-other":   func(f *build.SetFacts) { f.Resolv.IfName, f.Resolv.Index = "eth0", f.Links[0].Index },
 	"lost":        func(f *build.SetFacts) { f.Lease.Lease = nil },
 	"link":        func(f *build.SetFacts) { f.Found.Host.Kind = string(KindVeth) },
-	"unplugged":   func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name = nil, "" },
-	"half":        func(f *build.SetFacts) { f.Found.State = Half },
-	"of-file":     func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
-	"of-keep":     func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
-	"by-file":     func(f *build.SetFacts) { f.Origin = "file:lab" },
-	"cable":       func(f *build.SetFacts) { f.Cable = &build.Cable{End: f.Found.Port} },
+	"unplugged":   func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name, f.Found.Port.Master = nil, "", 0 },
+	"isolated":    func(f *build.SetFacts) { f.Found.Host.Isolated, f.Found.Port.Port.Isolated = true, true },
+	"down":        func(f *build.SetFacts) { f.Found.Port.Up = false },
+	"only": func(f *build.SetFacts) {
+		f.Switch = build.Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port}}
+		f.Detach.Bridges = map[int]build.Switch{f.OwnOn.Index: f.Switch}
+	},
+	"to":      func(f *build.SetFacts) { toFacts(f) },
+	"to-same": func(f *build.SetFacts) { toFacts(f).Base = f.OwnOn },
+	"to-bridge": func(f *build.SetFacts) {
+		toFacts(f).Base = &rtnl.Link{Index: 77, Name: "brlan", Kind: "bridge", MTU: 1400, Up: true, CanFilter: true, DefaultPVID: 1}
+	},
+	"to-card": func(f *build.SetFacts) { toFacts(f).Base = &rtnl.Link{Index: 78, Name: "nic0", MTU: 1500, Up: true} },
+	"to-ovs":  func(f *build.SetFacts) { toFacts(f).OVS = bridge.OVS{Running: true} },
+	"filtered": func(f *build.SetFacts) {
+		p := f.Found.Port
+		f.Found.Host.Antispoof, p.AltNames = true, append(p.AltNames, ours.FilterMark(p.Name, f.Inner.MAC))
+	},
+	"mirror":   func(f *build.SetFacts) { f.Detach.Mirrors.All = []build.Mirror{{From: "veth1pl99", To: "veth1pl4321"}} },
+	"mirrored": func(f *build.SetFacts) { f.Detach.Mirrors.All = []build.Mirror{{From: "veth1pl4321", To: "veth1pl99"}} },
+	"macvlan": func(f *build.SetFacts) {
+		f.Found.Child, f.Found.Port, f.Found.Host = f.Inner, nil, Host{Kind: "macvlan", Name: "nic0"}
+	},
+	"half":    func(f *build.SetFacts) { f.Found.State = Half },
+	"of-file": func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
+	"of-keep": func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
+	"by-file": func(f *build.SetFacts) { f.Origin = "file:lab" },
+	"cable":   func(f *build.SetFacts) { f.Cable = &build.Cable{End: f.Found.Port} },
 	"pulled": func(f *build.SetFacts) {
 		f.Cable = &build.Cable{End: f.Found.Port}
 		f.Found.Port.Up, f.Found.Port.AltNames = false, append(f.Found.Port.AltNames, ours.CableMark(f.Found.Port.Name))

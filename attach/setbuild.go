@@ -26,15 +26,18 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 			WithHint("gopipework list %s", s.Guest)
 	}
 	c, d := newChange(s, f), &build.Draft{}
+	var last []plan.Step
 	if s := f.Found.State; s != Complete && s != ours.Foreign {
 		return build.Plan{}, c.Refuse(fault.Conflict, "it is half made").WithHint("attach it again, or detach it")
 	}
 	for _, plan := range []func() error{
 		func() error { return setCarrier(c, d, true) }, // new addresses need it
+		func() (err error) { last, err = setTo(&c, d); return err },
 		func() error { return setVLAN(c, d) },
 		func() error { return setIsolated(c, d) },
 		func() error { return setMTU(c, d) },
 		func() error { return setShape(c, d) },
+		func() error { arrive(c, d); return nil },
 		func() error {
 			return kind.KindOf(c.Job.Kind).SetAntispoof(c, d, func() error { return setInet(c, d) })
 		},
@@ -45,6 +48,7 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 			return build.Plan{}, err
 		}
 	}
+	depart(c, d, last)
 	warnOwner(c, d)
 	d.Attachments = []Attachment{changedAttachment(c)}
 	return d.Plan, nil
@@ -117,6 +121,9 @@ func changedAttachment(c build.Change) Attachment {
 		carrier := *c.Carrier && c.There.Inner.Up
 		a.Interface.Carrier, a.Interface.Pulled = &carrier, !*c.Carrier
 	}
+	if c.To != nil {
+		a.Host.Kind, a.Host.Name = string(c.To.Kind), c.To.HostIF.Name
+	}
 	return a
 }
 
@@ -183,7 +190,7 @@ func setRateIn(c build.Change, d *build.Draft, want, have guestnet.Egress) error
 	ifb := c.There.Shaped.Inbound
 	switch {
 	case want == have || !want.Shapes() && !have.Shapes() && ifb == nil:
-	case c.Job.Traits.ShapesPort && c.There.OwnOn == nil:
+	case c.Job.Traits.ShapesPort && c.There.OwnOn == nil && c.To == nil:
 		return c.Refuse(fault.Conflict, "%s is in no bridge", c.There.Found.Port.Name).
 			WithHint("if it belongs to an Open vSwitch bridge, start Open vSwitch")
 	case c.Job.Traits.ShapesPort:
@@ -222,7 +229,7 @@ func vlan(c build.Change) (bridge.VLAN, error) {
 
 // setVLAN plans for others, where the host's end is a port of a switch.
 func setVLAN(c build.Change, d *build.Draft) error {
-	if c.VLAN == "" {
+	if c.VLAN == "" || c.To != nil {
 		return nil
 	}
 	v, err := vlan(c)
@@ -234,7 +241,7 @@ func setVLAN(c build.Change, d *build.Draft) error {
 
 // setIsolated plans for its port to be isolated from others, or not.
 func setIsolated(c build.Change, d *build.Draft) error {
-	if c.Isolated == nil {
+	if c.Isolated == nil || c.To != nil {
 		return nil
 	}
 	return kind.KindOf(c.Job.Kind).SetIsolated(c, d, *c.Isolated)

@@ -114,7 +114,9 @@ func Parse(w Words) (Spec, error) { return spec.Parse(w, kind.Words()) }
 func ParseLink(w LinkWords) (LinkSpec, error) { return spec.ParseLink(w) }
 
 // ParseSet turns the words into a SetSpec, as Parse does.
-func ParseSet(guest string, w SetWords) (SetSpec, error) { return spec.ParseSet(guest, w) }
+func ParseSet(guest string, w SetWords) (SetSpec, error) {
+	return spec.ParseSet(guest, w, kind.Words())
+}
 
 // ParseSelection reads the words of a detach after its guest.
 func ParseSelection(ifName string, all bool) (Selection, error) {

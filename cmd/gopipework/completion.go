@@ -273,6 +273,9 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 	case "explain":
 		return plain(append(findingNames(), "all")...)
 	case "to", "mirror":
+		if p.cmd.Name == "set" {
+			return bridgeWords(written)
+		}
 		return guestWords(ctx, written, true)
 	case "f", "w", "bundle", "policy":
 		return files

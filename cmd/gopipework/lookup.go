@@ -75,6 +75,17 @@ func tunnelFiles() (all []candidate) {
 	return all
 }
 
+// bridgeWords are the bridges of the host, and the kinds that can be written in front of them.
+func bridgeWords(written string) (all []candidate) {
+	for _, c := range hostInterfaces(written) {
+		name := c.word[strings.LastIndexByte(c.word, ':')+1:]
+		if c.about == "bridge" || strings.HasPrefix(name, "ovs") || c.word == "bridge:" || c.word == "ovs:" {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 func isThere(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -23,8 +23,10 @@ func (o *output) setEntry() *cli.Command {
 			&cli.StringFlag{Name: "isolated", Usage: "`on|off`: let no frames pass between the guest's port and other isolated ports of the bridge"},
 			&cli.StringFlag{Name: "antispoof", Usage: "`on|off`: let the guest send only from the MAC address and the addresses of the attachment"},
 			&cli.StringFlag{Name: "carrier", Usage: "`on|off`: take the interface's carrier, as if its cable were pulled, or let it have it again; also of an interface that gopipework did not create"},
-			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
+			&cli.StringFlag{Name: "to", Usage: "move the port to the `BRIDGE`, a Linux bridge or an Open vSwitch bridge, which is created if it does not exist"},
+			&cli.BoolFlag{Name: "nodad", Usage: "do not look for duplicate addresses"},
 			&cli.BoolFlag{Name: "vlan-filtering", Usage: "turn on VLAN filtering on a bridge that gopipework did not create"},
+			&cli.BoolFlag{Name: "no-firewall", Usage: "with --to: leave the host's firewall alone"},
 			forFlag, dryRunFlag, jsonFlag, vFlag,
 			timeoutFlag("give up after `DURATION`, and undo"),
 		}...),
@@ -37,14 +39,14 @@ func (o *output) setCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := noneEmpty(c, "mtu", "vlan", "addr", "dns", "source-routing", "isolated", "antispoof", "carrier"); err != nil {
+	if err := noneEmpty(c, "mtu", "vlan", "addr", "dns", "source-routing", "isolated", "antispoof", "carrier", "to"); err != nil {
 		return err
 	}
 	set := attach.SetWords{
 		IfName: w[1], MTU: c.String("mtu"), VLAN: c.String("vlan"), Address: c.String("addr"), Isolated: c.String("isolated"),
 		Antispoof: c.String("antispoof"), Carrier: c.String("carrier"),
 		Routes: c.StringSlice("route"), DNS: c.String("dns"), SourceRouting: c.String("source-routing"),
-		NoDAD: c.Bool("nodad"), VLANFiltering: c.Bool("vlan-filtering"),
+		To: c.String("to"), NoDAD: c.Bool("nodad"), VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
 	if set.Shape, err = shapeWords(c); err != nil {
 		return err

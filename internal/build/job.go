@@ -231,6 +231,7 @@ type Change struct {
 	spec.SetSpec
 	There SetFacts
 	Job   *Job // the interface, as an attach that asks for the new addresses sees it
+	To    *Job // the same, as an attach to the bridge that its port is moved to sees it; nil: the port stays
 }
 
 func (c Change) Refuse(code fault.Code, format string, args ...any) *fault.Error {

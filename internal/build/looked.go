@@ -232,6 +232,7 @@ type SetFacts struct {
 	Filter    *firewall.SourceFilter // of the host's end; nil: none
 	Switch    Switch                 // that bridge, as a detach sees it
 	Sysctls   map[string]string      // of the interface, by path; looked at only for addresses
+	To        *Facts                 // of an attach to the bridge that the port is moved to; nil: it is not moved
 	Detach    DetachFacts
 }
 

@@ -29,7 +29,7 @@ type Announce struct {
 	plan.Place
 	Inner string
 	Mac   net.HardwareAddr
-	addrs []netip.Addr // none: those that a server has given
+	Addrs []netip.Addr // none: those that a server has given
 }
 
 func (s Announce) Do(_ context.Context, m *plan.Machine) error {
@@ -42,8 +42,8 @@ func (s Announce) Undo(context.Context, *plan.Machine) error { return nil }
 func (Announce) Nature() plan.Nature { return plan.Undoable }
 
 func (s Announce) String() string {
-	what := plan.JoinAddrs(s.addrs)
-	if len(s.addrs) == 0 {
+	what := plan.JoinAddrs(s.Addrs)
+	if len(s.Addrs) == 0 {
 		what = "its addresses"
 	}
 	return "# announce " + what + ":\n" + s.Enter + "ip link set dev " + s.Inner + " address " + s.Mac.String()

@@ -90,7 +90,7 @@ func PlanFollowing(j *build.Job, d *build.Draft, ipv6 bool) error {
 	OwnReplies(j, d, ipv6)
 	switch {
 	case !j.Traits.UpLate:
-		d.Add(Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.LinkMAC(), addrs: addrs})
+		d.Add(Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.LinkMAC(), Addrs: addrs})
 	case !ipv6 && AsksFirst(j):
 		d.Add(AnnounceARP{Place: j.Place, inner: j.Names.Inner, addrs: addrs})
 	}

@@ -14,6 +14,7 @@
 //	host.go                  an interface of the host alone
 //	pair.go                  the veth pair that joins the guest to these three
 //	park.go                  such a pair while its guest is away
+//	move.go                  the move of its port to another bridge
 //	macvlan.go, ipvlan.go    a link on a network card, beside others
 //	macvtap.go               the same, for a program such as a virtual machine
 //	wireguard.go             a WireGuard tunnel, from a file of wg-quick's

@@ -58,15 +58,13 @@ func (linuxBridge) fits(s spec.Spec, f build.Facts) bool {
 	return f.Base != nil && p.Port.Master == f.Base.Index && VLANOf(p.VLANs, f.Base) == vlanWord(s) && p.Port.Port.Isolated == s.Isolated && !s.Antispoof && !ours.IsFiltered(p.Port)
 }
 
-func (linuxBridge) Join(j *build.Job, d *build.Draft) {
-	planBridge(j, d)
-	planFiltering(j, d)
-	planFirewall(j, d)
+func (b linuxBridge) Join(j *build.Job, d *build.Draft) {
+	b.prepare(j, d)
 	planPair(j, d, j.HostIF.Name)
 	guestnet.PlanPortShape(j, d)
 	guestnet.PlanSysctls(j, d)
 	guestnet.PlanUp(j, d)
-	d.Add(AwaitForwarding{port: j.Names.Port, bridge: j.HostIF.Name})
+	b.await(j, d)
 }
 
 func (linuxBridge) Repair(j *build.Job, d *build.Draft) {
@@ -123,10 +121,12 @@ func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
 	}
 	if !unplugged(j) && (j.There.Base == nil || own.Master != j.There.Base.Index) {
 		there := "none"
-		if j.There.OwnOn != nil {
+		if p, ok := j.There.OVS.Port(own.Name); ok {
+			there = p.Bridge
+		} else if j.There.OwnOn != nil {
 			there = j.There.OwnOn.Name
 		}
-		differ("bridge", there, j.HostIF.Name)
+		differ(spec.OnBridge, there, j.HostIF.Name)
 	}
 	vlanDiffers(j, differ)
 	if !unplugged(j) {

@@ -84,7 +84,7 @@ func (openVSwitchKind) fits(s spec.Spec, f build.Facts) bool {
 	return ok && err == nil && p.Mark != "" && p.Bridge == name && p.Carries(vlan) && p.Protected == s.Isolated
 }
 
-func (openVSwitchKind) Join(j *build.Job, d *build.Draft) {
+func (o openVSwitchKind) Join(j *build.Job, d *build.Draft) {
 	br := planOVS(j, d)
 	planPair(j, d, "")
 	if br.Userspace() {
@@ -100,11 +100,7 @@ func (openVSwitchKind) Join(j *build.Job, d *build.Draft) {
 	}
 	guestnet.PlanSysctls(j, d)
 	guestnet.PlanUp(j, d)
-	if br.STP || br.RSTP {
-		d.Wait = 2 * br.ForwardDelay
-		d.Warn("%s runs the spanning tree protocol: a new port may take %s to forward", br.Name, d.Wait)
-	}
-	d.Add(AwaitOVS{ovsPort(j), j.LinkMAC()})
+	o.await(j, d)
 }
 
 func (openVSwitchKind) Repair(j *build.Job, d *build.Draft) {
@@ -125,12 +121,19 @@ func (openVSwitchKind) TakeOver(j *build.Job, d *build.Draft, mark plan.ChangeMa
 
 // planOVS returns the bridge, and plans it if there is none.
 func planOVS(j *build.Job, d *build.Draft) bridge.OVSBridge {
-	br, ok := j.There.OVS.Bridge(j.HostIF.Name)
-	if !ok {
-		br = bridge.OVSBridge{Name: j.HostIF.Name, Datapath: j.There.OVS.Datapath(), Ours: true}
+	br := ovsBridge(j)
+	if _, ok := j.There.OVS.Bridge(br.Name); !ok {
 		d.Add(AddOVSBridge{br})
 	}
 	return br
+}
+
+// ovsBridge is the bridge that is there, or the one that is to be made.
+func ovsBridge(j *build.Job) bridge.OVSBridge {
+	if br, ok := j.There.OVS.Bridge(j.HostIF.Name); ok {
+		return br
+	}
+	return bridge.OVSBridge{Name: j.HostIF.Name, Datapath: j.There.OVS.Datapath(), Ours: true}
 }
 
 // hostKey is the external_ids key of the host, a network namespace, that a port
@@ -178,11 +181,11 @@ func (openVSwitchKind) Differ(j *build.Job, differ build.Differ) {
 	p, ok := j.There.OVS.Port(own.Name)
 	switch {
 	case ok && p.Bridge != j.HostIF.Name:
-		differ("bridge", p.Bridge, j.HostIF.Name)
+		differ(spec.OnBridge, p.Bridge, j.HostIF.Name)
 	case !ok && j.There.OwnOn != nil:
-		differ("bridge", j.There.OwnOn.Name, j.HostIF.Name)
+		differ(spec.OnBridge, j.There.OwnOn.Name, j.HostIF.Name)
 	case !ok:
-		differ("bridge", "none", j.HostIF.Name)
+		differ(spec.OnBridge, "none", j.HostIF.Name)
 	case !p.Carries(j.SwitchVLAN):
 		differ("VLAN", spec.OrNone(p.VLAN.String()), spec.OrNone(j.SwitchVLAN.String()))
 	default:

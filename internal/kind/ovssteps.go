@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -167,21 +168,28 @@ func residueOf(err error, s plan.Step) error {
 type Checksums struct {
 	plan.Place
 	inner string
+	on    bool // leave them to a card again
 }
 
-func (s Checksums) Do(_ context.Context, m *plan.Machine) error {
-	err := s.Kernel(m).SetTxChecksum(s.Index(m, s.inner), false)
+func (s Checksums) Do(_ context.Context, m *plan.Machine) error { return s.set(m, s.on) }
+
+func (s Checksums) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.IgnoreAbsent("find", s.inner, s.set(m, !s.on))
+}
+
+func (s Checksums) set(m *plan.Machine, on bool) error {
+	err := s.Kernel(m).SetTxChecksum(s.Index(m, s.inner), on)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil // it leaves none to a card
 	}
-	return fault.Explain("turn off checksum offload of", s.inner, err)
+	return fault.Explain("set checksum offload of", s.inner, err)
 }
-
-func (s Checksums) Undo(context.Context, *plan.Machine) error { return nil }
 
 func (Checksums) Nature() plan.Nature { return plan.Undoable }
 
-func (s Checksums) String() string { return s.Enter + "ethtool -K " + s.inner + " tx off" }
+func (s Checksums) String() string {
+	return s.Enter + "ethtool -K " + s.inner + " tx " + spec.OnOff(s.on)
+}
 
 // LosesChecksums reports whether an Open vSwitch bridge passes on frames of the guest's with
 // checksums that nobody has computed: its datapath is that of ovs-vswitchd, which does not

@@ -112,7 +112,7 @@ func (i Item) setting() *Setting {
 
 // SetBack returns the words that undo set; a is the attachment before the change.
 func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
-	w := attach.SetWords{IfName: set.IfName, NoDAD: set.NoDAD, VLANFiltering: set.VLANFiltering}
+	w := attach.SetWords{IfName: set.IfName, NoDAD: set.NoDAD, VLANFiltering: set.VLANFiltering, NoFirewall: set.NoFirewall}
 	if set.HasAddrs {
 		w.Address = nobody
 		if len(a.Interface.Addresses) > 0 {
@@ -145,6 +145,9 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	}
 	if set.Carrier != nil {
 		w.Carrier = spec.OnOff(!a.Interface.Pulled)
+	}
+	if set.Moves() && a.Host.Name != "" {
+		w.To = attach.HostIF{Kind: attach.Kind(a.Host.Kind), Name: a.Host.Name}.String()
 	}
 	was := spec.Shaping{}
 	if a.Shaping != nil {

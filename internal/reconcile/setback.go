@@ -144,7 +144,7 @@ func fields(w *attach.SetWords) []field {
 	return []field{
 		{"--rate-in", &w.Shape.RateIn, nil}, {"--rate-out", &w.Shape.RateOut, nil}, {"--loss", &w.Shape.Loss, nil},
 		{"--delay", &w.Shape.Delay, nil}, {"--jitter", &w.Shape.Jitter, nil}, {"--mtu", &w.MTU, nil},
-		{"--vlan", &w.VLAN, nil}, {"--addr", &w.Address, nil}, {"--isolated", &w.Isolated, nil},
+		{"--vlan", &w.VLAN, nil}, {"--addr", &w.Address, nil}, {"--isolated", &w.Isolated, nil}, {"--to", &w.To, nil},
 		{"--antispoof", &w.Antispoof, nil}, {"--carrier", &w.Carrier, nil},
 		{"--route", nil, &w.Routes}, {"--dns", &w.DNS, nil}, {"--source-routing", &w.SourceRouting, nil},
 	}

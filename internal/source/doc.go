@@ -7,6 +7,7 @@
 //	slaac.go           router advertisements
 //	hostclient.go      a DHCP client of the host
 //	keptlease.go       a lease of either protocol, and the process that keeps it
+//	rebind.go          the question on another network whether it may be kept
 //	leaselink.go       what a lease sets on an interface
 //	changelease.go     another thing to set, from now on
 //	leasereplies.go    source routing for its address

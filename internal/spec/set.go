@@ -20,6 +20,7 @@ type SetWords struct {
 	Isolated  string // --isolated: "on" or "off"
 	Antispoof string // --antispoof: "on" or "off"
 	Carrier   string // --carrier: "on" or "off"
+	To        string // --to: HOSTIF of another bridge
 
 	Routes []string // --route, each; "none" alone: none
 	DNS    string   // --dns; "none": none
@@ -28,6 +29,7 @@ type SetWords struct {
 
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
+	NoFirewall    bool // --no-firewall
 }
 
 // SetSpec is what is asked of an attachment that is there. What nothing is said
@@ -43,6 +45,7 @@ type SetSpec struct {
 	Isolated  *bool          // nil: nothing is said
 	Antispoof *bool          // nil: nothing is said
 	Carrier   *bool          // false: as if its cable were pulled; nil: nothing is said
+	To        HostIF         // the bridge that its port is moved to; the zero HostIF: it stays where it is
 
 	HasRoutes bool    // Routes are asked for
 	Routes    []Route // all that there are to be
@@ -51,14 +54,18 @@ type SetSpec struct {
 
 	SourceRouting *bool // nil: nothing is said
 
-	NoDAD         bool // do not wait for duplicate address detection
+	NoDAD         bool // do not look for duplicate addresses
 	VLANFiltering bool // may be turned on on somebody else's bridge
+	NoFirewall    bool // leave the host's firewall alone when the port is moved
 }
 
+// Moves reports whether its port is to be that of the bridge To.
+func (s SetSpec) Moves() bool { return s.To != HostIF{} }
+
 // ParseSet turns the words into a SetSpec, as Parse does.
-func ParseSet(guest string, w SetWords) (SetSpec, error) {
-	s := SetSpec{Guest: guest, HasAddrs: w.Address != "", NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}
-	if reflect.DeepEqual(w, SetWords{IfName: w.IfName, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering}) {
+func ParseSet(guest string, w SetWords, kinds []Kind) (SetSpec, error) {
+	s := SetSpec{Guest: guest, HasAddrs: w.Address != "", NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}
+	if reflect.DeepEqual(w, SetWords{IfName: w.IfName, NoDAD: w.NoDAD, VLANFiltering: w.VLANFiltering, NoFirewall: w.NoFirewall}) {
 		return s, fault.BadWord("read words", w.IfName, "there is nothing to set").WithHint("gopipework help set lists what can be set")
 	}
 	var err error
@@ -109,6 +116,9 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 			return s, err
 		}
 	}
+	if s.To, err = parseTo(w, kinds); err != nil {
+		return s, err
+	}
 	s.MTU, err = ParseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
 	return s, err
 }
@@ -117,6 +127,18 @@ func ParseSet(guest string, w SetWords) (SetSpec, error) {
 func (s SetSpec) OnlyCarrier() bool {
 	only := SetSpec{Guest: s.Guest, IfName: s.IfName, Carrier: s.Carrier, NoDAD: s.NoDAD, VLANFiltering: s.VLANFiltering}
 	return s.Carrier != nil && reflect.DeepEqual(s, only)
+}
+
+// parseTo reads the bridge to move to.
+func parseTo(w SetWords, kinds []Kind) (HostIF, error) {
+	switch {
+	case w.To != "":
+		return ParseHostIF(w.To, false, kinds)
+	case w.NoFirewall:
+		return HostIF{}, fault.BadWord("read flag", "--no-firewall", "only a move to another bridge concerns the firewall").
+			WithHint("leave it out, or name the bridge: --to BRIDGE")
+	}
+	return HostIF{}, nil
 }
 
 // parseSwitch reads the word after a flag that turns something on or off; nil for "".
@@ -131,12 +153,13 @@ func parseSwitch(flag, word string) (*bool, error) {
 	return nil, fault.BadWord("read "+flag, word, "it is neither %s nor %s", On, Off).WithHint("%s %s, or %s %s", flag, On, flag, Off)
 }
 
-// The names of differences in what set turns on and off.
+// The names of differences that set ends.
 const (
 	PortIsolation = "port isolation" // --isolated
 	SourceRouting = "source routing" // --source-routing
 	Antispoof     = "antispoof"      // --antispoof
 	CarrierState  = "carrier"        // --carrier
+	OnBridge      = "bridge"         // --to
 )
 
 // The words for what is turned on or off.
