@@ -21,6 +21,9 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	if in := f.Inner; in != nil && (j.Marked() == nil || j.Complete()) {
 		j.Names.Inner = in.Name // it may have been asked for by an alternative name
 	}
+	if err := guestnet.SettleVRF(j); err != nil {
+		return build.Plan{}, err
+	}
 	if err := kind.Settle(j, d); err != nil {
 		return build.Plan{}, err
 	}
@@ -40,6 +43,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		}
 		kind.PlanUnpark(j, d)
 		kind.KindOf(j.Kind).Repair(j, d)
+		guestnet.RepairVRF(j, d)
 		planUpAgain(j, d)
 		kind.ClearMirrors(j, d)
 		kind.PlanMirrors(j, d)
@@ -155,6 +159,9 @@ func newAttachment(j *build.Job) Attachment {
 		Shaping: guestnet.ShapingOrNil(guestnet.AskedShape(j)),
 		Mirrors: kind.AskedMirrors(j),
 	}
+	if j.VRF.Name != "" {
+		a.Interface.VRF = &spec.VRF{Name: j.VRF.Name, Table: j.Table}
+	}
 	if j.Complete() {
 		a.Shaping = guestnet.ShapingOrNil(guestnet.Shaping(j.There.Shaped))
 		if !j.Origin().Claims() {
@@ -182,7 +189,7 @@ func warn(j *build.Job, d *build.Draft) {
 	}
 	j.WarnCarrier(d, j.There.Base)
 	for _, p := range j.Addrs {
-		for _, a := range j.There.Addrs {
+		for _, a := range guestnet.AddrsBeside(j) {
 			if a.Prefix.Addr().Is6() && a.Scope == unix.RT_SCOPE_LINK || !a.Prefix.Overlaps(p) || j.Own(a.Index) {
 				continue
 			}
@@ -216,7 +223,7 @@ func checkFree(j *build.Job) error {
 		return err
 	}
 	for _, p := range j.Addrs {
-		for _, a := range j.There.Addrs {
+		for _, a := range guestnet.AddrsBeside(j) {
 			if a.Prefix.Addr() == p.Addr() && spec.Routable(p.Addr()) && !j.Own(a.Index) {
 				return j.Refuse(fault.Conflict, "it has the address %s already, on %s", p.Addr(), j.LinkName(a.Index))
 			}

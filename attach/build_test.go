@@ -128,7 +128,7 @@ func errorText(err error) string {
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "--host-addr": &w.HostAddr, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
-		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS,
+		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS, "--vrf": &w.VRF,
 		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--verify": &w.Verify, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting, "--isolated": &w.Isolated, "--antispoof": &w.Antispoof}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
@@ -561,6 +561,28 @@ var factChanges = map[string]func(*build.Facts){
 		f.Addrs[len(f.Addrs)-1] = rtnl.Addr{Index: innerIndex, Prefix: netip.MustParsePrefix("2001:db8::77/128")}
 		f.Lease = &lease.Kept{Ask: lease.NewAsk6(source.IdentityOf(f.Guest), "eth1", innerIndex)}
 		f.RA = true
+	},
+	// vrf has a foreign VRF red with a port and its default route, vrf-ours has it made here,
+	// vrf-in the attachment in it, and vrf-table-taken a route in the first table that is tried.
+	"vrf": func(f *build.Facts) {
+		f.Links = append(f.Links, &rtnl.Link{Index: 50, Name: "red", Kind: "vrf", Table: 10, Up: true},
+			&rtnl.Link{Index: 51, Name: "eth5", Kind: "veth", Master: 50, Slave: "vrf"})
+		f.Addrs = append(f.Addrs, rtnl.Addr{Index: 51, Prefix: netip.MustParsePrefix("10.5.0.2/16")})
+		f.Tables = append(f.Tables, rtnl.Route{Dst: spec.DefaultRoute(false), Gateway: netip.MustParseAddr("10.5.0.1"), Index: 51, Table: 10})
+	},
+	"vrf-in": func(f *build.Facts) {
+		f.Inner.Master, f.Inner.Slave = 50, "vrf"
+		for _, r := range f.Routes {
+			if r.Index == innerIndex {
+				r.Table = 10
+				f.Tables = append(f.Tables, r)
+			}
+		}
+		f.Routes = slices.DeleteFunc(f.Routes, func(r rtnl.Route) bool { return r.Index == innerIndex })
+	},
+	"vrf-ours": func(f *build.Facts) { f.Links[len(f.Links)-2].Group = plan.Group },
+	"vrf-table-taken": func(f *build.Facts) {
+		f.Tables = append(f.Tables, rtnl.Route{Dst: netip.MustParsePrefix("10.77.0.0/16"), Index: eth0Index, Table: 1001})
 	},
 	// dns has the attachment's name servers written, dns-other those of another
 	// interface, dns-gone those of one that is gone.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/source"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // describer tells what the host's ends of our pairs are ends of. What all of
@@ -223,19 +225,30 @@ func read(ns *ours.Namespace, a *Attachment, index int) error {
 	if err != nil {
 		return fault.Explain("read routes of", l.Name, err)
 	}
+	vrf, err := ours.VRFOf(ns.Links, l)
+	if err != nil {
+		return fault.Explain("find the VRF of", l.Name, err)
+	}
 	shaping, err := guestnet.ShapingIn(ns.Links, l)
 	if err != nil {
 		return fault.Explain("read queues of", l.Name, err)
 	}
 	a.Shaping = guestnet.ShapingOrNil(shaping)
-	main, _ := ours.Split(all)
+	table := 0
+	if vrf != nil {
+		table = vrf.Table
+	}
+	routes, others := ours.InTable(all, table)
 	a.Interface = Interface{
 		Name: l.Name, Kind: l.Kind, MAC: l.MAC.String(), MTU: l.MTU, Carrier: &l.Carrier,
-		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, main),
-		Routes: guestnet.AskedRoutes(index, all),
+		Addresses: ours.AddressesIn(l, addrs), Gateway: ours.GatewaysIn(index, routes),
+		Routes: guestnet.AskedRoutes(index, slices.Concat(routes, others)),
 	}
 	if a.Lease = source.LeaseState(ns.Links, index); a.Lease != nil {
 		a.Interface.Routes = append(a.Interface.Routes, a.Lease.Routes...)
+	}
+	if vrf != nil {
+		a.Interface.VRF = &spec.VRF{Name: vrf.Name, Table: vrf.Table}
 	}
 	return nil
 }

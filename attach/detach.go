@@ -142,8 +142,8 @@ func observeForeign(m *plan.Machine, f *build.DetachFacts, inners map[int]bool) 
 	for i := range f.Ours {
 		f.Ours[i].Inbound = ifbs.Of[f.Ours[i].Index()]
 	}
-	f.Left = ifbs.Left
-	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || guestnet.IsInbound(l) })
+	f.Left, f.VRFs = ifbs.Left, guestnet.VRFs(links)
+	f.Foreign = slices.DeleteFunc(links, func(l *rtnl.Link) bool { return inners[l.Index] || guestnet.IsInbound(l) || guestnet.IsVRF(l) })
 	return fault.Explain("read queues of", name, err)
 }
 

@@ -44,6 +44,7 @@ func planDetach(sel Selection, f build.DetachFacts) (build.Plan, error) {
 	}
 	replies(d, r)
 	remaining(d, r)
+	guestnet.EmptiedVRFs(d, r)
 	guestnet.ReturnDNS(d, r)
 	emptied(d, r)
 	return r.Order(going), nil

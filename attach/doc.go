@@ -19,7 +19,7 @@
 // The package prints nothing and keeps nothing in memory: the kernel's own objects are
 // marked, so that another process can list and detach what this one has attached. Runs
 // may be concurrent, in one process or in several. A lease is kept by another process,
-// which [Options.Keeper] runs, or by this one if it lives long ([KeepLeases]).
+// which [Options.Keeper] runs, or by this one ([KeepLeases]).
 package attach
 
 // # For those who work on it

@@ -205,7 +205,7 @@ func (o *gcObserver) insides(m *plan.Machine, f *build.GCFacts) error {
 		if err := o.replies(m, ns, guest, f); err != nil {
 			return err
 		}
-		return o.inbounds(m, ns, guest, f)
+		return o.unused(m, ns, guest, f)
 	})
 	for _, l := range all {
 		if err == nil && !met[l.File()] {
@@ -286,11 +286,11 @@ func (o *gcObserver) replies(m *plan.Machine, ns *ours.Namespace, guest plan.Ker
 	return nil
 }
 
-// inbounds finds the ifbs in a guest that have nothing to do, or will have when
+// unused finds the ifbs and VRFs in a guest that have nothing to do, or will have when
 // half-made links have gone. It looks again when it has the guest's lock, as replies does.
-func (o *gcObserver) inbounds(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
+func (o *gcObserver) unused(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
 	for _, last := range []bool{false, true} {
-		left, err := leftInbounds(m, ns, guest, f)
+		left, err := unusedIn(m, ns, guest, f)
 		switch {
 		case err != nil:
 			return err
@@ -298,34 +298,37 @@ func (o *gcObserver) inbounds(m *plan.Machine, ns *ours.Namespace, guest plan.Ke
 			return nil
 		case last:
 			for _, l := range left {
-				f.Left = append(f.Left, build.LeftInbound{Path: ns.Path, Inode: ns.Inode, Name: l.Name, Index: l.Index})
+				f.Left = append(f.Left, build.LeftInside{Path: ns.Path, Inode: ns.Inode, Name: l.Name, Index: l.Index})
 			}
 		}
 	}
 	return nil
 }
 
-func leftInbounds(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) ([]*rtnl.Link, error) {
+func unusedIn(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) ([]*rtnl.Link, error) {
 	links, err := guest.Links()
 	if err != nil {
 		return nil, err
 	}
 	found, err := guestnet.FindInbounds(guest, links)
-	if err != nil || len(found.Left)+len(found.Of) == 0 {
+	vrfs := guestnet.VRFs(links)
+	if err != nil || len(found.Left)+len(found.Of)+len(vrfs) == 0 {
 		return nil, err
 	}
 	hostNS, err := guest.NamespaceID(m.HostNS)
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range links {
+	goes := func(l *rtnl.Link) bool {
 		_, abandoned := f.Abandoned[l.Peer]
-		goes := abandoned && plan.IsOurs(l) && l.Kind == "veth" && l.PeerNS == hostNS || f.Going(ours.User{Link: l, Netns: ns.Inode})
-		if ifb := found.Of[l.Index]; ifb != nil && goes {
+		return abandoned && plan.IsOurs(l) && l.Kind == "veth" && l.PeerNS == hostNS || f.Going(ours.User{Link: l, Netns: ns.Inode})
+	}
+	for _, l := range links {
+		if ifb := found.Of[l.Index]; ifb != nil && goes(l) {
 			found.Left = append(found.Left, ifb)
 		}
 	}
-	return found.Left, nil
+	return append(found.Left, guestnet.IdleVRFs(vrfs, goes)...), nil
 }
 
 // stray judges a loan for gc. ns is the namespace in which the card was found; nil if

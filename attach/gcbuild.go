@@ -71,6 +71,9 @@ func (s delHalf) Do(_ context.Context, _ *plan.Machine) error {
 	if err != nil || !plan.IsOurs(l) {
 		return fault.IgnoreAbsent("find", s.name, err)
 	}
+	if guestnet.IsVRF(l) {
+		return fault.IgnoreAbsent("delete", s.name, guestnet.DeleteVRF(k, s.index))
+	}
 	return fault.IgnoreAbsent("delete", s.name, ours.DeleteLink(k, s.index))
 }
 

@@ -88,7 +88,7 @@ func newLink(d *build.Draft, ends [2]*build.Job, half bool) error {
 		far: b.Names.Inner, farMAC: b.LinkMAC(), netns: guests.NetNSWord(b.There.Guest), mtu: a.LinkMTU,
 	})
 	for _, e := range ends {
-		guestnet.PlanSysctls(e, d)
+		guestnet.PlanBeforeUp(e, d)
 		guestnet.PlanUp(e, d)
 		guestnet.PlanShape(e, d)
 	}

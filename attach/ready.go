@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -116,7 +117,7 @@ func sightOf(r Ready, k *rtnl.Conn) (s sight, err error) {
 	if s.addrs, err = k.Addrs(); err != nil {
 		return s, fault.Explain("read addresses of", r.IfName, err)
 	}
-	if s.routes, err = k.Routes(); err != nil {
+	if s.routes, err = ours.RoutesFor(k, s.link); err != nil {
 		return s, fault.Explain("read routes of", r.IfName, err)
 	}
 	return s, nil

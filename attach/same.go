@@ -72,6 +72,7 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 	for _, s := range source.AddressSources {
 		s.Differ(j, differ)
 	}
+	guestnet.VRFDiffers(j, differ)
 	flags = append(flags, guestnet.DNSDiffers(j, differ)...)
 	if there := ours.GatewaysOf(inner.Index, j.There.Routes); line && !ours.SameSet(there, j.Gateways) {
 		differ("gateway", spec.OrNone(spec.Join(there)), spec.OrNone(spec.Join(j.Gateways)))

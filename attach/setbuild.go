@@ -81,7 +81,10 @@ func newChange(s SetSpec, f build.SetFacts) build.Change {
 	if l := f.Found.Lent; l != nil {
 		facts.Card = build.Card{Here: true, Loan: &l.Loan}
 	}
+	table := guestnet.ConfineToVRF(&f.Inside)
+	facts.Inside = f.Inside
 	j := jobFor(spec, facts, plan.InGuest)
+	j.Table = table
 	j.Op, j.Kind, j.LinkMTU = "set", Kind(f.Found.Host.Kind), f.Inner.MTU
 	j.Traits = kind.TraitsOf(j.Kind)
 	if s.MTU != 0 {
@@ -324,7 +327,7 @@ func checkAddrs(c build.Change, added []netip.Prefix) error {
 		return c.Refuse(fault.Conflict, "its MTU is %d, but IPv6 needs at least %d", c.Job.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	for _, p := range added {
-		for _, a := range c.There.Addrs {
+		for _, a := range guestnet.AddrsBeside(c.Job) {
 			if a.Prefix.Addr() == p.Addr() && (a.Index != c.There.Inner.Index || p.Addr().Is6()) {
 				return c.Refuse(fault.Conflict, "%s is on %s already", a.Prefix, c.Job.LinkName(a.Index))
 			}
@@ -383,6 +386,7 @@ func addrSysctls(inner string) []string {
 func routesBy(c build.Change, ipv6 bool) (routes []rtnl.Route) {
 	for _, r := range c.There.Routes {
 		if r.Index == c.There.Inner.Index && r.Set && r.Dst.Addr().Is6() == ipv6 {
+			r.Table = c.Job.Table
 			routes = append(routes, r)
 		}
 	}

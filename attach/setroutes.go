@@ -1,6 +1,8 @@
 package attach
 
 import (
+	"slices"
+
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
@@ -48,6 +50,10 @@ func checkRoutes(c build.Change, j *build.Job) error {
 		return c.Refuse(fault.Usage, "--route is not for a link between two guests").WithHint("gopipework route %s add ...", c.Guest)
 	case c.SourceRouting != nil && link:
 		return c.Refuse(fault.Usage, "--source-routing is not for a link between two guests").WithHint("leave --source-routing out")
+	case j.Table != 0 && j.SourceRouting:
+		return c.Refuse(fault.Usage, "the replies of an interface in a VRF leave by the VRF anyway").WithHint("leave --source-routing out")
+	case j.Table != 0 && slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Table != 0 }):
+		return c.Refuse(fault.Usage, "the routes of an interface in a VRF are in the table of that VRF").WithHint("leave the table of --route out")
 	}
 	if err := j.CheckSourceRouting(); err != nil {
 		return err

@@ -36,6 +36,8 @@ type (
 	Mirror = spec.Mirror
 	// DNS is what the guest's resolver is to be told.
 	DNS = spec.DNS
+	// VRF is the routing domain in the guest that an interface is in.
+	VRF = spec.VRF
 
 	// Shaping is by how much a link is slower and worse than it could be.
 	Shaping = spec.Shaping

@@ -25,7 +25,7 @@ tests=(
 	'./attach ^(TestUndoSparesOthers|TestDetachAgain|TestDetachUnderOthers)$/(VLAN|vlan|VRF) root,macvlan,8021q,vlan_filtering,vrf'
 	'./attach ^TestLendMaster$/^(vrf|bond|team)$ root,vrf,bond,team'
 	'./attach ^(TestPark|TestTakeFails)$/^(VLAN|Open) root,vlan_filtering,ovs,openvswitch'
-	'./e2e ^TestReadmeKernels$ root,kernels'
+	'./e2e ^(TestReadmeKernels|TestVRFKernels)$ root,kernels'
 	'./e2e ^(TestFaultsKernels|TestWellKernels|TestMirrorKernels)$ root,kernels'
 	'./internal/survey ^TestKindsOfLink$ root,vrf,bond,8021q,vxlan,macvlan,ipvlan,dummy'
 	'./internal/rtnl . root,vlan_filtering,netem,ifb'

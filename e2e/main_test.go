@@ -324,6 +324,10 @@ type (
 			DNS       string   `json:"dns"`
 
 			SourceRouting bool `json:"source_routing"`
+			VRF           *struct {
+				Name  string `json:"name"`
+				Table int    `json:"table"`
+			} `json:"vrf"`
 		} `json:"interface"`
 		Host struct {
 			Kind string `json:"kind"`

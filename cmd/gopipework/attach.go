@@ -37,6 +37,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.StringFlag{Name: "default", Usage: "`PLACE` of the new default route: in front of the guest's own (front), or behind it (keep)", DefaultText: "front"},
 			&cli.StringFlag{Name: "metric", Usage: "metric `N` of the default route, and of each --route without one of its own", DefaultText: "what --default needs"},
 			&cli.StringSliceFlag{Name: "route", Usage: "add `ROUTE` through the interface: 'DST[,via GW][,metric N][,table T]'; may be repeated"},
+			&cli.StringFlag{Name: "vrf", Usage: "put the interface into this VRF of the guest, which is created if it does not exist: `NAME[,table=N]`"},
 			&cli.BoolFlag{Name: "source-routing", Usage: "send each reply out by the interface whose address it carries, so that published ports keep working"},
 			&cli.StringSliceFlag{Name: "sysctl", Usage: "set a sysctl of the interface, `KEY=VALUE`, such as ipv4.rp_filter=2 or ipv6.neigh.gc_stale_time=120; may be repeated"},
 			&cli.StringFlag{Name: "dns", Usage: "put `SERVERS` into the guest's /etc/resolv.conf as name servers until detach: addresses separated by commas, or dhcp"},
@@ -113,11 +114,11 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
 		IfName: c.String("i"), HostName: c.String("l"), HostAddr: c.String("host-addr"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
-		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), Routes: c.StringSlice("route"), Sysctls: c.StringSlice("sysctl"), Mirrors: c.StringSlice("mirror"), SourceRouting: c.Bool("source-routing"),
+		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), VRF: c.String("vrf"), Routes: c.StringSlice("route"), Sysctls: c.StringSlice("sysctl"), Mirrors: c.StringSlice("mirror"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), Verify: c.Bool("verify"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"), Isolated: c.Bool("isolated"), Antispoof: c.Bool("antispoof"),
 	}
-	if err := noneEmpty(c, "i", "l", "host-addr", "a", "mtu", "mode", "default", "metric", "dns"); err != nil {
+	if err := noneEmpty(c, "i", "l", "host-addr", "a", "mtu", "mode", "default", "metric", "dns", "vrf"); err != nil {
 		return w, err
 	}
 	var err error

@@ -49,6 +49,7 @@ func longFlags(w attach.Words) (line []string) {
 		flag("--mirror", m)
 	}
 	flag("--dns", w.DNS)
+	flag("--vrf", w.VRF)
 	flag("--rate-in", w.Shape.RateIn)
 	flag("--rate-out", w.Shape.RateOut)
 	flag("--loss", w.Shape.Loss)

@@ -26,7 +26,7 @@ var linesForAll = []string{
 	"host:tap0 'guest with space' 10.9.0.2/30 --host-addr 10.9.0.1/30 --verify",
 	"ipoib:ib0 /run/netns/x 10.0.0.2/8 @8001 --dns 10.0.0.1,2001:db8::1",
 	"br1 web udhcpc-f",
-	"br1 web 10.0.0.2/8 --rate-in none",
+	"br1 web 10.0.0.2/8 --rate-in none --vrf red,table=10",
 }
 
 // FuzzLine: a line that is read and written, by itself and in a file, is the same line.

@@ -235,6 +235,9 @@ func note(a listed) string {
 	if a.Host.Antispoof {
 		all = append(all, "antispoof")
 	}
+	if a.Interface.VRF != nil {
+		all = append(all, "VRF "+a.Interface.VRF.Name)
+	}
 	return strings.Join(all, ", ")
 }
 

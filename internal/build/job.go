@@ -29,6 +29,7 @@ type Job struct {
 	Tag        int         // VLAN on a network card, or partition key; 0: none
 	SwitchVLAN bridge.VLAN // on a switch
 	LinkMTU    int
+	Table      int    // of the interface's routes, that of its VRF; 0: main
 	Card       string // a card whose carrier is waited for when the link is up; "": none
 
 	SubInterface bool             // the link is on the card's sub-interface for its VLAN, not on the card itself

@@ -99,6 +99,7 @@ type DetachFacts struct {
 	Ours    []Pair       // what is ours between the host and this guest
 	Foreign []*rtnl.Link // the guest's other links
 	Left    []*rtnl.Link // ifbs of ours that nothing is sent to
+	VRFs    []VRF
 	Bridges map[int]Switch
 	OVS     bridge.OVS           // looked at only if a pair is in it
 	Mirrors Mirrors              // looked at only if a pair was made for one
@@ -176,7 +177,7 @@ type GCFacts struct {
 	Filtered    []string                // ports that our source filters are for
 	Abandoned   map[int]ours.Attachment // half-made pairs that nobody works on, by their end's index
 	Inside      []HalfInside            // half-made links that are in a guest alone, and that nobody works on
-	Left        []LeftInbound           // ifbs in guests that nobody works on
+	Left        []LeftInside            // ifbs and VRFs in guests that nobody works on
 	OVS         bridge.OVS
 	Mirrors     Mirrors
 	HostID      string       // of this host, as in hostKey
@@ -202,9 +203,9 @@ func (f GCFacts) Named(name string) *rtnl.Link {
 	return nil
 }
 
-// LeftInbound is an ifb of ours in a guest that nothing is sent to, or only what
-// comes in by a link that goes.
-type LeftInbound struct {
+// LeftInside is an ifb of ours in a guest that nothing is sent to, or only what comes in by
+// a link that goes; or a VRF of ours that nothing is in, or only a link that goes.
+type LeftInside struct {
 	Path  string // of the guest's namespace
 	Inode uint64
 	Name  string

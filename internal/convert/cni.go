@@ -367,6 +367,12 @@ func (r *request) chained(p *thing) {
 		p.ignore("ingressBurst", "egressBurst")
 	case "sbr":
 		r.flags = append(r.flags, "--source-routing")
+	case "vrf":
+		word := p.text("vrfname")
+		if table := p.text("table"); table != "" {
+			word += ",table=" + table
+		}
+		r.flags = flag(r.flags, "--vrf", word)
 	default:
 		r.warn(p.node, "the plugin %q has no counterpart", kind)
 		p.ignore(p.names()...)

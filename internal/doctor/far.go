@@ -73,7 +73,7 @@ func (w *walker) sameFar(f *far) *far {
 
 // gateways returns those of the guest's default routes by its link.
 func (w *walker) gateways() []netip.Addr {
-	routes, _ := w.near.k.Routes()
+	routes, _ := ours.RoutesFor(w.near.k, w.near.link)
 	all := ours.GatewaysIn(w.near.link.Index, routes)
 	return slices.DeleteFunc(all, func(a netip.Addr) bool { return a.IsLinkLocalUnicast() || !w.source(a).IsValid() })
 }
@@ -88,7 +88,7 @@ func (w *walker) asGateway(gw netip.Addr) *far {
 // gatewayTo returns the gateway that the guest's main table has for an address, by its
 // link; the zero Addr: none.
 func (w *walker) gatewayTo(to netip.Addr) netip.Addr {
-	routes, _ := w.near.k.Routes()
+	routes, _ := ours.RoutesFor(w.near.k, w.near.link)
 	best, bits := netip.Addr{}, -1
 	for _, r := range routes {
 		if r.Index == w.near.link.Index && r.Gateway.IsValid() && r.Dst.Contains(to) && r.Dst.Bits() > bits {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
@@ -198,7 +199,7 @@ func (w *walker) onLink(a netip.Addr) bool {
 	if w.inSubnet(a) {
 		return true
 	}
-	routes, _ := w.near.k.Routes()
+	routes, _ := ours.RoutesFor(w.near.k, w.near.link)
 	return slices.ContainsFunc(routes, func(r rtnl.Route) bool {
 		return r.Index == w.near.link.Index && !r.Gateway.IsValid() && !r.Default() && r.Dst.Contains(a)
 	})

@@ -107,6 +107,14 @@ func (w *walker) wayTo(from, to netip.Addr) (*finding.Finding, error) {
 	return w.passage().DropsFrom(from, to)
 }
 
+// inWords names the VRF that the link of an end is in, for a command about routes.
+func (e *end) inWords() string {
+	if vrf := e.vrf(); vrf != "" {
+		return " vrf " + shell.Quote(vrf)
+	}
+	return ""
+}
+
 // inVRF returns the index of the VRF that the link of an end is in, or 0.
 func (e *end) inVRF() int {
 	if e.link.Slave != "vrf" {
@@ -186,7 +194,7 @@ func (w *walker) gatewayElsewhere() (out []finding.Finding, err error) {
 	if w.ask.To.Addr.IsValid() && w.onLink(w.ask.To.Addr) || w.ask.Guest == nil || !isEthernet(e.link) {
 		return nil, nil
 	}
-	routes, err := e.k.Routes()
+	routes, err := ours.RoutesFor(e.k, e.link)
 	for _, r := range routes {
 		gw := r.Gateway
 		if !r.Default() || r.Index != e.link.Index || !gw.IsValid() || gw.IsLinkLocalUnicast() || w.onLink(gw) {
@@ -196,7 +204,7 @@ func (w *walker) gatewayElsewhere() (out []finding.Finding, err error) {
 			continue
 		}
 		f := finding.GatewayElsewhere.Perhaps("the gateway %s of %s is in no network of %s", gw, e.of.Name, e.link.Name).
-			SeenBy(e.command("ip route show default"))
+			SeenBy(e.command("ip route show default" + e.inWords()))
 		if !w.ask.Passive {
 			who, err := witness.Ask(w.ctx, witness.Question{From: e.point(), MAC: e.link.MAC, Addr: gw, Patience: patience})
 			if err != nil || len(who) > 0 {
@@ -272,7 +280,7 @@ func (w *walker) leadingTo(all []*rtnl.Link) (*rtnl.Link, error) {
 
 // routeFacts says which addresses the guest reaches by its link.
 func (w *walker) routeFacts() (facts []string) {
-	routes, _ := w.near.k.Routes()
+	routes, _ := ours.RoutesFor(w.near.k, w.near.link)
 	for _, r := range routes {
 		if r.Index != w.near.link.Index || r.Dst.Addr().IsLinkLocalUnicast() || r.Dst.Addr().IsMulticast() {
 			continue

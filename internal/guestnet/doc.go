@@ -10,6 +10,7 @@
 //	routers.go            what an interface makes of router advertisements
 //	routes.go             routes, and which default route wins
 //	setroutes.go          other routes, for an interface that is there
+//	vrf.go                the VRF that the interface is in
 //	replies.go            replies that leave by the interface whose address they carry
 //	setreplies.go         the same for an interface that is there
 //	sourcerouting.go      the rules and tables for that which are there

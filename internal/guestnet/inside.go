@@ -24,9 +24,10 @@ func PlanCarrier(j *build.Job, d *build.Draft) {
 	}
 }
 
-// PlanSysctls sets sysctls of our interface alone: those that the kind of addresses needs,
-// and those that the line asks for.
-func PlanSysctls(j *build.Job, d *build.Draft) {
+// PlanBeforeUp plans what our interface gets while it is down: its VRF, and sysctls of it
+// alone, those that the kind of addresses needs and those that the line asks for.
+func PlanBeforeUp(j *build.Job, d *build.Draft) {
+	planVRF(j, d)
 	neededSysctls(j, d)
 	askedSysctls(j, d)
 }
@@ -101,13 +102,14 @@ func PlanFollowing(j *build.Job, d *build.Draft, ipv6 bool) error {
 // subnet of ours.
 func planGateway(j *build.Job, d *build.Draft, gw netip.Addr) error {
 	if !j.OnLink(gw) {
-		d.Add(plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: netip.PrefixFrom(gw, gw.BitLen())})
+		d.Add(plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: netip.PrefixFrom(gw, gw.BitLen()), Table: j.Table})
 	}
 	return planDefault(j, d, plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Dst: spec.DefaultRoute(gw.Is6()), Gateway: gw})
 }
 
 // planDefault plans a default route in its place among the others.
 func planDefault(j *build.Job, d *build.Draft, r plan.AddRoute) error {
+	r.Table = j.Table
 	if err := RankRoute(j, d, &r); err != nil {
 		return err
 	}

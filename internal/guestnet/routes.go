@@ -1,6 +1,7 @@
 package guestnet
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,6 +66,7 @@ func WarnRoutes(j *build.Job, d *build.Draft, p netip.Prefix) {
 // PlanRoutes plans the routes of a family that are asked for.
 func PlanRoutes(j *build.Job, d *build.Draft, ipv6 bool) {
 	for _, r := range askedSteps(j, ipv6) {
+		r.Table = cmp.Or(r.Table, j.Table)
 		d.Add(r)
 	}
 }

@@ -1,6 +1,7 @@
 package guestnet
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/build"
@@ -66,6 +67,7 @@ func AddRoutes(j *build.Job, d *build.Draft, want []plan.AddRoute) error {
 				was = &there
 			}
 		}
+		r.Table = cmp.Or(r.Table, j.Table)
 		switch {
 		case is != nil:
 		case was != nil:
@@ -103,7 +105,7 @@ func replaceable(j *build.Job, r rtnl.Route) bool {
 // RouteStep is the step that adds a route of the interface which is there.
 func RouteStep(j *build.Job, r rtnl.Route) plan.AddRoute {
 	return plan.AddRoute{Place: j.Place, Inner: j.Names.Inner, Known: r.Index, Dst: r.Dst, Gateway: r.Gateway,
-		Metric: r.Metric, Table: r.Table, Protocol: r.Protocol, Source: r.Source}
+		Metric: r.Metric, Table: cmp.Or(r.Table, j.Table), Protocol: r.Protocol, Source: r.Source}
 }
 
 // WantedRoutes are the routes that j asks for, of both families; those on link first.

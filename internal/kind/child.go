@@ -130,7 +130,7 @@ func (c childKind) make(j *build.Job, d *build.Draft, link AddChild) {
 		link.index = j.There.NewIndex
 	}
 	d.Add(link)
-	guestnet.PlanSysctls(j, d)
+	guestnet.PlanBeforeUp(j, d)
 	if !c.UpLate {
 		guestnet.PlanUp(j, d)
 	}

@@ -85,7 +85,7 @@ func (k hostKind) Join(j *build.Job, d *build.Draft) {
 		d.Add(AddAltName{port: j.Names.Port, alt: hostMark + j.Names.Port})
 		k.address(j, d)
 	}
-	guestnet.PlanSysctls(j, d)
+	guestnet.PlanBeforeUp(j, d)
 	guestnet.PlanUp(j, d)
 	d.Add(AwaitUp{port: j.Names.Port})
 }

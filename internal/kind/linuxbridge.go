@@ -62,7 +62,7 @@ func (b linuxBridge) Join(j *build.Job, d *build.Draft) {
 	b.prepare(j, d)
 	planPair(j, d, j.HostIF.Name)
 	guestnet.PlanPortShape(j, d)
-	guestnet.PlanSysctls(j, d)
+	guestnet.PlanBeforeUp(j, d)
 	guestnet.PlanUp(j, d)
 	b.await(j, d)
 }

@@ -98,7 +98,7 @@ func (o openVSwitchKind) Join(j *build.Job, d *build.Draft) {
 	if br.Userspace() {
 		d.Add(Checksums{Place: j.Place, inner: j.Names.Inner})
 	}
-	guestnet.PlanSysctls(j, d)
+	guestnet.PlanBeforeUp(j, d)
 	guestnet.PlanUp(j, d)
 	o.await(j, d)
 }

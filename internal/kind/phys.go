@@ -164,7 +164,7 @@ func (physKind) Join(j *build.Job, d *build.Draft) {
 	if j.MAC != nil || j.MTU != 0 {
 		d.Add(plan.SetLink{Place: j.Place, Name: j.Names.Inner, Set: rtnl.Change{MAC: j.MAC, MTU: j.MTU}})
 	}
-	guestnet.PlanSysctls(j, d)
+	guestnet.PlanBeforeUp(j, d)
 }
 
 func (physKind) Repair(j *build.Job, d *build.Draft) {

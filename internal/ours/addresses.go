@@ -114,6 +114,7 @@ func Missing(kind string) string {
 		"vlan":    "module 8021q (CONFIG_VLAN_8021Q)",
 		"dummy":   "module dummy (CONFIG_DUMMY)",
 		"ipoib":   "module ib_ipoib (CONFIG_INFINIBAND_IPOIB)",
+		"vrf":     "module vrf (CONFIG_NET_VRF)",
 		"veth":    "module veth (CONFIG_VETH)",
 
 		"wireguard": "module wireguard (CONFIG_WIREGUARD)",

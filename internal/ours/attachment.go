@@ -69,6 +69,7 @@ type Interface struct {
 	SourceRouting bool `json:"source_routing,omitempty"` // replies from its addresses leave by it; an attach, a set and a list tell it
 
 	Routes []spec.Route `json:"routes,omitempty"` // others by it that were asked for; each is a word of --route
+	VRF    *spec.VRF    `json:"vrf,omitempty"`    // nil: it is in none
 }
 
 // Host is the other end: on the host or, for a link between guests, in the

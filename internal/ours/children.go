@@ -53,7 +53,7 @@ func Strayed(inner, other *rtnl.Link) bool {
 // has the name of its other end, and not its own.
 func isPort(l *rtnl.Link) bool {
 	m, _ := plan.ParseMark(l.Alias)
-	return l.Master != 0 && m.IfName != l.Name
+	return l.Master != 0 && l.Slave != "vrf" && m.IfName != l.Name
 }
 
 // User is a link whose parent is a link of the host.

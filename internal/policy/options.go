@@ -15,7 +15,7 @@ const optionMAC = "mac"
 // about it.
 var grantable = []string{
 	"acd", "antispoof", "delay", "isolated", "jitter", "loss", optionMAC, "metric", "mode", "mtu", "no-firewall", "nodad",
-	"rate-in", "rate-out", "route", "source-routing", "verify",
+	"rate-in", "rate-out", "route", "source-routing", "verify", "vrf",
 }
 
 // free are the flags that need no entry: they only narrow what the line asks for.

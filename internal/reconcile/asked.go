@@ -39,6 +39,9 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 	if mac, err := net.ParseMAC(a.Interface.MAC); err == nil && ownMAC {
 		s.MAC = mac
 	}
+	if a.Interface.VRF != nil {
+		s.VRF = *a.Interface.VRF
+	}
 	if a.Lease != nil {
 		s.From, s.Addrs, s.Gateways = attach.Source{Kind: a.Lease.Source, DHCP: a.Lease.Options}, nil, nil
 		s.Keep, s.Metric, s.ACD = a.Lease.Keep, a.Lease.Metric, a.Lease.ACD

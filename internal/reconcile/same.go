@@ -78,6 +78,17 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 	if a.Interface.Pulled {
 		add(spec.CarrierState, spec.Off, spec.On)
 	}
+	vrf := spec.VRF{}
+	if a.Interface.VRF != nil {
+		vrf = *a.Interface.VRF
+	}
+	switch {
+	case s.VRF.Fits(vrf):
+	case s.VRF.Name == "":
+		ask = true // it may be the guest's own
+	default:
+		add("VRF", vrf.String(), s.VRF.String())
+	}
 	there := spec.Shaping{}
 	if a.Shaping != nil {
 		there = *a.Shaping

@@ -51,6 +51,8 @@ type Link struct {
 	VLAN int    // tag of a vlan link; 0 for one of 802.1ad
 	PKey uint16 // partition key of an ipoib link
 
+	Table int // of a vrf: the routing table of its ports
+
 	// PermMAC, ParentDev and ParentBus say which piece of hardware it is; they
 	// are empty for most virtual links, and up to the driver.
 	PermMAC   net.HardwareAddr // burnt in; no "address" changes it
@@ -229,7 +231,7 @@ func (c *Conn) AddVeth(v Veth) error {
 }
 
 // Child is a link to be made on a parent: a macvlan, macvtap, ipvlan, vlan or ipoib;
-// or, with no parent, a dummy.
+// or, with no parent, a dummy, an ifb or a vrf.
 type Child struct {
 	Name   string
 	Kind   string
@@ -242,6 +244,7 @@ type Child struct {
 	Mode   string // of a macvlan, macvtap or ipvlan
 	VLAN   int    // tag of a vlan
 	PKey   uint16 // partition key of an ipoib, for example 0x8001
+	Table  int    // of a vrf
 }
 
 // Modes of the kinds that have one, as linux/if_link.h numbers them.
@@ -259,7 +262,7 @@ var (
 // IFLA_LINK_NETNSID, does not help: the link is made in its parent's namespace
 // then, under Name, and moved.
 //
-//	ip link add link PARENT name NAME index N address MAC mtu M group G netns NS type KIND [mode MODE | id VLAN | pkey PKEY]
+//	ip link add link PARENT name NAME index N address MAC mtu M group G netns NS type KIND [mode MODE | id VLAN | pkey PKEY | table T]
 func (c *Conn) AddChild(ch Child) error { return c.write(c.childRequest(ch)) }
 
 func (c *Conn) childRequest(ch Child) *nl.NetlinkRequest {
@@ -284,6 +287,8 @@ func (c *Conn) childRequest(ch Child) *nl.NetlinkRequest {
 		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_VLAN_ID, nl.Uint16Attr(uint16(ch.VLAN)))
 	case "ipoib":
 		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_IPOIB_PKEY, nl.Uint16Attr(ch.PKey))
+	case "vrf":
+		info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_VRF_TABLE, nl.Uint32Attr(uint32(ch.Table)))
 	}
 	req.AddData(info)
 	return req

@@ -144,6 +144,12 @@ func (l *Link) parseInfo(b []byte) {
 		l.parseBridge(data)
 	case "macvlan", "macvtap", "ipvlan", "vlan", "ipoib":
 		l.parseChild(data)
+	case "vrf":
+		for d := range nested(data) {
+			if d.typ == nl.IFLA_VRF_TABLE {
+				l.Table = int(u32(d.value))
+			}
+		}
 	case "vxlan":
 		for d := range nested(data) {
 			if d.typ == nl.IFLA_VXLAN_LINK {

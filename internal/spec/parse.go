@@ -31,6 +31,7 @@ type Words struct {
 	Default  string // --default
 	Metric   string // --metric
 	DNS      string // --dns
+	VRF      string // --vrf
 	Shape    ShapeWords
 
 	Routes  []string // --route, each
@@ -120,6 +121,9 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, fault.BadWord("read --sysctl", off.String(), "it contradicts the address %s", s.AddressWord()).WithHint("leave out one of the two")
 	}
 	if err := parseRouting(w, &s); err != nil {
+		return Spec{}, err
+	}
+	if s.VRF, err = parseVRF(w.VRF, &s); err != nil {
 		return Spec{}, err
 	}
 	return s, checkFamily(w.Family, s)

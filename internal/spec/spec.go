@@ -71,6 +71,7 @@ type Spec struct {
 	Routes        []Route // others by the interface
 	SourceRouting bool    // replies leave by the interface whose address they carry
 	Sysctls       []Sysctl
+	VRF           VRF // that the interface is in, in the guest
 	DNS           DNS // the guest's name servers; the zero DNS: they are left alone
 
 	HostAddr netip.Prefix // that the host's end of the pair is to have; the zero Prefix: none
@@ -135,6 +136,7 @@ func (s Spec) Words() Words {
 		Shape:         s.Shape.Words(),
 		SourceRouting: s.SourceRouting,
 		DNS:           s.DNS.String(),
+		VRF:           s.VRF.String(),
 	}
 	if s.HostAddr.IsValid() {
 		w.HostAddr = s.HostAddr.String()
