@@ -167,13 +167,27 @@ func HasLeft(g guests.GuestInfo, ns *Namespace) bool {
 	return errors.Is(err, unix.ENOENT) || err == nil && st.Ino != g.NetNS
 }
 
-// AnswersTo reports whether a word of the command line means the guest.
+// AnswersTo reports whether a word of the command line means the guest, of whose ID a mark
+// has only the beginning.
 func AnswersTo(g guests.GuestInfo, word string) bool {
-	_, bare, ok := strings.Cut(word, ":")
+	runtime, rest, ok := strings.Cut(word, ":")
 	if !ok {
-		bare = word
+		runtime, rest = g.Runtime, word
 	}
-	return word == g.Word() || word == g.Name || bare == g.Name || g.ID != "" && strings.HasPrefix(bare, g.ID)
+	switch {
+	case word == g.Word() || word == g.Name:
+		return true
+	case runtime != g.Runtime:
+		return false
+	}
+	return rest == g.Name || rest == g.ID || g.ID != g.Name && samePart(g.ID, rest)
+}
+
+// samePart reports whether both are the ID of one container, or a beginning of it that is
+// long enough for a word of the command line.
+func samePart(a, b string) bool {
+	isID := func(s string) bool { return len(s) >= 4 && strings.Trim(s, "0123456789abcdef") == "" }
+	return isID(a) && isID(b) && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a))
 }
 
 // UnreadLoans returns a warning for each note about a lent card that cannot be read.
