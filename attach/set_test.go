@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/lease"
@@ -132,6 +133,7 @@ var setChanges = map[string]func(*build.SetFacts){
 	"filtered": func(f *build.SetFacts) {
 		p := f.Found.Port
 		f.Found.Host.Antispoof, p.AltNames = true, append(p.AltNames, ours.FilterMark(p.Name, f.Inner.MAC))
+		f.Filter = &firewall.SourceFilter{Port: p.Name, MAC: f.Inner.MAC, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}
 	},
 	"mirror":   func(f *build.SetFacts) { f.Detach.Mirrors.All = []build.Mirror{{From: "veth1pl99", To: "veth1pl4321"}} },
 	"mirrored": func(f *build.SetFacts) { f.Detach.Mirrors.All = []build.Mirror{{From: "veth1pl4321", To: "veth1pl99"}} },

@@ -13,11 +13,11 @@ import (
 // TestSetTo: a guest that is moved to another bridge reaches who is there, by the same
 // interface, and what we had made of the old bridge goes with the last port.
 func TestSetTo(t *testing.T) {
-	for _, tt := range []struct{ name, from, to, vlan string }{
-		{"bridge to bridge", "br1", "br2", ""},
-		{"bridge to Open vSwitch", "br1", "ovs2", "20"},
-		{"Open vSwitch to bridge", "ovs1", "br2", ""},
-		{"Open vSwitch to Open vSwitch", "ovs1", "ovs2", "20"},
+	for _, tt := range []struct{ name, from, to, vlan, flag string }{
+		{"bridge to bridge", "br1", "br2", "", "--antispoof"},
+		{"bridge to Open vSwitch", "br1", "ovs2", "20", ""},
+		{"Open vSwitch to bridge", "ovs1", "br2", "", "--isolated"},
+		{"Open vSwitch to Open vSwitch", "ovs1", "ovs2", "20", "--isolated"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -38,7 +38,11 @@ func TestSetTo(t *testing.T) {
 			// the old one's MAC address.
 			m.quiet(tt.from, "netns:here", "10.0.0.1/24")
 			m.quiet(tag(tt.to, "netns:there", "10.0.0.1/24")...)
-			m.quiet(tt.from, "netns:web", "10.0.0.2/24,2001:db8::2/64", "--route", "10.9.0.0/16,via 10.0.0.1")
+			line := []string{"netns:web", "10.0.0.2/24,2001:db8::2/64", "--route", "10.9.0.0/16,via 10.0.0.1"}
+			if tt.flag != "" {
+				line = append(line, tt.flag)
+			}
+			m.quiet(append([]string{tt.from}, line...)...)
 			m.reaches(web, "10.0.0.1")
 			inside := func() string {
 				return web.Run("ip", "-d", "address", "show", "dev", "eth1").Stdout + web.Run("ip", "route").Stdout + web.Run("ip", "-6", "route").Stdout
@@ -53,11 +57,11 @@ func TestSetTo(t *testing.T) {
 				t.Errorf("inside it was\n%s, and is\n%s", before, now)
 			}
 			m.reaches(web, "10.0.0.1")
-			m.says("the list", m.ok("list", "web", "--json").Stdout, `"name":"`+tt.to+`"`, `"vlan":"`+tt.vlan+`"`)
+			m.says("the list", m.ok("list", "web", "--json").Stdout, `"name":"`+tt.to+`"`, `"vlan":"`+tt.vlan+`"`, `"state":"complete"`, strings.TrimPrefix(tt.flag, "--"))
 			if r := m.ok(append(set, "--json")...); !strings.Contains(r.Stdout, `"changed":false`) {
 				t.Errorf("twice: %v", r)
 			}
-			f := m.fails("conflict", tt.from, "netns:web", "10.0.0.2/24,2001:db8::2/64", "--route", "10.9.0.0/16,via 10.0.0.1")
+			f := m.fails("conflict", append([]string{tt.from}, line...)...)
 			m.says("the line for the old bridge", f.Error.Message+f.Error.Hint, "bridge "+tt.to, "gopipework set netns:web eth1 --to "+tt.from)
 
 			move := append([]string{"set", "netns:here", "eth1"}, set[3:]...)

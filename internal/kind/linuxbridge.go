@@ -316,6 +316,11 @@ func (bridgeProbe) leave(context.Context, *plan.Machine, Verify) error { return 
 // bridge itself.
 func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
 	dropFilters(d, r)
+	leaveBridges(d, r)
+}
+
+// leaveBridges plans for what bridges are good for no more once ports have left them.
+func leaveBridges(d build.Departure, r *build.Removal) {
 	for _, index := range slices.Sorted(maps.Keys(d.There.Bridges)) {
 		s := d.There.Bridges[index]
 		rest := slices.DeleteFunc(slices.Clone(s.Ports), func(l *rtnl.Link) bool { return d.Ports[l.Index] })

@@ -188,9 +188,9 @@ func (linuxBridge) has(c build.Change) bool {
 	return c.There.OwnOn != nil && c.To.There.Base != nil && c.There.OwnOn.Index == c.To.There.Base.Index
 }
 
-func (b linuxBridge) leave(c build.Change, d *build.Draft) (last []plan.Step) {
+func (linuxBridge) leave(c build.Change, d *build.Draft) (last []plan.Step) {
 	r, br, port := &build.Removal{}, c.There.OwnOn, c.There.Found.Port
-	b.Detached(departure(c), r)
+	leaveBridges(departure(c), r)
 	d.Steps = append(d.Steps, r.Steps...)
 	d.Add(Unplug{port: port.Name, bridge: br.Name, vlans: c.There.PortVLANs, isolated: port.Port.Isolated})
 	d.Steps = append(d.Steps, r.Last...)
