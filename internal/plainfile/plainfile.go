@@ -56,8 +56,15 @@ func OpenAt(dir int, name string, flag int) (*os.File, error) {
 	return f, nil
 }
 
+// longestRead bounds a read of what is a regular file and yet has its readers wait for more,
+// such as /proc/kmsg.
+const longestRead = time.Second
+
 // Read reads all of f, which should have no more than most bytes.
 func Read(f *os.File, most int64) ([]byte, error) {
+	if f.SetReadDeadline(time.Now().Add(longestRead)) == nil { // others need no limit, and have none
+		defer f.SetReadDeadline(time.Time{})
+	}
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(b)) > most {
 		err = &os.PathError{Op: "read", Path: f.Name(), Err: ErrTooLarge}
