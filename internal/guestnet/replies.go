@@ -1,6 +1,7 @@
 package guestnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -178,8 +179,9 @@ func ownTable(j *build.Job, index int, ipv6 bool) (addrs []netip.Addr, routes []
 	if gw.IsValid() && !j.OnLink(gw) {
 		add(netip.PrefixFrom(gw, gw.BitLen()), netip.Addr{})
 	}
+	best := slices.SortedStableFunc(slices.Values(j.Routes), func(a, b spec.Route) int { return cmp.Compare(a.Metric, b.Metric) })
 	for _, onLink := range []bool{true, false} {
-		for _, r := range j.Routes {
+		for _, r := range best {
 			if r.Table == 0 && r.Dst.Addr().Is6() == ipv6 && r.Via.IsValid() != onLink {
 				add(r.Dst, r.Via)
 			}
