@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/build"
@@ -58,10 +59,12 @@ func checkRoutes(c build.Change, j *build.Job) error {
 	if err := j.CheckSourceRouting(); err != nil {
 		return err
 	}
-	if !c.HasRoutes {
-		return nil
+	err := j.CheckRoutes()
+	if e := (*fault.Error)(nil); errors.As(err, &e) && !c.HasRoutes {
+		return c.Refuse(fault.Conflict, "with these addresses a --route of it is good for nothing: %w", e.Err).
+			WithHint("give its routes in the same line, or --route none")
 	}
-	return j.CheckRoutes()
+	return err
 }
 
 // setDNS plans for other name servers.
