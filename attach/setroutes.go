@@ -61,7 +61,7 @@ func checkRoutes(c build.Change, j *build.Job) error {
 	}
 	err := j.CheckRoutes()
 	if e := (*fault.Error)(nil); errors.As(err, &e) && !c.HasRoutes {
-		return c.Refuse(fault.Conflict, "with these addresses a --route of it is good for nothing: %w", e.Err).
+		return c.Refuse(fault.Conflict, "one of its routes does not go with these addresses: %w", e.Err).
 			WithHint("give its routes in the same line, or --route none")
 	}
 	return err
