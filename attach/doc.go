@@ -41,6 +41,7 @@ package attach
 //	job.go, addressing.go                      what is asked and what is there; addresses inside the guest
 //	set.go, setbuild.go, setroutes.go          change what is there
 //	setcarrier.go                              and whether its cable is pulled
+//	setaccess.go                               and whether the host reaches it
 //	setmove.go                                 move it to another bridge
 //	link.go, linkbuild.go                      a veth pair between two guests
 //	detach.go, detachbuild.go, detachleft.go   detach

@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // beyond is what a lister has to know to tell what there is to attachments beyond what
@@ -84,7 +85,7 @@ func (o *lister) moreOnHost(a *Attachment, port *rtnl.Link) error {
 			return slices.ContainsFunc(a.Interface.Addresses, to) && o.isWay(r.Index)
 		}
 		if slices.ContainsFunc(routes, leads) {
-			a.More = append(a.More, "host access")
+			a.More = append(a.More, spec.HostAccess)
 		}
 		return err
 	case port != nil && port.Master == 0:

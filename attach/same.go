@@ -51,6 +51,8 @@ func differences(j *build.Job) (all []build.Difference, flags []string) {
 			flags = append(flags, "--isolated "+d.Asked)
 		case spec.Antispoof:
 			flags = append(flags, "--antispoof "+d.Asked)
+		case spec.HostAccess:
+			flags = append(flags, "--host-access "+d.Asked)
 		case spec.OnBridge:
 			flags = append(flags, "--to "+j.HostIF.String())
 		}

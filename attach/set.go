@@ -70,6 +70,9 @@ func hold(f build.SetFacts, m *plan.Machine) {
 	if on := f.OwnOn; on != nil {
 		m.Know(plan.OnHost, on.Name, on.Index)
 	}
+	if way := f.Access.Link; way != nil {
+		m.Know(plan.OnHost, way.Name, way.Index)
+	}
 	if c := f.Cable; c != nil {
 		m.Know(c.Side, c.End.Name, c.End.Index)
 	}
@@ -135,6 +138,7 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 	case f.Found.Child != nil && inner.Peer != 0 && inner.PeerNS >= 0 && inner.PeerNS == f.HostNS:
 		o.Look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.Host().LinkByIndex(inner.Peer); return ours.UnlessNotFound(err) })
 	}
+	observeAccess(&o, m, s, &f)
 	if s.Carrier != nil {
 		observeCable(&o, m, &f)
 	}

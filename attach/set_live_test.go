@@ -24,7 +24,7 @@ import (
 func typedSet(t *testing.T, line string) SetSpec {
 	t.Helper()
 	w := SetWords{IfName: "eth1"}
-	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--carrier": &w.Carrier, "--dns": &w.DNS, "--source-routing": &w.SourceRouting, "--rate-in": &w.Shape.RateIn,
+	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--carrier": &w.Carrier, "--dns": &w.DNS, "--source-routing": &w.SourceRouting, "--host-access": &w.HostAccess, "--rate-in": &w.Shape.RateIn,
 		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter, "--isolated": &w.Isolated, "--to": &w.To}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
@@ -78,10 +78,11 @@ func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (
 const nicHost = "ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up"
 
 // addressesInOrder takes out of a snapshot which IPv4 address of a subnet is
-// the first, which number and MAC address an ifb has got, and what is about the
-// bridge alone, whose carrier comes a little later.
+// the first, which number and MAC address an ifb or the host's own macvlan has got,
+// and what is about the bridge alone, whose carrier comes a little later.
 func addressesInOrder(s string) string {
 	s = regexp.MustCompile(`\d+: (eth1-in.*link/ether) \S+`).ReplaceAllString(s, "$1")
+	s = regexp.MustCompile(`\d+: (gph\w+@.*link/ether) \S+`).ReplaceAllString(s, "$1")
 	s = regexp.MustCompile(`(?m)^(\d+: brtest.*|.* dev brtest .*)$`).ReplaceAllString(s, "")
 	lines := strings.Split(regexp.MustCompile(` secondary| src \S+`).ReplaceAllString(s, ""), "\n")
 	slices.Sort(lines)
@@ -132,6 +133,11 @@ var setStages = []setStage{
 	{name: "no source routing", line: "nic0 web 192.168.1.2/24@192.168.1.1 --source-routing", host: nicHost, set: "--source-routing off"},
 	{name: "addresses with source routing", line: "brtest web 192.168.1.2/24,192.168.8.2/24@192.168.1.1 --source-routing",
 		set: "--addr 192.168.9.2/24,192.168.1.5/24", addrs: "192.168.9.2/24,192.168.1.5/24"},
+	{name: "host access", line: "nic0 web 192.168.1.2/24,192.168.8.2/24", host: nicHost, set: "--host-access on"},
+	{name: "no host access", line: "nic0 web 192.168.1.2/24,192.168.8.2/24 --host-access", host: nicHost, set: "--host-access off"},
+	{name: "addresses with host access", line: "nic0 web 192.168.8.2/24,192.168.1.2/24 --host-access", host: nicHost,
+		set: "--addr 192.168.8.2/24,192.168.1.3/24", addrs: "192.168.8.2/24,192.168.1.3/24"},
+	{name: "no address with host access", line: "nic0 web 192.168.1.2/24 --host-access", host: nicHost, set: "--addr 0/0", addrs: "none"},
 	{name: "cable", line: "brtest web 192.168.1.2/24", set: "--carrier off"},
 	{name: "no address", line: "nic0 web 192.168.1.2/24", host: nicHost, set: "--addr 0/0", addrs: "none"},
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/ours"
@@ -140,6 +141,31 @@ var setChanges = map[string]func(*build.SetFacts){
 	"macvlan": func(f *build.SetFacts) {
 		f.Found.Child, f.Found.Port, f.Found.Host = f.Inner, nil, Host{Kind: "macvlan", Name: "nic0"}
 	},
+	// card has the attachment be a macvlan on a card.
+	"card": func(f *build.SetFacts) {
+		in := f.Inner
+		in.Kind, in.Mode, in.Group, in.Peer, in.PeerNS, in.Alias = "macvlan", "bridge", plan.Group, 20, 5, "gopipework docker:0123456789ab eth1 web"
+		f.HostNS, f.On, f.OwnOn = 5, &rtnl.Link{Index: 20, Name: "eth0", Up: true, PeerNS: -1}, nil
+		f.Found.Child, f.Found.Port, f.Found.Host = in, nil, Host{Kind: "macvlan", Name: "eth0"}
+		f.Access.Host, f.Access.Addrs = 1, []rtnl.Addr{{Index: 20, Prefix: netip.MustParsePrefix("192.168.1.1/24")}}
+		f.Detach.Ours = []build.Pair{*f.Found}
+	},
+	"access": func(f *build.SetFacts) {
+		way := &rtnl.Link{Index: 66, Name: hostaccess.AccessName("eth0"), Kind: "macvlan", Group: plan.Group, Alias: hostaccess.AccessMark, Up: true, Peer: 20, PeerNS: -1}
+		routes := []rtnl.Route{{Dst: netip.MustParsePrefix("192.168.1.2/32"), Index: 66, Protocol: ours.Protocol}}
+		f.Access.Link, f.Access.Named, f.Access.Routes = way, way, routes
+		f.Detach.Ways = []build.Way{{Link: way, Routes: routes, Host: 1}}
+	},
+	"access-other": func(f *build.SetFacts) {
+		w := &f.Detach.Ways[0]
+		w.Routes = append(w.Routes, rtnl.Route{Dst: netip.MustParsePrefix("192.168.1.9/32"), Index: 66, Protocol: ours.Protocol})
+		w.Needed = []netip.Addr{netip.MustParseAddr("192.168.1.9")}
+	},
+	"access-leased": func(f *build.SetFacts) { f.Lease.Ask.Access = &lease.Access{Host: 1, Parent: 20} },
+	"access-taken": func(f *build.SetFacts) {
+		f.Access.Named = &rtnl.Link{Index: 66, Name: hostaccess.AccessName("eth0"), Kind: "dummy"}
+	},
+	"private": func(f *build.SetFacts) { f.Inner.Mode = "private" },
 	"half":    func(f *build.SetFacts) { f.Found.State = Half },
 	"of-file": func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
 	"of-keep": func(f *build.SetFacts) { f.Found.Origin = OriginKeep },

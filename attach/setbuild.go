@@ -38,6 +38,7 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 		func() error { return setMTU(c, d) },
 		func() error { return setShape(c, d) },
 		func() error { arrive(c, d); return nil },
+		func() error { return setAccess(&c, d) },
 		func() error {
 			return kind.KindOf(c.Job.Kind).SetAntispoof(c, d, func() error { return setInet(c, d) })
 		},
@@ -77,7 +78,7 @@ func warnOwner(c build.Change, d *build.Draft) {
 
 func newChange(s SetSpec, f build.SetFacts) build.Change {
 	spec := Spec{Guest: s.Guest, IfName: f.Found.Interface.Name, Addrs: s.Addrs, NoDAD: s.NoDAD, MAC: f.Inner.MAC}
-	facts := build.Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS}
+	facts := build.Facts{Inside: f.Inside, Own: f.Found.Port, OwnOn: f.OwnOn, OVS: f.Detach.OVS, Access: f.Access}
 	if l := f.Found.Lent; l != nil {
 		facts.Card = build.Card{Here: true, Loan: &l.Loan}
 	}
@@ -113,6 +114,9 @@ func changedAttachment(c build.Change) Attachment {
 	a.Interface.SourceRouting = wanted(c).SourceRouting
 	if c.HasDNS {
 		a.Interface.DNS = c.DNS.String()
+	}
+	if c.HostAccess != nil && *c.HostAccess {
+		a.More = append(a.More, spec.HostAccess)
 	}
 	if c.Isolated != nil {
 		a.Host.Isolated = *c.Isolated

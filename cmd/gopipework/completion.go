@@ -260,7 +260,7 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 		return plain("bridge", "private", "vepa", "passthru", "l2", "l3", "l3s")
 	case "default":
 		return plain("front", "keep")
-	case "isolated", "antispoof", "source-routing", "carrier":
+	case "isolated", "antispoof", "source-routing", "host-access", "carrier":
 		return plain(spec.On, spec.Off)
 	case "format":
 		return plain(graphFormats...)

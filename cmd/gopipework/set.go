@@ -19,6 +19,7 @@ func (o *output) setEntry() *cli.Command {
 			&cli.StringFlag{Name: "addr", Usage: "replace all addresses with `ADDRESSES`, separated by commas; 0/0 for none"},
 			&cli.StringSliceFlag{Name: "route", Usage: "replace all routes of the attachment with `ROUTE`: 'DST[,via GW][,metric N][,table T]'; may be repeated; none for none"},
 			&cli.StringFlag{Name: "source-routing", Usage: "`on|off`: send each reply out by the interface whose address it carries"},
+			&cli.StringFlag{Name: "host-access", Usage: "`on|off`: let the host and a guest with a macvlan reach each other, by IPv4"},
 			&cli.StringFlag{Name: "dns", Usage: "replace the name servers that were put into the guest's /etc/resolv.conf with `SERVERS`: addresses separated by commas, or dhcp; none for none"},
 			&cli.StringFlag{Name: "isolated", Usage: "`on|off`: let no frames pass between the guest's port and other isolated ports of the bridge"},
 			&cli.StringFlag{Name: "antispoof", Usage: "`on|off`: let the guest send only from the MAC address and the addresses of the attachment"},
@@ -39,13 +40,13 @@ func (o *output) setCommand(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := noneEmpty(c, "mtu", "vlan", "addr", "dns", "source-routing", "isolated", "antispoof", "carrier", "to"); err != nil {
+	if err := noneEmpty(c, "mtu", "vlan", "addr", "dns", "source-routing", "host-access", "isolated", "antispoof", "carrier", "to"); err != nil {
 		return err
 	}
 	set := attach.SetWords{
 		IfName: w[1], MTU: c.String("mtu"), VLAN: c.String("vlan"), Address: c.String("addr"), Isolated: c.String("isolated"),
 		Antispoof: c.String("antispoof"), Carrier: c.String("carrier"),
-		Routes: c.StringSlice("route"), DNS: c.String("dns"), SourceRouting: c.String("source-routing"),
+		Routes: c.StringSlice("route"), DNS: c.String("dns"), SourceRouting: c.String("source-routing"), HostAccess: c.String("host-access"),
 		To: c.String("to"), NoDAD: c.Bool("nodad"), VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"),
 	}
 	if set.Shape, err = shapeWords(c); err != nil {

@@ -42,6 +42,7 @@ type Access struct {
 	Named  *rtnl.Link   // what has its name; nil: nothing
 	Addrs  []rtnl.Addr  // of the parent
 	Routes []rtnl.Route // by Link
+	Host   uint64       // cookie of the host's namespace; looked at only where a lease may be to follow
 }
 
 // Way is the host's own macvlan on a parent, and who needs it.
@@ -228,6 +229,7 @@ type SetFacts struct {
 	On        *rtnl.Link // what it is on: the bridge, the card, the VLAN of a card; nil: nothing
 	OtherEnd  *rtnl.Link // of a link between two guests; nil: no link, or it cannot be seen
 	Cable     *Cable     // looked at only for the carrier; nil: there is none
+	Access    Access     // the host's way to it; looked at only for a macvlan, for that and for addresses
 	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
 	PortVLANs []rtnl.PortVLAN
 	Filter    *firewall.SourceFilter // of the host's end; nil: none

@@ -56,21 +56,21 @@ func On(k plan.Reader, parent int) (*rtnl.Link, error) {
 
 // Access looks at the host's way to the guests on a parent; nil: that is yet to
 // be made.
-func Access(o *build.Observer, name string, parent *rtnl.Link) (a build.Access) {
-	a.Named = o.ByName(o.Host, AccessName(name))
+func Access(o *build.Looker, host plan.Kernel, name string, parent *rtnl.Link) (a build.Access) {
+	a.Named = o.ByName(host, AccessName(name))
 	if parent == nil {
 		return a
 	}
-	o.Look("the host's links", func() (err error) { a.Link, err = On(o.Host, parent.Index); return err })
+	o.Look("the host's links", func() (err error) { a.Link, err = On(host, parent.Index); return err })
 	o.Look("the host's addresses", func() error {
-		all, err := o.Host.Addrs()
+		all, err := host.Addrs()
 		a.Addrs = slices.DeleteFunc(all, func(d rtnl.Addr) bool { return d.Index != parent.Index })
 		return err
 	})
 	if a.Link == nil {
 		return a
 	}
-	o.Look("the host's routes", func() (err error) { a.Routes, err = ours.RoutesBy(o.Host, a.Link.Index); return err })
+	o.Look("the host's routes", func() (err error) { a.Routes, err = ours.RoutesBy(host, a.Link.Index); return err })
 	return a
 }
 
@@ -80,6 +80,18 @@ func ParentOf(j *build.Job) string {
 		return j.TaggedName()
 	}
 	return j.HostIF.Name
+}
+
+// CheckKind refuses links that the host has no such way to.
+func CheckKind(j *build.Job) error {
+	switch {
+	case !j.Traits.HostAccess:
+		return j.Refuse(fault.Usage, "--host-access is for a macvlan, but this is of the kind %s", j.Kind).WithHint("leave --host-access out")
+	case j.Mode != "bridge":
+		return j.Refuse(fault.Usage, "--host-access needs the mode bridge: in %s a macvlan hears no other on its parent", j.Mode).
+			WithHint("attach it with --mode bridge")
+	}
+	return nil
 }
 
 // CheckName refuses a name that is taken.
@@ -159,11 +171,11 @@ func NoSourceWarning(parent string, to netip.Addr) string {
 // has to know of it.
 func Differ(j *build.Job, differ build.Differ) {
 	kept := j.There.Lease
-	switch leased := j.From.Kind == spec.FromDHCP && kept != nil; {
-	case leased && j.HostAccess && kept.Ask.Access == nil:
-		differ("host access", "off", "on")
-	case !j.HostAccess && (leased && kept.Ask.Access != nil || slices.ContainsFunc(guestnet.GivenAddrs(j, false), func(a netip.Addr) bool { return routedTo(j, a) })):
-		differ("host access", "on", "off")
+	switch {
+	case j.HostAccess && j.From.Kind == spec.FromDHCP && kept != nil && kept.Ask.Access == nil:
+		differ(spec.HostAccess, spec.Off, spec.On)
+	case !j.HostAccess && IsOn(j):
+		differ(spec.HostAccess, spec.On, spec.Off)
 	}
 }
 

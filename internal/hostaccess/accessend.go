@@ -137,7 +137,11 @@ func (s DelHostRoute) Do(_ context.Context, m *plan.Machine) error {
 }
 
 func (s DelHostRoute) Undo(_ context.Context, m *plan.Machine) error {
-	return fault.Explain("add route to", s.route.Dst.String(), m.Host().AddRoute(s.route, false))
+	r := s.route
+	if m.Knows(plan.OnHost, s.dev) {
+		r.Index = m.Index(plan.OnHost, s.dev) // it may have been made anew
+	}
+	return fault.Explain("add route to", r.Dst.String(), plan.EnsureRoute(m.Host(), r))
 }
 
 func (DelHostRoute) Nature() plan.Nature { return plan.Undoable }

@@ -3,5 +3,6 @@
 //
 //	access.go     the way, as an attach makes it
 //	accessend.go  what of it nobody needs any more
+//	set.go        the way, as a set turns it on and off
 //	need.go       for which addresses it is needed
 package hostaccess

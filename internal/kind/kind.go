@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/hostaccess"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -199,8 +200,10 @@ func Settle(j *build.Job, d *build.Draft) error {
 	if j.HostAddr.IsValid() && !j.Traits.HostAddr {
 		return j.Refuse(fault.Usage, "--host-addr is for a host's end of its own, and this is of the kind %s", j.Kind).WithHint("leave --host-addr out")
 	}
-	if j.HostAccess && !j.Traits.HostAccess {
-		return j.Refuse(fault.Usage, "--host-access is for a macvlan, but this is of the kind %s", j.Kind).WithHint("leave --host-access out")
+	if j.HostAccess {
+		if err := hostaccess.CheckKind(j); err != nil {
+			return err
+		}
 	}
 	if j.Isolated && !j.Traits.Isolates {
 		return j.Refuse(fault.Usage, "%s", notIsolated(j.Kind)).WithHint("leave --isolated out")

@@ -44,7 +44,7 @@ func (k macvlanKind) Look(_ context.Context, o *build.Observer, m *plan.Machine,
 	case sub != "":
 		name, parent = sub, nil
 	}
-	f.Access = hostaccess.Access(o, name, parent)
+	f.Access = hostaccess.Access(&o.Looker, o.Host, name, parent)
 	if w := watch(o, s, *f); w.matters() {
 		f.Stations = w.onCard(m, s, *f)
 	}
@@ -53,10 +53,6 @@ func (k macvlanKind) Look(_ context.Context, o *build.Observer, m *plan.Machine,
 func (k macvlanKind) settle(j *build.Job, d *build.Draft) error {
 	if err := k.settleMacvlan(j); err != nil {
 		return err
-	}
-	if j.HostAccess && j.Mode != "bridge" {
-		return j.Refuse(fault.Usage, "--host-access needs the mode bridge: in %s a macvlan hears no other on its parent", j.Mode).
-			WithHint("--mode bridge")
 	}
 	return nil
 }

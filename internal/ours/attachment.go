@@ -36,7 +36,7 @@ type Attachment struct {
 	Mirrors   []string         `json:"mirrors,omitempty"` // what is copied to it, as --mirror has it
 
 	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
-	More  []string    `json:"-"`               // what there is to it that nothing else here shows, such as "routes"; only a list tells it
+	More  []string    `json:"-"`               // what there is to it that nothing else here shows, such as "routes"; only a list tells it, and a set about host access
 	Cut   []string    `json:"cut,omitempty"`   // what drops its packets now, on the host or in the guest, a sentence each
 }
 

@@ -55,7 +55,7 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 			s.Mode = value
 		case what == "--host-addr" && !s.HostAddr.IsValid():
 			s.HostAddr, _ = netip.ParsePrefix(value)
-		case more == "host access":
+		case more == spec.HostAccess:
 			s.HostAccess = true
 		default:
 			rest = append(rest, more)

@@ -137,6 +137,10 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	if set.SourceRouting != nil {
 		w.SourceRouting = spec.OnOff(a.Interface.SourceRouting)
 	}
+	// It ends with the last address of IPv4, and other addresses alone do not bring it back.
+	if on := slices.Contains(a.More, spec.HostAccess); set.HostAccess != nil || set.HasAddrs && on {
+		w.HostAccess = spec.OnOff(on)
+	}
 	if set.Isolated != nil {
 		w.Isolated = spec.OnOff(a.Host.Isolated)
 	}

@@ -143,6 +143,9 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 			return set, false // set does not ask the network about it
 		case d.What == address && s.From.Kind == attach.FromLine:
 			set.HasAddrs, set.Addrs = true, s.Addrs
+			if s.HostAccess { // where it is missing, that is no difference
+				set.HostAccess = &s.HostAccess
+			}
 		case d.What == mtu:
 			set.MTU = s.MTU
 		case d.What == vlan:
@@ -157,6 +160,8 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 			set.HasDNS, set.DNS = true, s.DNS
 		case d.What == spec.SourceRouting:
 			set.SourceRouting = &s.SourceRouting
+		case d.What == spec.HostAccess:
+			set.HostAccess = &s.HostAccess
 		case d.What == spec.CarrierState:
 			on := true
 			set.Carrier = &on

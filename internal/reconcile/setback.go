@@ -147,6 +147,7 @@ func fields(w *attach.SetWords) []field {
 		{"--vlan", &w.VLAN, nil}, {"--addr", &w.Address, nil}, {"--isolated", &w.Isolated, nil}, {"--to", &w.To, nil},
 		{"--antispoof", &w.Antispoof, nil}, {"--carrier", &w.Carrier, nil},
 		{"--route", nil, &w.Routes}, {"--dns", &w.DNS, nil}, {"--source-routing", &w.SourceRouting, nil},
+		{"--host-access", &w.HostAccess, nil},
 	}
 }
 

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -45,7 +46,7 @@ func PlanChange(j *build.Job, d *build.Draft, a *lease.Ask) {
 	if a == nil {
 		return
 	}
-	if was := j.There.Lease.Ask; a.Table != was.Table || !ours.SameSet(guestnet.LeaseRoutes(*a), guestnet.LeaseRoutes(was)) {
+	if was := j.There.Lease.Ask; a.Table != was.Table || !reflect.DeepEqual(a.Access, was.Access) || !ours.SameSet(guestnet.LeaseRoutes(*a), guestnet.LeaseRoutes(was)) {
 		d.Add(ChangeLease{j.Place, *a, was})
 	}
 }
@@ -107,7 +108,10 @@ func setWith(a lease.Ask) string {
 		words = []string{"no other routes"}
 	}
 	if a.Table != 0 {
-		words = append(words, "source routing")
+		words = append(words, spec.SourceRouting)
+	}
+	if a.Access != nil {
+		words = append(words, spec.HostAccess)
 	}
 	return strings.Join(words, "; ")
 }

@@ -81,7 +81,7 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, fault.BadWord("read flag", "--acd", "there is no IPv4 address to ask about").
 			WithHint("leave it out: IPv6 looks for duplicates by itself")
 	}
-	if err := s.checkHostAccess(); err != nil {
+	if err := s.CheckHostAccess(); err != nil {
 		return Spec{}, err
 	}
 	if s.HostAddr, err = parseHostAddr(w.HostAddr, s.Addrs); err != nil {
@@ -129,9 +129,9 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	return s, checkFamily(w.Family, s)
 }
 
-// checkHostAccess refuses the host's way to an address that it has no route to, or
+// CheckHostAccess refuses the host's way to an address that it has no route to, or
 // whose changes no route of ours would follow.
-func (s *Spec) checkHostAccess() error {
+func (s *Spec) CheckHostAccess() error {
 	const flag = "--host-access"
 	switch {
 	case !s.HostAccess || s.From.Kind == FromDHCP:

@@ -26,6 +26,7 @@ type SetWords struct {
 	DNS    string   // --dns; "none": none
 
 	SourceRouting string // --source-routing: "on" or "off"
+	HostAccess    string // --host-access: "on" or "off"
 
 	NoDAD         bool // --nodad
 	VLANFiltering bool // --vlan-filtering
@@ -53,6 +54,7 @@ type SetSpec struct {
 	DNS       DNS     // the zero DNS: the guest's file is to be as it was
 
 	SourceRouting *bool // nil: nothing is said
+	HostAccess    *bool // nil: nothing is said
 
 	NoDAD         bool // do not look for duplicate addresses
 	VLANFiltering bool // may be turned on on somebody else's bridge
@@ -98,6 +100,9 @@ func ParseSet(guest string, w SetWords, kinds []Kind) (SetSpec, error) {
 		return s, err
 	}
 	if s.SourceRouting, err = parseSwitch("--source-routing", w.SourceRouting); err != nil {
+		return s, err
+	}
+	if s.HostAccess, err = parseSwitch("--host-access", w.HostAccess); err != nil {
 		return s, err
 	}
 	if s.Antispoof, err = parseSwitch("--antispoof", w.Antispoof); err != nil {
@@ -157,6 +162,7 @@ func parseSwitch(flag, word string) (*bool, error) {
 const (
 	PortIsolation = "port isolation" // --isolated
 	SourceRouting = "source routing" // --source-routing
+	HostAccess    = "host access"    // --host-access
 	Antispoof     = "antispoof"      // --antispoof
 	CarrierState  = "carrier"        // --carrier
 	OnBridge      = "bridge"         // --to
