@@ -56,10 +56,11 @@ func TestJudge(t *testing.T) {
 		{"somebody looks for the address", packet{request, other, mac{}, netip.MustParseAddr("192.168.1.9"), want}, netip.Addr{}, false},
 		{"a probe for another address", probe(other, netip.MustParseAddr("192.168.1.9")), netip.Addr{}, false},
 		{"a reply about another address", packet{reply, other, ours, netip.MustParseAddr("192.168.1.9"), none}, netip.Addr{}, false},
+		{"another interface of ours replies", packet{reply, mac{2, 0, 0, 0, 0, 7}, ours, want, none}, netip.Addr{}, false},
 		{"a reply from nobody", packet{reply, other, ours, none, want}, netip.Addr{}, false},
 	}
 	for _, test := range tests {
-		p := probing{Times: Quick, from: ours, addrs: []netip.Addr{want, also}}
+		p := probing{Times: Quick, from: ours, own: []mac{{2, 0, 0, 0, 0, 7}}, addrs: []netip.Addr{want, also}}
 		c := p.judge(test.heard)
 		switch {
 		case c == nil && test.addr.IsValid():

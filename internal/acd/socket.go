@@ -18,6 +18,7 @@ type Socket struct {
 	socket    *rawsocket.Socket
 	everybody unix.Sockaddr // on the link
 	from      mac
+	own       []mac // of the namespace's other interfaces
 	buf       [256]byte
 }
 
@@ -33,12 +34,22 @@ func Open(index int) (*Socket, error) {
 	if len(link.HardwareAddr) != len(mac{}) {
 		return nil, fmt.Errorf("%s has no Ethernet address: %w", link.Name, errors.ErrUnsupported)
 	}
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var own []mac
+	for _, l := range all {
+		if l.Index != index && len(l.HardwareAddr) == len(mac{}) {
+			own = append(own, mac(l.HardwareAddr))
+		}
+	}
 	p := rawsocket.Packet{Name: "arp:" + link.Name, Index: index, Protocol: unix.ETH_P_ARP}
 	raw, err := p.Open()
 	if err != nil {
 		return nil, err
 	}
-	return &Socket{socket: raw, everybody: p.Everybody(), from: mac(link.HardwareAddr)}, nil
+	return &Socket{socket: raw, everybody: p.Everybody(), from: mac(link.HardwareAddr), own: own}, nil
 }
 
 // Close closes the socket.
@@ -50,7 +61,7 @@ func (s *Socket) Close() { s.socket.Close() }
 //
 //	arping -D -I NAME ADDRESS
 func (s *Socket) Probe(ctx context.Context, t Times, addrs []netip.Addr) error {
-	p := probing{Times: t, from: s.from, addrs: addrs}
+	p := probing{Times: t, from: s.from, own: s.own, addrs: addrs}
 	for {
 		out, done := p.due(time.Now())
 		if done {

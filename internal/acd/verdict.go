@@ -41,6 +41,7 @@ func (t Times) Total() time.Duration { return time.Duration(t.Probes-1)*t.Interv
 type probing struct {
 	Times
 	from  mac
+	own   []mac
 	addrs []netip.Addr
 	sent  int
 	next  time.Time // when there is something to do again
@@ -68,10 +69,12 @@ func (p *probing) due(now time.Time) (out []packet, done bool) {
 
 // judge says what a packet means that was heard (RFC 5227, section 2.1.1): a
 // conflict, or nil. Our own probe may come back by a switch that sends it
-// around.
+// around; and Linux answers for an address of another interface of its own.
 func (p *probing) judge(h packet) *Conflict {
 	holder := net.HardwareAddr(slices.Clone(h.senderMAC[:]))
 	switch {
+	case slices.Contains(p.own, h.senderMAC):
+		return nil
 	case slices.Contains(p.addrs, h.senderIP):
 		return &Conflict{Addr: h.senderIP, Holder: holder}
 	case h.op == request && h.senderIP.IsUnspecified() && h.senderMAC != p.from && slices.Contains(p.addrs, h.targetIP):
