@@ -80,8 +80,39 @@ func (k *maintainer) begin(ctx context.Context) {
 	}
 }
 
+// movedWait is how long each question takes at most of a guest that may be on another network.
+const movedWait = 5 * time.Second
+
+// moved asks the servers of a network which may not be the one that the lease is of whether
+// the guest may keep its address. A server that has another one for it does not answer that;
+// so after a while it is asked for a new lease. moved reports whether that decided: if there
+// is no server at all, the address stays.
+func (k *maintainer) moved(ctx context.Context, l Lease) bool {
+	got, err := k.asker.extend(ctx, l, everybody, movedWait)
+	if errors.Is(err, errQuiet) {
+		round, cancel := context.WithTimeoutCause(ctx, movedWait, errTimeUp)
+		got, err = k.asker.acquire(round)
+		cancel()
+	}
+	var no refusal
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		k.take(got)
+	case errors.As(err, &no):
+		k.lose(err)
+	default:
+		k.note(k.lease, err)
+		return false
+	}
+	return true
+}
+
 // extend asks for more time until it is given, refused, or over.
 func (k *maintainer) extend(ctx context.Context, l Lease) {
+	if l.T2 == 0 && k.moved(ctx, l) {
+		return
+	}
 	for {
 		now := k.clock.Now()
 		to, until := l.Server, l.At+l.T2

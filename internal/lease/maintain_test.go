@@ -178,3 +178,24 @@ func TestKeepCannotApply(t *testing.T) {
 		t.Errorf("\n%s", strings.Join(link.log, "\n"))
 	}
 }
+
+// A guest that was moved asks whether it may keep its address, and for another if nobody
+// answers that: a server does not if it has one for the guest already.
+func TestKeepMoved(t *testing.T) {
+	l := Lease{Address: prefix("10.0.0.77/24"), Server: addr("10.0.0.5"), At: time.Hour, Time: 12 * time.Hour}
+	k, w, link, _ := play(t, time.Minute, &l, func(_ *fakeClock, m *dhcpv4.DHCPv4, to netip.Addr) [][]byte {
+		if m.ClientIPAddr.Equal(l.Address.Addr().AsSlice()) {
+			return nil
+		}
+		return good(t)(m, to)
+	})
+	if k.lease == nil || k.lease.Address != prefix("10.0.0.9/24") || count(link.log, "del 10.0.0.77/24") != 1 {
+		t.Errorf("%v after %d messages\n%s", k.lease, len(w.sent), strings.Join(link.log, "\n"))
+	}
+
+	l = Lease{Address: prefix("10.0.0.77/24"), Server: addr("10.0.0.5"), At: time.Hour, Time: 12 * time.Hour}
+	k, _, link, _ = play(t, time.Minute, &l, func(*fakeClock, *dhcpv4.DHCPv4, netip.Addr) [][]byte { return nil })
+	if k.lease == nil || k.lease.Address != l.Address || count(link.log, "del") != 0 {
+		t.Errorf("without a server: %v\n%s", k.lease, strings.Join(link.log, "\n"))
+	}
+}
