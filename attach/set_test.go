@@ -124,8 +124,11 @@ var setChanges = map[string]func(*build.SetFacts){
 		f.Switch = build.Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port}}
 		f.Detach.Bridges = map[int]build.Switch{f.OwnOn.Index: f.Switch}
 	},
-	"to":      func(f *build.SetFacts) { toFacts(f) },
-	"to-same": func(f *build.SetFacts) { toFacts(f).Base = f.OwnOn },
+	"to": func(f *build.SetFacts) { toFacts(f) },
+	"to-same": func(f *build.SetFacts) {
+		f.OwnOn.Up, f.OwnOn.Alias = true, "gopipework bridge"
+		toFacts(f).Base = f.OwnOn
+	},
 	"to-bridge": func(f *build.SetFacts) {
 		toFacts(f).Base = &rtnl.Link{Index: 77, Name: "brlan", Kind: "bridge", MTU: 1400, Up: true, CanFilter: true, DefaultPVID: 1}
 	},

@@ -50,9 +50,9 @@ func SettleMove(c *build.Change, d *build.Draft) error {
 	if ours.Pulled(own) {
 		return c.Refuse(fault.Conflict, "its cable is pulled").WithHint("gopipework set %s %s --carrier on", c.Guest, c.Job.Names.Inner)
 	}
-	if to.Antispoof && k != nil && !k.features().Antispoofs {
+	if c.There.Found.Host.Antispoof && k != nil && !k.features().Antispoofs {
 		return c.Refuse(fault.Conflict, "it is attached with --antispoof, which %s cannot have", to.HostIF).
-			WithHint("gopipework set %s %s --antispoof off", c.Guest, c.Job.Names.Inner)
+			WithHint("gopipework set %s %s --antispoof off, in a line of its own", c.Guest, c.Job.Names.Inner)
 	}
 	if err := Settle(to, d); err != nil {
 		return err
@@ -63,6 +63,7 @@ func SettleMove(c *build.Change, d *build.Draft) error {
 	switch on := switchOf(*c); {
 	case KindOf(to.Kind).(switching).has(*c):
 		c.To = nil
+		KindOf(to.Kind).(switching).prepare(to, d) // what somebody has taken away since
 		setUpAgain(*c, d)
 		return nil
 	case on == nil && own.Master != 0:
