@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,7 +112,7 @@ func TestAntispoof(t *testing.T) {
 	m.cut(web, "10.0.0.3", "-I", "10.0.0.9")
 	m.do("ip -n web address del 10.0.0.4/24 dev eth1")
 	d, code, text := m.doctor("netns:web --to netns:db")
-	if code != 1 || !strings.Contains(text, "GP413") || !strings.Contains(text, "gopipework set netns:web eth1 --addr 10.0.0.9/24") {
+	if code != 1 || !strings.Contains(text, "GP413") || !slices.Equal(d.mend(), []string{"gopipework exec netns:web -- ip address del 10.0.0.9/24 dev eth1", "gopipework exec netns:web -- ip address replace 10.0.0.4/24 dev eth1"}) {
 		t.Errorf("doctor exits with %d: %+v\n%s", code, d, text)
 	}
 	m.ok("set", "netns:web", "eth1", "--addr", "10.0.0.2/24")

@@ -91,6 +91,9 @@ func (f SourceFilter) Commands() []string {
 	return all
 }
 
+// BySourceFilter reports whether it was a source filter that stopped the frame.
+func (s Stop) BySourceFilter() bool { return s.Family == "netdev" && s.Table == filterTableName }
+
 // DeleteCommand is what a person types to delete it.
 func (f SourceFilter) DeleteCommand() string {
 	return fmt.Sprintf("nft delete chain netdev %s %s", filterTableName, f.Port)

@@ -98,6 +98,8 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 		found, hop = finding.GuestFirewall.Surely("%s of %s drops it: %s", chain, w.near.of.Name, rule), 0
 	case s.of != w.host:
 		found, hop = finding.FarFirewall.Surely("%s of %s drops it: %s", chain, f.name, rule), f.hop
+	case stop.BySourceFilter():
+		found, hop = w.bySourceFilter(stop, f)
 	case w.leap == toBridge && f.ns != w.hostNS:
 		found = w.dropped(chain, rule, family)
 		if stop.Family == "bridge" || stop.Family == "netdev" {
@@ -118,6 +120,22 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 	}
 	found = found.SeenBy(evidence)
 	return &found, hop
+}
+
+// bySourceFilter is the finding about a port that drops what its guest sends from an address
+// that the attachment does not have.
+func (w *walker) bySourceFilter(s firewall.Stop, f *far) (finding.Finding, int) {
+	hop := slices.IndexFunc(w.hops, func(h Hop) bool { return h.Name == s.Chain }) // it has the port's name
+	if hop < 0 {
+		hop = f.hop
+	}
+	known := w.hops[hop].Findings
+	if i := slices.IndexFunc(known, func(k finding.Finding) bool { return k.Kind == finding.SourceFiltered }); i >= 0 {
+		found := known[i]
+		found.Sure = true // the probe was lost there
+		return found, hop
+	}
+	return finding.SourceFiltered.Surely("the filter of %s drops it: %s", s.Chain, s.Rule), hop
 }
 
 // passPackets are the commands that let packets between two addresses pass: by a rule with that

@@ -2,16 +2,15 @@ package passage
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/ours"
-	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
-	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,8 +26,8 @@ func (p Passage) AtFilter() ([]finding.Finding, error) {
 		return nil, err
 	}
 	if !bytes.Equal(f.MAC, p.Inner.MAC) {
-		return []finding.Finding{finding.SourceFiltered.Surely("%s of %s has the MAC address %s, and its port drops what does not come from %s", p.Inner.Name, p.Of.Name, p.Inner.MAC, f.MAC).
-			MendedBy(p.Command("ip link set dev "+shell.Quote(p.Inner.Name)+" address "+f.MAC.String()), p.endFilter())}, nil
+		return []finding.Finding{finding.SourceFiltered.Surely("%s of %s has the MAC address %s, and its port drops what does not come from %s, that of the attachment; set --antispoof off would let it pass", p.Inner.Name, p.Of.Name, p.Inner.MAC, f.MAC).
+			MendedBy(p.Command("ip link set dev " + shell.Quote(p.Inner.Name) + " address " + f.MAC.String()))}, nil
 	}
 	return p.filteredAddresses(*f)
 }
@@ -40,33 +39,51 @@ func (p Passage) filteredAddresses(f firewall.SourceFilter) (out []finding.Findi
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(slices.Clone(all), func(a rtnl.Addr) bool { return a.Index != p.Inner.Index })
 	for _, ipv6 := range []bool{false, true} {
-		var dropped []string
-		passes, matters := false, false
-		for _, a := range all {
-			switch global := a.Scope != unix.RT_SCOPE_LINK; {
-			case a.Prefix.Addr().Is6() != ipv6:
-			case !f.Passes(a.Prefix.Addr()):
-				dropped, matters = append(dropped, a.Prefix.Addr().String()), matters || global
-			default:
-				passes = passes || global
+		own := slices.DeleteFunc(slices.Clone(all), func(a rtnl.Addr) bool {
+			return a.Index != p.Inner.Index || a.Prefix.Addr().Is6() != ipv6
+		})
+		var dropped []rtnl.Addr
+		for _, a := range own {
+			if !f.Passes(a.Prefix.Addr()) {
+				dropped = append(dropped, a)
 			}
 		}
 		if dropped == nil {
 			continue
 		}
-		found := finding.SourceFiltered.Perhaps("%s of %s has the address %s, and its port drops what comes from there", p.Inner.Name, p.Of.Name, strings.Join(dropped, ", "))
-		found.Sure = matters && !passes
-		out = append(out, found.MendedBy(p.changeFilter("--addr", spec.Join(ours.AddressesOf(p.Inner, all))), p.endFilter()))
+		found := finding.SourceFiltered.Perhaps("%s of %s has the address %s, which its attachment does not have, and its port drops what comes from there; set --addr or --antispoof off would let it pass", p.Inner.Name, p.Of.Name, wordsOf(dropped))
+		found.Sure = slices.ContainsFunc(dropped, isGlobal) &&
+			!slices.ContainsFunc(own, func(a rtnl.Addr) bool { return isGlobal(a) && !a.Secondary() && f.Passes(a.Prefix.Addr()) })
+		out = append(out, found.MendedBy(p.restoreAddresses(f, dropped, own)...))
 	}
 	return out, nil
 }
 
-// endFilter is the command that turns the filter off.
-func (p Passage) endFilter() string { return p.changeFilter("--antispoof", spec.Off) }
+func isGlobal(a rtnl.Addr) bool { return a.Scope != unix.RT_SCOPE_LINK }
 
-func (p Passage) changeFilter(flag, value string) string {
-	m, _ := plan.ParseMark(p.Port.Alias)
-	return shell.Line([]string{"gopipework", "set", m.Guest().Word(), m.IfName, flag, value})
+func wordsOf(all []rtnl.Addr) string {
+	var words []string
+	for _, a := range all {
+		words = append(words, a.Prefix.Addr().String())
+	}
+	return strings.Join(words, ", ")
+}
+
+// restoreAddresses are the commands that delete the addresses from which nothing passes, and
+// add those of the attachment that are missing in their subnets, or that the kernel deletes
+// with them.
+func (p Passage) restoreAddresses(f firewall.SourceFilter, dropped, own []rtnl.Addr) (commands []string) {
+	on := " dev " + shell.Quote(p.Inner.Name)
+	for _, d := range slices.Backward(dropped) { // an address may go with the first of its subnet
+		commands = append(commands, p.Command("ip address del "+d.Prefix.String()+on))
+	}
+	for _, a := range f.Addrs {
+		i := slices.IndexFunc(dropped, func(d rtnl.Addr) bool { return isGlobal(d) && d.Prefix.Contains(a) })
+		stays := slices.ContainsFunc(own, func(o rtnl.Addr) bool { return o.Prefix.Addr() == a && !o.Secondary() })
+		if i >= 0 && !stays {
+			commands = append(commands, p.Command("ip address replace "+netip.PrefixFrom(a, dropped[i].Prefix.Bits()).String()+on))
+		}
+	}
+	return commands
 }

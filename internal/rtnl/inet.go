@@ -26,6 +26,10 @@ func (a Addr) Tentative() bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }
 // Duplicate reports whether duplicate address detection found another holder.
 func (a Addr) Duplicate() bool { return a.Flags&unix.IFA_F_DADFAILED != 0 }
 
+// Secondary reports whether it is an IPv4 address that comes after another one of its subnet: the
+// kernel sends from the first, and may delete this one with it (ip-sysctl, promote_secondaries).
+func (a Addr) Secondary() bool { return a.Prefix.Addr().Is4() && a.Flags&unix.IFA_F_SECONDARY != 0 }
+
 // Permanent reports whether somebody set it, and it was not learned from a
 // router.
 func (a Addr) Permanent() bool { return a.Flags&unix.IFA_F_PERMANENT != 0 }
