@@ -13,6 +13,7 @@ var cardFaults = []fault{
 	{name: "parent-no-carrier", set: twoOnCard, do: "ip link set wire down", mend: "ip link set wire up"},
 	{name: "host-on-card", set: hostAccess, doctor: "netns:web --to 10.0.0.1", do: `ip link del $(ip -br link show type macvlan | sed -n 's/^\(gph[^@]*\).*/\1/p')`},
 	{name: "host-on-card", what: "as the gateway", set: hostAccess, doctor: "netns:web", do: `ip link del $(ip -br link show type macvlan | sed -n 's/^\(gph[^@]*\).*/\1/p')`},
+	{name: "host-on-card", what: "of a lease", set: leasedOnCard, doctor: "netns:web --to 10.9.0.254", do: "gopipework nic0 netns:web dhcp --replace"},
 	{name: "mode-apart", set: twoOnCard, do: "ip -n web link set eth1 type macvlan mode private"},
 	{name: "mode-apart", what: "of the far end", set: twoOnCard, do: "ip -n db link set eth1 type macvlan mode private"},
 	{name: "mode-apart", what: "to an address", set: twoOnCard, doctor: "netns:web --to 10.0.0.3", do: "ip -n db link set eth1 type macvlan mode private", mend: "ip -n db link set eth1 type macvlan mode bridge"},
@@ -77,6 +78,13 @@ func hostAccess(m *machine) {
 	m.sh(nic0 + "ip address add 10.0.0.1/24 dev nic0")
 	m.named("web")
 	m.ok("nic0", "netns:web", "10.0.0.2/24@10.0.0.1", "--host-access")
+}
+
+// leasedOnCard attaches web to nic0 by a lease, with the host let in.
+func leasedOnCard(m *machine) {
+	m.dnsmasq(m.cardTo())
+	m.named("web")
+	m.ok("nic0", "netns:web", "dhcp", "--host-access")
 }
 
 // twoCards attaches web and db to a card each, of one network.

@@ -85,7 +85,7 @@ func (o *output) doctorCommand(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		lines := linesOf(ctx, d, way.Guest, opt)
+		lines := linesOf(ctx, d, way.Guest, opt, true)
 		report := func(o *output) error {
 			return o.diagnosis(d, lines, "gopipework doctor "+shell.Line(w)+toWords(to)+" --fix")
 		}
@@ -127,15 +127,18 @@ func checkTarget(a netip.Addr) error {
 	return nil
 }
 
-// linesOf returns the attach lines that mend what was found, by the interfaces.
-func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.Options) (lines map[string][]string) {
-	broken := map[string]bool{}
+// linesOf returns the attach lines that mend what was found, by the interfaces; with flags
+// also those that mend it only with more flags.
+func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.Options, flags bool) (lines map[string][]string) {
+	wanted := map[string]bool{} // false: the line of a lease does not mend it
 	for _, h := range d.Hops {
-		if slices.ContainsFunc(h.Findings, func(f finding.Finding) bool { return f.Again }) {
-			broken[h.Interface] = true
+		for _, f := range h.Findings {
+			if more := flags && len(f.With) > 0; more || f.Again {
+				wanted[h.Interface] = wanted[h.Interface] || more
+			}
 		}
 	}
-	if len(broken) == 0 {
+	if len(wanted) == 0 {
 		return nil
 	}
 	r, err := attach.List(ctx, g, opt)
@@ -144,7 +147,8 @@ func linesOf(ctx context.Context, d doctor.Report, g *attach.Guest, opt attach.O
 	}
 	lines = map[string][]string{}
 	for _, a := range r.Attachments {
-		if broken[a.Interface.Name] && a.State == attach.Complete && a.Host.Name != "" && a.Lease == nil {
+		leased, is := wanted[a.Interface.Name]
+		if is && a.State == attach.Complete && a.Host.Name != "" && (leased || a.Lease == nil) {
 			line := importedLine(a, func(string, ...any) {})
 			// Whatever it has is right, so the line need not say it.
 			lines[a.Interface.Name] = slices.DeleteFunc(line, func(word string) bool { return word == a.Interface.MAC })
@@ -178,7 +182,7 @@ func (o *output) mend(ctx context.Context, way doctor.Ask, d doctor.Report, opt 
 	if err := doctor.Mend(ctx, opt.HostNS, d, way.Guest, opt.Step); err != nil {
 		return d, err
 	}
-	for _, line := range linesOf(ctx, d, way.Guest, opt) {
+	for _, line := range linesOf(ctx, d, way.Guest, opt, false) {
 		o.step("gopipework " + shell.Line(line))
 		s, err := grammar().Attach(line)
 		if err != nil {
@@ -252,12 +256,13 @@ func (o *output) chain(d doctor.Report) {
 
 // mends prints the commands that mend the findings, and without any what a person has to do.
 func (o *output) mends(d doctor.Report, lines map[string][]string, fix string) {
-	ours := len(lines) > 0
+	ours := false
 	var commands, advice []string
 	for _, h := range d.Hops {
 		for _, f := range h.Findings {
-			ours = ours || len(f.Fix) > 0
-			mend := mendOf(f, lines[h.Interface])
+			line := lines[h.Interface]
+			ours = ours || len(f.Fix) > 0 || f.Again && line != nil
+			mend := mendOf(f, line)
 			commands = append(commands, mend...)
 			if len(mend) == 0 && f.Sure {
 				advice = append(advice, f.Kind.Mend)
@@ -292,8 +297,8 @@ func unique(all []string) (out []string) {
 // mendOf returns the commands that mend a finding; line is the attach line of its interface,
 // if that is among them.
 func mendOf(f finding.Finding, line []string) []string {
-	if f.Again && line != nil {
-		return []string{"gopipework " + shell.Line(line)}
+	if line != nil && (f.Again || len(f.With) > 0) {
+		return []string{"gopipework " + shell.Line(append(slices.Clip(line), f.With...))}
 	}
 	return f.Commands()
 }

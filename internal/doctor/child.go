@@ -7,9 +7,11 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/source"
 )
 
 // cardChecks look at the card that a guest's link is on.
@@ -99,10 +101,7 @@ func (w *walker) hostOnCard() (out []finding.Finding, err error) {
 			continue
 		}
 		found := finding.HostOnCard.Surely("%s is the host's own address on %s, and a card passes nothing to the %s on it", f.addrs[0], w.on.Name, w.near.link.Kind)
-		if line := w.accessLine(from); line != "" {
-			found = found.MendedBy(line)
-		}
-		return []finding.Finding{found}, nil
+		return []finding.Finding{w.letHostIn(found, from)}, nil
 	}
 	return nil, nil
 }
@@ -113,28 +112,37 @@ func (w *walker) hostHasWay(own, to netip.Addr) bool {
 	return err == nil && way.Index != w.on.Index
 }
 
-// accessLine is the line that attaches the guest once more, with --host-access; "": that
-// does not mend it, for only IPv4 and macvlans have it.
-func (w *walker) accessLine(from netip.Addr) string {
-	m, ours := w.mark()
-	if !ours || !w.again() || w.near.link.Kind != "macvlan" || from.Is6() {
-		return ""
+// letHostIn returns f with the line that attaches the guest once more, with --host-access.
+// Only IPv4 and macvlans have it.
+func (w *walker) letHostIn(f finding.Finding, from netip.Addr) finding.Finding {
+	m, ok := w.mark()
+	if !ok || !w.again() || w.near.link.Kind != "macvlan" || from.Is6() {
+		return f
 	}
 	if w.on.Kind == "vlan" {
-		return "" // it may be ours, and have its name of the tag
+		return f // it may be ours, and have its name of the tag
+	}
+	if w.leased() {
+		f.With = []string{"--host-access", "--replace"}
+		return f
 	}
 	var addrs []string
 	for _, p := range w.near.prefixes() {
 		addrs = append(addrs, p.String())
 	}
 	if len(addrs) == 0 {
-		return ""
+		return f
 	}
 	address := strings.Join(addrs, ",")
 	if gateways := w.gateways(); len(gateways) == 1 {
 		address += "@" + gateways[0].String()
 	}
-	return "gopipework " + shell.Line([]string{w.on.Name, "-i", w.near.link.Name, m.Guest().Word(), address, "--host-access"})
+	return f.MendedBy("gopipework " + shell.Line([]string{w.on.Name, "-i", w.near.link.Name, m.Guest().Word(), address, "--host-access"}))
+}
+
+// leased reports whether the guest's link has its address of a lease.
+func (w *walker) leased() bool {
+	return source.LeaseState(ours.Now(w.near.k), w.near.link.Index) != nil
 }
 
 // modeApart finds a macvlan in mode private, of the guest or of the far end, between the

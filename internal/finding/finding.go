@@ -41,6 +41,8 @@ type Finding struct {
 	Fix []plan.Step
 	// Again: the same attach line again mends it.
 	Again bool
+	// With are the flags with which the same attach line mends it.
+	With []string
 }
 
 // Commands returns Mend, or what Fix prints.
