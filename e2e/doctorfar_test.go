@@ -73,6 +73,19 @@ func TestDoctorNoWay(t *testing.T) {
 	}
 }
 
+// TestDoctorOtherSubnet: without a route to a guest in another subnet doctor says that it is in
+// another.
+func TestDoctorOtherSubnet(t *testing.T) {
+	m := newMachine(t)
+	twoOnBridge(m)
+	m.ok("set", "netns:db", "eth1", "--addr", "10.1.0.3/24")
+	d, code, text := m.doctor("netns:web --to netns:db")
+	if code != 1 || !slices.Equal(d.found(), []string{"no-route"}) {
+		t.Errorf("doctor exits with %d and finds %v:\n%s", code, d.found(), text)
+	}
+	m.says("doctor", text, "10.1.0.3 is in no subnet of eth1 of web (10.0.0.2/24), which has no route to it: give both addresses of one subnet, or add a route")
+}
+
 // TestDoctorFamilies: a far end of which only one family can be spoken to, one that has
 // none of the guest's, and a gateway that is the same for both.
 func TestDoctorFamilies(t *testing.T) {

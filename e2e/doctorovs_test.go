@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -46,6 +47,29 @@ func TestWellOVS(t *testing.T) {
 	m.well("alone in a VLAN", "netns:other")
 	m.ok("set", "netns:web", "eth1", "--vlan", "10")
 	m.well("in a VLAN", "netns:web --to netns:other")
+}
+
+// TestOVSRouted: a guest is the router between two VLANs of Open vSwitch. What is lost behind
+// it is not seen, and no port is blamed.
+func TestOVSRouted(t *testing.T) {
+	need(t, "ovs")
+	m := newMachine(t)
+	_, err := m.StartOVS()
+	m.check(err)
+	router := m.named("router")
+	router.Run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+	m.ok("ovs-lab", "netns:router", "10.0.0.1/24", "@10")
+	m.ok("ovs-lab", "-i", "eth2", "netns:router", "10.1.0.1/24", "@20")
+	m.named("web")
+	m.ok("ovs-lab", "netns:web", "10.0.0.2/24@10.0.0.1", "@10")
+	m.named("db")
+	m.ok("ovs-lab", "netns:db", "10.1.0.2/24@10.1.0.1", "@20")
+	m.well("by the router", "netns:web --to netns:db")
+	router.Run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+	d, code, text := m.doctor("netns:web --to netns:db")
+	if code != 6 || !slices.Equal(d.found(), []string{"unseen"}) || !strings.Contains(text, "the gateway 10.0.0.1 (router eth1), and doctor does not see beyond it") {
+		t.Errorf("doctor exits with %d and finds %v:\n%s", code, d.found(), text)
+	}
 }
 
 // TestOVSSilent: doctor says that ovs-vswitchd is silent, and nothing of its ports.

@@ -84,6 +84,11 @@ var wells = []well{
 		gopipework brlan netns:db 10.1.0.2/24@10.1.0.1; ip address add 10.1.0.1/24 dev brlan
 		iptables -I DOCKER-USER -s 10.0.0.0/24 -d 10.1.0.0/24 -j ACCEPT; iptables -I DOCKER-USER -s 10.1.0.0/24 -d 10.0.0.0/24 -j ACCEPT`,
 		"netns:web\nnetns:web --to netns:db", false},
+	{"routed by another guest between two VLANs", `
+		ip netns add r; ip netns exec r sysctl -qw net.ipv4.ip_forward=1
+		gopipework brtest netns:r 10.0.0.1/24 @10; gopipework brtest -i eth2 netns:r 10.1.0.1/24 @20
+		gopipework brtest netns:web 10.0.0.2/24@10.0.0.1 @10; gopipework brtest netns:db 10.1.0.2/24@10.1.0.1 @20`,
+		"netns:web --to netns:db\nnetns:db --to 10.0.0.2", true},
 	{"nested bridges", `
 		gopipework brtest netns:web 10.0.0.2/24; gopipework brlan netns:db 10.0.0.3/24
 		ip link add p0 type veth peer name p1; ip link set p0 master brtest up; ip link set p1 master brlan up`,

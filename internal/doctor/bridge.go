@@ -155,7 +155,7 @@ func (w *walker) vlanOnPort() ([]finding.Finding, error) {
 			MendedBy(fmt.Sprintf("bridge vlan add dev %s vid %d pvid untagged", shell.Quote(w.port.Name), max(w.on.DefaultPVID, 1)))}, nil
 	}
 	for _, f := range w.far {
-		if f.port == nil || !w.ask.To.given() || in == 0 || w.sharesVLAN(w.port.Index, f.port.Index) {
+		if f.port == nil || !w.ask.To.given() || !w.direct(f) || in == 0 || w.sharesVLAN(w.port.Index, f.port.Index) {
 			continue
 		}
 		found := finding.VLANOnPort.Surely("%s is in VLAN %d of %s, and %s in VLAN %s", w.port.Name, in, w.on.Name, f.port.Name, w.vlanWord(f.port.Index))

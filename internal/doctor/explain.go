@@ -32,6 +32,8 @@ func (w *walker) explain(f *far, a answer, places []tapped, l lost, t *traced) {
 		unheard = w.unheard(f, a, t, places[out].name)
 	}
 	switch {
+	case w.beyondGateway(a, out, l.nearest(witness.EchoReply), last):
+		w.lostAt(f.hop, a, finding.Unseen.Perhaps("packets for %s are sent to the gateway %s, and doctor does not see beyond it", a.to, w.gatewayWord(a.to)).SeenBy(evidence...))
 	case out < 0:
 		w.blame(0, a, finding.Lost.Surely("nothing of the probe left by %s", places[0].name), evidence)
 	case !whole:

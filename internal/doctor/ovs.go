@@ -61,7 +61,7 @@ func (w *walker) ovsPortDead() ([]finding.Finding, error) {
 // ovsTags finds a far end that is in another VLAN of the bridge.
 func (w *walker) ovsTags() ([]finding.Finding, error) {
 	for _, f := range w.far {
-		if f.port == nil || !w.ask.To.given() {
+		if f.port == nil || !w.ask.To.given() || !w.direct(f) {
 			continue
 		}
 		theirs, ok := w.ovs.all.Port(f.port.Name)
@@ -110,7 +110,7 @@ func (w *walker) checksumOffload() ([]finding.Finding, error) {
 
 // byFlow is the finding about a flow that keeps the probe from a far end; nil: none does.
 func (w *walker) byFlow(f *far, a answer) *finding.Finding {
-	if f.port == nil {
+	if f.port == nil || !w.direct(f) {
 		return nil
 	}
 	from, to := w.ovs.port, f.port.Name

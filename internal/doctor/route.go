@@ -11,6 +11,7 @@ import (
 	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/witness"
 	"golang.org/x/sys/unix"
 )
@@ -87,7 +88,7 @@ func (w *walker) wayTo(from, to netip.Addr) (*finding.Finding, error) {
 		if p := w.subnetOf(to); !p.IsSingleIP() && p.Contains(from) {
 			return nil, nil // prefixLength tells
 		}
-		f := finding.NoRoute.Surely("%s has no route to %s", e.of.Name, to).SeenBy(ask)
+		f := finding.NoRoute.Surely("%s is in no subnet of %s of %s (%s), which has no route to it: give both addresses of one subnet, or add a route", to, e.link.Name, e.of.Name, spec.Join(e.prefixes())).SeenBy(ask)
 		if !errors.Is(err, unix.ENETUNREACH) {
 			f.Reason = fmt.Sprintf("a route or rule of %s forbids packets to %s: %v", e.of.Name, to, err)
 		}
@@ -235,12 +236,13 @@ func (w *walker) otherLength(own netip.Addr, theirs netip.Prefix) finding.Findin
 	return f
 }
 
-// source returns an address of the guest's link of the family of to; the zero Addr: none.
+// source returns an address of the guest's link of the family of to, that the kernel sends from
+// by itself if there is one; the zero Addr: none.
 func (w *walker) source(to netip.Addr) netip.Addr {
 	all, _ := w.near.addrs()
 	best := netip.Addr{}
 	for _, a := range all {
-		if a.Prefix.Addr().Is6() == to.Is6() && (!best.IsValid() || a.Prefix.Contains(to)) {
+		if a.Prefix.Addr().Is6() == to.Is6() && (!best.IsValid() || a.Prefix.Contains(to) && !a.Secondary()) {
 			best = a.Prefix.Addr()
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/passage"
@@ -37,6 +38,38 @@ func (w *walker) notRouted(f *far, a answer) (*finding.Finding, int) {
 		found = w.hostDrops(out, a.to, a.from)
 	}
 	return found, w.hopOf("firewall", "port")
+}
+
+// direct reports whether the guest sends what is for a far end straight to it, and not to a
+// gateway.
+func (w *walker) direct(f *far) bool {
+	return slices.ContainsFunc(f.addrs, func(to netip.Addr) bool {
+		way, err := w.near.k.Way(rtnl.Lookup{From: w.source(to), To: to, Out: w.near.inVRF()})
+		return err == nil && way.Index == w.near.link.Index && !way.Gateway.IsValid()
+	})
+}
+
+// beyondGateway reports whether a probe was sent to a gateway other than the host, and was
+// lost behind it. out is the furthest place that it was seen at, and back the nearest that its
+// answer was; last is that of the far end.
+func (w *walker) beyondGateway(a answer, out, back, last int) bool {
+	gw := w.gatewayTo(a.to)
+	if w.onLink(a.to) || out < 0 || !gw.IsValid() || w.hostInterfaceWith(gw) != nil {
+		return false
+	}
+	if gw.Is4() && len(w.answering(w.near, gw)) == 0 {
+		return false
+	}
+	return out < last || 0 < back && back <= last
+}
+
+// gatewayWord is the gateway to an address, with the guest that has it.
+func (w *walker) gatewayWord(to netip.Addr) string {
+	gw := w.gatewayTo(to)
+	if f := w.whoHas(gw); f.link != nil {
+		return fmt.Sprintf("%s (%s)", gw, f.name)
+	}
+	return gw.String()
 }
 
 // notForwarded finds that the host forwards no packets of one of the two links.

@@ -81,7 +81,7 @@ var (
 	NoRoute = &Kind{210, "no-route",
 		"The guest, or the host as the router between two, has no route to the address, or one that forbids it.",
 		"The kernel refuses to send a packet there: network is unreachable.",
-		"Add a route, or delete the route or rule of the type blackhole, prohibit or unreachable."}
+		"Give both addresses of one subnet, add a route, or delete the route or rule of the type blackhole, prohibit or unreachable."}
 	OtherRoute = &Kind{211, "other-route",
 		"The guest sends packets for the address by another interface, because of another route or rule.",
 		"They do not reach a neighbour of this interface.",
@@ -175,7 +175,7 @@ var (
 		"Broadcasts, multicasts or frames for unknown stations do not reach the guest: nobody finds it.",
 		"Turn flooding on."}
 	VLANOnPort = &Kind{406, "vlan-on-port",
-		"The two ports share no VLAN, or only with different tags.",
+		"The two ports share no VLAN, or only with different tags, and the guests speak to each other without a router.",
 		"A bridge with VLAN filtering passes a frame only to ports of its VLAN.",
 		"Put the port into the VLAN."}
 	VLANOnBridge = &Kind{407, "vlan-on-bridge",
@@ -205,7 +205,7 @@ var (
 	SourceFiltered = &Kind{413, "source-filtered",
 		"The guest sends from an address that is not of its attachment.",
 		"With --antispoof everything else that the guest sends is dropped at its port.",
-		"Let the guest use the address of the attachment, change that by set, or turn the filter off."}
+		"Restore the address of the attachment in the guest. To let the guest use the other, change the attachment by set --addr, or turn the filter off by set --antispoof off."}
 )
 
 // Open vSwitch.
@@ -219,7 +219,7 @@ var (
 		"The interface went without a word to ovs-vswitchd, or is somewhere else, or somebody has changed the state of the port.",
 		"Delete the port, and attach the guest again."}
 	OVSTag = &Kind{503, "ovs-tag",
-		"The two ports are in different VLANs of Open vSwitch.",
+		"The two ports are in different VLANs of Open vSwitch, and the guests speak to each other without a router.",
 		"Frames pass only within a VLAN.",
 		"Give the port the other's tag."}
 	OVSSecure = &Kind{504, "ovs-secure",
