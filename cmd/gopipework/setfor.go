@@ -115,6 +115,7 @@ func (o *output) setFor(c *cli.Context, s attach.SetSpec, g *attach.Guest, opt a
 	left, backErr := back.Do(context.WithoutCancel(c.Context), attach.Options{Keeper: opt.Keeper})
 	switch code := fault.CodeOf(backErr); {
 	case code == fault.Gone || code == fault.NotFound:
+		o.stands = "there was nothing left to set back"
 		r.Warnings = append(r.Warnings, fmt.Sprintf("nothing was set back: %v", backErr))
 	case backErr != nil:
 		return &fault.Error{Code: fault.Residue, Op: "set back", Object: s.IfName + " of " + g.Name, Err: backErr, Residue: []string{back.Command()}}

@@ -63,7 +63,7 @@ func SettleMove(c *build.Change, d *build.Draft) error {
 	switch on := switchOf(*c); {
 	case KindOf(to.Kind).(switching).has(*c):
 		c.To = nil
-		KindOf(to.Kind).(switching).prepare(to, d) // what somebody has taken away since
+		KindOf(to.Kind).(switching).prepare(to, d) // what somebody has deleted since
 		setUpAgain(*c, d)
 		return nil
 	case on == nil && own.Master != 0:
