@@ -14,6 +14,7 @@ import (
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,7 +74,10 @@ func foreign(ctx context.Context, m *plan.Machine, ifName string) ([]build.Pair,
 	if err := (&describer{ctx: ctx, host: m.Host()}).plugged(end, &a.Host); err != nil {
 		return nil, err
 	}
-	if a.Host.Name != "" && a.Host.Kind == "" {
+	switch {
+	case a.Host.Name == "":
+		a.Host.Kind, a.Host.Name = string(spec.KindHost), end.Name
+	case a.Host.Kind == "":
 		a.Host.Kind = string(KindBridge)
 	}
 	err = read(&ours.Namespace{Links: inside}, &a, inner.Index)

@@ -164,6 +164,28 @@ func TestCarrierOfLink(t *testing.T) {
 	m.says("its address", m.do("ip -n db address show to-web"), "2001:db8::1/64")
 }
 
+// TestCarrierWithoutBridge: a veth whose other end is in no bridge, as those of the CNI plugin
+// ptp, loses its carrier, too.
+func TestCarrierWithoutBridge(t *testing.T) {
+	m := newMachine(t)
+	web := m.named("web")
+	m.do("ip link add cali1 type veth peer name eth0 netns web")
+	m.do("ip address add 10.0.0.1/24 dev cali1")
+	m.do("ip link set cali1 up")
+	m.do("ip -n web address add 10.0.0.2/24 dev eth0")
+	m.do("ip -n web link set eth0 up")
+	m.reaches(web, "10.0.0.1")
+	m.says("off", m.ok("set", "netns:web", "eth0", "--carrier", "off", "--json").Stdout, `"kind":"host","name":"cali1"`)
+	if !noCarrier(m, web, "eth0") {
+		t.Error("it has a carrier")
+	}
+	m.quiet("set", "netns:web", "eth0", "--carrier", "on")
+	m.reaches(web, "10.0.0.1")
+	if got := m.do("ip link show cali1"); strings.Contains(got, "cable") {
+		t.Errorf("a mark is left: %s", got)
+	}
+}
+
 // TestCarrierOfDocker: an interface that Docker has made loses its carrier, too, and gc
 // plugs the cable in again. Nothing else of it can be set.
 func TestCarrierOfDocker(t *testing.T) {
