@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -120,13 +121,29 @@ func observeCable(o *build.Looker, m *plan.Machine, f *build.SetFacts) {
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
-		keeps, err := k.Sysctl("ipv6/conf/" + c.End.Name + "/keep_addr_on_down")
-		if errors.Is(err, os.ErrNotExist) {
-			err = nil // there is no IPv6
+		sysctl, keeps, err := keepsAddrs(k, c.End.Name)
+		lost(&c, addrs, routes, keeps)
+		if c.Loses != "" && c.Keeps == "" {
+			c.Keeps = c.Enter + "sysctl -w net/" + sysctl + "=1 keeps it"
 		}
-		lost(&c, addrs, routes, keeps == "1")
 		return err
 	})
+}
+
+// keepsAddrs reports whether a link that goes down keeps its addresses of IPv6, and the sysctl
+// that decides it: that of all links, unless it is 0. Negative is no, too.
+func keepsAddrs(k plan.Kernel, link string) (sysctl string, keeps bool, err error) {
+	for _, conf := range []string{"all", link} {
+		sysctl = "ipv6/conf/" + conf + "/keep_addr_on_down"
+		value, err := k.Sysctl(sysctl)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return sysctl, false, nil // there is no IPv6
+		case err != nil || value != "0":
+			return sysctl, !strings.HasPrefix(value, "-"), err
+		}
+	}
+	return sysctl, false, nil
 }
 
 // lost finds what the kernel deletes when an end is set down, and does not restore when it is
@@ -144,6 +161,5 @@ func lost(c *build.Cable, addrs []rtnl.Addr, routes []rtnl.Route, keeps bool) {
 	}
 	if i := slices.IndexFunc(addrs, global); i >= 0 && !keeps {
 		c.Loses = "the address " + addrs[i].Prefix.String()
-		c.Keeps = c.Enter + "sysctl -w net/ipv6/conf/" + c.End.Name + "/keep_addr_on_down=1 keeps it"
 	}
 }

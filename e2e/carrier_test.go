@@ -159,9 +159,18 @@ func TestCarrierOfLink(t *testing.T) {
 	f := m.fails("conflict", "set", "netns:web", "to-db", "--carrier", "off")
 	m.says("an address of IPv6", f.Error.Message+f.Error.Hint, "to-web", "2001:db8::1/64", "keep_addr_on_down=1")
 	m.do("ip netns exec db sysctl -qw net.ipv6.conf.to-web.keep_addr_on_down=1")
-	m.quiet("set", "netns:web", "to-db", "--carrier", "off")
-	m.quiet("set", "netns:web", "to-db", "--carrier", "on")
-	m.says("its address", m.do("ip -n db address show to-web"), "2001:db8::1/64")
+	keeps := func() {
+		t.Helper()
+		m.quiet("set", "netns:web", "to-db", "--carrier", "off")
+		m.quiet("set", "netns:web", "to-db", "--carrier", "on")
+		m.says("its address", m.do("ip -n db address show to-web"), "2001:db8::1/64")
+	}
+	keeps()
+	m.do("ip netns exec db sysctl -qw net.ipv6.conf.all.keep_addr_on_down=-1") // that of all links goes first
+	f = m.fails("conflict", "set", "netns:web", "to-db", "--carrier", "off")
+	m.says("no to all links", f.Error.Hint, "ipv6/conf/all/keep_addr_on_down=1")
+	m.do("ip netns exec db sysctl -qw net.ipv6.conf.to-web.keep_addr_on_down=0 net.ipv6.conf.all.keep_addr_on_down=1")
+	keeps()
 }
 
 // TestCarrierWithoutBridge: a veth whose other end is in no bridge, as those of the CNI plugin
