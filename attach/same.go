@@ -3,6 +3,7 @@ package attach
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,10 +32,23 @@ func checkSame(j *build.Job) error {
 		whose = fmt.Sprintf(" (it belongs to %s)", has)
 	}
 	e := j.Refuse(fault.Conflict, "%w", &build.Differs{Is: j.Names.Inner + " exists already" + whose, Owner: j.HasOrigin(), All: all})
-	if set := strings.Join(flags, " "); len(flags) == len(all) {
-		return e.WithHint("gopipework set %s %s %s, or %s", j.Spec.Guest, j.Names.Inner, set, j.OrDetach())
+	if len(flags) == len(all) {
+		return e.WithHint("%s, or %s", setLines(j, flags), j.OrDetach())
 	}
 	return e.WithHint("%s", j.OrDetach())
+}
+
+// setLines are the lines of set with these flags. A port whose cable is pulled is not moved:
+// then that is a line of its own.
+func setLines(j *build.Job, flags []string) string {
+	line := func(flags ...string) string {
+		return fmt.Sprintf("gopipework set %s %s %s", j.Spec.Guest, j.Names.Inner, strings.Join(flags, " "))
+	}
+	moves := slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--to ") })
+	if i := slices.Index(flags, kind.PlugInFlag); moves && i >= 0 {
+		return line(flags[i]) + ", then " + line(slices.Delete(flags, i, i+1)...)
+	}
+	return line(flags...)
 }
 
 // differences returns all that there are, and the flags of set that end them,

@@ -63,6 +63,8 @@ func TestCarrier(t *testing.T) {
 		m.says("doctor", text, "GP301", "the cable of eth1", "is pulled", "gopipework set netns:web eth1 --carrier on")
 		f := m.fails("conflict", line...)
 		m.says("the same line", f.Error.Message+f.Error.Hint, "carrier off", "on", "--carrier on", "--replace")
+		f = m.fails("conflict", append([]string{"br2"}, line[1:]...)...)
+		m.says("a line for another bridge, too", f.Error.Hint, "gopipework set netns:web eth1 --carrier on, then gopipework set netns:web eth1 --to br2, or ")
 		m.ok("gc")
 		if !noCarrier(m, web, "eth1") {
 			t.Error("gc has plugged it in")

@@ -23,13 +23,13 @@ func SetCarrier(c build.Change, d *build.Draft, on bool) error {
 		return noCable(c)
 	}
 	if on {
-		plugIn(c, d, cable)
+		carrierOn(c, d, cable)
 		return nil
 	}
-	return pull(c, d, cable)
+	return carrierOff(c, d, cable)
 }
 
-func pull(c build.Change, d *build.Draft, cable *build.Cable) error {
+func carrierOff(c build.Change, d *build.Draft, cable *build.Cable) error {
 	end := cable.End
 	if end.Up && cable.Loses != "" {
 		return c.Refuse(fault.Conflict, "its other end %s has %s, which the kernel deletes when the end is set down", end.Name, cable.Loses).
@@ -44,7 +44,7 @@ func pull(c build.Change, d *build.Draft, cable *build.Cable) error {
 	return nil
 }
 
-func plugIn(c build.Change, d *build.Draft, cable *build.Cable) {
+func carrierOn(c build.Change, d *build.Draft, cable *build.Cable) {
 	end, inner, on := cable.End, c.There.Inner, c.There.OwnOn
 	if !end.Up {
 		d.Add(ours.SetUp{Place: cable.Place, Link: end.Name})
@@ -82,12 +82,15 @@ func noCable(c build.Change) error {
 			shell.Line([]string{"gopipework", "exec", guest, "--", "ip", "link", "set", name, "down"}))
 }
 
+// PlugInFlag is the flag of set that plugs the cable in.
+const PlugInFlag = "--carrier " + spec.On
+
 // CarrierDiffers tells that the cable is pulled: every line asks for one that is plugged in.
 // It returns the flags of set that end the difference.
 func CarrierDiffers(j *build.Job, differ build.Differ) (flags []string) {
 	if ours.Pulled(j.There.Own) || ours.Pulled(j.There.Other) {
 		differ(spec.CarrierState, spec.Off, spec.On)
-		flags = []string{"--carrier " + spec.On}
+		flags = []string{PlugInFlag}
 	}
 	return flags
 }
