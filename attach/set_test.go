@@ -9,6 +9,7 @@ import (
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/hostaccess"
+	"github.com/gopipework/gopipework/internal/hostclient"
 	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/ours"
@@ -115,11 +116,15 @@ var setChanges = map[string]func(*build.SetFacts){
 	},
 	"dns-changed": func(f *build.SetFacts) { f.Detach.ResolvChanged = true },
 	"dns-other":   func(f *build.SetFacts) { f.Resolv.IfName, f.Resolv.Index = "eth0", f.Links[0].Index },
-	"lost":        func(f *build.SetFacts) { f.Lease.Lease = nil },
-	"link":        func(f *build.SetFacts) { f.Found.Host.Kind = string(KindVeth) },
-	"unplugged":   func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name, f.Found.Port.Master = nil, "", 0 },
-	"isolated":    func(f *build.SetFacts) { f.Found.Host.Isolated, f.Found.Port.Port.Isolated = true, true },
-	"down":        func(f *build.SetFacts) { f.Found.Port.Up = false },
+	"slaac":       func(f *build.SetFacts) { f.RA = true },
+	"client": func(f *build.SetFacts) {
+		f.Client = &hostclient.Running{Run: hostclient.Run{Ask: hostclient.Ask{Client: "udhcpc"}}}
+	},
+	"lost":      func(f *build.SetFacts) { f.Lease.Lease = nil },
+	"link":      func(f *build.SetFacts) { f.Found.Host.Kind = string(KindVeth) },
+	"unplugged": func(f *build.SetFacts) { f.OwnOn, f.Found.Host.Name, f.Found.Port.Master = nil, "", 0 },
+	"isolated":  func(f *build.SetFacts) { f.Found.Host.Isolated, f.Found.Port.Port.Isolated = true, true },
+	"down":      func(f *build.SetFacts) { f.Found.Port.Up = false },
 	"only": func(f *build.SetFacts) {
 		f.Switch = build.Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port}}
 		f.Detach.Bridges = map[int]build.Switch{f.OwnOn.Index: f.Switch}

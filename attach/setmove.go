@@ -53,9 +53,7 @@ func moveSpec(s SetSpec, f build.SetFacts) Spec {
 	if s.Antispoof != nil {
 		to.Antispoof = *s.Antispoof
 	}
-	if lease := f.Lease; lease != nil {
-		to.From = source.Of(*lease)
-	}
+	to.From = source.There(f.Inside)
 	to.ACD = !s.NoDAD && to.From.Kind == FromLine
 	return to
 }

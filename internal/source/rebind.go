@@ -5,17 +5,12 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
-	"github.com/gopipework/gopipework/internal/lease"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
-	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // A guest that is moved to another network (set --to) keeps a lease that was granted on the
 // old one.
-
-// Of is the source that a lease came from.
-func Of(kept lease.Kept) spec.Source { return spec.Source{Kind: sourceOf(kept.Ask)} }
 
 // PlanRebind plans for the servers of the new network to be asked whether the guest may keep
 // its leased address.
