@@ -8,6 +8,7 @@ import (
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // TestOVSForwards: what keeps an Open vSwitch bridge from passing frames on is
@@ -40,8 +41,27 @@ func TestOVSForwards(t *testing.T) {
 				if n == "2" && !answers(g.Namespace, "10.7.0.1", c.flows) {
 					t.Errorf("the other guest is heard: %v, want %v", !c.flows, c.flows)
 				}
+				if n == "2" && c.name == "RSTP" {
+					replug(t, g, hostNS)
+				}
 			}
 		})
+	}
+}
+
+// replug pulls the cable of a guest and plugs it in again, after which the other guest is heard
+// at once.
+func replug(t *testing.T, g guests.Guest, hostNS *os.File) {
+	t.Helper()
+	for _, flags := range []string{"--carrier off", "--carrier on"} {
+		s := typedSet(t, flags)
+		s.IfName = "o0"
+		if _, err := runSet(context.Background(), s, g, hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !ping(g.Namespace, "10.7.0.1", 3) {
+		t.Error("set --carrier on returns before frames pass")
 	}
 }
 

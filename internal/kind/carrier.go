@@ -59,6 +59,10 @@ func carrierOn(c build.Change, d *build.Draft, cable *build.Cable) {
 		d.Add(AwaitForwarding{port: end.Name, bridge: on.Name})
 	default:
 		d.Add(AwaitUp{Place: c.Job.Place, port: inner.Name})
+		if p, ok := c.There.Detach.OVS.Port(end.Name); ok && c.Job.Kind == spec.KindOVS {
+			br, _ := c.There.Detach.OVS.Bridge(p.Bridge)
+			awaitOVS(br, p, inner.MAC, d)
+		}
 	}
 }
 

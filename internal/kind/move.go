@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"net"
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
@@ -215,11 +216,16 @@ func (openVSwitchKind) plug(j *build.Job, d *build.Draft) {
 }
 
 func (openVSwitchKind) await(j *build.Job, d *build.Draft) {
-	if br := ovsBridge(j); br.STP || br.RSTP {
+	awaitOVS(ovsBridge(j), ovsPort(j), j.LinkMAC(), d)
+}
+
+// awaitOVS plans the wait until a bridge passes on what a port sends.
+func awaitOVS(br bridge.OVSBridge, p bridge.OVSPort, mac net.HardwareAddr, d *build.Draft) {
+	if br.STP || br.RSTP {
 		d.Wait = 2 * br.ForwardDelay
 		d.Warn("%s runs the spanning tree protocol: a new port may take %s to forward", br.Name, d.Wait)
 	}
-	d.Add(AwaitOVS{ovsPort(j), j.LinkMAC()})
+	d.Add(AwaitOVS{p, mac})
 }
 
 func (openVSwitchKind) has(c build.Change) bool {
