@@ -31,9 +31,11 @@ import (
 // filterTableName is the table of our source filters. Nobody else's chains are in it.
 const filterTableName = "gopipework"
 
-// MaxFiltered is how many addresses a source filter can have of one family: a rule of
-// nf_tables has at most 128 expressions (NFT_RULE_MAXEXPRS), and 4096 bytes of them.
-const MaxFiltered = 30
+// MaxFiltered is how many addresses a source filter can have of one family. A rule of
+// nf_tables has at most 128 expressions (NFT_RULE_MAXEXPRS). That about neighbour
+// advertisements has 7, and 2 for each address: 60 is the limit, for twice these, as while
+// they change, and the link-local one.
+const MaxFiltered = 29
 
 // SourceFilter lets a guest send on its port only from its own addresses. It drops frames
 // with another MAC address, frames of other protocols than ARP, IPv4 and IPv6 and those with

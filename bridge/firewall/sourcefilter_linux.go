@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -23,6 +24,9 @@ func (f SourceFilter) Set() error {
 	}
 	return filterFault("add", f.Port, withNFT(func(c *nftConn) error {
 		there, err := c.filterChain(f.Port)
+		if err == nil {
+			err = c.wakeFilters()
+		}
 		if err != nil {
 			return err
 		}
@@ -68,6 +72,9 @@ func ReadSourceFilter(port string) (*SourceFilter, error) {
 	err := withNFT(func(c *nftConn) error {
 		chain, err := c.filterChain(port)
 		if err != nil || chain == nil {
+			return err
+		}
+		if asleep, err := c.filtersAsleep(); err != nil || asleep {
 			return err
 		}
 		replies, err := c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, unix.NFPROTO_NETDEV,
@@ -128,7 +135,7 @@ func filterFault(op, object string, err error) error {
 		return nil
 	}
 	out := &fault.Error{Code: fault.CodeOfCause(err), Op: op + " source filter", Object: object, Err: err}
-	for _, no := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.EINVAL, unix.ENOENT} {
+	for _, no := range []error{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT} {
 		if errors.Is(err, no) {
 			out.Code = fault.Unsupported
 			out.Err = fmt.Errorf("this kernel cannot: %w", err)
@@ -144,6 +151,8 @@ func (c *nftConn) filterChain(port string) (*[16][]byte, error) {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return nil, nil
+	case errors.Is(err, unix.EINVAL):
+		return nil, unix.EOPNOTSUPP // as (*nftConn).generation says
 	case err != nil:
 		return nil, err
 	case len(replies) != 1:
@@ -153,11 +162,37 @@ func (c *nftConn) filterChain(port string) (*[16][]byte, error) {
 	return &attrs, nil
 }
 
+const nfAccept = 1 // NF_ACCEPT of linux/netfilter.h
+
+// filtersAsleep reports whether somebody has told the kernel not to ask our table (nft(8),
+// "flags dormant").
+func (c *nftConn) filtersAsleep() (bool, error) {
+	replies, err := c.request(unix.NFT_MSG_GETTABLE, 0, unix.NFPROTO_NETDEV, tableAttr())
+	if errors.Is(err, unix.ENOENT) || err == nil && len(replies) == 0 {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return attrUint32(attributes(replies[0].attrs)[unix.NFTA_TABLE_FLAGS])&unix.NFT_TABLE_F_DORMANT != 0, nil
+}
+
+// wakeFilters has the kernel ask our table again. It does not take chains in the same batch.
+func (c *nftConn) wakeFilters() error {
+	asleep, err := c.filtersAsleep()
+	if err != nil || !asleep {
+		return err
+	}
+	return c.batch([]nftMessage{filterMessage(unix.NFT_MSG_NEWTABLE, 0, tableAttr(), nl.NewRtAttr(unix.NFTA_TABLE_FLAGS, bigEndian32(0)))})
+}
+
 // asAdded reports whether a chain is asked where Set has put it.
 func asAdded(chain *[16][]byte, port string) bool {
 	hook := attributes(chain[unix.NFTA_CHAIN_HOOK])
 	devices := hookDevices(hook)
-	return len(devices) > 0 && devices[0] == port && attrUint32(hook[unix.NFTA_HOOK_HOOKNUM]) == netdevIngress &&
+	others := slices.ContainsFunc(devices, func(name string) bool { return name != port }) // the kernel names one twice
+	return len(devices) > 0 && !others && attrString(chain[unix.NFTA_CHAIN_TYPE]) == "filter" &&
+		attrUint32(chain[unix.NFTA_CHAIN_POLICY]) == nfAccept && attrUint32(hook[unix.NFTA_HOOK_HOOKNUM]) == netdevIngress &&
 		attrUint32(hook[unix.NFTA_HOOK_PRIORITY]) == 0
 }
 

@@ -52,6 +52,12 @@ func TestSourceFilter(t *testing.T) {
 	is("changed", "web0", nil)
 	h.check(web.Set())
 	is("set once more", "web0", &web)
+	for _, line := range []string{"add table netdev gopipework { flags dormant; }", "add chain netdev gopipework web0 { policy drop; }"} {
+		h.tool("", "nft", line)
+		is(line, "web0", nil)
+		h.check(web.Set())
+		is("set after "+line, "web0", &web)
+	}
 	for _, f := range []SourceFilter{web, bare} {
 		h.check(DeleteSourceFilter(f.Port))
 		h.tool("", "sh", "-ec", strings.Join(f.Commands(), "\n"))
