@@ -383,6 +383,9 @@ var factChanges = map[string]func(*build.Facts){
 	"filter-gone": func(f *build.Facts) {
 		f.Own.AltNames = append(f.Own.AltNames, ours.FilterMark(f.Own.Name, f.Inner.MAC))
 	},
+	"filter-unmarked": func(f *build.Facts) {
+		f.Filter = &firewall.SourceFilter{Port: f.Own.Name, MAC: f.Inner.MAC, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}
+	},
 	"filtered": func(f *build.Facts) {
 		f.Own.AltNames = append(f.Own.AltNames, ours.FilterMark(f.Own.Name, f.Inner.MAC))
 		f.Filter = &firewall.SourceFilter{Port: f.Own.Name, MAC: f.Inner.MAC, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}

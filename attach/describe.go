@@ -45,9 +45,11 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		a.State, a.Origin = Complete, m.Origin
 		a.Guest = m.Guest()
 		a.Interface.Name = m.IfName
-		if a.Host.Antispoof && !kind.HasFilter(d.host, l) {
-			a.State = Half // somebody has deleted the filter: the same line adds it again
-		}
+	}
+	has, half := kind.FilterState(d.host, l)
+	a.Host.Antispoof = has
+	if half {
+		a.State = Half // the same line repairs it
 	}
 	if err := d.mirrored(l, &a); err != nil {
 		return a, err
@@ -99,7 +101,7 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 	if master == nil || master.Kind != "bridge" {
 		return d.pluggedOVS(l, h)
 	}
-	h.Name, h.Isolated, h.Antispoof = master.Name, l.Port.Isolated, ours.IsFiltered(l)
+	h.Name, h.Isolated = master.Name, l.Port.Isolated
 	if !master.VLANFiltering {
 		return nil
 	}

@@ -25,7 +25,7 @@ func typedSet(t *testing.T, line string) SetSpec {
 	t.Helper()
 	w := SetWords{IfName: "eth1"}
 	values := map[string]*string{"--mtu": &w.MTU, "--vlan": &w.VLAN, "--addr": &w.Address, "--carrier": &w.Carrier, "--dns": &w.DNS, "--source-routing": &w.SourceRouting, "--host-access": &w.HostAccess, "--rate-in": &w.Shape.RateIn,
-		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter, "--isolated": &w.Isolated, "--to": &w.To}
+		"--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter, "--isolated": &w.Isolated, "--antispoof": &w.Antispoof, "--to": &w.To}
 	args := strings.Fields(line)
 	for i := 0; i < len(args); i++ {
 		switch args[i] {

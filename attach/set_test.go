@@ -144,6 +144,16 @@ var setChanges = map[string]func(*build.SetFacts){
 		f.Found.Host.Antispoof, p.AltNames = true, append(p.AltNames, ours.FilterMark(p.Name, f.Inner.MAC))
 		f.Filter = &firewall.SourceFilter{Port: p.Name, MAC: f.Inner.MAC, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}
 	},
+	"filter-gone": func(f *build.SetFacts) {
+		p := f.Found.Port
+		f.Found.State, f.Found.Origin, f.Found.Host.Antispoof = Half, OriginLine, true
+		p.AltNames = append(p.AltNames, ours.FilterMark(p.Name, f.Inner.MAC))
+	},
+	"filter-unmarked": func(f *build.SetFacts) {
+		f.Found.State, f.Found.Origin, f.Found.Host.Antispoof = Half, OriginLine, true
+		f.Filter = &firewall.SourceFilter{Port: f.Found.Port.Name, MAC: f.Inner.MAC, Addrs: []netip.Addr{netip.MustParseAddr("192.168.1.2")}}
+	},
+	"taken":    func(f *build.SetFacts) { f.Stations = []build.Station{{Who: "db", MAC: f.Inner.MAC}} },
 	"mirror":   func(f *build.SetFacts) { f.Detach.Mirrors.All = []build.Mirror{{From: "veth1pl99", To: "veth1pl4321"}} },
 	"mirrored": func(f *build.SetFacts) { f.Detach.Mirrors.All = []build.Mirror{{From: "veth1pl4321", To: "veth1pl99"}} },
 	"macvlan": func(f *build.SetFacts) {

@@ -27,8 +27,8 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 	}
 	c, d := newChange(s, f), &build.Draft{}
 	var last []plan.Step
-	if s := f.Found.State; s != Complete && s != ours.Foreign {
-		return build.Plan{}, c.Refuse(fault.Conflict, "it is half made").WithHint("attach it again, or detach it")
+	if err := checkState(c); err != nil {
+		return build.Plan{}, err
 	}
 	for _, plan := range []func() error{
 		func() error { return setCarrier(c, d, true) }, // new addresses need it
@@ -53,6 +53,23 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 	warnOwner(c, d)
 	d.Attachments = []Attachment{changedAttachment(c)}
 	return d.Plan, nil
+}
+
+// checkState refuses to change what is half made. That of --antispoof can be ended, and does
+// not matter to other changes.
+func checkState(c build.Change) error {
+	found := c.There.Found
+	lost := ours.OnlyFilterHalf(found.Attachment)
+	switch {
+	case found.State == Complete || found.State == ours.Foreign:
+		return nil
+	case lost && c.Antispoof != nil && *c.Antispoof && !c.HasAddrs:
+		return c.Refuse(fault.Conflict, "its rules of --antispoof are incomplete").
+			WithHint("attach it again, as its line says what they were, or gopipework set %s %s --antispoof off", c.Guest, found.Interface.Name)
+	case lost:
+		return nil
+	}
+	return c.Refuse(fault.Conflict, "it is half made").WithHint("attach it again, or detach it")
 }
 
 // warnOwner warns if the attachment belongs to something else than what changes it.
@@ -120,6 +137,9 @@ func changedAttachment(c build.Change) Attachment {
 	}
 	if c.Isolated != nil {
 		a.Host.Isolated = *c.Isolated
+	}
+	if ours.OnlyFilterHalf(a) && (c.Antispoof != nil || c.HasAddrs) {
+		a.State = Complete
 	}
 	if c.Antispoof != nil {
 		a.Host.Antispoof = *c.Antispoof

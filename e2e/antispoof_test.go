@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/e2e/host"
 )
 
@@ -184,4 +186,113 @@ func TestAntispoofRefused(t *testing.T) {
 	if after := m.do("ip -br link"); after != before {
 		t.Errorf("there was %s and is %s", before, after)
 	}
+}
+
+// TestAntispoofHalf: rules without their mark, a mark without rules, and rules that the
+// kernel does not ask are half; the same line repairs them, and set and --replace end them.
+func TestAntispoofHalf(t *testing.T) {
+	m := newMachine(t)
+	web := m.named("web")
+	m.named("db")
+	m.quiet("brtest", "netns:db", "10.0.0.3/24")
+	plain := []string{"brtest", "netns:web", "10.0.0.2/24"}
+	line := append(plain, "--antispoof")
+	m.quiet(line...)
+	port, mac := m.portOf("web"), m.stationOf(web, "10.0.0.2", "::").mac.String()
+	half := func(when string) {
+		t.Helper()
+		m.says("the list "+when, m.ok("list", "web").Stdout, "half", "antispoof")
+	}
+	for _, change := range []string{
+		"ip link property del dev " + port + " altname gopipework:antispoof:" + port + ":" + mac,
+		"nft add table netdev gopipework { flags dormant; }",
+		"nft add chain netdev gopipework " + port + " { policy drop; }",
+	} {
+		m.do(change)
+		half("after " + change)
+		m.attach(line...)
+		m.says("the list after that", m.ok("list", "web").Stdout, "complete", "antispoof")
+		m.reaches(web, "10.0.0.3")
+	}
+
+	unmark := "ip link property del dev " + port + " altname gopipework:antispoof:" + port + ":" + mac
+	flush := "nft flush ruleset"
+	off := []string{"set", "netns:web", "eth1", "--antispoof", "off"}
+	for _, end := range []struct {
+		change string
+		line   []string
+	}{
+		{unmark, off}, {flush, off}, {unmark, plain}, {unmark, append(plain, "--replace")}, {flush, append(plain, "--replace")},
+	} {
+		m.do(end.change)
+		half("after " + end.change)
+		m.ok(end.line...)
+		m.noFilter(strings.Join(end.line, " "))
+		if text := m.ok("list", "web").Stdout; strings.Contains(text, "antispoof") || !strings.Contains(text, "complete") {
+			t.Errorf("after %s and %v: %s", end.change, end.line, text)
+		}
+		m.ok("set", "netns:web", "eth1", "--antispoof", "on")
+	}
+
+	file := m.topology("lab", "{to: brtest, guest: 'netns:web', address: 10.0.0.2/24, antispoof: true}", "brtest netns:db 10.0.0.3/24")
+	m.ok("apply", "-f", file)
+	m.do(flush)
+	m.says("diff", m.gopipework("diff", "-f", file).Stdout, "the rules of --antispoof are gone")
+	f := m.fails("conflict", "set", "netns:web", "eth1", "--antispoof", "on")
+	m.says("set on", f.Error.Message+f.Error.Hint, "attach it again", "--antispoof off")
+	m.ok("set", "netns:web", "eth1", "--addr", "10.0.0.4/24")
+	m.says("the list after set --addr", m.ok("list", "web").Stdout, "complete", "antispoof")
+	m.reaches(web, "10.0.0.3")
+
+	m.do(flush)
+	m.ok("apply", "-f", m.topology("lab", "{to: brtest, guest: 'netns:web', address: 10.0.0.4/24, antispoof: true, mtu: 1400}", "brtest netns:db 10.0.0.3/24"))
+	m.says("the list after apply changed the MTU", m.ok("list", "web").Stdout, "complete", "antispoof")
+
+	m.do("ip link set dev " + port + " down name other0")
+	m.do("ip link set dev other0 up")
+	m.ok("set", "netns:web", "eth1", "--addr", "10.0.0.2/24")
+	m.do("ip link set dev other0 nomaster")
+	if text := m.ok("list", "--json", "web").Stdout; !strings.Contains(text, `"antispoof":true`) {
+		t.Errorf("in no bridge it is listed as %s", text)
+	}
+	m.ok("apply", "-f", file)
+	m.ok("set", "netns:web", "eth1", "--to", "br2", "--nodad")
+	m.says("the list after a move", m.ok("list", "web").Stdout, "complete", "antispoof")
+	if text := m.do("nft list table netdev gopipework"); strings.Contains(text, port) || !strings.Contains(text, "other0") {
+		t.Errorf("after the port was renamed there is %s", text)
+	}
+}
+
+// TestAntispoofClaims: a new filter does not let a guest keep the MAC address of another one.
+func TestAntispoofClaims(t *testing.T) {
+	m := newMachine(t)
+	web, db := m.named("web"), m.named("db")
+	m.quiet("brtest", "netns:db", "10.0.0.3/24")
+	m.quiet("brtest", "netns:web", "10.0.0.2/24")
+	on := []string{"set", "netns:web", "eth1", "--antispoof", "on"}
+	m.do("ip -n web address add 10.0.0.3/32 dev eth1")
+	m.says("set on", m.ok(append(on, "--dry-run")...).Stderr, "has the address 10.0.0.3 too")
+	m.do("ip -n web link set dev eth1 address " + m.stationOf(db, "10.0.0.3", "::").mac.String())
+	f := m.fails("conflict", on...)
+	m.says("set on", f.Error.Message, m.stationOf(web, "10.0.0.2", "::").mac.String())
+	m.noFilter("after that")
+	f = m.fails("usage", "set", "netns:web", "eth1", "--antispoof", "off", "--for", "1s")
+	m.says("off for a time", f.Error.Message, "cannot be set back")
+}
+
+// TestAntispoofMany: as many addresses as there may be can all be changed.
+func TestAntispoofMany(t *testing.T) {
+	m := newMachine(t)
+	m.named("web")
+	many := func(subnet string, n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf("2001:db8:%s::%x/64", subnet, i+1))
+		}
+		return strings.Join(all, ",")
+	}
+	m.fails("limit", "brtest", "netns:web", many("1", firewall.MaxFiltered+1), "--antispoof", "--nodad")
+	m.quiet("brtest", "netns:web", many("1", firewall.MaxFiltered), "--antispoof", "--nodad")
+	m.ok("set", "netns:web", "eth1", "--addr", many("2", firewall.MaxFiltered), "--nodad")
+	m.says("the list", m.ok("list", "web").Stdout, "complete", "antispoof")
 }

@@ -233,6 +233,7 @@ type SetFacts struct {
 	OwnOn     *rtnl.Link // the Linux bridge of the host's end; nil: none
 	PortVLANs []rtnl.PortVLAN
 	Filter    *firewall.SourceFilter // of the host's end; nil: none
+	Stations  []Station              // who else is on that bridge; looked at only for a new filter
 	Switch    Switch                 // that bridge, as a detach sees it
 	Sysctls   map[string]string      // of the interface, by path; looked at only for addresses
 	To        *Facts                 // of an attach to the bridge that the port is moved to; nil: it is not moved

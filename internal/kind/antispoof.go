@@ -76,21 +76,42 @@ func planFilter(j *build.Job, d *build.Draft) {
 	}
 }
 
-// repairFilter plans the filter of a port that has lost it.
+// repairFilter plans the filter of a port that has lost it, or its mark, and for one without
+// a mark to go that nobody asks for.
 func repairFilter(j *build.Job, d *build.Draft) {
+	there, own := j.There.Filter, j.There.Own
+	mark, mac := ours.FilterMarkOf(own)
 	if !j.Antispoof {
+		if there != nil {
+			d.Add(FilterSource{Port: own.Name, Was: there, Mark: mark})
+		}
 		return
 	}
-	_, mac := ours.FilterMarkOf(j.There.Own)
-	want := filterOf(j.There.Own.Name, mac, j.Addrs)
-	if there := j.There.Filter; there == nil || !there.Equal(*want) {
-		d.Add(FilterSource{Port: want.Port, Want: want, Was: there, Marked: true})
+	if mark == "" {
+		mac = there.MAC // the two do not differ, so it has a filter
+	}
+	want := filterOf(own.Name, mac, j.Addrs)
+	if there == nil || !there.Equal(*want) || mark != ours.FilterMark(own.Name, mac) {
+		d.Add(FilterSource{Port: own.Name, Want: want, Was: there, Mark: mark})
+	}
+	dropRenamed(d, own.Name, mark)
+}
+
+// dropRenamed plans for the filter to go that a port had under another name.
+func dropRenamed(d *build.Draft, port, mark string) {
+	if was := ours.FilteredPort(mark); was != "" && was != port {
+		d.Add(DropFilter{was})
 	}
 }
 
-// antispoofDiffers holds a port that is there against what is asked.
+// antispoofDiffers holds a port that is there against what is asked. What is half made is
+// neither on nor off: the line decides.
 func antispoofDiffers(j *build.Job, differ build.Differ) {
-	if there := ours.IsFiltered(j.There.Own); there != j.Antispoof {
+	there := ours.IsFiltered(j.There.Own)
+	if !there && j.There.Filter != nil {
+		return
+	}
+	if there != j.Antispoof {
 		differ(spec.Antispoof, spec.OnOff(there), spec.OnOff(j.Antispoof))
 	}
 }
@@ -99,39 +120,46 @@ func antispoofDiffers(j *build.Job, differ build.Differ) {
 // they change, the guest can send from the old and the new ones.
 func (linuxBridge) SetAntispoof(c build.Change, d *build.Draft, change func() error) error {
 	port, was := c.There.Found.Port, c.There.Filter
-	is := ours.IsFiltered(port)
+	mark, _ := ours.FilterMarkOf(port)
+	is := mark != "" || was != nil
 	wanted := is
 	if c.Antispoof != nil {
 		wanted = *c.Antispoof
 	}
 	if !wanted {
-		if is && was != nil { // it is complete, so it has one
-			d.Add(FilterSource{Port: port.Name, Was: was, Marked: true})
+		if is {
+			d.Add(FilterSource{Port: port.Name, Was: was, Mark: mark})
+			dropRenamed(d, port.Name, mark)
 		}
 		return change()
 	}
-	want, err := filterAfter(c, is)
+	want, err := filterAfter(c, d, is)
 	if err != nil {
 		return err
 	}
-	during := *want
-	if c.HasAddrs {
-		during.Addrs = slices.Concat(want.Addrs, addrsNow(c))
+	if is && was == nil && !c.HasAddrs {
+		return change() // the attachment's line says what its rules were
 	}
-	if was == nil || !was.Equal(during) {
-		d.Add(FilterSource{Port: port.Name, Want: &during, Was: was, Marked: is})
+	if was != nil && c.HasAddrs {
+		during := *want
+		during.Addrs = slices.Concat(want.Addrs, was.Addrs)
+		if !was.Equal(during) {
+			d.Add(FilterSource{Port: port.Name, Want: &during, Was: was, Mark: mark})
+		}
+		was = &during
 	}
 	if err := change(); err != nil {
 		return err
 	}
-	if !want.Equal(during) {
-		d.Add(FilterSource{Port: port.Name, Want: want, Was: &during, Marked: true})
+	if was == nil || !was.Equal(*want) || mark == "" {
+		d.Add(FilterSource{Port: port.Name, Want: want, Was: was, Mark: mark})
+		dropRenamed(d, port.Name, mark)
 	}
 	return nil
 }
 
 // filterAfter is the filter after a change; is: there is one already.
-func filterAfter(c build.Change, is bool) (*firewall.SourceFilter, error) {
+func filterAfter(c build.Change, d *build.Draft, is bool) (*firewall.SourceFilter, error) {
 	if why := source.Kept(c.There.Inside); why != "" {
 		return nil, c.Refuse(fault.Usage, "--antispoof needs addresses that stay: %s", why)
 	}
@@ -150,26 +178,34 @@ func filterAfter(c build.Change, is bool) (*firewall.SourceFilter, error) {
 	if err := checkFilter(c.Job, addrs, v); err != nil {
 		return nil, err
 	}
-	mac := c.There.Inner.MAC
-	if is {
-		_, mac = ours.FilterMarkOf(c.There.Found.Port)
+	if !is {
+		return filterOf(c.There.Found.Port.Name, c.There.Inner.MAC, addrs), checkClaims(c, d, addrs, v)
+	}
+	mark, mac := ours.FilterMarkOf(c.There.Found.Port)
+	was := c.There.Filter
+	if mark == "" {
+		mac = was.MAC
 	}
 	want := filterOf(c.There.Found.Port.Name, mac, addrs)
-	if is && !c.HasAddrs {
-		want.Addrs = addrsNow(c) // what the guest has added by itself stays out
+	if was != nil && !c.HasAddrs {
+		want.Addrs = was.Addrs // what the guest has added by itself stays out
 	}
 	return want, nil
 }
 
-// addrsNow are the addresses that the guest can send from now.
-func addrsNow(c build.Change) (all []netip.Addr) {
-	if f := c.There.Filter; f != nil {
-		return f.Addrs
+// checkClaims refuses a MAC address that the guest has taken from somebody else on the
+// bridge, and warns of such addresses: a new filter would let it send from them.
+func checkClaims(c build.Change, d *build.Draft, addrs []netip.Prefix, vlan bridge.VLAN) error {
+	if c.To != nil {
+		return nil // looked at with the new bridge
 	}
-	for _, p := range ours.AddressesOf(c.There.Inner, c.There.Addrs) {
-		all = append(all, p.Addr())
+	j := *c.Job
+	j.Addrs, j.SwitchVLAN, j.There.Base, j.There.Stations = addrs, vlan, c.There.OwnOn, c.There.Stations
+	if e := (*fault.Error)(nil); errors.As(CheckMAC(&j), &e) {
+		return e.WithHint("detach it, and attach it again with --antispoof")
 	}
-	return all
+	WarnStations(&j, d)
+	return nil
 }
 
 // lookAtFilter reads the filter of a port that is there, and whether the kernel has filters
@@ -178,29 +214,46 @@ func lookAtFilter(o *build.Observer, s spec.Spec, f *build.Facts) {
 	f.Filter = readFilter(&o.Looker, o.Host, f.Own, s.Antispoof)
 }
 
-// LookAtFilter does the same for a change.
+// LookAtFilter does the same for a change, and looks at who else is on the bridge where a new
+// filter is asked for.
 func LookAtFilter(o *build.Looker, k plan.Kernel, s spec.SetSpec, port *rtnl.Link, f *build.SetFacts) {
-	f.Filter = readFilter(o, k, port, s.Antispoof != nil && *s.Antispoof)
+	asked := s.Antispoof != nil && *s.Antispoof
+	f.Filter = readFilter(o, k, port, asked)
+	if !asked || ours.IsFiltered(port) || f.OwnOn == nil {
+		return
+	}
+	there := build.Facts{Inside: f.Inside, Base: f.OwnOn, Own: port, GuestNS: f.Detach.GuestNS}
+	on := build.Observer{Looker: *o, Host: k}
+	lookAtPorts(&on, spec.Spec{MAC: f.Inner.MAC, Addrs: ours.AddressesOf(f.Inner, f.Addrs)}, &there)
+	o.Err, f.Stations = on.Err, there.Stations
 }
 
 func readFilter(o *build.Looker, k plan.Kernel, port *rtnl.Link, asked bool) (found *firewall.SourceFilter) {
-	switch {
-	case port != nil && ours.IsFiltered(port):
+	if port != nil {
 		o.Look("the source filter of "+port.Name, func() error {
-			return k.Run(func() (err error) { found, err = firewall.ReadSourceFilter(port.Name); return err })
+			err := k.Run(func() (err error) { found, err = firewall.ReadSourceFilter(port.Name); return err })
+			if fault.CodeOf(err) == fault.Unsupported && !ours.IsFiltered(port) {
+				return nil
+			}
+			return err
 		})
-	case asked:
+	}
+	if found == nil && asked {
 		o.Look("nf_tables", func() error { return k.Run(firewall.CheckSourceFilters) })
 	}
 	return found
 }
 
-// HasFilter reports whether a port that is marked still has its filter.
-func HasFilter(k plan.Kernel, port *rtnl.Link) bool {
+// FilterState reports whether a port has a source filter, or the mark of one, and whether it
+// is half: one of the two is missing.
+func FilterState(k plan.Kernel, port *rtnl.Link) (has, half bool) {
 	var o build.Looker
 	f := readFilter(&o, k, port, false)
-	_, mac := ours.FilterMarkOf(port)
-	return o.Err != nil || f != nil && f.MAC.String() == mac.String()
+	mark, mac := ours.FilterMarkOf(port)
+	if mark == "" {
+		return f != nil, f != nil
+	}
+	return true, o.Err == nil && (f == nil || f.MAC.String() != mac.String())
 }
 
 // FilterSource puts a source filter on a port, or another in its place, or deletes it, and
@@ -208,76 +261,100 @@ func HasFilter(k plan.Kernel, port *rtnl.Link) bool {
 type FilterSource struct {
 	Port      string
 	Want, Was *firewall.SourceFilter // nil: none
-	Marked    bool                   // the port has the mark already
+	Mark      string                 // the mark that the port has already; "": none
 }
 
 func (s FilterSource) Do(_ context.Context, m *plan.Machine) error {
 	i, err := m.Find(plan.OnHost, s.Port)
-	if err == nil {
-		err = s.become(m, i, s.Want)
+	if err != nil {
+		return fault.Explain("filter what comes in by", s.Port, err)
 	}
-	return fault.Explain("filter what comes in by", s.Port, err)
+	if err := s.become(m, i, s.Want, s.mark()); err != nil {
+		return plan.Half(fault.Explain("filter what comes in by", s.Port, err), s.restore(m, i), s)
+	}
+	return nil
 }
 
 func (s FilterSource) Undo(_ context.Context, m *plan.Machine) error {
-	was := s.Was
-	if !s.Marked {
-		was = nil
-	}
-	err := s.become(m, m.Index(plan.OnHost, s.Port), was)
-	return fault.IgnoreAbsent("filter what comes in by", s.Port, err)
+	return s.restore(m, m.Index(plan.OnHost, s.Port))
 }
 
-// become changes the filter, and the mark of the port so that it never says less than there
-// is: a filter without a mark goes with gc.
-func (s FilterSource) become(m *plan.Machine, port int, f *firewall.SourceFilter) error {
+func (s FilterSource) restore(m *plan.Machine, port int) error {
+	was := s.Was
+	if s.Mark == "" {
+		was = nil
+	}
+	return fault.IgnoreAbsent("filter what comes in by", s.Port, s.become(m, port, was, s.Mark))
+}
+
+// mark is the one that is wanted.
+func (s FilterSource) mark() string {
+	if s.Want == nil {
+		return ""
+	}
+	return ours.FilterMark(s.Port, s.Want.MAC)
+}
+
+// become changes the filter and the mark of the port. As long as there are rules there is a
+// mark, for a mark without rules is what list shows and the same line repairs.
+func (s FilterSource) become(m *plan.Machine, port int, f *firewall.SourceFilter, mark string) error {
 	host := m.Host()
+	set := func() error { return firewall.DeleteSourceFilter(s.Port) }
 	l, err := host.LinkByIndex(port)
 	if err != nil {
-		return errors.Join(err, host.Run(func() error { return firewall.DeleteSourceFilter(s.Port) }))
+		return errors.Join(err, host.Run(set))
 	}
 	if f != nil {
-		if err := host.Run(f.Set); err != nil {
+		set = f.Set
+	}
+	has, _ := ours.FilterMarkOf(l)
+	if mark != "" && mark != has {
+		if err := host.AddAltName(port, mark); err != nil {
 			return err
 		}
 	}
-	want := ""
-	if f != nil {
-		want = ours.FilterMark(s.Port, f.MAC)
+	if err := host.Run(set); err != nil {
+		return err
 	}
-	mark, _ := ours.FilterMarkOf(l)
-	if mark != want && mark != "" {
-		err = host.DelAltName(port, mark)
+	if has != "" && has != mark {
+		return host.DelAltName(port, has)
 	}
-	if err == nil && mark != want && want != "" {
-		err = host.AddAltName(port, want)
-	}
-	if err == nil && f == nil {
-		err = host.Run(func() error { return firewall.DeleteSourceFilter(s.Port) })
-	}
-	return err
+	return nil
 }
 
 func (FilterSource) Nature() plan.Nature { return plan.Undoable }
 
 func (s FilterSource) String() string {
-	property := func(verb string, mac net.HardwareAddr) string {
-		return "ip link property " + verb + " dev " + s.Port + " altname " + ours.FilterMark(s.Port, mac)
+	property := func(verb, mark string) string {
+		return "ip link property " + verb + " dev " + s.Port + " altname " + mark
 	}
-	if s.Want == nil {
-		return property("del", s.Was.MAC) + "\n" + s.Was.DeleteCommand()
+	var lines []string
+	if mark := s.mark(); mark != "" && mark != s.Mark {
+		lines = append(lines, property("add", mark))
 	}
-	lines := s.Want.Commands()
-	if !s.Marked {
-		lines = append(lines, property("add", s.Want.MAC))
+	if s.Want != nil {
+		lines = append(lines, s.Want.Commands()...)
+	} else {
+		lines = append(lines, firewall.SourceFilter{Port: s.Port}.DeleteCommand())
+	}
+	if s.Mark != "" && s.Mark != s.mark() {
+		lines = append(lines, property("del", s.Mark))
 	}
 	return strings.Join(lines, "\n")
 }
 
-// DropFilter deletes the filter of a port that has gone.
+// DropFilter deletes the filter of a port that has gone, unless another port of that name has
+// one by now.
 type DropFilter struct{ Port string }
 
 func (s DropFilter) Do(_ context.Context, m *plan.Machine) error {
+	l, err := m.Host().LinkByName(s.Port)
+	if ours.UnlessNotFound(err) != nil {
+		return fault.Explain("find", s.Port, err)
+	}
+	if err == nil && ours.IsFiltered(l) {
+		return nil
+	}
 	return m.Host().Run(func() error { return firewall.DeleteSourceFilter(s.Port) })
 }
 
@@ -292,7 +369,7 @@ func (s DropFilter) String() string {
 // dropFilters plans for the filters of ports that go, after them.
 func dropFilters(d build.Departure, r *build.Removal) {
 	for _, c := range d.Chosen {
-		if c.Port != nil && ours.IsFiltered(c.Port) {
+		if c.Port != nil && (c.Host.Antispoof || ours.IsFiltered(c.Port)) {
 			r.Last = append(r.Last, DropFilter{c.Port.Name})
 		}
 	}

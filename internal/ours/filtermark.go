@@ -37,3 +37,15 @@ func IsFiltered(port *rtnl.Link) bool {
 	mark, _ := FilterMarkOf(port)
 	return mark != ""
 }
+
+// FilteredPort returns the name that a port had when it got its mark; "": it is no mark.
+func FilteredPort(mark string) string {
+	rest, _ := strings.CutPrefix(mark, filterMark)
+	port, _, _ := strings.Cut(rest, ":")
+	return port
+}
+
+// OnlyFilterHalf reports whether an attachment is complete, but for its source filter.
+func OnlyFilterHalf(a Attachment) bool {
+	return a.State == Half && a.Host.Antispoof && a.Origin != ""
+}

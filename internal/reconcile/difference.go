@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/gopipework/gopipework/internal/topology"
 )
@@ -337,7 +338,7 @@ func (c *comparison) entry(e topology.Entry) (Item, error) {
 		}
 		return Item{Action: Refused, Entry: e, Err: g.Err, Reason: g.Err.Error()}, nil
 	}
-	var half bool
+	var half, unfiltered bool
 	for _, s := range ends {
 		at := c.placeOf(s)
 		i.guests, i.names = append(i.guests, at.netns), append(i.names, at.ifName)
@@ -348,7 +349,8 @@ func (c *comparison) entry(e topology.Entry) (Item, error) {
 		}
 		c.claimed[at] = e.Pos
 		if a, ok := c.there[at]; ok {
-			half = half || a.State == attach.Half
+			lacks := ours.OnlyFilterHalf(a)
+			half, unfiltered = half || a.State == attach.Half && !lacks, unfiltered || lacks
 			i.There = append(i.There, a)
 		}
 	}
@@ -359,6 +361,9 @@ func (c *comparison) entry(e topology.Entry) (Item, error) {
 		i.Action, i.Reason = Make, "a killed run left it half made"
 	default:
 		c.compare(&i, ends)
+	}
+	if unfiltered && i.Action != Refused && len(i.What) == 0 {
+		i.Action, i.ask, i.Reason = Make, false, "the rules of --antispoof are gone"
 	}
 	if i.Action == Refused && c.Origin == attach.OriginLabel { // it holds back nobody who gives it up
 		for _, s := range ends {

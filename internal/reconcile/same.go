@@ -8,6 +8,7 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
@@ -170,6 +171,9 @@ func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set atta
 		default:
 			return set, false
 		}
+	}
+	if s.Antispoof && ours.OnlyFilterHalf(a) {
+		set.HasAddrs, set.Addrs = true, s.Addrs // from which the filter is made again
 	}
 	var err error
 	set.Shape, err = shape.Parse()
