@@ -83,6 +83,10 @@ func (o *output) setFor(c *cli.Context, s attach.SetSpec, g *attach.Guest, opt a
 	if within <= 0 || within > longestFor {
 		return fault.BadWord("read flag", "--for", "it must be longer than 0s, and no longer than %s", longestFor)
 	}
+	if s.Antispoof != nil && !*s.Antispoof {
+		return fault.New(fault.Usage, "set", s.IfName+" of "+s.Guest, "--antispoof off cannot be set back: by then the guest may have taken other addresses").
+			WithHint("leave --for out, and attach it again with --antispoof and --replace afterwards")
+	}
 	back, err := reconcile.PlanReversal(c.Context, s, g, opt)
 	if err != nil {
 		return err
