@@ -98,7 +98,9 @@ func buildText(t *testing.T, head string) string {
 	if err != nil {
 		return errorText(err)
 	}
-	s = kind.WithTunnel(s, f.Tunnel)
+	if s, err = kind.WithTunnel(s, f.Tunnel); err != nil {
+		return errorText(err)
+	}
 	if f.Parked != nil {
 		f.Parked.Fits = kind.Fits(s, f)
 	}
@@ -353,6 +355,15 @@ var factChanges = map[string]func(*build.Facts){
 		f.Tunnel.Addrs = append(f.Tunnel.Addrs, netip.MustParsePrefix("fd08::2/64"))
 		f.Tunnel.DNS = []netip.Addr{netip.MustParseAddr("10.8.0.1")}
 	},
+	"tunnel-ipv6": func(f *build.Facts) { f.Tunnel.Addrs = []netip.Prefix{netip.MustParsePrefix("fd08::2/64")} },
+	"tunnel-dns":  func(f *build.Facts) { f.Tunnel.DNS = []netip.Addr{netip.MustParseAddr("10.8.0.1")} },
+	"tunnel-hostless": func(f *build.Facts) {
+		p := &f.Tunnel.Peers[1]
+		p.AllowedIPs = nil
+		for _, word := range []string{"0.0.0.0/32", "127.0.0.0/8", "224.0.0.5/32", "255.255.255.255/32", "0.0.0.0/1", "128.0.0.0/1"} {
+			p.AllowedIPs = append(p.AllowedIPs, netip.MustParsePrefix(word))
+		}
+	},
 	"tunnel-off": func(f *build.Facts) { f.Tunnel.NoRoutes = true },
 	"tunnel-attached": func(f *build.Facts) {
 		d := tunnelConfig().Device
@@ -583,6 +594,7 @@ var factChanges = map[string]func(*build.Facts){
 		}
 		f.Routes = slices.DeleteFunc(f.Routes, func(r rtnl.Route) bool { return r.Index == innerIndex })
 	},
+	"vrf-down": func(f *build.Facts) { f.Links[len(f.Links)-2].Up = false },
 	"vrf-ours": func(f *build.Facts) { f.Links[len(f.Links)-2].Group = plan.Group },
 	"vrf-table-taken": func(f *build.Facts) {
 		f.Tables = append(f.Tables, rtnl.Route{Dst: netip.MustParsePrefix("10.77.0.0/16"), Index: eth0Index, Table: 1001})

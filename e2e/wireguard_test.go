@@ -148,6 +148,10 @@ func TestWireGuardFile(t *testing.T) {
 		m.fails("usage", append([]string{"wireguard:" + m.tunnel("well", well), "netns:web"}, line...)...)
 	}
 	m.fails("usage", "wireguard:well.conf", "netns:web")
+	m.fails("usage", "wireguard:"+m.tunnel("well", well), "netns:web", "-a", "6")
+	named := "wireguard:" + m.tunnel("named", strings.Replace(well, "[Peer]", "DNS = 10.8.0.1\n[Peer]", 1))
+	m.says("the hint", m.fails("unsupported", named, "netns:web").Error.Hint, "--dns none")
+	m.says("without name servers", m.ok("--dry-run", named, "netns:web", "--dns", "none").Stdout, "type wireguard")
 
 	file := m.tunnel("well", well)
 	m.check(os.Chmod(file, 0o644))
@@ -159,6 +163,7 @@ func TestWireGuardFile(t *testing.T) {
 	}
 	if !m.hasWireGuard() {
 		f := m.fails("unsupported", "wireguard:"+file, "netns:web")
+		m.says("the error", f.Error.Message, "the kernel has no WireGuard")
 		m.says("the hint", f.Error.Hint, "CONFIG_WIREGUARD")
 	}
 	check("after the refusals")

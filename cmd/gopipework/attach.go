@@ -21,7 +21,7 @@ func (o *output) attachEntry() *cli.Command {
 		Flags: append(shapeFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "i", Usage: "name the interface `IFNAME` inside the guest", DefaultText: "eth1"},
 			&cli.StringFlag{Name: "l", Usage: "name the host's end of the pair `HOSTNAME`", DefaultText: "v<IFNAME>pl<PID>"},
-			&cli.StringFlag{Name: "a", Usage: "check that the address is of this `FAMILY`: 4, 6, inet or inet6"},
+			&cli.StringFlag{Name: "a", Usage: "check that the addresses are of this `FAMILY`: 4, 6, inet or inet6"},
 			&cli.StringFlag{Name: "mtu", Usage: "MTU in `BYTES`, also of a bridge that is created", DefaultText: "that of the bridge or card"},
 			&cli.StringFlag{Name: "host-addr", Usage: "with host:NAME, give the host's end `ADDRESS/PREFIX`"},
 			&cli.BoolFlag{Name: "host-access", Usage: "let the host and a guest with a macvlan reach each other, by IPv4"},
@@ -40,7 +40,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.StringFlag{Name: "vrf", Usage: "put the interface into this VRF of the guest, which is created if it does not exist: `NAME[,table=N]`"},
 			&cli.BoolFlag{Name: "source-routing", Usage: "send each reply out by the interface whose address it carries, so that published ports keep working"},
 			&cli.StringSliceFlag{Name: "sysctl", Usage: "set a sysctl of the interface, `KEY=VALUE`, such as ipv4.rp_filter=2 or ipv6.neigh.gc_stale_time=120; may be repeated"},
-			&cli.StringFlag{Name: "dns", Usage: "put `SERVERS` into the guest's /etc/resolv.conf as name servers until detach: addresses separated by commas, or dhcp"},
+			&cli.StringFlag{Name: "dns", Usage: "put `SERVERS` into the guest's /etc/resolv.conf as name servers until detach: addresses separated by commas, or dhcp; none leaves out those of a tunnel's file"},
 			&cli.BoolFlag{Name: "direct-phys", Usage: "same as phys:HOSTIF: lend the card itself to the guest"},
 			&cli.BoolFlag{Name: "force-phys", Usage: "lend the card even if it has an address, a default route or a master"},
 			&cli.BoolFlag{Name: "replace", Usage: "if the interface is there and is not as the line asks, change or replace it; if that fails, attach the old one again"},

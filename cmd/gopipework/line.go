@@ -34,6 +34,7 @@ func longFlags(w attach.Words) (line []string) {
 			line = append(line, typed)
 		}
 	}
+	flag("-a", w.Family)
 	flag("--mtu", w.MTU)
 	flag("--host-addr", w.HostAddr)
 	flag("--mode", w.Mode)

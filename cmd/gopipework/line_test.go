@@ -22,6 +22,7 @@ var linesForAll = []string{
 	"phys:mac:26:2e:71:98:60:8f web dhcp6 --force-phys",
 	"--direct-phys eth0 web slaac",
 	"wireguard:/etc/wireguard/wg0.conf web --mtu 1400 --default keep",
+	"wireguard:/etc/wireguard/wg0.conf web -a 4 --dns none",
 	"wireguard:/etc/wireguard/wg0.conf -i wg0 web 10.8.0.2/24 --metric 50",
 	"host:tap0 'guest with space' 10.9.0.2/30 --host-addr 10.9.0.1/30 --verify",
 	"ipoib:ib0 /run/netns/x 10.0.0.2/8 @8001 --dns 10.0.0.1,2001:db8::1",

@@ -28,13 +28,24 @@ func CheckDNS(j *build.Job) error {
 	case j.DNS.IsZero():
 		return nil
 	case j.There.Guest.PID == 0:
-		return j.Refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").
-			WithHint("ip netns exec NAME reads /etc/netns/NAME/resolv.conf")
+		hint := "ip netns exec NAME reads /etc/netns/NAME/resolv.conf"
+		if j.HostIF.Kind == spec.KindWireGuard {
+			hint = withoutDNS(j) + ": " + hint
+		}
+		return j.Refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").WithHint("%s", hint)
 	case n != nil && !dnsLeft(j):
 		return j.Refuse(fault.Conflict, "the name servers of %s are there already: %s", n.IfName, n.Asked).
-			WithHint("gopipework detach %s %s, or leave --dns out", j.Spec.Guest, n.IfName)
+			WithHint("gopipework detach %s %s, or %s", j.Spec.Guest, n.IfName, withoutDNS(j))
 	}
 	return nil
+}
+
+// withoutDNS says how not to ask for name servers. The file of a tunnel asks for some, too.
+func withoutDNS(j *build.Job) string {
+	if j.HostIF.Kind == spec.KindWireGuard {
+		return "attach with --dns none"
+	}
+	return "leave --dns out"
 }
 
 // PlanDNSAway restores the file that was written for an interface that is gone, or

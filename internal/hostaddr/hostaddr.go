@@ -34,6 +34,16 @@ func Unusable(a netip.Addr) string {
 	return ""
 }
 
+// Hostless reports whether no interface can have any address of a network.
+func Hostless(p netip.Prefix) bool {
+	for _, word := range []string{"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "ff00::/8"} {
+		if n := netip.MustParsePrefix(word); n.Bits() <= p.Bits() && n.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
 // Unleasable4 returns why no DHCP server can give the address, or have it; "" if one
 // can. Addresses in 240.0.0.0/4 work on Linux, but nobody has been assigned one.
 func Unleasable4(a netip.Addr) string {

@@ -54,3 +54,15 @@ func TestNotHost(t *testing.T) {
 		}
 	}
 }
+
+func TestHostless(t *testing.T) {
+	for word, want := range map[string]bool{
+		"0.0.0.0/32": true, "127.0.0.0/8": true, "127.0.0.1/32": true, "224.0.0.0/4": true, "224.0.0.5/32": true, "255.255.255.255/32": true,
+		"::1/128": true, "ff02::5/128": true,
+		"0.0.0.0/0": false, "0.0.0.0/1": false, "128.0.0.0/1": false, "0.0.0.0/5": false, "10.0.0.0/8": false, "::/0": false, "::/1": false, "fd08::/64": false,
+	} {
+		if got := Hostless(netip.MustParsePrefix(word)); got != want {
+			t.Errorf("%s: %v", word, got)
+		}
+	}
+}

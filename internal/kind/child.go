@@ -246,12 +246,15 @@ func (s AddChild) why(m *plan.Machine, parent int, err error) error {
 // parent can have none. A request that names no parent is refused by a kernel
 // that knows the kind, and makes nothing.
 func lacksKind(m *plan.Machine, kind, name, parent string, err error) error {
-	e := fault.New(fault.Unsupported, "make "+kind, name, "%w", err)
 	if parent != "" && errors.Is(m.Host().AddChild(rtnl.Child{Name: name, Kind: kind, Group: plan.Group}), unix.EINVAL) {
-		e.Op, e.Object = "make "+kind+" on", parent
-		return e.WithHint("%s cannot be the parent of one: ip -d link show %s", parent, parent)
+		return fault.New(fault.Unsupported, "make "+kind+" on", parent, "%w", err).
+			WithHint("%s cannot be the parent of one: ip -d link show %s", parent, parent)
 	}
-	return e.WithHint("%s", ours.Missing(kind))
+	word := kind
+	if kind == string(spec.KindWireGuard) {
+		word = "WireGuard"
+	}
+	return fault.New(fault.Unsupported, "make "+kind, name, "the kernel has no %s: %w", word, err).WithHint("%s", ours.Missing(kind))
 }
 
 func (s AddChild) Undo(_ context.Context, m *plan.Machine) error {

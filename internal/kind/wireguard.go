@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/hostaddr"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -41,42 +42,45 @@ func ReadTunnel(ctx context.Context, s spec.Spec) (spec.Spec, wireguard.Config, 
 	if err != nil {
 		return s, c, err
 	}
-	s = WithTunnel(s, c)
-	if len(s.Addrs) == 0 {
-		return s, c, fault.New(fault.Invalid, "read", s.HostIF.Name, "there is no Address in it").
-			WithHint("give one after the guest, or add it to [Interface]: Address = 10.8.0.2/24")
-	}
-	return s, c, nil
+	s, err = WithTunnel(s, c)
+	return s, c, err
 }
 
 // WithTunnel adds to the Spec of a WireGuard link what a file asks for and the line says
-// nothing about.
-func WithTunnel(s spec.Spec, c wireguard.Config) spec.Spec {
+// nothing about, and refuses what the line asks for and the file cannot have.
+func WithTunnel(s spec.Spec, c wireguard.Config) (spec.Spec, error) {
 	if s.HostIF.Kind != spec.KindWireGuard {
-		return s
+		return s, nil
 	}
 	if len(s.Addrs) == 0 {
 		s.Addrs = c.Addrs
 	}
+	if len(s.Addrs) == 0 {
+		return s, fault.New(fault.Invalid, "read", s.HostIF.Name, "there is no Address in it").
+			WithHint("give one after the guest, or add it to [Interface]: Address = 10.8.0.2/24")
+	}
 	if s.MTU == 0 {
 		s.MTU = c.MTU
 	}
-	if s.DNS.IsZero() {
+	switch {
+	case s.DNS.None:
+		s.DNS = spec.DNS{}
+	case s.DNS.IsZero():
 		s.DNS.Servers = c.DNS
 	}
 	if !c.NoRoutes {
 		s.Routes = tunnelRoutes(s, c)
 	}
-	return s
+	return s, s.CheckFileAddrs()
 }
 
 // tunnelRoutes returns the routes that AllowedIPs make: those of a family that the link has
-// an address of, and that no address brings with it.
+// an address of, and that no address brings with it. Where no host can be, no route leads.
 func tunnelRoutes(s spec.Spec, c wireguard.Config) (routes []spec.Route) {
 	for _, p := range c.Peers {
 		for _, to := range p.AllowedIPs {
 			brings := func(a netip.Prefix) bool { return a.Bits() <= to.Bits() && a.Contains(to.Addr()) }
-			if s.Has(to.Addr().Is6()) && !slices.ContainsFunc(s.Addrs, brings) {
+			if s.Has(to.Addr().Is6()) && !hostaddr.Hostless(to) && !slices.ContainsFunc(s.Addrs, brings) {
 				routes = append(routes, spec.Route{Dst: to, Metric: s.Metric})
 			}
 		}

@@ -12,6 +12,7 @@ import (
 type DNS struct {
 	Servers  []netip.Addr
 	FromDHCP bool // what the DHCP server says, when the lease is got
+	None     bool // not those of a tunnel's file either
 }
 
 // NameServers is the name of a difference in --dns.
@@ -28,8 +29,11 @@ func (d DNS) IsZero() bool { return len(d.Servers) == 0 && !d.FromDHCP }
 
 // String returns the word that parses to d.
 func (d DNS) String() string {
-	if d.FromDHCP {
+	switch {
+	case d.FromDHCP:
 		return fromDHCP
+	case d.None:
+		return None
 	}
 	return Join(d.Servers)
 }
@@ -44,6 +48,14 @@ func (s Spec) CheckDNS() error {
 func ListedDNS(word string) DNS {
 	d, _ := parseDNS(word, Source{Kind: FromDHCP})
 	return d
+}
+
+// parseDNS reads the word of a line. That of a tunnel can leave out what its file has.
+func (s *Spec) parseDNS(word string) (DNS, error) {
+	if word == None && s.HostIF.Kind == KindWireGuard {
+		return DNS{None: true}, nil
+	}
+	return parseDNS(word, s.From)
 }
 
 // parseDNS reads dhcp, or ADDRESS[,ADDRESS...]; "" is nothing.

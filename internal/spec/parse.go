@@ -64,7 +64,7 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, fault.BadWord("read guest", "", "it is empty")
 	}
 	var isSource bool
-	if s.From, isSource, err = parseSource(w.Address); err == nil && !isSource && !s.inFile(w.Address) {
+	if s.From, isSource, err = parseSource(w.Address); err == nil && !isSource && !(s.HostIF.Kind == KindWireGuard && w.Address == "") {
 		s.Addrs, s.Gateways, err = parseAddress(w.Address)
 	}
 	if err == nil {
@@ -77,9 +77,8 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, fault.BadWord("read flag", "--acd", "%s decides for itself whether to look for duplicates", s.From.Ask.Client).
 			WithHint("use dhcp instead: it works with --acd")
 	}
-	if s.ACD && !s.Has(false) {
-		return Spec{}, fault.BadWord("read flag", "--acd", "there is no IPv4 address to ask about").
-			WithHint("leave it out: IPv6 looks for duplicates by itself")
+	if err := s.checkACD(); err != nil {
+		return Spec{}, err
 	}
 	if err := s.CheckHostAccess(); err != nil {
 		return Spec{}, err
@@ -105,7 +104,7 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	if s.Shape, err = w.Shape.Parse(); err != nil {
 		return Spec{}, err
 	}
-	if s.DNS, err = parseDNS(w.DNS, s.From); err != nil {
+	if s.DNS, err = s.parseDNS(w.DNS); err != nil {
 		return Spec{}, err
 	}
 	if s.Sysctls, err = parseSysctls(w.Sysctls); err != nil {
@@ -117,8 +116,8 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	if err := onceEach(s.AllSysctls()); err != nil {
 		return Spec{}, err
 	}
-	if off := (Sysctl{"ipv6/conf", "disable_ipv6", "1"}); s.Has(true) && slices.Contains(s.Sysctls, off) {
-		return Spec{}, fault.BadWord("read --sysctl", off.String(), "it contradicts the address %s", s.AddressWord()).WithHint("leave out one of the two")
+	if err := s.checkIPv6Off(); err != nil {
+		return Spec{}, err
 	}
 	if err := parseRouting(w, &s); err != nil {
 		return Spec{}, err
@@ -126,7 +125,30 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 	if s.VRF, err = parseVRF(w.VRF, &s); err != nil {
 		return Spec{}, err
 	}
-	return s, checkFamily(w.Family, s)
+	if err := s.checkFamily(w.Family); err != nil {
+		return Spec{}, err
+	}
+	if s.inFile() {
+		s.Family = w.Family
+	}
+	return s, nil
+}
+
+// checkIPv6Off refuses an IPv6 address where IPv6 is to be off.
+func (s *Spec) checkIPv6Off() error {
+	off := Sysctl{"ipv6/conf", "disable_ipv6", "1"}
+	if !s.Has(true) || !slices.Contains(s.Sysctls, off) {
+		return nil
+	}
+	return fault.BadWord("read --sysctl", off.String(), "it contradicts the address %s", s.AddressWord()).WithHint("leave out one of the two")
+}
+
+func (s *Spec) checkACD() error {
+	if !s.ACD || s.inFile() || s.Has(false) {
+		return nil
+	}
+	return fault.BadWord("read flag", "--acd", "there is no IPv4 address to ask about").
+		WithHint("leave it out: IPv6 looks for duplicates by itself")
 }
 
 // CheckHostAccess refuses the host's way to an address that it has no route to, or
@@ -134,7 +156,7 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 func (s *Spec) CheckHostAccess() error {
 	const flag = "--host-access"
 	switch {
-	case !s.HostAccess || s.From.Kind == FromDHCP:
+	case !s.HostAccess || s.From.Kind == FromDHCP || s.inFile():
 		return nil
 	case s.From.Kind == FromClient:
 		return fault.BadWord("read flag", flag, "%s changes the address without us, and the host's route would not follow it", s.From.Ask.Client).
@@ -360,10 +382,15 @@ func ParseMTU(word string, ipv6 bool) (int, error) {
 	if err != nil || mtu < MinMTU || mtu > MaxMTU {
 		return 0, fault.BadWord("read MTU", word, "it is not a number from %d to %d", MinMTU, MaxMTU)
 	}
-	if ipv6 && mtu < MinMTU6 {
-		return 0, fault.BadWord("read MTU", word, "IPv6 needs at least %d", MinMTU6)
+	return mtu, checkMTU(mtu, ipv6)
+}
+
+// checkMTU refuses an MTU with which the kernel turns IPv6 off. 0 is none.
+func checkMTU(mtu int, ipv6 bool) error {
+	if ipv6 && mtu != 0 && mtu < MinMTU6 {
+		return fault.BadWord("read MTU", strconv.Itoa(mtu), "IPv6 needs at least %d", MinMTU6)
 	}
-	return mtu, nil
+	return nil
 }
 
 var modes = []string{"bridge", "private", "vepa", "passthru", "l2", "l3", "l3s"}
@@ -377,7 +404,7 @@ func parseMode(word string) (string, error) {
 }
 
 // checkFamily holds -a against the addresses, from which the family comes.
-func checkFamily(word string, s Spec) error {
+func (s *Spec) checkFamily(word string) error {
 	var ipv6 bool
 	switch word {
 	case "":

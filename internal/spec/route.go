@@ -133,7 +133,7 @@ func (s *Spec) mayLearnRoutes() bool {
 func (s *Spec) CheckSourceRouting() error {
 	const flag = "--source-routing"
 	switch {
-	case !s.SourceRouting || s.From.Kind == FromDHCP:
+	case !s.SourceRouting || s.From.Kind == FromDHCP || s.inFile():
 		return nil
 	case s.From.Kind == FromClient:
 		return fault.BadWord("read flag", flag, "%s changes the address without us, and no rule would follow it", s.From.Ask.Client).

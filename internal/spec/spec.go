@@ -58,6 +58,7 @@ type Spec struct {
 	Addrs    []netip.Prefix   // none: the interface is set up without an address
 	Gateways []netip.Addr     // at most one of each family
 	From     Source           // where addresses come from instead
+	Family   string           // that the addresses of a tunnel's file are to have, as -a; "": any
 	MAC      net.HardwareAddr // of the guest's end; nil: none is asked for
 	NamedMAC bool             // instead of MAC: the one that this machine, the guest and the interface's name make
 	VLAN     string           // the word after @, whose grammar the kind decides; "" for none
@@ -123,6 +124,7 @@ func (s Spec) Words() Words {
 		Address:       s.AddressWord(),
 		IfName:        s.IfName,
 		HostName:      s.HostName,
+		Family:        s.Family,
 		Mode:          s.Mode,
 		HostAccess:    s.HostAccess,
 		ACD:           s.ACD,

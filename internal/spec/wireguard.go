@@ -23,9 +23,25 @@ func checkTunnelFile(word, file string) error {
 	return nil
 }
 
-// inFile reports whether the addresses stand in a file, and none on the line.
-func (s *Spec) inFile(address string) bool {
-	return s.HostIF.Kind == KindWireGuard && address == ""
+// inFile reports whether the addresses stand in a file that has not been read yet.
+func (s *Spec) inFile() bool { return s.HostIF.Kind == KindWireGuard && len(s.Addrs) == 0 }
+
+// CheckFileAddrs refuses what does not go with the addresses of a file. With those of the
+// line, Parse has refused it.
+func (s *Spec) CheckFileAddrs() error {
+	if err := s.checkACD(); err != nil {
+		return err
+	}
+	if err := checkMTU(s.MTU, s.Has(true)); err != nil {
+		return err
+	}
+	if err := s.checkIPv6Off(); err != nil {
+		return err
+	}
+	if err := s.CheckSourceRouting(); err != nil {
+		return err
+	}
+	return s.checkFamily(s.Family)
 }
 
 // checkTunnel refuses what a line with wireguard:FILE cannot ask for.

@@ -1,8 +1,6 @@
 package wireguard
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,16 +81,11 @@ func (c *Config) resolve(ctx context.Context, path string) error {
 // Parse reads the text of a file. path is for errors.
 func Parse(path string, text []byte) (Config, error) {
 	r := reader{path: path, peers: map[Key]bool{}, allowed: map[netip.Prefix]int{}}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	lines.Buffer(nil, most)
-	for lines.Scan() {
+	for line := range strings.Lines(string(text)) {
 		r.line++
-		if err := r.read(lines.Text()); err != nil {
+		if err := r.read(line); err != nil {
 			return Config{}, err
 		}
-	}
-	if err := lines.Err(); err != nil {
-		return Config{}, fault.New(fault.Invalid, "read", path, "after line %d: %w", r.line, err)
 	}
 	if err := r.ends(); err != nil {
 		return Config{}, err

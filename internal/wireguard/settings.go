@@ -207,6 +207,9 @@ func (r *reader) allowedIPs(p *Peer, value string) error {
 func (r *reader) endpoint(p *Peer, value string) error {
 	if at, err := netip.ParseAddrPort(value); err == nil {
 		p.Endpoint = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		if at.Addr().IsLinkLocalUnicast() && at.Addr().Is6() {
+			return r.wrong("Endpoint is a link-local address, which says nothing without its link")
+		}
 		if at.Port() == 0 || hostaddr.Unusable(at.Addr()) != "" && !at.Addr().IsLoopback() {
 			return r.wrong("Endpoint is nowhere that could be reached")
 		}

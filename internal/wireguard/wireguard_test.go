@@ -105,11 +105,13 @@ func TestParseRefuses(t *testing.T) {
 		begins + "DNS = 1.1.1.1, 1.1.1.1\n":          "line 3: DNS has an address that cannot be",
 		begins + "DNS = 10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4\n": "line 3: a resolver asks 3 name servers",
 		begins + "[Peer]\nEndpoint = 192.0.2.1:1\n[Peer]\n":    "line 3: the peer has no PublicKey",
-		begins + peer + peer:                             "line 5: an earlier peer has the same PublicKey",
-		begins + peer + "AllowedIPs = secret\n":          "line 5: AllowedIPs is not a list",
-		begins + peer + "Endpoint = secret\n":            "line 5: Endpoint is not HOST:PORT",
-		begins + peer + "Endpoint = 0.0.0.0:51820\n":     "line 5: Endpoint is nowhere",
-		begins + peer + "PersistentKeepalive = secret\n": "line 5: PersistentKeepalive is not a number",
+		begins + peer + peer:                                "line 5: an earlier peer has the same PublicKey",
+		begins + peer + "AllowedIPs = secret\n":             "line 5: AllowedIPs is not a list",
+		begins + peer + "Endpoint = secret\n":               "line 5: Endpoint is not HOST:PORT",
+		begins + peer + "Endpoint = [fe80::1%eth0]:51820\n": "line 5: Endpoint is a link-local address",
+		strings.Repeat("a", most):                           "line 1: it is neither",
+		begins + peer + "Endpoint = 0.0.0.0:51820\n":        "line 5: Endpoint is nowhere",
+		begins + peer + "PersistentKeepalive = secret\n":    "line 5: PersistentKeepalive is not a number",
 		begins + peer + "AllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = " + keyC + "\nAllowedIPs = 10.0.0.0/8\n": "line 8: AllowedIPs has a network that an earlier peer has",
 	} {
 		_, err := Parse("wg0.conf", []byte(text))
