@@ -100,6 +100,7 @@ var setChanges = map[string]func(*build.SetFacts){
 	"shaped": func(f *build.SetFacts) {
 		f.Shaped = asRead(Shaping{RateIn: 10e6, RateOut: 1e6, Loss: 1000, Delay: 5e6})
 	},
+	"tunnel": func(f *build.SetFacts) { f.Found.Port, f.Found.Host = nil, Host{Kind: "wireguard"} },
 	"routed": func(f *build.SetFacts) {
 		in := f.Inner.Index
 		f.Routes = append(f.Routes, rtnl.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: netip.MustParseAddr("192.168.1.3"), Index: in, Protocol: ours.Protocol, Set: true},
