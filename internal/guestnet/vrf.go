@@ -152,7 +152,7 @@ func planVRF(j *build.Job, d *build.Draft) {
 // RepairVRF plans for a VRF that is down to be up.
 func RepairVRF(j *build.Job, d *build.Draft) {
 	if l := ours.Named(j.There.Links, j.VRF.Name); l != nil && !l.Up {
-		d.Add(plan.SetLink{Place: j.Place, Name: l.Name, Set: rtnl.Change{Up: true}})
+		d.Add(ours.SetUp{Place: j.Place, Link: l.Name})
 	}
 }
 
