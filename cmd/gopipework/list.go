@@ -225,10 +225,11 @@ func note(a listed) string {
 		return "carrier off"
 	case carrier(a) == "no":
 		return "no carrier"
-	case len(a.Mirrors) > 0:
-		return "mirror of " + strings.Join(a.Mirrors, " ")
 	}
 	var all []string
+	if len(a.Mirrors) > 0 {
+		all = append(all, "mirror of "+strings.Join(a.Mirrors, " "))
+	}
 	if a.Host.Isolated {
 		all = append(all, "isolated")
 	}

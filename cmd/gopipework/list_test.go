@@ -40,3 +40,14 @@ docker:lab eth1 - - - - complete file:lab
 		}
 	}
 }
+
+// TestNote: what is to be known of an attachment beside its state, all of it.
+func TestNote(t *testing.T) {
+	var a listed
+	a.Mirrors, a.Host.Isolated, a.Host.Antispoof = []string{"netns:web:eth1", "netns:db:eth1,in"}, true, true
+	a.Interface.VRF = &attach.VRF{Name: "red", Table: 10}
+	const want = "mirror of netns:web:eth1 netns:db:eth1,in, isolated, antispoof, VRF red"
+	if got := note(a); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -54,10 +54,11 @@ func ReadMirrors(k plan.Reader, ovs bridge.OVS) (m build.Mirrors, err error) {
 		m.All = append(m.All, build.Mirror{From: name(f.Index), To: name(f.To), Way: wayOf(f.Egress), Filter: f})
 	}
 	for _, o := range ovs.Mirrors() {
-		for way, is := range map[spec.Way]bool{spec.In: o.In || o.From == "", spec.Out: o.Out} {
-			if is {
-				m.All = append(m.All, build.Mirror{From: o.From, To: o.To, Way: way, OVS: &o})
-			}
+		if o.In || o.From == "" {
+			m.All = append(m.All, build.Mirror{From: o.From, To: o.To, Way: spec.In, OVS: &o})
+		}
+		if o.Out {
+			m.All = append(m.All, build.Mirror{From: o.From, To: o.To, Way: spec.Out, OVS: &o})
 		}
 	}
 	return m, err
