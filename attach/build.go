@@ -242,7 +242,7 @@ func checkFree(j *build.Job) error {
 func innerTaken(j *build.Job) error {
 	e := j.Refuse(fault.Conflict, "it has an interface %s already: %s", j.Names.Inner, j.Describe(j.There.Inner))
 	if plan.IsOurs(j.There.Inner) && j.There.Inner.Kind == "veth" && j.There.Own == nil { // its other end is elsewhere: no detach finds it
-		return e.WithHint("gopipework exec %s -- ip link del %s, or %s", j.Spec.Guest, j.There.Inner.Name, j.OtherName())
+		return e.WithHint("choose %s, or delete it: gopipework exec %s -- ip link del %s", j.OtherName(), j.Spec.Guest, j.There.Inner.Name)
 	}
 	if plan.IsOurs(j.There.Inner) {
 		return e.WithHint("%s", j.OrDetach())

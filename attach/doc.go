@@ -135,6 +135,10 @@ package attach
 //	                 not: earmark, our label, our tag
 //	park             to keep the guest's end of a pair while the guest is away, so that the port stays
 //	mirror           the copies of one interface's frames that another guest's interface receives
+//	source filter    rules on a port, which drop what its guest sends from addresses that are not its own
+//	VRF              a link of the guest whose ports have a routing table of their own
+//	tunnel           an encrypted interface, as a file of wg-quick's describes it
+//	move             to make the port of an attachment one of another bridge
 //	half made        has our group, and no mark yet: its attach did not finish
 //	                 not: half built, half done, half finished, half complete
 //	residue          what could not be undone

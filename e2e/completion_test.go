@@ -64,6 +64,9 @@ func TestCompletionHarmless(t *testing.T) {
 	m := newMachine(t)
 	m.named("web")
 	m.sh("ip -n web link add 'a$(reboot)' type veth peer name b0")
+	if got := m.ok("--complete", "bash", "set", "netns:web", "b0", "--dns", "").Stdout; got != "none\n" {
+		t.Errorf("name servers to set: %q", got)
+	}
 	if got := m.ok("--complete", "bash", "set", "netns:web", "").Stdout; got != "b0\n" {
 		t.Errorf("the interfaces are %q", got)
 	}

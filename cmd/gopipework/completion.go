@@ -272,11 +272,17 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 		return plain("text", "json")
 	case "explain":
 		return plain(append(findingNames(), "all")...)
-	case "to", "mirror":
+	case "to":
 		if p.cmd.Name == "set" {
 			return bridgeWords(written)
 		}
 		return guestWords(ctx, written, true)
+	case "mirror":
+		return guestWords(ctx, written, true)
+	case "dns", "route":
+		if p.cmd.Name == "set" {
+			return plain(spec.None)
+		}
 	case "f", "w", "bundle", "policy":
 		return files
 	}

@@ -289,7 +289,7 @@ func TestManualOfTopology(t *testing.T) {
 	_, example, _ := strings.Cut(string(b), ".SH EXAMPLES\n.nf\n")
 	example, _, found := strings.Cut(example, ".fi\n")
 	f, err := topology.Parse("lab.yaml", []byte(strings.ReplaceAll(example, `\-`, "-")), grammar())
-	if !found || err != nil || f.Name != "lab" || len(f.Bridges) != 1 || len(f.Entries) != 3 {
+	if !found || err != nil || f.Name != "lab" || len(f.Bridges) != 1 || len(f.Entries) != 4 {
 		t.Errorf("%+v, %v", f, err)
 	}
 }
