@@ -39,10 +39,11 @@ package attach
 //	words.go, attachment.go                    what can be asked for, and what there is, under the names of an importer
 //	attach.go, observe.go, build.go, same.go   attach: the facts, the decisions, and what is there already
 //	job.go, addressing.go                      what is asked and what is there; addresses inside the guest
-//	set.go, setbuild.go, setroutes.go          change what is there
-//	setcarrier.go                              and whether its cable is pulled
-//	setaccess.go                               and whether the host reaches it
-//	setmove.go                                 move it to another bridge
+//	set.go, setbuild.go                        change what is there
+//	setaddrs.go, setroutes.go                  its addresses and routes
+//	setcarrier.go                              its carrier, as if a cable were pulled
+//	setaccess.go                               whether the host reaches it
+//	setmove.go                                 its bridge
 //	link.go, linkbuild.go                      a veth pair between two guests
 //	detach.go, detachbuild.go, detachleft.go   detach
 //	bridge.go                                  what the host itself has on a bridge

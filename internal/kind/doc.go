@@ -4,7 +4,8 @@
 //
 //	kind.go                  what a kind is, the registry, and which kind a HOSTIF is
 //	linuxbridge.go, ovs.go   a port of a bridge, the kernel's or Open vSwitch's
-//	ovssteps.go              the steps of the latter
+//	linuxbridgesteps.go      the steps of the former
+//	ovssteps.go              those of the latter
 //	bridgevlan.go            the VLANs of a port of the kernel's
 //	isolated.go              ports of either that are isolated from each other
 //	mirror.go                ports that copies of other ports' frames are sent to
