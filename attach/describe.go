@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guestnet"
@@ -27,10 +28,11 @@ type describer struct {
 	ctx  context.Context
 	host plan.Kernel
 
-	mu    sync.Mutex              // for what is below
-	vlans map[int][]rtnl.PortVLAN // nil: not looked at
-	ovs   *bridge.OVS             // nil: not looked at
-	queue []rtnl.Qdisc            // nil: not looked at
+	mu       sync.Mutex              // for what is below
+	vlans    map[int][]rtnl.PortVLAN // nil: not looked at
+	ovs      *bridge.OVS             // nil: not looked at
+	queue    []rtnl.Qdisc            // nil: not looked at
+	filtered []string                // ports with a source filter; nil: not looked at
 }
 
 // describe tells it of one. Its namespace is nil if it could not be found. The
@@ -46,11 +48,7 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		a.Guest = m.Guest()
 		a.Interface.Name = m.IfName
 	}
-	has, half := kind.FilterState(d.host, l)
-	a.Host.Antispoof = has
-	if half {
-		a.State = Half // the same line repairs it
-	}
+	d.filter(l, &a)
 	if err := d.mirrored(l, &a); err != nil {
 		return a, err
 	}
@@ -83,6 +81,29 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 		_, err = ours.Now(d.host).LinkByIndex(l.Index)
 	}
 	return a, err
+}
+
+// filter tells whether a port has a source filter.
+func (d *describer) filter(l *rtnl.Link, a *Attachment) {
+	d.mu.Lock()
+	if d.filtered == nil {
+		d.filtered = []string{}
+		_ = d.host.Run(func() error { // a kernel that cannot say has none
+			ports, err := firewall.SourceFilters()
+			d.filtered = append(d.filtered, ports...)
+			return err
+		})
+	}
+	looks := ours.IsFiltered(l) || slices.Contains(d.filtered, l.Name)
+	d.mu.Unlock()
+	if !looks {
+		return
+	}
+	has, half := kind.FilterState(d.host, l)
+	a.Host.Antispoof = has
+	if half {
+		a.State = Half // the same line repairs it
+	}
 }
 
 // plugged tells what switch an end is plugged into.
