@@ -307,7 +307,7 @@ func TestApplyFails(t *testing.T) {
 
 	// The guest has a route of its own, which the new entry collides with.
 	m.check(guests[0].Run("ip", "route", "add", "unreachable", "10.9.0.0/16").Err())
-	m.topology("lab", "{to: br1, guest: g0, address: 10.0.0.1/24, route: ['10.9.0.0/16']}")
+	m.topology("lab", "{to: br2, guest: g0, address: 10.0.0.1/24, route: ['10.9.0.0/16']}")
 	r = m.gopipework("apply", "-f", file)
 	if r.Code != 1 || !strings.Contains(r.Stderr, "what was there before is attached again") {
 		t.Errorf("got %v", r)
@@ -319,12 +319,16 @@ func TestApplyFails(t *testing.T) {
 	m.ok("apply", "-f", file)
 	m.says("the routes of g0", guests[0].Run("ip", "route").Stdout, "10.9.0.0/16 dev eth1")
 
-	// What cannot be restored is named: a list does not tell which routes there were.
+	// What cannot be restored is named: a list does not show a route behind the guest's own.
+	m.ownDefault("g0")
+	m.topology("lab", "{to: br1, guest: g0, address: 10.0.0.1/24@10.0.0.9, default: keep}")
+	m.ok("apply", "-f", file)
 	m.check(guests[0].Run("ip", "route", "add", "unreachable", "10.8.0.0/16").Err())
-	m.topology("lab", "{to: br1, guest: g0, address: 10.0.0.1/24, route: ['10.8.0.0/16']}")
+	m.topology("lab", "{to: br2, guest: g0, address: 10.0.0.1/24, route: ['10.8.0.0/16']}")
 	if r = m.gopipework("apply", "-f", file); r.Code != 5 || !strings.Contains(r.Stderr, "could not all be restored: routes of eth1 of netns:g0") {
 		t.Errorf("got %v", r)
 	}
+	m.do("ip -n g0 link del up0")
 	m.check(guests[0].Run("ip", "route", "del", "unreachable", "10.8.0.0/16").Err())
 	m.topology("lab", "{to: br1, guest: g0, address: 10.0.0.1/24, route: ['10.9.0.0/16']}")
 	m.ok("apply", "-f", file)
@@ -527,7 +531,7 @@ func TestApplyRestores(t *testing.T) {
 		file := m.topology("lab", "{guest: g0, address: 10.9.0.2/30, "+entry+"}")
 		m.ok("apply", "-f", file)
 		before := m.list()
-		m.topology("lab", "{guest: g0, address: 10.9.0.2/30, route: ['10.99.0.0/16'], "+entry+"}")
+		m.topology("lab", "{guest: g0, address: 10.9.0.2/30, mac: '02:00:00:00:00:77', route: ['10.99.0.0/16'], "+entry+"}")
 		if r := m.gopipework("apply", "-f", file); r.Code != 1 || !strings.Contains(r.Stderr, "what was there before is attached again") {
 			t.Errorf("%s: %v", entry, r)
 		}

@@ -237,8 +237,9 @@ func TestConfirmCut(t *testing.T) {
 func TestConfirmLost(t *testing.T) {
 	m := newMachine(t)
 	g := m.named("g0")
+	m.ownDefault("g0")
 	check := m.unchanged(g)
-	file := m.topology("lost", "{to: br1, guest: g0, address: 10.0.0.1/24, route: ['10.9.0.0/16,via 10.0.0.9']}")
+	file := m.topology("lost", "{to: br1, guest: g0, address: 10.0.0.1/24@10.0.0.9, default: keep}")
 	m.ok("apply", "-f", file)
 	m.topology("lost", "br2 g0 10.0.0.1/24", "nosuch0 -i eth2 g0 10.0.3.1/24")
 	const lost = "warning: cannot be undone: the routes of eth1 of netns:g0"

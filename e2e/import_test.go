@@ -52,7 +52,8 @@ func TestImport(t *testing.T) {
 	m.ok("destroy", "-f", file)
 
 	// What a list does not show is said, in the file and on stderr.
-	m.ok("brtest", "netns:a", "192.168.1.2/24", "--route", "10.0.5.0/24,via 192.168.1.9")
+	m.ownDefault("a")
+	m.ok("brtest", "netns:a", "192.168.1.2/24@192.168.1.9", "--default", "keep")
 	r = m.ok("import", "a")
 	m.says("the file", r.Stdout, "  # eth1 of netns:a has routes, which are not in the line\n  - brtest netns:a 192.168.1.2/24")
 	m.says("stderr", r.Stderr, "warning: eth1 of netns:a has routes")

@@ -263,6 +263,14 @@ func (m *machine) named(name string) *host.Guest {
 	return g
 }
 
+// ownDefault gives a named namespace a default route of its own.
+func (m *machine) ownDefault(name string) {
+	m.t.Helper()
+	for _, line := range []string{"link add up0 type veth peer name up1", "link set up0 up", "link set up1 up", "address add 192.0.2.1/24 dev up0", "route add default via 192.0.2.9"} {
+		m.do("ip -n " + name + " " + line)
+	}
+}
+
 // guests starts n of them.
 func (m *machine) guests(n int) (all []*host.Guest) {
 	for range n {
