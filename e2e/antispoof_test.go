@@ -263,6 +263,20 @@ func TestAntispoofHalf(t *testing.T) {
 	}
 }
 
+// TestAntispoofRenamed: the filter of a port that somebody has renamed is left by gc, for the
+// kernel may still ask it, and goes with the attachment.
+func TestAntispoofRenamed(t *testing.T) {
+	m := newMachine(t)
+	m.named("web")
+	m.quiet("brtest", "netns:web", "10.0.0.2/24", "--antispoof", "-l", "web0")
+	m.do("ip link set dev web0 down name other0")
+	m.do("ip link set dev other0 up")
+	m.ok("gc")
+	m.says("the filters after gc", m.do("nft list table netdev gopipework"), "chain web0")
+	m.ok("detach", "netns:web")
+	m.noFilter("after detach")
+}
+
 // TestAntispoofClaims: a new filter does not let a guest keep the MAC address of another one.
 func TestAntispoofClaims(t *testing.T) {
 	m := newMachine(t)

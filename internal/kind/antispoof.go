@@ -94,12 +94,23 @@ func repairFilter(j *build.Job, d *build.Draft) {
 	if there == nil || !there.Equal(*want) || mark != ours.FilterMark(own.Name, mac) {
 		d.Add(FilterSource{Port: own.Name, Want: want, Was: there, Mark: mark})
 	}
-	dropRenamed(d, own.Name, mark)
+	dropRenamed(d, own)
+}
+
+// filterNames returns the names that filters of a port have: its own name, and the one that
+// it had when it got its mark, if that is another. Who renames a port does not rename its
+// filter.
+func filterNames(port *rtnl.Link) []string {
+	mark, _ := ours.FilterMarkOf(port)
+	if was := ours.FilteredPort(mark); was != "" && was != port.Name {
+		return []string{port.Name, was}
+	}
+	return []string{port.Name}
 }
 
 // dropRenamed plans for the filter to go that a port had under another name.
-func dropRenamed(d *build.Draft, port, mark string) {
-	if was := ours.FilteredPort(mark); was != "" && was != port {
+func dropRenamed(d *build.Draft, port *rtnl.Link) {
+	for _, was := range filterNames(port)[1:] {
 		d.Add(DropFilter{was})
 	}
 }
@@ -129,7 +140,7 @@ func (linuxBridge) SetAntispoof(c build.Change, d *build.Draft, change func() er
 	if !wanted {
 		if is {
 			d.Add(FilterSource{Port: port.Name, Was: was, Mark: mark})
-			dropRenamed(d, port.Name, mark)
+			dropRenamed(d, port)
 		}
 		return change()
 	}
@@ -153,7 +164,7 @@ func (linuxBridge) SetAntispoof(c build.Change, d *build.Draft, change func() er
 	}
 	if was == nil || !was.Equal(*want) || mark == "" {
 		d.Add(FilterSource{Port: port.Name, Want: want, Was: was, Mark: mark})
-		dropRenamed(d, port.Name, mark)
+		dropRenamed(d, port)
 	}
 	return nil
 }
@@ -370,20 +381,23 @@ func (s DropFilter) String() string {
 func dropFilters(d build.Departure, r *build.Removal) {
 	for _, c := range d.Chosen {
 		if c.Port != nil && (c.Host.Antispoof || ours.IsFiltered(c.Port)) {
-			r.Last = append(r.Last, DropFilter{c.Port.Name})
+			for _, name := range filterNames(c.Port) {
+				r.Last = append(r.Last, DropFilter{name})
+			}
 		}
 	}
 }
 
-// collectFilters plans for filters whose port has gone.
+// collectFilters plans for filters whose port has gone. One whose port was renamed stays:
+// kernels before 6.16 go on asking it.
 func collectFilters(f build.GCFacts, r *build.Removal) {
 	for _, name := range f.Filtered {
-		port := f.Named(name)
-		if port != nil {
-			if _, goes := f.Abandoned[port.Index]; !goes && ours.IsFiltered(port) {
-				continue
-			}
+		stays := slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
+			_, goes := f.Abandoned[l.Index]
+			return !goes && ours.IsFiltered(l) && slices.Contains(filterNames(l), name)
+		})
+		if !stays {
+			r.Last = append(r.Last, DropFilter{name})
 		}
-		r.Last = append(r.Last, DropFilter{name})
 	}
 }
