@@ -291,11 +291,7 @@ func (s FilterSource) Undo(_ context.Context, m *plan.Machine) error {
 }
 
 func (s FilterSource) restore(m *plan.Machine, port int) error {
-	was := s.Was
-	if s.Mark == "" {
-		was = nil
-	}
-	return fault.IgnoreAbsent("filter what comes in by", s.Port, s.become(m, port, was, s.Mark))
+	return fault.IgnoreAbsent("filter what comes in by", s.Port, s.become(m, port, s.Was, s.Mark))
 }
 
 // mark is the one that is wanted.
@@ -306,8 +302,8 @@ func (s FilterSource) mark() string {
 	return ours.FilterMark(s.Port, s.Want.MAC)
 }
 
-// become changes the filter and the mark of the port. As long as there are rules there is a
-// mark, for a mark without rules is what list shows and the same line repairs.
+// become changes the filter and the mark of the port. The mark comes first and goes last, for
+// a mark without rules is what list shows and the same line repairs.
 func (s FilterSource) become(m *plan.Machine, port int, f *firewall.SourceFilter, mark string) error {
 	host := m.Host()
 	set := func() error { return firewall.DeleteSourceFilter(s.Port) }
