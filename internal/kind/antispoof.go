@@ -129,7 +129,7 @@ func antispoofDiffers(j *build.Job, differ build.Differ) {
 
 // SetAntispoof plans for the filter to be there or not, and to follow the addresses: while
 // they change, the guest can send from the old and the new ones.
-func (linuxBridge) SetAntispoof(c build.Change, d *build.Draft, change func() error) error {
+func (linuxBridge) SetAntispoof(c build.Change, d *build.Draft, readdress func() error) error {
 	port, was := c.There.Found.Port, c.There.Filter
 	mark, _ := ours.FilterMarkOf(port)
 	is := mark != "" || was != nil
@@ -142,14 +142,14 @@ func (linuxBridge) SetAntispoof(c build.Change, d *build.Draft, change func() er
 			d.Add(FilterSource{Port: port.Name, Was: was, Mark: mark})
 			dropRenamed(d, port)
 		}
-		return change()
+		return readdress()
 	}
 	want, err := filterAfter(c, d, is)
 	if err != nil {
 		return err
 	}
 	if is && was == nil && !c.HasAddrs {
-		return change() // the attachment's line says what its rules were
+		return readdress() // the attachment's line says what its rules were
 	}
 	if was != nil && c.HasAddrs {
 		during := *want
@@ -159,7 +159,7 @@ func (linuxBridge) SetAntispoof(c build.Change, d *build.Draft, change func() er
 		}
 		was = &during
 	}
-	if err := change(); err != nil {
+	if err := readdress(); err != nil {
 		return err
 	}
 	if was == nil || !was.Equal(*want) || mark == "" {

@@ -66,9 +66,9 @@ type Kind interface {
 	SetVLAN(build.Change, *build.Draft, bridge.VLAN) error
 	// SetIsolated plans for the port of an attachment that is there to be isolated, or not.
 	SetIsolated(build.Change, *build.Draft, bool) error
-	// SetAntispoof plans what the guest of an attachment that is there can send from; add
-	// plans for its addresses to be changed, if they are.
-	SetAntispoof(c build.Change, d *build.Draft, add func() error) error
+	// SetAntispoof plans what the guest of an attachment that is there can send from.
+	// readdress plans for its addresses to be changed, if they are.
+	SetAntispoof(c build.Change, d *build.Draft, readdress func() error) error
 }
 
 // Registry has every kind. HOSTIF is of the first kind that claims it.
@@ -101,11 +101,11 @@ func (t plain) SetIsolated(c build.Change, _ *build.Draft, _ bool) error {
 	return c.Refuse(fault.Usage, "%s", notIsolated(t.Word)).WithHint("leave --isolated out")
 }
 
-func (t plain) SetAntispoof(c build.Change, _ *build.Draft, add func() error) error {
+func (t plain) SetAntispoof(c build.Change, _ *build.Draft, readdress func() error) error {
 	if c.Antispoof != nil {
 		return c.Refuse(fault.Usage, "%s", notFiltered(t.Word)).WithHint("leave --antispoof out")
 	}
-	return add()
+	return readdress()
 }
 
 // KindOf returns the kind of a word; nil for KindAny.
