@@ -198,18 +198,12 @@ func asAdded(chain *[16][]byte, port string) bool {
 
 // messages make the filter, where there is none.
 func (f SourceFilter) messages(index int) []nftMessage {
-	hook := nl.NewRtAttr(unix.NFTA_CHAIN_HOOK, nil)
-	hook.AddRtAttr(unix.NFTA_HOOK_HOOKNUM, bigEndian32(netdevIngress))
-	hook.AddRtAttr(unix.NFTA_HOOK_PRIORITY, bigEndian32(0))
-	hook.AddRtAttr(unix.NFTA_HOOK_DEV, nl.ZeroTerminated(f.Port))
-	chain := append(chainAttrs(f.Port), nl.NewRtAttr(unix.NFTA_CHAIN_TYPE, nl.ZeroTerminated("filter")), hook)
 	all := []nftMessage{
 		filterMessage(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, tableAttr()),
-		filterMessage(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, chain...),
+		newChain(unix.NFPROTO_NETDEV, filterTableName, f.Port, netdevIngress, 0, f.Port),
 	}
 	for _, r := range f.rules(index) {
-		all = append(all, filterMessage(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND,
-			nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(filterTableName)), nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(f.Port)), r.marshal()))
+		all = append(all, newRule(unix.NFPROTO_NETDEV, filterTableName, f.Port, r.exprs))
 	}
 	return all
 }
@@ -226,21 +220,10 @@ func chainAttrs(name string) []*nl.RtAttr {
 	return []*nl.RtAttr{nl.NewRtAttr(unix.NFTA_CHAIN_TABLE, nl.ZeroTerminated(filterTableName)), nl.NewRtAttr(unix.NFTA_CHAIN_NAME, nl.ZeroTerminated(name))}
 }
 
-// marshal returns the list of expressions.
-func (r filterRule) marshal() *nl.RtAttr {
-	list := nl.NewRtAttr(unix.NFTA_RULE_EXPRESSIONS, nil)
-	for _, e := range r.exprs {
-		if data, err := expr.Marshal(unix.NFPROTO_NETDEV, e); err == nil { // none of these can fail
-			list.AddRtAttr(unix.NFTA_LIST_ELEM, data)
-		}
-	}
-	return list
-}
-
 // asRead are the filter's rules as they are read from the kernel.
 func (f SourceFilter) asRead(index int) (rules [][]expr.Any) {
 	for _, r := range f.rules(index) {
-		rules = append(rules, filterExprs(r.marshal().Serialize()[unix.SizeofNlAttr:]))
+		rules = append(rules, filterExprs(exprList(unix.NFPROTO_NETDEV, r.exprs).Serialize()[unix.SizeofNlAttr:]))
 	}
 	return rules
 }

@@ -66,7 +66,7 @@ func (t *Trace) marking(probes []Probe) (all []nftMessage) {
 		}
 		for number, word := range hooks {
 			name := fmt.Sprintf("%s_%d", word, i)
-			all = append(all, t.chain(family, number, name, p.Device), t.rule(family, name, p))
+			all = append(all, newChain(family, t.table, name, number, tracePriority, p.Device), newRule(family, t.table, name, p.rule()))
 		}
 	}
 	return all
@@ -77,38 +77,6 @@ func probeOf(chain string) (int, bool) {
 	_, number, _ := strings.Cut(chain, "_")
 	i, err := strconv.Atoi(number)
 	return i, err == nil
-}
-
-func (t *Trace) chain(family uint8, number int, name, device string) nftMessage {
-	hook := nl.NewRtAttr(unix.NFTA_CHAIN_HOOK, nil)
-	hook.AddRtAttr(unix.NFTA_HOOK_HOOKNUM, bigEndian32(uint32(number)))
-	priority := int32(tracePriority)
-	hook.AddRtAttr(unix.NFTA_HOOK_PRIORITY, bigEndian32(uint32(priority)))
-	if device != "" {
-		hook.AddRtAttr(unix.NFTA_HOOK_DEV, nl.ZeroTerminated(device))
-	}
-	return nftMessage{unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, family, []*nl.RtAttr{
-		nl.NewRtAttr(unix.NFTA_CHAIN_TABLE, nl.ZeroTerminated(t.table)),
-		nl.NewRtAttr(unix.NFTA_CHAIN_NAME, nl.ZeroTerminated(name)),
-		nl.NewRtAttr(unix.NFTA_CHAIN_TYPE, nl.ZeroTerminated("filter")),
-		hook,
-	}}
-}
-
-func (t *Trace) rule(family uint8, chain string, p Probe) nftMessage {
-	list := nl.NewRtAttr(unix.NFTA_RULE_EXPRESSIONS, nil)
-	for _, e := range p.rule() {
-		data, err := expr.Marshal(family, e)
-		if err != nil {
-			continue // none of these can fail
-		}
-		list.AddRtAttr(unix.NFTA_LIST_ELEM, data)
-	}
-	return nftMessage{unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE | unix.NLM_F_APPEND, family, []*nl.RtAttr{
-		nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(t.table)),
-		nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(chain)),
-		list,
-	}}
 }
 
 // rule is what marks the probe's frames.
@@ -155,6 +123,43 @@ type nftMessage struct {
 	kind, flags int
 	family      uint8
 	attrs       []*nl.RtAttr
+}
+
+// newChain adds a chain of the type filter at a hook; device is the only one that it is for,
+// or "".
+func newChain(family uint8, table, name string, number int, priority int32, device string) nftMessage {
+	hook := nl.NewRtAttr(unix.NFTA_CHAIN_HOOK, nil)
+	hook.AddRtAttr(unix.NFTA_HOOK_HOOKNUM, bigEndian32(uint32(number)))
+	hook.AddRtAttr(unix.NFTA_HOOK_PRIORITY, bigEndian32(uint32(priority)))
+	if device != "" {
+		hook.AddRtAttr(unix.NFTA_HOOK_DEV, nl.ZeroTerminated(device))
+	}
+	return nftMessage{unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, family, []*nl.RtAttr{
+		nl.NewRtAttr(unix.NFTA_CHAIN_TABLE, nl.ZeroTerminated(table)),
+		nl.NewRtAttr(unix.NFTA_CHAIN_NAME, nl.ZeroTerminated(name)),
+		nl.NewRtAttr(unix.NFTA_CHAIN_TYPE, nl.ZeroTerminated("filter")),
+		hook,
+	}}
+}
+
+// newRule adds a rule at the end of a chain.
+func newRule(family uint8, table, chain string, exprs []expr.Any) nftMessage {
+	return nftMessage{unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE | unix.NLM_F_APPEND, family, []*nl.RtAttr{
+		nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(table)),
+		nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(chain)),
+		exprList(family, exprs),
+	}}
+}
+
+// exprList is the list of a rule's expressions.
+func exprList(family uint8, exprs []expr.Any) *nl.RtAttr {
+	list := nl.NewRtAttr(unix.NFTA_RULE_EXPRESSIONS, nil)
+	for _, e := range exprs {
+		if data, err := expr.Marshal(family, e); err == nil { // none of these can fail
+			list.AddRtAttr(unix.NFTA_LIST_ELEM, data)
+		}
+	}
+	return list
 }
 
 // batch makes all of the changes, or none and returns the first error (nfnetlink.c,
