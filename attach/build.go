@@ -2,6 +2,7 @@ package attach
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
@@ -148,7 +149,7 @@ func newAttachment(j *build.Job) Attachment {
 			Name: j.Names.Inner, Kind: "veth", MAC: j.LinkMAC().String(), MTU: j.LinkMTU,
 			Addresses: append([]netip.Prefix{}, j.Addrs...),
 			Gateway:   append([]netip.Addr{}, j.Gateways...),
-			Routes:    j.Routes,
+			Routes:    slices.DeleteFunc(slices.Clone(j.Routes), Route.Default), // as a list tells them
 			DNS:       j.DNS.String(),
 
 			SourceRouting: j.SourceRouting,

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"encoding/json"
 	"flag"
 	"net"
 	"net/netip"
@@ -673,4 +674,33 @@ var factChanges = map[string]func(*build.Facts){
 			rtnl.Route{Dst: netip.MustParsePrefix("10.2.0.0/16"), Index: eth2, Table: spec.FirstTable + 1, Protocol: ours.Protocol})
 	},
 	"reaches": func(f *build.Facts) { f.Reaches = true },
+}
+
+// TestBuildTunnelRoutes reads back what an attach says about a tunnel's routes, as a program
+// does that imports the package.
+func TestBuildTunnelRoutes(t *testing.T) {
+	f := stock()
+	factChanges["tunnel"](&f)
+	s, err := Parse(typed(t, "wireguard:/etc/wireguard/wg0.conf web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = kind.WithTunnel(s, f.Tunnel); err != nil {
+		t.Fatal(err)
+	}
+	p, err := planAttach(s, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(p.Attachments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a Attachment
+	if err := json.Unmarshal(b, &a); err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	if diff := cmp.Diff([]string{"10.5.0.0/16"}, spec.RouteWords(a.Interface.Routes)); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
 }
