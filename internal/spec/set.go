@@ -78,17 +78,8 @@ func ParseSet(guest string, w SetWords, kinds []Kind) (SetSpec, error) {
 		return s, err
 	}
 	if s.HasAddrs {
-		if _, isSource, _ := parseSource(w.Address); isSource {
-			return s, fault.BadWord("read address", w.Address, "set accepts no addresses from the network").
-				WithHint("detach it, and attach it with %s", w.Address)
-		}
-		var gateways []netip.Addr
-		if s.Addrs, gateways, err = parseAddress(w.Address); err != nil {
+		if s.Addrs, err = parseList(w.Address); err != nil {
 			return s, err
-		}
-		if len(gateways) > 0 {
-			return s, fault.BadWord("read address", w.Address, "set cannot change the gateway").
-				WithHint("leave it out, or detach and attach again")
 		}
 	}
 	if w.VLAN != "" && w.VLAN != None && !vlanWord.Get().MatchString(w.VLAN) {
@@ -96,19 +87,7 @@ func ParseSet(guest string, w SetWords, kinds []Kind) (SetSpec, error) {
 			WithHint("10 (untagged), 10,20-30 (untagged 10, tagged 20 to 30), 10t (tagged only), none")
 	}
 	s.VLAN = w.VLAN
-	if s.Isolated, err = parseSwitch("--isolated", w.Isolated); err != nil {
-		return s, err
-	}
-	if s.SourceRouting, err = parseSwitch("--source-routing", w.SourceRouting); err != nil {
-		return s, err
-	}
-	if s.HostAccess, err = parseSwitch("--host-access", w.HostAccess); err != nil {
-		return s, err
-	}
-	if s.Antispoof, err = parseSwitch("--antispoof", w.Antispoof); err != nil {
-		return s, err
-	}
-	if s.Carrier, err = parseSwitch("--carrier", w.Carrier); err != nil {
+	if err := s.parseSwitches(w); err != nil {
 		return s, err
 	}
 	if s.HasRoutes = len(w.Routes) > 0; s.HasRoutes && !slices.Equal(w.Routes, []string{None}) {
@@ -134,6 +113,20 @@ func (s SetSpec) OnlyCarrier() bool {
 	return s.Carrier != nil && reflect.DeepEqual(s, only)
 }
 
+// parseList reads addresses without a gateway.
+func parseList(word string) ([]netip.Prefix, error) {
+	if _, isSource, _ := parseSource(word); isSource {
+		return nil, fault.BadWord("read address", word, "set accepts no addresses from the network").
+			WithHint("detach it, and attach it with %s", word)
+	}
+	addrs, gateways, err := parseAddress(word)
+	if err == nil && len(gateways) > 0 {
+		err = fault.BadWord("read address", word, "set cannot change the gateway").
+			WithHint("leave it out, or detach and attach again")
+	}
+	return addrs, err
+}
+
 // parseTo reads the bridge to move to.
 func parseTo(w SetWords, kinds []Kind) (HostIF, error) {
 	switch {
@@ -144,6 +137,23 @@ func parseTo(w SetWords, kinds []Kind) (HostIF, error) {
 			WithHint("leave it out, or name the bridge: --to BRIDGE")
 	}
 	return HostIF{}, nil
+}
+
+// parseSwitches reads what is turned on or off.
+func (s *SetSpec) parseSwitches(w SetWords) (err error) {
+	for _, f := range []struct {
+		flag, word string
+		to         **bool
+	}{
+		{"--isolated", w.Isolated, &s.Isolated}, {"--source-routing", w.SourceRouting, &s.SourceRouting},
+		{"--host-access", w.HostAccess, &s.HostAccess}, {"--antispoof", w.Antispoof, &s.Antispoof},
+		{"--carrier", w.Carrier, &s.Carrier},
+	} {
+		if *f.to, err = parseSwitch(f.flag, f.word); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parseSwitch reads the word after a flag that turns something on or off; nil for "".
