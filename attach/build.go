@@ -42,20 +42,8 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		if err := checkSame(j); err != nil {
 			return build.Plan{}, err
 		}
-		kind.PlanUnpark(j, d)
-		kind.KindOf(j.Kind).Repair(j, d)
-		guestnet.RepairVRF(j, d)
-		planUpAgain(j, d)
-		kind.ClearMirrors(j, d)
-		kind.PlanMirrors(j, d)
-		kind.RepairCable(j, d)
-		guestnet.RepairSysctls(j, d)
-		guestnet.OwnReplies(j, d, false)
-		guestnet.OwnReplies(j, d, true)
-		for _, s := range source.AddressSources {
-			if err := s.Repair(j, d); err != nil {
-				return build.Plan{}, err
-			}
+		if err := repair(j, d); err != nil {
+			return build.Plan{}, err
 		}
 		kind.PlanVerify(j, d)
 		takeOver(j, d)
@@ -81,6 +69,26 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	warn(j, d)
 	d.Attachments = []Attachment{newAttachment(j)}
 	return d.Plan, nil
+}
+
+// repair plans for what an attachment that is as asked has lost to come back.
+func repair(j *build.Job, d *build.Draft) error {
+	kind.PlanUnpark(j, d)
+	kind.KindOf(j.Kind).Repair(j, d)
+	guestnet.RepairVRF(j, d)
+	planUpAgain(j, d)
+	kind.ClearMirrors(j, d)
+	kind.PlanMirrors(j, d)
+	kind.RepairCable(j, d)
+	guestnet.RepairSysctls(j, d)
+	guestnet.OwnReplies(j, d, false)
+	guestnet.OwnReplies(j, d, true)
+	for _, s := range source.AddressSources {
+		if err := s.Repair(j, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // planMark plans the last step.

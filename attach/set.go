@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
 )
 
 // runSet carries out Set.
@@ -107,37 +108,10 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 		return f, fault.New(fault.Gone, "set", s.IfName, "somebody deleted or moved it meanwhile")
 	}
 	if own := f.Found.Port; own != nil {
-		guestnet.ShapedAt(&o, m.Host(), own, &f.Shaped)
-		if own.Master != 0 {
-			o.Look("the bridge of "+own.Name, func() (err error) {
-				f.OwnOn, err = m.Host().LinkByIndex(own.Master)
-				return ours.UnlessNotFound(err)
-			})
-			if f.OwnOn != nil && f.OwnOn.Kind != "bridge" {
-				f.OwnOn = nil // Open vSwitch's
-			}
-			o.Look("the VLANs of "+own.Name, func() error {
-				all, err := m.Host().PortVLANs()
-				f.PortVLANs = all[own.Index]
-				return err
-			})
-			f.Switch = d.Bridges[own.Master]
-		}
+		observePort(&o, m, own, &f)
 		kind.LookAtFilter(&o, m.Host(), s, own, &f)
 	}
-	if inner := f.Inner; f.Found.Attachment.Host.Kind == string(KindVeth) && inner.PeerNS >= 0 {
-		o.Look("the other end of "+inner.Name, func() (err error) {
-			f.OtherEnd, err = m.In(plan.InGuest).LinkIn(inner.PeerNS, inner.Peer)
-			return ours.UnlessNotFound(err)
-		})
-	}
-	f.On = f.OwnOn
-	switch inner := f.Inner; {
-	case f.Found.Attachment.Host.Kind == string(KindOVS):
-		f.On = o.ByName(m.Host(), f.Found.Attachment.Host.Name)
-	case f.Found.Child != nil && inner.Peer != 0 && inner.PeerNS >= 0 && inner.PeerNS == f.HostNS:
-		o.Look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.Host().LinkByIndex(inner.Peer); return ours.UnlessNotFound(err) })
-	}
+	observeOn(&o, m, &f)
 	observeAccess(&o, m, s, &f)
 	if s.Carrier != nil {
 		observeCable(&o, m, &f)
@@ -152,4 +126,44 @@ func observeSet(ctx context.Context, m *plan.Machine, s SetSpec) (build.SetFacts
 		return f, o.Err
 	}
 	return f, observeMove(ctx, m, s, &f)
+}
+
+// observePort looks at the host's end, and at the bridge that it is a port of.
+func observePort(o *build.Looker, m *plan.Machine, own *rtnl.Link, f *build.SetFacts) {
+	guestnet.ShapedAt(o, m.Host(), own, &f.Shaped)
+	if own.Master == 0 {
+		return
+	}
+	o.Look("the bridge of "+own.Name, func() (err error) {
+		f.OwnOn, err = m.Host().LinkByIndex(own.Master)
+		return ours.UnlessNotFound(err)
+	})
+	if f.OwnOn != nil && f.OwnOn.Kind != "bridge" {
+		f.OwnOn = nil // Open vSwitch's
+	}
+	o.Look("the VLANs of "+own.Name, func() error {
+		all, err := m.Host().PortVLANs()
+		f.PortVLANs = all[own.Index]
+		return err
+	})
+	f.Switch = f.Detach.Bridges[own.Master]
+}
+
+// observeOn looks at what the interface is on and, of a link between two guests, at the
+// other end.
+func observeOn(o *build.Looker, m *plan.Machine, f *build.SetFacts) {
+	inner, host := f.Inner, f.Found.Attachment.Host
+	if host.Kind == string(KindVeth) && inner.PeerNS >= 0 {
+		o.Look("the other end of "+inner.Name, func() (err error) {
+			f.OtherEnd, err = m.In(plan.InGuest).LinkIn(inner.PeerNS, inner.Peer)
+			return ours.UnlessNotFound(err)
+		})
+	}
+	f.On = f.OwnOn
+	switch {
+	case host.Kind == string(KindOVS):
+		f.On = o.ByName(m.Host(), host.Name)
+	case f.Found.Child != nil && inner.Peer != 0 && inner.PeerNS >= 0 && inner.PeerNS == f.HostNS:
+		o.Look("what "+inner.Name+" is on", func() (err error) { f.On, err = m.Host().LinkByIndex(inner.Peer); return ours.UnlessNotFound(err) })
+	}
 }

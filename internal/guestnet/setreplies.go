@@ -2,6 +2,7 @@ package guestnet
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -55,7 +56,8 @@ func PlanRepliesAway(j *build.Job, d *build.Draft, addrs []netip.Addr) {
 	own, others := ownRules(j)
 	if index := j.There.Inner.Index; !j.SourceRouting && RepliesOwn(j, index) {
 		r := Routing(j.There.Inside)
-		r.Rules, r.Leased = others, withoutIndex(r.Leased, index)
+		r.Rules, r.Leased = others, maps.Clone(r.Leased)
+		delete(r.Leased, index)
 		left := ObsoleteIn(r, j.Enter, func(i int) bool { return i == index })
 		for _, route := range left.routes {
 			route.Place = j.Place
@@ -83,17 +85,6 @@ func ownRules(j *build.Job) (own, others []rtnl.Rule) {
 		}
 	}
 	return own, others
-}
-
-// withoutIndex returns the tables of leases without that of an interface.
-func withoutIndex(leased map[int]int, index int) map[int]int {
-	out := map[int]int{}
-	for i, table := range leased {
-		if i != index {
-			out[i] = table
-		}
-	}
-	return out
 }
 
 // DelIPRule deletes such a rule.
