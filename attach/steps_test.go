@@ -27,7 +27,7 @@ import (
 // oneOfEach has a step of each type; where the zero one would print nothing, one that
 // does something.
 var oneOfEach = []plan.Step{
-	hostaccess.AddAccess{}, plan.AddAddr{}, kind.AddAltName{}, kind.AddBridge{}, kind.AddChild{}, guestnet.AddIPRule{}, guestnet.AddInbound{}, kind.AddOVSBridge{}, kind.AddOVSPort{},
+	hostaccess.AddAccess{}, plan.AddAddr{}, kind.AddBridge{}, kind.AddChild{}, guestnet.AddIPRule{}, guestnet.AddInbound{}, kind.AddOVSBridge{}, kind.AddOVSPort{},
 	addPair{}, plan.AddRoute{}, kind.AddRule{}, kind.AddTagged{}, kind.AddVeth{}, guestnet.Announce{}, guestnet.AnnounceARP{}, guestnet.AwaitCarrier{}, plan.AwaitDAD{},
 	kind.AwaitForwarding{}, kind.AwaitUp{}, kind.AwaitOVS{}, source.AwaitSLAAC{}, kind.ReturnCard{}, kind.ChangeLentMark{}, plan.ChangeMark{}, plan.ChangeMTU{}, kind.ChangeOVSMark{}, kind.ChangeOVSVLAN{},
 	kind.ChangePortVLANs{Want: []rtnl.PortVLAN{{First: 9, Last: 9}}}, kind.Checksums{}, plan.DelAddr{}, plan.DelRoute{}, plan.ReplaceRoute{}, guestnet.ChangeDNS{}, guestnet.DelIPRule{}, source.ChangeLease{}, delHalf{}, hostaccess.DelHostRoute{}, hostaccess.DelAccess{}, guestnet.DelInbound{},

@@ -82,7 +82,7 @@ func (k hostKind) Join(j *build.Job, d *build.Draft) {
 	planPair(j, d, "")
 	d.Add(guestnet.IgnoreRouters{Name: j.Names.Port})
 	if !j.Takes() {
-		d.Add(AddAltName{port: j.Names.Port, alt: hostMark + j.Names.Port})
+		d.Add(ours.AddMark{Link: j.Names.Port, Mark: hostMark + j.Names.Port})
 		k.address(j, d)
 	}
 	guestnet.PlanBeforeUp(j, d)

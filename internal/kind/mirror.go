@@ -199,7 +199,7 @@ func PlanMirrors(j *build.Job, d *build.Draft) {
 	}
 	port := portOf(j)
 	if !j.Complete() {
-		d.Add(AddAltName{port: port, alt: mirrorMark + port})
+		d.Add(ours.AddMark{Link: port, Mark: mirrorMark + port})
 	}
 	for n, from := range mirroredPorts(j) {
 		planMirror(j, d, from, j.Mirrors[n])

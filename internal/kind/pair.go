@@ -42,7 +42,7 @@ func planPair(j *build.Job, d *build.Draft, master string) {
 	// traffic of that many link-local addresses alone is felt.
 	d.Add(plan.SetLink{Name: n.Port, Set: rtnl.Change{AddrGenNone: true, Up: true}})
 	if n.Alt != "" && !j.There.AltTaken {
-		d.Add(AddAltName{port: n.Port, alt: n.Alt})
+		d.Add(ours.AddMark{Link: n.Port, Mark: n.Alt})
 	}
 }
 
@@ -148,21 +148,4 @@ func (s AddVeth) String() string {
 	}
 	return fmt.Sprintf("ip link add name %s address %s mtu %d group %d%s type veth peer name %s address %s mtu %d group %d netns %s",
 		s.Port, s.portMAC, s.MTU, plan.Group, master, s.Inner, s.mac, s.MTU, plan.Group, s.netns)
-}
-
-// AddAltName gives the host's end the name that says whose it is.
-type AddAltName struct{ port, alt string }
-
-func (s AddAltName) Do(_ context.Context, m *plan.Machine) error {
-	return fault.Explain("name", s.port, m.Host().AddAltName(m.Index(plan.OnHost, s.port), s.alt))
-}
-
-func (s AddAltName) Undo(_ context.Context, m *plan.Machine) error {
-	return fault.IgnoreAbsent("unname", s.port, m.Host().DelAltName(m.Index(plan.OnHost, s.port), s.alt))
-}
-
-func (AddAltName) Nature() plan.Nature { return plan.Undoable }
-
-func (s AddAltName) String() string {
-	return "ip link property add dev " + s.port + " altname " + s.alt
 }

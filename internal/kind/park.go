@@ -70,7 +70,7 @@ func planTake(j *build.Job, d *build.Draft) {
 	}
 	UnmarkCable(d, plan.Place{Side: plan.OnHost}, p.Port)
 	if alt := j.Names.Alt; alt != "" && !j.There.AltTaken && !slices.Contains(p.Port.AltNames, alt) {
-		d.Add(AddAltName{port: p.Port.Name, alt: alt})
+		d.Add(ours.AddMark{Link: p.Port.Name, Mark: alt})
 	}
 }
 
