@@ -72,6 +72,20 @@ func TestCompletionHarmless(t *testing.T) {
 	}
 }
 
+// TestCompletionOnHost: after --on-host, with which an image begins, a line is completed as
+// without it.
+func TestCompletionOnHost(t *testing.T) {
+	m := newMachine(t)
+	m.named("web")
+	for _, line := range [][]string{{""}, {"deta"}, {"detach", "netns:w"}, {"--dr"}} {
+		here := m.ok(append([]string{"--complete", "bash"}, line...)...).Stdout
+		there := m.ok(append([]string{"--complete", "bash", "--on-host"}, line...)...).Stdout
+		if here == "" || here != there {
+			t.Errorf("%q: %q; on the host: %q", line, here, there)
+		}
+	}
+}
+
 // typist is somebody at a terminal.
 type typist struct {
 	t    testing.TB

@@ -136,6 +136,9 @@ func harmless(word string) bool {
 // readPart separates what has been written. It takes what it cannot understand for words.
 func readPart(line []string) partLine {
 	before, last := line[:len(line)-1], line[len(line)-1]
+	if len(before) > 0 && before[0] == onHostFlag {
+		before = before[1:]
+	}
 	table := commands(nil)
 	name, rest := splitCommand(table, before)
 	p := partLine{cmd: findCommand(table, name), last: last}
