@@ -132,7 +132,7 @@ func TestMirror(t *testing.T) {
 		check := m.unchanged(e.web, e.ids)
 		if r := m.gopipework(e.line(ofWeb, "--json")...); r.Code != 0 {
 			f := m.failed("unsupported", r)
-			m.says("no filters", f.Error.Hint, "cls_matchall", "act_mirred")
+			m.says("no filters", f.Error.Message+f.Error.Hint, "the kernel lacks the filters", "cls_matchall", "act_mirred")
 			check("after the try")
 		}
 	})

@@ -45,7 +45,7 @@ func (s AddMirror) explain(err error) error {
 	case errors.Is(err, unix.EEXIST):
 		return fault.New(fault.Conflict, "mirror", s.From, "%s", ingressTaken(s.From)).WithHint("tc qdisc show dev %s", s.From)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
-		return fault.New(fault.Unsupported, "mirror", s.From, "%w", err).
+		return fault.New(fault.Unsupported, "mirror", s.From, "the kernel lacks the filters that copy frames: %w", err).
 			WithHint("the kernel needs the modules sch_ingress, cls_matchall and act_mirred (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_MATCHALL, CONFIG_NET_ACT_MIRRED)")
 	}
 	return fault.Explain("mirror", s.From, err)
