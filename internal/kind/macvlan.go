@@ -50,12 +50,7 @@ func (k macvlanKind) Look(_ context.Context, o *build.Observer, m *plan.Machine,
 	}
 }
 
-func (k macvlanKind) settle(j *build.Job, d *build.Draft) error {
-	if err := k.settleMacvlan(j); err != nil {
-		return err
-	}
-	return nil
-}
+func (k macvlanKind) settle(j *build.Job, _ *build.Draft) error { return k.settleMacvlan(j) }
 
 // settleMacvlan settles what macvlans and macvtaps have in common.
 func (c childKind) settleMacvlan(j *build.Job) error {
