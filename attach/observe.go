@@ -138,7 +138,7 @@ func observe(ctx context.Context, m *plan.Machine, s Spec, ahead *Ahead) (build.
 
 // base finds what HOSTIF names, by its name or by its MAC address.
 func base(o *build.Observer, h HostIF) *rtnl.Link {
-	if h.Kind == KindWireGuard {
+	if h.Kind.FromFile() {
 		return nil // the name is that of a file
 	}
 	mac, byMAC := strings.CutPrefix(h.Name, spec.MACWord)

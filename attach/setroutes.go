@@ -49,7 +49,7 @@ func checkRoutes(c build.Change, j *build.Job) error {
 	switch {
 	case c.HasRoutes && link:
 		return c.Refuse(fault.Usage, "--route is not for a link between two guests").WithHint("gopipework route %s add ...", c.Guest)
-	case c.HasRoutes && c.Job.Kind == KindWireGuard:
+	case c.HasRoutes && c.Job.Kind.FromFile():
 		return c.Refuse(fault.Usage, "AllowedIPs in the file make the routes of a tunnel").WithHint("change the file, and attach with --replace")
 	case c.SourceRouting != nil && link:
 		return c.Refuse(fault.Usage, "--source-routing is not for a link between two guests").WithHint("leave --source-routing out")

@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/kept"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/urfave/cli/v2"
 )
 
@@ -106,7 +107,7 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 	if len(line) == 5 && strings.HasPrefix(line[4], "@") && !strings.Contains(line[3], "@") {
 		line = append(slices.Clone(line[:3]), line[3]+line[4]) // MAC @VLAN, of which pipework took the first
 	}
-	if len(line) < leastWords(line) || len(line) > 4 {
+	if len(line) == 0 || len(line) < spec.LeastWords(line[0]) || len(line) > 4 {
 		return attach.Words{}, miscounted(line, c)
 	}
 	line = append(line, "", "")
@@ -131,12 +132,4 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 			WithHint("gopipework %s", shell.Line([]string{w.HostIF, w.Address, w.Guest, w.MAC}))
 	}
 	return w, nil
-}
-
-// leastWords is how many words a line has at least: the file of a tunnel has its addresses.
-func leastWords(line []string) int {
-	if len(line) > 0 && strings.HasPrefix(line[0], string(attach.KindWireGuard)+":") {
-		return 2
-	}
-	return 3
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/labels"
 	"github.com/gopipework/gopipework/internal/policy"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/urfave/cli/v2"
 )
 
@@ -139,7 +140,7 @@ func labelGrammar() labels.Grammar {
 		if err != nil {
 			return policy.Request{}, nil, err
 		}
-		if least := leastWords(line) - 1; len(line) < least || len(line) > 3 { // without the guest
+		if len(line) == 0 || len(line) < spec.LeastWords(line[0])-1 || len(line) > 3 { // without the guest
 			return policy.Request{}, nil, fault.BadWord("read label", "", "it has %d words, and a label is HOSTIF ADDRESS[@GATEWAY] [MAC][@VLAN]", len(line)).
 				WithHint("brtest 192.168.1.2/24@192.168.1.1")
 		}

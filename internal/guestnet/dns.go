@@ -29,7 +29,7 @@ func CheckDNS(j *build.Job) error {
 		return nil
 	case j.There.Guest.PID == 0:
 		hint := "ip netns exec NAME reads /etc/netns/NAME/resolv.conf"
-		if j.HostIF.Kind == spec.KindWireGuard {
+		if j.HostIF.Kind.FromFile() {
 			hint = withoutDNS(j) + ": " + hint
 		}
 		return j.Refuse(fault.Unsupported, "it has no process, and so no resolv.conf of its own").WithHint("%s", hint)
@@ -42,7 +42,7 @@ func CheckDNS(j *build.Job) error {
 
 // withoutDNS says how not to ask for name servers. The file of a tunnel asks for some, too.
 func withoutDNS(j *build.Job) string {
-	if j.HostIF.Kind == spec.KindWireGuard {
+	if j.HostIF.Kind.FromFile() {
 		return "attach with --dns none"
 	}
 	return "leave --dns out"

@@ -28,7 +28,7 @@ func CheckRoutes(j *build.Job) error {
 
 func refuseRoute(j *build.Job, dst netip.Prefix, by int) error {
 	e := j.Refuse(fault.Conflict, "it has a route to %s already, by %s", dst, j.LinkName(by))
-	if j.Kind == spec.KindWireGuard {
+	if j.Kind.FromFile() {
 		return e.WithHint("--metric N with another metric")
 	}
 	return e.WithHint("--route '%s,metric N' with another metric", dst)

@@ -26,7 +26,7 @@ const originWord = "asked for by"
 // differ tells how an attachment is not as asked, from what a list tells about it. ask is
 // false only if it certainly is as asked; otherwise attach, which sees all of it, decides.
 func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool) {
-	if s.HostIF.Kind == attach.KindWireGuard {
+	if s.HostIF.Kind.FromFile() {
 		return nil, true // what its file asks for, attach alone reads
 	}
 	add := func(name, there, asked string) {
@@ -132,7 +132,7 @@ func shapeWord(name string) bool {
 // setFor returns what is to be set so that the differences end; ok is false if there are
 // some that set does not end.
 func setFor(s spec.Spec, a attach.Attachment, what []build.Difference) (set attach.SetSpec, ok bool) {
-	if s.HostIF.Kind == attach.KindWireGuard {
+	if s.HostIF.Kind.FromFile() {
 		return set, false // its file is not read here
 	}
 	set = attach.SetSpec{Guest: s.Guest, IfName: a.Interface.Name, NoDAD: s.NoDAD, VLANFiltering: s.VLANFiltering}

@@ -52,7 +52,7 @@ func ListedDNS(word string) DNS {
 
 // parseDNS reads the word of a line. That of a tunnel can leave out what its file has.
 func (s *Spec) parseDNS(word string) (DNS, error) {
-	if word == None && s.HostIF.Kind == KindWireGuard {
+	if word == None && s.HostIF.Kind.FromFile() {
 		return DNS{None: true}, nil
 	}
 	return parseDNS(word, s.From)

@@ -64,7 +64,7 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, fault.BadWord("read guest", "", "it is empty")
 	}
 	var isSource bool
-	if s.From, isSource, err = parseSource(w.Address); err == nil && !isSource && !(s.HostIF.Kind == KindWireGuard && w.Address == "") {
+	if s.From, isSource, err = parseSource(w.Address); err == nil && !isSource && !(s.HostIF.Kind.FromFile() && w.Address == "") {
 		s.Addrs, s.Gateways, err = parseAddress(w.Address)
 	}
 	if err == nil {
@@ -243,7 +243,7 @@ func ParseHostIF(word string, phys bool, kinds []Kind) (HostIF, error) {
 		}
 		h = HostIF{Kind: Kind(prefix), Name: name}
 	}
-	if h.Kind == KindWireGuard && !phys {
+	if h.Kind.FromFile() && !phys {
 		return h, checkTunnelFile(word, h.Name)
 	}
 	if phys {

@@ -125,7 +125,7 @@ func parseRouting(w Words, s *Spec) (err error) {
 
 // mayLearnRoutes reports whether routes can come from elsewhere than the line.
 func (s *Spec) mayLearnRoutes() bool {
-	return s.From.Kind == FromDHCP || s.HostIF.Kind == KindWireGuard
+	return s.From.Kind == FromDHCP || s.HostIF.Kind.FromFile()
 }
 
 // CheckSourceRouting refuses source routing for addresses that nobody of ours

@@ -31,10 +31,14 @@ const (
 	KindVeth      Kind = "veth" // between two guests; no word of the command line
 )
 
+// FromFile reports whether HOSTIF is a file, which has what lines of other kinds say:
+// addresses, name servers, routes.
+func (k Kind) FromFile() bool { return k == KindWireGuard }
+
 // HostIF is the host's side of an attachment, as asked for.
 type HostIF struct {
 	Kind Kind
-	Name string // of the interface, or MACWord and the MAC address that it has; of KindWireGuard: the path of a file
+	Name string // of the interface, or MACWord and the MAC address that it has; of a kind FromFile: its path
 }
 
 // MACWord begins a name that is an address.
@@ -177,7 +181,7 @@ func (s Spec) AddressWord() string {
 		return s.From.String()
 	}
 	switch {
-	case len(s.Addrs) == 0 && s.HostIF.Kind == KindWireGuard:
+	case len(s.Addrs) == 0 && s.HostIF.Kind.FromFile():
 		return "" // the file has them
 	case len(s.Addrs) == 0:
 		return "0/0"

@@ -24,7 +24,15 @@ func checkTunnelFile(word, file string) error {
 }
 
 // inFile reports whether the addresses stand in a file that has not been read yet.
-func (s *Spec) inFile() bool { return s.HostIF.Kind == KindWireGuard && len(s.Addrs) == 0 }
+func (s *Spec) inFile() bool { return s.HostIF.Kind.FromFile() && len(s.Addrs) == 0 }
+
+// LeastWords is how many of HOSTIF, GUEST and ADDRESS a line with this HOSTIF has at least.
+func LeastWords(hostIF string) int {
+	if kind, _, ok := strings.Cut(hostIF, ":"); ok && Kind(kind).FromFile() {
+		return 2
+	}
+	return 3
+}
 
 // CheckFileAddrs refuses what does not go with the addresses of a file. With those of the
 // line, Parse has refused it.

@@ -201,10 +201,10 @@ func (r *reader) attachmentMap(n *yaml.Node) (line, bool) {
 // a tunnel has its addresses, unless the entry has them.
 func neededKeys(to string, word map[string]part) []string {
 	keys := []string{keyTo, keyGuest, keyAddress}
-	if _, given := word[keyAddress]; !given && strings.HasPrefix(to, string(spec.KindWireGuard)+":") {
-		return keys[:2]
+	if _, given := word[keyAddress]; given {
+		return keys
 	}
-	return keys
+	return keys[:spec.LeastWords(to)]
 }
 
 // need adds a word that a line cannot do without.
