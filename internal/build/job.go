@@ -213,6 +213,8 @@ type Traits struct {
 
 	MTU int // that the kernel gives a link which is on nothing; 0: DefaultMTU
 
+	Taken plan.Taken // why the link cannot come up, if the kernel says EADDRINUSE; zero: its MAC address
+
 	Filters    bool   // it can filter VLANs
 	Switches   bool   // frames cross a switch on the host
 	Firewalled bool   // and that is one whose frames the host's firewall sees

@@ -8,11 +8,13 @@ import (
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/kind"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/passage"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -182,7 +184,7 @@ func (w *walker) linkDown(e *end) ([]finding.Finding, error) {
 		case w.again() && len(e.prefixes()) > 0:
 			f.Again = true
 		case w.isOurs(): // the kernel has deleted the addresses of IPv6, which are in no line then
-			f = f.FixedBy(plan.SetLink{Place: plan.Place{Side: plan.InGuest, Enter: guests.Enter(e.of)}, Name: l.Name, Set: rtnl.Change{Up: true}})
+			f = f.FixedBy(plan.SetLink{Place: plan.Place{Side: plan.InGuest, Enter: guests.Enter(e.of)}, Name: l.Name, Set: rtnl.Change{Up: true}, Taken: kind.TraitsOf(spec.Kind(l.Kind)).Taken})
 		}
 		return []finding.Finding{f}, nil
 	}

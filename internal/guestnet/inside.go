@@ -14,7 +14,7 @@ import (
 
 // PlanUp sets the guest's end up.
 func PlanUp(j *build.Job, d *build.Draft) {
-	d.Add(plan.SetLink{Place: j.Place, Name: j.Names.Inner, Set: rtnl.Change{Up: true}})
+	d.Add(plan.SetLink{Place: j.Place, Name: j.Names.Inner, Set: rtnl.Change{Up: true}, Taken: j.Traits.Taken})
 }
 
 // PlanCarrier plans to look whether a card that was set up has a carrier.

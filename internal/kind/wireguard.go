@@ -30,6 +30,7 @@ var wireGuard = wireGuardKind{childKind{plain: plain{build.Traits{
 	Word: spec.KindWireGuard, Child: true, UpLate: true,
 	MTU:     1420, // ETH_DATA_LEN without what a tunnel adds (wg_setup)
 	NoProbe: "nobody in a tunnel answers ARP",
+	Taken:   plan.Taken{Why: "another tunnel, or a program of the host, has its ListenPort", Hint: "choose another ListenPort, or leave it out"},
 }}}}
 
 // ReadTunnel reads the file of a WireGuard link. The Spec that it returns asks for what the

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
-	"github.com/gopipework/gopipework/internal/spec"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +22,15 @@ type SetLink struct {
 	Place
 	Name string
 	Set  rtnl.Change
+
+	Taken Taken // why the link cannot come up, if it cannot; the zero Taken: its MAC address
 }
+
+// Taken explains unix.EADDRINUSE, with which the kernel refuses to set a link up: somebody
+// else has what the link is to have.
+type Taken struct{ Why, Hint string }
+
+var macTaken = Taken{"its card, or another macvlan on the card, has that MAC address already", "choose another MAC address, or leave it out"}
 
 // dying is how long the kernel may take to delete the links of a namespace that has ended.
 // One with the same MAC address, or the same UDP port, may be in there: that of the guest
@@ -60,22 +68,13 @@ func (s SetLink) Apply(m *Machine, ch rtnl.Change) error {
 		err = s.Kernel(m).SetLink(i, ch)
 	}
 	if s.Set.Up && errors.Is(err, unix.EADDRINUSE) {
-		return s.taken(m, i, err)
+		taken := cmp.Or(s.Taken, macTaken)
+		return fault.New(fault.Conflict, "set", s.words(), "%s: %w", taken.Why, err).WithHint("%s", taken.Hint)
 	}
 	if err == nil && s.Side != OnHost {
 		m.isUp[end{s.Side, s.Name}] = ch.Up || m.isUp[end{s.Side, s.Name}] && !ch.Down
 	}
 	return fault.Explain("set", s.words(), err)
-}
-
-// taken says what somebody else has, so that the link cannot come up.
-func (s SetLink) taken(m *Machine, index int, err error) error {
-	if l, lookErr := s.Kernel(m).LinkByIndex(index); lookErr == nil && l.Kind == string(spec.KindWireGuard) {
-		return fault.New(fault.Conflict, "set", s.words(), "another tunnel, or a program of the host, has its ListenPort: %w", err).
-			WithHint("choose another ListenPort, or leave it out")
-	}
-	return fault.New(fault.Conflict, "set", s.words(), "its card, or another macvlan on the card, has that MAC address already: %w", err).
-		WithHint("choose another MAC address, or leave it out")
 }
 
 func (SetLink) Nature() Nature { return Undoable }
