@@ -46,7 +46,8 @@ func (c *Conn) AddMirror(m Mirror) error {
 	req := c.qdiscRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
 		Qdisc{Index: m.Index, Handle: ingressHandle, Parent: netlink.HANDLE_CLSACT})
 	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("clsact")))
-	if made := c.write(req); errors.Is(made, unix.EEXIST) {
+	made := c.write(req)
+	if errors.Is(made, unix.EEXIST) {
 		if has, err := c.hasClsact(m.Index); err != nil || !has {
 			return cmp.Or(err, made)
 		}
@@ -63,10 +64,10 @@ func (c *Conn) AddMirror(m Mirror) error {
 		}
 		return false, err
 	})
-	if err != nil {
+	if err != nil && made == nil {
 		return errors.Join(err, c.dropClsact(m.Index))
 	}
-	return nil
+	return err
 }
 
 // DelMirror deletes the filter, and the clsact with the last filter there is.
