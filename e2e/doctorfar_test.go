@@ -4,13 +4,11 @@ package e2e
 
 import (
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gopipework/gopipework/e2e/host"
-	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // farFaults are those of whom packets are for.
@@ -137,12 +135,6 @@ func TestDoctorOnePort(t *testing.T) {
 // listen listens in a guest for connections, which nobody takes.
 func (m *machine) listen(g *host.Guest, addr string) (l net.Listener) {
 	m.t.Helper()
-	ns, err := os.Open(g.Path())
-	m.check(err)
-	defer ns.Close()
-	in, err := nsfs.Enter(ns)
-	m.check(err)
-	defer in.End()
-	m.check(in.Run(func() (err error) { l, err = net.Listen("tcp", addr); return err }))
+	m.check(g.Inside(func() (err error) { l, err = net.Listen("tcp", addr); return err }))
 	return l
 }

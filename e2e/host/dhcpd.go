@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
-	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 )
@@ -39,17 +37,7 @@ func (g *Guest) ServeDHCP(ifName string, answer func(*dhcpv4.DHCPv4) [][]byte) (
 
 // listen opens a socket in the guest's namespace, and sets it up there.
 func (g *Guest) listen(network, address string, set func(fd int) error) (conn net.PacketConn, err error) {
-	ns, err := os.Open(g.path)
-	if err != nil {
-		return nil, err
-	}
-	defer ns.Close()
-	in, err := nsfs.Enter(ns)
-	if err != nil {
-		return nil, err
-	}
-	defer in.End()
-	err = in.Run(func() (err error) {
+	err = g.Inside(func() (err error) {
 		c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 			failed := raw.Control(func(fd uintptr) { err = set(int(fd)) })
 			return errors.Join(failed, err)

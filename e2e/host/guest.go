@@ -7,9 +7,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // A Guest is a network namespace on the host, with or without a process.
@@ -79,6 +82,22 @@ func (g *Guest) Run(name string, args ...string) Result { return g.RunInput("", 
 // RunInput is Run with something to read.
 func (g *Guest) RunInput(stdin, name string, args ...string) Result {
 	return g.h.RunInput(stdin, "nsenter", append([]string{"--net=" + g.path, "--", name}, args...)...)
+}
+
+// Inside calls f on a thread in the guest's network namespace. Sockets that f opens stay
+// there.
+func (g *Guest) Inside(f func() error) error {
+	ns, err := os.Open(g.path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	in, err := nsfs.Enter(ns)
+	if err != nil {
+		return err
+	}
+	defer in.End()
+	return in.Run(f)
 }
 
 // Inode identifies the namespace.
