@@ -37,7 +37,7 @@ func (e mirrored) sees() string {
 	seen := make(chan host.Result, 1)
 	go func() { seen <- e.ids.Run("timeout", "60", "tcpdump", "-p", "-n", "-i", "eth1", "-c", "4", "icmp") }()
 	var r host.Result
-	host.Poll(host.Patience, func() bool {
+	ended := host.Poll(host.Patience, func() bool {
 		e.web.Run("busybox", "ping", "-c", "1", "-W", "1", "10.0.0.3")
 		select {
 		case r = <-seen:
@@ -46,8 +46,8 @@ func (e mirrored) sees() string {
 			return false
 		}
 	})
-	if r.Code != 0 {
-		e.t.Errorf("ids sees nothing: %v", r)
+	if !ended || r.Code != 0 {
+		e.t.Fatalf("ids does not see four packets: %v", r)
 	}
 	return r.Stdout
 }
@@ -95,6 +95,7 @@ func (e mirrored) test() {
 // kernel without the filters says so for a Linux bridge, and keeps nothing of the try.
 func TestMirror(t *testing.T) {
 	t.Run("ovs", func(t *testing.T) {
+		need(t, "tcpdump")
 		m := newMachine(t)
 		withOVS(t, m)
 		e := newMirrored(m, "ovsbr0")
@@ -140,7 +141,7 @@ func TestMirror(t *testing.T) {
 
 // TestMirrorKernels: copies by the kernel's own filters, beside somebody else's.
 func TestMirrorKernels(t *testing.T) {
-	need(t, "root", "kernels")
+	need(t, "root", "kernels", "tcpdump")
 	m := newMachine(t)
 	e := newMirrored(m, "brtest")
 	web := m.list("netns:web")[0].Host.Port
