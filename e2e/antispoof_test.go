@@ -203,8 +203,9 @@ func TestAntispoofHalf(t *testing.T) {
 		t.Helper()
 		m.says("the list "+when, m.ok("list", "web").Stdout, "half", "antispoof")
 	}
+	unmark := "ip link property del dev " + port + " altname gopipework:antispoof:" + port + ":" + mac
 	for _, change := range []string{
-		"ip link property del dev " + port + " altname gopipework:antispoof:" + port + ":" + mac,
+		unmark,
 		"nft add table netdev gopipework { flags dormant; }",
 		"nft add chain netdev gopipework " + port + " { policy drop; }",
 	} {
@@ -215,7 +216,6 @@ func TestAntispoofHalf(t *testing.T) {
 		m.reaches(web, "10.0.0.3")
 	}
 
-	unmark := "ip link property del dev " + port + " altname gopipework:antispoof:" + port + ":" + mac
 	flush := "nft flush ruleset"
 	off := []string{"set", "netns:web", "eth1", "--antispoof", "off"}
 	for _, end := range []struct {
