@@ -12,10 +12,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/gopipework/gopipework/internal/guests"
 
 	testhost "github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/spec"
 )
@@ -50,9 +51,8 @@ func typedSet(t *testing.T, line string) SetSpec {
 	return s
 }
 
-// tryToSet is Set, with a step that fails before the plan's step n; done is
-// whether n is after the last.
-func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (done bool, err error) {
+// withSet plans a set, as Set does, and hands the plan over.
+func withSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, use func(context.Context, *plan.Machine, build.Plan)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
@@ -70,9 +70,19 @@ func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (
 		t.Fatal(err)
 	}
 	hold(f, m)
-	done = n == len(p.Steps)
-	p.Steps = append(p.Steps[:n:n], failStep{})
-	return done, p.Apply(ctx, m, untold)
+	use(ctx, m, p)
+}
+
+// tryToSet is Set, with a step that fails before the plan's step n; done is
+// whether n is after the last.
+func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (done bool, err error) {
+	t.Helper()
+	withSet(t, s, g, hostNS, func(ctx context.Context, m *plan.Machine, p build.Plan) {
+		done = n == len(p.Steps)
+		p.Steps = append(p.Steps[:n:n], failStep{})
+		err = p.Apply(ctx, m, untold)
+	})
+	return done, err
 }
 
 const nicHost = "ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up"
