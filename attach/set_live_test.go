@@ -87,13 +87,19 @@ func tryToSet(t *testing.T, s SetSpec, g guests.Guest, hostNS *os.File, n int) (
 
 const nicHost = "ip link add nic0 address 02:00:00:00:00:09 type veth peer name wire; ip link set wire up; ip link set nic0 up"
 
-// addressesInOrder takes out of a snapshot which IPv4 address of a subnet is
-// the first, which number and MAC address an ifb or the host's own macvlan has got,
-// and what is about the bridge alone, whose carrier comes a little later.
+// addressesInOrder takes out of a snapshot which IPv4 address of a subnet and which
+// alternative name of a link is the first, which number and MAC address an ifb or the
+// host's own macvlan has got, and what is about the bridge alone, whose carrier comes a
+// little later.
 func addressesInOrder(s string) string {
 	s = regexp.MustCompile(`\d+: (eth1-in.*link/ether) \S+`).ReplaceAllString(s, "$1")
 	s = regexp.MustCompile(`\d+: (gph\w+@.*link/ether) \S+`).ReplaceAllString(s, "$1")
 	s = regexp.MustCompile(`(?m)^(\d+: brtest.*|.* dev brtest .*)$`).ReplaceAllString(s, "")
+	s = regexp.MustCompile(`(\\\s+altname [^\\\s]+){2,}`).ReplaceAllStringFunc(s, func(names string) string {
+		all := strings.Split(names, `\`)
+		slices.Sort(all)
+		return strings.Join(all, `\`)
+	})
 	lines := strings.Split(regexp.MustCompile(` secondary| src \S+`).ReplaceAllString(s, ""), "\n")
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
@@ -148,6 +154,11 @@ var setStages = []setStage{
 	{name: "addresses with host access", line: "nic0 web 192.168.8.2/24,192.168.1.2/24 --host-access", host: nicHost,
 		set: "--addr 192.168.8.2/24,192.168.1.3/24", addrs: "192.168.8.2/24,192.168.1.3/24"},
 	{name: "no address with host access", line: "nic0 web 192.168.1.2/24 --host-access", host: nicHost, set: "--addr 0/0", addrs: "none"},
+	{name: "source filter", line: "brtest web 192.168.1.2/24,2001:db8::2/64 --nodad", set: "--antispoof on"},
+	{name: "no source filter", line: "brtest web 192.168.1.2/24 --antispoof", set: "--antispoof off"},
+	{name: "addresses with source filter", line: "brtest web 192.168.1.2/24,192.168.8.2/24 --antispoof",
+		set: "--addr 192.168.8.2/24,192.168.1.3/24 --nodad", addrs: "192.168.8.2/24,192.168.1.3/24"},
+	{name: "another bridge with source filter", line: "brtest web 192.168.1.2/24 --antispoof", set: "--to br2 --nodad"},
 	{name: "cable", line: "brtest web 192.168.1.2/24", set: "--carrier off"},
 	{name: "no address", line: "nic0 web 192.168.1.2/24", host: nicHost, set: "--addr 0/0", addrs: "none"},
 }
@@ -181,7 +192,11 @@ func (st setStage) test(t *testing.T) {
 		t.Fatal(err)
 	}
 	look := func() string {
-		return addressesInOrder(snapshot(t, hostNS) + queues(t, hostNS) + in(t, hostNS, "bridge", "vlan", "show") + snapshot(t, guestNS) + queues(t, guestNS))
+		host := snapshot(t, hostNS) + queues(t, hostNS) + in(t, hostNS, "bridge", "vlan", "show")
+		if strings.Contains(st.line+st.set, "--antispoof") {
+			host += in(t, hostNS, "nft", "list", "ruleset", "netdev")
+		}
+		return addressesInOrder(host + snapshot(t, guestNS) + queues(t, guestNS))
 	}
 	was := look()
 	for n, done := 0, false; !done; n++ {
@@ -210,6 +225,9 @@ func (st setStage) test(t *testing.T) {
 		}
 		if got := spec.OrNone(spec.Join(a.Interface.Addresses)); st.addrs != "" && got != st.addrs {
 			t.Errorf("addresses %s, want %s", got, st.addrs)
+		}
+		if s.Antispoof != nil && a.Host.Antispoof != *s.Antispoof {
+			t.Errorf("source filter %v, want %v", a.Host.Antispoof, *s.Antispoof)
 		}
 		if v := a.Host.VLAN; s.VLAN != "" && spec.OrNone(v) != s.VLAN {
 			t.Errorf("VLAN %q, want %q", v, s.VLAN)
