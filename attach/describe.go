@@ -28,11 +28,12 @@ type describer struct {
 	ctx  context.Context
 	host plan.Kernel
 
-	mu       sync.Mutex              // for what is below
-	vlans    map[int][]rtnl.PortVLAN // nil: not looked at
-	ovs      *bridge.OVS             // nil: not looked at
-	queue    []rtnl.Qdisc            // nil: not looked at
-	filtered []string                // ports with a source filter; nil: not looked at
+	mu       sync.Mutex               // for what is below
+	vlans    map[int][]rtnl.PortVLAN  // nil: not looked at
+	ovs      *bridge.OVS              // nil: not looked at
+	queue    []rtnl.Qdisc             // nil: not looked at
+	filtered []string                 // ports with a source filter; nil: not looked at
+	mirrors  map[string]build.Mirrors // by the kind of switch; what is not in it was not looked at
 }
 
 // describe tells it of one. Its namespace is nil if it could not be found. The
@@ -162,11 +163,7 @@ func (d *describer) mirrored(l *rtnl.Link, a *Attachment) error {
 	if !kind.IsMirror(l) || a.State != Complete {
 		return nil
 	}
-	var ovs bridge.OVS
-	if a.Host.Kind == string(KindOVS) {
-		ovs = *d.ovs
-	}
-	m, err := kind.ReadMirrors(d.host, ovs)
+	m, err := d.readMirrors(a.Host.Kind)
 	if err != nil {
 		return fault.Explain("read mirrors to", l.Name, err)
 	}
@@ -174,6 +171,27 @@ func (d *describer) mirrored(l *rtnl.Link, a *Attachment) error {
 		a.Cut = append(a.Cut, "no frames are copied to it: what it mirrored has been detached, or attached again; its line again mends that")
 	}
 	return nil
+}
+
+// readMirrors reads what is copied from port to port on switches of one kind.
+func (d *describer) readMirrors(of string) (m build.Mirrors, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m, ok := d.mirrors[of]; ok {
+		return m, nil
+	}
+	var ovs bridge.OVS
+	if of == string(KindOVS) {
+		ovs = *d.ovs
+	}
+	if m, err = kind.ReadMirrors(d.host, ovs); err != nil {
+		return m, err
+	}
+	if d.mirrors == nil {
+		d.mirrors = map[string]build.Mirrors{}
+	}
+	d.mirrors[of] = m
+	return m, nil
 }
 
 // shapedIn adds what the host's end does to what the guest gets.
