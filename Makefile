@@ -7,7 +7,7 @@ DEST     ?= gopipework
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What tests must not be skipped for.
-ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,systemd,ovs,clients,strace,shells,tcpdump
+ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,systemd,ovs,clients,strace,shells,tcpdump,cni
 
 GO         ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -103,6 +103,7 @@ lint: ## run vet and staticcheck; look for an untidy go.mod and known vulnerabil
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	cd e2e/importer && $(GO) vet ./... && $(GO) mod tidy -diff
+	cd e2e/cniparts && $(GO) mod tidy -diff
 	cd packaging/image && $(GO) vet ./... && $(GO) mod tidy -diff
 	cd packaging/tools && $(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) ./...

@@ -4,8 +4,8 @@
 // with a Docker Engine that the tests start.
 //
 // GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6, ovs,
-// podman, lxc, containerd, machine, systemd, clients, strace), with commas: a test that would be skipped for
-// want of it then fails.
+// podman, lxc, containerd, machine, systemd, clients, strace, cni), with commas: a test that would be skipped
+// for want of it then fails.
 package e2e
 
 import (
@@ -26,8 +26,10 @@ import (
 	"github.com/gopipework/gopipework/e2e/program"
 )
 
-// bin holds the program as it is shipped.
-var bin string
+var (
+	bin     string // holds the program as it is shipped
+	scratch string // for what tests share, and build once
+)
 
 func TestMain(m *testing.M) {
 	host.Main()
@@ -41,6 +43,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer remove()
+	scratch = dir
 	bin = os.Getenv("GOPIPEWORK_BIN") // built before, where building takes long
 	if bin == "" {
 		bin = dir
@@ -73,6 +76,7 @@ var requirements = map[string][]string{
 	"lxc":        {"lxc-create", "lxc-start", "lxc-info"},
 	"containerd": {"containerd", "ctr", "runc"},
 	"systemd":    {"systemd-analyze"},
+	"cni":        {"go"},
 	"machine":    {host.MachinedPath, "machinectl", "systemd-nspawn", "dbus-daemon"},
 }
 

@@ -43,6 +43,18 @@ func Build(dir string) (binary string, err error) {
 	return binary, os.Symlink("gopipework", filepath.Join(dir, "pipework"))
 }
 
+// BuildCNI builds cnitool and the plugins of the CNI project into dir: what the module in
+// e2e/cniparts lists as its tools.
+func BuildCNI(dir string) error {
+	cmd := program.Command("go", "build", "-trimpath", "-o", dir+"/", "tool")
+	cmd.Dir = "cniparts" // the tests run in e2e
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the parts of CNI: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // BuildPackage builds a package of the module into dir, in the same way.
 func BuildPackage(dir, name, pkg string) (binary string, err error) {
 	root, err := program.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
