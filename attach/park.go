@@ -35,16 +35,7 @@ type parkingKey struct{}
 
 // NewParking returns an empty one.
 func NewParking() (*Parking, error) {
-	var ns *os.File
-	var err error
-	done := make(chan struct{})
-	nsfs.Go(func() { // the thread ends with it
-		defer close(done)
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			ns, err = os.Open("/proc/thread-self/ns/net")
-		}
-	})
-	<-done
+	ns, err := nsfs.New()
 	if err != nil {
 		return nil, fault.Explain("make", "a network namespace", err)
 	}

@@ -88,7 +88,7 @@ type Verify struct {
 }
 
 func (s Verify) Do(ctx context.Context, m *plan.Machine) (err error) {
-	ns, err := unnamedNamespace()
+	ns, err := nsfs.New()
 	if err != nil {
 		return fault.Explain("make", "a network namespace", err)
 	}
@@ -337,24 +337,4 @@ func (Verify) Nature() plan.Nature { return plan.Passive }
 
 func (s Verify) String() string {
 	return "# send packets from " + s.inner + " over " + s.on + " to a probe port of our own, and back"
-}
-
-// unnamedNamespace makes a network namespace that lives as long as the file is
-// open.
-func unnamedNamespace() (*os.File, error) {
-	type result struct {
-		f   *os.File
-		err error
-	}
-	made := make(chan result)
-	nsfs.Go(func() {
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		var f *os.File
-		if err == nil {
-			f, err = os.Open("/proc/thread-self/ns/net")
-		}
-		made <- result{f, err}
-	})
-	r := <-made
-	return r.f, r.err
 }

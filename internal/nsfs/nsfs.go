@@ -19,6 +19,19 @@ func Starved(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
+// New makes a network namespace, which lives as long as the file is open.
+func New() (ns *os.File, err error) {
+	done := make(chan struct{})
+	Go(func() { // the thread ends with it
+		defer close(done)
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			ns, err = os.Open(ownNS)
+		}
+	})
+	<-done
+	return ns, err
+}
+
 // Open opens the network namespace at path. The file is first taken hold
 // of with O_PATH, which has no side effects, and opened only when it is a
 // namespace: a word must not block on a FIFO or start a watchdog. flags are
