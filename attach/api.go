@@ -39,6 +39,10 @@ type Options struct {
 	// takes from there what it can. nil: nowhere.
 	Parking *Parking
 
+	// Fresh has Attach refuse an attachment that is there already (CodeConflict), though
+	// it is as asked.
+	Fresh bool
+
 	// HostNS is the network namespace that has the bridges and cards; nil: that
 	// of the calling thread, which is the process's own unless the goroutine is
 	// locked to a thread that has moved.

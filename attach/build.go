@@ -39,6 +39,9 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 		return build.Plan{}, err
 	}
 	if j.Complete() {
+		if f.Fresh {
+			return build.Plan{}, innerTaken(j)
+		}
 		if err := checkSame(j); err != nil {
 			return build.Plan{}, err
 		}

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
@@ -85,8 +86,15 @@ func remaining(d build.Departure, r *build.Removal) {
 	}
 }
 
+// belongs reports whether an attachment is among those that a selection is about. Of one
+// that is half made nobody knows who asked for it.
+func belongs(sel Selection, a Attachment) bool {
+	return a.Origin == "" || (sel.Origin == "" || a.Origin == sel.Origin) && (sel.Guest == "" || a.Guest.ID == sel.Guest)
+}
+
 // choose returns the pairs that are meant. None is fine: it is detached.
 func choose(sel Selection, f build.DetachFacts) ([]build.Pair, error) {
+	f.Ours = slices.DeleteFunc(slices.Clone(f.Ours), func(p build.Pair) bool { return !belongs(sel, p.Attachment) })
 	refuse := func(code fault.Code, format string, args ...any) *fault.Error {
 		return fault.New(code, "detach", f.Guest.Name, format, args...)
 	}
@@ -118,6 +126,9 @@ func choose(sel Selection, f build.DetachFacts) ([]build.Pair, error) {
 		if m, ok := plan.ParseMark(p.Port.Alias); ok && m.IfName == sel.IfName {
 			return []build.Pair{p}, nil
 		}
+	}
+	if sel.Origin != "" {
+		return nil, nil // what else has the name is none of its
 	}
 	for _, l := range f.Foreign {
 		if l.Name == sel.IfName {

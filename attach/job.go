@@ -24,7 +24,11 @@ func namesFor(s Spec, g guests.GuestInfo, base *rtnl.Link) build.Names {
 		n.Port = build.PortName(n.Inner, g)
 	}
 	n.Inbound = guestnet.InboundName(n.Inner)
-	if alt := plan.MarkWord + "." + g.Name + "." + n.Inner; len(alt) <= spec.MaxAltName && !strings.ContainsAny(alt, "/: ") {
+	who := g.Name
+	if g.Runtime == guests.RuntimeCNI {
+		who = g.Runtime + "." + g.ID
+	}
+	if alt := plan.MarkWord + "." + who + "." + n.Inner; len(alt) <= spec.MaxAltName && !strings.ContainsAny(alt, "/: ") {
 		n.Alt = alt
 	}
 	return n

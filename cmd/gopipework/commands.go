@@ -67,6 +67,9 @@ func findCommand(table []*cli.Command, name string) *cli.Command {
 // dispatch finds the command of a line, separates its flags from its words, and runs it.
 func dispatch(ctx context.Context, args []string, out *output) error {
 	out.json = wantsJSON(args)
+	if isPlugin(args) {
+		return out.answerEngine(ctx)
+	}
 	if len(args) == 0 {
 		out.usage()
 		return errShown

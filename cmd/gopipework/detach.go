@@ -83,6 +83,8 @@ func whereToEnd(o attach.Origin) string {
 		return ""
 	case o == attach.OriginLabel:
 		return "create the container without the label, or change the policy"
+	case o.IsNetwork():
+		return "" // watch follows no network of CNI
 	case o.IsService():
 		return "take the line out of the Compose file, and run docker compose up"
 	}

@@ -31,6 +31,7 @@
 //	setfor.go                                          set --for
 //	watch.go                                           watch, which does the same whenever something changes
 //	compose.go                                         what Docker Compose runs: record lines for watch, or drop them
+//	cni.go cnidel.go                                   what container engines run as a plugin of CNI
 //	policy.go                                          policy check, and the labels of containers for watch
 //	telling.go events.go missing.go                    what watch tells: log, metrics, events, and list
 //	import.go from.go                                  a topology file from what is there, or from another program's

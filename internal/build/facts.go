@@ -22,6 +22,7 @@ type Facts struct {
 	Tagged *rtnl.Link // its sub-interface for the VLAN, or what has the name of that; nil: nothing
 	New    NewMACs
 	Origin spec.Origin // who asks; "": a typed line
+	Fresh  bool        // an attachment that is there already is refused
 
 	Machine string // what tells this machine from others; only where a MAC address may be made from it
 

@@ -15,12 +15,13 @@ import (
 // GuestInfo is what is known of a guest. Its JSON names are part of the
 // command's contract.
 type GuestInfo struct {
-	Runtime string `json:"runtime"` // "docker", "pid", "path" and so on
+	Runtime string `json:"runtime"` // "docker", "pid", "path", RuntimeCNI and so on
 
 	// ID is what the runtime itself calls the guest: the 64 hex digits of
 	// Docker, podman and the CRI, what containerd was told, the name of an LXC
 	// container, an instance of Incus or a machine, the PID, the name of the namespace,
-	// or for a path the first 12 hex digits of its SHA-256.
+	// for a path the first 12 hex digits of its SHA-256, or for CNI those of what the
+	// caller named: network, container and interface.
 	ID string `json:"id"`
 
 	LongID string `json:"-"` // the whole of it, where ID is only a part
@@ -51,10 +52,17 @@ type GuestInfo struct {
 	Joined bool `json:"-"`
 }
 
+// RuntimeCNI is the Runtime of a guest that a caller of CNI named. Its Name is the path of
+// its namespace.
+const RuntimeCNI = "cni"
+
+// ByPath reports whether the guest is named by the path of its namespace.
+func (g GuestInfo) ByPath() bool { return g.Runtime == "path" || g.Runtime == RuntimeCNI }
+
 // Word is a word of the command line that names the guest outright.
 func (g GuestInfo) Word() string {
 	switch g.Runtime {
-	case "", "path":
+	case "", "path", RuntimeCNI:
 		return g.Name
 	case "pid":
 		return "pid:" + g.ID

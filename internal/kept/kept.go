@@ -358,7 +358,7 @@ func Words(line func(spec.Spec) []string, s spec.Spec, g guests.GuestInfo, ifNam
 	case g.Runtime == "pid":
 		return nil, fault.BadWord("keep guest", s.Guest, "a process has its number only as long as it lives").
 			WithHint("name the container, or a namespace under /run/netns")
-	case g.Name != "" && bare != g.Name && g.Runtime != "path":
+	case g.Name != "" && bare != g.Name && !g.ByPath():
 		s.Guest = g.Word() // an ID is that of one container; the next one has the name
 	}
 	if s.IfName == "" && ifName != "" && ifName != spec.UsualIfName {

@@ -81,7 +81,7 @@ func FindNamespaces(k plan.Kernel, links []*rtnl.Link, g *guests.Guest) (Namespa
 // NamedByPath returns the paths by which the guests of links were named.
 func NamedByPath(links []*rtnl.Link) (paths []string) {
 	for _, l := range links {
-		if m, ok := plan.ParseMark(l.Alias); ok && m.Runtime == "path" {
+		if m, ok := plan.ParseMark(l.Alias); ok && m.Guest().ByPath() {
 			paths = append(paths, m.Name)
 		}
 	}

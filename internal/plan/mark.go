@@ -21,7 +21,7 @@ const Group = 0x6770
 // get to its end.
 type Mark struct {
 	Origin  spec.Origin // who asked for it; OriginLine is not written
-	Runtime string      // "docker", "pid", "netns", "path"
+	Runtime string      // "docker", "pid", "netns", "path", "cni"
 	ID      string      // at most 12 bytes
 	IfName  string
 	Name    string // the guest's; last, for it alone may hold anything, and be cut short

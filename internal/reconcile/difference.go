@@ -281,7 +281,7 @@ func (c *comparison) awaited(there []attach.Attachment) bool {
 // Means reports whether a word that no guest was found for is one for the guest of an
 // attachment: its name or its ID, with or without what runs it.
 func Means(word string, g attach.GuestInfo) bool {
-	if g.Runtime == "path" || g.Runtime == "pid" {
+	if g.ByPath() || g.Runtime == "pid" {
 		return word == g.Word()
 	}
 	word = strings.TrimPrefix(word, g.Runtime+":")

@@ -6,6 +6,9 @@ import "github.com/gopipework/gopipework/internal/fault"
 type Selection struct {
 	IfName string // "" for the only one
 	All    bool
+
+	Origin Origin // only of what this one asked for, and of what is half made; "": of all
+	Guest  string // only of guests that their marks give this ID; "": of all
 }
 
 // ParseSelection reads the words of a detach after its guest.

@@ -29,6 +29,15 @@ const (
 // and the service of it that asks.
 const originCompose = "compose"
 
+// originCNI is the word of the origins that are networks of CNI.
+const originCNI = "cni"
+
+// OriginOfNetwork returns the origin of what a caller of CNI asks for in a network.
+func OriginOfNetwork(name string) (Origin, error) { return ParseOrigin(originCNI + ":" + name) }
+
+// IsNetwork reports whether it is the origin of a network of CNI.
+func (o Origin) IsNetwork() bool { return strings.HasPrefix(string(o), originCNI+":") }
+
 // OriginOfService returns the origin of what a service of a project of Compose asks for.
 func OriginOfService(project, service string) (Origin, error) {
 	return ParseOrigin(originCompose + ":" + project + "/" + service)
@@ -41,7 +50,7 @@ func ParseOrigin(word string) (Origin, error) {
 		return OriginLine, nil
 	}
 	if why := checkOrigin(word); why != "" {
-		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, label, file:NAME, or compose:PROJECT/SERVICE")
+		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, label, file:NAME, cni:NETWORK, or compose:PROJECT/SERVICE")
 	}
 	return Origin(word), nil
 }

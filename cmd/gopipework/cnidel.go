@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/cni"
+	"github.com/gopipework/gopipework/internal/ours"
+)
+
+// What goes when a container engine asks for it: DEL and GC. Both succeed when nothing of it
+// is there, however often they are asked.
+
+// del detaches what the caller's container has got. A caller may name the namespace and
+// call the container something else than it did for ADD, or name the container and no
+// namespace.
+func (p *plugin) del(ctx context.Context) error {
+	found, err := p.detachNamed(ctx)
+	if found || err != nil {
+		return err
+	}
+	id := cni.ID(p.config.Name, p.call.ContainerID, p.call.IfName)
+	found, err = p.detachAll(ctx, func(a attach.Attachment) bool { return a.Guest.ID == id })
+	if found || err != nil {
+		return err
+	}
+	return p.sweep(ctx)
+}
+
+// detachNamed detaches the interface of that name in the namespace that the caller names, if
+// it is one of this network. A namespace that is not there has nothing.
+func (p *plugin) detachNamed(ctx context.Context) (found bool, err error) {
+	if p.call.NetNS == "" {
+		return false, nil
+	}
+	g, err := attach.OpenGuest(p.call.NetNS)
+	if err != nil {
+		return false, nil
+	}
+	defer g.Close()
+	r, err := attach.Detach(ctx, attach.Selection{IfName: p.config.NameIn(p.call), Origin: p.origin}, g, p.options())
+	p.warn(r.Warnings)
+	return len(r.Attachments) > 0, err
+}
+
+// detachAll detaches what of this network goes, in whatever guest.
+func (p *plugin) detachAll(ctx context.Context, goes func(attach.Attachment) bool) (found bool, err error) {
+	r, err := attach.List(ctx, nil, p.options())
+	if err != nil {
+		return false, err
+	}
+	going := slices.DeleteFunc(r.Attachments, func(a attach.Attachment) bool { return a.Origin != p.origin || !goes(a) })
+	for _, a := range going {
+		g, err := ours.Reopen(a.Guest)
+		if err != nil {
+			continue // its guest has ended: sweep looks at what may remain
+		}
+		d, err := attach.Detach(ctx, attach.Selection{IfName: a.Interface.Name, Origin: p.origin}, g, p.options())
+		g.Close()
+		if err != nil {
+			return found, err
+		}
+		p.warn(d.Warnings)
+		found = true
+	}
+	return found, nil
+}
+
+// sweep deletes what dead guests and killed runs have left, as gopipework gc does.
+func (p *plugin) sweep(ctx context.Context) error {
+	r, err := attach.GC(ctx, p.options())
+	p.warn(r.Warnings)
+	return err
+}
+
+// gc detaches what this network has attached for containers that the caller does not name,
+// and cleans up after dead guests. A caller that names none at all, not even an empty list,
+// does not say what there is to be.
+func (p *plugin) gc(ctx context.Context) error {
+	keep, all, err := p.config.Keeps()
+	if err != nil {
+		return err
+	}
+	if !all {
+		if _, err := p.detachAll(ctx, func(a attach.Attachment) bool { return !keep[a.Guest.ID] }); err != nil {
+			return err
+		}
+	}
+	return p.sweep(ctx)
+}

@@ -1,0 +1,283 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
+)
+
+// A cniNetwork is a network whose plugin is gopipework, called as an engine calls it.
+type cniNetwork struct {
+	*machine
+	name    string
+	version string
+	keys    string // of the configuration, as JSON
+	env     []string
+}
+
+func (m *machine) cniNetwork(keys string) cniNetwork {
+	return cniNetwork{m, "lab", "1.1.0", keys, nil}
+}
+
+// with returns the network as a call with more keys sees it.
+func (n cniNetwork) with(keys string) cniNetwork {
+	n.keys += ", " + keys
+	return n
+}
+
+// in returns the network as a call with other variables of the environment sees it.
+func (n cniNetwork) in(env ...string) cniNetwork {
+	n.env = env
+	return n
+}
+
+// command prepares a call for the container c1 in a guest.
+func (n cniNetwork) command(verb string, g *host.Guest) *exec.Cmd {
+	cmd := n.Command(context.Background(), "gopipework")
+	cmd.Env = append(cmd.Env, "CNI_COMMAND="+verb, "CNI_CONTAINERID=c1", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin", "CNI_NETNS="+g.Path())
+	cmd.Env = append(cmd.Env, n.env...)
+	cmd.Stdin = strings.NewReader(fmt.Sprintf(`{"cniVersion": %q, "name": %q, "type": "gopipework", "capabilities": {"ips": true}, %s}`, n.version, n.name, n.keys))
+	return cmd
+}
+
+func (n cniNetwork) call(verb string, g *host.Guest) host.Result {
+	return host.Finish(n.command(verb, g), []string{"gopipework", verb, n.keys})
+}
+
+// ok calls a verb that has to succeed; all but ADD and VERSION say nothing.
+func (n cniNetwork) ok(verb string, g *host.Guest) cniResult {
+	n.t.Helper()
+	r := n.call(verb, g)
+	if r.Code != 0 || verb != "ADD" && r.Stdout != "" {
+		n.t.Fatal(r)
+	}
+	var result cniResult
+	if verb == "ADD" {
+		n.check(json.Unmarshal([]byte(r.Stdout), &result))
+	}
+	return result
+}
+
+// fails calls a verb that has to fail with a code of CNI, and returns the message.
+func (n cniNetwork) fails(code int, verb string, g *host.Guest) string {
+	n.t.Helper()
+	r := n.call(verb, g)
+	var f struct {
+		CNIVersion   string
+		Code         int
+		Msg, Details string
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &f); err != nil || r.Code == 0 || f.Code != code || f.Msg == "" || f.CNIVersion == "" {
+		n.t.Errorf("%v: should fail with %d:\n%v", err, code, r)
+	}
+	return f.Msg + " " + f.Details
+}
+
+// cniResult is what ADD prints.
+type cniResult struct {
+	CNIVersion string
+	Interfaces []struct {
+		Name, Mac, Sandbox string
+		Mtu                int
+	}
+	IPs []struct {
+		Version, Address, Gateway string
+		Interface                 int
+	}
+	Routes []struct{ Dst, GW string }
+	DNS    struct{ Nameservers []string }
+}
+
+const cniKeys = `"hostif": "brtest", "address": "10.1.0.2/24@10.1.0.1", "routes": ["10.9.0.0/16,via 10.1.0.9"], "mtu": 1400`
+
+// TestCNI: each verb does what the specification says, in each version.
+func TestCNI(t *testing.T) {
+	m := newMachine(t)
+	web, other := m.named("web"), m.guest()
+	check := m.unchanged(web, other)
+	n := m.cniNetwork(cniKeys)
+	for _, version := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
+		n.version = version
+		r := n.with(`"dns": {"nameservers": ["10.1.0.1"]}`).ok("ADD", web)
+		in := r.Interfaces[len(r.Interfaces)-1]
+		if r.CNIVersion != version || in.Name != "eth0" || in.Sandbox != web.Path() || in.Mac != m.links(web)["eth0"].MAC {
+			t.Errorf("in %s: %+v", version, r)
+		}
+		if len(r.IPs) != 1 || r.IPs[0].Address != "10.1.0.2/24" || r.IPs[0].Gateway != "10.1.0.1" || r.IPs[0].Interface != 1 ||
+			(r.IPs[0].Version == "4") == strings.HasPrefix(version, "1.") {
+			t.Errorf("in %s: %+v", version, r.IPs)
+		}
+		if len(r.Routes) != 2 || r.Routes[0].Dst != "0.0.0.0/0" || r.Routes[1].GW != "10.1.0.9" || !slices.Equal(r.DNS.Nameservers, []string{"10.1.0.1"}) {
+			t.Errorf("in %s: %+v", version, r)
+		}
+		n.ok("DEL", web)
+		check("after a DEL in " + version)
+	}
+	n.ok("STATUS", other)
+	if r := n.in("CNI_NETNS=dummy", "CNI_CONTAINERID=").call("VERSION", other); r.Code != 0 || !strings.Contains(r.Stdout, `"supportedVersions":["0.3.1","0.4.0","1.0.0","1.1.0"]`) {
+		t.Error(r)
+	}
+
+	// What is there is marked, and is known to the other commands.
+	n.ok("ADD", web)
+	n.ok("CHECK", web)
+	if l := m.list(); len(l) != 1 || l[0].Origin != "cni:lab" || l[0].Guest.Runtime != "cni" || l[0].Guest.Name != web.Path() || l[0].State != "complete" {
+		t.Errorf("the list is %+v", l)
+	}
+	m.says("the port", m.sh("ip link show type veth"), "altname gopipework.cni.")
+	m.says("a second ADD", n.fails(101, "ADD", web), "eth0 already", "10.1.0.2/24")
+	m.check(web.Run("ip", "route", "del", "10.9.0.0/16").Err())
+	m.says("CHECK", n.fails(101, "CHECK", web), "10.9.0.0/16")
+	m.check(web.Run("ip", "route", "add", "10.9.0.0/16", "via", "10.1.0.9", "dev", "eth0", "protocol", "103").Err())
+	n.ok("CHECK", web)
+	m.says("CHECK", n.fails(101, "CHECK", other), "it is not there")
+
+	// However little DEL is told, and however often.
+	for _, env := range [][]string{{"CNI_NETNS="}, {"CNI_CONTAINERID=c2"}, {"CNI_NETNS=/nowhere"}} {
+		n.in(env...).ok("DEL", web)
+		check(fmt.Sprintf("after a DEL with %q", env))
+		n.in(env...).ok("DEL", web)
+		n.ok("ADD", web)
+	}
+	// What others have made is none of its: another network, and another line.
+	another := n
+	another.name = "another"
+	another.ok("DEL", web)
+	another.with(`"cni.dev/valid-attachments": []`).ok("GC", web)
+	n.ok("CHECK", web)
+	n.ok("DEL", web)
+	m.quiet("brtest", web.Path(), "-i", "eth0", "10.1.0.2/24")
+	m.check(other.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "peer0").Err())
+	n.fails(101, "ADD", other)
+	for _, g := range []*host.Guest{web, other} {
+		n.ok("DEL", g)
+		if _, there := m.links(g)["eth0"]; !there {
+			t.Errorf("DEL has deleted eth0 of %s, which is not its", g.Word)
+		}
+	}
+	m.quiet("detach", web.Path())
+	m.check(other.Run("ip", "link", "del", "eth0").Err())
+	check("in the end")
+}
+
+// TestCNIGC: GC detaches what the caller does not name, and nothing if the caller names
+// nothing; and it cleans up after dead guests.
+func TestCNIGC(t *testing.T) {
+	m := newMachine(t)
+	web, db := m.named("web"), m.named("db")
+	n := m.cniNetwork(cniKeys)
+	add := func() {
+		n.ok("ADD", web)
+		n.in("CNI_CONTAINERID=c2").with(`"address": "10.1.0.3/24"`).ok("ADD", db)
+	}
+	left := func(when string, want ...string) {
+		t.Helper()
+		var got []string
+		same := func() bool { // the kernel takes its time with a namespace that goes
+			got = nil
+			for _, a := range m.list() {
+				got = append(got, a.Guest.Name)
+			}
+			slices.Sort(got)
+			return slices.Equal(got, want)
+		}
+		if !host.Poll(host.Patience, same) {
+			t.Errorf("%s there is %q, want %q", when, got, want)
+		}
+	}
+	check := m.unchanged(web, db)
+	add()
+	n.ok("GC", web)
+	left("after a GC without a list", db.Path(), web.Path())
+	list := `"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}, {"containerID": "c1", "ifname": "eth1"}]`
+	n.with(list).ok("GC", web)
+	left("after a GC that keeps c2", db.Path())
+	n.with(strings.Replace(list, "valid-", "", 1)).ok("GC", web) // as older callers call it
+	left("after the same in older words", db.Path())
+	n.with(`"cni.dev/valid-attachments": null`).ok("GC", web)
+	left("after a GC that keeps nothing")
+	check("after GC")
+	add()
+	m.check(web.Kill())
+	m.check(db.Kill())
+	left("when the guests are dead")
+	n.ok("GC", web)
+	n.in("CNI_CONTAINERID=c2").ok("DEL", db)
+	if _, there := m.links(m)["brtest"]; there {
+		t.Error("brtest is left")
+	}
+}
+
+// TestCNIRefused: what makes no sense is refused with the code of the specification, and
+// nothing is changed.
+func TestCNIRefused(t *testing.T) {
+	m := newMachine(t)
+	web := m.guest()
+	check := m.unchanged(web)
+	n := m.cniNetwork(cniKeys)
+	for _, c := range []struct {
+		code  int
+		verb  string
+		keys  string
+		env   string
+		says  string
+		again string // version
+	}{
+		{1, "ADD", `"x": 1`, "", "0.3.1, 0.4.0, 1.0.0, 1.1.0", "0.2.0"},
+		{1, "GC", `"x": 1`, "", "GC", "1.0.0"},
+		{1, "STATUS", `"x": 1`, "", "STATUS", "1.0.0"},
+		{1, "CHECK", `"x": 1`, "", "CHECK", "0.3.1"},
+		{2, "ADD", `"mode": "extra"`, "", "mode", ""},
+		{4, "FROB", `"x": 1`, "", "CNI_COMMAND", ""},
+		{4, "ADD", `"x": 1`, "CNI_CONTAINERID=", "CNI_CONTAINERID", ""},
+		{4, "ADD", `"x": 1`, "CNI_IFNAME=a/b", "CNI_IFNAME", ""},
+		{4, "ADD", `"x": 1`, "CNI_NETNS=12", "CNI_NETNS", ""},
+		{4, "ADD", `"x": 1`, "CNI_NETNS=/etc/passwd", "/etc/passwd", ""},
+		{4, "ADD", `"x": 1`, "CNI_NETNS=/proc/self/ns/net", "CNI_NETNS", ""},
+		{4, "ADD", `"x": 1`, "CNI_ARGS=frob", "CNI_ARGS", ""},
+		{6, "ADD", `"hostif": 5`, "", "hostif", ""},
+		{6, "ADD", `"prevResult": {"cniVersion": "1.1.0", "ips": 1}`, "", "prevResult", ""},
+		{6, "GC", `"cni.dev/valid-attachments": 1`, "", "valid-attachments", ""},
+		{7, "ADD", `"hostif": ""`, "", "hostif", ""},
+		{7, "ADD", `"hostif": "frob:br"`, "", "kind", ""},
+		{7, "ADD", `"address": ""`, "", "address", ""},
+		{7, "ADD", `"address": "10.1.0.0/24"`, "", "10.1.0.0", ""},
+		{7, "ADD", `"vlan": "5000"`, "", "5000", ""},
+		{7, "ADD", `"mode": "frob"`, "", "frob", ""},
+		{7, "ADD", `"routes": ["frob"]`, "", "frob", ""},
+		{7, "ADD", `"runtimeConfig": {"ips": ["192.168.1.2"]}`, "", "prefix length", ""},
+		{7, "ADD", `"name": "a/b"`, "", "name", ""},
+		{50, "STATUS", `"hostif": "nowhere"`, "", "nowhere", ""},
+		{103, "ADD", `"hostif": "nowhere"`, "", "nowhere", ""},
+	} {
+		n := n.with(c.keys)
+		if n.version = "1.1.0"; c.again != "" {
+			n.version = c.again
+		}
+		if c.env != "" {
+			n = n.in(c.env)
+		}
+		m.says(c.verb+" with "+c.keys+" "+c.env, n.fails(c.code, c.verb, web), c.says)
+	}
+	check("in the end")
+}
+
+// TestCNITool: cnitool, which stands for any engine, has each verb done.
+func TestCNITool(t *testing.T) {
+	c := newCNIMachine(t)
+	web := c.guest()
+	check := c.unchanged(web)
+	c.network("lab", `{"type": "gopipework", `+cniKeys+`}`)
+	for _, verb := range []string{"add", "check", "del", "del"} {
+		c.check(c.cnitool(verb, "lab", web).Err())
+	}
+	check("after del")
+}
