@@ -257,16 +257,20 @@ func (o *gcObserver) goes(ns *ours.Namespace, index int) {
 	o.going[ns.Inode][index] = true
 }
 
-// replies finds the source routing in a guest that stands for nothing. It looks
-// again when it has the guest's lock: a run may have ended meanwhile. A guest
-// that this host has never had a link with is another host's: either has no id
-// for the other, and an id outlives the link that it was given for.
-func (o *gcObserver) replies(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
+// isAnothers reports whether a guest is another host's: this host has never had a link with
+// it. Either then has no id for the other, and an id outlives the link that it was given for.
+func isAnothers(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel) (bool, error) {
 	id, err := m.Host().NamespaceID(ns.File)
 	if err == nil && id < 0 {
 		id, err = guest.NamespaceID(m.HostNS)
 	}
-	if err != nil || id < 0 {
+	return id < 0, err
+}
+
+// replies finds the source routing in a guest that stands for nothing. It looks
+// again when it has the guest's lock: a run may have ended meanwhile.
+func (o *gcObserver) replies(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
+	if anothers, err := isAnothers(m, ns, guest); anothers || err != nil {
 		return err
 	}
 	for _, last := range []bool{false, true} {
@@ -289,6 +293,9 @@ func (o *gcObserver) replies(m *plan.Machine, ns *ours.Namespace, guest plan.Ker
 // unused finds the ifbs and VRFs in a guest that have nothing to do, or will have when
 // half-made links have gone. It looks again when it has the guest's lock, as replies does.
 func (o *gcObserver) unused(m *plan.Machine, ns *ours.Namespace, guest plan.Kernel, f *build.GCFacts) error {
+	if anothers, err := isAnothers(m, ns, guest); anothers || err != nil {
+		return err
+	}
 	for _, last := range []bool{false, true} {
 		left, err := unusedIn(m, ns, guest, f)
 		switch {
