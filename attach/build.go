@@ -65,6 +65,7 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	if err := planInet(j, d); err != nil {
 		return build.Plan{}, err
 	}
+	kind.PlanPins(j, d)
 	guestnet.PlanDNS(j, d)
 	kind.PlanVerify(j, d)
 	kind.PlanMirrors(j, d)
@@ -83,6 +84,7 @@ func repair(j *build.Job, d *build.Draft) error {
 	kind.ClearMirrors(j, d)
 	kind.PlanMirrors(j, d)
 	kind.RepairCable(j, d)
+	kind.PlanPins(j, d)
 	guestnet.RepairSysctls(j, d)
 	guestnet.OwnReplies(j, d, false)
 	guestnet.OwnReplies(j, d, true)
@@ -139,9 +141,12 @@ func planUpAgain(j *build.Job, d *build.Draft) {
 
 // linkMTU is what both ends of the pair get.
 func linkMTU(j *build.Job) int {
+	most := kind.UplinkMTU(j.Uplink, j.There.Uplink)
 	switch {
 	case j.MTU != 0:
 		return j.MTU
+	case most != 0 && (j.There.Base == nil || j.HalfBridge() || most < j.There.Base.MTU):
+		return most
 	case j.There.Base != nil && !j.HalfBridge():
 		return j.There.Base.MTU
 	case j.Traits.Lent:
@@ -165,7 +170,7 @@ func newAttachment(j *build.Job) Attachment {
 
 			SourceRouting: j.SourceRouting,
 		},
-		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated, Antispoof: j.Antispoof},
+		Host:    Host{Kind: string(j.Kind), Name: j.HostIF.Name, VLAN: kind.TagWord(j.Kind, j.Tag) + j.SwitchVLAN.String(), Isolated: j.Isolated, Antispoof: j.Antispoof, Uplink: uplinkWord(j)},
 		State:   Complete,
 		Origin:  j.Origin(),
 		Shaping: guestnet.ShapingOrNil(guestnet.AskedShape(j)),
@@ -192,6 +197,17 @@ func newAttachment(j *build.Job) Attachment {
 		a.Interface.MAC, a.Interface.MTU = j.There.Inner.MAC.String(), j.There.Inner.MTU
 	}
 	return a
+}
+
+// uplinkWord is the uplink that the bridge has, or gets.
+func uplinkWord(j *build.Job) string {
+	switch {
+	case j.Uplink.Asked():
+		return j.Uplink.String()
+	case !j.SwitchVLAN.IsZero():
+		return "" // its frames do not cross the VXLAN
+	}
+	return j.There.Uplink.VXLAN().String()
 }
 
 // warn warns of what was done as asked, but may not be what was meant.

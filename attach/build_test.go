@@ -131,7 +131,7 @@ func errorText(err error) string {
 func typed(t *testing.T, line string) (w Words) {
 	t.Helper()
 	values := map[string]*string{"-i": &w.IfName, "-l": &w.HostName, "--host-addr": &w.HostAddr, "-a": &w.Family, "--mtu": &w.MTU, "--mode": &w.Mode,
-		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS, "--vrf": &w.VRF,
+		"--default": &w.Default, "--metric": &w.Metric, "--dns": &w.DNS, "--vrf": &w.VRF, "--uplink": &w.Uplink,
 		"--rate-in": &w.Shape.RateIn, "--rate-out": &w.Shape.RateOut, "--loss": &w.Shape.Loss, "--delay": &w.Shape.Delay, "--jitter": &w.Shape.Jitter}
 	bools := map[string]*bool{"--host-access": &w.HostAccess, "--acd": &w.ACD, "--nodad": &w.NoDAD, "--verify": &w.Verify, "--no-firewall": &w.NoFirewall, "--vlan-filtering": &w.VLANFiltering, "--force-phys": &w.ForcePhys, "--direct-phys": &w.DirectPhys, "--source-routing": &w.SourceRouting, "--isolated": &w.Isolated, "--antispoof": &w.Antispoof}
 	words := []*string{&w.HostIF, &w.Guest, &w.Address, &w.MAC}
@@ -318,7 +318,27 @@ var factChanges = map[string]func(*build.Facts){
 	"default-metric": func(f *build.Facts) { f.Routes[0].Metric = 100 },
 	"no-default":     func(f *build.Facts) { f.Routes = nil },
 	"other-bridge":   func(f *build.Facts) { f.Own.Master, f.OwnOn = 99, &rtnl.Link{Index: 99, Name: "brold"} },
-	"ends-down":      func(f *build.Facts) { f.Own.Up, f.Inner.Up = false, false },
+	"underlay": func(f *build.Facts) {
+		f.Uplink.Links = append(f.Uplink.Links, &rtnl.Link{Index: 2, Name: "eth0", MTU: 1500}, &rtnl.Link{Index: 1, Name: "lo", Loopback: true, MTU: 65536})
+		for i, a := range []string{"10.9.0.1/24", "2001:db8:9::1/64", "10.255.0.1/32"} {
+			f.Uplink.Addrs = append(f.Uplink.Addrs, rtnl.Addr{Index: 2 - i/2, Prefix: netip.MustParsePrefix(a)})
+		}
+	},
+	"vxlan": func(f *build.Facts) {
+		f.Uplink.Link = &rtnl.Link{Index: 20, Name: "vx100", Kind: "vxlan", Group: plan.Group, Alias: build.VXLANMark, MTU: 1450, Up: true, Master: brIndex,
+			VXLAN: rtnl.VXLAN{VNI: 100, Local: netip.MustParseAddr("10.9.0.1"), Port: 4789}}
+		f.Uplink.Links = append(f.Uplink.Links, f.Uplink.Link)
+	},
+	"vxlan-foreign": func(f *build.Facts) { f.Uplink.Link.Group, f.Uplink.Link.Alias = 0, "" },
+	"vxlan-half":    func(f *build.Facts) { f.Uplink.Link.Alias, f.Uplink.Link.Up = "", false },
+	"vxlan-peer":    func(f *build.Facts) { f.Uplink.Flood = []netip.Addr{netip.MustParseAddr("10.9.0.2")} },
+	"vxlan-other":   func(f *build.Facts) { f.Uplink.Link, f.Uplink.Links[len(f.Uplink.Links)-1].Master = nil, 77 },
+	"pinned": func(f *build.Facts) {
+		mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+		f.Uplink.Static = []rtnl.Station{{MAC: mac, Port: portIndex, Stays: true, Bridge: brIndex}}
+		f.Uplink.Pins = []rtnl.FixedNeighbour{{Index: brIndex, Addr: netip.MustParseAddr("192.168.1.2"), MAC: mac}}
+	},
+	"ends-down": func(f *build.Facts) { f.Own.Up, f.Inner.Up = false, false },
 	"sysctls": func(f *build.Facts) {
 		f.Sysctls = map[string]string{"ipv4/conf/default/rp_filter": "0", "ipv4/conf/eth1/rp_filter": "0", "ipv6/conf/default/use_tempaddr": "0", "ipv6/conf/default/accept_ra_rt_info_max_plen": "0"}
 	},

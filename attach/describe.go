@@ -34,6 +34,7 @@ type describer struct {
 	queue    []rtnl.Qdisc             // nil: not looked at
 	filtered []string                 // ports with a source filter; nil: not looked at
 	mirrors  map[string]build.Mirrors // by the kind of switch; what is not in it was not looked at
+	uplinks  map[int]string           // of bridges that were looked at, by their index
 }
 
 // describe tells it of one. Its namespace is nil if it could not be found. The
@@ -124,6 +125,14 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 		return d.pluggedOVS(l, h)
 	}
 	h.Name, h.Isolated = master.Name, l.Port.Isolated
+	if err := d.vlan(l, master, h); err != nil || h.VLAN != "" {
+		return err
+	}
+	return d.uplink(master, h)
+}
+
+// vlan tells the VLANs of a port.
+func (d *describer) vlan(l, master *rtnl.Link, h *Host) error {
 	if !master.VLANFiltering {
 		return nil
 	}
@@ -136,6 +145,26 @@ func (d *describer) plugged(l *rtnl.Link, h *Host) error {
 		}
 	}
 	h.VLAN = kind.VLANOf(d.vlans[l.Index], master)
+	return nil
+}
+
+// uplink tells by what a bridge takes untagged frames to other hosts.
+func (d *describer) uplink(bridge *rtnl.Link, h *Host) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	word, known := d.uplinks[bridge.Index]
+	if !known {
+		var o build.Looker
+		word = kind.ReadUplink(&o, d.host, bridge.Index).VXLAN().String()
+		if o.Err != nil {
+			return o.Err
+		}
+		if d.uplinks == nil {
+			d.uplinks = map[int]string{}
+		}
+		d.uplinks[bridge.Index] = word
+	}
+	h.Uplink = word
 	return nil
 }
 

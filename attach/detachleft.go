@@ -65,6 +65,12 @@ func emptiedLinks(m *plan.Machine, f *build.DetachFacts, all bool) error {
 		f.Emptied.Ways = append(f.Emptied.Ways, w)
 	}
 	for _, l := range links {
+		if kind.EmptiedVXLAN(l, links) {
+			f.Emptied.VXLANs = append(f.Emptied.VXLANs, l)
+			going[l.Master] = ours.UseByPort(l)
+		}
+	}
+	for _, l := range links {
 		if kind.TurnedOn(l) {
 			needed, err := kind.NeedsFiltering(m.Host(), l)
 			if err != nil {
@@ -103,6 +109,9 @@ func emptied(d build.Departure, r *build.Removal) {
 		if last != nil {
 			add(&r.Links, *last)
 		}
+	}
+	for _, l := range d.There.Emptied.VXLANs {
+		add(&r.Links, kind.EndUplink("", build.Uplink{Link: l}))
 	}
 	for _, l := range d.There.Emptied.Links {
 		add(&r.Links, ours.DelLink{Name: l.Name, Index: l.Index})

@@ -137,6 +137,9 @@ package attach
 //	park             to keep the guest's end of a pair while the guest is away, so that the port stays
 //	mirror           the copies of one interface's frames that another guest's interface receives
 //	source filter    rules on a port, which drop what its guest sends from addresses that are not its own
+//	uplink           of a bridge: an interface of the host, or a VXLAN to other hosts, that is a port of it
+//	pin              to enter a guest's MAC address as a static station of its port, and its addresses as
+//	                 permanent neighbours of its bridge, for other hosts to know where it is
 //	VRF              a link of the guest whose ports have a routing table of their own
 //	tunnel           an encrypted interface, as a file of wg-quick's describes it
 //	move             to make the port of an attachment one of another bridge

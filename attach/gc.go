@@ -121,6 +121,7 @@ func (o *gcObserver) observe(ctx context.Context, m *plan.Machine) (build.GCFact
 			return err
 		})
 	})
+	o.Look("pinned guests", func() (err error) { f.Pins, f.Static, err = kind.ReadAllPins(k); return err })
 	o.Look("source filters", func() error {
 		return k.Run(func() (err error) { f.Filtered, err = firewall.SourceFilters(); return err })
 	})

@@ -89,10 +89,11 @@ const nicHost = "ip link add nic0 address 02:00:00:00:00:09 type veth peer name 
 
 // addressesInOrder takes out of a snapshot which IPv4 address of a subnet and which
 // alternative name of a link is the first, which number and MAC address an ifb or the
-// host's own macvlan has got, and what is about the bridge alone, whose carrier comes a
+// host's own macvlan has got, or a VXLAN, and what is about the bridge alone, whose carrier comes a
 // little later.
 func addressesInOrder(s string) string {
 	s = regexp.MustCompile(`\d+: (eth1-in.*link/ether) \S+`).ReplaceAllString(s, "$1")
+	s = regexp.MustCompile(`\d+: (vx100: .*link/ether) \S+`).ReplaceAllString(s, "$1")
 	s = regexp.MustCompile(`\d+: (gph\w+@.*link/ether) \S+`).ReplaceAllString(s, "$1")
 	s = regexp.MustCompile(`(?m)^(\d+: brtest.*|.* dev brtest .*)$`).ReplaceAllString(s, "")
 	s = regexp.MustCompile(`(\\\s+altname [^\\\s]+){2,}`).ReplaceAllStringFunc(s, func(names string) string {
@@ -159,6 +160,8 @@ var setStages = []setStage{
 	{name: "addresses with source filter", line: "brtest web 192.168.1.2/24,192.168.8.2/24 --antispoof",
 		set: "--addr 192.168.8.2/24,192.168.1.3/24 --nodad", addrs: "192.168.8.2/24,192.168.1.3/24"},
 	{name: "another bridge with source filter", line: "brtest web 192.168.1.2/24 --antispoof", set: "--to br2 --nodad"},
+	{name: "addresses with an uplink", line: uplinkStage.line, host: uplinkStage.host, set: "--addr 192.168.1.3/24,2001:db8::2/64", addrs: "192.168.1.3/24,2001:db8::2/64"},
+	{name: "another bridge from one with an uplink", line: uplinkStage.line, host: uplinkStage.host, set: "--to br2 --nodad"},
 	{name: "cable", line: "brtest web 192.168.1.2/24", set: "--carrier off"},
 	{name: "no address", line: "nic0 web 192.168.1.2/24", host: nicHost, set: "--addr 0/0", addrs: "none"},
 }
@@ -195,6 +198,9 @@ func (st setStage) test(t *testing.T) {
 		host := snapshot(t, hostNS) + queues(t, hostNS) + in(t, hostNS, "bridge", "vlan", "show")
 		if strings.Contains(st.line+st.set, "--antispoof") {
 			host += in(t, hostNS, "nft", "list", "ruleset", "netdev")
+		}
+		if strings.Contains(st.line, "--uplink") {
+			host += strings.ReplaceAll(pinned(t, hostNS), "dev brtest", "on brtest")
 		}
 		return addressesInOrder(host + snapshot(t, guestNS) + queues(t, guestNS))
 	}

@@ -24,6 +24,7 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 	}
 	c, d := newChange(s, f), &build.Draft{}
 	var last []plan.Step
+	var pin func()
 	if err := checkState(c); err != nil {
 		return build.Plan{}, err
 	}
@@ -36,9 +37,11 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 		func() error { return setShape(c, d) },
 		func() error { arrive(c, d); return nil },
 		func() error { return setAccess(&c, d) },
+		func() error { pin = kind.SetPins(&c, d); return nil },
 		func() error {
 			return kind.KindOf(c.Job.Kind).SetAntispoof(c, d, func() error { return setInet(c, d) })
 		},
+		func() error { pin(); return nil },
 		func() error { return setDNS(c, d) },
 		func() error { return setCarrier(c, d, false) },
 	} {

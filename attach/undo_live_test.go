@@ -152,6 +152,7 @@ func TestDetachAgain(t *testing.T) {
 		stage{name: "host access", line: "nic0 web 192.168.1.2/24 --host-access", host: "ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up"},
 		stage{name: "a VLAN as parent", line: "nic0 web 192.168.1.2/24 @9 --host-access", host: "ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up"},
 		stage{name: "a source filter", line: "brx web 192.168.1.2/24 --antispoof"},
+		uplinkStage,
 		stage{name: "an isolated port", line: "brx web 192.168.1.2/24 --isolated"},
 		stage{name: "VLANs on a bridge", line: "brx web 192.168.1.2/24 @9 --vlan-filtering", host: "ip link add brx address 02:00:00:00:00:09 type bridge; ip link set brx addrgenmode none up"},
 	) {

@@ -349,6 +349,7 @@ type (
 
 			Isolated  bool `json:"isolated"`
 			Antispoof bool `json:"antispoof"`
+			Uplink    string
 		} `json:"host"`
 		State   string   `json:"state"`
 		Origin  string   `json:"origin"`

@@ -30,6 +30,7 @@ func (o *output) attachEntry() *cli.Command {
 			&cli.BoolFlag{Name: "verify", Usage: "before reporting success, send packets over the bridge or card and back; undo the attach if one is lost"},
 			&cli.BoolFlag{Name: "nodad", Usage: "do not wait for IPv6 duplicate address detection"},
 			&cli.BoolFlag{Name: "isolated", Usage: "let no frames pass between the guest's port and other isolated ports of the bridge"},
+			&cli.StringFlag{Name: "uplink", Usage: "let the bridge reach the same bridge of other hosts by a VXLAN: `vxlan:VNI,local=A[,port=N][,peer=B]...`"},
 			&cli.StringSliceFlag{Name: "mirror", Usage: "have the interface receive copies of the frames of `GUEST:IFNAME[,in|out|both]`; may be repeated"},
 			&cli.BoolFlag{Name: "antispoof", Usage: "let the guest send only from the MAC address and the addresses of the attachment"},
 			&cli.BoolFlag{Name: "no-firewall", Usage: "leave the host's firewall alone, and print the rules it needs as a warning"},
@@ -115,11 +116,11 @@ func attachWords(line []string, c flags) (attach.Words, error) {
 		HostIF: line[0], Guest: line[1], Address: line[2], MAC: line[3],
 		IfName: c.String("i"), HostName: c.String("l"), HostAddr: c.String("host-addr"), Family: c.String("a"),
 		MTU: c.String("mtu"), Mode: c.String("mode"),
-		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), VRF: c.String("vrf"), Routes: c.StringSlice("route"), Sysctls: c.StringSlice("sysctl"), Mirrors: c.StringSlice("mirror"), SourceRouting: c.Bool("source-routing"),
+		Default: c.String("default"), Metric: c.String("metric"), DNS: c.String("dns"), VRF: c.String("vrf"), Uplink: c.String("uplink"), Routes: c.StringSlice("route"), Sysctls: c.StringSlice("sysctl"), Mirrors: c.StringSlice("mirror"), SourceRouting: c.Bool("source-routing"),
 		DirectPhys: c.Bool("direct-phys"), ForcePhys: c.Bool("force-phys"), HostAccess: c.Bool("host-access"), ACD: c.Bool("acd"), Verify: c.Bool("verify"), NoDAD: c.Bool("nodad"),
 		VLANFiltering: c.Bool("vlan-filtering"), NoFirewall: c.Bool("no-firewall"), Isolated: c.Bool("isolated"), Antispoof: c.Bool("antispoof"),
 	}
-	if err := noneEmpty(c, "i", "l", "host-addr", "a", "mtu", "mode", "default", "metric", "dns", "vrf"); err != nil {
+	if err := noneEmpty(c, "i", "l", "host-addr", "a", "mtu", "mode", "default", "metric", "dns", "vrf", "uplink"); err != nil {
 		return w, err
 	}
 	var err error

@@ -263,6 +263,8 @@ func valuesOf(ctx context.Context, p partLine, f cli.Flag, written string) []can
 		return plain("bridge", "private", "vepa", "passthru", "l2", "l3", "l3s")
 	case "default":
 		return plain("front", "keep")
+	case "uplink":
+		return plain("vxlan:")
 	case "isolated", "antispoof", "source-routing", "host-access", "carrier":
 		return plain(spec.On, spec.Off)
 	case "format":

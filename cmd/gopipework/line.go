@@ -51,6 +51,7 @@ func longFlags(w attach.Words) (line []string) {
 	}
 	flag("--dns", w.DNS)
 	flag("--vrf", w.VRF)
+	flag("--uplink", w.Uplink)
 	flag("--rate-in", w.Shape.RateIn)
 	flag("--rate-out", w.Shape.RateOut)
 	flag("--loss", w.Shape.Loss)

@@ -28,6 +28,7 @@ var linesForAll = []string{
 	"ipoib:ib0 /run/netns/x 10.0.0.2/8 @8001 --dns 10.0.0.1,2001:db8::1",
 	"br1 web udhcpc-f",
 	"br1 web 10.0.0.2/8 --rate-in none --vrf red,table=10",
+	"br1 web 10.0.0.2/8 --uplink vxlan:100,local=10.9.0.1,port=8472,peer=10.9.0.2,peer=10.9.0.3",
 }
 
 // FuzzLine: a line that is read and written, by itself and in a file, is the same line.

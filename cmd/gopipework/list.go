@@ -236,6 +236,9 @@ func note(a listed) string {
 	if a.Host.Antispoof {
 		all = append(all, "antispoof")
 	}
+	if v, err := spec.ParseVXLAN(a.Host.Uplink); err == nil {
+		all = append(all, "VNI "+strconv.Itoa(v.VNI))
+	}
 	if a.Interface.VRF != nil {
 		all = append(all, "VRF "+a.Interface.VRF.Name)
 	}

@@ -41,6 +41,8 @@ type Facts struct {
 
 	Access Access // the host's way to macvlans; looked at only for those
 
+	Uplink Uplink // of the bridge
+
 	Mirrors Mirrors // looked at only if the line asks for one, or the port was made for one
 
 	HostAddrs []rtnl.Addr // the host's; looked at only if its end is to have one

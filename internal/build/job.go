@@ -223,6 +223,7 @@ type Traits struct {
 	LongFrames bool   // the kernel gives the link a greater MTU than what it is on
 	SharedMAC  bool   // it has the MAC address of what it is on, as others there have
 	HostAddr   bool   // the host's end can have an address
+	Uplinks    bool   // a VXLAN to other hosts can be a port of it
 	Isolates   bool   // its ports can be isolated from each other
 	Antispoofs bool   // what comes from a guest can be filtered by its source
 	HostAccess bool   // the host can be given a way to it, which it does not have by itself

@@ -157,6 +157,7 @@ type Switch struct {
 	InUse    bool // somebody has given the bridge an address
 	Firewall firewall.Firewall
 	VLANs    map[int]string // of its ports that have any but the default, by index
+	Uplink   Uplink
 }
 
 // Emptied is what we made on the host and nothing uses any more. An attach makes
@@ -164,6 +165,7 @@ type Switch struct {
 // is about to be used.
 type Emptied struct {
 	Ways       []Way              // of the host to macvlans
+	VXLANs     []*rtnl.Link       // uplinks of bridges
 	Links      []*rtnl.Link       // bridges and VLAN sub-interfaces
 	OVS        []bridge.OVSBridge // bridges
 	Unfiltered []string           // names of bridges that filter VLANs for no port of ours
@@ -175,6 +177,8 @@ type GCFacts struct {
 	VLANs       map[int][]rtnl.PortVLAN // of its bridge ports; looked at only if it matters
 	Addrs       []rtnl.Addr
 	Rules       []firewall.Rule         // ours, of any bridge
+	Pins        []rtnl.FixedNeighbour   // ours, of any bridge
+	Static      []rtnl.Station          // of the bridges that have some, that do not age
 	Filtered    []string                // ports that our source filters are for
 	Abandoned   map[int]ours.Attachment // half-made pairs that nobody works on, by their end's index
 	Inside      []HalfInside            // half-made links that are in a guest alone, and that nobody works on

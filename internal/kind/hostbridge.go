@@ -10,8 +10,10 @@ import (
 // Steps for a bridge that the host itself has something on.
 
 // guestPort reports whether a port of a bridge is the host's end of an attachment, and not
-// the VLAN of a card that we made for an uplink.
-func guestPort(l *rtnl.Link) bool { return plan.IsOurs(l) && l.Kind != "vlan" }
+// an uplink that we made, the VLAN of a card or a VXLAN.
+func guestPort(l *rtnl.Link) bool {
+	return plan.IsOurs(l) && l.Kind != "vlan" && l.Kind != "vxlan"
+}
 
 // HostKey is the key of the host that a port of Open vSwitch's was made on.
 const HostKey = hostKey

@@ -23,7 +23,7 @@ type linuxBridge struct{ plain }
 
 var linux = linuxBridge{plain{build.Traits{
 	Word: spec.KindBridge, Pair: true, Makes: true, OnHost: true, Switches: true, LongFrames: true,
-	Filters: true, Firewalled: true, ShapesPort: true, Isolates: true, Antispoofs: true,
+	Filters: true, Firewalled: true, ShapesPort: true, Isolates: true, Antispoofs: true, Uplinks: true,
 }}}
 
 func (linuxBridge) claims(name string, f build.Facts) bool {
@@ -67,6 +67,7 @@ func (b linuxBridge) Join(j *build.Job, d *build.Draft) {
 
 func (linuxBridge) Repair(j *build.Job, d *build.Draft) {
 	planBridge(j, d)
+	planUplink(j, d)
 	planFirewall(j, d)
 	repairFilter(j, d)
 	if unplugged(j) {
@@ -126,6 +127,7 @@ func (linuxBridge) Differ(j *build.Job, differ build.Differ) {
 		}
 		differ(spec.OnBridge, there, j.HostIF.Name)
 	}
+	uplinkDiffers(j, differ)
 	vlanDiffers(j, differ)
 	if !unplugged(j) {
 		isolatedDiffers(j, own.Port.Isolated, differ)
@@ -234,6 +236,7 @@ func (bridgeProbe) leave(context.Context, *plan.Machine, Verify) error { return 
 // Detached plans for what stood for ports that go: rules, VLAN filtering, and the
 // bridge itself.
 func (linuxBridge) Detached(d build.Departure, r *build.Removal) {
+	unpin(d, r)
 	dropFilters(d, r)
 	leaveBridges(d, r)
 }
@@ -257,6 +260,9 @@ func leaveBridges(d build.Departure, r *build.Removal) {
 		if TurnedOn(s.Link) && !oursStay(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
 			r.Last = append(r.Last, UnfilterVLANs{s.Name})
 		}
+		if !leaveUplink(s.Name, s.Uplink, rest, r) && s.Uplink.Link != nil {
+			rest = slices.DeleteFunc(rest, func(l *rtnl.Link) bool { return l.Index == s.Uplink.Link.Index })
+		}
 		if plan.IsOurs(s.Link) && len(rest) == 0 && !s.InUse && !ours.Wanted(s.Link) {
 			r.Links = append(r.Links, ours.DelLink{Name: s.Name, Index: s.Index})
 		}
@@ -266,8 +272,10 @@ func leaveBridges(d build.Departure, r *build.Removal) {
 // GC plans for filters and rules that stand for no port, and for bridges of ours that nobody uses.
 func (linuxBridge) GC(f build.GCFacts, r *build.Removal) {
 	collectFilters(f, r)
+	collectPins(f, r)
+	uplinks := collectVXLANs(f, r)
 	for _, rule := range f.Rules {
-		if br := f.Named(rule.Bridge); br == nil || !hasPort(f, br, true, rule.Port) {
+		if br := f.Named(rule.Bridge); br == nil || !hasPort(f, br, true, rule.Port, nil) {
 			r.Steps = append(r.Steps, DelRule{rule})
 		}
 	}
@@ -278,18 +286,18 @@ func (linuxBridge) GC(f build.GCFacts, r *build.Removal) {
 		if TurnedOn(l) && !filtered(f, l) {
 			r.Links = append(r.Links, UnfilterVLANs{l.Name})
 		}
-		if plan.IsOurs(l) && !hasPort(f, l, false, "") && !ours.InUse(l.Index, f.Addrs) && !ours.Wanted(l) {
+		if plan.IsOurs(l) && !hasPort(f, l, false, "", uplinks) && !ours.InUse(l.Index, f.Addrs) && !ours.Wanted(l) {
 			r.Links = append(r.Links, ours.DelLink{Name: l.Name, Index: l.Index})
 		}
 	}
 }
 
-// hasPort reports whether a link stays plugged into a bridge; of ours alone, and
-// of one name, if so asked.
-func hasPort(f build.GCFacts, bridge *rtnl.Link, ours bool, name string) bool {
+// hasPort reports whether a link stays plugged into a bridge, but for uplinks that go; of ours
+// alone, and of one name, if so asked.
+func hasPort(f build.GCFacts, bridge *rtnl.Link, ours bool, name string, going map[int]bool) bool {
 	return slices.ContainsFunc(f.Links, func(l *rtnl.Link) bool {
 		_, goes := f.Abandoned[l.Index]
-		return l.Master == bridge.Index && !goes && (guestPort(l) || !ours) && (name == "" || l.Name == name)
+		return l.Master == bridge.Index && !goes && !going[l.Index] && (guestPort(l) || !ours) && (name == "" || l.Name == name)
 	})
 }
 
@@ -305,6 +313,7 @@ func filtered(f build.GCFacts, br *rtnl.Link) bool {
 // that cross it.
 func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
 	lookAtPorts(o, s, f)
+	lookAtUplink(o, s, f)
 	lookAtFilter(o, s, f)
 	if o.Err != nil {
 		return

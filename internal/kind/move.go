@@ -170,6 +170,7 @@ func departure(c build.Change) build.Departure {
 
 func (linuxBridge) prepare(j *build.Job, d *build.Draft) {
 	planBridge(j, d)
+	planUplink(j, d)
 	planFiltering(j, d)
 	planFirewall(j, d)
 }
@@ -193,12 +194,16 @@ func (linuxBridge) has(c build.Change) bool {
 func (linuxBridge) leave(c build.Change, d *build.Draft) (last []plan.Step) {
 	r, br, port := &build.Removal{}, c.There.OwnOn, c.There.Found.Port
 	leaveBridges(departure(c), r)
+	unpin(departure(c), r)
 	d.Steps = append(d.Steps, r.Steps...)
 	d.Add(Unplug{port: port.Name, bridge: br.Name, vlans: c.There.PortVLANs, isolated: port.Port.Isolated})
 	d.Steps = append(d.Steps, r.Last...)
-	for range r.Links { // the bridge
-		again := bridge.New{Name: br.Name, MAC: br.MAC, MTU: br.MTU, Group: plan.Group, Alias: br.Alias}
-		last = append(last, Afterwards{DelBridge{again, br.VLANFiltering}})
+	for _, s := range r.Links {
+		if _, is := s.(ours.DelLink); is { // the bridge
+			again := bridge.New{Name: br.Name, MAC: br.MAC, MTU: br.MTU, Group: plan.Group, Alias: br.Alias}
+			s = DelBridge{again, br.VLANFiltering}
+		}
+		last = append(last, Afterwards{s})
 	}
 	return last
 }

@@ -32,8 +32,8 @@ type Link interface {
 	// there is one, and gives that table the routes of the lease and the Ask; no
 	// others of ours stay in it. DelAddr deletes it all.
 	SetReplies(l Lease) error
-	// SetAccess has the host reach the lease's address, if the Ask says so. DelAddr
-	// undoes that too.
+	// SetAccess has the host reach the lease's address, and the bridge know it, if the
+	// Ask says so. DelAddr undoes that too.
 	SetAccess(l Lease) error
 	// LowerMTU sets the interface's MTU if it is larger: the other end of the
 	// link would not take more than it was made for.

@@ -39,13 +39,15 @@ type Ask struct {
 
 	Access *Access `json:"access,omitempty"` // the host reaches the leased address too; nil: it does not
 
+	Neighbour *Access `json:"neighbour,omitempty"` // the bridge has the leased address as a permanent neighbour; nil: it does not
+
 	Table int `json:"table,omitempty"` // where replies from the leased address are looked up; 0: where everything is
 }
 
-// Access is the host's way to a leased address.
+// Access is something of the host's that follows a leased address.
 type Access struct {
 	Host   uint64 `json:"host"`   // cookie of the host's namespace
-	Parent int    `json:"parent"` // index of the card there that the interface is on
+	Parent int    `json:"parent"` // index of the card, or the bridge, there that the interface is on
 }
 
 // Asked is a route that the interface is to have whenever it has a lease.

@@ -65,12 +65,19 @@ func (id identity) word() string {
 }
 
 // abroad reports whether a keeper has to live in another namespace than ours: that
-// of the host which reaches the leased address. A run there looks after the record.
+// of the host which has something that follows the leased address. A run there looks after the record.
 func (r record) abroad(here uint64) bool {
 	return slices.ContainsFunc(r.Interfaces, func(i Kept) bool { return i.abroad(here) })
 }
 
-func (k Kept) abroad(here uint64) bool { return k.Ask.Access != nil && k.Ask.Access.Host != here }
+func (k Kept) abroad(here uint64) bool {
+	for _, a := range []*Access{k.Ask.Access, k.Ask.Neighbour} {
+		if a != nil && a.Host != here {
+			return true
+		}
+	}
+	return false
+}
 
 // sweep looks after one guest.
 func (k Keepers) sweep(ctx context.Context, s *store, cookie uint64, dryRun bool) (gone bool, err error) {

@@ -116,6 +116,7 @@ func Missing(kind string) string {
 		"ipoib":   "module ib_ipoib (CONFIG_INFINIBAND_IPOIB)",
 		"vrf":     "module vrf (CONFIG_NET_VRF)",
 		"veth":    "module veth (CONFIG_VETH)",
+		"vxlan":   "module vxlan (CONFIG_VXLAN)",
 
 		"wireguard": "module wireguard (CONFIG_WIREGUARD)",
 	}

@@ -80,6 +80,8 @@ type Host struct {
 	Port string `json:"port"` // name of the other end, where there is one
 	VLAN string `json:"vlan"`
 
-	Isolated  bool `json:"isolated,omitempty"`  // nothing passes between its port and others that are isolated
+	Isolated bool   `json:"isolated,omitempty"` // nothing passes between its port and others that are isolated
+	Uplink   string `json:"uplink,omitempty"`   // by which the bridge reaches other hosts, as --uplink has it; "": it has none of ours
+
 	Antispoof bool `json:"antispoof,omitempty"` // the guest can send only from the addresses of the attachment
 }

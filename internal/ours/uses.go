@@ -34,7 +34,7 @@ func usesOf(m *plan.Machine, index int) (map[string]bool, error) {
 		return nil, fault.Explain("list ports of", l.Name, err)
 	}
 	for _, p := range ports {
-		found[fmt.Sprint("port ", p.Index)] = true
+		found[UseByPort(p)] = true
 	}
 	children, err := ChildrenOf(k, index, m.HostNS, nil)
 	if err != nil {
@@ -73,6 +73,9 @@ func routesOver(r rtnl.Route, index int) bool {
 	}
 	return r.Index == index || slices.ContainsFunc(r.Hops, func(h rtnl.Hop) bool { return h.Index == index })
 }
+
+// UseByPort is the key of a port.
+func UseByPort(l *rtnl.Link) string { return fmt.Sprint("port ", l.Index) }
 
 // UseBy is the key of a link that is on another.
 func UseBy(u User) string { return fmt.Sprint("link ", u.Netns, " ", u.PeerNS, " ", u.Index) }

@@ -54,16 +54,21 @@ type Reader interface {
 	Way(rtnl.Lookup) (rtnl.Way, error)
 	Neighbours(index int) ([]netip.Addr, error)
 	Neighbour(index int, a netip.Addr) (net.HardwareAddr, error)
+	FixedNeighbours(protocol uint8) ([]rtnl.FixedNeighbour, error)
+	Flood(vxlan int) ([]netip.Addr, error)
+	Remotes(vxlan int) ([]rtnl.Remote, error)
 	WireGuard(index int) (wireguard.Device, error)
 }
 
 type writer interface {
 	AddVeth(rtnl.Veth) error
 	AddChild(rtnl.Child) error
+	AddVXLAN(v rtnl.NewVXLAN) error
 	AddBridge(name string, mac net.HardwareAddr, mtu int, group uint32) error
 	SetLink(index int, ch rtnl.Change) error
 	SetVLANFiltering(bridge int, on bool) error
 	SetPortIsolated(port int, on bool) error
+	SetPortSuppress(port int, learning bool) error
 	SetWireGuard(index int, d wireguard.Device) error
 	AddPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	DelPortVLANs(port int, vlans []rtnl.PortVLAN) error
@@ -94,6 +99,11 @@ type writer interface {
 	DelMirror(m rtnl.Mirror) error
 	SetNeighbour(index int, a netip.Addr, mac net.HardwareAddr) error
 	DelNeighbour(index int, a netip.Addr) error
+	SetFixedNeighbour(n rtnl.FixedNeighbour, protocol uint8) error
+	SetStation(port int, mac net.HardwareAddr) error
+	DelStation(port int, mac net.HardwareAddr) error
+	AddFlood(vxlan int, host netip.Addr) error
+	DelFlood(vxlan int, host netip.Addr) error
 }
 
 var _ Kernel = (*rtnl.Conn)(nil)

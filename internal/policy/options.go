@@ -36,6 +36,7 @@ var never = sync.OnceValue(func() map[string]string {
 		"keep":           "a label is there as long as its container, and no longer",
 		"l":              hostName,
 		"mirror":         "it shows the guest the packets of another",
+		"uplink":         "it joins the host's bridge to other hosts",
 		"sysctl":         "it can make the guest answer for the addresses of others",
 		"vlan-filtering": "it changes a bridge that others use",
 	}

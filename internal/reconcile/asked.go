@@ -42,6 +42,7 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 	if a.Interface.VRF != nil {
 		s.VRF = *a.Interface.VRF
 	}
+	s.Uplink, _ = spec.ParseVXLAN(a.Host.Uplink)
 	if a.Lease != nil {
 		s.From, s.Addrs, s.Gateways = attach.Source{Kind: a.Lease.Source, DHCP: a.Lease.Options}, nil, nil
 		s.Keep, s.Metric, s.ACD = a.Lease.Keep, a.Lease.Metric, a.Lease.ACD

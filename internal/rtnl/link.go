@@ -47,6 +47,8 @@ type Link struct {
 	// Its Peer says nothing.
 	Under int
 
+	VXLAN VXLAN // of a vxlan
+
 	Mode string // of a macvlan or ipvlan: "bridge", "l2", ...
 	VLAN int    // tag of a vlan link; 0 for one of 802.1ad
 	PKey uint16 // partition key of an ipoib link

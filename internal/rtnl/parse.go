@@ -151,11 +151,7 @@ func (l *Link) parseInfo(b []byte) {
 			}
 		}
 	case "vxlan":
-		for d := range nested(data) {
-			if d.typ == nl.IFLA_VXLAN_LINK {
-				l.Under = int(u32(d.value))
-			}
-		}
+		l.parseVXLAN(data)
 	}
 	if l.Slave == "bridge" {
 		l.Port = parsePort(slave)

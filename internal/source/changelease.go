@@ -46,7 +46,7 @@ func PlanChange(j *build.Job, d *build.Draft, a *lease.Ask) {
 	if a == nil {
 		return
 	}
-	if was := j.There.Lease.Ask; a.Table != was.Table || !reflect.DeepEqual(a.Access, was.Access) || !ours.SameSet(guestnet.LeaseRoutes(*a), guestnet.LeaseRoutes(was)) {
+	if was := j.There.Lease.Ask; a.Table != was.Table || !reflect.DeepEqual(a.Access, was.Access) || !reflect.DeepEqual(a.Neighbour, was.Neighbour) || !ours.SameSet(guestnet.LeaseRoutes(*a), guestnet.LeaseRoutes(was)) {
 		d.Add(ChangeLease{j.Place, *a, was})
 	}
 }
@@ -112,6 +112,9 @@ func setWith(a lease.Ask) string {
 	}
 	if a.Access != nil {
 		words = append(words, spec.HostAccess)
+	}
+	if a.Neighbour != nil {
+		words = append(words, "a neighbour of the bridge")
 	}
 	return strings.Join(words, "; ")
 }

@@ -35,7 +35,7 @@ func (dhcp) Get(j *build.Job, d *build.Draft) error {
 		}
 	}
 	guestnet.KeepReplies(j, d, false) // before our default route: no answer is to miss its way
-	d.Add(GetLease{Place: j.Place, Inner: j.Names.Inner, options: j.From.DHCP, broadcast: j.Traits.SharedMAC, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: defaultMetric(j), table: leaseTable(j, d), access: leaseAccessFor(j), cutsOff: guestnet.CutsOff(j, false)})
+	d.Add(GetLease{Place: j.Place, Inner: j.Names.Inner, options: j.From.DHCP, broadcast: j.Traits.SharedMAC, acd: j.ACD, mac: j.MAC, routes: j.Routes, behind: j.Keep, metric: defaultMetric(j), table: leaseTable(j, d), access: leaseAccessFor(j), bridge: leaseBridge(j), cutsOff: guestnet.CutsOff(j, false)})
 	guestnet.PlanRoutes(j, d, false)
 	if !j.Traits.UpLate {
 		d.Add(guestnet.Announce{Place: j.Place, Inner: j.Names.Inner, Mac: j.LinkMAC()})
@@ -79,6 +79,7 @@ func (dhcp) Differ(j *build.Job, differ build.Differ) {
 		}
 		again.Behind, again.Metric = kept.Ask.Behind, kept.Ask.Metric
 		again.Table, again.Access = kept.Ask.Table, kept.Ask.Access // guestnet.RepliesDiffer and hostaccess.Differ report these
+		again.Neighbour = kept.Ask.Neighbour                        // which follows the uplink of the bridge
 		if !reflect.DeepEqual(again, kept.Ask) {
 			differ("DHCP options", "others", j.AddressWord())
 		}
@@ -97,6 +98,7 @@ type GetLease struct {
 	metric    int              // of that; 0: whatever puts it in its place
 	cutsOff   string           // the interface whose published ports a default route of the server's cuts off; "": none
 	access    *leaseAccess     // nil: the host need not reach the address
+	bridge    string           // that has the address as a neighbour for good; "": none has
 	table     int              // that replies from the address are looked up in; 0: no source routing
 	routes    []spec.Route     // that the keeper adds again with a new lease; later steps add them now
 }
@@ -125,6 +127,10 @@ func (s GetLease) Do(ctx context.Context, m *plan.Machine) error {
 		if ask.Access, err = accessFor(m.Host(), parent); err != nil {
 			return err
 		}
+	}
+	var err error
+	if ask.Neighbour, err = neighbourFor(m, s.bridge); err != nil {
+		return err
 	}
 	ctx, stop := m.WhileAlive(ctx)
 	defer stop()

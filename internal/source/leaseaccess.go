@@ -34,7 +34,7 @@ func accessFor(k plan.Kernel, parent int) (*lease.Access, error) {
 
 // onHost calls do with the host's side. ok is false if the namespace that is open
 // is another host's: the run that started this keeper was there.
-func (l leaseLink) onHost(do func(plan.Kernel) error) (ok bool, err error) {
+func (l leaseLink) onHost(follows *lease.Access, do func(plan.Kernel) error) (ok bool, err error) {
 	k := l.host
 	if k == nil {
 		c, err := rtnl.Open(l.hostNS)
@@ -45,19 +45,24 @@ func (l leaseLink) onHost(do func(plan.Kernel) error) (ok bool, err error) {
 		k = c
 	}
 	cookie, err := k.Cookie()
-	if err != nil || cookie != l.ask.Access.Host {
+	if err != nil || cookie != follows.Host {
 		return false, err
 	}
 	return true, do(k)
 }
 
 func (l leaseLink) SetAccess(got lease.Lease) error {
+	return errors.Join(l.addAccess(got), l.setNeighbour(got.Address.Addr()))
+}
+
+// addAccess adds the host's route to the leased address.
+func (l leaseLink) addAccess(got lease.Lease) error {
 	if l.ask.Access == nil {
 		return nil
 	}
 	a := got.Address.Addr()
 	op, object := "add the host's route to", a.String()
-	ok, err := l.onHost(func(k plan.Kernel) error {
+	ok, err := l.onHost(l.ask.Access, func(k plan.Kernel) error {
 		way, err := hostaccess.On(k, l.ask.Access.Parent)
 		if err == nil && way == nil {
 			return fault.New(fault.Conflict, op, object, "somebody has deleted the host's own macvlan").
@@ -73,17 +78,20 @@ func (l leaseLink) SetAccess(got lease.Lease) error {
 		return plan.EnsureRoute(k, rtnl.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Source: source, Index: way.Index, Protocol: ours.Protocol})
 	})
 	if err == nil && !ok {
-		err = errors.New("the process that keeps the lease was started in another network namespace than the host's")
+		err = errElsewhere
 	}
 	return fault.Explain(op, object, err)
 }
+
+// errElsewhere is why a keeper can do nothing on the host.
+var errElsewhere = errors.New("the process that keeps the lease was started in another network namespace than the host's")
 
 // delAccess deletes the host's route to an address that has gone.
 func (l leaseLink) delAccess(a netip.Addr) error {
 	if l.ask.Access == nil {
 		return nil
 	}
-	_, err := l.onHost(func(k plan.Kernel) error {
+	_, err := l.onHost(l.ask.Access, func(k plan.Kernel) error {
 		way, err := hostaccess.On(k, l.ask.Access.Parent)
 		if err != nil || way == nil {
 			return err

@@ -55,7 +55,7 @@ func (l leaseLink) DelAddr(p netip.Prefix) error {
 	if err := l.Kernel.DelAddr(l.ask.Index, p); err != nil && !fault.Absent(err) {
 		return err
 	}
-	return errors.Join(l.delReplies(p.Addr()), l.delAccess(p.Addr()))
+	return errors.Join(l.delReplies(p.Addr()), l.delAccess(p.Addr()), l.delNeighbour(p.Addr()))
 }
 
 // AddRoute puts a default route in front of the one that is there, as

@@ -32,6 +32,7 @@ type Words struct {
 	Metric   string // --metric
 	DNS      string // --dns
 	VRF      string // --vrf
+	Uplink   string // --uplink
 	Shape    ShapeWords
 
 	Routes  []string // --route, each
@@ -123,6 +124,9 @@ func Parse(w Words, kinds []Kind) (Spec, error) {
 		return Spec{}, err
 	}
 	if s.VRF, err = parseVRF(w.VRF, &s); err != nil {
+		return Spec{}, err
+	}
+	if err := s.parseUplink(w.Uplink); err != nil {
 		return Spec{}, err
 	}
 	if err := s.checkFamily(w.Family); err != nil {

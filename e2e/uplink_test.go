@@ -1,0 +1,144 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
+)
+
+// A fabric is a switch that hosts of a test are connected to.
+type fabric struct {
+	*machine
+	n int
+}
+
+// newFabric makes one without hosts.
+func newFabric(t *testing.T) *fabric {
+	t.Helper()
+	f := &fabric{machine: newMachine(t)}
+	f.sh("ip link add fabric type bridge; sysctl -qw net.bridge.bridge-nf-call-iptables=0; ip link set fabric up")
+	return f
+}
+
+// host connects one more host, whose address is 10.9.0.N.
+func (f *fabric) host() *machine {
+	f.t.Helper()
+	f.n++
+	h := host.New(f.t)
+	h.Path = bin
+	m := &machine{h, f.t}
+	m.check(m.StockFirewall())
+	f.sh(fmt.Sprintf("ip link add p%d type veth peer name eth0 netns %s; ip link set p%d master fabric up", f.n, h.Namespace(), f.n))
+	m.sh(fmt.Sprintf("mount -t tmpfs state /var/lib; ip link set lo up; ip address add 10.9.0.%d/24 dev eth0; ip link set eth0 up", f.n))
+	return m
+}
+
+// on attaches a named guest of a host to brtest.
+func (m *machine) on(guest, address string, args ...string) *host.Guest {
+	m.t.Helper()
+	g := m.named(guest)
+	m.ok(append([]string{"brtest", "netns:" + guest, address}, args...)...)
+	return g
+}
+
+// TestUplinkPeers: guests of two hosts are on one bridge, by a VXLAN with peers. The same line
+// again changes nothing, others are refused, and nothing is left in the end.
+func TestUplinkPeers(t *testing.T) {
+	f := newFabric(t)
+	a, b := f.host(), f.host()
+	check := a.unchanged()
+	uplink := []string{"--uplink", "vxlan:100,local=10.9.0.1,peer=10.9.0.2"}
+	r := a.named("web")
+	was := a.ok(append([]string{"brtest", "netns:web", "192.168.7.1/24"}, uplink...)...)
+	a.says("a warning", was.Stderr, "neither encrypted nor authenticated", "UDP port 4789 of 10.9.0.1")
+	b.on("db", "192.168.7.2/24", "--uplink", "vxlan:100,local=10.9.0.2,peer=10.9.0.1")
+	a.reaches(r, "192.168.7.2")
+	if p := r.Run("busybox", "ping", "-c", "1", "-W", "2", "-s", "1422", "192.168.7.2"); p.Code != 0 { // an MTU of 1450
+		t.Errorf("a long packet: %v", p)
+	}
+
+	again := a.attach(append([]string{"brtest", "netns:web", "192.168.7.1/24"}, uplink...)...)
+	if *again.Changed || again.Attachment.Host.Uplink != uplink[1] || again.Attachment.Interface.MTU != 1450 {
+		t.Errorf("the same line again: %+v", again)
+	}
+	a.says("list", a.ok("list").Stdout, "VNI 100")
+	a.named("db")
+	a.quiet("brtest", "netns:db", "192.168.7.3/24")
+	if got := a.list(); len(got) != 2 || got[0].Host.Uplink != uplink[1] || got[1].Host.Uplink != uplink[1] {
+		t.Errorf("the list is %+v", got)
+	}
+	for want, words := range map[string]string{
+		"conflict brtest has another uplink already":       "brtest netns:db 192.168.7.4/24 -i eth2 --uplink vxlan:101,local=10.9.0.1",
+		"conflict the line asks for vxlan:100,local=":      "brtest netns:web 192.168.7.1/24 --uplink vxlan:100,local=10.9.0.1",
+		"conflict the VNI 100 is in use already, by vx100": "brother netns:db 192.168.7.4/24 -i eth2 --uplink vxlan:100,local=10.9.0.1",
+		"not_found 10.9.0.2 is not an address":             "brother netns:db 192.168.7.4/24 -i eth2 --uplink vxlan:7,local=10.9.0.2",
+		"usage needs local=":                               "brother netns:db 192.168.7.4/24 -i eth2 --uplink vxlan:7",
+		"usage --uplink is for a Linux bridge":             "eth0 netns:db 192.168.7.4/24 -i eth2 --uplink vxlan:7,local=10.9.0.1",
+	} {
+		code, text, _ := strings.Cut(want, " ")
+		e := a.fails(code, strings.Fields(words)...)
+		a.says(words, e.Error.Message, text)
+	}
+	a.sh("ip link add brold type bridge; ip link add vxold type vxlan id 9 local 10.9.0.1 dstport 8472 nolearning; ip link set vxold master brold")
+	e := a.fails("conflict", "brold", "netns:db", "192.168.7.4/24", "-i", "eth2", "--uplink", "vxlan:9,local=10.9.0.1")
+	a.says("a VXLAN of somebody else's", e.Error.Message, "vxold (VNI 9, local 10.9.0.1, port 8472)")
+	a.sh("ip link del vxold; ip link del brold")
+
+	a.sh("ip link del vx100; ip neighbour flush dev brtest nud permanent")
+	a.ok(append([]string{"brtest", "netns:web", "192.168.7.1/24"}, uplink...)...)
+	a.reaches(r, "192.168.7.2")
+	for _, g := range []string{"web", "db"} {
+		a.ok("detach", "netns:"+g)
+		a.sh("ip netns del " + g)
+	}
+	check("after detach")
+}
+
+// TestUplinkDHCP: a leased address is a neighbour of the bridge as long as the guest has it,
+// also after the keeper has got another one, and moves with the guest.
+func TestUplinkDHCP(t *testing.T) {
+	m := newMachine(t)
+	m.sh("ip link set lo up; ip address add 10.255.0.1/32 dev lo")
+	router, g := m.router("brtest"), m.guest()
+	renew := []string{"--dhcp-option=58,4", "--dhcp-option=59,60"}
+	d := m.dnsmasq(router, renew...)
+	m.quiet("brtest", g.Word, "dhcp")
+	line := []string{"brtest", g.Word, "dhcp", "--uplink", "vxlan:100,local=10.255.0.1"}
+	if a := m.attach(line...); !*a.Changed { // the lease is kept, and is pinned from now on
+		t.Error("the uplink was not made")
+	}
+	pinned := func(bridge, addr string) bool {
+		return strings.HasPrefix(m.do("ip neighbour show nud permanent to "+addr), addr+" dev "+bridge+" ")
+	}
+	first := m.leased(g, "eth1")
+	if a := m.attach(line...); *a.Changed || !pinned("brtest", first) {
+		t.Errorf("%s is not pinned, or again: %q", first, a.Steps)
+	}
+	m.check(d.Stop())
+	d, err := router.StartDnsmasq("eth1", "10.9.0.110,10.9.0.199,255.255.255.0,2m", renew...)
+	m.check(err)
+	t.Cleanup(func() { _ = d.Stop() })
+	if !host.Poll(host.Patience, func() bool { a := m.leased(g, "eth1"); return a != "" && a != first && pinned("brtest", a) }) {
+		t.Fatalf("no other lease than %s is pinned", first)
+	}
+	second := m.leased(g, "eth1")
+	if pinned("brtest", first) {
+		t.Errorf("%s is still pinned", first)
+	}
+	m.quiet("set", g.Word, "eth1", "--to", "brold", "--nodad")
+	if pinned("brtest", second) || pinned("brold", second) {
+		t.Errorf("after a move, %s is pinned", second)
+	}
+	m.ok("set", g.Word, "eth1", "--to", "brtest", "--nodad")
+	if !host.Poll(host.Patience, func() bool { a := m.leased(g, "eth1"); return a != "" && pinned("brtest", a) }) {
+		t.Error("moved back, its address is not pinned")
+	}
+	m.quiet("detach", g.Word)
+	if left := m.do("ip neighbour show nud permanent"); left != "" {
+		t.Errorf("after detach: %s", left)
+	}
+}

@@ -1,0 +1,347 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guestnet"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/source"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// Guests that are pinned to their ports. On a bridge that reaches other hosts by a VXLAN, the
+// host that has a guest enters its MAC address as a static station of the port, and its
+// addresses as permanent neighbours of the bridge. A routing daemon tells the other hosts of
+// both, and they answer questions about the guest by themselves: without the neighbours every
+// ARP request would go to all hosts. Both outlive the daemon.
+//
+// The neighbours have our protocol. One whose MAC address is no static station of a port of
+// ours stands for nothing, and gc deletes it: so the station comes first and goes last.
+
+// readPins reads what is pinned on a bridge that has a VXLAN of ours.
+func readPins(o *build.Looker, k plan.Reader, bridge int, u *build.Uplink) {
+	if !build.IsVXLAN(u.Link) {
+		return
+	}
+	o.Look("the neighbours of the bridge", func() error {
+		all, err := k.FixedNeighbours(ours.Protocol)
+		u.Pins = slices.DeleteFunc(all, func(n rtnl.FixedNeighbour) bool { return n.Index != bridge })
+		return err
+	})
+	o.Look("the stations of the bridge", func() error {
+		all, err := k.Stations(bridge)
+		u.Static = slices.DeleteFunc(all, func(s rtnl.Station) bool { return !s.Stays || s.Own })
+		return err
+	})
+	o.Look("the host's namespace", func() (err error) { u.Host, err = k.Cookie(); return err })
+}
+
+// PlanPins plans for the guest to be pinned to its port, once it has its addresses.
+func PlanPins(j *build.Job, d *build.Draft) {
+	if !j.Pins() {
+		return
+	}
+	p := Pin{Port: j.Names.Port, Bridge: j.HostIF.Name, MAC: j.LinkMAC(), Want: pinnedAddrs(j)}
+	if own := j.There.Own; own != nil && j.Complete() {
+		p.Port, p.MAC = own.Name, j.There.Inner.MAC
+		p.Was, p.Static = j.There.Uplink.PinnedTo(p.MAC, own.Index)
+		planLeasePins(j, d, j.There.Base, j.There.Uplink.Host)
+	} else {
+		p.Leased = j.From.Kind == spec.FromDHCP
+	}
+	if p.changes() {
+		d.Add(p)
+	}
+}
+
+// pinnedAddrs are the addresses that are known to be the guest's.
+func pinnedAddrs(j *build.Job) []netip.Addr {
+	out := append(guestnet.GivenAddrs(j, false), guestnet.GivenAddrs(j, true)...)
+	if k := j.There.Lease; j.Complete() && k != nil && k.Lease != nil && k.Ask.Kind != lease.DHCPv6 {
+		out = append(out, k.Lease.Address.Addr())
+	}
+	return out
+}
+
+// planLeasePins plans to tell the keeper of a lease on which bridge it pins the leased address;
+// nil: on none. What is planned after this sees the lease as it is kept then.
+func planLeasePins(j *build.Job, d *build.Draft, on *rtnl.Link, host uint64) {
+	k := j.There.Lease
+	if k == nil || k.Ask.Kind == lease.DHCPv6 {
+		return
+	}
+	told, kept := *j, *k
+	kept.Ask.Neighbour = nil
+	if on != nil {
+		kept.Ask.Neighbour = &lease.Access{Host: host, Parent: on.Index}
+	}
+	source.PlanChange(&told, d, &kept.Ask)
+	j.There.Lease = &kept
+}
+
+// SetPins plans for what is pinned to follow a change. It comes before the addresses change,
+// and returns what comes after that.
+func SetPins(c *build.Change, d *build.Draft) (after func()) {
+	own, was := c.There.Found.Port, c.There.Switch.Uplink
+	if own == nil || c.Job.Kind != spec.KindBridge || !was.VXLAN().Asked() && (c.To == nil || !c.To.Pins()) {
+		return func() {}
+	}
+	mac, on, host := c.There.Inner.MAC, c.There.OwnOn, was.Host
+	p := Pin{Port: own.Name, MAC: mac}
+	pins := c.To == nil && !getsTagged(*c)
+	if c.To != nil {
+		pins, on, host = c.To.Pins(), c.To.There.Base, c.To.There.Uplink.Host
+		p.Bridge = c.To.HostIF.Name
+	} else {
+		p.Bridge = on.Name
+		p.Was, p.Static = was.PinnedTo(mac, own.Index)
+	}
+	if !pins {
+		on = nil
+	}
+	planLeasePins(c.Job, d, on, host)
+	c.There.Lease = c.Job.There.Lease
+	return func() {
+		if !pins {
+			if p.Static || len(p.Was) > 0 {
+				d.Add(Unpin(p))
+			}
+			return
+		}
+		p.Want = addrsAfter(*c)
+		if p.changes() {
+			d.Add(p)
+		}
+	}
+}
+
+// getsTagged reports whether the port has VLANs, whose frames do not cross the VXLAN, after a
+// change.
+func getsTagged(c build.Change) bool {
+	word := c.There.Found.Host.VLAN
+	if c.VLAN != "" {
+		word = c.VLAN
+	}
+	return word != "" && word != spec.None
+}
+
+// addrsAfter are the addresses that the guest has after a change.
+func addrsAfter(c build.Change) (out []netip.Addr) {
+	all := c.Addrs
+	if !c.HasAddrs {
+		all = ours.AddressesOf(c.There.Inner, c.There.Addrs)
+	}
+	for _, p := range all {
+		out = append(out, p.Addr())
+	}
+	return out
+}
+
+// unpin plans for what is pinned to ports that go, before the ports do: their host is the
+// first that knows.
+func unpin(d build.Departure, r *build.Removal) {
+	for _, c := range d.Chosen {
+		if c.Port == nil {
+			continue
+		}
+		s := d.There.Bridges[c.Port.Master]
+		for _, st := range s.Uplink.Static {
+			if st.Port == c.Port.Index {
+				was, _ := s.Uplink.PinnedTo(st.MAC, st.Port)
+				r.Steps = append(r.Steps, Unpin{Port: c.Port.Name, Bridge: s.Name, MAC: st.MAC, Was: was, Static: true})
+			}
+		}
+	}
+}
+
+// collectPins plans for neighbours of ours to go that stand for no port.
+func collectPins(f build.GCFacts, r *build.Removal) {
+	for _, n := range f.Pins {
+		stays := slices.ContainsFunc(f.Static, func(s rtnl.Station) bool {
+			_, goes := f.Abandoned[s.Port]
+			return s.Bridge == n.Index && !goes && slices.Equal(s.MAC, n.MAC)
+		})
+		if i := slices.IndexFunc(f.Links, func(l *rtnl.Link) bool { return l.Index == n.Index }); i >= 0 && !stays {
+			r.Steps = append(r.Steps, Unpin{Bridge: f.Links[i].Name, MAC: n.MAC, Was: []netip.Addr{n.Addr}})
+		}
+	}
+}
+
+// ReadAllPins reads what is pinned on any bridge. The stations come last: of a guest that is
+// pinned meanwhile, they are there before the neighbours.
+func ReadAllPins(k plan.Reader) (pins []rtnl.FixedNeighbour, static []rtnl.Station, err error) {
+	if pins, err = k.FixedNeighbours(ours.Protocol); err != nil {
+		return nil, nil, err
+	}
+	seen := map[int]bool{}
+	for _, n := range pins {
+		if seen[n.Index] {
+			continue
+		}
+		seen[n.Index] = true
+		all, err := k.Stations(n.Index)
+		if err != nil {
+			return nil, nil, err
+		}
+		static = append(static, slices.DeleteFunc(all, func(s rtnl.Station) bool { return !s.Stays || s.Own })...)
+	}
+	return pins, static, nil
+}
+
+// Pin pins a guest to its port.
+type Pin struct {
+	Port, Bridge string
+	MAC          net.HardwareAddr
+	Want         []netip.Addr
+	Was          []netip.Addr // that are pinned to the MAC address already
+	Static       bool         // the MAC address is pinned to the port already
+	Leased       bool         // an earlier step gets another address, from a DHCP server
+}
+
+// changes reports whether there is anything to do.
+func (s Pin) changes() bool { return !s.Static || s.Leased || !ours.SameSet(s.Want, s.Was) }
+
+func (s Pin) Do(_ context.Context, m *plan.Machine) error {
+	port, bridge, err := s.find(m)
+	if err == nil {
+		err = m.Host().SetStation(port, s.MAC)
+	}
+	if err == nil {
+		err = s.become(m, bridge, s.Was, s.wanted(m))
+	}
+	if err != nil {
+		return plan.Half(fault.Explain("pin "+s.MAC.String()+" to", s.Port, err), s.restore(m), s)
+	}
+	return nil
+}
+
+// wanted are all the addresses, with a leased one.
+func (s Pin) wanted(m *plan.Machine) []netip.Addr {
+	if l, _ := m.Remembered(guestnet.LeaseKey{}).(*lease.Lease); s.Leased && l != nil {
+		return append(slices.Clone(s.Want), l.Address.Addr())
+	}
+	return s.Want
+}
+
+func (s Pin) find(m *plan.Machine) (port, bridge int, err error) {
+	if port, err = m.Find(plan.OnHost, s.Port); err == nil {
+		bridge, err = m.Find(plan.OnHost, s.Bridge)
+	}
+	return port, bridge, err
+}
+
+// become enters neighbours of the bridge, and deletes those that were there and are not wanted.
+func (s Pin) become(m *plan.Machine, bridge int, was, want []netip.Addr) error {
+	for _, a := range want {
+		if err := m.Host().SetFixedNeighbour(rtnl.FixedNeighbour{Index: bridge, Addr: a, MAC: s.MAC}, ours.Protocol); err != nil {
+			return err
+		}
+	}
+	for _, a := range was {
+		if slices.Contains(want, a) {
+			continue
+		}
+		if err := dropNeighbour(m, bridge, a, s.MAC); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropNeighbour deletes a neighbour of ours, unless it has come to be that of another.
+func dropNeighbour(m *plan.Machine, bridge int, a netip.Addr, mac net.HardwareAddr) error {
+	all, err := m.Host().FixedNeighbours(ours.Protocol)
+	if err != nil || !slices.ContainsFunc(all, func(n rtnl.FixedNeighbour) bool {
+		return n.Index == bridge && n.Addr == a && slices.Equal(n.MAC, mac)
+	}) {
+		return err
+	}
+	return fault.IgnoreAbsent("delete neighbour", a.String(), m.Host().DelNeighbour(bridge, a))
+}
+
+func (s Pin) Undo(_ context.Context, m *plan.Machine) error {
+	return fault.Explain("unpin "+s.MAC.String()+" from", s.Port, s.restore(m))
+}
+
+func (s Pin) restore(m *plan.Machine) error {
+	port, bridge, err := s.find(m)
+	if err != nil {
+		return ours.UnlessNotFound(err)
+	}
+	err = s.become(m, bridge, s.wanted(m), s.Was)
+	if !s.Static {
+		err = errors.Join(err, fault.IgnoreAbsent("delete station", s.MAC.String(), m.Host().DelStation(port, s.MAC)))
+	}
+	return err
+}
+
+func (Pin) Nature() plan.Nature { return plan.Undoable }
+
+func (s Pin) String() string {
+	lines := []string{fmt.Sprintf("bridge fdb replace %s dev %s master static", s.MAC, s.Port)}
+	for _, a := range s.Want {
+		lines = append(lines, fmt.Sprintf("ip neighbour replace %s lladdr %s dev %s nud permanent protocol %d", a, s.MAC, s.Bridge, ours.Protocol))
+	}
+	if s.Leased {
+		lines = append(lines, fmt.Sprintf("# the same for the leased address: ip neighbour replace ADDRESS lladdr %s dev %s nud permanent protocol %d", s.MAC, s.Bridge, ours.Protocol))
+	}
+	for _, a := range s.Was {
+		if !slices.Contains(s.Want, a) {
+			lines = append(lines, delNeighbour(a, s.Bridge))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func delNeighbour(a netip.Addr, bridge string) string {
+	return "ip neighbour del " + a.String() + " dev " + bridge
+}
+
+// Unpin ends that: Was are the addresses, and Static says that the MAC address is pinned too.
+type Unpin Pin
+
+func (s Unpin) Do(_ context.Context, m *plan.Machine) error {
+	bridge, err := m.Find(plan.OnHost, s.Bridge)
+	if err != nil {
+		return fault.IgnoreAbsent("find", s.Bridge, err)
+	}
+	if err = Pin(s).become(m, bridge, s.Was, nil); err != nil || !s.Static {
+		return fault.Explain("unpin "+s.MAC.String()+" from", s.Bridge, err)
+	}
+	port, err := m.Find(plan.OnHost, s.Port)
+	if err == nil {
+		err = m.Host().DelStation(port, s.MAC)
+	}
+	return fault.IgnoreAbsent("delete station", s.MAC.String(), err)
+}
+
+func (s Unpin) Undo(ctx context.Context, m *plan.Machine) error {
+	if !s.Static {
+		return nil // nothing that was of use
+	}
+	return Pin{Port: s.Port, Bridge: s.Bridge, MAC: s.MAC, Want: s.Was}.Do(ctx, m)
+}
+
+func (Unpin) Nature() plan.Nature { return plan.Undoable }
+
+func (s Unpin) String() string {
+	var lines []string
+	for _, a := range s.Was {
+		lines = append(lines, delNeighbour(a, s.Bridge))
+	}
+	if s.Static {
+		lines = append(lines, fmt.Sprintf("bridge fdb del %s dev %s master", s.MAC, s.Port))
+	}
+	return strings.Join(lines, "\n")
+}

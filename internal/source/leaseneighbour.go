@@ -1,0 +1,72 @@
+package source
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+)
+
+// A leased address as a permanent neighbour of the guest's bridge, which reaches other hosts
+// by a VXLAN: it comes and goes with the lease, so whoever applies that sets it. The attach
+// sees to the guest's MAC address.
+
+// leaseBridge is the bridge that pins the leased address; "": none does.
+func leaseBridge(j *build.Job) string {
+	if !j.Pins() {
+		return ""
+	}
+	return j.HostIF.Name
+}
+
+// setNeighbour enters the leased address.
+func (l leaseLink) setNeighbour(a netip.Addr) error {
+	if l.ask.Neighbour == nil {
+		return nil
+	}
+	ok, err := l.onHost(l.ask.Neighbour, func(k plan.Kernel) error {
+		inner, err := l.Kernel.LinkByIndex(l.ask.Index)
+		if err != nil {
+			return err
+		}
+		return k.SetFixedNeighbour(rtnl.FixedNeighbour{Index: l.ask.Neighbour.Parent, Addr: a, MAC: inner.MAC}, ours.Protocol)
+	})
+	if err == nil && !ok {
+		err = errElsewhere
+	}
+	return fault.Explain("pin to the bridge", a.String(), err)
+}
+
+// delNeighbour deletes one of ours that has gone.
+func (l leaseLink) delNeighbour(a netip.Addr) error {
+	if l.ask.Neighbour == nil {
+		return nil
+	}
+	_, err := l.onHost(l.ask.Neighbour, func(k plan.Kernel) error {
+		bridge := l.ask.Neighbour.Parent
+		all, err := k.FixedNeighbours(ours.Protocol)
+		if err != nil || !slices.ContainsFunc(all, func(n rtnl.FixedNeighbour) bool { return n.Index == bridge && n.Addr == a }) {
+			return err
+		}
+		return fault.IgnoreAbsent("delete neighbour", a.String(), k.DelNeighbour(bridge, a))
+	})
+	return fault.Explain("unpin from the bridge", a.String(), err)
+}
+
+// neighbourFor returns what a keeper must know to pin a leased address to a bridge; nil: ""
+// is asked for.
+func neighbourFor(m *plan.Machine, bridge string) (*lease.Access, error) {
+	if bridge == "" {
+		return nil, nil
+	}
+	i, err := m.Find(plan.OnHost, bridge)
+	if err != nil {
+		return nil, fault.Explain("find bridge", bridge, err)
+	}
+	return accessFor(m.Host(), i)
+}
