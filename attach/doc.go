@@ -127,7 +127,7 @@ package attach
 //	delete           what is done to an object of the kernel, and to a file
 //	                 not: take ... away, get rid of
 //	origin           who asked for an attachment: a typed line, the kept lines, a file,
-//	                 a service of Compose, a network of CNI
+//	                 a service of Compose, a network of CNI, a label or an annotation of a container
 //	                 not: requester
 //	take over        to give an attachment that a typed line or a label made another origin
 //	keeper           what keeps the leases of one guest: a process of its own, or part of watch

@@ -83,9 +83,11 @@ func warnOwner(c build.Change, d *build.Draft) {
 		says, apply = "the kept lines say", "apply --kept"
 	}
 	switch {
-	case c.OnlyCarrier() && (*c.Carrier || owner == OriginLabel):
+	case c.OnlyCarrier() && (*c.Carrier || owner.OfContainer()):
 	case c.OnlyCarrier():
 		d.Warn("%s belongs to %s: the next %s plugs its cable in again", c.Job.Names.Inner, owner, apply)
+	case owner == spec.OriginAnnotation:
+		d.Warn("%s belongs to an annotation: the guest has what that says when it starts again", c.Job.Names.Inner)
 	case owner == OriginLabel:
 		d.Warn("%s belongs to a label: watch goes back to what that says, which only a new container changes", c.Job.Names.Inner)
 	default:

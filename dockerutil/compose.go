@@ -217,20 +217,11 @@ func (d *daemon) replicas(ctx context.Context, known *census) (all []replica, er
 	if known != nil && !known.hangs {
 		return known.services[d.ref.service()], nil
 	}
-	answer, err := d.client.ContainerList(ctx, client.ContainerListOptions{
-		All:     true,
-		Filters: client.Filters{}.Add("label", labelProject+"="+d.ref.Namespace, labelService+"="+d.ref.Name),
-	})
-	if cerrdefs.IsInvalidArgument(err) && !d.settled { // see inspect
-		if err := d.negotiate(); err != nil {
-			return nil, err
-		}
-		return d.replicas(ctx, nil)
-	}
+	found, err := d.summaries(ctx, client.Filters{}.Add("label", labelProject+"="+d.ref.Namespace, labelService+"="+d.ref.Name))
 	if err != nil {
-		return nil, d.explain(ctx, err)
+		return nil, err
 	}
-	for _, c := range answer.Items {
+	for _, c := range found {
 		if one, ok := replicaOf(c); ok && d.ref.isOf(c.Labels) {
 			all = append(all, one)
 		}

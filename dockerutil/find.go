@@ -164,6 +164,20 @@ func (f *finder) findProcess(r wordRef) (*Guest, error) {
 	return r.hold(p, guests.GuestInfo{Runtime: RuntimePID, ID: strconv.Itoa(r.PID), Name: r.String()})
 }
 
+// OpenProcess opens the namespace of a process that is known to be the guest's, such as the one
+// that an OCI runtime tells a hook. info says whose it is. Its errors are those of Find.
+func OpenProcess(pid int, info guests.GuestInfo) (*Guest, error) {
+	r := wordRef{Name: info.Word()}
+	p, err := openProcess(pid)
+	switch {
+	case errors.Is(err, errNoProcess), errors.Is(err, errThread):
+		return nil, r.fault(fault.Gone, "process %d: %w", pid, err)
+	case err != nil:
+		return nil, r.explain(err)
+	}
+	return r.hold(p, info)
+}
+
 func (f *finder) findNamed(r wordRef) (*Guest, error) {
 	var firstErr error
 	for _, dir := range f.named {

@@ -86,18 +86,12 @@ func (l *Labels) ask(ctx context.Context, runtime, host string, b brand) (all []
 		return nil, wordRef{}.misconfigured(err)
 	}
 	defer func() { d.close() }()
-	answer, err := d.client.ContainerList(ctx, client.ContainerListOptions{All: true})
-	if cerrdefs.IsInvalidArgument(err) { // see inspect
-		if err := d.negotiate(); err != nil {
-			return nil, err
-		}
-		answer, err = d.client.ContainerList(ctx, client.ContainerListOptions{All: true})
-	}
+	found, err := d.summaries(ctx, client.Filters{})
 	if err != nil {
-		return nil, d.explain(ctx, err)
+		return nil, err
 	}
-	for _, c := range answer.Items {
-		one, err := l.labelled(ctx, d, c)
+	for _, c := range found {
+		one, err := l.labelled(ctx, d, c, false)
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +103,46 @@ func (l *Labels) ask(ctx context.Context, runtime, host string, b brand) (all []
 	return all, nil
 }
 
-func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary) (Labelled, error) {
+// Of asks Docker for the container with that ID, also while it is being started: an inspect of
+// it would then get no answer until it has started. With whole its name and its service of
+// Compose are told even if it has no label with the prefix.
+func (l *Labels) Of(ctx context.Context, id string, whole bool) (Labelled, error) {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
+	d, err := openDaemon(ctx, wordRef{Runtime: RuntimeDocker, Name: id})
+	if err != nil {
+		return Labelled{}, err
+	}
+	defer func() { d.close() }()
+	found, err := d.summaries(ctx, client.Filters{}.Add("id", id))
+	if err != nil {
+		return Labelled{}, err
+	}
+	if len(found) == 0 {
+		return Labelled{}, d.ref.noContainer()
+	}
+	one, err := l.labelled(ctx, d, found[0], whole)
+	one.Runtime = RuntimeDocker
+	return one, err
+}
+
+// summaries returns containers, those that do not run too.
+func (d *daemon) summaries(ctx context.Context, filters client.Filters) ([]container.Summary, error) {
+	answer, err := d.client.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filters})
+	if cerrdefs.IsInvalidArgument(err) && !d.settled { // see inspect
+		if err := d.negotiate(); err != nil {
+			return nil, err
+		}
+		return d.summaries(ctx, filters)
+	}
+	if err != nil {
+		return nil, d.explain(ctx, err)
+	}
+	return answer.Items, nil
+}
+
+// labelled is what is told about a container: with whole, or if it has labels, all of it.
+func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary, whole bool) (Labelled, error) {
 	one := Labelled{ID: c.ID, Name: shortID(c.ID), Created: time.Unix(c.Created, 0)}
 	one.Running = c.State == container.StateRunning || c.State == container.StatePaused
 	for key, value := range c.Labels {
@@ -120,7 +153,7 @@ func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary) (
 			one.Labels[key] = value
 		}
 	}
-	if one.Labels == nil {
+	if one.Labels == nil && !whole {
 		return one, nil
 	}
 	if !isID(c.ID) {

@@ -17,6 +17,8 @@ var exampleTests = map[string]func(*testing.T){
 	"policy.yaml":           TestExamplePolicy,
 	"compose-labels.yaml":   TestComposeLabels,
 	"compose-provider.yaml": TestComposeProvider,
+	"daemon.json":           TestHookDocker,
+	"oci-hook.json":         TestHookPodman,
 }
 
 // TestExamples: there is no example that no test runs.

@@ -36,6 +36,8 @@ func commands(out *output) []*cli.Command {
 		out.graphEntry(),
 		out.composeEntry(),
 		out.policyEntry(),
+		out.hookEntry(),
+		out.runtimeEntry(),
 		out.execEntry(),
 		out.iproute2Entry("run ip route in a guest's network namespace; options such as -6 come first", "ip", "route"),
 		out.iproute2Entry("run ip rule in a guest's network namespace; options such as -6 come first", "ip", "rule"),
@@ -94,6 +96,9 @@ func dispatch(ctx context.Context, args []string, out *output) error {
 		return out.help(hereName) // a command that looks like a flag
 	}
 	cmd := findCommand(table, name)
+	if name == runtimeName {
+		rest, out.json = endOwnFlags(cmd, rest), false
+	}
 	a, err := arrange(cmd, rest)
 	if err != nil {
 		return err

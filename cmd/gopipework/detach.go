@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/kept"
 	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
 	"github.com/urfave/cli/v2"
 )
 
@@ -79,7 +80,7 @@ func warnComesBack(ctx context.Context, r *attach.Result) {
 // whereToEnd says how an origin no longer asks for something. "": a detach ends that.
 func whereToEnd(o attach.Origin) string {
 	switch {
-	case !o.Claims() || o == attach.OriginKeep:
+	case !o.Claims() || o == attach.OriginKeep || o == spec.OriginAnnotation:
 		return ""
 	case o == attach.OriginLabel:
 		return "create the container without the label, or change the policy"

@@ -92,6 +92,8 @@ const summary = `usage: ` + synopsis + `
        gopipework graph [GUEST...] [--serve ADDRESS]
        gopipework compose --project-name NAME up|down SERVICE
        gopipework policy check [GUEST LINE]
+       gopipework hook
+       gopipework runtime ARGS...
        gopipework completion bash|zsh|fish
        gopipework help [COMMAND|words]
        gopipework version
@@ -143,7 +145,7 @@ func groups() []group {
 		{"attach and detach", []string{attachName, "link", "set", "detach", "list", "gc"}},
 		{"find out", []string{"doctor", "graph"}},
 		{"by a file", []string{"apply", "diff", "destroy", "confirm", "import"}},
-		{"keep it so", []string{watchName, "events", "forget", composeName, "policy"}},
+		{"keep it so", []string{watchName, "events", "forget", composeName, "policy", hookName, runtimeName}},
 		{"in a guest's network", []string{"exec", "route", "rule", "tc", "capture", "wait", hereName}},
 		{"about gopipework", []string{"help", "completion", "version"}},
 	}

@@ -33,6 +33,7 @@
 //	compose.go                                         what Docker Compose runs: record lines for watch, or drop them
 //	cni.go cnidel.go                                   what container engines run as a plugin of CNI
 //	policy.go                                          policy check, and the labels of containers for watch
+//	hook.go runtime.go                                 what an OCI runtime runs before a container starts, and a runtime that has it so
 //	telling.go events.go missing.go                    what watch tells: log, metrics, events, and list
 //	import.go from.go                                  a topology file from what is there, or from another program's
 //	graph.go graphserve.go                             what is connected to what, as a drawing and as a page

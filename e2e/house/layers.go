@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"internal/ours"},
 	{"internal/finding"},
 	{"internal/plan", "internal/topology"},
-	{"internal/spec"},
+	{"internal/oci", "internal/spec"},
 	{"bridge", "internal/guests", "internal/hostclient"},
 	{"bridge/firewall", "internal/tidy"},
 	{"internal/bundle", "internal/lease", "internal/rtnl", "internal/yamlfile"},

@@ -1,6 +1,7 @@
-// Package labels reads what containers ask for by their labels:
+// Package labels reads what containers ask for by their labels, or by their annotations:
 //
 //	gopipework.eth1: brtest 192.168.1.2/24@192.168.1.1
+//	org.gopipework.eth1: brtest 192.168.1.2/24@192.168.1.1
 //
 // The key names the interface, and the value is the line without its guest and without -i.
 // Whoever made the image can have written it, so nothing of it is believed: it is bounded
@@ -21,6 +22,7 @@ import (
 	"unicode"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/policy"
 	"github.com/gopipework/gopipework/internal/report"
 	"github.com/gopipework/gopipework/internal/shell"
@@ -29,8 +31,11 @@ import (
 	"github.com/gopipework/gopipework/internal/yamlfile"
 )
 
-// Prefix begins the keys of the labels that are read.
-const Prefix = "gopipework."
+// What the keys begin with that are read: of labels, and of annotations.
+const (
+	Prefix           = "gopipework."
+	AnnotationPrefix = "org." + Prefix
+)
 
 // What a container can ask for.
 const (
@@ -47,10 +52,29 @@ type Container struct {
 	Project  string // of Compose, if it was Compose that said so and not the image; "": none
 	Service  string
 	Labels   map[string]string // at least those that begin with Prefix
+
+	Annotated bool // Labels are its annotations, and begin with AnnotationPrefix
+}
+
+// Origin is the origin of what the container asks for.
+func (c Container) Origin() spec.Origin {
+	if c.Annotated {
+		return spec.OriginAnnotation
+	}
+	return spec.OriginLabel
+}
+
+func (c Container) prefix() string {
+	if c.Annotated {
+		return AnnotationPrefix
+	}
+	return Prefix
 }
 
 // word names the container for people.
-func (c Container) word() string { return c.Runtime + ":" + c.Name }
+func (c Container) word() string {
+	return guests.GuestInfo{Runtime: c.Runtime, ID: c.ID, Name: c.Name}.Word()
+}
 
 func (c Container) guest() policy.Guest {
 	return policy.Guest{Name: c.Name, Project: c.Project, Service: c.Service}
@@ -93,9 +117,9 @@ func Wanted(all []Container, p policy.Policy, g Grammar) (entries []topology.Ent
 	})
 	taken := map[wire]string{}
 	for _, c := range all {
-		keys := keysOf(c)
+		keys := c.Keys()
 		if len(keys) > maxLabels {
-			refused = append(refused, c.refusal("", c.word()+" "+Prefix+"*", fmt.Errorf("it has %d labels that begin with %s, and at most %d are read", len(keys), Prefix, maxLabels)))
+			refused = append(refused, c.refusal("", c.word()+" "+c.prefix()+"*", fmt.Errorf("it has %d %ss that begin with %s, and at most %d are read", len(keys), c.Origin(), c.prefix(), maxLabels)))
 			continue
 		}
 		for _, key := range keys {
@@ -113,10 +137,10 @@ func Wanted(all []Container, p policy.Policy, g Grammar) (entries []topology.Ent
 	return entries, refused
 }
 
-// keysOf returns the keys that begin with Prefix, in order.
-func keysOf(c Container) (keys []string) {
+// Keys returns the keys by which the container asks for something, in order.
+func (c Container) Keys() (keys []string) {
 	for key := range c.Labels {
-		if strings.HasPrefix(key, Prefix) {
+		if strings.HasPrefix(key, c.prefix()) {
 			keys = append(keys, key)
 		}
 	}
@@ -126,20 +150,20 @@ func keysOf(c Container) (keys []string) {
 
 // entry reads one label, and asks the policy about it.
 func (c Container) entry(key string, p policy.Policy, g Grammar) (topology.Entry, *report.Event) {
-	ifName, value := strings.TrimPrefix(key, Prefix), c.Labels[key]
+	ifName, value := strings.TrimPrefix(key, c.prefix()), c.Labels[key]
 	unread := c.word() + " " + policy.Quote(key) + "=" + policy.Quote(value)
 	refuse := func(ifName, line string, err error) (topology.Entry, *report.Event) {
 		e := c.refusal(ifName, line, err)
 		return topology.Entry{}, &e
 	}
 	if why := checkIfName(ifName); why != "" {
-		return refuse("", unread, fault.New(fault.Usage, "read label", policy.Quote(key), "%s is no name for an interface: %s", policy.Quote(ifName), why))
+		return refuse("", unread, fault.New(fault.Usage, "read "+string(c.Origin()), policy.Quote(key), "%s is no name for an interface: %s", policy.Quote(ifName), why))
 	}
 	r, words, err := g.Line(c.word(), ifName, value)
 	if err != nil {
 		return refuse(ifName, unread, err)
 	}
-	e := topology.Entry{Pos: yamlfile.Pos{File: "label " + key + " of " + c.word()}, Words: words, Attach: &r.Spec}
+	e := topology.Entry{Pos: yamlfile.Pos{File: string(c.Origin()) + " " + key + " of " + c.word()}, Words: words, Attach: &r.Spec}
 	if d := p.Decide(c.guest(), r); !d.Allowed {
 		return refuse(ifName, shell.Line(words), fmt.Errorf("%s", d.Reason))
 	}
@@ -187,5 +211,5 @@ func (c Container) refusal(ifName, line string, err error) report.Event {
 	if len(reason) > longest {
 		reason = strings.ToValidUTF8(reason[:longest], "") + "..."
 	}
-	return report.Event{Kind: report.Refused, Guest: c.word(), IfName: ifName, Origin: string(spec.OriginLabel), Line: line, Reason: reason}
+	return report.Event{Kind: report.Refused, Guest: c.word(), IfName: ifName, Origin: string(c.Origin()), Line: line, Reason: reason}
 }

@@ -17,6 +17,8 @@ const (
 	OriginLine  Origin = "line"  // a typed line
 	OriginKeep  Origin = "keep"  // the kept lines
 	OriginLabel Origin = "label" // a label of a container
+
+	OriginAnnotation Origin = "annotation" // an annotation of a container, read as it starts
 )
 
 // The longest parts of an origin, in bytes. A mark has 255 for everything.
@@ -50,7 +52,7 @@ func ParseOrigin(word string) (Origin, error) {
 		return OriginLine, nil
 	}
 	if why := checkOrigin(word); why != "" {
-		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, label, file:NAME, cni:NETWORK, or compose:PROJECT/SERVICE")
+		return "", fault.BadWord("read origin", word, "%s", why).WithHint("line, keep, label, annotation, file:NAME, cni:NETWORK, or compose:PROJECT/SERVICE")
 	}
 	return Origin(word), nil
 }
@@ -84,10 +86,14 @@ func (o Origin) Claims() bool { return o != "" && o != OriginLine }
 // IsService reports whether it is the origin of a service of Compose.
 func (o Origin) IsService() bool { return strings.HasPrefix(string(o), originCompose+":") }
 
+// OfContainer reports whether a container itself asks, whose image may have been made by
+// anybody.
+func (o Origin) OfContainer() bool { return o == OriginLabel || o == OriginAnnotation }
+
 // Takes reports whether this origin may take over an attachment of another one. Root's word
-// stands above a label's: the kept lines and the files take over what a person has typed,
-// which belongs to nobody, and what a label has asked for. A label takes over nothing, and a
-// typed line leaves an attachment to whoever asked for it.
+// stands above a container's: the kept lines and the files take over what a person has typed,
+// which belongs to nobody, and what a label or an annotation has asked for. Those take over
+// nothing, and a typed line leaves an attachment to whoever asked for it.
 func (o Origin) Takes(from Origin) bool {
-	return o.Claims() && o != OriginLabel && (!from.Claims() || from == OriginLabel)
+	return o.Claims() && !o.OfContainer() && (!from.Claims() || from.OfContainer())
 }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/dockerutil"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/labels"
+	"github.com/gopipework/gopipework/internal/oci"
+	"github.com/urfave/cli/v2"
+)
+
+const hookName = "hook"
+
+// hookTimeout is how long the start of a container can be held up.
+const hookTimeout = 10 * time.Second
+
+// usualPath is where the programs of a host are. A runtime need not tell a hook.
+const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func (o *output) hookEntry() *cli.Command {
+	return &cli.Command{
+		Name:   hookName,
+		Usage:  "what an OCI runtime such as runc runs before a container's first process: attach what the container asks for by annotations or labels, and the policy allows",
+		Flags:  []cli.Flag{policyFlag, hookTimeoutFlag(), dryRunFlag},
+		Action: o.hookCommand,
+	}
+}
+
+func hookTimeoutFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION` and undo; the container then does not start", DefaultText: hookTimeout.String()}
+}
+
+func (o *output) hookCommand(c *cli.Context) error {
+	if _, err := words(c, 0, 0); err != nil {
+		return err
+	}
+	opt, err := o.options(c)
+	if err != nil {
+		return err
+	}
+	if isTerminal(os.Stdin) {
+		return fault.BadWord("read", "the state of a container", "standard input is a terminal").
+			WithHint("an OCI runtime runs gopipework hook, and writes the state to its standard input")
+	}
+	state, err := oci.ReadState(os.Stdin)
+	if err != nil || state.PID == 0 || state.InPod() {
+		return err
+	}
+	if os.Getenv("PATH") == "" {
+		os.Setenv("PATH", usualPath)
+	}
+	opt.Timeout = cmp.Or(opt.Timeout, hookTimeout)
+	ctx, cancel := context.WithTimeoutCause(c.Context, opt.Timeout, context.DeadlineExceeded)
+	defer cancel()
+	asks, err := asksFor(ctx, state)
+	if err == nil && len(asks.Keys()) > 0 {
+		err = o.hook(ctx, c, state, asks, opt)
+	}
+	return stopped(c.Context, err)
+}
+
+// asksFor returns what a container asks for: by its annotations or, if it has none of ours and
+// Docker runs it, by its labels. Docker is also asked for its name.
+func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
+	g := s.Guest()
+	asks := labels.Container{Runtime: g.Runtime, ID: g.ID, Name: g.Name, Labels: s.Annotations, Annotated: true}
+	if g.Runtime != oci.Docker {
+		return asks, nil
+	}
+	annotated := len(asks.Keys()) > 0
+	c, err := dockerutil.NewLabels(labels.Prefix).Of(ctx, g.ID, annotated)
+	if err != nil {
+		return asks, err
+	}
+	asks.Name, asks.Project, asks.Service = c.Name, c.Project, c.Service
+	if !annotated {
+		asks.Labels, asks.Annotated = c.Labels, false
+	}
+	return asks, nil
+}
+
+// hook attaches what a container asks for: all of it, or nothing.
+func (o *output) hook(ctx context.Context, c *cli.Context, s oci.State, asks labels.Container, opt attach.Options) error {
+	p, err := readPolicy(c)
+	if err != nil {
+		return err
+	}
+	entries, refused := labels.Wanted([]labels.Container{asks}, p, labelGrammar())
+	if len(refused) > 0 {
+		r := refused[0]
+		return fault.New(fault.Failed, "attach", cmp.Or(r.IfName, "an interface")+" to "+r.Guest, "refused: %s", r.Reason).
+			WithHint("the container's %s asks for it; gopipework policy check GUEST LINE says what is allowed", asks.Origin())
+	}
+	g, err := dockerutil.OpenProcess(s.PID, attach.GuestInfo{Runtime: asks.Runtime, ID: asks.ID, Name: asks.Name})
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	there, err := attach.List(ctx, nil, opt)
+	if err != nil {
+		return err
+	}
+	opt.Origin = asks.Origin()
+	var made []string
+	for _, e := range entries {
+		spec := *e.Attach
+		spec.Guest = g.Word()
+		var r attach.Result
+		if err = sharesAddress(spec, g, there.Attachments); err == nil {
+			r, err = attach.Attach(ctx, spec, g, opt)
+		}
+		if err != nil {
+			return undoHook(ctx, g, made, opt, err)
+		}
+		if r.Changed && !opt.DryRun {
+			made = append(made, r.Attachments[0].Interface.Name)
+		}
+		if err := o.result(r, opt.DryRun, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharesAddress refuses an address that another guest has on the same wire.
+func sharesAddress(s attach.Spec, g *attach.Guest, there []attach.Attachment) error {
+	for _, a := range there {
+		if a.Guest.NetNS == g.NetNS || a.Guest.Word() == g.Word() || a.Host.Name != s.HostIF.Name || a.Host.VLAN != s.VLAN {
+			continue
+		}
+		for _, asked := range s.Addrs {
+			for _, has := range a.Interface.Addresses {
+				if asked.Addr() == has.Addr() {
+					return fault.New(fault.Conflict, "attach", s.IfName+" to "+s.Guest, "%s has %s on %s already", a.Guest.Word(), asked.Addr(), s.HostIF.Name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// undoHook detaches what was attached before something failed.
+func undoHook(ctx context.Context, g *attach.Guest, made []string, opt attach.Options, failed error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTimeout)
+	defer cancel()
+	var residue []string
+	for _, name := range made {
+		one, err := attach.ParseSelection(name, false)
+		if err == nil {
+			_, err = attach.Detach(ctx, one, g, opt)
+		}
+		if err != nil {
+			residue = append(residue, name+" of "+g.Word())
+		}
+	}
+	if f := (*fault.Error)(nil); len(residue) > 0 && errors.As(failed, &f) {
+		f.Code, f.Residue = fault.Residue, append(f.Residue, residue...)
+	}
+	return failed
+}

@@ -1,0 +1,164 @@
+package oci
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gopipework/gopipework/internal/fault"
+)
+
+const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// TestGuest: whose container it is, by its bundle, which nobody but its engine chooses.
+func TestGuest(t *testing.T) {
+	storage := t.TempDir() + "/overlay-containers"
+	if err := os.MkdirAll(storage+"/"+id, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(storage+"/containers.json", []byte(`[{"id":"1","names":["db"]},{"id":"`+id+`","names":["web"]}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const v2 = "/run/containerd/io.containerd.runtime.v2.task/"
+	pod := map[string]string{"io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.container-type": "sandbox"}
+	for _, test := range []struct {
+		id, bundle  string
+		annotations map[string]string
+		want        string // RUNTIME ID NAME
+	}{
+		{id, v2 + "moby/" + id, nil, "docker " + id + " "},
+		{id, v2 + "moby/" + id, map[string]string{"io.container.manager": "cri-o", "io.kubernetes.cri-o.KubeName": "web"}, "docker " + id + " "},
+		{"web", v2 + "default/web", nil, "containerd web web"},
+		{id, v2 + "k8s.io/" + id, pod, "cri " + id + " web-0"},
+		{id, v2 + "k8s.io/" + id, map[string]string{"io.kubernetes.cri.sandbox-name": "a b"}, "cri " + id + " " + id[:12]},
+		{id, storage + "/" + id + "/userdata", pod, "podman " + id + " web"},
+		{id, "/run/storage/overlay-containers/" + id + "/userdata", nil, "podman " + id + " " + id[:12]},
+		{id, "/run/storage/overlay-containers/" + id + "/userdata", map[string]string{"io.container.manager": "cri-o", "io.kubernetes.cri-o.KubeName": "web-0"}, "cri " + id + " web-0"},
+		{"web", "/tmp/web", pod, "pid 4711 web"},
+		{"web", "", nil, "pid 4711 web"},
+	} {
+		g := State{ID: test.id, PID: 4711, Bundle: test.bundle, Annotations: test.annotations}.Guest()
+		if got := g.Runtime + " " + g.ID + " " + g.Name; got != test.want {
+			t.Errorf("%s, %s: %q, want %q", test.bundle, test.annotations, got, test.want)
+		}
+	}
+}
+
+func TestReadState(t *testing.T) {
+	s, err := ReadState(strings.NewReader(`{"ociVersion":"1.0.2","id":"web","status":"created","pid":7,"bundle":"/b","annotations":{"a":"b"},"more":[]}`))
+	if want := (State{"web", "created", 7, "/b", map[string]string{"a": "b"}}); err != nil || !reflect.DeepEqual(s, want) {
+		t.Errorf("%+v, %v; want %+v", s, err, want)
+	}
+	for _, text := range []string{"", "{}", "[]", `{"id":"web"`, `{"id":"` + strings.Repeat("x", maxState) + `"}`} {
+		if _, err := ReadState(strings.NewReader(text)); fault.CodeOf(err) != fault.Invalid {
+			t.Errorf("%.20q: %v", text, err)
+		}
+	}
+}
+
+// TestWithHook: the hook comes after those that there are, and all else stays as it is.
+func TestWithHook(t *testing.T) {
+	h := Hook{Path: "/h", Args: []string{"h", "hook"}, Timeout: 15}
+	const own = `{"path":"/h","args":["h","hook"],"timeout":15}`
+	for config, want := range map[string]string{
+		`{}`:                        `{"hooks":{"createRuntime":[` + own + `]}}`,
+		`{ "x":1e2, "a":"<\u0026"}`: `{"hooks":{"createRuntime":[` + own + `]}, "x":1e2, "a":"<\u0026"}`,
+		`{"hooks":null,"x":1}`:      `{"hooks":{"createRuntime":[` + own + `]},"x":1}`,
+		"{\n\t\"hooks\": {\"prestart\": [{\"path\":\"/p\"}]}\n}\n":              "{\n\t\"hooks\": {\"createRuntime\":[" + own + "],\"prestart\": [{\"path\":\"/p\"}]}\n}\n",
+		`{"x":{"hooks":1},"hooks":{"createRuntime":[ {"path":"/p","new":1} ]}}`: `{"x":{"hooks":1},"hooks":{"createRuntime":[ {"path":"/p","new":1} ,` + own + `]}}`,
+		`{"hooks":{"createRuntime":[]}}`:                                        `{"hooks":{"createRuntime":[` + own + `]}}`,
+		`{"hooks":{"createRuntime":null}}`:                                      `{"hooks":{"createRuntime":[` + own + `]}}`,
+	} {
+		got, err := withHook([]byte(config), h)
+		if err != nil || string(got) != want {
+			t.Errorf("%s becomes %s, %v; want %s", config, got, err, want)
+		}
+		if again, err := withHook(got, h); err != nil || string(again) != string(got) {
+			t.Errorf("%s: the second time it becomes %s, %v", config, again, err)
+		}
+	}
+	for _, config := range []string{"", "[]", "{", `{"hooks":1}`, `{"hooks":{"createRuntime":{}}}`, `{"a":1]`} {
+		if got, err := withHook([]byte(config), h); err == nil {
+			t.Errorf("%s becomes %s", config, got)
+		}
+	}
+}
+
+// FuzzWithHook: what is no JSON is refused, and of what is, nothing is lost.
+func FuzzWithHook(f *testing.F) {
+	f.Add([]byte(`{"hooks":{"createRuntime":[{"path":"/p"}]},"a":1}`))
+	f.Add([]byte(`{"hooks":{"createRuntime":[],"createRuntime":null},"hooks":{}}`))
+	f.Fuzz(func(t *testing.T, config []byte) {
+		got, err := withHook(config, Hook{Path: "/h"})
+		if err != nil {
+			return
+		}
+		var before, after map[string]any
+		if json.Unmarshal(config, &before) != nil {
+			return // more follows the object
+		}
+		if err := json.Unmarshal(got, &after); err != nil {
+			t.Fatalf("%s becomes %s: %v", config, got, err)
+		}
+		delete(before, "hooks")
+		delete(after, "hooks")
+		if !reflect.DeepEqual(before, after) {
+			t.Errorf("%s becomes %s", config, got)
+		}
+	})
+}
+
+// TestAddHook: the file keeps its mode; one that cannot be changed is left as it is.
+func TestAddHook(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(file, []byte(`{}`), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := AddHook(dir, Hook{Path: "/h"}); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(file)
+		text, _ := os.ReadFile(file)
+		if err != nil || st.Mode() != 0o640 || string(text) != `{"hooks":{"createRuntime":[{"path":"/h"}]}}` {
+			t.Errorf("%s, %v, %v", text, st, err)
+		}
+	}
+	if all, _ := os.ReadDir(dir); len(all) != 1 {
+		t.Errorf("%v are there", all)
+	}
+	err := AddHook(dir+"/none", Hook{Path: "/h"})
+	if err == nil || !strings.HasPrefix(err.Error(), "add the hook to "+dir+"/none/config.json: ") {
+		t.Error(err)
+	}
+}
+
+func TestCreates(t *testing.T) {
+	for line, want := range map[string]string{ // the bundle; "": they create nothing
+		"create web":                     ".",
+		"create --bundle /b web":         "/b",
+		"create -b=/b --pid-file /p web": "/b",
+		"create -bundle /b web":          "/b",
+		"--root /r --log /l --log-format json create --bundle /b --pid-file /b/init.pid " + id: "/b",
+		"--root create start web":                                                    "",
+		"--root=create --systemd-cgroup state":                                       "",
+		"--debug --rootless true create web":                                         ".",
+		"--cgroup-manager cgroupfs create --console-socket --bundle --bundle /b web": "/b",
+		"run --bundle /b web":                                                        "",
+		"exec web create":                                                            "",
+		"delete --force create":                                                      "",
+		"create --bundle /b -- web":                                                  "/b",
+		"start create --bundle /b":                                                   "",
+		"--version":                                                                  "",
+		"":                                                                           "",
+	} {
+		bundle, is := Creates(strings.Fields(line))
+		if is != (want != "") || is && bundle != want {
+			t.Errorf("%q: %q, %v; want %q", line, bundle, is, want)
+		}
+	}
+}
