@@ -23,6 +23,7 @@
 //	eval.go            following a frame through chains
 //	judge.go           what a chain does to all the frames
 //	write_linux.go     adding and deleting rules of ours
+//	native_linux.go    the same without a program of the host
 //	trace.go           a frame's way through nf_tables, as the kernel tells it
 //	trace_linux.go     hearing that
 //	tracemark_linux.go the table that marks the frames to be told of

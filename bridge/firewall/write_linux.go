@@ -8,6 +8,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/hosttool"
 	"github.com/gopipework/gopipework/internal/plainname"
+	"golang.org/x/sys/unix"
 )
 
 // Insert puts the rule first in its chain, waiting for other users of
@@ -19,7 +20,7 @@ func (r Rule) Insert(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	return r.run(ctx, "add firewall rule", append([]string{"-w", "-I", r.Chain, "1"}, r.match()...))
+	return r.run(ctx, "add firewall rule", r.insertNative, append([]string{"-w", "-I", r.Chain, "1"}, r.match()...))
 }
 
 // Delete deletes the rule. That it is not there is no error.
@@ -27,8 +28,11 @@ func (r Rule) Delete(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	err := r.run(ctx, "delete firewall rule", append([]string{"-w", "-D", r.Chain}, r.match()...))
-	if err == nil || ctx.Err() != nil {
+	err := r.run(ctx, "delete firewall rule", r.deleteNative, append([]string{"-w", "-D", r.Chain}, r.match()...))
+	switch {
+	case errors.Is(err, unix.ENOENT): // as deleteNative says
+		return nil
+	case err == nil, ctx.Err() != nil:
 		return err
 	}
 	// iptables has one exit code for "no such rule" and much else: look.
@@ -63,10 +67,14 @@ func (r Rule) check() error {
 	return nil
 }
 
-func (r Rule) run(ctx context.Context, op string, args []string) error {
+// run runs iptables or, on nf_tables and where the host has none, native instead.
+func (r Rule) run(ctx context.Context, op string, native func() error, args []string) error {
 	bin, err := findTool(r.Family, r.Backend)
-	if err == nil {
+	switch {
+	case err == nil:
 		_, err = hosttool.Run(ctx, bin, args...)
+	case r.Backend == NFT:
+		err = native()
 	}
 	if err != nil {
 		return toolFault(op, r.String(), err)
