@@ -367,7 +367,7 @@ func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *
 			ns, l.Link = t.At, t.Link
 		}
 		switch {
-		case l.Complete && ns.PID == 0 && ours.HasLeft(l.To, ns) && !l.Moved, !l.Complete:
+		case l.Complete && ns.PID == 0 && l.HasLeft(ns) && !l.Moved, !l.Complete:
 			if !o.idle(ns) {
 				return nil
 			}
@@ -378,7 +378,7 @@ func (o *gcObserver) stray(m *plan.Machine, l ours.Lent, ns *ours.Namespace, f *
 			}
 			f.Strays = append(f.Strays, ours.Stray{Lent: l, Path: ns.Path, Inode: ns.Inode})
 			o.goes(ns, l.Link.Index)
-		case l.Moved, ours.HasLeft(l.To, ns):
+		case l.Moved, l.HasLeft(ns):
 			f.Warnings = append(f.Warnings, fmt.Sprintf("%s, which was lent to %s, is in the namespace of %s, as %s: gopipework detach %s %s returns it",
 				l.Card.Name, l.To.Name, ns.Holder(), shell.Quote(l.Link.Name), ns.Word(), l.IfName))
 		}

@@ -38,6 +38,7 @@ type dialer struct {
 	conns []*boundedConn
 	apart bool // the last listener is in another network namespace
 	local bool // the last listener is in our PID namespace
+	far   bool // the last listener cannot be seen from our PID namespace
 	heeds bool // it has begun to answer with its events
 }
 
@@ -62,6 +63,7 @@ func (d *dialer) dial(_ context.Context, network, addr string) (net.Conn, error)
 	d.apart = apart(conn)
 	peer, err := peerOf(conn)
 	d.local = err == nil && sameProcesses(int(peer.Pid))
+	d.far = err == nil && peer.Pid == 0
 	return bounded, nil
 }
 
@@ -94,6 +96,17 @@ func (d *dialer) seen() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.local
+}
+
+// hidden reports whether the last listener cannot be seen from our PID namespace: the PIDs
+// that it gives are not ours then. Of a command that was run, it is false.
+func (d *dialer) hidden() bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.far
 }
 
 // elsewhere returns a warning if the engine called title is in another network namespace,

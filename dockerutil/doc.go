@@ -34,6 +34,7 @@
 //	labels.go         the containers that have labels with a prefix
 //	compose.go        the containers of a service of Docker Compose, known by their labels
 //	source.go         from a container's name to its namespace, for any runtime
+//	sandbox.go        a namespace by the path where its runtime has mounted it
 //	process.go        a process, held by a pidfd, and whose container it is in
 //	guest.go          what is found
 //	netns.go          whether a namespace is the host's

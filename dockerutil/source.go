@@ -1,6 +1,7 @@
 package dockerutil
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
-	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 // source is a runtime that can be asked for containers. It is not an interface, because
@@ -74,7 +74,7 @@ func (f *finder) take(ctx context.Context, r wordRef, s source, runtime string) 
 		return nil, r.refuseHost()
 	}
 	g, err := f.pin(ctx, r, s, c, runtime)
-	if err == nil && s.dialer != nil {
+	if err == nil && s.dialer != nil && !onHostOf(cmp.Or(g.Path, c.sandbox)) {
 		g.Doubts = append(g.Doubts, s.dialer.elsewhere(title(runtime))...)
 	}
 	return g, err
@@ -114,11 +114,12 @@ func (f *finder) running(ctx context.Context, r wordRef, s source) (*found, erro
 // pin opens c's process and namespace. If the path of the process's cgroup contains the
 // ID, the PID means the same here as to the runtime. If not, the container may have
 // ended meanwhile, the engine may not use cgroups, or the daemon may be in another PID
-// namespace; the runtime is then asked again.
+// namespace; the runtime is then asked again. If the daemon itself cannot be seen from this
+// PID namespace, its PIDs mean nothing here, and the namespace is opened by its path.
 func (f *finder) pin(ctx context.Context, r wordRef, s source, c *found, runtime string) (*Guest, error) {
 	guest := guests.GuestInfo{Runtime: runtime, ID: c.id, Name: c.name, Shares: c.shares, Published: c.public, Joined: c.joined}
-	if c.pid == 0 { // a pod that is a namespace without a process
-		return f.findSandbox(r, c, guest)
+	if c.pid == 0 || s.dialer.hidden() {
+		return f.findSandbox(ctx, r, s, c, guest)
 	}
 	p, err := openProcess(c.pid)
 	kin := stranger
@@ -134,11 +135,11 @@ func (f *finder) pin(ctx context.Context, r wordRef, s source, c *found, runtime
 	case err != nil:
 		p.close()
 		return nil, r.wrap(err)
-	case kin == ours, kin == silent && (c.local || p.startedAt(c.started, f.proc)):
+	case kin == ours, kin == silent && (c.local || p.isIn(c, f.proc)):
 		return r.hold(p, guest)
 	}
 	p.close()
-	return f.findSandbox(r, c, guest)
+	return f.findSandbox(ctx, r, s, c, guest)
 }
 
 // unchanged asks again, and returns nil if the runtime still says the same about c. A
@@ -163,25 +164,6 @@ func (f *finder) unchanged(ctx context.Context, r wordRef, s source, c *found, k
 			return err
 		}
 	}
-}
-
-// findSandbox opens the namespace by the path where the runtime has mounted it. This works
-// even if the daemon's processes cannot be seen, as in a container that has only
-// Docker's socket and /run/docker/netns.
-func (f *finder) findSandbox(r wordRef, c *found, g guests.GuestInfo) (*Guest, error) {
-	ref, err := parseWord(c.sandbox)
-	if err == nil && ref.Runtime == RuntimePath {
-		g.Path = ref.Name
-		if ns, err := nsfs.Open(g.Path, 0); err == nil {
-			return r.admit(g, ns, nil)
-		}
-	}
-	if c.pid == 0 {
-		return nil, r.fault(fault.Runtime, "it has no process, and no namespace that can be opened here").
-			WithHint("run gopipework where %s runs", title(g.Runtime))
-	}
-	return nil, r.fault(fault.Runtime, "process %d here is not this container's: %w, or not in this PID namespace", c.pid, errElsewhere).
-		WithHint("run gopipework where %s runs, or name a process that is here: pid:N", title(g.Runtime))
 }
 
 // sleep waits for t, or until the time for questions to s is over.

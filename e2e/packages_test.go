@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gopipework/gopipework/e2e/host"
@@ -102,12 +103,25 @@ func TestPackage(t *testing.T) {
 	}
 }
 
+// ownImage loads the image of gopipework, which is built once, and returns its ID.
+func (e *engine) ownImage() string {
+	e.t.Helper()
+	builtImage.Do(func() {
+		built, err := os.ReadFile(e.released("*-image.tar", "image")[0])
+		e.check(err)
+		e.check(os.WriteFile(bin+"/image.tar", built, 0o644))
+	})
+	e.do("docker load -q -i " + bin + "/image.tar")
+	return e.docker("images", "-q", "gopipework")
+}
+
+var builtImage sync.Once
+
 // TestImage: a container of the image carries out a line on the host, and what maintains a
 // lease outlives it.
 func TestImage(t *testing.T) {
 	e := startedEngine(t, func(h *host.Host) (*host.Engine, error) { return h.StartEngineAlone() })
-	e.do("docker load -q -i " + e.released("*-image.tar", "image")[0])
-	image := e.docker("images", "-q", "gopipework")
+	image := e.ownImage()
 	for _, name := range []string{"web", "db"} {
 		e.container(name, "--network", "none")
 	}

@@ -77,6 +77,7 @@ type Shaped struct {
 type ResolvNote struct {
 	GuestNS uint64 `json:"guest"`     // cookie of its namespace
 	PID     int    `json:"pid"`       // its process, whose file it was
+	PIDs    uint64 `json:"pids"`      // inode of the PID namespace that has it; 0: not known
 	IfName  string `json:"interface"` // whose attach wrote it
 	Index   int    `json:"index"`     // of that, in the guest
 	Asked   string `json:"asked"`     // the word after --dns

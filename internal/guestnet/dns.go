@@ -13,6 +13,7 @@ import (
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -95,7 +96,7 @@ func (s WriteDNS) Do(ctx context.Context, m *plan.Machine) error {
 	if err != nil {
 		return err
 	}
-	n := build.ResolvNote{PID: g.PID, IfName: s.inner, Index: s.Index(m, s.inner), Asked: s.dns.String()}
+	n := build.ResolvNote{PID: g.PID, PIDs: nsfs.PIDs(), IfName: s.inner, Index: s.Index(m, s.inner), Asked: s.dns.String()}
 	if n.GuestNS, err = s.Kernel(m).Cookie(); err != nil {
 		return fault.Explain("read the namespace of", g.Name, err)
 	}

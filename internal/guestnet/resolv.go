@@ -105,8 +105,12 @@ func (s DropTorn) Undo(context.Context, *plan.Machine) error { return nil }
 func (DropTorn) Nature() plan.Nature                         { return plan.Final }
 func (s DropTorn) String() string                            { return "rm " + ours.RunDir + "/" + shell.Quote(s.Name) }
 
-// alive reports whether the process whose file it was still has the namespace.
+// alive reports whether the process whose file it was still has the namespace, or cannot be
+// seen from here.
 func alive(n build.ResolvNote) bool {
+	if !nsfs.Counts(n.PIDs) {
+		return true
+	}
 	ns, err := nsfs.Open(fmt.Sprintf("/proc/%d/ns/net", n.PID), 0)
 	if err != nil {
 		return false

@@ -294,7 +294,7 @@ func whereIs(o *build.Observer, m *plan.Machine, hosts []*rtnl.Link, f *build.Fa
 		f.Card.Gone = true
 	case t.At == nil:
 		f.Card.Where = Lost(*loan, t).Error()
-	case t.Link.Name != loan.IfName || ours.HasLeft(loan.To, t.At):
+	case t.Link.Name != loan.IfName || loan.HasLeft(t.At):
 		f.Card.Where = fmt.Sprintf("in the namespace of %s, as %s: gopipework detach %s %s",
 			t.At.Holder(), shell.Quote(t.Link.Name), t.At.Word(), loan.IfName)
 	}

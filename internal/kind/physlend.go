@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
@@ -57,7 +58,7 @@ func (s Lend) Do(_ context.Context, m *plan.Machine) error {
 
 // newLoan looks at the card as it is now.
 func newLoan(m *plan.Machine, index int, s Lend) (ours.Loan, error) {
-	loan := ours.Loan{To: m.Guests[plan.InGuest].GuestInfo, IfName: s.inner}
+	loan := ours.Loan{To: m.Guests[plan.InGuest].GuestInfo, PIDs: nsfs.PIDs(), IfName: s.inner}
 	l, err := m.Host().LinkByIndex(index)
 	if err == nil {
 		err = ours.GiveID(m, plan.InGuest)

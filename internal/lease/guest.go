@@ -26,11 +26,15 @@ type Guest struct {
 type identity struct {
 	Cookie uint64 `json:"cookie"`
 	PID    int    `json:"pid,omitempty"`
+	PIDs   uint64 `json:"pids,omitempty"`  // inode of the PID namespace that has it; 0: not known
 	Start  uint64 `json:"start,omitempty"` // of the process, in ticks since boot
 	Path   string `json:"path,omitempty"`
 }
 
-var errGone = errors.New("the guest has ended")
+var (
+	errGone   = errors.New("the guest has ended")
+	errHidden = errors.New("the guest's process cannot be seen from this PID namespace")
+)
 
 func (g Guest) identity() (identity, error) {
 	in, err := enter(g.Namespace)
@@ -43,13 +47,17 @@ func (g Guest) identity() (identity, error) {
 	if err != nil || g.PID == 0 {
 		return id, err
 	}
+	id.PIDs = nsfs.PIDs()
 	id.Start, err = started(g.PID)
 	return id, err
 }
 
-// find opens the guest that was recorded; the error is errGone if it has ended. The caller
-// closes the namespace.
+// find opens the guest that was recorded; the error is errGone if it has ended, and errHidden
+// if that cannot be told here. The caller closes the namespace.
 func (id identity) find() (Guest, error) {
+	if !nsfs.Counts(id.PIDs) {
+		return Guest{}, errHidden
+	}
 	g := Guest{PID: id.PID, Path: id.Path}
 	path := id.Path
 	if id.PID != 0 {
@@ -61,6 +69,9 @@ func (id identity) find() (Guest, error) {
 		return Guest{}, err
 	}
 	now, err := g.identity()
+	if id.PIDs == 0 {
+		now.PIDs = 0
+	}
 	if err == nil && now != id {
 		err = errGone
 	}

@@ -210,7 +210,7 @@ func (p *Pool) take(cookie uint64) error {
 		err = p.begins(g, p.relieve)
 		g.Namespace.Close()
 	}
-	if err == nil || errors.Is(err, errGone) || errors.Is(err, errPoolClosed) {
+	if err == nil || errors.Is(err, errGone) || errors.Is(err, errHidden) || errors.Is(err, errPoolClosed) {
 		return nil
 	}
 	return fmt.Errorf("take over the leases of %s: %w", r.Guest.word(), err)

@@ -107,6 +107,9 @@ func (k Keepers) sweep(ctx context.Context, s *store, cookie uint64, dryRun bool
 			}
 			return false, nil
 		}
+		if errors.Is(err, errHidden) {
+			return false, nil
+		}
 		if !errors.Is(err, errGone) {
 			return false, fault.New(fault.Failed, "find the guest of", fileOf(cookie, ""), "%w", err)
 		}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"slices"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Processes returns the process IDs that /proc shows, in their order: a
@@ -23,3 +25,18 @@ func Processes() ([]int, error) {
 	slices.Sort(pids)
 	return pids, nil
 }
+
+// PIDs returns the inode number of our PID namespace, by which process IDs that are noted
+// down can be read later: in another one they mean other processes, or none. 0 if /proc is
+// not that of this process.
+func PIDs() uint64 {
+	var st unix.Stat_t
+	if unix.Stat("/proc/self/ns/pid", &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// Counts reports whether a process ID that was noted down in the PID namespace of an inode
+// number means the same process here; 0: it is not known where.
+func Counts(inode uint64) bool { return inode == 0 || inode == PIDs() }

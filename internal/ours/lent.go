@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"golang.org/x/sys/unix"
@@ -157,9 +158,11 @@ type Stray struct {
 }
 
 // HasLeft reports whether the guest's own process has ended, or left the namespace,
-// while others keep it. That is unknown for a guest without a process.
-func HasLeft(g guests.GuestInfo, ns *Namespace) bool {
-	if g.PID == 0 {
+// while others keep it. That is unknown for a guest without a process, or with one of another
+// PID namespace.
+func (l Loan) HasLeft(ns *Namespace) bool {
+	g := l.To
+	if g.PID == 0 || !nsfs.Counts(l.PIDs) {
 		return false
 	}
 	var st unix.Stat_t

@@ -28,6 +28,7 @@ type Loan struct {
 	HostNS   uint64           `json:"host"`             // cookie of the namespace it is of
 	GuestNS  uint64           `json:"guest"`            // cookie of the guest's
 	To       guests.GuestInfo `json:"to"`               // the guest
+	PIDs     uint64           `json:"pids,omitempty"`   // inode of the PID namespace that has its process; 0: not known
 	IfName   string           `json:"ifname"`           // its name there
 	Index    int              `json:"index"`            // its index there; 0: not known yet
 	Complete bool             `json:"complete"`         // the attach came to its end: a guest's alias would not tell

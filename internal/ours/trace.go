@@ -76,7 +76,7 @@ func lookFor(k plan.Kernel, hostNS *os.File, loan Loan) (Traced, error) {
 		return Traced{}, err
 	}
 	if s.found.At == nil {
-		s.complete = walkHeld(s.look) && s.complete
+		s.complete = walkHeld(s.look) && s.complete && nsfs.Counts(loan.PIDs)
 	}
 	if s.found.At != nil {
 		return s.found, nil

@@ -11,6 +11,11 @@ import (
 
 const sysctls = "/proc/sys/net/"
 
+// hostSysctls is where a container whose /proc/sys is read-only can have the host's
+// /proc/sys/net mounted, which can be written. It too shows each thread the sysctls of the
+// network namespace that the thread is in.
+const hostSysctls = "/host" + sysctls
+
 // sysctlDirs are the directories in /proc/sys/net of a namespace, each opened when it is
 // first used. Every namespace has an "ipv4" there, and the kernel goes through those of
 // all, also of ended ones, to find that of the thread that asks. What is looked for in
@@ -81,6 +86,9 @@ func (c *Conn) atSysctl(path string, flags int, op string, do func(fd int) (int,
 		return failed("open", err)
 	}
 	fd, err := openAgain(dir, rest, flags)
+	if errors.Is(err, unix.EROFS) && c.openSysctls(hostSysctls, family) == nil {
+		fd, err = openAgain(c.net.open[family], rest, flags)
+	}
 	if err != nil {
 		return failed("open", err)
 	}
@@ -94,21 +102,31 @@ func (c *Conn) atSysctl(path string, flags int, op string, do func(fd int) (int,
 
 // sysctlDir returns the directory of a family. The caller must hold c.net.mu.
 func (c *Conn) sysctlDir(family string) (dir int, err error) {
-	if dir, ok := c.net.open[family]; ok {
-		return dir, nil
+	if _, ok := c.net.open[family]; !ok {
+		err = c.openSysctls(sysctls, family)
 	}
-	err = c.Run(func() (err error) {
-		dir, err = openAgain(unix.AT_FDCWD, sysctls+family, unix.O_PATH|unix.O_DIRECTORY)
+	return c.net.open[family], err
+}
+
+// openSysctls opens the directory of a family below root, and closes the one that was open.
+// The caller must hold c.net.mu.
+func (c *Conn) openSysctls(root, family string) error {
+	var dir int
+	err := c.Run(func() (err error) {
+		dir, err = openAgain(unix.AT_FDCWD, root+family, unix.O_PATH|unix.O_DIRECTORY)
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return err
+	}
+	if before, ok := c.net.open[family]; ok {
+		unix.Close(before)
 	}
 	if c.net.open == nil {
 		c.net.open = map[string]int{}
 	}
 	c.net.open[family] = dir
-	return dir, nil
+	return nil
 }
 
 func openAgain(dir int, name string, flags int) (fd int, err error) {

@@ -1,4 +1,5 @@
-// Command image writes a container image with one static program in it, and nothing else.
+// Command image writes a container image with one static program in it, and nothing else but
+// the link from /var/run to /run.
 // The file is an archive in OCI's layout, which podman, skopeo and containerd read; Docker
 // reads it by the manifest.json that "docker save" writes as well.
 package main
@@ -70,6 +71,10 @@ func image(arch, version string, at time.Time, program string) (v1.Image, error)
 		return nil, err
 	}
 	if _, err := w.Write(binary); err != nil {
+		return nil, err
+	}
+	// Engines name their sockets and namespaces by this path.
+	if err := w.WriteHeader(&tar.Header{Name: "var/run", Linkname: "/run", Typeflag: tar.TypeSymlink, Mode: 0o777, ModTime: at, Format: tar.FormatPAX}); err != nil {
 		return nil, err
 	}
 	if err := w.Close(); err != nil {
