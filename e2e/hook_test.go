@@ -255,6 +255,9 @@ func TestHookDocker(t *testing.T) {
 	if again := e.list(); !slices.ContainsFunc(again, func(a attachment) bool { return a.Host.Port == port }) {
 		t.Errorf("%s is gone: %+v", port, again)
 	}
+	e.docker("restart", "-t", "0", "web1")
+	e.becomes("web1 eth1 192.168.1.2/24 label", "web2 eth1 192.168.1.3/24 label")
+	e.reaches(e.guestOf("web2"), "192.168.1.2")
 	w.refuses()
 	if got := w.told("attached"); len(got) != 1 || !strings.HasPrefix(got[0], "docker:web2 eth1") {
 		t.Errorf("watch attached %q", got)

@@ -49,7 +49,7 @@ func (o *output) hookCommand(c *cli.Context) error {
 			WithHint("an OCI runtime runs gopipework hook, and writes the state to its standard input")
 	}
 	state, err := oci.ReadState(os.Stdin)
-	if err != nil || state.PID == 0 || state.InPod() {
+	if err != nil || state.PID == 0 {
 		return err
 	}
 	if os.Getenv("PATH") == "" {
@@ -70,6 +70,9 @@ func (o *output) hookCommand(c *cli.Context) error {
 func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
 	g := s.Guest()
 	asks := labels.Container{Runtime: g.Runtime, ID: g.ID, Name: g.Name, Labels: s.Annotations, Annotated: true}
+	if g.Runtime == oci.CRI {
+		asks.Namespace, asks.Pod = s.Pod()
+	}
 	if g.Runtime != oci.Docker {
 		return asks, nil
 	}

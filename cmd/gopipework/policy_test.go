@@ -16,7 +16,7 @@ import (
 // wholePolicy has every key.
 const wholePolicy = `# what the labels of containers may ask for
 allow:
-  - guests: ["web-*", "compose:shop/*"]
+  - guests: ["web-*", "compose:shop/*", "pod:shop/*"]
     to: [brtest, "macvlan:eth0", dummy]
     addresses: [192.168.1.0/24, 2001:db8:1::/64, dhcp]
     vlans: [10, 20-30, none]
@@ -88,6 +88,9 @@ func TestPolicyDecides(t *testing.T) {
 		{"compose:shops/db", "dummy 192.168.1.2/24", "p.yaml has no entry for compose:\"shops/db\""},
 		{"compose:shop/a/b", "dummy 192.168.1.2/24", "p.yaml has no entry"},
 		{"compose:web-1", "brtest 192.168.1.2/24", "p.yaml has no entry"},
+		{"pod:shop/db", "brtest 192.168.1.2/24", ""},
+		{"pod:other/web-1", "brtest 192.168.1.2/24", "p.yaml has no entry for pod:\"other/web-1\""},
+		{"pod:shop", "brtest 192.168.1.2/24", "p.yaml has no entry"},
 		{"aweb-1", "brtest 192.168.1.2/24", last + " not allow it: the host interface \"brtest\" is not brlast"},
 		// the first entry decides, not the best
 		{"web-1", "brlast 0/0", first + " not allow it: the host interface \"brlast\" is not brtest, macvlan:eth0, dummy"},
@@ -235,6 +238,8 @@ func TestPolicyMistakes(t *testing.T) {
 		entry("    vlans: [\"10,20\"]\n"):    "p.yaml:5:13: read VLAN",
 		"allow:\n  - {guests: [\"docker:web\"], to: [br1], addresses: [none]}\n":          "p.yaml:2:15: read pattern \"docker:web\"",
 		"allow:\n  - {guests: [\"compose:shop\"], to: [br1], addresses: [none]}\n":        "it is not compose:PROJECT/SERVICE",
+		"allow:\n  - {guests: [\"pod:shop/a/b\"], to: [br1], addresses: [none]}\n":        "it is not pod:NAMESPACE/NAME",
+		"allow:\n  - {guests: [\"compose:pod:a/b\"], to: [br1], addresses: [none]}\n":     "it is not compose:PROJECT/SERVICE",
 		"allow:\n  - {guests: [\"web[\"], to: [br1], addresses: [none]}\n":                "a bracket is not closed",
 		"allow:\n  - {guests: [\"w b\"], to: [br1], addresses: [none]}\n":                 "a pattern is made of",
 		"allow:\n  - {guests: web, to: [\"*\"], addresses: [none]}\n":                     "p.yaml:2:24: read host interface \"*\": there are no patterns",

@@ -51,7 +51,10 @@ type Container struct {
 	Created  time.Time
 	Project  string // of Compose, if it was Compose that said so and not the image; "": none
 	Service  string
-	Labels   map[string]string // at least those that begin with Prefix
+
+	Namespace, Pod string // of Kubernetes; "": it is no pod
+
+	Labels map[string]string // at least those that begin with Prefix
 
 	Annotated bool // Labels are its annotations, and begin with AnnotationPrefix
 }
@@ -77,7 +80,7 @@ func (c Container) word() string {
 }
 
 func (c Container) guest() policy.Guest {
-	return policy.Guest{Name: c.Name, Project: c.Project, Service: c.Service}
+	return policy.Guest{Name: c.Name, Project: c.Project, Service: c.Service, Namespace: c.Namespace, Pod: c.Pod}
 }
 
 // Grammar reads the words of a label for a guest and an interface of it. It also returns the

@@ -23,7 +23,7 @@ func TestGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	const v2 = "/run/containerd/io.containerd.runtime.v2.task/"
-	pod := map[string]string{"io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.container-type": "sandbox"}
+	pod := map[string]string{"io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.cri.sandbox-id": "5a", "io.kubernetes.cri.container-type": "container"}
 	for _, test := range []struct {
 		id, bundle  string
 		annotations map[string]string
@@ -32,11 +32,11 @@ func TestGuest(t *testing.T) {
 		{id, v2 + "moby/" + id, nil, "docker " + id + " "},
 		{id, v2 + "moby/" + id, map[string]string{"io.container.manager": "cri-o", "io.kubernetes.cri-o.KubeName": "web"}, "docker " + id + " "},
 		{"web", v2 + "default/web", nil, "containerd web web"},
-		{id, v2 + "k8s.io/" + id, pod, "cri " + id + " web-0"},
-		{id, v2 + "k8s.io/" + id, map[string]string{"io.kubernetes.cri.sandbox-name": "a b"}, "cri " + id + " " + id[:12]},
+		{id, v2 + "k8s.io/" + id, pod, "cri 5a web-0"},
+		{id, v2 + "k8s.io/" + id, map[string]string{"io.kubernetes.cri.sandbox-id": "5a", "io.kubernetes.cri.sandbox-name": "a b", "io.kubernetes.cri.sandbox-namespace": "shop"}, "cri " + id + " " + id[:12]},
 		{id, storage + "/" + id + "/userdata", pod, "podman " + id + " web"},
 		{id, "/run/storage/overlay-containers/" + id + "/userdata", nil, "podman " + id + " " + id[:12]},
-		{id, "/run/storage/overlay-containers/" + id + "/userdata", map[string]string{"io.container.manager": "cri-o", "io.kubernetes.cri-o.KubeName": "web-0"}, "cri " + id + " web-0"},
+		{id, "/run/storage/overlay-containers/" + id + "/userdata", map[string]string{"io.container.manager": "cri-o", "io.kubernetes.cri-o.KubeName": "web-0", "io.kubernetes.cri-o.Namespace": "shop", "io.kubernetes.cri-o.SandboxID": id}, "cri " + id + " web-0"},
 		{"web", "/tmp/web", pod, "pid 4711 web"},
 		{"web", "", nil, "pid 4711 web"},
 	} {
@@ -49,7 +49,7 @@ func TestGuest(t *testing.T) {
 
 func TestReadState(t *testing.T) {
 	s, err := ReadState(strings.NewReader(`{"ociVersion":"1.0.2","id":"web","status":"created","pid":7,"bundle":"/b","annotations":{"a":"b"},"more":[]}`))
-	if want := (State{"web", "created", 7, "/b", map[string]string{"a": "b"}}); err != nil || !reflect.DeepEqual(s, want) {
+	if want := (State{"web", 7, "/b", map[string]string{"a": "b"}}); err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("%+v, %v; want %+v", s, err, want)
 	}
 	for _, text := range []string{"", "{}", "[]", `{"id":"web"`, `{"id":"` + strings.Repeat("x", maxState) + `"}`} {

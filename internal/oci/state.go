@@ -18,7 +18,6 @@ import (
 // State is what a runtime tells a hook about a container.
 type State struct {
 	ID          string            `json:"id"`
-	Status      string            `json:"status"`
 	PID         int               `json:"pid"` // 0: it has no process
 	Bundle      string            `json:"bundle"`
 	Annotations map[string]string `json:"annotations"`
@@ -75,7 +74,10 @@ func (s State) Guest() guests.GuestInfo {
 	case last == s.ID && filepath.Base(above) == "moby":
 		g.Runtime, g.Name = Docker, ""
 	case last == s.ID && filepath.Base(above) == "k8s.io", kept && s.Annotations["io.container.manager"] == "cri-o":
-		g.Runtime, g.Name = CRI, s.podName()
+		g.Runtime = CRI
+		if _, name, sandbox := s.pod(); name != "" { // its containers share its network
+			g.ID, g.Name = sandbox, name
+		}
 	case last == s.ID && strings.HasSuffix(filepath.Dir(above), "io.containerd.runtime.v2.task"):
 		g.Runtime = Containerd
 	case kept:
@@ -89,20 +91,24 @@ func (s State) Guest() guests.GuestInfo {
 	return g
 }
 
-// podName is the name of the pod, as containerd and CRI-O write it among the annotations.
-func (s State) podName() string {
-	for _, key := range []string{"io.kubernetes.cri.sandbox-name", "io.kubernetes.cri-o.KubeName"} {
-		if name := s.Annotations[key]; plainname.Is(name) {
-			return name
-		}
-	}
-	return shortID(s.ID)
+// Pod returns the pod of Kubernetes that the container is of, as containerd and CRI-O name it
+// among the annotations, after those that they let others set; "": there is none.
+func (s State) Pod() (namespace, name string) {
+	namespace, name, _ = s.pod()
+	return namespace, name
 }
 
-// InPod reports whether the container is one of a pod, whose network is set up with the
-// sandbox of the pod.
-func (s State) InPod() bool {
-	return s.Annotations["io.kubernetes.cri.container-type"] == "container" || s.Annotations["io.kubernetes.cri-o.ContainerType"] == "container"
+func (s State) pod() (namespace, name, sandbox string) {
+	for _, keys := range [][3]string{
+		{"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.sandbox-id"},
+		{"io.kubernetes.cri-o.Namespace", "io.kubernetes.cri-o.KubeName", "io.kubernetes.cri-o.SandboxID"},
+	} {
+		namespace, name, sandbox = s.Annotations[keys[0]], s.Annotations[keys[1]], s.Annotations[keys[2]]
+		if plainname.Is(namespace) && plainname.Is(name) && plainname.Is(sandbox) {
+			return namespace, name, sandbox
+		}
+	}
+	return "", "", ""
 }
 
 // podmanName returns the name of a container in a directory of podman's storage; "": it is

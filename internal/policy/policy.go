@@ -26,7 +26,7 @@ type Policy struct {
 // Entry is what some guests may ask for.
 type Entry struct {
 	Pos       yamlfile.Pos
-	Guests    []string       // patterns: of names, or after "compose:" of PROJECT/SERVICE
+	Guests    []string       // patterns: of names, after "compose:" of PROJECT/SERVICE, or after "pod:" of NAMESPACE/NAME
 	To        []string       // words for host interfaces, as they are on a line
 	Addresses []netip.Prefix // in which the addresses are to be
 	Words     []string       // what may stand in place of an address: none, dhcp, dhcp6, slaac
@@ -40,17 +40,25 @@ type Entry struct {
 type Guest struct {
 	Name             string // of the container; "": not known
 	Project, Service string // of Compose; "": it is not one of its containers
+	Namespace, Pod   string // of Kubernetes; "": it is no pod
 }
 
-// composeWord begins a pattern, or a word for a guest, that is about Compose.
-const composeWord = "compose:"
+// What begins a pattern, or a word for a guest, that is about Compose, or about pods.
+const (
+	composeWord = "compose:"
+	podWord     = "pod:"
+)
 
 // ParseGuest reads a word for a guest, which need not run: a name, with or without what runs
-// it, or compose:PROJECT/SERVICE.
+// it, compose:PROJECT/SERVICE, or pod:NAMESPACE/NAME.
 func ParseGuest(word string) Guest {
 	if names, ok := strings.CutPrefix(word, composeWord); ok {
 		project, service, _ := strings.Cut(names, "/")
 		return Guest{Project: project, Service: service}
+	}
+	if names, ok := strings.CutPrefix(word, podWord); ok {
+		namespace, pod, _ := strings.Cut(names, "/")
+		return Guest{Namespace: namespace, Pod: pod}
 	}
 	for _, engine := range []string{"docker:", "podman:"} {
 		if name, ok := strings.CutPrefix(word, engine); ok {
@@ -60,22 +68,34 @@ func ParseGuest(word string) Guest {
 	return Guest{Name: word}
 }
 
-// is reports whether a pattern means the guest.
+// is reports whether a pattern means the guest. A pod has its own patterns alone: whoever may
+// make pods in one namespace may give them any name.
 func (g Guest) is(pattern string) bool {
 	name := g.Name
 	if p, ok := strings.CutPrefix(pattern, composeWord); ok {
-		if g.Project == "" || g.Service == "" {
-			return false
-		}
-		pattern, name = p, g.Project+"/"+g.Service
+		pattern, name = p, both(g.Project, g.Service)
+	} else if p, ok := strings.CutPrefix(pattern, podWord); ok {
+		pattern, name = p, both(g.Namespace, g.Pod)
+	} else if g.Pod != "" {
+		return false
 	}
 	ok, err := path.Match(pattern, name)
 	return ok && err == nil
 }
 
+// both joins two names; "" if one of them is missing, which no pattern of two names matches.
+func both(a, b string) string {
+	if a == "" || b == "" {
+		return ""
+	}
+	return a + "/" + b
+}
+
 // String returns the guest as a message names it.
 func (g Guest) String() string {
 	switch {
+	case g.Pod != "":
+		return podWord + Quote(g.Namespace+"/"+g.Pod)
 	case g.Project == "":
 		return Quote(g.Name)
 	case g.Name == "":

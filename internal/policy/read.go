@@ -126,15 +126,19 @@ func (e *Entry) add(key, word string) error {
 func checkPattern(pattern string) error {
 	bad := func(format string, args ...any) error {
 		return fault.New(fault.Invalid, "read pattern", strconv.Quote(pattern), format, args...).
-			WithHint(`"web-*" for names of containers, "compose:shop/*" for a project and a service of Compose`)
+			WithHint(`"web-*" for names of containers, "compose:shop/*" for a project and a service of Compose, "pod:default/*" for a namespace of Kubernetes and a pod`)
 	}
 	names, compose := strings.CutPrefix(pattern, composeWord)
-	project, service, slash := strings.Cut(names, "/")
+	names, pod := strings.CutPrefix(names, podWord)
+	first, second, slash := strings.Cut(names, "/")
+	pair := slash && first != "" && second != "" && !strings.Contains(second, "/")
 	_, err := path.Match(pattern, "")
 	switch {
-	case compose && (!slash || project == "" || service == "" || strings.Contains(service, "/")):
+	case compose && pod, compose && !pair:
 		return bad("it is not compose:PROJECT/SERVICE")
-	case !compose && strings.ContainsAny(names, ":/"):
+	case pod && !pair:
+		return bad("it is not pod:NAMESPACE/NAME")
+	case !compose && !pod && strings.ContainsAny(names, ":/"):
 		return bad("a name has neither a colon nor a slash")
 	case strings.Trim(names, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/*?[]^") != "":
 		return bad("a pattern is made of what a name is made of, and of *, ? and [a-z]")
