@@ -28,7 +28,7 @@ func addAddrs(c build.Change, d *build.Draft) error {
 		return err
 	}
 	j := *c.Job
-	j.Addrs = added
+	j.Addrs, j.Gateways = added, c.Gateways
 	planAddrSysctls(c, d, added, gone)
 	for _, ipv6 := range []bool{false, true} {
 		guestnet.PlanAddresses(&j, d, ipv6)

@@ -120,6 +120,7 @@ func changedAttachment(c build.Change) Attachment {
 	a.Shaping = guestnet.ShapingOrNil(shape(c))
 	if c.HasAddrs {
 		a.Interface.Addresses = append([]netip.Prefix{}, c.Addrs...)
+		a.Interface.Gateway = append(a.Interface.Gateway, c.Gateways...)
 	}
 	if v, err := vlan(c); err == nil && c.VLAN != "" {
 		a.Host.VLAN = v.String()

@@ -95,7 +95,7 @@ func wanted(c build.Change) *build.Job {
 	if j.From.Kind != FromLine {
 		j.Addrs = nil
 	}
-	j.Gateways = ours.GatewaysOf(in.Inner.Index, in.Routes)
+	j.Gateways = append(ours.GatewaysOf(in.Inner.Index, in.Routes), c.Gateways...)
 	switch {
 	case c.HasRoutes:
 		j.Routes = c.Routes

@@ -5,11 +5,16 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/gopipework/gopipework/e2e/host"
 )
@@ -270,14 +275,113 @@ func TestCNIRefused(t *testing.T) {
 	check("in the end")
 }
 
-// TestCNITool: cnitool, which stands for any engine, has each verb done.
+// TestCNITool: cnitool, which stands for any engine, has each verb done in a version, with
+// addresses from each plugin.
 func TestCNITool(t *testing.T) {
 	c := newCNIMachine(t)
 	web := c.guest()
 	check := c.unchanged(web)
-	c.network("lab", `{"type": "gopipework", `+cniKeys+`}`)
-	for _, verb := range []string{"add", "check", "del", "del"} {
-		c.check(c.cnitool(verb, "lab", web).Err())
+	for _, version := range []string{"1.0.0", "1.1.0"} {
+		for name, keys := range map[string]string{
+			"own":        cniKeys,
+			"host-local": `"hostif": "brtest", "ipam": {"type": "host-local", "subnet": "10.7.0.0/24"}`,
+			"static":     `"hostif": "brtest", "ipam": {"type": "static", "addresses": [{"address": "10.7.0.2/24", "gateway": "10.7.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}`,
+		} {
+			text := fmt.Sprintf(`{"cniVersion": "1.0.0", "cniVersions": ["1.0.0", %q], "name": %q, "plugins": [{"type": "gopipework", %s}]}`, version, name, keys)
+			c.check(os.WriteFile(c.confs+"/"+name+".conflist", []byte(text), 0o644))
+			verbs := []string{"add", "check", "del", "del"}
+			if version == "1.1.0" {
+				verbs = []string{"status", "add", "check", "gc", "del", "del"}
+			}
+			for _, verb := range verbs {
+				r := c.cnitool(verb, name, web)
+				if c.check(r.Err()); verb == "add" && !strings.Contains(r.Stdout, `"cniVersion": "`+version+`"`) {
+					t.Errorf("in %s: %v", version, r)
+				}
+			}
+		}
+		check("after all in " + version)
 	}
-	check("after del")
+}
+
+// TestCNIAtOnce: 64 ADDs at the same time, for 16 containers, and as many DELs; each
+// interface has another address.
+func TestCNIAtOnce(t *testing.T) {
+	c := newCNIMachine(t)
+	n := c.ipamNetwork(`{"type": "host-local", "subnet": "10.7.0.0/24"}`)
+	var guests []*host.Guest
+	for i := range 16 {
+		guests = append(guests, c.named(fmt.Sprint("g", i)))
+	}
+	check := c.unchanged(guests[0])
+	addrs := map[string]bool{}
+	all := func(verb string) {
+		began := time.Now()
+		var mu sync.Mutex
+		var calls sync.WaitGroup
+		for i, g := range guests {
+			for _, ifName := range []string{"eth0", "eth1", "eth2", "eth3"} {
+				calls.Go(func() {
+					r := n.in("CNI_PATH="+c.parts, fmt.Sprint("CNI_CONTAINERID=c", i), "CNI_IFNAME="+ifName).call(verb, g)
+					mu.Lock()
+					defer mu.Unlock()
+					var result cniResult
+					if err := json.Unmarshal([]byte(r.Stdout), &result); r.Code != 0 || verb == "ADD" && err != nil {
+						t.Error(r)
+					} else if verb == "ADD" {
+						addrs[result.IPs[0].Address] = true
+					}
+				})
+			}
+		}
+		calls.Wait()
+		t.Logf("64 times %s at once: %v", verb, time.Since(began))
+	}
+	all("ADD")
+	if l := c.list(); len(addrs) != 64 || len(l) != 64 {
+		t.Errorf("%d addresses, and %d attachments", len(addrs), len(l))
+	}
+	all("DEL")
+	check("after 64 DELs at once")
+	if got := n.allocated(); got != nil {
+		t.Errorf("host-local has not got back %q", got)
+	}
+}
+
+// TestCNILease: the process that keeps a lease of our own holds neither stdout nor stderr
+// open, for which an engine would wait; and DEL needs no namespace to release it.
+func TestCNILease(t *testing.T) {
+	m := newMachine(t)
+	router := m.router("brtest")
+	m.dnsmasq(router, "--no-ping")
+	check := m.unchanged(router)
+	n := m.cniNetwork(`"hostif": "brtest", "address": "dhcp"`)
+	for _, ends := range []func(*host.Guest){
+		func(g *host.Guest) { n.ok("DEL", g) },
+		func(g *host.Guest) { n.in("CNI_NETNS=").ok("DEL", g) },
+		func(g *host.Guest) { m.check(g.Kill()); n.ok("DEL", g) },
+	} {
+		web := m.named("web")
+		out, in, err := os.Pipe()
+		m.check(err)
+		cmd := n.command("ADD", web)
+		cmd.Stdout, cmd.Stderr = in, in
+		m.check(cmd.Run())
+		in.Close()
+		m.check(out.SetReadDeadline(time.Now().Add(time.Minute)))
+		text, err := io.ReadAll(out)
+		out.Close()
+		var result cniResult
+		m.check(errors.Join(err, json.Unmarshal(text, &result)))
+		if len(result.IPs) != 1 || !strings.HasPrefix(result.IPs[0].Address, "10.9.0.") || result.IPs[0].Gateway != "10.9.0.1" {
+			t.Errorf("the result is %s", text)
+		}
+		n.ok("CHECK", web)
+		ends(web)
+		if !host.Poll(host.Patience, func() bool { return len(m.OwnFiles()) == 0 }) {
+			t.Errorf("files are left: %q", m.OwnFiles())
+		}
+		_ = web.Kill()
+		check("after DEL")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -88,23 +89,37 @@ func (p *plugin) guest() (*attach.Guest, error) {
 	return g, nil
 }
 
-// asked reads what is asked for.
-func (p *plugin) asked() (attach.Spec, error) {
-	w, err := p.config.Words(p.call)
+// asked reads what the caller asks for. given is what the plugin that gives out the
+// addresses has given; nil: nothing yet.
+func (p *plugin) asked(given *cni.Result) (attach.Spec, error) {
+	w, err := p.config.Words(p.call, given)
 	if err != nil {
 		return attach.Spec{}, err
 	}
 	return attach.Parse(w)
 }
 
+// attach attaches the guest as the caller asks.
+func (p *plugin) attach(ctx context.Context, g *attach.Guest, given *cni.Result, opt attach.Options) (attach.Result, error) {
+	s, err := p.asked(given)
+	if err != nil {
+		return attach.Result{}, err
+	}
+	return attach.Attach(ctx, s, g, opt)
+}
+
+// detach detaches what the caller has got in a guest, under the name that it asks for. It
+// reports whether that was complete.
+func (p *plugin) detach(ctx context.Context, g *attach.Guest) (complete bool, err error) {
+	r, err := attach.Detach(ctx, attach.Selection{IfName: p.config.NameIn(p.call), Origin: p.origin}, g, p.options())
+	p.warn(r.Warnings)
+	return slices.ContainsFunc(r.Attachments, func(a attach.Attachment) bool { return a.State == attach.Complete }), err
+}
+
 // add attaches the guest, and answers with what it got. Unlike a line, it does not succeed
 // twice.
 func (p *plugin) add(ctx context.Context) error {
 	prev, err := p.config.PrevResult()
-	if err != nil {
-		return err
-	}
-	s, err := p.asked()
 	if err != nil {
 		return err
 	}
@@ -115,26 +130,95 @@ func (p *plugin) add(ctx context.Context) error {
 	defer g.Close()
 	opt := p.options()
 	opt.Fresh = true
-	r, err := attach.Attach(ctx, s, g, opt)
+	var r attach.Result
+	var given *cni.Result
+	switch ipam := p.config.IPAM; {
+	case ipam.Type == "":
+		r, err = p.attach(ctx, g, nil, opt)
+	case ipam.NeedsInterface():
+		r, given, err = p.attachFirst(ctx, g, opt)
+	default:
+		r, given, err = p.attachThen(ctx, g, opt)
+	}
 	if err != nil {
 		return err
 	}
 	p.warn(r.Warnings)
-	if err := p.config.Write(p.stdout, cni.AddTo(prev, r.Attachments[0], p.call.NetNS)); err != nil { // nobody knows of it
-		_, undone := attach.Detach(ctx, attach.Selection{IfName: r.Attachments[0].Interface.Name, Origin: p.origin}, g, p.options())
-		return fault.New(fault.Failed, "answer", "the caller", "%w", errors.Join(err, undone))
+	if err := p.config.Write(p.stdout, cni.Credit(cni.AddTo(prev, r.Attachments[0], p.call.NetNS), given)); err != nil {
+		_, undone := p.detach(ctx, g) // nobody knows of it
+		return p.release(ctx, fault.New(fault.Failed, "answer", "the caller", "%w", errors.Join(err, undone)))
 	}
 	return nil
 }
 
-// check fails if what ADD has made is not there, or not as it was made: the line of ADD
-// would change something now.
-func (p *plugin) check(ctx context.Context) error {
-	prev, err := p.config.PrevResult()
+// attachThen attaches the guest with addresses that a plugin gives out.
+func (p *plugin) attachThen(ctx context.Context, g *attach.Guest, opt attach.Options) (attach.Result, *cni.Result, error) {
+	dry := opt
+	dry.DryRun = true
+	if _, err := p.attach(ctx, g, nil, dry); err != nil { // what would fail is not to cost an address
+		return attach.Result{}, nil, err
+	}
+	p.caught()
+	given, err := p.config.IPAM.Add(ctx)
 	if err != nil {
+		return attach.Result{}, nil, err
+	}
+	r, err := p.attach(ctx, g, given, opt)
+	if err != nil {
+		err = p.release(ctx, err)
+	}
+	return r, given, err
+}
+
+// attachFirst attaches the guest without addresses, for a plugin that asks for them by the
+// interface.
+func (p *plugin) attachFirst(ctx context.Context, g *attach.Guest, opt attach.Options) (r attach.Result, given *cni.Result, err error) {
+	if r, err = p.attach(ctx, g, nil, opt); err != nil {
+		return r, nil, err
+	}
+	given, err = p.config.IPAM.Add(ctx)
+	if err == nil {
+		if r, err = p.setAddresses(ctx, g, given); err != nil {
+			err = p.release(ctx, err)
+		}
+	}
+	if err != nil {
+		if _, undone := p.detach(context.WithoutCancel(ctx), g); undone != nil {
+			err = undone
+		}
+	}
+	return r, given, err
+}
+
+// setAddresses gives the interface the addresses and routes that a plugin has given.
+func (p *plugin) setAddresses(ctx context.Context, g *attach.Guest, given *cni.Result) (attach.Result, error) {
+	s, err := p.asked(given)
+	if err != nil {
+		return attach.Result{}, err
+	}
+	set := attach.SetSpec{Guest: s.Guest, IfName: s.IfName, HasAddrs: true, Addrs: s.Addrs, Gateways: s.Gateways, HasRoutes: true, Routes: s.Routes}
+	return attach.Set(ctx, set, g, p.options())
+}
+
+// release returns err after the addresses of an ADD that has failed were released.
+func (p *plugin) release(ctx context.Context, err error) error {
+	if p.config.IPAM.Type == "" {
 		return err
 	}
-	s, err := p.asked()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attach.DefaultTimeout)
+	defer cancel()
+	if undone := p.config.IPAM.Release(ctx); undone != nil {
+		e := fault.New(fault.Residue, "undo", cni.Add, "%w; %w", err, undone)
+		e.Residue = []string{"the addresses that " + p.config.IPAM.Type + " has given"}
+		return e
+	}
+	return err
+}
+
+// check fails if what ADD has made is not there, or not as it was made: ADD would change
+// something now.
+func (p *plugin) check(ctx context.Context) error {
+	prev, err := p.config.PrevResult()
 	if err != nil {
 		return err
 	}
@@ -143,34 +227,42 @@ func (p *plugin) check(ctx context.Context) error {
 		return err
 	}
 	defer g.Close()
-	opt := p.options()
-	opt.DryRun = true
-	r, err := attach.Attach(ctx, s, g, opt)
+	name := p.config.NameIn(p.call)
+	differs := func(format string, args ...any) error {
+		return fault.New(fault.Conflict, "check", name+" of "+p.call.NetNS, format, args...)
+	}
+	list, err := attach.List(ctx, g, p.options())
 	if err != nil {
 		return err
 	}
-	in := r.Attachments[0].Interface
-	differs := fault.New(fault.Conflict, "check", in.Name+" of "+p.call.NetNS, "it is not there, or not as ADD has made it")
-	if r.Changed {
-		return differs.WithHint("this would mend it: %s", strings.Join(r.Steps, "; "))
+	i := slices.IndexFunc(list.Attachments, func(a attach.Attachment) bool {
+		return a.Interface.Name == name && a.Origin == p.origin && a.State == attach.Complete
+	})
+	if i < 0 {
+		return differs("it is not there")
 	}
-	if prev == nil {
-		return nil
+	there := cni.AddTo(nil, list.Attachments[i], p.call.NetNS)
+	if prev != nil && list.Attachments[i].Lease == nil {
+		if lacks := cni.Lacks(there, prev, name); lacks != "" {
+			return differs("%s that ADD has answered with is not there", lacks)
+		}
 	}
-	if _, mac := cni.AddressesIn(prev, in.Name); mac != "" && mac != in.MAC {
-		return differs.WithHint("its MAC address is %s, and was %s", in.MAC, mac)
+	opt := p.options()
+	opt.DryRun = true
+	r, err := p.attach(ctx, g, there, opt)
+	if err == nil && r.Changed {
+		err = differs("it is not as ADD has made it; this is missing: %s", strings.Join(r.Steps, "; "))
 	}
-	return nil
+	if err == nil && p.config.IPAM.Type != "" {
+		err = p.config.IPAM.Check(ctx)
+	}
+	return err
 }
 
 // status fails if nothing can be attached now: it plans what ADD would do for a guest that
 // has nothing.
 func (p *plugin) status(ctx context.Context) error {
 	p.call.IfName, p.call.NetNS = spec.UsualIfName, "a new guest"
-	s, err := p.asked()
-	if err != nil {
-		return err
-	}
 	ns, err := nsfs.New()
 	if err != nil {
 		return fault.Explain("make", "a network namespace", err)
@@ -179,8 +271,11 @@ func (p *plugin) status(ctx context.Context) error {
 	defer g.Close()
 	opt := p.options()
 	opt.DryRun = true
-	if _, err := attach.Attach(ctx, s, g, opt); err != nil {
+	if _, err := p.attach(ctx, g, nil, opt); err != nil {
 		return cni.NotReady(err)
+	}
+	if p.config.IPAM.Type != "" {
+		return p.config.IPAM.Status(ctx)
 	}
 	return nil
 }

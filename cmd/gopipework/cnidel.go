@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -12,16 +13,34 @@ import (
 // What goes when a container engine asks for it: DEL and GC. Both succeed when nothing of it
 // is there, however often they are asked.
 
-// del detaches what the caller's container has got. A caller may name the namespace and
-// call the container something else than it did for ADD, or name the container and no
-// namespace.
+// del detaches what the caller's container has got, and releases its addresses. One that
+// fails does not keep the other from being done.
 func (p *plugin) del(ctx context.Context) error {
-	found, err := p.detachNamed(ctx)
-	if found || err != nil {
+	ipam := p.config.IPAM
+	release := func() error {
+		if ipam.Type == "" {
+			return nil
+		}
+		return ipam.Release(ctx)
+	}
+	if ipam.NeedsInterface() {
+		err := release()
+		return cmp.Or(p.remove(ctx), err)
+	}
+	err := p.remove(ctx)
+	return cmp.Or(err, release())
+}
+
+// remove detaches what the caller's container has got. A caller may name the namespace and
+// call the container something else than it did for ADD, or name the container and no
+// namespace. Unless all of an attachment was found, a killed run may have left more.
+func (p *plugin) remove(ctx context.Context) error {
+	complete, err := p.detachNamed(ctx)
+	if complete || err != nil {
 		return err
 	}
 	id := cni.ID(p.config.Name, p.call.ContainerID, p.call.IfName)
-	found, err = p.detachAll(ctx, func(a attach.Attachment) bool { return a.Guest.ID == id })
+	found, err := p.detachAll(ctx, func(a attach.Attachment) bool { return a.Guest.ID == id })
 	if found || err != nil {
 		return err
 	}
@@ -30,7 +49,7 @@ func (p *plugin) del(ctx context.Context) error {
 
 // detachNamed detaches the interface of that name in the namespace that the caller names, if
 // it is one of this network. A namespace that is not there has nothing.
-func (p *plugin) detachNamed(ctx context.Context) (found bool, err error) {
+func (p *plugin) detachNamed(ctx context.Context) (complete bool, err error) {
 	if p.call.NetNS == "" {
 		return false, nil
 	}
@@ -39,9 +58,7 @@ func (p *plugin) detachNamed(ctx context.Context) (found bool, err error) {
 		return false, nil
 	}
 	defer g.Close()
-	r, err := attach.Detach(ctx, attach.Selection{IfName: p.config.NameIn(p.call), Origin: p.origin}, g, p.options())
-	p.warn(r.Warnings)
-	return len(r.Attachments) > 0, err
+	return p.detach(ctx, g)
 }
 
 // detachAll detaches what of this network goes, in whatever guest.
@@ -87,5 +104,8 @@ func (p *plugin) gc(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.sweep(ctx)
+	if err := p.sweep(ctx); err != nil || all || p.config.IPAM.Type == "" {
+		return err
+	}
+	return p.config.IPAM.GC(ctx) // to which no list may mean that nothing is kept
 }

@@ -37,6 +37,7 @@ type Config struct {
 	Routes  []string `json:"routes"` // each as with --route
 	IfName  string   `json:"ifname"` // in place of the name that the caller asks for
 
+	IPAM    IPAM      `json:"ipam"` // where the addresses come from in place of Address; no Type: nowhere
 	DNS     types.DNS `json:"dns"`
 	Runtime Runtime   `json:"runtimeConfig"`
 
@@ -91,6 +92,7 @@ func Read(verb string, stdin []byte) (Config, error) {
 	if err := json.Unmarshal(stdin, &c); err != nil {
 		return c, undecoded("the network configuration", err)
 	}
+	c.IPAM.config = stdin
 	if versions := Plugin().SupportedVersions(); !slices.Contains(versions, c.CNIVersion) {
 		return c, refuse(types.ErrIncompatibleCNIVersion, "read cniVersion", c.CNIVersion, "gopipework does not speak this version").
 			withHint("%s", strings.Join(versions, ", "))

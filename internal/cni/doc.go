@@ -4,8 +4,10 @@
 //	call.go    what the caller says in the environment
 //	config.go  the network's configuration, from stdin
 //	words.go   what it asks for, in the words of the command line
+//	ipam.go    the plugin that gives out addresses
 //	result.go  what the caller is told of a success
 //	failure.go what it is told of a failure
 //
-// It looks at nothing but its input, and prints nothing.
+// It looks at nothing but its input, and prints nothing. It changes nothing either: only the
+// plugin that gives out addresses, which it runs, keeps a record of them.
 package cni

@@ -32,8 +32,12 @@ func undecoded(what string, err error) *coded {
 	return &coded{fault.New(fault.Usage, "read", what, "%w", err), types.ErrDecodingFailure}
 }
 
-// NotReady returns err as STATUS tells it: nothing can be attached now.
+// NotReady returns err as STATUS tells it: nothing can be attached now. A configuration that
+// makes no sense never will be ready.
 func NotReady(err error) error {
+	if fault.CodeOf(err) == fault.Usage {
+		return err
+	}
 	return withCode(types.ErrPluginNotAvailable, err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/gopipework/gopipework/internal/ours"
+	"github.com/gopipework/gopipework/internal/spec"
 )
 
 // Result is what the caller is told of a success.
@@ -43,11 +44,7 @@ func AddTo(r *Result, a ours.Attachment, path string) *Result {
 		r.IPs = append(r.IPs, &types100.IPConfig{Interface: &at, Address: ipNet(p), Gateway: gatewayOf(in.Gateway, p)})
 	}
 	for _, gw := range in.Gateway {
-		all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if gw.Is6() {
-			all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		}
-		r.Routes = append(r.Routes, &types.Route{Dst: ipNet(all), GW: gw.AsSlice()})
+		r.Routes = append(r.Routes, &types.Route{Dst: ipNet(spec.DefaultRoute(gw.Is6())), GW: gw.AsSlice()})
 	}
 	for _, route := range in.Routes {
 		t := &types.Route{Dst: ipNet(route.Dst), Priority: route.Metric}
@@ -62,8 +59,59 @@ func AddTo(r *Result, a ours.Attachment, path string) *Result {
 	return r
 }
 
-func ipNet(p netip.Prefix) net.IPNet {
-	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+// Credit adds to r what only the plugin that gave out the addresses knows of them: gateways
+// that no default route goes by, and name servers. given nil: there is no such plugin.
+func Credit(r, given *Result) *Result {
+	if given == nil {
+		return r
+	}
+	for _, ip := range r.IPs {
+		i := slices.IndexFunc(given.IPs, func(g *types100.IPConfig) bool { return prefixOf(g.Address) == prefixOf(ip.Address) })
+		if i >= 0 && ip.Gateway == nil {
+			ip.Gateway = given.IPs[i].Gateway
+		}
+	}
+	if !given.DNS.IsEmpty() {
+		r.DNS = given.DNS
+	}
+	return r
+}
+
+// Lacks returns what an earlier result has for an interface of a guest that there has not;
+// "": nothing.
+func Lacks(there, earlier *Result, ifName string) string {
+	at := interfaceOf(earlier, ifName)
+	if at < 0 {
+		return ""
+	}
+	if was, is := earlier.Interfaces[at].Mac, there.Interfaces[interfaceOf(there, ifName)].Mac; was != "" && was != is {
+		return "the MAC address " + was
+	}
+	var nets []netip.Prefix
+	for _, ip := range earlier.IPs {
+		if ip.Interface == nil || *ip.Interface != at {
+			continue
+		}
+		p := prefixOf(ip.Address)
+		nets = append(nets, p)
+		if !slices.ContainsFunc(there.IPs, func(t *types100.IPConfig) bool { return prefixOf(t.Address) == p }) {
+			return "the address " + p.String()
+		}
+	}
+	for _, r := range earlier.Routes {
+		gw := addrOf(r.GW)
+		its := slices.ContainsFunc(nets, func(p netip.Prefix) bool { return gw.IsValid() && p.Contains(gw) })
+		same := func(t *types.Route) bool { return prefixOf(t.Dst) == prefixOf(r.Dst) && addrOf(t.GW) == gw }
+		if its && !slices.ContainsFunc(there.Routes, same) {
+			return "the route to " + prefixOf(r.Dst).String()
+		}
+	}
+	return ""
+}
+
+// interfaceOf returns the place of a guest's interface in a result; -1: it has none.
+func interfaceOf(r *Result, ifName string) int {
+	return slices.IndexFunc(r.Interfaces, func(i *types100.Interface) bool { return i.Sandbox != "" && i.Name == ifName })
 }
 
 // gatewayOf returns the gateway of an address's family; nil: there is none.
@@ -75,18 +123,17 @@ func gatewayOf(gateways []netip.Addr, p netip.Prefix) net.IP {
 	return gateways[i].AsSlice()
 }
 
-// AddressesIn returns the addresses that a result has for an interface of a guest, and the
-// MAC address of that. There is no such interface if the latter is "".
-func AddressesIn(r *Result, ifName string) (addrs []netip.Prefix, mac string) {
-	at := slices.IndexFunc(r.Interfaces, func(i *types100.Interface) bool { return i.Sandbox != "" && i.Name == ifName })
-	if at < 0 {
-		return nil, ""
-	}
-	for _, ip := range r.IPs {
-		if a, ok := netip.AddrFromSlice(ip.Address.IP); ok && ip.Interface != nil && *ip.Interface == at {
-			bits, _ := ip.Address.Mask.Size()
-			addrs = append(addrs, netip.PrefixFrom(a.Unmap(), bits))
-		}
-	}
-	return addrs, r.Interfaces[at].Mac
+func ipNet(p netip.Prefix) net.IPNet {
+	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func prefixOf(n net.IPNet) netip.Prefix {
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(addrOf(n.IP), bits)
+}
+
+// addrOf returns the zero Addr for nil.
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
 }

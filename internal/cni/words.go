@@ -3,6 +3,7 @@ package cni
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -14,8 +15,9 @@ func (c Config) NameIn(call Call) string { return cmp.Or(c.IfName, call.IfName) 
 
 // Words returns what the configuration and the caller ask for, in the words of the command
 // line. What the caller asks for by capabilities goes before the keys, and those before
-// CNI_ARGS.
-func (c Config) Words(call Call) (spec.Words, error) {
+// CNI_ARGS. given is what the plugin that gives out the addresses has given; nil: nothing
+// yet.
+func (c Config) Words(call Call, given *Result) (spec.Words, error) {
 	w := spec.Words{
 		HostIF: c.HostIF, Guest: call.NetNS, IfName: c.NameIn(call),
 		MAC: cmp.Or(c.Runtime.MAC, c.MAC, call.Arg("MAC")), MTU: string(c.MTU), Mode: c.Mode, Routes: c.Routes,
@@ -28,7 +30,22 @@ func (c Config) Words(call Call) (spec.Words, error) {
 			withHint(`"hostif": "brtest"`)
 	}
 	var err error
-	w.Address, err = c.address(call)
+	switch {
+	case c.IPAM.Type == "":
+		w.Address, err = c.address(call)
+	case c.Address != "":
+		err = refuse(types.ErrInvalidNetworkConfig, "read address", c.Address, "%s gives out the addresses", c.IPAM.Type).
+			withHint("leave out address, or ipam")
+	case w.IfName != call.IfName:
+		err = refuse(types.ErrInvalidNetworkConfig, "read ifname", c.IfName, "%s knows the interface by the name that the caller asks for", c.IPAM.Type).
+			withHint("leave out ifname, or ipam")
+	case given == nil:
+		w.Address, w.Routes = "0/0", nil
+	default:
+		var routes []string
+		w.Address, routes = words(given)
+		w.Routes = slices.Concat(w.Routes, routes)
+	}
 	return w, err
 }
 
@@ -47,7 +64,7 @@ func (c Config) address(call Call) (string, error) {
 		hasGateways = gateways != ""
 	case c.Address == "":
 		return "", refuse(types.ErrInvalidNetworkConfig, "read address", "", "the configuration has none, and the caller asks for none").
-			withHint(`"address": "192.168.1.2/24@192.168.1.1", "dhcp", or "0/0" for none`)
+			withHint(`"address": "192.168.1.2/24@192.168.1.1", "dhcp", or "0/0" for none; or ipam`)
 	}
 	if hasGateways {
 		key += "@" + gateways

@@ -27,7 +27,7 @@ func TestWords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := config.Words(call)
+		got, err := config.Words(call, nil)
 		want := spec.Words{HostIF: "brtest", Guest: "/run/netns/web", IfName: "eth0", Address: c.address, MAC: c.mac, MTU: "1400"}
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%s %s: %v\n%s", c.keys, c.args, err, diff)

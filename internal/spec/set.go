@@ -43,6 +43,7 @@ type SetSpec struct {
 	VLAN      string         // "": nothing is said; "none": none
 	HasAddrs  bool           // Addrs are asked for
 	Addrs     []netip.Prefix // all that there are to be
+	Gateways  []netip.Addr   // that an interface without any gets with Addrs; no word asks for it
 	Isolated  *bool          // nil: nothing is said
 	Antispoof *bool          // nil: nothing is said
 	Carrier   *bool          // false: as if its cable were pulled; nil: nothing is said
