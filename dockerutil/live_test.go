@@ -418,9 +418,11 @@ func TestLiveContainerd(t *testing.T) {
 
 // containerd's CRI, asked to run a pod by the very calls that ask about it.
 func TestLiveCRI(t *testing.T) {
-	daemon, ctr := containerdFor(t)
+	daemon, _ := containerdFor(t)
 	group := groupOf(filepath.Dir(daemon.Socket)) + "-cri"
-	ctr("-n", "k8s.io", "images", "import", "--snapshotter", "native", imageOf(t, daemon.Rootfs()))
+	if err := daemon.ImportPause(); err != nil {
+		t.Fatal(err)
+	}
 	c := newCaller(context.Background(), daemon.Socket)
 	defer c.close()
 	call := func(method string, request []byte) protobuf {
@@ -456,7 +458,7 @@ func TestLiveCRI(t *testing.T) {
 	// ContainerConfig: 1 metadata{1 name}, 2 image{1 image}, 3 command.
 	create := func(name string) string {
 		t.Helper()
-		config := slices.Concat(sub(1, appendText(nil, 1, name)), sub(2, appendText(nil, 1, "docker.io/gopipework/pause:1")))
+		config := slices.Concat(sub(1, appendText(nil, 1, name)), sub(2, appendText(nil, 1, host.PauseImage)))
 		return call("CreateContainer", slices.Concat(appendText(nil, 1, podID), sub(2, config), sub(3, podConfig))).text(1)
 	}
 	web, fresh := create("web"), create("fresh")

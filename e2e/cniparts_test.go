@@ -53,23 +53,10 @@ func (c *cniMachine) network(name string, plugins ...string) {
 	c.check(os.WriteFile(filepath.Join(c.confs, name+".conflist"), []byte(text), 0o644))
 }
 
+// engine is what an engine needs to call the plugins.
+func (c *cniMachine) engine() host.CNI { return host.CNI{Plugins: c.parts, Networks: c.confs} }
+
 // cnitool asks for a verb of CNI for a guest.
 func (c *cniMachine) cnitool(verb, network string, guest *host.Guest) host.Result {
 	return c.Run(filepath.Join(c.parts, "cnitool"), verb, network, guest.Path())
-}
-
-// TestCNIParts: the parts that CNI is tested with do what they do without gopipework.
-func TestCNIParts(t *testing.T) {
-	c := newCNIMachine(t)
-	web := c.guest()
-	check := c.unchanged(web)
-	c.network("plain", `{"type": "bridge", "bridge": "cni0", "ipam": {"type": "host-local", "subnet": "10.9.0.0/24"}}`)
-	c.check(c.cnitool("add", "plain", web).Err())
-	if l := c.links(web); len(l) != 2 {
-		t.Errorf("web has the links %v", l)
-	}
-	c.check(c.cnitool("check", "plain", web).Err())
-	c.check(c.cnitool("del", "plain", web).Err())
-	c.do("ip link del cni0")
-	check("after del")
 }

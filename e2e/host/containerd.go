@@ -22,7 +22,11 @@ type Containerd struct {
 	group  string // the control group of its containers
 	daemon *daemon
 	ran    [][2]string // namespace and ID
+	pods   []string    // their IDs
 }
+
+// CNI is where an engine finds plugins, and the configurations of its networks.
+type CNI struct{ Plugins, Networks string }
 
 // StartContainerd starts containerd on the host, for everything that runs there.
 func (h *Host) StartContainerd() (*Containerd, error) {
@@ -34,13 +38,35 @@ func (h *Host) StartContainerd() (*Containerd, error) {
 	return c, nil
 }
 
+// StartPods starts containerd on the host, for pods that have the first network, by name, of
+// those that are there.
+func (h *Host) StartPods(cni CNI) (*Containerd, error) {
+	c, err := newContainerd(h, filepath.Join(h.Dir, "ctr"), cgroupName(h.Dir)+"/ctr", cni)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.ImportPause()
+}
+
 // NewContainerd starts containerd, with a CRI whose pods have no network: that is
 // a plugin's business, and this one claims to have done it.
 func NewContainerd(place Place, dir, group string) (*Containerd, error) {
-	c := &Containerd{Socket: dir + "/c.sock", place: place, dir: dir, group: group}
 	const plugin = `#!/bin/sh
 echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$CNI_NETNS'"}],"ips":[{"version":"4","address":"192.0.2.2/24","interface":0}]}'
 `
+	err := writeFiles(dir, map[string]string{
+		"cni/10-none.conflist": `{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"none"}]}`,
+		"plugins/none":         plugin,
+		"plugins/loopback":     plugin,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newContainerd(place, dir, group, CNI{dir + "/plugins", dir + "/cni"})
+}
+
+func newContainerd(place Place, dir, group string, cni CNI) (*Containerd, error) {
+	c := &Containerd{Socket: dir + "/c.sock", place: place, dir: dir, group: group}
 	err := writeFiles(dir, map[string]string{
 		"config.toml": fmt.Sprintf(`version = 2
 root = %[1]q
@@ -48,17 +74,14 @@ state = %[2]q
 [grpc]
 address = %[3]q
 [plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "docker.io/gopipework/pause:1"
+sandbox_image = %[6]q
 restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = %[4]q
 conf_dir = %[5]q
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
-`, dir+"/root", dir+"/state", c.Socket, dir+"/plugins", dir+"/cni"),
-		"cni/10-none.conflist": `{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"none"}]}`,
-		"plugins/none":         plugin,
-		"plugins/loopback":     plugin,
+`, dir+"/root", dir+"/state", c.Socket, cni.Plugins, cni.Networks, PauseImage),
 	})
 	if err != nil {
 		return nil, err
@@ -113,11 +136,14 @@ func (c *Containerd) PID(namespace, id string) (int, error) {
 	return 0, fmt.Errorf("%s has no task", id)
 }
 
-// Close removes every container that Run started, and ends the daemon.
+// Close removes every container and pod that was started here, and ends the daemon.
 func (c *Containerd) Close() error {
 	defer RemoveCgroup(c.group)
 	defer c.daemon.stop()
 	var all error
+	for _, id := range c.pods {
+		all = errors.Join(all, c.RemovePod(id))
+	}
 	for _, r := range c.ran {
 		_, _ = c.Ctr("-n", r[0], "tasks", "rm", "-f", r[1])
 		if _, err := c.Ctr("-n", r[0], "containers", "rm", r[1]); err != nil {

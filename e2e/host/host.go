@@ -10,6 +10,8 @@
 //	ovs.go     a real Open vSwitch on the host
 //	place.go   what all other runtimes need; each has a file of its own:
 //	           podman.go, lxc.go, containerd.go, machined.go
+//	image.go   the image of pods
+//	pod.go     pods, which the CRI of containerd runs
 //	dnsmasq.go a real DHCP server in a guest; dhcpd.go, one that answers what a test likes
 //	dhcp6d.go  a DHCPv6 server that answers what a test likes
 //	radvd.go   a real router in a guest, that advertises itself

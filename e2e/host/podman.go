@@ -37,9 +37,26 @@ func (h *Host) StartPodman() (*Podman, error) {
 	return p, nil
 }
 
-// NewPodman sets a podman up. Without CAP_SYS_RESOURCE the limits of a container
-// may not be above the caller's own.
+// NewPodman sets a podman up.
 func NewPodman(place Place, dir, group string) (*Podman, error) {
+	return newPodman(place, dir, group, "")
+}
+
+// StartPodmanCNI starts podman on the host, with networks of CNI.
+func (h *Host) StartPodmanCNI(cni CNI) (*Podman, error) {
+	if err := writeFiles(h.Dir, map[string]string{"config.json": "{}\n"}); err != nil {
+		return nil, err
+	}
+	return newPodman(h, filepath.Join(h.Dir, "podman"), cgroupName(h.Dir)+"/podman", fmt.Sprintf(`[network]
+network_backend = "cni"
+cni_plugin_dirs = [%q]
+network_config_dir = %q
+`, cni.Plugins, cni.Networks))
+}
+
+// newPodman sets a podman up, with more in its configuration. Without CAP_SYS_RESOURCE the limits of a container
+// may not be above the caller's own.
+func newPodman(place Place, dir, group, more string) (*Podman, error) {
 	runtime := "crun"
 	if _, err := program.Look("runc"); err == nil {
 		runtime = "runc" // crun refuses a hybrid of cgroups v1 and v2
@@ -56,7 +73,7 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = %q
 tmp_dir = %q
-`, runtime, dir+"/tmp"),
+%s`, runtime, dir+"/tmp", more),
 		"storage.conf": fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", dir+"/root", dir+"/run"),
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ var imports = []struct {
 	{module + "internal/rtnl", []string{"attach", "internal/hostbridge", "internal/kind", "internal/source", "internal/hostaccess", "internal/guestnet", "internal/passage", "internal/doctor", "internal/build", "internal/ours", "internal/plan", "internal/survey", "internal/tidy", "bridge"}, "only the product and its switch change the network"},
 	{"github.com/google/nftables", []string{"bridge/firewall"}, "one package reads the packet filter"},
 	{"github.com/moby/", []string{"dockerutil", "e2e/bench/start/client"}, "one place speaks to Docker"},
-	{"google.golang.org/protobuf/encoding/protowire", []string{"dockerutil"}, "only containerd and the CRI speak gRPC"},
+	{"google.golang.org/protobuf/encoding/protowire", []string{"dockerutil", "e2e/host"}, "only containerd and the CRI speak gRPC"},
 	{"google.golang.org/protobuf/proto", nil, "its registry of types would be filled at the start of every run"},
 	{"google.golang.org/protobuf/reflect", nil, "its registry of types would be filled at the start of every run"},
 	{"google.golang.org/grpc", nil, "it would be set up at the start of every run"},
