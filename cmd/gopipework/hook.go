@@ -12,6 +12,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/labels"
 	"github.com/gopipework/gopipework/internal/oci"
+	"github.com/gopipework/gopipework/internal/policy"
 	"github.com/urfave/cli/v2"
 )
 
@@ -71,7 +72,7 @@ func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
 	g := s.Guest()
 	asks := labels.Container{Runtime: g.Runtime, ID: g.ID, Name: g.Name, Labels: s.Annotations, Annotated: true}
 	if g.Runtime == oci.CRI {
-		asks.Namespace, asks.Pod = s.Pod()
+		asks.Member = podOf(s)
 	}
 	if g.Runtime != oci.Docker {
 		return asks, nil
@@ -81,11 +82,20 @@ func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
 	if err != nil {
 		return asks, err
 	}
-	asks.Name, asks.Project, asks.Service = c.Name, c.Project, c.Service
+	asks.Name, asks.Member = c.Name, memberOf(c)
 	if !annotated {
 		asks.Labels, asks.Annotated = c.Labels, false
 	}
 	return asks, nil
+}
+
+// podOf returns the pod of Kubernetes that a container is of.
+func podOf(s oci.State) policy.Member {
+	namespace, name := s.Pod()
+	if name == "" {
+		return policy.Member{}
+	}
+	return policy.Member{Of: policy.Kubernetes, Group: namespace, Name: name}
 }
 
 // hook attaches what a container asks for: all of it, or nothing.

@@ -16,7 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-var policyFlag = &cli.StringFlag{Name: "policy", Usage: "the `FILE` that says what labels may ask for", DefaultText: policy.Path}
+var policyFlag = &cli.StringFlag{Name: "policy", Usage: "the `FILE` that says what labels and annotations may ask for", DefaultText: policy.Path}
 
 // errRefused makes policy check exit with 1: what was to be said has been said.
 var errRefused = errors.New("refused")
@@ -24,7 +24,7 @@ var errRefused = errors.New("refused")
 func (o *output) policyEntry() *cli.Command {
 	return &cli.Command{
 		Name:      "policy",
-		Usage:     "check the policy for labels of containers, or say whether it allows a guest the line of a label",
+		Usage:     "check the policy for labels and annotations, or say whether it allows a guest a line",
 		ArgsUsage: "check [GUEST LINE]",
 		Flags:     []cli.Flag{policyFlag, jsonFlag},
 		Action:    o.policyCommand,
@@ -167,10 +167,18 @@ func labelSource(path string) labels.Source {
 			for _, c := range found {
 				all = append(all, labels.Container{
 					Runtime: c.Runtime, ID: c.ID, Name: c.Name, Running: c.Running, Created: c.Created,
-					Project: c.Project, Service: c.Service, Labels: c.Labels,
+					Member: memberOf(c), Labels: c.Labels,
 				})
 			}
 			return all, err
 		},
 	}
+}
+
+// memberOf returns the service of Compose that a container belongs to.
+func memberOf(c dockerutil.Labelled) policy.Member {
+	if c.Project == "" {
+		return policy.Member{}
+	}
+	return policy.Member{Of: policy.Compose, Group: c.Project, Name: c.Service}
 }

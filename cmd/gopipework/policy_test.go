@@ -37,6 +37,9 @@ allow:
   - guests: ["web-*", "*other", "aweb-?"]
     to: [brlast]
     addresses: [none]
+  - guests: ["pod:back/web-*", "nomad:default/*"]
+    to: [brtest]
+    addresses: [10.0.0.0/8]
 `
 
 // decided returns what the policy says to a label: "" if it is allowed.
@@ -51,6 +54,19 @@ func decided(t *testing.T, p policy.Policy, guest, line string) string {
 		t.Errorf("%s %s: %+v", guest, line, d)
 	}
 	return d.Reason
+}
+
+// A pattern for any container means no pod, and no job of Nomad.
+func TestPolicyStar(t *testing.T) {
+	p, err := policy.Parse("p.yaml", []byte("allow:\n  - {guests: '*', to: brtest, addresses: none}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for guest, allowed := range map[string]bool{"web": true, "compose:shop/web": true, "pod:shop/web": false, "nomad:shop/web": false} {
+		if refused := decided(t, p, guest, "brtest 0/0"); (refused == "") != allowed {
+			t.Errorf("%s: %q", guest, refused)
+		}
+	}
 }
 
 func TestPolicyDecides(t *testing.T) {
@@ -83,6 +99,8 @@ func TestPolicyDecides(t *testing.T) {
 		{"tagged", "brtest 10.1.2.3/16 @10,11-20", ""},
 		{"routed", "brtest 10.1.2.3/16 --route '10.9.0.0/16,via 10.1.0.1'", ""},
 		{"other", "brlast 0/0", ""},
+		{"pod:back/web-1", "brtest 10.0.0.2/8", ""},
+		{"nomad:default/job", "brtest 10.0.0.2/8", ""},
 
 		// the guest
 		{"compose:shops/db", "dummy 192.168.1.2/24", "p.yaml has no entry for compose:\"shops/db\""},
@@ -91,6 +109,10 @@ func TestPolicyDecides(t *testing.T) {
 		{"pod:shop/db", "brtest 192.168.1.2/24", ""},
 		{"pod:other/web-1", "brtest 192.168.1.2/24", "p.yaml has no entry for pod:\"other/web-1\""},
 		{"pod:shop", "brtest 192.168.1.2/24", "p.yaml has no entry"},
+		{"pod:back/db-1", "brtest 10.0.0.2/8", "p.yaml has no entry for pod:\"back/db-1\""},
+		{"pod:back/web-1", "brtest 192.168.1.2/24", "p.yaml:24:5 does not allow it: the address 192.168.1.2/24"},
+		{"pod:default/job", "brtest 10.0.0.2/8", "p.yaml has no entry"},
+		{"nomad:shop/web-1", "brlast 0/0", "p.yaml has no entry"},
 		{"aweb-1", "brtest 192.168.1.2/24", last + " not allow it: the host interface \"brtest\" is not brlast"},
 		// the first entry decides, not the best
 		{"web-1", "brlast 0/0", first + " not allow it: the host interface \"brlast\" is not brtest, macvlan:eth0, dummy"},
@@ -240,6 +262,7 @@ func TestPolicyMistakes(t *testing.T) {
 		"allow:\n  - {guests: [\"compose:shop\"], to: [br1], addresses: [none]}\n":        "it is not compose:PROJECT/SERVICE",
 		"allow:\n  - {guests: [\"pod:shop/a/b\"], to: [br1], addresses: [none]}\n":        "it is not pod:NAMESPACE/NAME",
 		"allow:\n  - {guests: [\"compose:pod:a/b\"], to: [br1], addresses: [none]}\n":     "it is not compose:PROJECT/SERVICE",
+		"allow:\n  - {guests: [\"nomad:/a\"], to: [br1], addresses: [none]}\n":            "it is not nomad:NAMESPACE/JOB",
 		"allow:\n  - {guests: [\"web[\"], to: [br1], addresses: [none]}\n":                "a bracket is not closed",
 		"allow:\n  - {guests: [\"w b\"], to: [br1], addresses: [none]}\n":                 "a pattern is made of",
 		"allow:\n  - {guests: web, to: [\"*\"], addresses: [none]}\n":                     "p.yaml:2:24: read host interface \"*\": there are no patterns",
@@ -395,7 +418,7 @@ func TestLabelsOfOthers(t *testing.T) {
 		t.Errorf("%q, %+v", lines, refused)
 	}
 	three := labelled("db", map[string]string{"gopipework.eth1": "brtest 192.168.1.2/24"})
-	three.Project, three.Service = "shop", "db"
+	three.Member = policy.Member{Of: policy.Compose, Group: "shop", Name: "db"}
 	if lines, refused := askedFor(t, three); len(lines) != 1 {
 		t.Errorf("%q, %+v", lines, refused)
 	}

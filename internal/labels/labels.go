@@ -49,12 +49,8 @@ type Container struct {
 	ID, Name string
 	Running  bool
 	Created  time.Time
-	Project  string // of Compose, if it was Compose that said so and not the image; "": none
-	Service  string
-
-	Namespace, Pod string // of Kubernetes; "": it is no pod
-
-	Labels map[string]string // at least those that begin with Prefix
+	Member   policy.Member     // of Compose only if it was Compose that said so, and not the image
+	Labels   map[string]string // at least those that begin with Prefix
 
 	Annotated bool // Labels are its annotations, and begin with AnnotationPrefix
 }
@@ -79,9 +75,7 @@ func (c Container) word() string {
 	return guests.GuestInfo{Runtime: c.Runtime, ID: c.ID, Name: c.Name}.Word()
 }
 
-func (c Container) guest() policy.Guest {
-	return policy.Guest{Name: c.Name, Project: c.Project, Service: c.Service, Namespace: c.Namespace, Pod: c.Pod}
-}
+func (c Container) guest() policy.Guest { return policy.Guest{Name: c.Name, Member: c.Member} }
 
 // Grammar reads the words of a label for a guest and an interface of it. It also returns the
 // whole line, as it would be typed.

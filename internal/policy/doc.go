@@ -2,6 +2,7 @@
 // its labels: what stands in a file that root wrote, and nothing else.
 //
 //	policy.go   Policy, and Decide: what is asked for against the first entry for the guest
+//	guest.go    who asks, and the patterns for it
 //	outside.go  what of a request is outside an entry
 //	options.go  the flags that an entry may grant, and those that none may
 //	read.go     the file

@@ -3,10 +3,8 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -26,7 +24,7 @@ type Policy struct {
 // Entry is what some guests may ask for.
 type Entry struct {
 	Pos       yamlfile.Pos
-	Guests    []string       // patterns: of names, after "compose:" of PROJECT/SERVICE, or after "pod:" of NAMESPACE/NAME
+	Guests    []string       // patterns: of names, or after a word of groups of GROUP/NAME
 	To        []string       // words for host interfaces, as they are on a line
 	Addresses []netip.Prefix // in which the addresses are to be
 	Words     []string       // what may stand in place of an address: none, dhcp, dhcp6, slaac
@@ -34,74 +32,6 @@ type Entry struct {
 	NoVLAN    bool // with VLANs: a line may also ask for none
 	Gateways  bool // it may get a default route
 	Options   []string
-}
-
-// Guest is who asks.
-type Guest struct {
-	Name             string // of the container; "": not known
-	Project, Service string // of Compose; "": it is not one of its containers
-	Namespace, Pod   string // of Kubernetes; "": it is no pod
-}
-
-// What begins a pattern, or a word for a guest, that is about Compose, or about pods.
-const (
-	composeWord = "compose:"
-	podWord     = "pod:"
-)
-
-// ParseGuest reads a word for a guest, which need not run: a name, with or without what runs
-// it, compose:PROJECT/SERVICE, or pod:NAMESPACE/NAME.
-func ParseGuest(word string) Guest {
-	if names, ok := strings.CutPrefix(word, composeWord); ok {
-		project, service, _ := strings.Cut(names, "/")
-		return Guest{Project: project, Service: service}
-	}
-	if names, ok := strings.CutPrefix(word, podWord); ok {
-		namespace, pod, _ := strings.Cut(names, "/")
-		return Guest{Namespace: namespace, Pod: pod}
-	}
-	for _, engine := range []string{"docker:", "podman:"} {
-		if name, ok := strings.CutPrefix(word, engine); ok {
-			return Guest{Name: name}
-		}
-	}
-	return Guest{Name: word}
-}
-
-// is reports whether a pattern means the guest. A pod has its own patterns alone: whoever may
-// make pods in one namespace may give them any name.
-func (g Guest) is(pattern string) bool {
-	name := g.Name
-	if p, ok := strings.CutPrefix(pattern, composeWord); ok {
-		pattern, name = p, both(g.Project, g.Service)
-	} else if p, ok := strings.CutPrefix(pattern, podWord); ok {
-		pattern, name = p, both(g.Namespace, g.Pod)
-	} else if g.Pod != "" {
-		return false
-	}
-	ok, err := path.Match(pattern, name)
-	return ok && err == nil
-}
-
-// both joins two names; "" if one of them is missing, which no pattern of two names matches.
-func both(a, b string) string {
-	if a == "" || b == "" {
-		return ""
-	}
-	return a + "/" + b
-}
-
-// String returns the guest as a message names it.
-func (g Guest) String() string {
-	switch {
-	case g.Pod != "":
-		return podWord + Quote(g.Namespace+"/"+g.Pod)
-	case g.Project == "":
-		return Quote(g.Name)
-	case g.Name == "":
-		return composeWord + Quote(g.Project+"/"+g.Service)
-	}
-	return Quote(g.Name) + " (" + composeWord + Quote(g.Project+"/"+g.Service) + ")"
 }
 
 // Request is what is asked for.

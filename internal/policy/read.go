@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,32 +119,6 @@ func (e *Entry) add(key, word string) error {
 		e.Options = append(e.Options, word)
 		return checkOption(word)
 	}
-}
-
-// checkPattern refuses what could match no guest, or others than it seems to.
-func checkPattern(pattern string) error {
-	bad := func(format string, args ...any) error {
-		return fault.New(fault.Invalid, "read pattern", strconv.Quote(pattern), format, args...).
-			WithHint(`"web-*" for names of containers, "compose:shop/*" for a project and a service of Compose, "pod:default/*" for a namespace of Kubernetes and a pod`)
-	}
-	names, compose := strings.CutPrefix(pattern, composeWord)
-	names, pod := strings.CutPrefix(names, podWord)
-	first, second, slash := strings.Cut(names, "/")
-	pair := slash && first != "" && second != "" && !strings.Contains(second, "/")
-	_, err := path.Match(pattern, "")
-	switch {
-	case compose && pod, compose && !pair:
-		return bad("it is not compose:PROJECT/SERVICE")
-	case pod && !pair:
-		return bad("it is not pod:NAMESPACE/NAME")
-	case !compose && !pod && strings.ContainsAny(names, ":/"):
-		return bad("a name has neither a colon nor a slash")
-	case strings.Trim(names, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/*?[]^") != "":
-		return bad("a pattern is made of what a name is made of, and of *, ? and [a-z]")
-	case err != nil:
-		return bad("a bracket is not closed, or there is nothing in it")
-	}
-	return nil
 }
 
 // refusedKinds are what no entry can grant, and why.
