@@ -240,7 +240,6 @@ func TestCNIRefused(t *testing.T) {
 		{1, "GC", `"x": 1`, "", "GC", "1.0.0"},
 		{1, "STATUS", `"x": 1`, "", "STATUS", "1.0.0"},
 		{1, "CHECK", `"x": 1`, "", "CHECK", "0.3.1"},
-		{2, "ADD", `"mode": "extra"`, "", "mode", ""},
 		{4, "FROB", `"x": 1`, "", "CNI_COMMAND", ""},
 		{4, "ADD", `"x": 1`, "CNI_CONTAINERID=", "CNI_CONTAINERID", ""},
 		{4, "ADD", `"x": 1`, "CNI_IFNAME=a/b", "CNI_IFNAME", ""},

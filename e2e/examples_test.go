@@ -15,6 +15,7 @@ var exampleTests = map[string]func(*testing.T){
 	"gopipework.openrc":     TestOpenRC,
 	"topology.yaml":         TestExampleTopology,
 	"policy.yaml":           TestExamplePolicy,
+	"cni-pods.conflist":     TestPods,
 	"compose-labels.yaml":   TestComposeLabels,
 	"compose-provider.yaml": TestComposeProvider,
 	"daemon.json":           TestHookDocker,
@@ -73,6 +74,7 @@ func TestExamplePolicy(t *testing.T) {
 	policy := filepath.Join(t.TempDir(), "policy.yaml") // in a directory of root's
 	m.check(os.WriteFile(policy, text, 0o600))
 	m.ok("policy", "check", "--policy", policy)
+	m.ok("policy", "check", "--policy", policy, "pod:shop/web-1", "brtest 192.168.1.2/24")
 	lines := 0
 	for name, s := range composeFile(t, "compose-labels.yaml").Services {
 		for _, line := range s.Labels {
@@ -85,7 +87,7 @@ func TestExamplePolicy(t *testing.T) {
 	}
 	for _, refused := range [][2]string{
 		{"compose:shop/web", "brtest 192.168.2.2/24"}, {"compose:shop/web", "brtest 192.168.1.2/24@192.168.1.1"},
-		{"compose:other/web", "brtest 192.168.1.2/24"}, {"web", "brtest 192.168.1.2/24"}, {"compose:shop/web", "eth0 192.168.1.2/24"},
+		{"compose:other/web", "brtest 192.168.1.2/24"}, {"pod:other/web-1", "brtest 192.168.1.2/24"}, {"web", "brtest 192.168.1.2/24"}, {"compose:shop/web", "eth0 192.168.1.2/24"},
 	} {
 		if r := m.gopipework("policy", "check", "--policy", policy, refused[0], refused[1]); r.Code != 1 || !strings.Contains(r.Stderr, "refused: ") {
 			t.Errorf("%q: %v", refused, r)

@@ -57,6 +57,9 @@ func (p *plugin) answer(ctx context.Context) (err error) {
 	if p.origin, err = p.config.Origin(); err != nil {
 		return err
 	}
+	if p.config.Extra() {
+		return p.answerExtra(ctx)
+	}
 	switch p.call.Verb {
 	case cni.Add:
 		return p.add(ctx)
@@ -108,12 +111,25 @@ func (p *plugin) attach(ctx context.Context, g *attach.Guest, given *cni.Result,
 	return attach.Attach(ctx, s, g, opt)
 }
 
-// detach detaches what the caller has got in a guest, under the name that it asks for. It
-// reports whether that was complete.
+// detach detaches what the caller has got in a guest: in main mode the interface of the name
+// that it asks for. It reports whether that was complete.
 func (p *plugin) detach(ctx context.Context, g *attach.Guest) (complete bool, err error) {
-	r, err := attach.Detach(ctx, attach.Selection{IfName: p.config.NameIn(p.call), Origin: p.origin}, g, p.options())
-	p.warn(r.Warnings)
-	return slices.ContainsFunc(r.Attachments, func(a attach.Attachment) bool { return a.State == attach.Complete }), err
+	for _, sel := range p.selections() {
+		r, err := attach.Detach(ctx, sel, g, p.options())
+		p.warn(r.Warnings)
+		if len(r.Attachments) > 0 || err != nil {
+			return !slices.ContainsFunc(r.Attachments, func(a attach.Attachment) bool { return a.State != attach.Complete }), err
+		}
+	}
+	return false, nil
+}
+
+// selections returns what the caller can have got in a guest; the first that is there counts.
+func (p *plugin) selections() []attach.Selection {
+	if p.config.Extra() {
+		return p.extraSelections()
+	}
+	return []attach.Selection{{IfName: p.config.NameIn(p.call), Origin: p.origin}}
 }
 
 // add attaches the guest, and answers with what it got. Unlike a line, it does not succeed
@@ -227,7 +243,18 @@ func (p *plugin) check(ctx context.Context) error {
 		return err
 	}
 	defer g.Close()
-	name := p.config.NameIn(p.call)
+	if err := p.checkOne(ctx, g, p.config.NameIn(p.call), prev, p.asked); err != nil {
+		return err
+	}
+	if p.config.IPAM.Type != "" {
+		return p.config.IPAM.Check(ctx)
+	}
+	return nil
+}
+
+// checkOne fails if one interface is not there, or not as ADD has made it and has answered.
+// asked reads what ADD was asked for, with the addresses that the interface has.
+func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, answered *cni.Result, asked func(*cni.Result) (attach.Spec, error)) error {
 	differs := func(format string, args ...any) error {
 		return fault.New(fault.Conflict, "check", name+" of "+p.call.NetNS, format, args...)
 	}
@@ -242,19 +269,20 @@ func (p *plugin) check(ctx context.Context) error {
 		return differs("it is not there")
 	}
 	there := cni.AddTo(nil, list.Attachments[i], p.call.NetNS)
-	if prev != nil && list.Attachments[i].Lease == nil {
-		if lacks := cni.Lacks(there, prev, name); lacks != "" {
+	if answered != nil && list.Attachments[i].Lease == nil {
+		if lacks := cni.Lacks(there, answered, name); lacks != "" {
 			return differs("%s that ADD has answered with is not there", lacks)
 		}
 	}
+	s, err := asked(there)
+	if err != nil {
+		return err
+	}
 	opt := p.options()
 	opt.DryRun = true
-	r, err := p.attach(ctx, g, there, opt)
+	r, err := attach.Attach(ctx, s, g, opt)
 	if err == nil && r.Changed {
 		err = differs("it is not as ADD has made it; this is missing: %s", strings.Join(r.Steps, "; "))
-	}
-	if err == nil && p.config.IPAM.Type != "" {
-		err = p.config.IPAM.Check(ctx)
 	}
 	return err
 }

@@ -47,8 +47,8 @@ func (p *plugin) remove(ctx context.Context) error {
 	return p.sweep(ctx)
 }
 
-// detachNamed detaches the interface of that name in the namespace that the caller names, if
-// it is one of this network. A namespace that is not there has nothing.
+// detachNamed detaches what the caller's container has got in the namespace that the caller
+// names. A namespace that is not there has nothing.
 func (p *plugin) detachNamed(ctx context.Context) (complete bool, err error) {
 	if p.call.NetNS == "" {
 		return false, nil

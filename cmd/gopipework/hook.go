@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"time"
 
@@ -104,76 +103,24 @@ func (o *output) hook(ctx context.Context, c *cli.Context, s oci.State, asks lab
 	if err != nil {
 		return err
 	}
-	entries, refused := labels.Wanted([]labels.Container{asks}, p, labelGrammar())
-	if len(refused) > 0 {
-		r := refused[0]
-		return fault.New(fault.Failed, "attach", cmp.Or(r.IfName, "an interface")+" to "+r.Guest, "refused: %s", r.Reason).
-			WithHint("the container's %s asks for it; gopipework policy check GUEST LINE says what is allowed", asks.Origin())
+	all, err := allowed(asks, p)
+	if err != nil {
+		return err
 	}
 	g, err := dockerutil.OpenProcess(s.PID, attach.GuestInfo{Runtime: asks.Runtime, ID: asks.ID, Name: asks.Name})
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	there, err := attach.List(ctx, nil, opt)
+	opt.Origin = asks.Origin()
+	made, err := attachAll(ctx, all, g, opt)
 	if err != nil {
 		return err
 	}
-	opt.Origin = asks.Origin()
-	var made []string
-	for _, e := range entries {
-		spec := *e.Attach
-		spec.Guest = g.Word()
-		var r attach.Result
-		if err = sharesAddress(spec, g, there.Attachments); err == nil {
-			r, err = attach.Attach(ctx, spec, g, opt)
-		}
-		if err != nil {
-			return undoHook(ctx, g, made, opt, err)
-		}
-		if r.Changed && !opt.DryRun {
-			made = append(made, r.Attachments[0].Interface.Name)
-		}
+	for _, r := range made {
 		if err := o.result(r, opt.DryRun, true); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// sharesAddress refuses an address that another guest has on the same wire.
-func sharesAddress(s attach.Spec, g *attach.Guest, there []attach.Attachment) error {
-	for _, a := range there {
-		if a.Guest.NetNS == g.NetNS || a.Guest.Word() == g.Word() || a.Host.Name != s.HostIF.Name || a.Host.VLAN != s.VLAN {
-			continue
-		}
-		for _, asked := range s.Addrs {
-			for _, has := range a.Interface.Addresses {
-				if asked.Addr() == has.Addr() {
-					return fault.New(fault.Conflict, "attach", s.IfName+" to "+s.Guest, "%s has %s on %s already", a.Guest.Word(), asked.Addr(), s.HostIF.Name)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// undoHook detaches what was attached before something failed.
-func undoHook(ctx context.Context, g *attach.Guest, made []string, opt attach.Options, failed error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTimeout)
-	defer cancel()
-	var residue []string
-	for _, name := range made {
-		one, err := attach.ParseSelection(name, false)
-		if err == nil {
-			_, err = attach.Detach(ctx, one, g, opt)
-		}
-		if err != nil {
-			residue = append(residue, name+" of "+g.Word())
-		}
-	}
-	if f := (*fault.Error)(nil); len(residue) > 0 && errors.As(failed, &f) {
-		f.Code, f.Residue = fault.Residue, append(f.Residue, residue...)
-	}
-	return failed
 }

@@ -36,6 +36,7 @@ type Config struct {
 	Mode    string   `json:"mode"`
 	Routes  []string `json:"routes"` // each as with --route
 	IfName  string   `json:"ifname"` // in place of the name that the caller asks for
+	Policy  string   `json:"policy"` // the file that says what guests may ask for
 
 	IPAM    IPAM      `json:"ipam"` // where the addresses come from in place of Address; no Type: nowhere
 	DNS     types.DNS `json:"dns"`
@@ -50,7 +51,12 @@ type Config struct {
 type Runtime struct {
 	IPs []string `json:"ips"`
 	MAC string   `json:"mac"`
+
+	Annotations map[string]string `json:"io.kubernetes.cri.pod-annotations"` // of the pod
 }
+
+// Extra reports whether the plugin leaves the interface of the one before it alone.
+func (c Config) Extra() bool { return c.Mode == ModeExtra }
 
 // Keeps returns what a GC is to keep: the IDs of the guests, as ID makes them. all: the caller
 // does not say what there is to be.
@@ -102,9 +108,6 @@ func Read(verb string, stdin []byte) (Config, error) {
 			return c, refuse(types.ErrIncompatibleCNIVersion, "read cniVersion", c.CNIVersion, "this version has no %s", verb).
 				withHint("%s, or a later version", since)
 		}
-	}
-	if c.Mode == ModeExtra {
-		return c, refuse(types.ErrUnsupportedField, "read mode", c.Mode, "gopipework does not have it yet")
 	}
 	if !plainname.Is(c.Name) {
 		return c, refuse(types.ErrInvalidNetworkConfig, "read name", c.Name, "it is not made of letters, digits, \"_\", \".\" and \"-\"")

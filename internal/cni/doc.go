@@ -5,6 +5,7 @@
 //	config.go  the network's configuration, from stdin
 //	words.go   what it asks for, in the words of the command line
 //	ipam.go    the plugin that gives out addresses
+//	extra.go   what a pod asks for beside its own interface
 //	result.go  what the caller is told of a success
 //	failure.go what it is told of a failure
 //

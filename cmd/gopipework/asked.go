@@ -1,0 +1,90 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/labels"
+	"github.com/gopipework/gopipework/internal/policy"
+)
+
+// What a guest asks for itself as it starts, by labels or annotations: for a hook, and for a
+// plugin of CNI. It gets all of it, or nothing.
+
+// allowed reads what a guest asks for. What the policy refuses is an error.
+func allowed(asks labels.Container, p policy.Policy) (all []attach.Spec, err error) {
+	entries, refused := labels.Wanted([]labels.Container{asks}, p, labelGrammar())
+	if len(refused) > 0 {
+		r := refused[0]
+		return nil, fault.New(fault.Failed, "attach", cmp.Or(r.IfName, "an interface")+" to "+r.Guest, "refused: %s", r.Reason).
+			WithHint("the guest's %s asks for it; gopipework policy check GUEST LINE says what is allowed", asks.Origin())
+	}
+	for _, e := range entries {
+		all = append(all, *e.Attach)
+	}
+	return all, nil
+}
+
+// attachAll attaches a guest to all of it. What was attached before something fails is detached.
+func attachAll(ctx context.Context, all []attach.Spec, g *attach.Guest, opt attach.Options) (made []attach.Result, err error) {
+	there, err := attach.List(ctx, nil, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range all {
+		s.Guest = g.Word()
+		var r attach.Result
+		if err = sharesAddress(s, g, there.Attachments); err == nil {
+			r, err = attach.Attach(ctx, s, g, opt)
+		}
+		if err != nil {
+			return nil, undoAll(ctx, made, g, opt, err)
+		}
+		made = append(made, r)
+	}
+	return made, nil
+}
+
+// sharesAddress refuses an address that another guest has on the same wire.
+func sharesAddress(s attach.Spec, g *attach.Guest, there []attach.Attachment) error {
+	for _, a := range there {
+		if a.Guest.NetNS == g.NetNS || a.Guest.Word() == g.Word() || a.Host.Name != s.HostIF.Name || a.Host.VLAN != s.VLAN {
+			continue
+		}
+		for _, asked := range s.Addrs {
+			for _, has := range a.Interface.Addresses {
+				if asked.Addr() == has.Addr() {
+					return fault.New(fault.Conflict, "attach", s.IfName+" to "+s.Guest, "%s has %s on %s already", a.Guest.Word(), asked.Addr(), s.HostIF.Name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// undoTimeout bounds how long it takes to detach what was attached before something failed.
+const undoTimeout = 10 * time.Second
+
+// undoAll detaches what was attached before something failed.
+func undoAll(ctx context.Context, made []attach.Result, g *attach.Guest, opt attach.Options, failed error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	var residue []string
+	for _, r := range made {
+		if opt.DryRun || !r.Changed {
+			continue
+		}
+		name := r.Attachments[0].Interface.Name
+		if _, err := attach.Detach(ctx, attach.Selection{IfName: name, Origin: opt.Origin}, g, opt); err != nil {
+			residue = append(residue, name+" of "+g.Word())
+		}
+	}
+	if f := (*fault.Error)(nil); len(residue) > 0 && errors.As(failed, &f) {
+		f.Code, f.Residue = fault.Residue, append(f.Residue, residue...)
+	}
+	return failed
+}

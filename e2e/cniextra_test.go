@@ -1,0 +1,135 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// asking returns a call for a pod with these annotations, behind a plugin that has made eth0.
+func (n cniNetwork) asking(annotations map[string]string) cniNetwork {
+	text, err := json.Marshal(annotations)
+	n.check(err)
+	return n.behind(`{"interfaces": [{"name": "eth0", "sandbox": "/run/netns/web"}], "ips": [{"address": "10.88.0.2/24", "interface": 0}]}`).
+		with(`"runtimeConfig": {"io.kubernetes.cri.pod-annotations": ` + string(text) + `}`).
+		in("CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-1")
+}
+
+// behind returns a call with the result of the plugin before.
+func (n cniNetwork) behind(result string) cniNetwork {
+	return n.with(`"prevResult": ` + strings.Replace(result, "{", fmt.Sprintf(`{"cniVersion": %q, `, n.version), 1))
+}
+
+// extraNetwork returns a network that gives guests what they ask for, as far as the policy
+// allows: any of two bridges.
+func (m *machine) extraNetwork() cniNetwork {
+	m.t.Helper()
+	policy := m.Dir + "/policy.yaml"
+	m.check(os.WriteFile(policy, []byte("allow:\n  - {guests: ['pod:shop/*', 'nomad:shop/*'], to: [brtest, brback, nowhere], addresses: 192.168.0.0/16}\n"), 0o644))
+	return m.cniNetwork(fmt.Sprintf(`"mode": "extra", "policy": %q`, policy))
+}
+
+// TestCNIExtra: a plugin in a chain adds what a pod asks for, all or nothing, and each verb
+// knows of it.
+func TestCNIExtra(t *testing.T) {
+	m := newMachine(t)
+	web, db := m.named("web"), m.guest()
+	check := m.unchanged(web, db)
+	n := m.extraNetwork()
+	asks := map[string]string{"org.gopipework.net1": "brtest 192.168.1.2/24", "org.gopipework.net2": "brback 192.168.2.2/24 --mtu 1400", "other": "x"}
+	m.says("what no entry allows", n.asking(asks).fails(101, "ADD", web), `net2 to pod:"shop/web-1": refused: `, "--mtu", "policy check")
+	asks["org.gopipework.net2"] = "nowhere 192.168.2.2/24"
+	m.says("what is not there", n.asking(asks).fails(103, "ADD", web), "nowhere")
+	check("after an ADD of which one half fails")
+	delete(asks, "org.gopipework.net2")
+	asks["org.gopipework.lo"] = "brtest 192.168.2.2/24"
+	m.says("a name that no interface can get", n.asking(asks).fails(101, "ADD", web), "loopback")
+	delete(asks, "org.gopipework.lo")
+	asks["org.gopipework.net2"] = "brback 192.168.2.2/24"
+	m.says("nobody's annotation", n.asking(asks).in("CNI_ARGS=").fails(101, "ADD", web), "does not say who")
+	check("after refusals")
+
+	for _, version := range []string{"0.3.1", "1.1.0"} {
+		n.version = version
+		n := n.asking(asks)
+		r := n.ok("ADD", web)
+		var got []string
+		for _, ip := range r.IPs {
+			got = append(got, r.Interfaces[ip.Interface].Name+" "+ip.Address)
+		}
+		if s := strings.Join(got, ", "); s != "eth0 10.88.0.2/24, net1 192.168.1.2/24, net2 192.168.2.2/24" || r.CNIVersion != version {
+			t.Errorf("in %s the result is %+v", version, r)
+		}
+		n.in("CNI_ARGS=").ok("DEL", web)
+		check("after a DEL in " + version)
+	}
+	n = n.asking(asks)
+	n.ok("ADD", web)
+	n.ok("CHECK", web)
+	m.says("a second ADD", n.fails(101, "ADD", web), "net1 already")
+	if l := m.list("netns:web"); len(l) != 2 {
+		t.Errorf("the second ADD leaves %+v", l)
+	}
+	m.check(web.Run("ip", "link", "set", "net2", "down").Err())
+	m.says("CHECK", n.fails(101, "CHECK", web), "net2")
+	// Some callers call the container something else for DEL, or name no namespace.
+	n.in("CNI_CONTAINERID=c2").ok("DEL", web)
+	check("after a DEL for another container of the namespace")
+	n.ok("ADD", web)
+	n.in("CNI_NETNS=").ok("DEL", web)
+	n.in("CNI_NETNS=").ok("DEL", web)
+	check("after a DEL without a namespace")
+	n.ok("ADD", web)
+	n.with(`"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]`).ok("GC", web)
+	n.ok("CHECK", web)
+	n.with(`"cni.dev/valid-attachments": []`).ok("GC", web)
+	check("after GC")
+
+	// A pod that asks for nothing waits for nothing, not even for a policy that makes sense.
+	n = m.cniNetwork(`"mode": "extra", "policy": "/nowhere"`).asking(map[string]string{"other": "x"})
+	if r := n.ok("ADD", web); len(r.Interfaces) != 1 || len(r.IPs) != 1 {
+		t.Errorf("the result is %+v", r)
+	}
+	for _, verb := range []string{"CHECK", "STATUS", "DEL"} {
+		n.ok(verb, web)
+	}
+	check("after a pod that asks for nothing")
+}
+
+// TestCNINomad: the calls that Nomad makes. What a job asks for is in CNI_ARGS, which a DEL
+// has not; an ADD that fails is tried three times without a DEL between.
+func TestCNINomad(t *testing.T) {
+	m := newMachine(t)
+	web := m.named("web")
+	check := m.unchanged(web)
+	n := m.extraNetwork().in("CNI_CONTAINERID=6b235529-8111-4bbe-520b-d639b1d2a94e",
+		"CNI_ARGS=IgnoreUnknown=true;org.gopipework.net1=nowhere 192.168.1.2/24;org.gopipework.net0=brtest 192.168.1.2/24;"+
+			"NOMAD_REGION=global;NOMAD_NAMESPACE=shop;NOMAD_JOB_ID=web/periodic-1732700000;NOMAD_GROUP_NAME=web;NOMAD_ALLOC_ID=6b235529-8111-4bbe-520b-d639b1d2a94e")
+	for range 3 {
+		n.fails(103, "ADD", web)
+		check("after an ADD that failed")
+	}
+	m.says("a job that passes for another", n.in(n.env[0], n.env[1]+";NOMAD_NAMESPACE=other").fails(101, "ADD", web), "does not say who")
+	n.env[1] = strings.Replace(n.env[1], "nowhere 192.168.1.2", "brback 192.168.2.2", 1)
+	if r := n.ok("ADD", web); len(r.IPs) != 2 {
+		t.Errorf("the result is %+v", r)
+	}
+	n.env = n.env[:1]
+	n.ok("DEL", web)
+	n.ok("DEL", web)
+	check("after DEL")
+	main := m.cniNetwork(`"hostif": "nowhere", "address": "10.1.0.2/24"`).in(n.env...)
+	for range 3 {
+		main.fails(103, "ADD", web)
+		check("after an ADD that failed")
+	}
+	main = main.with(`"hostif": "brtest"`)
+	main.ok("ADD", web)
+	m.do("ip netns del web")
+	main.ok("DEL", web)
+	main.ok("DEL", web)
+}
