@@ -138,6 +138,7 @@ func TestCNI(t *testing.T) {
 		t.Errorf("the list is %+v", l)
 	}
 	m.says("the port", m.sh("ip link show type veth"), "altname gopipework.cni.")
+	m.says("STATUS", n.with(`"hostif": "nowhere"`).fails(51, "STATUS", web), "nowhere")
 	m.says("a second ADD", n.fails(101, "ADD", web), "eth0 already", "10.1.0.2/24")
 	m.check(web.Run("ip", "route", "del", "10.9.0.0/16").Err())
 	m.says("CHECK", n.fails(101, "CHECK", web), "10.9.0.0/16")
@@ -343,7 +344,7 @@ func TestCNIAtOnce(t *testing.T) {
 	all("DEL")
 	check("after 64 DELs at once")
 	if got := n.allocated(); got != nil {
-		t.Errorf("host-local has not got back %q", got)
+		t.Errorf("host-local still has %q", got)
 	}
 }
 
@@ -383,4 +384,63 @@ func TestCNILease(t *testing.T) {
 		_ = web.Kill()
 		check("after DEL")
 	}
+}
+
+// TestCNIDevice: the caller chooses a card by its PCI address, which goes before hostif; the
+// container gets it, and DEL returns it.
+func TestCNIDevice(t *testing.T) {
+	m := newMachine(t)
+	web := m.guest()
+	m.card("nic0")
+	m.do("ip link set wire-nic0 up")
+	m.sh("mount -t tmpfs pci /sys/bus/pci/devices; mkdir -p /sys/bus/pci/devices/0000:03:00.0/net/nic0")
+	n := m.cniNetwork(cniKeys)
+	device := n.with(`"runtimeConfig": {"deviceID": "0000:03:00.0"}`)
+	device.ok("ADD", web)
+	if l := m.list(); len(l) != 1 || l[0].Host.Kind != "phys" || l[0].Host.Name != "nic0" {
+		t.Errorf("the list is %+v", l)
+	}
+	device.ok("CHECK", web)
+	device.ok("DEL", web)
+	if _, there := m.links(m)["nic0"]; !there {
+		t.Error("nic0 is not returned")
+	}
+	m.says("no card", n.with(`"runtimeConfig": {"deviceID": "0000:04:00.0"}`).fails(7, "ADD", web), "0000:04:00.0")
+}
+
+// TestCNIOverride: a caller runs the plugin in the container's namespace, and says so: the
+// host is that of process 1.
+func TestCNIOverride(t *testing.T) {
+	m := newMachine(t)
+	web := m.named("web")
+	check := m.unchanged(web)
+	call := func(verb string, env ...string) host.Result {
+		cmd := m.cniNetwork(cniKeys).in(env...).command(verb, web)
+		script := `nsenter --net=` + web.Path() + ` "$@"; exit`
+		at := slices.Index(cmd.Args, "gopipework")
+		cmd.Args = slices.Concat(cmd.Args[:at], []string{"unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"}, cmd.Args[at:])
+		return host.Finish(cmd, cmd.Args)
+	}
+	if r := call("ADD"); r.Code == 0 || !strings.Contains(r.Stdout, `"code":4`) {
+		t.Error(r)
+	}
+	for _, verb := range []string{"ADD", "CHECK", "DEL"} {
+		m.check(call(verb, "CNI_NETNS_OVERRIDE=1").Err())
+		if there := len(m.links(m)); verb == "ADD" && there != 3 { // lo, the bridge and the port
+			t.Errorf("after ADD the host has %d links", there)
+		}
+	}
+	check("after DEL")
+}
+
+// TestExampleCNI: the network of the example does what it says.
+func TestExampleCNI(t *testing.T) {
+	c := newCNIMachine(t)
+	web, db := c.guest(), c.guest()
+	c.do("cp " + exampleFile(t, "cni.conflist") + " " + c.confs)
+	for _, g := range []*host.Guest{web, db} {
+		c.check(c.cnitool("add", "lab", g).Err())
+	}
+	c.reaches(db, "10.7.0.2")
+	c.says("the routes", web.Run("ip", "route").Stdout, "default via 10.7.0.1")
 }

@@ -64,7 +64,7 @@ func TestCNIHostLocal(t *testing.T) {
 		n.in("CNI_PATH="+c.parts, "CNI_CONTAINERID=c2", "CNI_NETNS=").ok("DEL", db)
 	}
 	if got := n.allocated(); got != nil {
-		t.Errorf("host-local has not got back %q", got)
+		t.Errorf("host-local still has %q", got)
 	}
 	check("after DEL")
 

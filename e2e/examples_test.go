@@ -17,6 +17,7 @@ var exampleTests = map[string]func(*testing.T){
 	"policy.yaml":           TestExamplePolicy,
 	"cni-pods.conflist":     TestPods,
 	"compose-labels.yaml":   TestComposeLabels,
+	"cni.conflist":          TestExampleCNI,
 	"compose-provider.yaml": TestComposeProvider,
 	"daemon.json":           TestHookDocker,
 	"oci-hook.json":         TestHookPodman,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ type plugin struct {
 	call   cni.Call
 	config cni.Config
 	origin attach.Origin
+	hostNS *os.File // nil: this process's own namespace is the host's
 }
 
 // answerEngine answers a container engine that runs the program as a plugin of CNI. stdout
@@ -60,6 +62,9 @@ func (p *plugin) answer(ctx context.Context) (err error) {
 	if p.config.Extra() {
 		return p.answerExtra(ctx)
 	}
+	if err := p.findCard(); err != nil {
+		return err
+	}
 	switch p.call.Verb {
 	case cni.Add:
 		return p.add(ctx)
@@ -75,7 +80,22 @@ func (p *plugin) answer(ctx context.Context) (err error) {
 
 // options are those of every run for the caller.
 func (p *plugin) options() attach.Options {
-	return attach.Options{Origin: p.origin, Keeper: "/proc/self/exe", Step: func(string) { p.caught() }}
+	return attach.Options{Origin: p.origin, HostNS: p.hostNS, Keeper: "/proc/self/exe", Step: func(string) { p.caught() }}
+}
+
+// findCard has the card that the caller chose by its PCI address be the host interface.
+// After ADD it is not on the host.
+func (p *plugin) findCard() error {
+	device := p.config.Runtime.Device
+	if p.call.Verb != cni.Add || device == "" {
+		return nil
+	}
+	cards, _ := os.ReadDir(filepath.Join("/sys/bus/pci/devices", filepath.Base(device), "net"))
+	if len(cards) != 1 {
+		return cni.NoDevice(fault.New(fault.NotFound, "find card", device, "the host has no network card with this PCI address"))
+	}
+	p.config.HostIF = "phys:" + cards[0].Name()
+	return nil
 }
 
 // guest opens the guest that the caller names.
@@ -85,11 +105,24 @@ func (p *plugin) guest() (*attach.Guest, error) {
 		return nil, cni.BadVariable(err)
 	}
 	if nsfs.Is(g.Namespace, "/proc/self/ns/net") {
-		g.Close()
-		return nil, cni.BadVariable(fault.New(fault.Conflict, "read CNI_NETNS", p.call.NetNS, "it is the network namespace that gopipework itself runs in"))
+		if err := p.elsewhere(); err != nil {
+			g.Close()
+			return nil, cni.BadVariable(err)
+		}
 	}
 	g.Runtime, g.ID = guests.RuntimeCNI, cni.ID(p.config.Name, p.call.ContainerID, p.call.IfName)
 	return g, nil
+}
+
+// elsewhere has the host be that of process 1, for a caller that runs a plugin in the
+// guest's namespace and says so.
+func (p *plugin) elsewhere() (err error) {
+	if !p.call.Override {
+		return fault.New(fault.Conflict, "read CNI_NETNS", p.call.NetNS, "it is the network namespace that gopipework itself runs in").
+			WithHint("CNI_NETNS_OVERRIDE=1 if process 1 is in the host's")
+	}
+	p.hostNS, err = nsfs.Open(nsfs.OfProcess(1), 0)
+	return fault.Explain("open", "the namespace of process 1", err)
 }
 
 // asked reads what the caller asks for. given is what the plugin that gives out the
@@ -269,6 +302,9 @@ func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, ans
 		return differs("it is not there")
 	}
 	there := cni.AddTo(nil, list.Attachments[i], p.call.NetNS)
+	if p.config.Runtime.Device != "" {
+		p.config.HostIF = "phys:" + list.Attachments[i].Host.Name
+	}
 	if answered != nil && list.Attachments[i].Lease == nil {
 		if lacks := cni.Lacks(there, answered, name); lacks != "" {
 			return differs("%s that ADD has answered with is not there", lacks)
@@ -300,10 +336,20 @@ func (p *plugin) status(ctx context.Context) error {
 	opt := p.options()
 	opt.DryRun = true
 	if _, err := p.attach(ctx, g, nil, opt); err != nil {
-		return cni.NotReady(err)
+		return p.notReady(ctx, err)
 	}
 	if p.config.IPAM.Type != "" {
 		return p.config.IPAM.Status(ctx)
 	}
 	return nil
+}
+
+// notReady tells whether what is attached already may be cut off, too, by what keeps more
+// from being attached.
+func (p *plugin) notReady(ctx context.Context, err error) error {
+	list, _ := attach.List(ctx, nil, p.options())
+	if fault.CodeOf(err) != fault.Usage && slices.ContainsFunc(list.Attachments, func(a attach.Attachment) bool { return a.Origin == p.origin }) {
+		return cni.Limited(err)
+	}
+	return cni.NotReady(err)
 }

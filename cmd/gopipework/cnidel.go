@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/cni"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/ours"
 )
 
@@ -53,8 +54,10 @@ func (p *plugin) detachNamed(ctx context.Context) (complete bool, err error) {
 	if p.call.NetNS == "" {
 		return false, nil
 	}
-	g, err := attach.OpenGuest(p.call.NetNS)
-	if err != nil {
+	g, err := p.guest()
+	if fault.CodeOf(err) == fault.Conflict {
+		return false, err
+	} else if err != nil {
 		return false, nil
 	}
 	defer g.Close()

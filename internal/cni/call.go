@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -30,6 +31,7 @@ type Call struct {
 	ContainerID string
 	NetNS       string // path of the guest's network namespace; DEL may come without
 	IfName      string // that the interface is to have in the guest
+	Override    bool   // NetNS may be the namespace that this process runs in
 
 	args []string // CNI_ARGS: each KEY=VALUE
 }
@@ -47,6 +49,7 @@ func ReadCall(getenv func(string) string) (Call, error) {
 			withHint("ADD, DEL, CHECK, GC, STATUS or VERSION")
 	}
 	c.ContainerID, c.NetNS, c.IfName = getenv("CNI_CONTAINERID"), getenv("CNI_NETNS"), getenv("CNI_IFNAME")
+	c.Override = slices.Contains([]string{"1", "true"}, strings.ToLower(getenv("CNI_NETNS_OVERRIDE")))
 	if args := getenv("CNI_ARGS"); args != "" {
 		c.args = strings.Split(args, ";")
 	}

@@ -49,8 +49,9 @@ type Config struct {
 
 // Runtime is what the caller asks for by capabilities.
 type Runtime struct {
-	IPs []string `json:"ips"`
-	MAC string   `json:"mac"`
+	IPs    []string `json:"ips"`
+	MAC    string   `json:"mac"`
+	Device string   `json:"deviceID"` // the PCI address of a card
 
 	Annotations map[string]string `json:"io.kubernetes.cri.pod-annotations"` // of the pod
 }

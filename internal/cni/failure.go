@@ -41,6 +41,13 @@ func NotReady(err error) error {
 	return withCode(types.ErrPluginNotAvailable, err)
 }
 
+// Limited returns err as STATUS tells it where containers are attached that may be cut off,
+// too.
+func Limited(err error) error { return withCode(types.ErrLimitedConnectivity, err) }
+
+// NoDevice returns err as the error for what the caller asks for by a capability.
+func NoDevice(err error) error { return withCode(types.ErrInvalidNetworkConfig, err) }
+
 // BadVariable returns err as the error for a variable of the environment.
 func BadVariable(err error) error { return withCode(types.ErrInvalidEnvironmentVariables, err) }
 

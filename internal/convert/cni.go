@@ -162,6 +162,9 @@ func (c *converter) network(root *thing, number int) {
 // device reads the plugin that makes the interface; false: it has no counterpart.
 func (r *request) device(p *thing, network string) bool {
 	kind := p.text("type")
+	if kind == "gopipework" {
+		return r.own(p)
+	}
 	if !r.onHost(p, kind, network) {
 		return false
 	}
@@ -188,6 +191,30 @@ func (r *request) device(p *thing, network string) bool {
 			delete(p.read, key)
 		}
 	}
+	return true
+}
+
+// own reads gopipework's own plugin, whose keys are words of the command line.
+func (r *request) own(p *thing) bool {
+	r.hostIF, r.mac = p.text("hostif"), p.text("mac")
+	mode, address := p.text("mode"), p.text("address")
+	if mode == "extra" || r.hostIF == "" {
+		r.warn(p.node, "left out: the containers say what they ask for, and not this file")
+		p.ignore(p.names()...)
+		return false
+	}
+	if address != "" {
+		r.addrs = []string{address}
+	}
+	if v := p.text("vlan"); v != "" {
+		r.vlan = "@" + v
+	}
+	r.flags = flag(flag(r.flags, "--mtu", p.text("mtu")), "--mode", mode)
+	for _, n := range p.list("routes") {
+		r.routes = append(r.routes, r.text(n, "a route"))
+	}
+	r.ipam(p.in("ipam"))
+	p.ignore("ifname")
 	return true
 }
 
