@@ -141,7 +141,7 @@ func planUpAgain(j *build.Job, d *build.Draft) {
 
 // linkMTU is what both ends of the pair get.
 func linkMTU(j *build.Job) int {
-	most := kind.UplinkMTU(j.Uplink, j.There.Uplink)
+	most := kind.UplinkMTU(j.VXLAN, j.There.Uplink)
 	switch {
 	case j.MTU != 0:
 		return j.MTU
@@ -202,8 +202,8 @@ func newAttachment(j *build.Job) Attachment {
 // uplinkWord is the uplink that the bridge has, or gets.
 func uplinkWord(j *build.Job) string {
 	switch {
-	case j.Uplink.Asked():
-		return j.Uplink.String()
+	case j.VXLAN.Asked():
+		return j.VXLAN.String()
 	case !j.SwitchVLAN.IsZero():
 		return "" // its frames do not cross the VXLAN
 	}

@@ -28,6 +28,7 @@ type Job struct {
 	Traits     Traits
 	Tag        int         // VLAN on a network card, or partition key; 0: none
 	SwitchVLAN bridge.VLAN // on a switch
+	VXLAN      spec.VXLAN  // that Uplink asks for
 	LinkMTU    int
 	Table      int    // of the interface's routes, that of its VRF; 0: main
 	Card       string // a card whose carrier is waited for when the link is up; "": none
@@ -42,6 +43,7 @@ type Job struct {
 
 func NewJob(s spec.Spec, f Facts, at plan.Side, n Names) *Job {
 	j := &Job{Spec: s, There: f, Place: plan.Place{Side: at, Enter: guests.Enter(f.Guest)}, Names: n}
+	j.VXLAN, _ = spec.ParseVXLAN(s.Uplink) // Parse has read it before
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}

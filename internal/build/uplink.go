@@ -53,5 +53,5 @@ func (u Uplink) PinnedTo(mac net.HardwareAddr, port int) (addrs []netip.Addr, st
 // Pins reports whether the guest is pinned to its port: the bridge has an uplink of ours, or
 // gets one, and the guest's frames cross it.
 func (j *Job) Pins() bool {
-	return j.Kind == spec.KindBridge && j.SwitchVLAN.IsZero() && (j.Uplink.Asked() || j.There.Uplink.VXLAN().Asked())
+	return j.Kind == spec.KindBridge && j.SwitchVLAN.IsZero() && (j.VXLAN.Asked() || j.There.Uplink.VXLAN().Asked())
 }

@@ -10,7 +10,8 @@
 //	isolated.go              ports of either that are isolated from each other
 //	mirror.go                ports that copies of other ports' frames are sent to
 //	mirrorsteps.go           the steps of that
-//	vxlan.go                 the VXLAN by which a bridge of the kernel's reaches other hosts
+//	vxlan.go                 the VXLAN by which a Linux bridge reaches other hosts
+//	vxlansteps.go            the steps of that
 //	pin.go                   the guest's addresses as those of its port, on such a bridge
 //	antispoof.go             ports of the kernel's whose guests can send only from their own addresses
 //	carrier.go               the carrier of a pair, as if a cable were pulled

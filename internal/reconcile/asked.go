@@ -15,7 +15,7 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 	s = attach.Spec{
 		HostIF: attach.HostIF{Kind: attach.Kind(a.Host.Kind), Name: a.Host.Name}, Guest: a.Guest.Word(),
 		IfName: a.Interface.Name, Addrs: a.Interface.Addresses, Gateways: a.Interface.Gateway,
-		VLAN: a.Host.VLAN, MTU: a.Interface.MTU, Isolated: a.Host.Isolated, Antispoof: a.Host.Antispoof,
+		VLAN: a.Host.VLAN, MTU: a.Interface.MTU, Isolated: a.Host.Isolated, Antispoof: a.Host.Antispoof, Uplink: a.Host.Uplink,
 		Routes: a.Interface.Routes, DNS: spec.ListedDNS(a.Interface.DNS), SourceRouting: a.Interface.SourceRouting,
 	}
 	for _, word := range a.Mirrors {
@@ -42,7 +42,6 @@ func Asked(a attach.Attachment) (s attach.Spec, rest []string) {
 	if a.Interface.VRF != nil {
 		s.VRF = *a.Interface.VRF
 	}
-	s.Uplink, _ = spec.ParseVXLAN(a.Host.Uplink)
 	if a.Lease != nil {
 		s.From, s.Addrs, s.Gateways = attach.Source{Kind: a.Lease.Source, DHCP: a.Lease.Options}, nil, nil
 		s.Keep, s.Metric, s.ACD = a.Lease.Keep, a.Lease.Metric, a.Lease.ACD

@@ -66,10 +66,10 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 	if s.Isolated != a.Host.Isolated {
 		add(spec.PortIsolation, spec.OnOff(a.Host.Isolated), spec.OnOff(s.Isolated))
 	}
-	if asked := s.Uplink.String(); asked != "" && asked != a.Host.Uplink {
+	if s.Uplink != "" && s.Uplink != a.Host.Uplink {
 		ask = true // one that is gone is made again
 		if a.Host.Uplink != "" {
-			add(spec.Uplink, a.Host.Uplink, asked)
+			add(spec.Uplink, a.Host.Uplink, s.Uplink)
 		}
 	}
 	// One guest has more names than one: attach knows whether it is the one that is asked for.

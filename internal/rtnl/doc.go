@@ -17,6 +17,7 @@
 //	routetext.go  a route as an ip command
 //	attrs.go      messages that are kept and sent again
 //	vlan.go       VLANs of bridge ports
+//	vxlan.go      links that send frames to other hosts, and what is entered for that
 //	station.go    the MAC addresses that a bridge knows
 //	inet.go       addresses and routes
 //	addrsin.go    the addresses of a link in another namespace

@@ -12,4 +12,5 @@
 //	changelease.go     another thing to set, from now on
 //	leasereplies.go    source routing for its address
 //	leaseaccess.go     the host's way to its address
+//	leaseneighbour.go  its address as a neighbour of the bridge
 package source

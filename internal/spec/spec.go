@@ -70,7 +70,7 @@ type Spec struct {
 	Mode     string           // of a macvlan or ipvlan; "" for its default
 	Shape    Reshape
 	Mirrors  []Mirror // what is copied to the interface
-	Uplink   VXLAN    // by which the bridge reaches other hosts; none: whatever it has
+	Uplink   string   // the VXLAN by which the bridge reaches other hosts, as --uplink has it; "": whatever it has
 
 	Keep          bool    // the guest's default route stays, ours goes behind it
 	Metric        int     // of the default route; 0: whatever puts it in its place
@@ -144,7 +144,7 @@ func (s Spec) Words() Words {
 		SourceRouting: s.SourceRouting,
 		DNS:           s.DNS.String(),
 		VRF:           s.VRF.String(),
-		Uplink:        s.Uplink.String(),
+		Uplink:        s.Uplink,
 	}
 	if s.HostAddr.IsValid() {
 		w.HostAddr = s.HostAddr.String()

@@ -133,16 +133,17 @@ func (v VXLAN) check() string {
 }
 
 // parseUplink reads the word after --uplink.
-func (s *Spec) parseUplink(word string) (err error) {
+func (s *Spec) parseUplink(word string) error {
 	if word == "" {
 		return nil
 	}
-	if s.Uplink, err = ParseVXLAN(word); err == nil && s.VLAN != "" {
+	v, err := ParseVXLAN(word)
+	if s.Uplink = v.String(); err == nil && s.VLAN != "" {
 		err = fault.BadWord("read flag", "--uplink", "a VXLAN carries the untagged frames of one bridge, and the line asks for the VLAN %s", s.VLAN).
 			WithHint("use a bridge of its own, with a VNI of its own, for each VLAN")
 	}
 	return err
 }
 
-// Uplink is the name of a difference in --uplink.
+// Uplink is the name of a difference in the uplink.
 const Uplink = "uplink"
