@@ -98,10 +98,10 @@ func listBridges(ctx context.Context, k plan.Kernel) ([]Bridge, error) {
 	if hostbridge.MayBeOVS("", f.Links) {
 		f.OVS = o.OVS(ctx, k)
 	}
-	found := hostbridge.List(f)
-	if len(found) == 0 {
+	if len(hostbridge.List(f)) == 0 {
 		return nil, o.Err
 	}
+	f.ReadPeers(&o, k)
 	o.Look("the host's addresses", func() (err error) { f.Addrs, err = k.Addrs(); return err })
 	return hostbridge.List(f), o.Err
 }

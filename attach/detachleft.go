@@ -65,7 +65,7 @@ func emptiedLinks(m *plan.Machine, f *build.DetachFacts, all bool) error {
 		f.Emptied.Ways = append(f.Emptied.Ways, w)
 	}
 	for _, l := range links {
-		if kind.EmptiedVXLAN(l, links) {
+		if kind.EmptiedVXLAN(l, links) && !kind.UplinkWanted(l) {
 			f.Emptied.VXLANs = append(f.Emptied.VXLANs, l)
 			going[l.Master] = ours.UseByPort(l)
 		}

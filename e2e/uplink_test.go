@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -141,4 +143,58 @@ func TestUplinkDHCP(t *testing.T) {
 	if left := m.do("ip neighbour show nud permanent"); left != "" {
 		t.Errorf("after detach: %s", left)
 	}
+}
+
+// TestUplinkFile: a file gives a bridge its VXLAN, which stays without guests; its peers follow
+// the file, a VXLAN that attachments have made is taken over, and nothing is left in the end.
+func TestUplinkFile(t *testing.T) {
+	m := newMachine(t)
+	m.sh("ip link set lo up; ip address add 10.255.0.1/32 dev lo")
+	g := m.named("web")
+	check := m.unchanged(g)
+	file := filepath.Join(m.Dir, "lab.yaml")
+	apply := func(uplink, change string) {
+		t.Helper()
+		m.check(os.WriteFile(file, []byte("bridges:\n  brtest: {uplink: '"+uplink+"'}\nattachments:\n  - brtest netns:web 192.168.7.1/24\n"), 0o644))
+		m.says("apply", m.ok("apply", "-f", file).Stdout, change)
+		m.differs(file, 0)
+		m.says("the list", m.ok("list", "--json").Stdout, `"vlan":"","uplink":"`+uplink+`"}`, `"bridges":[{"name":"brtest","kind":"bridge","origin":"file:lab","made":true,"mtu":1450,"addresses":[],"uplink":"`+uplink+`"}]`)
+	}
+	const vxlan = "vxlan:100,local=10.255.0.1"
+	apply(vxlan, "+ bridge brtest uplink "+vxlan)
+	apply(vxlan+",peer=10.9.0.2", "uplink "+vxlan+" -> "+vxlan+",peer=10.9.0.2")
+	apply(vxlan+",peer=10.9.0.3,peer=10.9.0.4", "peer=10.9.0.2 -> ")
+	apply("vxlan:200,local=10.255.0.1", " -> vxlan:200,local=10.255.0.1")
+	m.says("import", m.ok("import").Stdout, "uplink: vxlan:200,local=10.255.0.1")
+	m.ok("detach", "netns:web")
+	m.ok("gc")
+	m.says("the VXLAN without guests", m.do("ip link show master brtest"), "vx200: ")
+	m.ok("destroy", "lab", "--yes")
+	check("after destroy")
+
+	m.ok("brtest", "netns:web", "192.168.7.2/24", "-i", "eth2", "--uplink", vxlan)
+	apply2 := m.ok("apply", "-f", m.topologyOf("bridges:\n  brtest: {uplink: '"+vxlan+"'}\n"))
+	m.says("apply", apply2.Stdout, "bridge brtest")
+	m.ok("destroy", "lab", "--yes")
+	m.says("the VXLAN that a line needs", m.do("ip link show master brtest"), "vx100: ")
+	m.ok("detach", "netns:web")
+	check("after detach")
+
+	for uplink, want := range map[string]string{
+		"vxlan:100":                "needs local=",
+		"vxlan:100,local=10.9.9.9": "10.9.9.9 is not an address of this host",
+		"vxlan:100,local=10.255.0.1', vlan-filtering: true, address: '10.7.0.1/24": "a VXLAN carries untagged frames alone",
+	} {
+		r := m.gopipework("apply", "-f", m.topologyOf("bridges:\n  brtest: {uplink: '"+uplink+"'}\n"))
+		m.says(uplink, r.Stdout+r.Stderr, want)
+	}
+	check("after refusals")
+}
+
+// topologyOf writes a file called lab.
+func (m *machine) topologyOf(text string) string {
+	m.t.Helper()
+	file := filepath.Join(m.Dir, "lab.yaml")
+	m.check(os.WriteFile(file, []byte(text), 0o644))
+	return file
 }

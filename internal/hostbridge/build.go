@@ -26,6 +26,7 @@ type job struct {
 	ovs    *bridge.OVSBridge // the same, of Open vSwitch; nil: it is a Linux bridge, or is to be made
 	isOVS  bool              // it is, or will be, an Open vSwitch bridge
 	uplink *rtnl.Link        // nil: there is none asked for, or it is not there
+	vxlan  spec.VXLAN        // that is asked for as the uplink
 }
 
 func (j *job) refuse(code fault.Code, format string, args ...any) *fault.Error {
@@ -45,6 +46,12 @@ func (j *job) made() bool {
 func Build(s spec.BridgeSpec, f Facts) (build.Plan, error) {
 	j := &job{BridgeSpec: s, there: f, link: f.named(s.Name), uplink: f.named(s.Uplink)}
 	var d build.Draft
+	var err error
+	if spec.IsVXLAN(s.Uplink) {
+		if j.vxlan, err = spec.ParseVXLAN(s.Uplink); err != nil {
+			return build.Plan{}, err
+		}
+	}
 	if err := j.settle(); err != nil {
 		return build.Plan{}, err
 	}
@@ -103,10 +110,14 @@ func (j *job) origin() spec.Origin {
 func (j *job) checkUplink(d *build.Draft) error {
 	l := j.uplink
 	switch {
+	case j.vxlan.Asked():
+		return j.checkVXLAN()
 	case j.Uplink == "" || l != nil && j.isPort(l):
 		return nil
 	case l == nil:
 		return j.checkMissing()
+	case build.IsVXLAN(l):
+		return j.refuse(fault.Conflict, "gopipework made its uplink %s for another bridge", l.Name).WithHint("name a VXLAN of its own: uplink: vxlan:VNI,local=A")
 	case l.Name == j.Name:
 		return j.refuse(fault.Usage, "it cannot be its own uplink")
 	}
@@ -240,6 +251,8 @@ func (j *job) planBridge(d *build.Draft) {
 		br.MTU = j.MTU
 	} else if j.link != nil {
 		br.MTU = j.link.MTU
+	} else if j.vxlan.Asked() {
+		br.MTU = j.vxlanMTU()
 	}
 	fresh := false
 	switch {
@@ -279,7 +292,7 @@ func (j *job) planBridge(d *build.Draft) {
 // steps that cannot be undone.
 func (j *job) planLeaving(d *build.Draft) (last []plan.Step) {
 	for _, u := range j.there.uplinks(j.Name) {
-		if u.name != j.Uplink {
+		if u.name != j.Uplink && !(j.vxlan.Asked() && build.IsVXLAN(u.link)) {
 			steps, final := u.leave(j.there)
 			d.Steps, last = append(d.Steps, steps...), append(last, final...)
 		}
@@ -291,7 +304,11 @@ func (j *job) planLeaving(d *build.Draft) (last []plan.Step) {
 // already, and has no mark, is left to whoever made it one.
 func (j *job) planUplink(d *build.Draft) {
 	l := j.uplink
-	if j.Uplink == "" {
+	switch {
+	case j.Uplink == "":
+		return
+	case j.vxlan.Asked():
+		j.planVXLAN(d)
 		return
 	}
 	up := l != nil && l.Up

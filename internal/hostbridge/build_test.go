@@ -91,6 +91,7 @@ func planText(t *testing.T, head string) string {
 			t.Fatalf("head line %q", line)
 		}
 	}
+	f.VXLAN.Links, f.VXLAN.Addrs = f.Links, f.Addrs
 	var p build.Plan
 	var err error
 	if remove {
@@ -215,6 +216,15 @@ var factChanges = map[string]func(*Facts){
 	"macvlan":    func(f *Facts) { l := f.named("eth1"); l.Kind, l.Mode = "macvlan", "bridge" },
 	"tun":        func(f *Facts) { l := f.named("eth1"); l.Kind, l.Type = "tun", unix.ARPHRD_NONE },
 	"attachment": func(f *Facts) { l := f.named("eth1"); l.Kind, l.Group = "veth", plan.Group },
+	"underlay":   func(f *Facts) { has(f, eth1Index, "10.9.0.1/24", 0) },
+	"vxlan": func(f *Facts) {
+		f.VXLAN.Link = add(f, &rtnl.Link{Index: 50, Name: "vx100", Kind: "vxlan", Group: plan.Group, Alias: build.VXLANMark, MTU: 1450, Up: true, Master: brIndex,
+			VXLAN: rtnl.VXLAN{VNI: 100, Local: netip.MustParseAddr("10.9.0.1"), Port: 4789}})
+	},
+	"vxlan-marked": func(f *Facts) {
+		f.VXLAN.Link.AltNames = []string{ours.UplinkMark{Bridge: "brtest", WasUp: true, Origin: "file:lab"}.String()}
+	},
+	"vxlan-peer": func(f *Facts) { f.VXLAN.Flood = []netip.Addr{netip.MustParseAddr("10.9.0.2")} },
 	"radio":      func(f *Facts) { f.Radio = true },
 	"lent":       func(f *Facts) { f.Borrower, f.Lent = "docker:web", "eth7" },
 	"dummy":      func(f *Facts) { add(f, &rtnl.Link{Index: brIndex, Name: "brtest", Kind: "dummy"}) },

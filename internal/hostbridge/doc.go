@@ -1,6 +1,6 @@
 // Package hostbridge has what the host itself has on a bridge, because a topology file says
 // so: addresses of its own, and an uplink, which is an interface of the host that is made
-// a port.
+// a port, or a VXLAN to other hosts.
 //
 // Build decides, and is pure; Observe reads what it must know. What is ours is marked on
 // the kernel's objects (ours.BridgeMark, ours.UplinkMark, ours.Protocol) or, of Open

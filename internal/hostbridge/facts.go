@@ -3,6 +3,7 @@ package hostbridge
 import (
 	"context"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ type Facts struct {
 	Radio    bool        // the uplink is a Wi-Fi card
 	Borrower string      // the guest that the uplink is lent to; "": none
 	Lent     string      // the name that it has there
+
+	VXLAN build.Uplink         // of the bridge
+	Peers map[int][]netip.Addr // of the VXLANs that are uplinks, by index; looked at only for a list
 
 	VLANs   map[int][]rtnl.PortVLAN // of ports, by index; looked at only if the bridge may filter
 	NoIPv6  bool                    // IPv6 is off on the bridge, or on new links
@@ -82,10 +86,14 @@ func Observe(ctx context.Context, m *plan.Machine, s spec.BridgeSpec) (Facts, er
 		f.OVS = o.OVS(ctx, k)
 		o.Look("the host's namespace", func() (err error) { f.HostID, err = kind.HostID(k); return err })
 	}
+	if br := f.named(s.Name); br != nil {
+		f.VXLAN = kind.ReadUplink(&o, k, br.Index)
+	}
+	f.VXLAN.Links, f.VXLAN.Addrs = f.Links, f.Addrs
 	if up := f.named(s.Uplink); up != nil {
 		o.Look("the users of "+up.Name, func() (err error) { f.Users, err = ours.ChildrenOf(k, up.Index, m.HostNS, nil); return err })
 		o.Look(up.Name, func() (err error) { _, f.Radio, err = k.Wiphy(up.Index); return err })
-	} else if s.Uplink != "" {
+	} else if s.Uplink != "" && !spec.IsVXLAN(s.Uplink) {
 		o.Look("lent cards", func() error { return f.lent(k, s.Uplink) })
 	}
 	if s.VLANFiltering {
@@ -101,6 +109,18 @@ func Observe(ctx context.Context, m *plan.Machine, s spec.BridgeSpec) (Facts, er
 		return err
 	})
 	return f, o.Err
+}
+
+// ReadPeers reads the peers of the VXLANs that origins ask for.
+func (f *Facts) ReadPeers(o *build.Looker, k plan.Reader) {
+	f.Peers = map[int][]netip.Addr{}
+	for _, l := range f.Links {
+		if build.IsVXLAN(l) && marked(l) {
+			u := build.Uplink{Link: l}
+			kind.ReadFlood(o, k, &u)
+			f.Peers[l.Index] = u.Flood
+		}
+	}
 }
 
 // promoteOf is the sysctl of a link that keeps the other addresses of a subnet when it loses

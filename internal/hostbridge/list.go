@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/bridge"
+	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -20,7 +21,7 @@ type Bridge struct {
 	Made      bool           `json:"made"`             // by gopipework, which deletes it when nothing uses it any more
 	MTU       int            `json:"mtu"`              // bytes
 	Addresses []netip.Prefix `json:"addresses"`        // the host's on it, whoever set them
-	Uplink    string         `json:"uplink,omitempty"` // that was made a port of it for the origin; "": none
+	Uplink    string         `json:"uplink,omitempty"` // that was made a port of it for the origin: an interface, or the word for a VXLAN; "": none
 
 	Own []netip.Prefix `json:"-"` // those of the addresses that were set for the origin
 }
@@ -60,7 +61,7 @@ func List(f Facts) []Bridge {
 	}
 	for _, l := range f.Links {
 		if m, ok := ours.UplinkMarkOf(l); ok {
-			at(f.current(m.Bridge), m.Origin).Uplink = l.Name
+			at(f.current(m.Bridge), m.Origin).Uplink = cmp.Or(build.Uplink{Link: l, Flood: f.Peers[l.Index]}.VXLAN().String(), l.Name)
 		}
 	}
 	for _, p := range ovsUplinks(f.OVS, "") {

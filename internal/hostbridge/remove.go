@@ -42,6 +42,9 @@ func (f Facts) uplinks(of string) (all []uplink) {
 // leave plans for an uplink to be returned: out of the bridge, down if it was down, and
 // without its mark. The VLAN of a card that we made is deleted, which is final.
 func (u uplink) leave(f Facts) (steps, final []plan.Step) {
+	if build.IsVXLAN(u.link) {
+		return u.leaveVXLAN(f)
+	}
 	madeHere := u.link != nil && plan.IsOurs(u.link) && u.link.Kind == "vlan"
 	if u.port != nil {
 		steps = append(steps, kind.DelOVSPort{OVSPort: *u.port})
@@ -91,7 +94,7 @@ func Remove(name string, f Facts) build.Plan {
 		}
 		steps, final := u.leave(f)
 		d.Steps, last = append(d.Steps, steps...), append(last, final...)
-		going[u.name] = true
+		going[u.name] = !build.IsVXLAN(u.link) || len(final) > 0
 	}
 	if !mine {
 		d.Steps = append(d.Steps, last...)

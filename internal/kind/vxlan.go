@@ -1,22 +1,17 @@
 package kind
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
-	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/spec"
-	"golang.org/x/sys/unix"
 )
 
 // The VXLAN by which a bridge reaches the same bridge of other hosts (--uplink). It is the
@@ -74,7 +69,7 @@ func lookAtUplink(o *build.Observer, s spec.Spec, f *build.Facts) {
 	if f.Lease != nil {
 		o.Look("the host's namespace", func() (err error) { f.Uplink.Host, err = o.Host.Cookie(); return err })
 	}
-	if s.Uplink.Asked() {
+	if s.Uplink != "" {
 		o.Look("the host's links", func() (err error) { f.Uplink.Links, err = o.Host.Links(); return err })
 		o.Look("the host's addresses", func() (err error) { f.Uplink.Addrs, err = o.Host.Addrs(); return err })
 	}
@@ -86,28 +81,28 @@ func checkUplink(j *build.Job) error {
 	u := j.There.Uplink
 	is := u.VXLAN()
 	switch {
-	case !j.Uplink.Asked():
+	case !j.VXLAN.Asked():
 		return nil
 	case !j.Traits.Uplinks:
 		return notUplinked(j)
 	case u.Link != nil && !build.IsVXLAN(u.Link):
 		return j.Refuse(fault.Conflict, "%s has a VXLAN already that gopipework did not create: %s", j.HostIF.Name, describeVXLAN(u.Link)).
 			WithHint("leave --uplink out: %s reaches other hosts by %s", j.HostIF.Name, u.Link.Name)
-	case is.Asked() && is.String() != j.Uplink.String() && !j.Complete():
+	case is.Asked() && is.String() != j.VXLAN.String() && !j.Complete():
 		return j.Refuse(fault.Conflict, "%s has another uplink already: %s, which is %s", j.HostIF.Name, is, u.Link.Name).
 			WithHint("leave --uplink out, or detach all guests of %s first", j.HostIF.Name)
 	}
-	return CheckVXLAN(j.Uplink, j.HostIF.Name, u, j.Refuse)
+	return CheckVXLAN(j.VXLAN, j.HostIF.Name, u, j.Refuse)
 }
 
 // notUplinked is why a kind has no uplink.
 func notUplinked(j *build.Job) error {
 	e := j.Refuse(fault.Usage, "--uplink is for a Linux bridge, and this is of the kind %s", j.Kind)
-	if j.Kind != spec.KindOVS || len(j.Uplink.Peers) == 0 {
+	if j.Kind != spec.KindOVS || len(j.VXLAN.Peers) == 0 {
 		return e.WithHint("leave --uplink out")
 	}
 	return e.WithHint("ovs-vsctl add-port %s vx%d -- set interface vx%d type=vxlan options:key=%d options:remote_ip=%s",
-		j.HostIF.Name, j.Uplink.VNI, j.Uplink.VNI, j.Uplink.VNI, j.Uplink.Peers[0])
+		j.HostIF.Name, j.VXLAN.VNI, j.VXLAN.VNI, j.VXLAN.VNI, j.VXLAN.Peers[0])
 }
 
 // CheckVXLAN refuses a VXLAN that this host cannot have on a bridge.
@@ -175,7 +170,7 @@ func UplinkMTU(v spec.VXLAN, u build.Uplink) int {
 func planUplink(j *build.Job, d *build.Draft) {
 	u := j.There.Uplink
 	switch {
-	case !j.Uplink.Asked():
+	case !j.VXLAN.Asked():
 		return
 	case u.VXLAN().Asked():
 		if !u.Link.Up {
@@ -183,16 +178,16 @@ func planUplink(j *build.Job, d *build.Draft) {
 		}
 		return
 	}
-	fits := UplinkMTU(j.Uplink, u)
+	fits := UplinkMTU(j.VXLAN, u)
 	if j.MTU > fits {
-		d.Warn("an MTU of %d is more than the %d that fit into packets from %s: longer ones are sent in fragments, or lost", j.MTU, fits, j.Uplink.Local)
+		d.Warn("an MTU of %d is more than the %d that fit into packets from %s: longer ones are sent in fragments, or lost", j.MTU, fits, j.VXLAN.Local)
 	}
 	mtu := max(fits, j.MTU)
-	d.Steps = append(d.Steps, NewUplink(j.HostIF.Name, j.Uplink, u, mtu)...)
+	d.Steps = append(d.Steps, NewUplink(j.HostIF.Name, j.VXLAN, u, mtu, "")...)
 	if !j.HalfBridge() {
 		LowerBridge(j.There.Base, d, mtu)
 	}
-	WarnVXLAN(d, j.HostIF.Name, j.Uplink)
+	WarnVXLAN(d, j.HostIF.Name, j.VXLAN)
 }
 
 // LowerBridge plans for the MTU of a bridge of ours not to be more than that of its uplink; the
@@ -213,12 +208,15 @@ func WarnVXLAN(d *build.Draft, bridge string, v spec.VXLAN) {
 	d.Warn("a VXLAN is neither encrypted nor authenticated: whoever can send to UDP port %d of %s is on %s", v.Port, v.Local, bridge)
 }
 
-// NewUplink returns the steps that make the VXLAN, also in place of one that is half made.
-func NewUplink(bridge string, v spec.VXLAN, u build.Uplink, mtu int) (steps []plan.Step) {
+// NewUplink returns the steps that make the VXLAN, also in place of one that is half made, or
+// another. mark is its alternative name; "": it gets none.
+func NewUplink(bridge string, v spec.VXLAN, u build.Uplink, mtu int, mark string) (steps []plan.Step) {
 	if build.IsVXLAN(u.Link) {
-		steps = append(steps, EndUplink(bridge, u))
+		end := EndUplink(bridge, u)
+		end.replaced = true
+		steps = append(steps, end)
 	}
-	return append(steps, AddVXLAN{VXLAN: v, Name: vxlanName(v.VNI, u), Bridge: bridge, MTU: mtu})
+	return append(steps, AddVXLAN{VXLAN: v, Name: vxlanName(v.VNI, u), Bridge: bridge, MTU: mtu, Mark: mark})
 }
 
 // vxlanName is the name of a new VXLAN: made from its number, unless that is taken.
@@ -235,179 +233,30 @@ func vxlanName(vni int, u build.Uplink) string {
 // uplinkDiffers holds the uplink that is there against the one that is asked for. One that is
 // gone is made again.
 func uplinkDiffers(j *build.Job, differ build.Differ) {
-	if is := j.There.Uplink.VXLAN(); j.Uplink.Asked() && is.Asked() && is.String() != j.Uplink.String() {
-		differ(spec.Uplink, is, j.Uplink)
+	if is := j.There.Uplink.VXLAN(); j.VXLAN.Asked() && is.Asked() && is.String() != j.VXLAN.String() {
+		differ(spec.Uplink, is, j.VXLAN)
 	}
-}
-
-// AddVXLAN makes a VXLAN as a port of a bridge, sets it up, and marks it.
-type AddVXLAN struct {
-	spec.VXLAN
-	Name, Bridge string
-	MTU          int
-}
-
-func (s AddVXLAN) Do(_ context.Context, m *plan.Machine) error {
-	master, err := m.Find(plan.OnHost, s.Bridge)
-	if err != nil {
-		return fault.Explain("find bridge", s.Bridge, err)
-	}
-	is := rtnl.VXLAN{VNI: s.VNI, Local: s.Local, Port: s.Port, Learning: s.learns()}
-	err = m.Host().AddVXLAN(rtnl.NewVXLAN{VXLAN: is, Name: s.Name, MTU: s.MTU, Group: plan.Group, Master: master})
-	switch {
-	case errors.Is(err, unix.EOPNOTSUPP):
-		return fault.New(fault.Unsupported, "make vxlan", s.Name, "%w", err).WithHint("%s", ours.Missing("vxlan"))
-	case errors.Is(err, unix.EXFULL):
-		return fault.New(fault.Limit, "plug "+s.Name+" into", s.Bridge, "it is full: the kernel gives a bridge 1,023 ports").WithHint("use another bridge")
-	case err != nil:
-		return fault.Explain("make vxlan", s.Name, err)
-	}
-	if err = s.setUp(m); errors.Is(err, unix.EADDRINUSE) {
-		err = fault.New(fault.Conflict, "set up vxlan", s.Name, "another program has UDP port %d", s.Port).WithHint("see which: ss -nulp sport = %d", s.Port)
-	}
-	if err != nil {
-		return plan.Half(fault.Explain("set up vxlan", s.Name, err), ours.DropNamed(m, "vxlan", s.Name), s)
-	}
-	return nil
-}
-
-// learns reports whether stations are learned from the frames that come.
-func (s AddVXLAN) learns() bool { return len(s.Peers) > 0 }
-
-// setUp does the rest to the link that was made.
-func (s AddVXLAN) setUp(m *plan.Machine) error {
-	l, err := m.Host().LinkByName(s.Name)
-	if err != nil {
-		return err
-	}
-	m.Know(plan.OnHost, s.Name, l.Index)
-	if err = m.Host().SetLink(l.Index, rtnl.Change{AddrGenNone: true}); err == nil {
-		err = m.Host().SetPortSuppress(l.Index, s.learns())
-	}
-	for _, p := range s.Peers {
-		if err == nil {
-			err = m.Host().AddFlood(l.Index, p)
-		}
-	}
-	if err == nil {
-		err = m.Host().SetLink(l.Index, rtnl.Change{Alias: build.VXLANMark, Up: true})
-	}
-	return err
-}
-
-// Undo leaves it to others who have plugged into the bridge meanwhile.
-func (s AddVXLAN) Undo(_ context.Context, m *plan.Machine) error {
-	if others, err := othersOn(m, s.Bridge); others || err != nil {
-		return err
-	}
-	return ours.DropNamed(m, "vxlan", s.Name)
-}
-
-func (AddVXLAN) Nature() plan.Nature { return plan.Shared }
-
-func (s AddVXLAN) String() string {
-	learning, learn := "nolearning", spec.Off
-	if s.learns() {
-		learning, learn = "learning", spec.On
-	}
-	lines := []string{
-		fmt.Sprintf("ip link add name %s group %d type vxlan id %d local %s dstport %d %s", s.Name, plan.Group, s.VNI, s.Local, s.Port, learning),
-		fmt.Sprintf("ip link set dev %s master %s addrgenmode none mtu %d", s.Name, s.Bridge, s.MTU),
-		fmt.Sprintf("ip link set dev %s type bridge_slave neigh_suppress on learning %s", s.Name, learn),
-	}
-	for _, p := range s.Peers {
-		lines = append(lines, FloodTo{VXLAN: s.Name, Host: p}.String())
-	}
-	return strings.Join(append(lines, "ip link set dev "+s.Name+" alias "+shell.Quote(build.VXLANMark)+" up"), "\n")
-}
-
-// DelVXLAN deletes a VXLAN of ours, unless a port of ours is on its bridge by then.
-type DelVXLAN struct {
-	AddVXLAN
-	Index int
-}
-
-// EndUplink deletes the uplink of ours that a bridge has.
-func EndUplink(bridge string, u build.Uplink) DelVXLAN {
-	return DelVXLAN{AddVXLAN{VXLAN: u.VXLAN(), Name: u.Link.Name, Bridge: bridge, MTU: u.Link.MTU}, u.Link.Index}
-}
-
-func (s DelVXLAN) Do(_ context.Context, m *plan.Machine) error {
-	l, err := m.Host().LinkByIndex(s.Index)
-	if err != nil || !build.IsVXLAN(l) {
-		return fault.IgnoreAbsent("delete", s.Name, err)
-	}
-	m.Know(plan.OnHost, s.Name, l.Index)
-	if l.Master != 0 && l.Alias != "" {
-		ports, err := m.Host().Ports(l.Master)
-		if err != nil || slices.ContainsFunc(ports, guestPort) {
-			return fault.Explain("list the ports beside", s.Name, err)
-		}
-	}
-	m.Forget(plan.OnHost, s.Name)
-	return fault.IgnoreAbsent("delete", s.Name, ours.DeleteLink(m.Host(), l.Index))
-}
-
-// Undo makes it again, unless somebody used it and it stayed, or it was half made.
-func (s DelVXLAN) Undo(ctx context.Context, m *plan.Machine) error {
-	if m.Knows(plan.OnHost, s.Name) || !s.Asked() {
-		return nil
-	}
-	return s.AddVXLAN.Do(ctx, m)
-}
-
-func (DelVXLAN) Nature() plan.Nature { return plan.Undoable }
-
-func (s DelVXLAN) String() string { return "ip link del dev " + s.Name }
-
-// FloodTo has a VXLAN send frames for unknown stations to one more host.
-type FloodTo struct {
-	VXLAN string
-	Host  netip.Addr
-}
-
-func (s FloodTo) Do(_ context.Context, m *plan.Machine) error {
-	i, err := m.Find(plan.OnHost, s.VXLAN)
-	if err == nil {
-		err = m.Host().AddFlood(i, s.Host)
-	}
-	return fault.Explain("add peer to", s.VXLAN, err)
-}
-
-func (s FloodTo) Undo(_ context.Context, m *plan.Machine) error {
-	i, err := m.Find(plan.OnHost, s.VXLAN)
-	if err == nil {
-		err = m.Host().DelFlood(i, s.Host)
-	}
-	return fault.IgnoreAbsent("delete peer of", s.VXLAN, err)
-}
-
-func (FloodTo) Nature() plan.Nature { return plan.Undoable }
-
-func (s FloodTo) String() string {
-	return "bridge fdb append 00:00:00:00:00:00 dev " + s.VXLAN + " dst " + s.Host.String()
 }
 
 // leaveUplink plans for the VXLAN of a bridge to go once no port of ours is left there. It
 // returns whether it stays.
 func leaveUplink(bridge string, u build.Uplink, rest []*rtnl.Link, r *build.Removal) (stays bool) {
-	if !build.IsVXLAN(u.Link) || slices.ContainsFunc(rest, guestPort) || isMarked(u.Link) {
+	if !build.IsVXLAN(u.Link) || slices.ContainsFunc(rest, guestPort) || UplinkWanted(u.Link) {
 		return u.Link != nil
 	}
 	r.Links = append(r.Links, EndUplink(bridge, u))
 	return false
 }
 
-// EmptiedVXLAN reports whether a VXLAN of ours serves no port of ours any more, as a killed
-// detach leaves it.
+// EmptiedVXLAN reports whether a VXLAN of ours serves no port of ours any more.
 func EmptiedVXLAN(l *rtnl.Link, all []*rtnl.Link) bool {
-	return build.IsVXLAN(l) && !isMarked(l) && !slices.ContainsFunc(all, func(p *rtnl.Link) bool {
+	return build.IsVXLAN(l) && !slices.ContainsFunc(all, func(p *rtnl.Link) bool {
 		return l.Master != 0 && p.Master == l.Master && guestPort(p)
 	})
 }
 
-// isMarked reports whether an origin asks for the link as an uplink.
-func isMarked(l *rtnl.Link) bool {
+// UplinkWanted reports whether an origin asks for the link as an uplink.
+func UplinkWanted(l *rtnl.Link) bool {
 	_, is := ours.UplinkMarkOf(l)
 	return is
 }
@@ -420,7 +269,7 @@ func collectVXLANs(f build.GCFacts, r *build.Removal) (going map[int]bool) {
 			_, goes := f.Abandoned[p.Index]
 			return l.Master != 0 && p.Master == l.Master && guestPort(p) && !goes
 		}
-		if build.IsVXLAN(l) && (l.Alias == "" || !isMarked(l) && !slices.ContainsFunc(f.Links, serves)) {
+		if build.IsVXLAN(l) && (l.Alias == "" || !UplinkWanted(l) && !slices.ContainsFunc(f.Links, serves)) {
 			going[l.Index] = true
 			r.Links = append(r.Links, EndUplink("", build.Uplink{Link: l}))
 		}

@@ -19,9 +19,6 @@ import (
 // bridgeWord begins the line of such an entry.
 const bridgeWord = "bridge"
 
-// uplinkWord is the name of the difference in the uplink.
-const uplinkWord = "uplink"
-
 // bridgeEntry returns what a file says about a bridge as an entry.
 func bridgeEntry(b topology.Bridge) topology.Entry {
 	s := attach.BridgeSpec{Name: b.Name, Addrs: b.Address, MTU: b.MTU, Uplink: b.Uplink, Force: b.Force, VLANFiltering: b.VLANFiltering}
@@ -30,7 +27,7 @@ func bridgeEntry(b topology.Bridge) topology.Entry {
 		words = append(words, address, spec.Join(s.Addrs))
 	}
 	if s.Uplink != "" {
-		words = append(words, uplinkWord, s.Uplink)
+		words = append(words, spec.Uplink, s.Uplink)
 	}
 	if s.MTU != 0 {
 		words = append(words, "mtu", strconv.Itoa(s.MTU))
@@ -111,7 +108,7 @@ func bridgeDiffers(s attach.BridgeSpec, b attach.Bridge) (what []build.Differenc
 		add(mtu, strconv.Itoa(b.MTU), strconv.Itoa(s.MTU))
 	}
 	if b.Uplink != "" && b.Uplink != s.Uplink {
-		add(uplinkWord, b.Uplink, s.Uplink)
+		add(spec.Uplink, b.Uplink, s.Uplink)
 	}
 	return what
 }
@@ -147,7 +144,7 @@ func (h Host) settleBridge(ctx context.Context, i *Item) {
 	case !r.Changed:
 		i.Action = "" // it is as asked
 	case i.Bridge.Uplink == "" && i.Entry.Bridge.Uplink != "":
-		i.What = append(i.What, build.Difference{What: uplinkWord, There: spec.None, Asked: i.Entry.Bridge.Uplink})
+		i.What = append(i.What, build.Difference{What: spec.Uplink, There: spec.None, Asked: i.Entry.Bridge.Uplink})
 	default:
 		i.Reason = "something of it is missing: " + r.Steps[0]
 	}
@@ -162,7 +159,7 @@ func (i Item) cutsOff() bool {
 	case i.Entry.Bridge.Force && len(i.Beware) > 0:
 		return true
 	}
-	return slices.ContainsFunc(i.What, func(d build.Difference) bool { return d.What == uplinkWord && d.There != spec.None })
+	return slices.ContainsFunc(i.What, func(d build.Difference) bool { return d.What == spec.Uplink && d.There != spec.None })
 }
 
 // bridge makes a bridge as its entry asks, or removes what the host has on it.

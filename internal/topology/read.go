@@ -149,6 +149,22 @@ func (r *reader) bridges(n *yaml.Node) {
 	}
 }
 
+// uplink reads the name of an interface, or the word for a VXLAN.
+func (r *reader) uplink(p yamlfile.Pair) string {
+	word, _ := r.Word(p.Key.Value, p.Value)
+	if spec.IsVXLAN(word) {
+		v, err := spec.ParseVXLAN(word)
+		if err != nil {
+			r.Wrong(r.At(p.Value), err)
+		}
+		return v.String()
+	}
+	if why := spec.CheckName(word); word != "" && why != "" {
+		r.Wrong(r.At(p.Value), fault.New(fault.Invalid, "read uplink", strconv.Quote(word), "%s", why))
+	}
+	return word
+}
+
 func (r *reader) bridge(b yamlfile.Pair) Bridge {
 	out := Bridge{Pos: r.At(b.Key), Name: b.Key.Value}
 	if yamlfile.IsNull(b.Value) {
@@ -169,10 +185,7 @@ func (r *reader) bridge(b yamlfile.Pair) Bridge {
 		case keyMTU:
 			mtu = p.Value
 		case keyUplink:
-			out.Uplink, _ = r.Word(key, p.Value)
-			if why := spec.CheckName(out.Uplink); out.Uplink != "" && why != "" {
-				r.Wrong(r.At(p.Value), fault.New(fault.Invalid, "read uplink", strconv.Quote(out.Uplink), "%s", why))
-			}
+			out.Uplink = r.uplink(p)
 		case keyForce:
 			out.Force = r.Flag(key, p.Value)
 		case keyVLANFiltering:

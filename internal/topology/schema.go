@@ -73,7 +73,7 @@ func bridgeSchema() object {
 		"properties": object{
 			keyAddress:       words("The host's own addresses on the bridge, such as 192.168.1.1/24."),
 			keyMTU:           object{"type": "integer", "minimum": spec.MinMTU, "maximum": spec.MaxMTU, "description": "The MTU in bytes."},
-			keyUplink:        word("An interface of the host that is to be a port of the bridge."),
+			keyUplink:        word("An interface of the host that is to be a port of the bridge, or a VXLAN to other hosts: vxlan:VNI,local=A[,port=N][,peer=B]..."),
 			keyForce:         boolean("Take the uplink although it has a global address or a default route."),
 			keyVLANFiltering: boolean("Turn on VLAN filtering."),
 		},

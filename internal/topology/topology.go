@@ -42,7 +42,7 @@ type Bridge struct {
 	Name          string
 	Address       []netip.Prefix // the host's own on it, such as 192.168.1.1/24
 	MTU           int            // 0: not said
-	Uplink        string         // interface of the host that is to be a port of it, such as eth1 or eth0.10; "": none
+	Uplink        string         // interface of the host that is to be a port of it, such as eth1 or eth0.10, or a VXLAN, as --uplink has it; "": none
 	Force         bool           // take the uplink although it has a global address or a default route
 	VLANFiltering bool
 }
