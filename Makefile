@@ -7,7 +7,7 @@ DEST     ?= gopipework
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What tests must not be skipped for.
-ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,systemd,ovs,clients,strace,shells,tcpdump,cni
+ENGINES := root,docker,ipv6,podman,lxc,containerd,machine,systemd,ovs,clients,strace,shells,tcpdump,cni,frr
 
 GO         ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -4,7 +4,7 @@
 // with a Docker Engine that the tests start.
 //
 // GOPIPEWORK_REQUIRE names what has to be there (root, docker, ipv6, ovs,
-// podman, lxc, containerd, machine, systemd, clients, strace, cni), with commas: a test that would be skipped
+// podman, lxc, containerd, machine, systemd, clients, strace, cni, frr), with commas: a test that would be skipped
 // for want of it then fails.
 package e2e
 
@@ -77,6 +77,7 @@ var requirements = map[string][]string{
 	"containerd": {"containerd", "ctr", "runc"},
 	"systemd":    {"systemd-analyze"},
 	"cni":        {"go"},
+	"frr":        {host.ZebraPath, host.BGPDPath},
 	"machine":    {host.MachinedPath, "machinectl", "systemd-nspawn", "dbus-daemon"},
 }
 

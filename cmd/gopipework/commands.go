@@ -38,6 +38,7 @@ func commands(out *output) []*cli.Command {
 		out.policyEntry(),
 		out.hookEntry(),
 		out.runtimeEntry(),
+		out.evpnEntry(),
 		out.execEntry(),
 		out.iproute2Entry("run ip route in a guest's network namespace; options such as -6 come first", "ip", "route"),
 		out.iproute2Entry("run ip rule in a guest's network namespace; options such as -6 come first", "ip", "rule"),

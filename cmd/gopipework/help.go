@@ -94,6 +94,7 @@ const summary = `usage: ` + synopsis + `
        gopipework policy check [GUEST LINE]
        gopipework hook
        gopipework runtime ARGS...
+       gopipework evpn-config --reflector ADDRESS...
        gopipework completion bash|zsh|fish
        gopipework help [COMMAND|words]
        gopipework version
@@ -145,7 +146,7 @@ func groups() []group {
 		{"attach and detach", []string{attachName, "link", "set", "detach", "list", "gc"}},
 		{"find out", []string{"doctor", "graph"}},
 		{"by a file", []string{"apply", "diff", "destroy", "confirm", "import"}},
-		{"keep it so", []string{watchName, "events", "forget", composeName, "policy", hookName, runtimeName}},
+		{"keep it so", []string{watchName, "events", "forget", composeName, "policy", hookName, runtimeName, evpnName}},
 		{"in a guest's network", []string{"exec", "route", "rule", "tc", "capture", "wait", hereName}},
 		{"about gopipework", []string{"help", "completion", "version"}},
 	}

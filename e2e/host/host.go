@@ -14,6 +14,7 @@
 //	pod.go     pods, which the CRI of containerd runs
 //	dnsmasq.go a real DHCP server in a guest; dhcpd.go, one that answers what a test likes
 //	dhcp6d.go  a DHCPv6 server that answers what a test likes
+//	frr.go     a real routing daemon of the host
 //	radvd.go   a real router in a guest, that advertises itself
 //	state.go   what the host's network looks like, as text that can be compared
 //	stepper.go a command stopped at its n-th system call, and killed or refused there

@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"bridge/firewall", "internal/tidy"},
 	{"internal/bundle", "internal/lease", "internal/rtnl", "internal/yamlfile"},
 	{"internal/report"},
-	{"internal/acd", "internal/capture", "internal/dropreason", "internal/graph", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/tcplisten", "internal/typo", "internal/wireguard", "internal/witness"},
+	{"internal/acd", "internal/capture", "internal/dropreason", "internal/evpn", "internal/graph", "internal/hosttool", "internal/rundir", "internal/spawn", "internal/tcplisten", "internal/typo", "internal/wireguard", "internal/witness"},
 	{"internal/fault", "internal/hostaddr", "internal/lazyregexp", "internal/nlsocket", "internal/notify", "internal/nsfs", "internal/plainfile", "internal/plainname", "internal/rawsocket", "internal/shell"},
 }
 

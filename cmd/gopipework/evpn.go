@@ -1,0 +1,130 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/evpn"
+	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/urfave/cli/v2"
+)
+
+const evpnName = "evpn-config"
+
+func (o *output) evpnEntry() *cli.Command {
+	return &cli.Command{
+		Name:  evpnName,
+		Usage: "print the lines for FRR by which the hosts of a VXLAN tell each other who is where; nothing is written",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "reflector", Usage: "the `ADDRESS` of a BGP route reflector; may be repeated"},
+			&cli.StringFlag{Name: "as", Usage: "the `NUMBER` of the autonomous system, the same on all hosts", DefaultText: strconv.Itoa(evpn.DefaultAS)},
+			&cli.StringFlag{Name: "router-id", Usage: "an IPv4 `ADDRESS` that no other host has", DefaultText: "the one that the host's VXLANs have"},
+			jsonFlag,
+		},
+		Action: o.evpnCommand,
+	}
+}
+
+func (o *output) evpnCommand(c *cli.Context) error {
+	if _, err := words(c, 0, 0); err != nil {
+		return err
+	}
+	config, err := evpnConfig(c)
+	if err != nil {
+		return err
+	}
+	if !config.RouterID.IsValid() {
+		r, err := attach.List(c.Context, nil, attach.Options{})
+		if err != nil {
+			return err
+		}
+		if config.RouterID, err = routerID(uplinks(r)); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		return o.document(struct {
+			Config string `json:"config"`
+		}{config.Text()})
+	}
+	_, err = o.stdout.Write([]byte(config.Text()))
+	return err
+}
+
+// evpnConfig reads the flags.
+func evpnConfig(c *cli.Context) (e evpn.Config, err error) {
+	if err := noneEmpty(c, "as", "router-id", "reflector"); err != nil {
+		return e, err
+	}
+	e.AS = evpn.DefaultAS
+	if word := c.String("as"); word != "" {
+		n, err := strconv.ParseUint(word, 10, 32)
+		if err != nil || n == 0 {
+			return e, fault.BadWord("read flag", "--as", "%q is not a number from 1 to 4294967295", word)
+		}
+		e.AS = uint32(n)
+	}
+	if word := c.String("router-id"); word != "" {
+		if e.RouterID, err = netip.ParseAddr(word); err != nil || !e.RouterID.Is4() || e.RouterID.IsUnspecified() {
+			return e, fault.BadWord("read flag", "--router-id", "%q is not an IPv4 address", word)
+		}
+	}
+	for _, word := range c.StringSlice("reflector") {
+		r, err := netip.ParseAddr(word)
+		if err != nil || r.Zone() != "" || r.IsUnspecified() || r.IsMulticast() {
+			return e, fault.BadWord("read flag", "--reflector", "%q is not the IP address of a host", word)
+		}
+		if !slices.Contains(e.Reflectors, r) {
+			e.Reflectors = append(e.Reflectors, r)
+		}
+	}
+	if e.Reflectors == nil {
+		return e, fault.New(fault.Usage, "read flags of", evpnName, "it needs --reflector, the address of a BGP route reflector").
+			WithHint("gopipework %s --reflector 10.9.0.250 --reflector 10.9.0.251", evpnName)
+	}
+	return e, nil
+}
+
+// uplinks are the VXLANs by which bridges of this host reach others.
+func uplinks(r attach.Result) (all []spec.VXLAN) {
+	var found []string
+	for _, a := range r.Attachments {
+		found = append(found, a.Host.Uplink)
+	}
+	for _, b := range r.Bridges {
+		found = append(found, b.Uplink)
+	}
+	slices.Sort(found)
+	for _, word := range slices.Compact(found) {
+		if v, err := spec.ParseVXLAN(word); err == nil {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// routerID is the IPv4 address that all VXLANs of the host have.
+func routerID(all []spec.VXLAN) (id netip.Addr, err error) {
+	refuse := func(format string, args ...any) error {
+		return fault.New(fault.NotFound, "find", "a router ID", format, args...).WithHint("name one that no other host has: --router-id 10.9.0.1")
+	}
+	var found []string
+	for _, v := range all {
+		if v.Local.Is4() && !slices.Contains(found, v.Local.String()) {
+			id, found = v.Local, append(found, v.Local.String())
+		}
+	}
+	switch {
+	case len(found) > 1:
+		return id, refuse("the VXLANs of this host have several addresses: %s", strings.Join(found, ", "))
+	case len(found) == 0 && len(all) > 0:
+		return id, refuse("the VXLANs of this host have no IPv4 address")
+	case len(found) == 0:
+		return id, refuse("no bridge of this host has a VXLAN yet, whose address would be that")
+	}
+	return id, nil
+}
