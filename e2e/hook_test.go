@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +18,7 @@ import (
 )
 
 const hookPolicy = `allow:
-  - guests: ["web*"]
+  - guests: ["web*", "pod:shop/web"]
     to: [brtest]
     addresses: [192.168.1.0/24]
 `
@@ -172,33 +173,35 @@ func TestHookPodman(t *testing.T) {
 }
 
 // TestHookContainerd: containerd runs the hook from the specification that containers are made
-// of, and from the runtime that adds it.
+// of, those of pods too, and from the runtime that adds it.
 func TestHookContainerd(t *testing.T) {
 	need(t, "containerd")
 	m := newMachine(t)
-	c, err := m.StartContainerd()
+	dir, policy := hookExample(t, "oci-hook.json", "hook")
+	var base map[string]any
+	m.check(json.Unmarshal([]byte(m.do("ctr oci spec")), &base))
+	base["hooks"] = map[string]any{"createRuntime": []any{map[string]any{"path": bin + "/gopipework", "args": []string{"gopipework", "hook", "--policy", policy}}}}
+	write := func(name string) string {
+		t.Helper()
+		text, err := json.Marshal(base)
+		m.check(err)
+		m.check(os.WriteFile(dir+"/"+name, text, 0o644))
+		return dir + "/" + name
+	}
+	c, err := m.StartContainerd(`base_runtime_spec = "`+write("base.json")+`"`, `pod_annotations = ["org.gopipework.*"]`)
 	m.check(err)
 	t.Cleanup(func() { m.check(c.Close()) })
 	before, err := host.Settle(m.State)
 	m.check(err)
-	_, policy := hookExample(t, "oci-hook.json", "hook")
+
 	group := "/" + filepath.Base(m.Dir) + "/ctr"
 	look := []string{"/bin/busybox", "ip", "-o", "address"}
-
-	var base map[string]any
-	text, err := c.Ctr("oci", "spec")
-	m.check(err)
-	m.check(json.Unmarshal([]byte(text), &base))
-	base["hooks"] = map[string]any{"createRuntime": []any{map[string]any{"path": bin + "/gopipework", "args": []string{"gopipework", "hook", "--policy", policy}}}}
 	base["process"].(map[string]any)["args"], base["root"] = look, map[string]any{"path": c.Rootfs()}
 	base["linux"].(map[string]any)["cgroupsPath"] = group
 	of := func(name, line string) host.Result {
 		t.Helper()
 		base["annotations"] = map[string]string{"org.gopipework.eth1": line}
-		text, err := json.Marshal(base)
-		m.check(err)
-		m.check(os.WriteFile(m.Dir+"/base.json", text, 0o644))
-		return m.Run("ctr", "-a", c.Socket, "run", "--rm", "--config", m.Dir+"/base.json", name)
+		return m.Run("ctr", "-a", c.Socket, "run", "--rm", "--config", write("spec.json"), name)
 	}
 	started(t, of("web", "brtest 192.168.1.2/24"), "192.168.1.2/24")
 	unstarted(t, of("db", "brtest 192.168.1.2/24"), "attach eth1 to containerd:db: refused: "+policy+` has no entry for "db"`)
@@ -211,8 +214,33 @@ func TestHookContainerd(t *testing.T) {
 	}
 	started(t, by("web", "brtest 192.168.1.3/24"), "192.168.1.3/24")
 	unstarted(t, by("web", "brtest 192.168.9.2/24"), "attach eth1 to containerd:web: refused: "+policy+":2:5 does not allow it")
+
+	m.hookPods(c, policy)
 	m.ok("gc")
 	m.same("the host", before, m.State)
+}
+
+// hookPods: the containers of a pod share what its annotations ask for, and no other name than
+// that of its namespace and its own counts.
+func (m *machine) hookPods(c *host.Containerd, policy string) {
+	m.t.Helper()
+	m.check(c.ImportPause())
+	pod := func(namespace string) (start func(name string) error, id string) {
+		m.t.Helper()
+		p := host.Pod{Name: "web", Namespace: namespace, Annotations: map[string]string{"org.gopipework.eth1": "brtest 192.168.1.2/24"}}
+		id, err := c.RunPod(p)
+		m.check(err)
+		return func(name string) error { return c.StartInPod(p, id, name) }, id
+	}
+	start, id := pod("shop")
+	m.check(start("one"))
+	m.becomes("web eth1 192.168.1.2/24 annotation")
+	m.check(start("two"))
+	m.becomes("web eth1 192.168.1.2/24 annotation")
+	m.check(c.RemovePod(id))
+	start, id = pod("other")
+	m.says("the error of a pod in another namespace", fmt.Sprint(start("one")), "gopipework: attach eth1 to cri:web: refused: "+policy+" has no entry for ", `pod:"other/web"`)
+	m.check(c.RemovePod(id))
 }
 
 // hookRuntime has the engine know the runtime of the example.

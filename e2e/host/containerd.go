@@ -28,9 +28,10 @@ type Containerd struct {
 // CNI is where an engine finds plugins, and the configurations of its networks.
 type CNI struct{ Plugins, Networks string }
 
-// StartContainerd starts containerd on the host, for everything that runs there.
-func (h *Host) StartContainerd() (*Containerd, error) {
-	c, err := NewContainerd(h, filepath.Join(h.Dir, "ctr"), cgroupName(h.Dir)+"/ctr")
+// StartContainerd starts containerd on the host, for everything that runs there. The settings
+// are lines about the runtime of its pods.
+func (h *Host) StartContainerd(settings ...string) (*Containerd, error) {
+	c, err := NewContainerd(h, filepath.Join(h.Dir, "ctr"), cgroupName(h.Dir)+"/ctr", settings...)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func (h *Host) StartPods(cni CNI) (*Containerd, error) {
 
 // NewContainerd starts containerd, with a CRI whose pods have no network: that is
 // a plugin's business, and this one claims to have done it.
-func NewContainerd(place Place, dir, group string) (*Containerd, error) {
+func NewContainerd(place Place, dir, group string, settings ...string) (*Containerd, error) {
 	const plugin = `#!/bin/sh
 echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$CNI_NETNS'"}],"ips":[{"version":"4","address":"192.0.2.2/24","interface":0}]}'
 `
@@ -62,10 +63,10 @@ echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$C
 	if err != nil {
 		return nil, err
 	}
-	return newContainerd(place, dir, group, CNI{dir + "/plugins", dir + "/cni"})
+	return newContainerd(place, dir, group, CNI{dir + "/plugins", dir + "/cni"}, settings...)
 }
 
-func newContainerd(place Place, dir, group string, cni CNI) (*Containerd, error) {
+func newContainerd(place Place, dir, group string, cni CNI, settings ...string) (*Containerd, error) {
 	c := &Containerd{Socket: dir + "/c.sock", place: place, dir: dir, group: group}
 	err := writeFiles(dir, map[string]string{
 		"config.toml": fmt.Sprintf(`version = 2
@@ -81,7 +82,10 @@ bin_dir = %[4]q
 conf_dir = %[5]q
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
-`, dir+"/root", dir+"/state", c.Socket, cni.Plugins, cni.Networks, PauseImage),
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+%[7]s
+`, dir+"/root", dir+"/state", c.Socket, cni.Plugins, cni.Networks, PauseImage, strings.Join(settings, "\n")),
 	})
 	if err != nil {
 		return nil, err

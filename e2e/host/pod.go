@@ -29,11 +29,32 @@ type Pod struct {
 // RunPod runs a pod, which has nothing but its pause container, and returns its ID. The
 // network plugins run while it is made.
 func (c *Containerd) RunPod(p Pod) (id string, err error) {
-	answer, err := c.cri("RunPodSandbox", field(1, p.config(c.group)))
+	id, err = c.makes("RunPodSandbox", field(1, p.config(c.group)))
+	if err == nil {
+		c.pods = append(c.pods, id)
+	}
+	return id, err
+}
+
+// StartInPod starts a container that sleeps in a pod that runs.
+func (c *Containerd) StartInPod(p Pod, id, name string) error {
+	// CreateContainerRequest: 1 pod_sandbox_id, 2 config{1 metadata{1 name}, 2 image{1 image}},
+	// 3 sandbox_config.
+	container := field(2, field(1, field(1, []byte(name))), field(2, field(1, []byte(PauseImage))))
+	made, err := c.makes("CreateContainer", bytes.Join([][]byte{field(1, []byte(id)), container, field(3, p.config(c.group))}, nil))
+	if err == nil {
+		_, err = c.cri("StartContainer", field(1, []byte(made)))
+	}
+	return err
+}
+
+// makes calls a method of the CRI that makes something, and returns its ID.
+func (c *Containerd) makes(method string, request []byte) (id string, err error) {
+	answer, err := c.cri(method, request)
 	if err != nil {
 		return "", err
 	}
-	// RunPodSandboxResponse: 1 pod_sandbox_id.
+	// RunPodSandboxResponse: 1 pod_sandbox_id. CreateContainerResponse: 1 container_id.
 	number, _, n := protowire.ConsumeTag(answer)
 	if n < 0 || number != 1 {
 		return "", errors.New("the CRI answers without an ID")
@@ -42,7 +63,6 @@ func (c *Containerd) RunPod(p Pod) (id string, err error) {
 	if n < 0 {
 		return "", protowire.ParseError(n)
 	}
-	c.pods = append(c.pods, string(text))
 	return string(text), nil
 }
 
