@@ -104,6 +104,7 @@ lint: ## run vet and staticcheck; look for an untidy go.mod and known vulnerabil
 	$(GO) mod tidy -diff
 	cd e2e/importer && $(GO) vet ./... && $(GO) mod tidy -diff
 	cd e2e/cniparts && $(GO) mod tidy -diff
+	cd e2e/manifests && $(GO) vet ./... && $(GO) mod tidy -diff
 	cd packaging/image && $(GO) vet ./... && $(GO) mod tidy -diff
 	cd packaging/tools && $(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) ./...
@@ -141,6 +142,7 @@ install: build ## install the binary, a link called pipework, man pages, complet
 	install -d $(DESTDIR)$(PREFIX)/share/doc/gopipework/docs
 	install -m 644 docs/*.md docs/*.png $(DESTDIR)$(PREFIX)/share/doc/gopipework/docs
 	install -m 644 examples/*.yaml examples/*.json examples/*.conflist $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
+	install -m 644 examples/*.yaml examples/*.hcl examples/*.json $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
 
 packages: ## build packages for Debian, Red Hat, Alpine and Arch into dist
 	rm -rf dist

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
+	"github.com/gopipework/gopipework/e2e/program"
 )
 
 // exampleTests are the files of examples/, and the test that runs each.
@@ -21,6 +24,12 @@ var exampleTests = map[string]func(*testing.T){
 	"compose-provider.yaml": TestComposeProvider,
 	"daemon.json":           TestHookDocker,
 	"oci-hook.json":         TestHookPodman,
+	"swarm.yaml":            TestSwarm,
+	"swarm-policy.yaml":     TestSwarm,
+	"swarm-bridges.yaml":    TestSwarm,
+	"compose-watch.yaml":    TestManifests,
+	"daemonset.yaml":        TestManifests,
+	"gopipework.nomad.hcl":  TestManifests,
 }
 
 // TestExamples: there is no example that no test runs.
@@ -92,6 +101,23 @@ func TestExamplePolicy(t *testing.T) {
 	} {
 		if r := m.gopipework("policy", "check", "--policy", policy, refused[0], refused[1]); r.Code != 1 || !strings.Contains(r.Stderr, "refused: ") {
 			t.Errorf("%q: %v", refused, r)
+		}
+	}
+}
+
+// TestManifests: the examples for orchestrators that no test runs are read without an error
+// as those read them.
+func TestManifests(t *testing.T) {
+	t.Parallel()
+	read, err := host.BuildManifests(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, by := range map[string]string{"compose-watch.yaml": "compose", "daemonset.yaml": "kubernetes", "gopipework.nomad.hcl": "nomad"} {
+		cmd := program.Command(read, by, exampleFile(t, name))
+		cmd.Env = append(os.Environ(), "GOPIPEWORK_IMAGE=gopipework:devel")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
 		}
 	}
 }

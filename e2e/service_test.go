@@ -14,21 +14,24 @@ import (
 
 // asService are the flags of the container that the examples run gopipework watch in: it has
 // neither the host's processes nor all privileges.
-const asService = "--network host --cap-drop ALL --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --cap-add NET_BIND_SERVICE" +
+const asService = "--read-only --network host --cap-drop ALL --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --cap-add NET_BIND_SERVICE" +
 	" -v /run:/run:rslave -v /proc/sys/net:/host/proc/sys/net --entrypoint /gopipework"
 
-// usualEngine starts an engine whose directory and socket are where they usually are, on a
-// host whose /run is shared, as systemd has it.
-func usualEngine(t *testing.T, args ...string) *engine {
+// usualEngine starts an engine where engines usually are.
+func usualEngine(t *testing.T) *engine {
 	t.Helper()
-	return startedEngine(t, func(h *host.Host) (*host.Engine, error) {
-		for _, line := range []string{"mount --make-rshared /run", "mount -t tmpfs state /var/lib"} {
-			if _, err := h.Must("sh", "-c", line); err != nil {
-				return nil, err
-			}
+	return startedEngine(t, func(h *host.Host) (*host.Engine, error) { return startUsual(h) })
+}
+
+// startUsual starts an engine whose directory and socket are where they usually are, on a
+// host whose /run is shared, as systemd has it.
+func startUsual(h *host.Host, args ...string) (*host.Engine, error) {
+	for _, line := range []string{"mount --make-rshared /run", "mount -t tmpfs state /var/lib"} {
+		if _, err := h.Must("sh", "-c", line); err != nil {
+			return nil, err
 		}
-		return h.StartEngine(append([]string{"--exec-root=/run/docker", "--host=unix:///run/docker.sock"}, args...)...)
-	})
+	}
+	return h.StartEngine(append([]string{"--exec-root=/run/docker", "--host=unix:///run/docker.sock"}, args...)...)
 }
 
 // TestService: watch runs in a container that sees no process of a guest. It attaches by

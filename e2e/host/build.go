@@ -55,6 +55,18 @@ func BuildCNI(dir string) error {
 	return nil
 }
 
+// BuildManifests builds the program of the module in e2e/manifests into dir.
+func BuildManifests(dir string) (binary string, err error) {
+	binary = filepath.Join(dir, "manifests")
+	cmd := program.Command("go", "build", "-o", binary, ".")
+	cmd.Dir = "manifests" // the tests run in e2e
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build what reads manifests: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
 // BuildPackage builds a package of the module into dir, in the same way.
 func BuildPackage(dir, name, pkg string) (binary string, err error) {
 	root, err := program.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
