@@ -25,12 +25,18 @@ func (n cniNetwork) behind(result string) cniNetwork {
 }
 
 // extraNetwork returns a network that gives guests what they ask for, as far as the policy
-// allows: any of two bridges.
+// allows.
 func (m *machine) extraNetwork() cniNetwork {
+	m.t.Helper()
+	return m.cniNetwork(fmt.Sprintf(`"mode": "extra", "policy": %q`, m.extraPolicy()))
+}
+
+// extraPolicy writes a policy that allows any of two bridges, and returns its file.
+func (m *machine) extraPolicy() string {
 	m.t.Helper()
 	policy := m.Dir + "/policy.yaml"
 	m.check(os.WriteFile(policy, []byte("allow:\n  - {guests: ['pod:shop/*', 'nomad:shop/*'], to: [brtest, brback, nowhere], addresses: 192.168.0.0/16}\n"), 0o644))
-	return m.cniNetwork(fmt.Sprintf(`"mode": "extra", "policy": %q`, policy))
+	return policy
 }
 
 // TestCNIExtra: a plugin in a chain adds what a pod asks for, all or nothing, and each verb

@@ -23,6 +23,7 @@ func TestCNIKilled(t *testing.T) {
 		{"card", `"hostif": "phys:nic0", "address": "10.3.0.2/24"`, "cni"},
 		{"dhcp", `"hostif": "nic0", "address": "dhcp"`, "cni"},
 		{"ovs", `"hostif": "ovsnew", "address": "10.7.0.2/24"`, "ovs"},
+		{"extra", `"mode": "extra", "policy": "POLICY", "runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"org.gopipework.net1": "brtest 192.168.1.2/24", "org.gopipework.net2": "brback 192.168.2.2/24"}}`, "cni"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			need(t, test.need)
@@ -39,8 +40,8 @@ func TestCNIKilled(t *testing.T) {
 				_, err := c.StartOVS()
 				c.check(err)
 			}
-			n := c.cniNetwork(test.keys)
-			n.env = []string{"CNI_PATH=" + c.parts}
+			n := c.cniNetwork(strings.Replace(test.keys, "POLICY", c.extraPolicy(), 1))
+			n.env = []string{"CNI_PATH=" + c.parts, "CNI_ARGS=K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-1"}
 			step := func(verb string, b host.Blow) host.Stepped {
 				s, err := host.Step(n.command(verb, web), b)
 				c.check(err)

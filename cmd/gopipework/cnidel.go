@@ -34,15 +34,17 @@ func (p *plugin) del(ctx context.Context) error {
 
 // remove detaches what the caller's container has got. A caller may name the namespace and
 // call the container something else than it did for ADD, or name the container and no
-// namespace. Unless all of an attachment was found, a killed run may have left more.
+// namespace. Unless all of an attachment was found, a killed run may have left more; so it may
+// have of the next of several.
 func (p *plugin) remove(ctx context.Context) error {
+	several := p.config.Extra()
 	complete, err := p.detachNamed(ctx)
-	if complete || err != nil {
+	if complete && !several || err != nil {
 		return err
 	}
 	id := cni.ID(p.config.Name, p.call.ContainerID, p.call.IfName)
 	found, err := p.detachAll(ctx, func(a attach.Attachment) bool { return a.Guest.ID == id })
-	if found || err != nil {
+	if found && !several || err != nil {
 		return err
 	}
 	return p.sweep(ctx)

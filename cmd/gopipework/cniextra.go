@@ -24,7 +24,7 @@ func (p *plugin) answerExtra(ctx context.Context) error {
 	case cni.Check:
 		return p.checkExtra(ctx)
 	case cni.Del:
-		return p.remove(ctx)
+		return p.delExtra(ctx)
 	case cni.GC:
 		return p.gc(ctx)
 	}
@@ -112,6 +112,16 @@ func (p *plugin) checkExtra(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// delExtra detaches what the guest has got beside its own interface. A caller that hands on
+// annotations hands on those that ADD got, so without one of ours there is nothing.
+func (p *plugin) delExtra(ctx context.Context) error {
+	asked := labels.Container{Labels: p.config.Runtime.Annotations, Annotated: true}
+	if asked.Labels != nil && len(asked.Keys()) == 0 {
+		return nil
+	}
+	return p.remove(ctx)
 }
 
 // extraSelections returns what the guest can have got beside its own interface: by this call,
