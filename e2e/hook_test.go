@@ -157,8 +157,8 @@ func TestHookPodman(t *testing.T) {
 	before, err := host.Settle(m.State)
 	m.check(err)
 	hooks, policy := hookExample(t, "oci-hook.json", "hook")
-	run := func(name, line string) host.Result {
-		args := []string{"--hooks-dir", hooks, "run", "--rm", "--name", name, "--network", "none", "--cgroup-parent", "/" + filepath.Base(m.Dir) + "/podman"}
+	run := func(name, line string, more ...string) host.Result {
+		args := append([]string{"--hooks-dir", hooks, "run", "--rm", "--name", name, "--network", "none", "--cgroup-parent", "/" + filepath.Base(m.Dir) + "/podman"}, more...)
 		if line != "" {
 			args = append(args, "--annotation", "org.gopipework.eth1="+line)
 		}
@@ -167,6 +167,11 @@ func TestHookPodman(t *testing.T) {
 	started(t, run("web", "brtest 192.168.1.2/24"), "192.168.1.2/24")
 	unstarted(t, run("web", "brtest 192.168.9.2/24"), "attach eth1 to podman:web: refused: "+policy+":2:5 does not allow it")
 	unstarted(t, run("db", "brtest 192.168.1.2/24"), "attach eth1 to podman:db: refused: "+policy+` has no entry for "db"`)
+	forged := []string{"--annotation", "io.container.manager=cri-o"} // an image can have these
+	for _, prefix := range []string{"io.kubernetes.cri.sandbox-", "io.kubernetes.pod."} {
+		forged = append(forged, "--annotation", prefix+"namespace=shop", "--annotation", prefix+"name=web")
+	}
+	unstarted(t, run("db", "brtest 192.168.1.2/24", forged...), "attach eth1 to podman:db: refused: "+policy+` has no entry for "db"`)
 	m.check(run("db", "").Err())
 	m.ok("gc")
 	m.same("the host", before, m.State)

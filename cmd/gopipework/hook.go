@@ -68,15 +68,19 @@ func (o *output) hookCommand(c *cli.Context) error {
 // asksFor returns what a container asks for: by its annotations or, if it has none of ours and
 // Docker runs it, by its labels. Docker is also asked for its name.
 func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
-	g := s.Guest()
+	g, err := s.Guest()
 	asks := labels.Container{Runtime: g.Runtime, ID: g.ID, Name: g.Name, Labels: s.Annotations, Annotated: true}
-	if g.Runtime == oci.CRI {
-		asks.Member = podOf(s)
-	}
-	if g.Runtime != oci.Docker {
+	annotated := len(asks.Keys()) > 0
+	switch {
+	case err != nil && annotated:
+		return asks, err
+	case g.Runtime == oci.CRI:
+		p := s.Pod()
+		asks.Member = policy.Member{Of: policy.Kubernetes, Group: p.Namespace, Name: p.Name}
+		return asks, nil
+	case g.Runtime != oci.Docker:
 		return asks, nil
 	}
-	annotated := len(asks.Keys()) > 0
 	c, err := dockerutil.NewLabels(labels.Prefix).Of(ctx, g.ID, annotated)
 	if err != nil {
 		return asks, err
@@ -86,15 +90,6 @@ func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
 		asks.Labels, asks.Annotated = c.Labels, false
 	}
 	return asks, nil
-}
-
-// podOf returns the pod of Kubernetes that a container is of.
-func podOf(s oci.State) policy.Member {
-	namespace, name := s.Pod()
-	if name == "" {
-		return policy.Member{}
-	}
-	return policy.Member{Of: policy.Kubernetes, Group: namespace, Name: name}
 }
 
 // hook attaches what a container asks for: all of it, or nothing.

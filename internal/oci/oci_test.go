@@ -23,26 +23,38 @@ func TestGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	const v2 = "/run/containerd/io.containerd.runtime.v2.task/"
-	pod := map[string]string{"io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.cri.sandbox-id": "5a", "io.kubernetes.cri.container-type": "container"}
+	pod := map[string]string{"io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.cri.sandbox-id": "5a"}
+	crio := map[string]string{ // what is not a label of kubelet can be the pod's own annotation
+		"io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop",
+		"io.kubernetes.cri.sandbox-name": "forged", "io.kubernetes.cri.sandbox-namespace": "forged", "io.kubernetes.cri-o.KubeName": "forged", "io.container.manager": "libpod",
+	}
 	for _, test := range []struct {
 		id, bundle  string
 		annotations map[string]string
-		want        string // RUNTIME ID NAME
+		want        string // RUNTIME ID NAME NAMESPACE/POD
 	}{
-		{id, v2 + "moby/" + id, nil, "docker " + id + " "},
-		{id, v2 + "moby/" + id, map[string]string{"io.container.manager": "cri-o", "io.kubernetes.cri-o.KubeName": "web"}, "docker " + id + " "},
-		{"web", v2 + "default/web", nil, "containerd web web"},
-		{id, v2 + "k8s.io/" + id, pod, "cri 5a web-0"},
-		{id, v2 + "k8s.io/" + id, map[string]string{"io.kubernetes.cri.sandbox-id": "5a", "io.kubernetes.cri.sandbox-name": "a b", "io.kubernetes.cri.sandbox-namespace": "shop"}, "cri " + id + " " + id[:12]},
-		{id, storage + "/" + id + "/userdata", pod, "podman " + id + " web"},
-		{id, "/run/storage/overlay-containers/" + id + "/userdata", nil, "podman " + id + " " + id[:12]},
-		{id, "/run/storage/overlay-containers/" + id + "/userdata", map[string]string{"io.container.manager": "cri-o", "io.kubernetes.cri-o.KubeName": "web-0", "io.kubernetes.cri-o.Namespace": "shop", "io.kubernetes.cri-o.SandboxID": id}, "cri " + id + " web-0"},
-		{"web", "/tmp/web", pod, "pid 4711 web"},
-		{"web", "", nil, "pid 4711 web"},
+		{id, v2 + "moby/" + id, crio, "docker " + id + "  "},
+		{"web", v2 + "default/web", crio, "containerd web web "},
+		{id, v2 + "k8s.io/" + id, pod, "cri 5a web-0 shop/web-0"},
+		{id, v2 + "k8s.io/" + id, map[string]string{"io.kubernetes.cri.sandbox-name": "a b", "io.kubernetes.cri.sandbox-namespace": "shop"}, ""},
+		{id, v2 + "k8s.io/" + id, map[string]string{"io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop"}, ""},
+		{id, storage + "/" + id + "/userdata", crio, "podman " + id + " web "},
+		{id, "/run/storage/overlay-containers/" + id + "/userdata", crio, "cri " + id + " web-0 shop/web-0"},
+		{id, "/run/storage/overlay-containers/" + id + "/userdata", pod, ""},
+		{"web", "/tmp/web", pod, "pid 4711 web "},
+		{"web", "", crio, "pid 4711 web "},
 	} {
-		g := State{ID: test.id, PID: 4711, Bundle: test.bundle, Annotations: test.annotations}.Guest()
-		if got := g.Runtime + " " + g.ID + " " + g.Name; got != test.want {
-			t.Errorf("%s, %s: %q, want %q", test.bundle, test.annotations, got, test.want)
+		s := State{ID: test.id, PID: 4711, Bundle: test.bundle, Annotations: test.annotations}
+		g, err := s.Guest()
+		got := g.Runtime + " " + g.ID + " " + g.Name + " "
+		if g.Runtime == CRI {
+			got += s.Pod().Namespace + "/" + s.Pod().Name
+		}
+		if err != nil {
+			got = ""
+		}
+		if got != test.want {
+			t.Errorf("%s, %s: %q, %v; want %q", test.bundle, test.annotations, got, err, test.want)
 		}
 	}
 }

@@ -61,54 +61,78 @@ const (
 // which nobody else chooses:
 //
 //	.../io.containerd.runtime.v2.task/NAMESPACE/ID   containerd; Docker and the CRI have namespaces of their own
-//	.../DRIVER-containers/ID/userdata                podman, and CRI-O
+//	.../DRIVER-containers/ID/userdata                podman, which keeps the names beside it, and CRI-O, which does not
 //
 // The name of a container of Docker is not in its state: it is "" here. A container of no
 // engine that is known is a process, whose name is the container's ID.
-func (s State) Guest() guests.GuestInfo {
+func (s State) Guest() (guests.GuestInfo, error) {
 	g := guests.GuestInfo{ID: s.ID, Name: shortID(s.ID), PID: s.PID}
 	above, last := filepath.Split(s.Bundle)
 	above = filepath.Clean(above)
-	kept := last == "userdata" && filepath.Base(above) == s.ID // in the directory of a container's files
 	switch {
+	case last == "userdata" && filepath.Base(above) == s.ID:
+		return s.stored(filepath.Dir(above), g)
 	case last == s.ID && filepath.Base(above) == "moby":
 		g.Runtime, g.Name = Docker, ""
-	case last == s.ID && filepath.Base(above) == "k8s.io", kept && s.Annotations["io.container.manager"] == "cri-o":
-		g.Runtime = CRI
-		if _, name, sandbox := s.pod(); name != "" { // its containers share its network
-			g.ID, g.Name = sandbox, name
+	case last == s.ID && filepath.Base(above) == "k8s.io":
+		if id := s.Annotations["io.kubernetes.cri.sandbox-id"]; plainname.Is(id) {
+			g.ID = id // its containers share its network
 		}
+		return s.ofPod(g, s.containerdPod())
 	case last == s.ID && strings.HasSuffix(filepath.Dir(above), "io.containerd.runtime.v2.task"):
 		g.Runtime = Containerd
-	case kept:
-		g.Runtime = Podman
-		if name := podmanName(filepath.Dir(above), s.ID); name != "" {
-			g.Name = name
-		}
 	default:
 		g.Runtime, g.ID = "pid", strconv.Itoa(s.PID)
 	}
-	return g
+	return g, nil
 }
 
-// Pod returns the pod of Kubernetes that the container is of, as containerd and CRI-O name it
-// among the annotations, after those that they let others set; "": there is none.
-func (s State) Pod() (namespace, name string) {
-	namespace, name, _ = s.pod()
-	return namespace, name
-}
-
-func (s State) pod() (namespace, name, sandbox string) {
-	for _, keys := range [][3]string{
-		{"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.sandbox-id"},
-		{"io.kubernetes.cri-o.Namespace", "io.kubernetes.cri-o.KubeName", "io.kubernetes.cri-o.SandboxID"},
-	} {
-		namespace, name, sandbox = s.Annotations[keys[0]], s.Annotations[keys[1]], s.Annotations[keys[2]]
-		if plainname.Is(namespace) && plainname.Is(name) && plainname.Is(sandbox) {
-			return namespace, name, sandbox
-		}
+// stored is Guest for a container in a directory of containers/storage.
+func (s State) stored(storage string, g guests.GuestInfo) (guests.GuestInfo, error) {
+	if name := podmanName(storage, s.ID); name != "" {
+		g.Runtime, g.Name = Podman, name
+		return g, nil
 	}
-	return "", "", ""
+	return s.ofPod(g, s.crioPod())
+}
+
+// ofPod is Guest for a container of a pod. The policy is not asked about one that has no name.
+func (s State) ofPod(g guests.GuestInfo, p Pod) (guests.GuestInfo, error) {
+	if p == (Pod{}) {
+		return g, fault.New(fault.Runtime, "find the name of container", g.Name, "it is in a bundle of podman or of a CRI, and neither tells it")
+	}
+	g.Runtime, g.Name = CRI, p.Name
+	return g, nil
+}
+
+// Pod is a pod of Kubernetes. The zero Pod: there is none.
+type Pod struct{ Namespace, Name string }
+
+// Pod returns the pod that a container of the CRI is of.
+func (s State) Pod() Pod {
+	if filepath.Base(s.Bundle) == "userdata" {
+		return s.crioPod()
+	}
+	return s.containerdPod()
+}
+
+// containerdPod returns the pod as containerd names it, after what it lets the pod set.
+func (s State) containerdPod() Pod {
+	return s.podOf("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name")
+}
+
+// crioPod returns the pod as the labels of kubelet name it. CRI-O writes these last, so that no
+// annotation of the pod can stand in their place, as it can in that of CRI-O's own.
+func (s State) crioPod() Pod {
+	return s.podOf("io.kubernetes.pod.namespace", "io.kubernetes.pod.name")
+}
+
+func (s State) podOf(namespace, name string) Pod {
+	p := Pod{s.Annotations[namespace], s.Annotations[name]}
+	if !plainname.Is(p.Namespace) || !plainname.Is(p.Name) {
+		return Pod{}
+	}
+	return p
 }
 
 // podmanName returns the name of a container in a directory of podman's storage; "": it is
