@@ -107,35 +107,45 @@ func TestCNIExtra(t *testing.T) {
 }
 
 // TestCNINomad: the calls that Nomad makes. What a job asks for is in CNI_ARGS, which a DEL
-// has not; an ADD that fails is tried three times without a DEL between.
+// has not; an ADD that fails is tried three times without a DEL between; and CHECK has to
+// succeed, also that of the plugin before.
 func TestCNINomad(t *testing.T) {
-	m := newMachine(t)
-	web := m.named("web")
-	check := m.unchanged(web)
-	n := m.extraNetwork().in("CNI_CONTAINERID=6b235529-8111-4bbe-520b-d639b1d2a94e",
-		"CNI_ARGS=IgnoreUnknown=true;org.gopipework.net1=nowhere 192.168.1.2/24;org.gopipework.net0=brtest 192.168.1.2/24;"+
-			"NOMAD_REGION=global;NOMAD_NAMESPACE=shop;NOMAD_JOB_ID=web/periodic-1732700000;NOMAD_GROUP_NAME=web;NOMAD_ALLOC_ID=6b235529-8111-4bbe-520b-d639b1d2a94e")
+	c := newCNIMachine(t)
+	web := c.named("web")
+	check := c.unchanged(web)
+	n := c.extraNetwork()
+	c.network("lab", `{"type": "bridge", "bridge": "cni0", "ipam": {"type": "host-local", "subnet": "10.88.0.0/24"}}`, `{"type": "gopipework", `+n.keys+`}`)
+	asking := func(line string) string {
+		return "IgnoreUnknown=true;org.gopipework.net1=" + line + ";org.gopipework.net0=brtest 192.168.1.2/24;" +
+			"NOMAD_REGION=global;NOMAD_NAMESPACE=shop;NOMAD_JOB_ID=web/periodic-1732700000;NOMAD_GROUP_NAME=web"
+	}
 	for range 3 {
-		n.fails(103, "ADD", web)
+		n.in("CNI_ARGS="+asking("nowhere 192.168.2.2/24")).fails(103, "ADD", web)
 		check("after an ADD that failed")
 	}
-	m.says("a job that passes for another", n.in(n.env[0], n.env[1]+";NOMAD_NAMESPACE=other").fails(101, "ADD", web), "does not say who")
-	n.env[1] = strings.Replace(n.env[1], "nowhere 192.168.1.2", "brback 192.168.2.2", 1)
-	if r := n.ok("ADD", web); len(r.IPs) != 2 {
-		t.Errorf("the result is %+v", r)
+	c.says("a job that passes for another", n.in("CNI_ARGS="+asking("brback 192.168.2.2/24;NOMAD_NAMESPACE=other")).fails(101, "ADD", web), "does not say who")
+	c.Setenv("CNI_ARGS", asking("brback 192.168.2.2/24"))
+	r := c.cnitool("add", "lab", web)
+	var result cniResult
+	c.check(json.Unmarshal([]byte(r.Stdout), &result))
+	if l := c.links(web); l["net0"].Name == "" || l["net1"].Name == "" || len(result.Interfaces) != 7 || len(result.IPs) != 1 {
+		t.Errorf("the job gets %v, and Nomad is told %v", l, r)
 	}
-	n.env = n.env[:1]
-	n.ok("DEL", web)
-	n.ok("DEL", web)
+	c.check(c.cnitool("check", "lab", web).Err())
+	c.Setenv("CNI_ARGS", "")
+	n.in().ok("DEL", web)
+	c.check(c.cnitool("del", "lab", web).Err())
+	c.do("ip link del cni0")
 	check("after DEL")
-	main := m.cniNetwork(`"hostif": "nowhere", "address": "10.1.0.2/24"`).in(n.env...)
+
+	main := c.cniNetwork(`"hostif": "nowhere", "address": "10.1.0.2/24"`)
 	for range 3 {
 		main.fails(103, "ADD", web)
 		check("after an ADD that failed")
 	}
 	main = main.with(`"hostif": "brtest"`)
 	main.ok("ADD", web)
-	m.do("ip netns del web")
+	c.do("ip netns del web")
 	main.ok("DEL", web)
 	main.ok("DEL", web)
 }

@@ -34,7 +34,7 @@ func (p *plugin) answerExtra(ctx context.Context) error {
 // addExtra attaches all that the guest asks for, or nothing, and adds it to what the plugin
 // before this one has answered.
 func (p *plugin) addExtra(ctx context.Context) error {
-	result, err := p.config.PrevResult()
+	prev, err := p.config.PrevResult()
 	if err != nil {
 		return err
 	}
@@ -42,9 +42,7 @@ func (p *plugin) addExtra(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if result == nil {
-		result = &cni.Result{}
-	}
+	result := cmp.Or(prev, &cni.Result{})
 	if len(asked) == 0 {
 		return p.config.Write(p.stdout, result)
 	}
@@ -59,9 +57,15 @@ func (p *plugin) addExtra(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	own := len(result.IPs)
 	for _, r := range made {
 		p.warn(r.Warnings)
 		result = cni.AddTo(result, r.Attachments[0], p.call.NetNS)
+	}
+	// When its agent starts again, Nomad asks for CHECK. The plugins of the CNI project, in front
+	// of this one, would take these addresses for those of their own interface, and fail.
+	if prev != nil && p.config.AskedByJob() {
+		result.IPs = result.IPs[:own]
 	}
 	if err := p.config.Write(p.stdout, result); err != nil { // nobody knows of it
 		return undoAll(ctx, made, g, opt, fault.New(fault.Failed, "answer", "the caller", "%w", err))

@@ -10,8 +10,8 @@ import (
 // it is. Those of a pod come by a capability, and CNI_ARGS says which pod that is. A job of
 // Nomad writes its own into CNI_ARGS, where Nomad says which job it is.
 func (c Config) Asks(call Call) (who policy.Member, annotations map[string]string) {
-	if asked := c.Runtime.Annotations; asked != nil {
-		return policy.Member{Of: policy.Kubernetes, Group: call.vouched("K8S_POD_NAMESPACE"), Name: call.vouched("K8S_POD_NAME")}, asked
+	if !c.AskedByJob() {
+		return policy.Member{Of: policy.Kubernetes, Group: call.vouched("K8S_POD_NAMESPACE"), Name: call.vouched("K8S_POD_NAME")}, c.Runtime.Annotations
 	}
 	annotations = map[string]string{}
 	for _, a := range call.args {
@@ -21,6 +21,9 @@ func (c Config) Asks(call Call) (who policy.Member, annotations map[string]strin
 	job, _, _ := strings.Cut(call.vouched("NOMAD_JOB_ID"), "/") // what follows is for one run of the job
 	return policy.Member{Of: policy.Nomad, Group: call.vouched("NOMAD_NAMESPACE"), Name: job}, annotations
 }
+
+// AskedByJob reports whether it is a job of Nomad that asks, and not a pod.
+func (c Config) AskedByJob() bool { return c.Runtime.Annotations == nil }
 
 // vouched returns what CNI_ARGS has for a key that engines set. A job of Nomad writes there too,
 // and may try to pass for another one: of two values none counts.
