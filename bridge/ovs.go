@@ -3,6 +3,7 @@ package bridge
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -161,8 +162,11 @@ func (o OVS) Require(op, object string) error {
 	return noOVS(op, object, o.Missing)
 }
 
+// ErrNoOVS is in the error for an Open vSwitch that is not installed, or does not run.
+var ErrNoOVS = errors.New("there is no Open vSwitch here")
+
 func noOVS(op, object, why string) error {
-	return fault.New(fault.Unsupported, op, object, "there is no Open vSwitch here: %s", why).
+	return fault.New(fault.Unsupported, op, object, "%w: %s", ErrNoOVS, why).
 		WithHint("install the package %s, and start it", ovsPackage)
 }
 

@@ -260,6 +260,8 @@ func TestCNIRefused(t *testing.T) {
 		{7, "ADD", `"routes": ["frob"]`, "", "frob", ""},
 		{7, "ADD", `"runtimeConfig": {"ips": ["192.168.1.2"]}`, "", "prefix length", ""},
 		{7, "ADD", `"name": "a/b"`, "", "name", ""},
+		{11, "ADD", `"hostif": "ovs:lab"`, "", "Open vSwitch", ""},
+		{50, "STATUS", `"hostif": "ovs:lab"`, "", "Open vSwitch", ""},
 		{50, "STATUS", `"hostif": "nowhere"`, "", "nowhere", ""},
 		{103, "ADD", `"hostif": "nowhere"`, "", "nowhere", ""},
 	} {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/gopipework/gopipework/e2e/host"
@@ -134,6 +135,27 @@ echo "$CNI_COMMAND" >> $0.log
 		ends()
 	}
 	check("after a DEL that the plugin has refused")
+
+	// Interrupted while the plugin gives out an address.
+	told("for what it has refused", "ADD", "CHECK", "STATUS", "GC", "DEL")
+	sleeps := filepath.Join(m.Dir, "sleeps")
+	m.check(os.WriteFile(sleeps, []byte(strings.Replace(script, "[ \"$CNI_COMMAND\" != ADD ] ||", "[ \"$CNI_COMMAND\" != ADD ] || exec sleep 60;", 1)), 0o755))
+	slow := m.cniNetwork(`"hostif": "brtest", "ipam": {"type": "sleeps"}`)
+	slow.env = n.env
+	cmd := slow.command("ADD", web)
+	m.check(cmd.Start())
+	asked := func() bool { log, _ := os.ReadFile(sleeps + ".log"); return string(log) == "ADD\n" }
+	if !host.Poll(host.Patience, asked) {
+		t.Error("the plugin is not asked")
+	}
+	m.check(cmd.Process.Signal(syscall.SIGTERM))
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 143 {
+		t.Errorf("interrupted, it exits with %d", cmd.ProcessState.ExitCode())
+	}
+	if log, _ := os.ReadFile(sleeps + ".log"); string(log) != "ADD\nDEL\n" {
+		t.Errorf("interrupted, the plugin was asked for %q", log)
+	}
+	check("after an ADD that was interrupted")
 	n.ok("DEL", web)
 }
 

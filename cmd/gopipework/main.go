@@ -32,7 +32,7 @@
 //	watch.go                                           watch, which does the same whenever something changes
 //	compose.go                                         what Docker Compose runs: record lines for watch, or drop them
 //	asked.go                                           what a guest asks for itself as it starts: for hook and CNI
-//	cni.go cnidel.go cniextra.go                       what container engines run as a plugin of CNI
+//	cni.go cniipam.go cnidel.go cniextra.go            what container engines run as a plugin of CNI
 //	evpn.go                                            evpn-config: the lines for a routing daemon
 //	policy.go                                          policy check, and the labels of containers for watch
 //	hook.go runtime.go                                 what an OCI runtime runs before a container starts, and a runtime that has it so

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/gopipework/gopipework/bridge"
 	"github.com/gopipework/gopipework/internal/fault"
 )
 
@@ -68,10 +69,10 @@ func codeOf(err error, exit int) uint {
 	if errors.As(err, &c) {
 		return c.code
 	}
-	switch fault.CodeOf(err) {
-	case fault.Usage: // the words are those of the configuration
+	switch code := fault.CodeOf(err); {
+	case code == fault.Usage: // the words are those of the configuration
 		return types.ErrInvalidNetworkConfig
-	case fault.Timeout, fault.Runtime:
+	case code == fault.Timeout, code == fault.Runtime, errors.Is(err, bridge.ErrNoOVS):
 		return types.ErrTryAgainLater
 	}
 	return ownCodes + uint(exit)
