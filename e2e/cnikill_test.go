@@ -41,7 +41,7 @@ func TestCNIKilled(t *testing.T) {
 				c.check(err)
 			}
 			n := c.cniNetwork(strings.Replace(test.keys, "POLICY", c.extraPolicy(), 1))
-			n.env = []string{"CNI_PATH=" + c.parts, "CNI_ARGS=K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-1"}
+			n.env = []string{"CNI_PATH=" + c.parts, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-1"}
 			step := func(verb string, b host.Blow) host.Stepped {
 				s, err := host.Step(n.command(verb, web), b)
 				c.check(err)
