@@ -27,7 +27,7 @@ type fault struct {
 }
 
 // faults are the rows of each place on the way.
-var faults = [][]fault{guestFaults, bridgeFaults, cardFaults, ovsFaults, firewallFaults, farFaults}
+var faults = [][]fault{guestFaults, bridgeFaults, cardFaults, ovsFaults, firewallFaults, farFaults, uplinkFaults}
 
 // diagnosis is the document of doctor --json.
 type diagnosis struct {

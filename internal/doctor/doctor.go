@@ -16,6 +16,7 @@
 //	              what both ends have entered of each other
 //	port.go       the host's end of a pair
 //	bridge.go     the Linux bridge that it is in
+//	uplink.go     the VXLAN by which it reaches other hosts
 //	ovs.go        Open vSwitch bridges
 //	cable.go      a cable that set --carrier off has pulled
 //	child.go      links on a card
@@ -80,7 +81,7 @@ const (
 type Hop struct {
 	Interface string   // of the guest, whose way it is on
 	Name      string   // "web eth1", "brtest", ...
-	Kind      string   // "interface", "route", "port", "bridge", "ovs", "card", "firewall", "far"
+	Kind      string   // "interface", "route", "port", "bridge", "ovs", "card", "firewall", "uplink", "far"
 	Facts     []string // what there is, for a person
 	Verdict   Verdict
 	Findings  []finding.Finding // the first one decides

@@ -197,6 +197,9 @@ func (w *walker) blame(hop int, a answer, otherwise finding.Finding, evidence []
 
 // noAnswer is about a far end that cannot be entered: the probe was seen to leave for it.
 func (w *walker) noAnswer(f *far, a answer, places []tapped, out int, evidence []string) {
+	if w.byUplink(f, a, evidence) {
+		return
+	}
 	uplinks := w.uplinks()
 	switch {
 	case f.gateway && w.leap == toBridge && len(uplinks) == 0 && f.link == nil && w.hostsOwn().IsValid():

@@ -34,6 +34,7 @@ type walker struct {
 	port *rtnl.Link // the host's end of a pair; nil: none
 	on   *rtnl.Link // the switch that port is in, or the card that the link is on; nil: none
 
+	vxlan *rtnl.Link // by which that switch reaches other hosts; nil: it has none
 	ovs   switched
 	rules firewall.Firewall // of the host, as far as frames of the bridge meet them
 	far   []*far
@@ -171,6 +172,9 @@ func (w *walker) walk() error {
 		w.look(w.port.Name, "port", w.portFacts(), portChecks)
 		w.look(w.on.Name, "bridge", w.bridgeFacts(), bridgeChecks)
 		w.look("firewall", "firewall", nil, firewallChecks)
+		if err := w.lookAtUplink(); err != nil {
+			return err
+		}
 	case toOVS:
 		w.look(w.port.Name, "port", w.ovsPortFacts(), ovsPortChecks)
 		w.look(w.ovs.port.Bridge, "ovs", w.ovsFacts(), ovsChecks)

@@ -292,6 +292,30 @@ var (
 		"Set net.ipv4.ip_forward, or net.ipv6.conf.all.forwarding, to 1."}
 )
 
+// The VXLAN by which a bridge reaches other hosts.
+var (
+	VXLANDown = &Kind{801, "vxlan-down",
+		"The VXLAN of the bridge is down.",
+		"No frames pass between this host and the others.",
+		"Set it up, or attach again with --uplink."}
+	VTEPAddress = &Kind{802, "vtep-address",
+		"The address that the other hosts send to is not on this host, or its interface is down or has no carrier.",
+		"What the other hosts send does not arrive.",
+		"Add the address, or set its interface up."}
+	VTEPPort = &Kind{803, "vtep-port",
+		"Another program has the UDP port of the VXLAN.",
+		"The kernel cannot set the VXLAN up.",
+		"End the program, or attach with another port on all hosts."}
+	VTEPMTU = &Kind{804, "vtep-mtu",
+		"The network between the hosts takes only shorter packets than the VXLAN sends.",
+		"Longer packets are sent in fragments, or lost, while pings pass.",
+		"Raise the MTU of that network, or lower those of the VXLAN, the bridge and its guests on all hosts."}
+	VTEPPeer = &Kind{805, "vtep-peer",
+		"The VXLAN knows no other host, or there is no route to one.",
+		"Frames for guests of other hosts go nowhere.",
+		"Name the others by peer=, or let FRR do it, with the lines of gopipework evpn-config. Add a route."}
+)
+
 // Unseen is about whatever could not be read.
 var Unseen = &Kind{901, "unseen",
 	"Something on the way could not be read.",
@@ -314,5 +338,6 @@ var All = []*Kind{
 	OVSPortGone, OVSPortDead, OVSTag, OVSSecure, OVSFlow, OVSSilent,
 	ParentDown, ParentNoCarrier, HostOnCard, ParentWireless, ModeApart, StationTwice,
 	UplinkMissing, FarSilent, FarFirewall, BridgeNoAddress, FarMissing, ForwardingOff,
+	VXLANDown, VTEPAddress, VTEPPort, VTEPMTU, VTEPPeer,
 	Unseen, Lost,
 }

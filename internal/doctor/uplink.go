@@ -1,0 +1,196 @@
+package doctor
+
+import (
+	"bufio"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gopipework/gopipework/internal/build"
+	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/kind"
+	"github.com/gopipework/gopipework/internal/nsfs"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/shell"
+	"github.com/gopipework/gopipework/internal/spec"
+)
+
+// uplinkChecks look at the VXLAN by which the bridge reaches other hosts. Guests of this host do
+// without it, so that all that they find are doubts, until a probe for another host is lost.
+var uplinkChecks = []check{(*walker).vtepAddress, (*walker).vxlanDown, (*walker).vtepMTU, (*walker).vtepPeers}
+
+const uplinkHop = "uplink"
+
+// lookAtUplink looks at the VXLAN of the bridge, if it has one.
+func (w *walker) lookAtUplink() error {
+	var o build.Looker
+	w.vxlan = kind.ReadUplink(&o, w.host.k, w.on.Index).Link
+	if o.Err == nil && w.vxlan != nil {
+		w.look(w.vxlan.Name, uplinkHop, w.uplinkFacts(), uplinkChecks)
+	}
+	return o.Err
+}
+
+// uplinkFacts is what a person wants to know of the VXLAN.
+func (w *walker) uplinkFacts() []string {
+	v := w.vxlan.VXLAN
+	facts := []string{fmt.Sprintf("VNI %d", v.VNI)}
+	if v.Local.IsValid() {
+		facts = append(facts, "local "+v.Local.String())
+	}
+	if v.Port != spec.VXLANPort {
+		facts = append(facts, fmt.Sprintf("port %d", v.Port))
+	}
+	if hosts, err := w.remotes(); err == nil {
+		facts = append(facts, fmt.Sprintf("other hosts: %d", len(hosts)))
+	}
+	return append(facts, fmt.Sprintf("mtu %d", w.vxlan.MTU))
+}
+
+// underlay returns the link that has the address of the VXLAN; nil: none has.
+func (w *walker) underlay() (*rtnl.Link, error) {
+	all, err := w.host.k.Addrs()
+	for _, a := range all {
+		if a.Prefix.Addr() == w.vxlan.VXLAN.Local {
+			return w.host.k.LinkByIndex(a.Index)
+		}
+	}
+	return nil, err
+}
+
+// vtepAddress finds that the address is not there that the other hosts send to.
+func (w *walker) vtepAddress() ([]finding.Finding, error) {
+	local := w.vxlan.VXLAN.Local
+	on, err := w.underlay()
+	switch {
+	case err != nil || !local.IsValid():
+		return nil, err
+	case on == nil:
+		return []finding.Finding{finding.VTEPAddress.Perhaps("%s is not an address of this host, and the other hosts send to it", local)}, nil
+	case !on.Up:
+		return []finding.Finding{finding.VTEPAddress.Perhaps("%s, which has %s, is down", on.Name, local).
+			MendedBy("ip link set dev " + shell.Quote(on.Name) + " up")}, nil
+	case !on.Carrier:
+		return []finding.Finding{finding.VTEPAddress.Perhaps("%s, which has %s, has no carrier", on.Name, local)}, nil
+	}
+	return nil, nil
+}
+
+// vxlanDown finds a VXLAN that is down, or whose port somebody else has.
+func (w *walker) vxlanDown() ([]finding.Finding, error) {
+	if w.vxlan.Up {
+		return nil, nil
+	}
+	up := "ip link set dev " + shell.Quote(w.vxlan.Name) + " up"
+	port := w.vxlan.VXLAN.Port
+	taken, err := w.portTaken(port)
+	if err != nil || !taken {
+		f := finding.VXLANDown.Perhaps("%s is down", w.vxlan.Name).MendedBy(up)
+		f.Again = w.again()
+		return []finding.Finding{f}, err
+	}
+	return []finding.Finding{finding.VTEPPort.Perhaps("%s is down, and another program has UDP port %d", w.vxlan.Name, port).
+		SeenBy("to see which: ss -nulp sport = "+strconv.Itoa(port), "then: "+up)}, nil
+}
+
+// portTaken reports whether a program has a UDP port of the host. The kernel's own sockets,
+// such as those of VXLANs, have no inode.
+func (w *walker) portTaken(port int) (taken bool, err error) {
+	want := fmt.Sprintf(":%04X", port)
+	err = w.host.k.Run(func() error {
+		for _, file := range []string{"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"} {
+			f, err := os.Open(file)
+			if err != nil {
+				continue // a kernel without IPv6
+			}
+			defer f.Close()
+			for s := bufio.NewScanner(f); s.Scan(); {
+				const local, inode = 1, 9
+				words := strings.Fields(s.Text())
+				taken = taken || len(words) > inode && strings.HasSuffix(words[local], want) && words[inode] != "0"
+			}
+		}
+		return nil
+	})
+	return taken, err
+}
+
+// vtepMTU finds a network between the hosts that does not take the VXLAN's longest packets.
+func (w *walker) vtepMTU() ([]finding.Finding, error) {
+	on, err := w.underlay()
+	around := spec.VXLAN{Local: w.vxlan.VXLAN.Local}.Overhead()
+	if err != nil || on == nil || on.Loopback || w.vxlan.MTU+around <= on.MTU {
+		return nil, err
+	}
+	return []finding.Finding{finding.VTEPMTU.Perhaps("%s has an MTU of %d, %d bytes go around each of its packets, and %s has an MTU of %d: longer packets than %d bytes are sent in fragments, or lost",
+		w.vxlan.Name, w.vxlan.MTU, around, on.Name, on.MTU, on.MTU-around).
+		MendedBy(fmt.Sprintf("ip link set dev %s mtu %d", shell.Quote(on.Name), w.vxlan.MTU+around))}, nil
+}
+
+// remotes returns the other hosts that frames for unknown stations are sent to.
+func (w *walker) remotes() (hosts []netip.Addr, err error) {
+	all, err := w.host.k.Remotes(w.vxlan.Index)
+	for _, r := range all {
+		if r.Flood() && !slices.Contains(hosts, r.Host) {
+			hosts = append(hosts, r.Host)
+		}
+	}
+	return hosts, err
+}
+
+// vtepPeers finds that no other host is known, or that there is no way to one.
+func (w *walker) vtepPeers() (out []finding.Finding, err error) {
+	hosts, err := w.remotes()
+	if err != nil {
+		return nil, err
+	}
+	if len(hosts) == 0 {
+		f := finding.VTEPPeer.Perhaps("%s knows no other host: it has no peers, and no routing daemon has named one", w.vxlan.Name)
+		if !w.hostRuns("bgpd") {
+			f = f.SeenBy("FRR's bgpd does not run on this host")
+		}
+		return []finding.Finding{f}, nil
+	}
+	if known, err := w.vtepAddress(); err != nil || known != nil {
+		return nil, err // without its address it has no way to anybody
+	}
+	for _, h := range hosts {
+		if _, err := w.host.k.Way(rtnl.Lookup{From: w.vxlan.VXLAN.Local, To: h}); err != nil {
+			out = append(out, finding.VTEPPeer.Perhaps("this host has no way to %s, which %s sends to: %v", h, w.vxlan.Name, err))
+		}
+	}
+	return out, nil
+}
+
+// hostRuns reports whether a program of that name runs in the host's network namespace.
+func (w *walker) hostRuns(name string) bool {
+	host, err := w.hostNS.Stat()
+	if err != nil {
+		return false
+	}
+	pids, _ := nsfs.Processes()
+	return slices.ContainsFunc(pids, func(pid int) bool {
+		dir := "/proc/" + strconv.Itoa(pid)
+		comm, _ := os.ReadFile(dir + "/comm")
+		ns, err := os.Stat(dir + "/ns/net")
+		return strings.TrimSpace(string(comm)) == name && err == nil && os.SameFile(ns, host)
+	})
+}
+
+// byUplink puts the blame for a probe to another host on what is wrong with the way there; false:
+// nothing is known to be.
+func (w *walker) byUplink(f *far, a answer, evidence []string) bool {
+	at := w.hopOf(uplinkHop)
+	if f.link != nil || w.hops[at].Kind != uplinkHop {
+		return false
+	}
+	found := w.promoted(at, finding.Finding{})
+	if found.Kind == nil {
+		return false
+	}
+	w.lostAt(at, a, found.SeenBy(evidence...))
+	return true
+}
