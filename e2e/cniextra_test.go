@@ -74,7 +74,9 @@ func TestCNIExtra(t *testing.T) {
 		check("after a DEL in " + version)
 	}
 	n = n.asking(asks)
-	n.ok("ADD", web)
+	if r := n.with(`"ips": false`).ok("ADD", web); len(r.Interfaces) != 5 || len(r.IPs) != 1 {
+		t.Errorf("the result without addresses is %+v", r)
+	}
 	n.ok("CHECK", web)
 	m.says("a second ADD", n.fails(101, "ADD", web), "net1 already")
 	if l := m.list("netns:web"); len(l) != 2 {

@@ -62,9 +62,7 @@ func (p *plugin) addExtra(ctx context.Context) error {
 		p.warn(r.Warnings)
 		result = cni.AddTo(result, r.Attachments[0], p.call.NetNS)
 	}
-	// When its agent starts again, Nomad asks for CHECK. The plugins of the CNI project, in front
-	// of this one, would take these addresses for those of their own interface, and fail.
-	if prev != nil && p.config.AskedByJob() {
+	if prev != nil && !p.config.AddsIPs() {
 		result.IPs = result.IPs[:own]
 	}
 	if err := p.config.Write(p.stdout, result); err != nil { // nobody knows of it

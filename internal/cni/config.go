@@ -37,6 +37,7 @@ type Config struct {
 	Routes  []string `json:"routes"` // each as with --route
 	IfName  string   `json:"ifname"` // in place of the name that the caller asks for
 	Policy  string   `json:"policy"` // the file that says what guests may ask for
+	IPs     *bool    `json:"ips"`    // see AddsIPs
 
 	IPAM    IPAM      `json:"ipam"` // where the addresses come from in place of Address; no Type: nowhere
 	DNS     types.DNS `json:"dns"`

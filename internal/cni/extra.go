@@ -10,7 +10,7 @@ import (
 // it is. Those of a pod come by a capability, and CNI_ARGS says which pod that is. A job of
 // Nomad writes its own into CNI_ARGS, where Nomad says which job it is.
 func (c Config) Asks(call Call) (who policy.Member, annotations map[string]string) {
-	if !c.AskedByJob() {
+	if c.askedByPod() {
 		return policy.Member{Of: policy.Kubernetes, Group: call.vouched("K8S_POD_NAMESPACE"), Name: call.vouched("K8S_POD_NAME")}, c.Runtime.Annotations
 	}
 	annotations = map[string]string{}
@@ -22,8 +22,18 @@ func (c Config) Asks(call Call) (who policy.Member, annotations map[string]strin
 	return policy.Member{Of: policy.Nomad, Group: call.vouched("NOMAD_NAMESPACE"), Name: job}, annotations
 }
 
-// AskedByJob reports whether it is a job of Nomad that asks, and not a pod.
-func (c Config) AskedByJob() bool { return c.Runtime.Annotations == nil }
+// AddsIPs reports whether the result has the addresses of what a guest asks for, too. The plugins
+// of the CNI project would take them for those of their own interface, and fail at CHECK, which
+// CRI-O asks for after each ADD, and Nomad when its agent starts again.
+func (c Config) AddsIPs() bool {
+	if c.IPs != nil {
+		return *c.IPs
+	}
+	return c.askedByPod()
+}
+
+// askedByPod reports whether it is a pod that asks, and not a job of Nomad.
+func (c Config) askedByPod() bool { return c.Runtime.Annotations != nil }
 
 // vouched returns what CNI_ARGS has for a key that engines set. A job of Nomad writes there too,
 // and may try to pass for another one: of two values none counts.
