@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 const hookPolicy = `allow:
   - guests: ["web*", "pod:shop/web"]
     to: [brtest]
-    addresses: [192.168.1.0/24]
+    addresses: [192.168.1.0/24, dhcp]
 `
 
 // hookExample writes an example of how an engine runs the hook, for the program as it was
@@ -74,14 +75,17 @@ func TestHook(t *testing.T) {
 	m.check(err)
 	policy := filepath.Join(t.TempDir(), "policy.yaml")
 	m.check(os.WriteFile(policy, []byte(hookPolicy), 0o644))
-	hook := func(pid int, status string, annotations ...string) host.Result {
+	state := func(pid int, status string, annotations ...string) string {
 		asks := map[string]string{"io.example": "none of ours"}
 		for i := 0; i < len(annotations); i += 2 {
 			asks["org.gopipework."+annotations[i]] = annotations[i+1]
 		}
-		state, err := json.Marshal(map[string]any{"ociVersion": "1.0.2", "id": "web", "status": status, "pid": pid, "bundle": m.Dir + "/state/io.containerd.runtime.v2.task/default/web", "annotations": asks})
+		text, err := json.Marshal(map[string]any{"ociVersion": "1.0.2", "id": "web", "status": status, "pid": pid, "bundle": m.Dir + "/state/io.containerd.runtime.v2.task/default/web", "annotations": asks})
 		m.check(err)
-		return m.RunInput(string(state), "gopipework", "hook", "--policy", policy)
+		return string(text)
+	}
+	hook := func(pid int, status string, annotations ...string) host.Result {
+		return m.RunInput(state(pid, status, annotations...), "gopipework", "hook", "--policy", policy)
 	}
 	quiet := func(r host.Result) {
 		t.Helper()
@@ -97,8 +101,8 @@ func TestHook(t *testing.T) {
 	unstarted(t, hook(web.PID, "created", "eth1", good, "lo0", other, "lo1", "brtest 192.168.1.4/24 @10"), "attach lo1 to containerd:web: refused")
 	m.check(web.Run("ip", "link", "add", "eth2", "type", "bridge").Err())
 	unstarted(t, hook(web.PID, "created", "eth1", good, "eth2", other), "attach brtest to web: it has an interface eth2 already: a bridge")
-	host := `{"id":"web","status":"created","pid":'$$',"annotations":{"org.gopipework.eth1":"` + good + `"}}`
-	if r := m.Run("sh", "-c", "echo '"+host+"' | gopipework hook --policy "+policy); r.Code != 1 || !strings.Contains(r.Stderr, "it shares the host's network namespace") {
+	onHost := `{"id":"web","status":"created","pid":'$$',"annotations":{"org.gopipework.eth1":"` + good + `"}}`
+	if r := m.Run("sh", "-c", "echo '"+onHost+"' | gopipework hook --policy "+policy); r.Code != 1 || !strings.Contains(r.Stderr, "it shares the host's network namespace") {
 		t.Error(r)
 	}
 	m.same("the host after refusals", before, m.State)
@@ -109,14 +113,28 @@ func TestHook(t *testing.T) {
 	quiet(hook(web.PID, "created", "eth1", good))
 	m.becomes("web eth1 192.168.1.2/24 annotation")
 	unstarted(t, hook(web.PID, "created", "eth1", other), "attach brtest to web: eth1 exists already (it belongs to annotation), with address 192.168.1.2/24")
-	state := `{"id":"web2","status":"created","pid":` + strconv.Itoa(db.PID) + `,"annotations":{"org.gopipework.eth1":"` + good + `"}}`
-	unstarted(t, m.RunInput(state, "gopipework", "hook", "--policy", policy), "attach eth1 to "+db.Word+": containerd:web has 192.168.1.2 on brtest already")
-	state = strings.Replace(state, ".2/24", ".4/24", 1)
-	if r := m.RunInput(state, "gopipework", "hook", "--policy", policy, "--dry-run"); r.Code != 0 || !strings.Contains(r.Stdout, "ip link add") {
+	text := `{"id":"web2","status":"created","pid":` + strconv.Itoa(db.PID) + `,"annotations":{"org.gopipework.eth1":"` + good + `"}}`
+	unstarted(t, m.RunInput(text, "gopipework", "hook", "--policy", policy), "attach eth1 to "+db.Word+": containerd:web has 192.168.1.2 on brtest already")
+	text = strings.Replace(text, ".2/24", ".4/24", 1)
+	if r := m.RunInput(text, "gopipework", "hook", "--policy", policy, "--dry-run"); r.Code != 0 || !strings.Contains(r.Stdout, "ip link add") {
 		t.Error(r)
 	}
-	unstarted(t, m.RunInput(state, "gopipework", "hook"), "attach eth1 to "+db.Word+": refused: there is no /etc/gopipework/policy.yaml")
+	unstarted(t, m.RunInput(text, "gopipework", "hook"), "attach eth1 to "+db.Word+": refused: there is no /etc/gopipework/policy.yaml")
 	unstarted(t, m.RunInput("{}", "gopipework", "hook"), "read the state of a container: it has no id")
+	m.ok("detach", "--all", web.Word)
+
+	// One that is killed, here as it waits for a lease, leaves what the next one repairs.
+	killed := m.Command(context.Background(), "gopipework", "hook", "--policy", policy)
+	killed.Stdin = strings.NewReader(state(web.PID, "created", "eth1", "brtest dhcp:default-route=no"))
+	m.check(killed.Start())
+	half := func() bool { all := m.list(); return len(all) == 1 && all[0].State == "half" }
+	if !host.Poll(host.Patience, half) {
+		t.Error("nothing is half made")
+	}
+	m.check(killed.Process.Kill())
+	_ = killed.Wait()
+	quiet(hook(web.PID, "created", "eth1", good))
+	m.becomes("web eth1 192.168.1.2/24 annotation")
 	m.ok("detach", "--all", web.Word)
 	m.check(errors.Join(web.Kill(), db.Kill()))
 	m.same("the host", before, m.State)
