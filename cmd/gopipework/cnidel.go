@@ -66,8 +66,9 @@ func (p *plugin) detachNamed(ctx context.Context) (complete bool, err error) {
 	return p.detach(ctx, g)
 }
 
-// detachAll detaches what of this network goes, in whatever guest.
-func (p *plugin) detachAll(ctx context.Context, goes func(attach.Attachment) bool) (found bool, err error) {
+// detachAll detaches what of this network goes, in whatever guest. One that fails does not keep
+// the others from being detached.
+func (p *plugin) detachAll(ctx context.Context, goes func(attach.Attachment) bool) (found bool, failed error) {
 	r, err := attach.List(ctx, nil, p.options())
 	if err != nil {
 		return false, err
@@ -80,13 +81,10 @@ func (p *plugin) detachAll(ctx context.Context, goes func(attach.Attachment) boo
 		}
 		d, err := attach.Detach(ctx, attach.Selection{IfName: a.Interface.Name, Origin: p.origin}, g, p.options())
 		g.Close()
-		if err != nil {
-			return found, err
-		}
 		p.warn(d.Warnings)
-		found = true
+		found, failed = true, cmp.Or(failed, err)
 	}
-	return found, nil
+	return found, failed
 }
 
 // sweep deletes what dead guests and killed runs have left, as gopipework gc does.
