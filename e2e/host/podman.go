@@ -21,12 +21,23 @@ type Podman struct {
 }
 
 // StartPodman starts podman on the host, for everything that runs there.
-func (h *Host) StartPodman() (*Podman, error) {
+func (h *Host) StartPodman() (*Podman, error) { return h.startPodman("") }
+
+// StartPodmanCNI is StartPodman with networks of CNI.
+func (h *Host) StartPodmanCNI(cni CNI) (*Podman, error) {
+	return h.startPodman(fmt.Sprintf(`[network]
+network_backend = "cni"
+cni_plugin_dirs = [%q]
+network_config_dir = %q
+`, cni.Plugins, cni.Networks))
+}
+
+func (h *Host) startPodman(more string) (*Podman, error) {
 	// It wants the file that DOCKER_CONFIG names.
 	if err := writeFiles(h.Dir, map[string]string{"config.json": "{}\n"}); err != nil {
 		return nil, err
 	}
-	p, err := NewPodman(h, filepath.Join(h.Dir, "podman"), cgroupName(h.Dir)+"/podman")
+	p, err := newPodman(h, filepath.Join(h.Dir, "podman"), cgroupName(h.Dir)+"/podman", more)
 	if err != nil {
 		return nil, err
 	}
@@ -42,20 +53,8 @@ func NewPodman(place Place, dir, group string) (*Podman, error) {
 	return newPodman(place, dir, group, "")
 }
 
-// StartPodmanCNI starts podman on the host, with networks of CNI.
-func (h *Host) StartPodmanCNI(cni CNI) (*Podman, error) {
-	if err := writeFiles(h.Dir, map[string]string{"config.json": "{}\n"}); err != nil {
-		return nil, err
-	}
-	return newPodman(h, filepath.Join(h.Dir, "podman"), cgroupName(h.Dir)+"/podman", fmt.Sprintf(`[network]
-network_backend = "cni"
-cni_plugin_dirs = [%q]
-network_config_dir = %q
-`, cni.Plugins, cni.Networks))
-}
-
-// newPodman sets a podman up, with more in its configuration. Without CAP_SYS_RESOURCE the limits of a container
-// may not be above the caller's own.
+// newPodman sets a podman up, with more in its configuration. Without CAP_SYS_RESOURCE the
+// limits of a container may not be above the caller's own.
 func newPodman(place Place, dir, group, more string) (*Podman, error) {
 	runtime := "crun"
 	if _, err := program.Look("runc"); err == nil {
