@@ -131,7 +131,7 @@ func TestLabels(t *testing.T) {
 	refused := []string{
 		"docker:web-2 eth1 " + w.policy + ":2:5 does not allow it: the address 10.9.9.9/24 is in none of 192.168.1.0/24",
 		"docker:db eth1 " + w.policy + " has no entry for \"db\"",
-		"docker:web-3 eth1 read label: it has 1048",
+		"docker:web-3 eth1 read line: it has 1048",
 		"docker:web-4  it has 1000 labels that begin with gopipework.",
 	}
 	w.refuses(refused...)

@@ -141,7 +141,7 @@ func labelGrammar() labels.Grammar {
 			return policy.Request{}, nil, err
 		}
 		if len(line) == 0 || len(line) < spec.LeastWords(line[0])-1 || len(line) > 3 { // without the guest
-			return policy.Request{}, nil, fault.BadWord("read label", "", "it has %d words, and a label is HOSTIF ADDRESS[@GATEWAY] [MAC][@VLAN]", len(line)).
+			return policy.Request{}, nil, fault.BadWord("read line", "", "it has %d words, and is to be HOSTIF ADDRESS[@GATEWAY] [MAC][@VLAN]", len(line)).
 				WithHint("brtest 192.168.1.2/24@192.168.1.1")
 		}
 		r := policy.Request{Flags: f.LocalFlagNames()}

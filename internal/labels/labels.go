@@ -83,7 +83,7 @@ type Grammar func(guest, ifName string, words []string) (policy.Request, []strin
 
 // Line reads the value of a label.
 func (g Grammar) Line(guest, ifName, value string) (policy.Request, []string, error) {
-	const op = "read label"
+	const op = "read line"
 	if len(value) > maxValue {
 		return policy.Request{}, nil, fault.New(fault.Usage, op, "", "it has %d bytes, and a line has at most %d", len(value), maxValue)
 	}
