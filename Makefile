@@ -141,8 +141,7 @@ install: build ## install the binary, a link called pipework, man pages, complet
 	install -m 644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/gopipework
 	install -d $(DESTDIR)$(PREFIX)/share/doc/gopipework/docs
 	install -m 644 docs/*.md docs/*.png $(DESTDIR)$(PREFIX)/share/doc/gopipework/docs
-	install -m 644 examples/*.yaml examples/*.json examples/*.conflist $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
-	install -m 644 examples/*.yaml examples/*.hcl examples/*.json $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
+	install -m 644 examples/*.yaml examples/*.hcl examples/*.json examples/*.conflist $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
 
 packages: ## build packages for Debian, Red Hat, Alpine and Arch into dist
 	rm -rf dist
