@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/plan"
+	"github.com/gopipework/gopipework/internal/rtnl"
+	"golang.org/x/sys/unix"
 )
 
 var uplinkStage = stage{name: "a VXLAN", line: "brtest web 192.168.1.2/24,2001:db8::2/64 --nodad --uplink vxlan:100,local=10.9.0.1,peer=10.9.0.2",
@@ -37,6 +41,53 @@ func TestUplinkUndone(t *testing.T) {
 		}
 		host.same(t, fmt.Sprintf("host after failure at step %d", n))
 	}
+}
+
+// lackingVXLAN is a kernel that makes no VXLAN, for a reason.
+type lackingVXLAN struct {
+	plan.Kernel
+	errno unix.Errno
+}
+
+func (k lackingVXLAN) AddVXLAN(rtnl.NewVXLAN) error { return k.errno }
+
+// TestUplinkLacking: a kernel without VXLANs is named, and so is a bridge that is full, and
+// nothing is left.
+func TestUplinkLacking(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := uplinkStage.ready(t)
+	host := viewOf(t, hostNS)
+	for errno, want := range map[unix.Errno]fault.Code{unix.EOPNOTSUPP: fault.Unsupported, unix.EXFULL: fault.Limit} {
+		err := attempt(t, parsed(t, uplinkStage.line), docker(guestNS, 0), hostNS, func(_ plan.Side, k plan.Kernel) plan.Kernel {
+			return lackingVXLAN{k, errno}
+		}, unedited, untold)
+		if fault.CodeOf(err) != want || want == fault.Unsupported && !strings.Contains(fault.HintOf(err), "CONFIG_VXLAN") {
+			t.Errorf("%v: %v (%s)", errno, err, fault.HintOf(err))
+		}
+		host.same(t, "host after "+errno.Error())
+	}
+}
+
+// TestUplinkTaken: a UDP port that a program has is named.
+func TestUplinkTaken(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := uplinkStage.ready(t)
+	k, err := rtnl.Open(hostNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	var taker net.PacketConn
+	if err := k.Run(func() (err error) { taker, err = net.ListenPacket("udp4", "0.0.0.0:4789"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer taker.Close()
+	host := viewOf(t, hostNS)
+	_, err = runAttach(context.Background(), parsed(t, uplinkStage.line), docker(guestNS, 0), hostNS, Options{})
+	if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "another program has UDP port 4789") {
+		t.Errorf("%v (%s)", err, fault.HintOf(err))
+	}
+	host.same(t, "host after that")
 }
 
 // TestUplinkKilled: whatever a killed attach with an uplink has left, gc deletes once the guest

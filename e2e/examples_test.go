@@ -18,6 +18,7 @@ var exampleTests = map[string]func(*testing.T){
 	"gopipework.openrc":     TestOpenRC,
 	"topology.yaml":         TestExampleTopology,
 	"policy.yaml":           TestExamplePolicy,
+	"uplink.yaml":           TestExampleUplink,
 	"cni-pods.conflist":     TestPods,
 	"compose-labels.yaml":   TestComposeLabels,
 	"cni.conflist":          TestExampleCNI,

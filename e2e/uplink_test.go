@@ -191,6 +191,21 @@ func TestUplinkFile(t *testing.T) {
 	check("after refusals")
 }
 
+// TestExampleUplink: the file gives the bridge its VXLAN, for which FRR's lines are printed, and
+// destroy leaves nothing.
+func TestExampleUplink(t *testing.T) {
+	m := newMachine(t)
+	m.sh("ip link set lo up; ip address add 10.9.0.1/32 dev lo")
+	check := m.unchanged(m.named("web"))
+	file := exampleFile(t, "uplink.yaml")
+	m.ok("apply", "-f", file)
+	m.differs(file, 0)
+	m.says("the list", m.ok("list", "web").Stdout, "192.168.7.1/24", "VNI 100")
+	m.says("evpn-config", m.ok("evpn-config", "--reflector", "10.9.0.250").Stdout, " bgp router-id 10.9.0.1\n")
+	m.ok("destroy", "-f", file, "--yes")
+	check("after destroy")
+}
+
 // topologyOf writes a file called lab.
 func (m *machine) topologyOf(text string) string {
 	m.t.Helper()

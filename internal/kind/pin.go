@@ -50,6 +50,9 @@ func readPins(o *build.Looker, k plan.Reader, bridge int, u *build.Uplink) {
 // PlanPins plans for the guest to be pinned to its port, once it has its addresses.
 func PlanPins(j *build.Job, d *build.Draft) {
 	if !j.Pins() {
+		if j.Complete() { // the bridge may have lost its VXLAN since
+			planLeasePins(j, d, nil, 0)
+		}
 		return
 	}
 	p := Pin{Port: j.Names.Port, Bridge: j.HostIF.Name, MAC: j.LinkMAC(), Want: pinnedAddrs(j)}
