@@ -43,6 +43,10 @@ type Options struct {
 	// it is as asked.
 	Fresh bool
 
+	// Alone has Attach refuse an address that somebody else on the same bridge or card has
+	// (CodeConflict), of which there is only a warning otherwise.
+	Alone bool
+
 	// HostNS is the network namespace that has the bridges and cards; nil: that
 	// of the calling thread, which is the process's own unless the goroutine is
 	// locked to a thread that has moved.

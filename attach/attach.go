@@ -70,7 +70,7 @@ func runAttach(ctx context.Context, s Spec, g guests.Guest, hostNS *os.File, opt
 	if err != nil {
 		return Result{}, m.Cause(ctx, err)
 	}
-	f.Origin, f.Fresh, f.Tunnel = opt.Origin, opt.Fresh, tunnel
+	f.Origin, f.Fresh, f.Alone, f.Tunnel = opt.Origin, opt.Fresh, opt.Alone, tunnel
 	if s.NamedMAC || opt.Origin.Claims() {
 		f.Machine = machine()
 	}

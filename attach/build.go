@@ -263,6 +263,9 @@ func checkFree(j *build.Job) error {
 	if err := guestnet.CheckDNS(j); err != nil {
 		return err
 	}
+	if err := kind.CheckAlone(j); err != nil {
+		return err
+	}
 	return kind.CheckMAC(j)
 }
 

@@ -253,11 +253,13 @@ var factChanges = map[string]func(*build.Facts){
 	"netns": func(f *build.Facts) {
 		f.Guest = guests.GuestInfo{Runtime: "netns", ID: "red", Name: "red", Path: "/run/netns/red"}
 	},
-	// cni is a guest that a container engine names, fresh what it asks for with ADD.
+	// cni is a guest that a container engine names, fresh what it asks for with ADD, and alone
+	// what it asks for on behalf of the guest.
 	"cni": func(f *build.Facts) {
 		f.Guest = guests.GuestInfo{Runtime: guests.RuntimeCNI, ID: "3f1252080117", Name: "/run/netns/web", Path: "/run/netns/web"}
 	},
 	"fresh":    func(f *build.Facts) { f.Fresh = true },
+	"alone":    func(f *build.Facts) { f.Alone = true },
 	"namesake": func(f *build.Facts) { f.Namesake = &rtnl.Link{Index: 3, Name: "eth1", Kind: "veth"} },
 	// parked is the pair of a guest of that name that has ended, parked-taller one with
 	// another MTU, parked-off one on another bridge, and so on.

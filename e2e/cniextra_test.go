@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/gopipework/gopipework/e2e/host"
 )
 
 // asking returns a call for a pod with these annotations, behind a plugin that has made eth0.
@@ -84,6 +87,7 @@ func TestCNIExtra(t *testing.T) {
 	}
 	m.check(web.Run("ip", "link", "set", "net2", "down").Err())
 	m.says("CHECK", n.fails(101, "CHECK", web), "net2")
+	m.podsAtOnce(m.extraNetwork().asking(map[string]string{"org.gopipework.net1": "brtest 192.168.3.3/24"}))
 	// Some callers call the container something else for DEL, or name no namespace.
 	n.in("CNI_CONTAINERID=c2").ok("DEL", web)
 	check("after a DEL for another container of the namespace")
@@ -106,6 +110,31 @@ func TestCNIExtra(t *testing.T) {
 		n.ok(verb, web)
 	}
 	check("after a pod that asks for nothing")
+}
+
+// podsAtOnce starts pods that ask for the same address at the same moment: only one gets it. All of
+// them end.
+func (m *machine) podsAtOnce(n cniNetwork) {
+	m.t.Helper()
+	pods := []*host.Guest{m.guest(), m.guest(), m.guest()}
+	answers := make([]host.Result, len(pods))
+	var calls sync.WaitGroup
+	for i, g := range pods {
+		calls.Go(func() { answers[i] = n.in(n.env[0], fmt.Sprint("CNI_CONTAINERID=pod", i)).call("ADD", g) })
+	}
+	calls.Wait()
+	refused := 0
+	for _, r := range answers {
+		if r.Code == 1 && strings.Contains(r.Stderr, " already") {
+			refused++
+		}
+	}
+	if refused != len(pods)-1 {
+		m.t.Errorf("pods that ask for one address at once get %v", answers)
+	}
+	for _, g := range pods {
+		m.check(g.Kill())
+	}
 }
 
 // TestCNINomad: the calls that Nomad makes. What a job asks for is in CNI_ARGS, which a DEL

@@ -30,11 +30,13 @@ func allowed(asks labels.Container, p policy.Policy) (all []attach.Spec, err err
 }
 
 // attachAll attaches a guest to all of it. What was attached before something fails is detached.
+// Others may start at the same moment, and the same image or pod can ask for the same address.
 func attachAll(ctx context.Context, all []attach.Spec, g *attach.Guest, opt attach.Options) (made []attach.Result, err error) {
 	there, err := attach.List(ctx, nil, opt)
 	if err != nil {
 		return nil, err
 	}
+	opt.Alone = true
 	for _, s := range all {
 		s.Guest = g.Word()
 		var r attach.Result

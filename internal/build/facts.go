@@ -23,6 +23,7 @@ type Facts struct {
 	New    NewMACs
 	Origin spec.Origin // who asks; "": a typed line
 	Fresh  bool        // an attachment that is there already is refused
+	Alone  bool        // an address that one of Stations has is refused
 
 	Machine string // what tells this machine from others; only where a MAC address may be made from it
 

@@ -58,6 +58,7 @@ type Way struct {
 // Station is somebody else on the bridge or card.
 type Station struct {
 	Who   string // for a message, as its subject
+	Guest string // the word for it by its mark; "": it has none
 	MAC   net.HardwareAddr
 	Addrs []netip.Addr
 	VLAN  int    // on a switch that looks at them: the one whose frames it takes without a tag; 0: none

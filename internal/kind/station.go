@@ -2,10 +2,13 @@ package kind
 
 import (
 	"bytes"
+	"iter"
+	"net/netip"
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/build"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -70,9 +73,9 @@ func (w *stationWatch) port(p *rtnl.Link) {
 	if p.Kind != "veth" || p.Peer == 0 {
 		return
 	}
-	who := "the guest behind " + p.Name
+	who, guest := "the guest behind "+p.Name, ""
 	if m, ok := plan.ParseMark(p.Alias); ok && plan.IsOurs(p) {
-		who = m.Name + ", behind " + p.Name + ","
+		who, guest = m.Name+", behind "+p.Name+",", wordOf(m)
 	}
 	// There may be hundreds: of each only what matters is asked.
 	far, err := &rtnl.Link{Index: p.Peer}, error(nil)
@@ -85,7 +88,8 @@ func (w *stationWatch) port(p *rtnl.Link) {
 	}
 	if err == nil && !w.isSelf(far, p.PeerNS) {
 		w.add(who, far, p.PeerNS)
-		w.found[len(w.found)-1].VLAN = vlan
+		st := &w.found[len(w.found)-1]
+		st.VLAN, st.Guest = vlan, guest
 	}
 }
 
@@ -115,13 +119,14 @@ func (w *stationWatch) children(m *plan.Machine, parent *rtnl.Link) {
 			if !on(l, hostNS) || w.isSelf(l, nsid) {
 				continue
 			}
-			who := l.Name + " of another guest"
+			who, guest := l.Name+" of another guest", ""
 			if m, ok := plan.ParseMark(l.Alias); ok && plan.IsOurs(l) {
-				who = l.Name + " of " + m.Name
+				who, guest = l.Name+" of "+m.Name, wordOf(m)
 			} else if nsid < 0 {
 				who = l.Name + " of the host"
 			}
 			w.add(who, l, nsid)
+			w.found[len(w.found)-1].Guest = guest
 		}
 	}
 	links, err1 := w.Host.Links()
@@ -165,6 +170,11 @@ func (w *stationWatch) add(who string, l *rtnl.Link, nsid int) {
 	w.found = append(w.found, st)
 }
 
+// wordOf is the word for the guest that a mark names.
+func wordOf(m plan.Mark) string {
+	return guests.GuestInfo{Runtime: m.Runtime, ID: m.ID, Name: m.Name}.Word()
+}
+
 // hostAddrs returns the addresses of the host, which are read once.
 func (w *stationWatch) hostAddrs() []rtnl.Addr {
 	if w.hosts == nil {
@@ -186,15 +196,35 @@ func CheckMAC(j *build.Job) error {
 	return nil
 }
 
+// CheckAlone refuses an address that somebody on the same wire has, if that was asked for. A
+// guest that starts again may still have it: its last namespace takes a while to go.
+func CheckAlone(j *build.Job) error {
+	if !j.There.Alone {
+		return nil
+	}
+	for st, a := range sharers(j) {
+		if st.Guest == "" || st.Guest != j.There.Guest.Word() {
+			return j.Refuse(fault.Conflict, "%s has the address %s already", st.Who, a)
+		}
+	}
+	return nil
+}
+
 // WarnStations warns of addresses that somebody has who is on the same wire.
 func WarnStations(j *build.Job, d *build.Draft) {
-	for _, st := range j.There.Stations {
-		if st.VLAN != untaggedVLAN(j) {
-			continue
-		}
-		for _, p := range j.Addrs {
-			if slices.Contains(st.Addrs, p.Addr()) {
-				d.Warn("%s has the address %s too: others reach only one of the two", st.Who, p.Addr())
+	for st, a := range sharers(j) {
+		d.Warn("%s has the address %s too: others reach only one of the two", st.Who, a)
+	}
+}
+
+// sharers are those on the same wire who have an address that is asked for, and that address.
+func sharers(j *build.Job) iter.Seq2[build.Station, netip.Addr] {
+	return func(yield func(build.Station, netip.Addr) bool) {
+		for _, st := range j.There.Stations {
+			for _, p := range j.Addrs {
+				if st.VLAN == untaggedVLAN(j) && slices.Contains(st.Addrs, p.Addr()) && !yield(st, p.Addr()) {
+					return
+				}
 			}
 		}
 	}
