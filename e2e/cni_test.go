@@ -127,6 +127,8 @@ func TestCNI(t *testing.T) {
 		check("after a DEL in " + version)
 	}
 	n.ok("STATUS", other)
+	m.cniNetwork(`"hostif": "brtest"`).ok("STATUS", other) // ADD comes with addresses, or with a card
+	m.cniNetwork(`"address": "10.1.0.2/24"`).ok("STATUS", other)
 	if r := n.in("CNI_NETNS=dummy", "CNI_CONTAINERID=").call("VERSION", other); r.Code != 0 || !strings.Contains(r.Stdout, `"supportedVersions":["0.3.1","0.4.0","1.0.0","1.1.0"]`) {
 		t.Error(r)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -259,10 +260,26 @@ func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, ans
 	return err
 }
 
-// status fails if nothing can be attached now: it plans what ADD would do for a guest that
-// has nothing.
+// status fails if nothing can be attached now. With STATUS the caller does not say what it will
+// ask for itself: a card, or addresses.
 func (p *plugin) status(ctx context.Context) error {
+	if p.config.HostIF != "" {
+		if err := p.plan(ctx); err != nil {
+			return p.notReady(ctx, err)
+		}
+	}
+	if p.config.IPAM.Type != "" {
+		return p.config.IPAM.Status(ctx)
+	}
+	return nil
+}
+
+// plan plans what ADD would do for a guest that has nothing.
+func (p *plugin) plan(ctx context.Context) error {
 	p.call.IfName, p.call.NetNS = spec.UsualIfName, "a new guest"
+	if p.config.IPAM.Type == "" {
+		p.config.Address = cmp.Or(p.config.Address, "0/0")
+	}
 	ns, err := nsfs.New()
 	if err != nil {
 		return fault.Explain("make", "a network namespace", err)
@@ -271,13 +288,8 @@ func (p *plugin) status(ctx context.Context) error {
 	defer g.Close()
 	opt := p.options()
 	opt.DryRun = true
-	if _, err := p.attach(ctx, g, nil, opt); err != nil {
-		return p.notReady(ctx, err)
-	}
-	if p.config.IPAM.Type != "" {
-		return p.config.IPAM.Status(ctx)
-	}
-	return nil
+	_, err = p.attach(ctx, g, nil, opt)
+	return err
 }
 
 // notReady tells whether what is attached already may be cut off, too, by what keeps more
