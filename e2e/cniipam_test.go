@@ -121,6 +121,10 @@ echo "$CNI_COMMAND" >> $0.log
 
 	n.with(`"routes": ["10.5.0.0/16,via 1.2.3.4"]`).fails(7, "ADD", web)
 	told("for an ADD that fails later", "ADD", "DEL")
+	m.check(os.WriteFile(plugin, []byte(strings.Replace(script, `[{"address"`, `[null, {"address"`, 1)), 0o755))
+	m.says("a null", n.fails(101, "ADD", web), "null")
+	told("for an ADD of which the answer makes no sense", "ADD", "DEL")
+	m.check(os.WriteFile(plugin, []byte(script), 0o755))
 	again := refuses("ADD", "11")
 	m.says("the plugin's error", n.fails(11, "ADD", web), "wherever", "not today")
 	told("for an ADD that it refuses", "ADD")

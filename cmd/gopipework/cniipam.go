@@ -52,11 +52,18 @@ func (p *plugin) attachFirst(ctx context.Context, g *attach.Guest, opt attach.Op
 // some already.
 func (p *plugin) getAddresses(ctx context.Context) (*cni.Result, error) {
 	p.caught()
-	given, err := p.config.IPAM.Add(ctx)
+	r, err := p.config.IPAM.Add(ctx)
 	if ctx.Err() != nil {
 		return nil, p.release(ctx, context.Cause(ctx))
 	}
-	return given, err
+	if err != nil {
+		return nil, err
+	}
+	given, err := p.config.IPAM.Given(r)
+	if err != nil {
+		return nil, p.release(ctx, err)
+	}
+	return given, nil
 }
 
 // setAddresses gives the interface the addresses and routes that a plugin has given.

@@ -3,6 +3,7 @@ package cni
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 
@@ -141,9 +142,24 @@ func (c Config) PrevResult() (*Result, error) {
 	if len(text) == 0 || bytes.Equal(text, []byte("null")) {
 		return nil, nil
 	}
+	if err := checkNull(text); err != nil {
+		return nil, undecoded("prevResult", err)
+	}
 	r, err := version.NewResult(c.CNIVersion, text)
 	if err != nil {
 		return nil, undecoded("prevResult", err)
 	}
 	return types100.NewResultFromResult(r)
+}
+
+// checkNull refuses a result with a null in a list, which the packages of CNI let pass.
+func checkNull(result []byte) error {
+	var lists struct{ Interfaces, IPs, Routes []*json.RawMessage }
+	if err := json.Unmarshal(result, &lists); err != nil {
+		return err
+	}
+	if slices.Contains(slices.Concat(lists.Interfaces, lists.IPs, lists.Routes), nil) {
+		return errors.New("one of its interfaces, ips or routes is null")
+	}
+	return nil
 }

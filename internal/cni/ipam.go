@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"slices"
@@ -24,17 +25,31 @@ type IPAM struct {
 // have them, and releases them by it.
 func (i IPAM) NeedsInterface() bool { return i.Type == "dhcp" }
 
-// Add returns addresses, with their gateways and routes.
-func (i IPAM) Add(ctx context.Context) (*Result, error) {
+// Add has the plugin give out addresses, which Given reads.
+func (i IPAM) Add(ctx context.Context) (types.Result, error) {
 	r, err := invoke.DelegateAdd(ctx, i.Type, i.config, nil)
+	return r, i.explain(ctx, "get addresses from", err)
+}
+
+// Given returns the addresses that Add has given, with their gateways and routes. If it fails,
+// they are to be released.
+func (i IPAM) Given(r types.Result) (*Result, error) {
+	const op = "read addresses of"
+	text, err := json.Marshal(r)
+	if err == nil {
+		err = checkNull(text)
+	}
 	if err != nil {
-		return nil, i.explain(ctx, "get addresses from", err)
+		return nil, fault.New(fault.Failed, op, i.Type, "%w", err)
 	}
 	given, err := types100.NewResultFromResult(r)
 	if err == nil && len(given.IPs) == 0 {
 		err = errors.New("it gives none")
 	}
-	return given, i.explain(ctx, "get addresses from", err)
+	if err != nil {
+		return nil, fault.New(fault.Failed, op, i.Type, "%w", err)
+	}
+	return given, nil
 }
 
 // Release releases what Add has returned. It succeeds if there is nothing.
