@@ -87,12 +87,13 @@ func Lacks(there, earlier *Result, ifName string) string {
 	if was, is := earlier.Interfaces[at].Mac, there.Interfaces[interfaceOf(there, ifName)].Mac; was != "" && was != is {
 		return "the MAC address " + was
 	}
-	var nets []netip.Prefix
+	var nets, others []netip.Prefix
 	for _, ip := range earlier.IPs {
+		p := prefixOf(ip.Address)
 		if ip.Interface == nil || *ip.Interface != at {
+			others = append(others, p)
 			continue
 		}
-		p := prefixOf(ip.Address)
 		nets = append(nets, p)
 		if !slices.ContainsFunc(there.IPs, func(t *types100.IPConfig) bool { return prefixOf(t.Address) == p }) {
 			return "the address " + p.String()
@@ -100,7 +101,8 @@ func Lacks(there, earlier *Result, ifName string) string {
 	}
 	for _, r := range earlier.Routes {
 		gw := addrOf(r.GW)
-		its := slices.ContainsFunc(nets, func(p netip.Prefix) bool { return gw.IsValid() && p.Contains(gw) })
+		reaches := func(p netip.Prefix) bool { return gw.IsValid() && p.Contains(gw) }
+		its := slices.ContainsFunc(nets, reaches) && !slices.ContainsFunc(others, reaches) // a result does not say whose it is
 		same := func(t *types.Route) bool { return prefixOf(t.Dst) == prefixOf(r.Dst) && addrOf(t.GW) == gw }
 		if its && !slices.ContainsFunc(there.Routes, same) {
 			return "the route to " + prefixOf(r.Dst).String()
