@@ -253,6 +253,7 @@ func TestCNIRefused(t *testing.T) {
 		{6, "ADD", `"hostif": 5`, "", "hostif", ""},
 		{6, "ADD", `"prevResult": {"cniVersion": "1.1.0", "ips": 1}`, "", "prevResult", ""},
 		{6, "ADD", `"prevResult": {"cniVersion": "1.1.0", "ips": [null]}`, "", "null", ""},
+		{6, "GC", `"cni.dev/valid-attachments": [{"container_id": "c1", "ifname": "eth0"}]`, "", "valid-attachments", ""},
 		{6, "GC", `"cni.dev/valid-attachments": 1`, "", "valid-attachments", ""},
 		{7, "ADD", `"hostif": ""`, "", "hostif", ""},
 		{7, "ADD", `"hostif": "frob:br"`, "", "kind", ""},

@@ -82,6 +82,7 @@ func TestCNIDelegates(t *testing.T) {
 	check := m.unchanged(web)
 	const script = `#!/bin/sh
 echo "$CNI_COMMAND" >> $0.log
+[ "$CNI_COMMAND" != GC ] || grep -q valid-attachments || exit 1
 [ ! -e $0.$CNI_COMMAND ] || { cat $0.$CNI_COMMAND; exit 1; }
 [ "$CNI_COMMAND" != ADD ] || echo '{"cniVersion": "1.1.0", "ips": [{"address": "10.7.0.2/24", "gateway": "10.7.0.1"}], "dns": {"nameservers": ["10.7.0.1"]}}'
 `
@@ -113,7 +114,8 @@ echo "$CNI_COMMAND" >> $0.log
 	n.ok("GC", web)
 	told("for a GC without a list")
 	n.with(`"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]`).ok("GC", web)
-	told("for a GC", "GC")
+	n.with(`"cni.dev/attachments": [{"containerID": "c1", "ifname": "eth0"}]`).ok("GC", web) // as older callers call it
+	told("for a GC", "GC", "GC")
 	n.fails(101, "ADD", web)
 	told("for an ADD of what is there")
 	n.ok("DEL", web)

@@ -64,22 +64,33 @@ func (c Config) Extra() bool { return c.Mode == ModeExtra }
 // Keeps returns what a GC is to keep: the IDs of the guests, as ID makes them. all: the caller
 // does not say what there is to be.
 func (c Config) Keeps() (ids map[string]bool, all bool, err error) {
-	text := c.Valid
-	if text == nil {
-		text = c.Older
-	}
-	if text == nil {
+	if c.Valid == nil {
 		return nil, true, nil
 	}
 	var list []types.GCAttachment
-	if err := json.Unmarshal(text, &list); err != nil {
-		return nil, false, undecoded("cni.dev/valid-attachments", err)
+	if err := json.Unmarshal(c.Valid, &list); err != nil {
+		return nil, false, undecoded(keyValid, err)
 	}
 	ids = map[string]bool{}
 	for _, a := range list {
+		if a.ContainerID == "" || a.IfName == "" { // it would keep nothing, and everything would go
+			return nil, false, undecoded(keyValid, errors.New("one of them has no containerID or no ifname"))
+		}
 		ids[ID(c.Name, a.ContainerID, a.IfName)] = true
 	}
 	return ids, false, nil
+}
+
+// keyValid is the key for the list of what a GC is to keep.
+const keyValid = "cni.dev/valid-attachments"
+
+// withKey adds a key to a configuration, which is known to be an object.
+func withKey(config []byte, key string, value json.RawMessage) []byte {
+	keys := map[string]json.RawMessage{}
+	_ = json.Unmarshal(config, &keys)
+	keys[key] = value
+	text, _ := json.Marshal(keys)
+	return text
 }
 
 // word is a word of the command line, which may be written as a number.
@@ -102,6 +113,10 @@ func Read(verb string, stdin []byte) (Config, error) {
 		return c, undecoded("the network configuration", err)
 	}
 	c.IPAM.config = stdin
+	if c.Valid == nil && c.Older != nil {
+		c.Valid = c.Older
+		c.IPAM.config = withKey(stdin, keyValid, c.Older) // a plugin that misses the list may release all
+	}
 	if versions := Plugin().SupportedVersions(); !slices.Contains(versions, c.CNIVersion) {
 		return c, refuse(types.ErrIncompatibleCNIVersion, "read cniVersion", c.CNIVersion, "gopipework does not speak this version").
 			withHint("%s", strings.Join(versions, ", "))
