@@ -155,6 +155,13 @@ func TestCNI(t *testing.T) {
 		n.in(env...).ok("DEL", web)
 		n.ok("ADD", web)
 	}
+	// What another container has goes only if the one that is named has nothing.
+	c3 := n.in("CNI_CONTAINERID=c3").with(`"address": "10.1.0.3/24"`)
+	c3.ok("ADD", other)
+	n.ok("DEL", other)
+	c3.ok("CHECK", other)
+	c3.ok("DEL", web)
+	n.ok("ADD", web)
 	// What others have made is none of its: another network, and another line.
 	another := n
 	another.name = "another"

@@ -145,25 +145,18 @@ func (p *plugin) attach(ctx context.Context, g *attach.Guest, given *cni.Result,
 	return attach.Attach(ctx, s, g, opt)
 }
 
-// detach detaches what the caller has got in a guest: in main mode the interface of the name
-// that it asks for. It reports whether that was complete.
-func (p *plugin) detach(ctx context.Context, g *attach.Guest) (complete bool, err error) {
-	for _, sel := range p.selections() {
-		r, err := attach.Detach(ctx, sel, g, p.options())
-		p.warn(r.Warnings)
-		if len(r.Attachments) > 0 || err != nil {
-			return !slices.ContainsFunc(r.Attachments, func(a attach.Attachment) bool { return a.State != attach.Complete }), err
-		}
-	}
-	return false, nil
-}
-
-// selections returns what the caller can have got in a guest; the first that is there counts.
-func (p *plugin) selections() []attach.Selection {
+// detach detaches what the caller's container has got in a guest or, with "" for its ID, what any
+// container has: in main mode the interface of the name that the caller asks for, in extra mode
+// all. complete: what was found had all that belongs to it.
+func (p *plugin) detach(ctx context.Context, g *attach.Guest, id string) (found, complete bool, err error) {
+	sel := attach.Selection{IfName: p.config.NameIn(p.call), Origin: p.origin, Guest: id}
 	if p.config.Extra() {
-		return p.extraSelections()
+		sel.IfName, sel.All = "", true
 	}
-	return []attach.Selection{{IfName: p.config.NameIn(p.call), Origin: p.origin}}
+	r, err := attach.Detach(ctx, sel, g, p.options())
+	p.warn(r.Warnings)
+	found = len(r.Attachments) > 0
+	return found, found && !slices.ContainsFunc(r.Attachments, func(a attach.Attachment) bool { return a.State != attach.Complete }), err
 }
 
 // add attaches the guest, and answers with what it got. Unlike a line, it does not succeed
@@ -195,7 +188,7 @@ func (p *plugin) add(ctx context.Context) error {
 	}
 	p.warn(r.Warnings)
 	if err := p.config.Write(p.stdout, cni.Credit(cni.AddTo(prev, r.Attachments[0], p.call.NetNS), given)); err != nil {
-		_, undone := p.detach(ctx, g) // nobody knows of it
+		_, _, undone := p.detach(ctx, g, g.ID) // nobody knows of it
 		return p.release(ctx, fault.New(fault.Failed, "answer", "the caller", "%w", errors.Join(err, undone)))
 	}
 	return nil

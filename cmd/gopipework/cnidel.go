@@ -32,38 +32,43 @@ func (p *plugin) del(ctx context.Context) error {
 	return cmp.Or(err, release())
 }
 
-// remove detaches what the caller's container has got. A caller may name the namespace and
-// call the container something else than it did for ADD, or name the container and no
-// namespace. Unless all of an attachment was found, a killed run may have left more; so it may
-// have of the next of several.
+// remove detaches what the caller's container has got, in the namespace that the caller names or,
+// for a caller that names none or another one, wherever that is. Only if that is nothing, the
+// caller may have called the container something else for ADD. Unless all of an attachment was
+// found, a killed run may have left more; so it may have of the next of several.
 func (p *plugin) remove(ctx context.Context) error {
 	several := p.config.Extra()
-	complete, err := p.detachNamed(ctx)
+	id := cni.ID(p.config.Name, p.call.ContainerID, p.call.IfName)
+	here, complete, err := p.detachNamed(ctx, id)
 	if complete && !several || err != nil {
 		return err
 	}
-	id := cni.ID(p.config.Name, p.call.ContainerID, p.call.IfName)
 	found, err := p.detachAll(ctx, func(a attach.Attachment) bool { return a.Guest.ID == id })
 	if found && !several || err != nil {
 		return err
 	}
+	if !here && !found {
+		if _, complete, err = p.detachNamed(ctx, ""); complete && !several || err != nil {
+			return err
+		}
+	}
 	return p.sweep(ctx)
 }
 
-// detachNamed detaches what the caller's container has got in the namespace that the caller
-// names. A namespace that is not there has nothing.
-func (p *plugin) detachNamed(ctx context.Context) (complete bool, err error) {
+// detachNamed detaches in the namespace that the caller names, as detach does. A namespace that is
+// not there has nothing.
+func (p *plugin) detachNamed(ctx context.Context, id string) (found, complete bool, err error) {
 	if p.call.NetNS == "" {
-		return false, nil
+		return false, false, nil
 	}
 	g, err := p.guest()
 	if fault.CodeOf(err) == fault.Conflict {
-		return false, err
+		return false, false, err
 	} else if err != nil {
-		return false, nil
+		return false, false, nil
 	}
 	defer g.Close()
-	return p.detach(ctx, g)
+	return p.detach(ctx, g, id)
 }
 
 // detachAll detaches what of this network goes, in whatever guest. One that fails does not keep

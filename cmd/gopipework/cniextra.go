@@ -125,10 +125,3 @@ func (p *plugin) delExtra(ctx context.Context) error {
 	}
 	return p.remove(ctx)
 }
-
-// extraSelections returns what the guest can have got beside its own interface: by this call,
-// or by one that named another container in the same namespace.
-func (p *plugin) extraSelections() []attach.Selection {
-	id := cni.ID(p.config.Name, p.call.ContainerID, p.call.IfName)
-	return []attach.Selection{{All: true, Origin: p.origin, Guest: id}, {All: true, Origin: p.origin}}
-}

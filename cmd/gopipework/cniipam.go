@@ -41,7 +41,7 @@ func (p *plugin) attachFirst(ctx context.Context, g *attach.Guest, opt attach.Op
 		}
 	}
 	if err != nil {
-		if _, undone := p.detach(context.WithoutCancel(ctx), g); undone != nil {
+		if _, _, undone := p.detach(context.WithoutCancel(ctx), g, g.ID); undone != nil {
 			err = undone
 		}
 	}
