@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/gopipework/gopipework/internal/plainfile"
 	"golang.org/x/sys/unix"
@@ -11,11 +12,11 @@ import (
 
 // readTrusted reads a file that nobody but root, or who runs this, can write or replace.
 func readTrusted(name string) ([]byte, error) {
-	name, err := filepath.EvalSymlinks(name) // whoever can change a link can choose the file
+	name, err := filepath.Abs(name)
 	if err != nil {
 		return nil, err
 	}
-	if name, err = filepath.Abs(name); err != nil {
+	if name, err = resolve(name); err != nil {
 		return nil, err
 	}
 	f, err := plainfile.Open(name, unix.O_RDONLY)
@@ -30,18 +31,49 @@ func readTrusted(name string) ([]byte, error) {
 	if foreign(st) {
 		return nil, notTrusted(name)
 	}
-	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
-		if err := unix.Stat(dir, &st); err != nil {
-			return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
+	return plainfile.Written(f, MaxFile)
+}
+
+// maxLinks is how many symbolic links there can be in a path (path_resolution(7)).
+const maxLinks = 40
+
+// resolve follows the symbolic links in an absolute path. It refuses each directory on the way
+// that others can write to, and each link of theirs: whoever can change a link chooses the file.
+func resolve(name string) (string, error) {
+	at, rest := "/", append([]string{"."}, strings.Split(name, "/")...)
+	for links := 0; len(rest) > 0; {
+		next := filepath.Join(at, rest[0]) // at has no links, so ".." is its parent
+		rest = rest[1:]
+		var st unix.Stat_t
+		if err := unix.Lstat(next, &st); err != nil {
+			return "", &os.PathError{Op: "lstat", Path: next, Err: err}
 		}
-		if foreign(st) && !sticky(st) {
-			return nil, notTrusted(dir)
-		}
-		if dir == "/" {
-			break
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			if foreign(st) && !sticky(st) {
+				return "", notTrusted(next)
+			}
+			at = next
+		case unix.S_IFLNK:
+			target, err := os.Readlink(next)
+			if links++; err == nil && links > maxLinks {
+				err = &os.PathError{Op: "open", Path: next, Err: unix.ELOOP}
+			}
+			if err == nil && !mine(st) {
+				err = notTrusted(next)
+			}
+			if err != nil {
+				return "", err
+			}
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			rest = append(strings.Split(target, "/"), rest...)
+		default:
+			at = next
 		}
 	}
-	return plainfile.Written(f, MaxFile)
+	return at, nil
 }
 
 // foreign reports whether somebody else can write to a file or directory.
