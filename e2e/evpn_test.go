@@ -101,8 +101,8 @@ func TestEVPN(t *testing.T) {
 		t.Errorf("while a reflector was killed: %v", r)
 	}
 
-	pinned := func() string {
-		return a.do("ip neighbour show nud permanent") + a.do("bridge fdb show dev "+a.list()[0].Host.Port)
+	pinned := func() string { // and not what FRR has entered, which goes with it
+		return a.sh("ip neighbour show nud permanent | grep 'proto 103'; bridge fdb show dev " + a.list()[0].Host.Port + " | grep static")
 	}
 	was := pinned()
 	a.check(frr.Kill())
