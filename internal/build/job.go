@@ -168,12 +168,19 @@ func (j *Job) Describe(l *rtnl.Link) string {
 
 // OrDetach is how to get around an interface of ours.
 func (j *Job) OrDetach() string {
+	if j.There.Fresh {
+		return "the engine asks for DEL first, or for " + j.OtherName()
+	}
 	return "gopipework detach " + j.Spec.Guest + " " + j.Names.Inner + ", or " + j.OtherName()
 }
 
+// OtherName is how whoever asks gives the interface another name.
 func (j *Job) OtherName() string {
-	if j.Kind == spec.KindVeth {
+	switch o := j.There.Origin; {
+	case j.Kind == spec.KindVeth:
 		return "another name: " + j.Spec.Guest + ":NAME"
+	case o.IsNetwork(), o.OfContainer():
+		return "another name for the interface"
 	}
 	return "another name with -i"
 }

@@ -27,7 +27,7 @@ func (c Config) Words(call Call, given *Result) (spec.Words, error) {
 	}
 	if c.HostIF == "" {
 		return w, refuse(types.ErrInvalidNetworkConfig, "read hostif", "", "it says what the guest is plugged into, and is missing").
-			withHint(`"hostif": "brtest"`)
+			withHint(`"hostif": "brtest"; only with "mode": "extra", for what pods ask for, there is none`)
 	}
 	var err error
 	switch {
