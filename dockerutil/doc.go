@@ -32,6 +32,7 @@
 //	stream.go         the events of Docker and podman
 //	running.go runninglists.go   the guests of all engines that run
 //	labels.go         the containers that have labels with a prefix
+//	stored.go         the same of one container, as Docker keeps it in files
 //	compose.go        the containers of a service of Docker Compose, known by their labels
 //	source.go         from a container's name to its namespace, for any runtime
 //	sandbox.go        a namespace by the path where its runtime has mounted it

@@ -91,7 +91,7 @@ func (l *Labels) ask(ctx context.Context, runtime, host string, b brand) (all []
 		return nil, err
 	}
 	for _, c := range found {
-		one, err := l.labelled(ctx, d, c, false)
+		one, err := l.listed(ctx, d, c, false)
 		if err != nil {
 			return nil, err
 		}
@@ -103,12 +103,19 @@ func (l *Labels) ask(ctx context.Context, runtime, host string, b brand) (all []
 	return all, nil
 }
 
-// Of asks Docker for the container with that ID, also while it is being started: an inspect of
-// it would then get no answer until it has started. With whole its name and its service of
-// Compose are told even if it has no label with the prefix.
-func (l *Labels) Of(ctx context.Context, id string, whole bool) (Labelled, error) {
+// Of tells what Docker knows of the container with that ID and root file system, also while it is
+// being started: an inspect of it would then get no answer until it has started. With whole its
+// name and its service of Compose are told even if it has no label with the prefix.
+//
+// Docker's own files say it. Docker itself is asked only for what they do not say, since it
+// answers nobody while it starts the containers that ran before it was restarted itself.
+func (l *Labels) Of(ctx context.Context, id, rootfs string, whole bool) (Labelled, error) {
 	ctx, cancel := l.bounded(ctx)
 	defer cancel()
+	one, err := l.stored(id, rootfs, whole)
+	if err == nil {
+		return one, nil
+	}
 	d, err := openDaemon(ctx, wordRef{Runtime: RuntimeDocker, Name: id})
 	if err != nil {
 		return Labelled{}, err
@@ -121,7 +128,7 @@ func (l *Labels) Of(ctx context.Context, id string, whole bool) (Labelled, error
 	if len(found) == 0 {
 		return Labelled{}, d.ref.noContainer()
 	}
-	one, err := l.labelled(ctx, d, found[0], whole)
+	one, err = l.listed(ctx, d, found[0], whole)
 	one.Runtime = RuntimeDocker
 	return one, err
 }
@@ -141,8 +148,21 @@ func (d *daemon) summaries(ctx context.Context, filters client.Filters) ([]conta
 	return answer.Items, nil
 }
 
+// listed is what an engine tells about a container.
+func (l *Labels) listed(ctx context.Context, d *daemon, c container.Summary, whole bool) (Labelled, error) {
+	one, err := l.labelled(c, whole, func() (bool, error) { return l.images.ask(ctx, d, c.ImageID) })
+	if err == nil && one.told(whole) && !isID(c.ID) {
+		err = d.broken(errors.New("it lists a container without an ID"))
+	}
+	return one, err
+}
+
+// told reports whether a container has labels, or is asked for without.
+func (one Labelled) told(whole bool) bool { return whole || one.Labels != nil }
+
 // labelled is what is told about a container: with whole, or if it has labels, all of it.
-func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary, whole bool) (Labelled, error) {
+// forged reports whether its image carries labels of Compose.
+func (l *Labels) labelled(c container.Summary, whole bool, forged func() (bool, error)) (Labelled, error) {
 	one := Labelled{ID: c.ID, Name: shortID(c.ID), Created: time.Unix(c.Created, 0)}
 	one.Running = c.State == container.StateRunning || c.State == container.StatePaused
 	for key, value := range c.Labels {
@@ -153,11 +173,8 @@ func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary, w
 			one.Labels[key] = value
 		}
 	}
-	if one.Labels == nil && !whole {
+	if !one.told(whole) {
 		return one, nil
-	}
-	if !isID(c.ID) {
-		return one, d.broken(errors.New("it lists a container without an ID"))
 	}
 	for _, n := range c.Names { // a name of a legacy link has two slashes
 		if n = strings.TrimPrefix(n, "/"); isName(n) {
@@ -168,8 +185,8 @@ func (l *Labels) labelled(ctx context.Context, d *daemon, c container.Summary, w
 	if !ok {
 		return one, nil
 	}
-	forged, err := l.images.ask(ctx, d, c.ImageID)
-	if err == nil && !forged {
+	is, err := forged()
+	if err == nil && !is {
 		one.Project, one.Service = s.ref.Namespace, s.ref.Name
 	}
 	return one, err

@@ -300,6 +300,13 @@ func TestHookDocker(t *testing.T) {
 
 	e.container("web1", "--runtime", "gopipework", "--network", "none", "--label", label+"2/24")
 	port := e.list()[0].Host.Port
+	id := e.docker("inspect", "-f", "{{.ID}}", "web1")
+	const tasks = "/exec/containerd/daemon/io.containerd.runtime.v2.task/moby/"
+	state := fmt.Sprintf(`{"id":%q,"pid":%d,"bundle":%q}`, id, e.guestOf("web1").PID, e.Dir+tasks+id)
+	e.check(e.daemon.Signal(syscall.SIGSTOP)) // as it does not answer while it starts what ran before it
+	again := e.RunInput(state, "gopipework", "hook", "--policy", policy)
+	e.check(e.daemon.Signal(syscall.SIGCONT))
+	e.check(again.Err())
 	w := e.watchesLabels(hookPolicy)
 	e.container("web2", "--network", "none", "--label", label+"3/24")
 	e.becomes("web1 eth1 192.168.1.2/24 label", "web2 eth1 192.168.1.3/24 label")

@@ -66,7 +66,7 @@ func (o *output) hookCommand(c *cli.Context) error {
 }
 
 // asksFor returns what a container asks for: by its annotations or, if it has none of ours and
-// Docker runs it, by its labels. Docker is also asked for its name.
+// Docker runs it, by its labels. Docker also tells its name.
 func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
 	g, err := s.Guest()
 	asks := labels.Container{Runtime: g.Runtime, ID: g.ID, Name: g.Name, Labels: s.Annotations, Annotated: true}
@@ -81,7 +81,7 @@ func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
 	case g.Runtime != oci.Docker:
 		return asks, nil
 	}
-	c, err := dockerutil.NewLabels(labels.Prefix).Of(ctx, g.ID, annotated)
+	c, err := dockerutil.NewLabels(labels.Prefix).Of(ctx, g.ID, s.Rootfs(), annotated)
 	if err != nil {
 		return asks, err
 	}

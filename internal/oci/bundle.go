@@ -24,10 +24,13 @@ type Hook struct {
 // process is not there yet.
 const stage = "createRuntime"
 
+// configName is the file of a bundle that says what is to be created.
+const configName = "config.json"
+
 // AddHook adds a hook to a bundle, after those that it has, unless it has it already. What else
 // is in its config.json stays as it is, byte for byte.
 func AddHook(bundle string, h Hook) error {
-	path := filepath.Join(bundle, "config.json")
+	path := filepath.Join(bundle, configName)
 	config, err := os.ReadFile(path)
 	if err == nil {
 		var with []byte
@@ -39,6 +42,17 @@ func AddHook(bundle string, h Hook) error {
 		return fault.New(fault.Failed, "add the hook to", path, "%w", err)
 	}
 	return nil
+}
+
+// Rootfs returns the directory that a container's root file system is in, as its bundle has it; "": it
+// is not told.
+func (s State) Rootfs() string {
+	var config struct{ Root struct{ Path string } }
+	text, err := os.ReadFile(filepath.Join(s.Bundle, configName))
+	if err != nil || json.Unmarshal(text, &config) != nil {
+		return ""
+	}
+	return config.Root.Path
 }
 
 func withHook(config []byte, h Hook) ([]byte, error) {

@@ -143,6 +143,15 @@ func TestAddHook(t *testing.T) {
 	if all, _ := os.ReadDir(dir); len(all) != 1 {
 		t.Errorf("%v are there", all)
 	}
+	if got := (State{Bundle: dir}).Rootfs(); got != "" {
+		t.Errorf("it has the root file system %q", got)
+	}
+	if err := os.WriteFile(file, []byte(`{"root":{"path":"/layer/merged"}}`), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if got := (State{Bundle: dir}).Rootfs(); got != "/layer/merged" {
+		t.Errorf("it has the root file system %q", got)
+	}
 	err := AddHook(dir+"/none", Hook{Path: "/h"})
 	if err == nil || !strings.HasPrefix(err.Error(), "add the hook to "+dir+"/none/config.json: ") {
 		t.Error(err)
