@@ -53,6 +53,7 @@ func TestCNIExtra(t *testing.T) {
 	m.says("what no entry allows", n.asking(asks).fails(101, "ADD", web), `net2 to pod:"shop/web-1": refused: `, "--mtu", "policy check")
 	asks["org.gopipework.net2"] = "nowhere 192.168.2.2/24"
 	m.says("what is not there", n.asking(asks).fails(103, "ADD", web), "nowhere")
+	m.says("a pod of another namespace", n.asking(asks).in("CNI_ARGS=K8S_POD_NAMESPACE=other;K8S_POD_NAME=web-1").fails(101, "ADD", web), `policy.yaml has no entry for pod:"other/web-1" `)
 	check("after an ADD of which one half fails")
 	delete(asks, "org.gopipework.net2")
 	asks["org.gopipework.lo"] = "brtest 192.168.2.2/24"

@@ -74,7 +74,7 @@ func (p *plugin) addExtra(ctx context.Context) error {
 // extras reads what the guest asks for; nothing, if it does not.
 func (p *plugin) extras() (all []attach.Spec, err error) {
 	who, annotations := p.config.Asks(p.call)
-	asks := labels.Container{Name: policy.Guest{Member: who}.String(), Member: who, Labels: annotations, Annotated: true}
+	asks := labels.Container{Member: who, Labels: annotations, Annotated: true}
 	keys := asks.Keys()
 	if len(keys) == 0 {
 		return nil, nil

@@ -45,7 +45,7 @@ const (
 
 // Container is a container of an engine, and its labels.
 type Container struct {
-	Runtime  string // "docker", "podman"
+	Runtime  string // "docker", "podman"; "": nothing is known but its pod or job, Member
 	ID, Name string
 	Running  bool
 	Created  time.Time
@@ -72,6 +72,9 @@ func (c Container) prefix() string {
 
 // word names the container for people.
 func (c Container) word() string {
+	if c.Runtime == "" {
+		return c.guest().String()
+	}
 	return guests.GuestInfo{Runtime: c.Runtime, ID: c.ID, Name: c.Name}.Word()
 }
 
