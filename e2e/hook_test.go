@@ -114,7 +114,7 @@ func TestHook(t *testing.T) {
 	m.becomes("web eth1 192.168.1.2/24 annotation")
 	unstarted(t, hook(web.PID, "created", "eth1", other), "attach brtest to web: eth1 exists already (it belongs to annotation), with address 192.168.1.2/24")
 	text := `{"id":"web2","status":"created","pid":` + strconv.Itoa(db.PID) + `,"annotations":{"org.gopipework.eth1":"` + good + `"}}`
-	unstarted(t, m.RunInput(text, "gopipework", "hook", "--policy", policy), "attach eth1 to "+db.Word+": containerd:web has 192.168.1.2 on brtest already")
+	unstarted(t, m.RunInput(text, "gopipework", "hook", "--policy", policy), "attach brtest to web2: web, behind "+m.list()[0].Host.Port+", has the address 192.168.1.2 already")
 	text = strings.Replace(text, ".2/24", ".4/24", 1)
 	if r := m.RunInput(text, "gopipework", "hook", "--policy", policy, "--dry-run"); r.Code != 0 || !strings.Contains(r.Stdout, "ip link add") {
 		t.Error(r)

@@ -30,42 +30,19 @@ func allowed(asks labels.Container, p policy.Policy) (all []attach.Spec, err err
 }
 
 // attachAll attaches a guest to all of it. What was attached before something fails is detached.
-// Others may start at the same moment, and the same image or pod can ask for the same address.
+// An address that somebody else on the bridge or card has is refused: two containers of an image,
+// or pods of a template, ask for the same.
 func attachAll(ctx context.Context, all []attach.Spec, g *attach.Guest, opt attach.Options) (made []attach.Result, err error) {
-	there, err := attach.List(ctx, nil, opt)
-	if err != nil {
-		return nil, err
-	}
 	opt.Alone = true
 	for _, s := range all {
 		s.Guest = g.Word()
-		var r attach.Result
-		if err = sharesAddress(s, g, there.Attachments); err == nil {
-			r, err = attach.Attach(ctx, s, g, opt)
-		}
+		r, err := attach.Attach(ctx, s, g, opt)
 		if err != nil {
 			return nil, undoAll(ctx, made, g, opt, err)
 		}
 		made = append(made, r)
 	}
 	return made, nil
-}
-
-// sharesAddress refuses an address that another guest has on the same wire.
-func sharesAddress(s attach.Spec, g *attach.Guest, there []attach.Attachment) error {
-	for _, a := range there {
-		if a.Guest.NetNS == g.NetNS || a.Guest.Word() == g.Word() || a.Host.Name != s.HostIF.Name || a.Host.VLAN != s.VLAN {
-			continue
-		}
-		for _, asked := range s.Addrs {
-			for _, has := range a.Interface.Addresses {
-				if asked.Addr() == has.Addr() {
-					return fault.New(fault.Conflict, "attach", s.IfName+" to "+s.Guest, "%s has %s on %s already", a.Guest.Word(), asked.Addr(), s.HostIF.Name)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // undoTimeout bounds how long it takes to detach what was attached before something failed.
