@@ -80,12 +80,10 @@ func warnComesBack(ctx context.Context, r *attach.Result) {
 // whereToEnd says how an origin no longer asks for something. "": a detach ends that.
 func whereToEnd(o attach.Origin) string {
 	switch {
-	case !o.Claims() || o == attach.OriginKeep || o == spec.OriginAnnotation:
+	case !o.Claims() || o == attach.OriginKeep || o == spec.OriginAnnotation || o.IsNetwork():
 		return ""
 	case o == attach.OriginLabel:
 		return "create the container without the label, or change the policy"
-	case o.IsNetwork():
-		return "" // watch follows no network of CNI
 	case o.IsService():
 		return "take the line out of the Compose file, and run docker compose up"
 	}
