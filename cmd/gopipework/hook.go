@@ -56,7 +56,7 @@ func (o *output) hookCommand(c *cli.Context) error {
 		os.Setenv("PATH", usualPath)
 	}
 	opt.Timeout = cmp.Or(opt.Timeout, hookTimeout)
-	ctx, cancel := context.WithTimeoutCause(c.Context, opt.Timeout, context.DeadlineExceeded)
+	ctx, cancel := context.WithTimeout(c.Context, opt.Timeout)
 	defer cancel()
 	asks, err := asksFor(ctx, state)
 	if err == nil && len(asks.Keys()) > 0 {
