@@ -12,6 +12,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -148,7 +149,7 @@ func (d *daemon) source(known *census) source {
 			return nil, err
 		}
 		if len(own) == 0 && len(all) > 0 {
-			return nil, d.ref.fault(fault.NotFound, "%w of that service: %s says to be of it, but the labels come from its image, which can carry any", errNoContainer, shortID(all[0].id)).
+			return nil, d.ref.fault(fault.NotFound, "%w of that service: %s says to be of it, but the labels come from its image, which can carry any", errNoContainer, guests.ShortID(all[0].id)).
 				WithHint("name the container itself, with docker: or podman:")
 		}
 		id, err := d.ref.pick(own)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 const errNoContainerd = absence("no containerd listens")
@@ -160,7 +161,7 @@ const (
 func (c *containerd) inspect(ctx context.Context, _ string) (*found, error) {
 	seen := &found{id: c.at.id, name: c.at.name}
 	if !isName(seen.name) {
-		seen.name = shortID(c.at.id)
+		seen.name = guests.ShortID(c.at.id)
 	}
 	answer, err := c.caller.call(ctx, c.at.namespace, getTask, appendText(nil, 1, c.at.id))
 	if refusedWith(err, rpcNotFound) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 const errNoCRI = absence("no CRI answers")
@@ -113,7 +114,7 @@ func (c *cri) inspect(ctx context.Context, name string) (*found, error) {
 		return nil, c.broken(fmt.Errorf("%q is no container ID", seen.id))
 	}
 	if !isName(seen.name) {
-		seen.name = shortID(seen.id)
+		seen.name = guests.ShortID(seen.id)
 	}
 	understand(seen, status, info)
 	return seen, nil
@@ -122,7 +123,7 @@ func (c *cri) inspect(ctx context.Context, name string) (*found, error) {
 // container reads a ContainerStatus: 3 state, 5 started_at, 7 exit_code.
 func (c *cri) container(seen *found, status protobuf, info criInfo) {
 	const created, running, exited = 0, 1, 2
-	seen.shares = shortID(info.SandboxID)
+	seen.shares = guests.ShortID(info.SandboxID)
 	if !isID(info.SandboxID) {
 		seen.shares = ""
 	}

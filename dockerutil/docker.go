@@ -13,6 +13,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
@@ -158,7 +159,7 @@ func (r wordRef) understand(answer container.InspectResponse, command string) (*
 	}
 	c := &found{id: answer.ID, name: strings.TrimPrefix(answer.Name, "/")}
 	if !isName(c.name) {
-		c.name = shortID(c.id)
+		c.name = guests.ShortID(c.id)
 	}
 	// Docker counts a paused container as running, podman's command does not.
 	state := answer.State
@@ -177,7 +178,7 @@ func (r wordRef) understand(answer container.InspectResponse, command string) (*
 	}
 	if answer.HostConfig != nil {
 		c.onHost = answer.HostConfig.NetworkMode.IsHost()
-		c.shares = shortID(answer.HostConfig.NetworkMode.ConnectedContainer())
+		c.shares = guests.ShortID(answer.HostConfig.NetworkMode.ConnectedContainer())
 		mode := answer.HostConfig.NetworkMode
 		c.joined = mode.IsDefault() || mode.IsBridge() || mode.IsUserDefined()
 	}
@@ -211,14 +212,6 @@ func (r wordRef) idle(s container.State, command string) (text, hint string) {
 		return "it is dead: Docker could not remove all of it", ""
 	}
 	return fmt.Sprintf("it has no process, its state is %q", clipped{errors.New(string(s.Status))}), ""
-}
-
-// shortID returns the part of an ID that "docker ps" shows, or a name as it is.
-func shortID(id string) string {
-	if len(id) == 64 {
-		return id[:12]
-	}
-	return id
 }
 
 // explain returns the error for a failed question.

@@ -8,6 +8,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 )
@@ -163,7 +164,7 @@ func (one Labelled) told(whole bool) bool { return whole || one.Labels != nil }
 // labelled is what is told about a container: with whole, or if it has labels, all of it.
 // forged reports whether its image carries labels of Compose.
 func (l *Labels) labelled(c container.Summary, whole bool, forged func() (bool, error)) (Labelled, error) {
-	one := Labelled{ID: c.ID, Name: shortID(c.ID), Created: time.Unix(c.Created, 0)}
+	one := Labelled{ID: c.ID, Name: guests.ShortID(c.ID), Created: time.Unix(c.Created, 0)}
 	one.Running = c.State == container.StateRunning || c.State == container.StatePaused
 	for key, value := range c.Labels {
 		if strings.HasPrefix(key, l.prefix) {

@@ -161,7 +161,7 @@ func (f *finder) lists(ctx context.Context, inside map[string]contained) []listi
 // guestOf returns a guest of an engine, under its name if it has a proper one.
 func guestOf(runtime, id, name string) running {
 	if !isName(name) {
-		name = shortID(id)
+		name = guests.ShortID(id)
 	}
 	return running{guests.GuestInfo{Runtime: runtime, ID: id, Name: name}, wordRef{Runtime: runtime, Name: id}}
 }

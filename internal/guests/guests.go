@@ -73,6 +73,15 @@ func (g GuestInfo) Word() string {
 // idLength is how much of an ID "docker ps" shows.
 const idLength = 12
 
+// ShortID returns the part of a generated ID that "docker ps" shows, or a name as it is.
+func ShortID(id string) string {
+	const whole = 64
+	if len(id) == whole {
+		return id[:idLength]
+	}
+	return id
+}
+
 // Short is g with its ID as a mark has it.
 func Short(g GuestInfo) GuestInfo {
 	g.LongID = cmp.Or(g.LongID, g.ID)

@@ -66,7 +66,7 @@ const (
 // The name of a container of Docker is not in its state: it is "" here. A container of no
 // engine that is known is a process, whose name is the container's ID.
 func (s State) Guest() (guests.GuestInfo, error) {
-	g := guests.GuestInfo{ID: s.ID, Name: shortID(s.ID), PID: s.PID}
+	g := guests.GuestInfo{ID: s.ID, Name: guests.ShortID(s.ID), PID: s.PID}
 	above, last := filepath.Split(s.Bundle)
 	above = filepath.Clean(above)
 	switch {
@@ -158,13 +158,4 @@ func podmanName(storage, id string) string {
 		}
 	}
 	return ""
-}
-
-// shortID returns the part of a generated ID that people read.
-func shortID(id string) string {
-	const whole, short = 64, 12
-	if len(id) == whole {
-		return id[:short]
-	}
-	return id
 }
