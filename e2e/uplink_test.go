@@ -120,6 +120,10 @@ func TestUplinkDHCP(t *testing.T) {
 	if a := m.attach(line...); *a.Changed || !pinned("brtest", first) {
 		t.Errorf("%s is not pinned, or again: %q", first, a.Steps)
 	}
+	m.ok("set", g.Word, "eth1", "--mtu", "1400")
+	if !pinned("brtest", first) {
+		t.Errorf("with another MTU, %s is not pinned", first)
+	}
 	m.check(d.Stop())
 	d, err := router.StartDnsmasq("eth1", "10.9.0.110,10.9.0.199,255.255.255.0,2m", renew...)
 	m.check(err)

@@ -71,10 +71,18 @@ func PlanPins(j *build.Job, d *build.Draft) {
 // pinnedAddrs are the addresses that are known to be the guest's.
 func pinnedAddrs(j *build.Job) []netip.Addr {
 	out := append(guestnet.GivenAddrs(j, false), guestnet.GivenAddrs(j, true)...)
-	if k := j.There.Lease; j.Complete() && k != nil && k.Lease != nil && k.Ask.Kind != lease.DHCPv6 {
-		out = append(out, k.Lease.Address.Addr())
+	if j.Complete() {
+		out = withLeased(out, j.There.Lease)
 	}
 	return out
+}
+
+// withLeased adds the address of a lease whose keeper pins it.
+func withLeased(addrs []netip.Addr, k *lease.Kept) []netip.Addr {
+	if k == nil || k.Lease == nil || k.Ask.Kind == lease.DHCPv6 || slices.Contains(addrs, k.Lease.Address.Addr()) {
+		return addrs
+	}
+	return append(addrs, k.Lease.Address.Addr())
 }
 
 // planLeasePins plans to tell the keeper of a lease on which bridge it pins the leased address;
@@ -148,7 +156,7 @@ func addrsAfter(c build.Change) (out []netip.Addr) {
 	for _, p := range all {
 		out = append(out, p.Addr())
 	}
-	return out
+	return withLeased(out, c.There.Lease)
 }
 
 // unpin plans for what is pinned to ports that go, before the ports do: their host is the
