@@ -5,6 +5,8 @@ package e2e
 // uplinkFaults are those of a VXLAN to another host.
 var uplinkFaults = []fault{
 	{name: "vxlan-down", set: overVXLAN, doctor: toOtherHost, do: "ip link set vx100 down"},
+	{name: "vxlan-down", what: "beside another", set: overVXLAN, doctor: toOtherHost,
+		do: "ip link add vx9 type vxlan id 9 local 10.9.0.1 dstport 4789; ip link set vx9 up; ip link set vx100 down"},
 	{name: "vtep-address", what: "down", set: overVXLAN, doctor: toOtherHost, do: "ip link set u0 down"},
 	{name: "vtep-address", what: "gone", set: overVXLAN, doctor: toOtherHost, do: "ip address add 10.9.0.3/24 dev u0; ip address del 10.9.0.1/24 dev u0", mend: "ip address add 10.9.0.1/24 dev u0"},
 	{name: "vtep-port", set: overVXLAN, doctor: toOtherHost,

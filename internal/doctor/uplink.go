@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bufio"
 	"fmt"
 	"net/netip"
 	"os"
@@ -96,21 +95,21 @@ func (w *walker) vxlanDown() ([]finding.Finding, error) {
 		SeenBy("to see which: ss -nulp sport = "+strconv.Itoa(port), "then: "+up)}, nil
 }
 
-// portTaken reports whether a program has a UDP port of the host. The kernel's own sockets,
-// such as those of VXLANs, have no inode.
+// portTaken reports whether a program has a UDP port of the host. VXLANs share the socket of
+// theirs, so one that is up says that no program has it.
 func (w *walker) portTaken(port int) (taken bool, err error) {
+	links, err := w.host.k.Links()
+	if err != nil || slices.ContainsFunc(links, func(l *rtnl.Link) bool { return l.Kind == "vxlan" && l.Up && l.VXLAN.Port == port }) {
+		return false, err
+	}
 	want := fmt.Sprintf(":%04X", port)
 	err = w.host.k.Run(func() error {
-		for _, file := range []string{"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"} {
-			f, err := os.Open(file)
-			if err != nil {
-				continue // a kernel without IPv6
-			}
-			defer f.Close()
-			for s := bufio.NewScanner(f); s.Scan(); {
-				const local, inode = 1, 9
-				words := strings.Fields(s.Text())
-				taken = taken || len(words) > inode && strings.HasSuffix(words[local], want) && words[inode] != "0"
+		for _, file := range []string{"udp", "udp6"} {
+			text, _ := os.ReadFile("/proc/thread-self/net/" + file) // a kernel without IPv6 has no udp6
+			for line := range strings.Lines(string(text)) {
+				const local = 1
+				words := strings.Fields(line)
+				taken = taken || len(words) > local && strings.HasSuffix(words[local], want)
 			}
 		}
 		return nil
@@ -167,16 +166,10 @@ func (w *walker) vtepPeers() (out []finding.Finding, err error) {
 
 // hostRuns reports whether a program of that name runs in the host's network namespace.
 func (w *walker) hostRuns(name string) bool {
-	host, err := w.hostNS.Stat()
-	if err != nil {
-		return false
-	}
 	pids, _ := nsfs.Processes()
 	return slices.ContainsFunc(pids, func(pid int) bool {
-		dir := "/proc/" + strconv.Itoa(pid)
-		comm, _ := os.ReadFile(dir + "/comm")
-		ns, err := os.Stat(dir + "/ns/net")
-		return strings.TrimSpace(string(comm)) == name && err == nil && os.SameFile(ns, host)
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		return strings.TrimSpace(string(comm)) == name && nsfs.Is(w.hostNS, nsfs.OfProcess(pid))
 	})
 }
 
