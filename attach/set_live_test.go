@@ -226,6 +226,9 @@ func (st setStage) test(t *testing.T) {
 		if diff := cmp.Diff(r.Attachments[0].Interface, a.Interface, sameAddrs); diff != "" {
 			t.Errorf("said and listed (-said +listed):\n%s", diff)
 		}
+		if diff := cmp.Diff(r.Attachments[0].Host, a.Host); diff != "" {
+			t.Errorf("said and listed, on the host (-said +listed):\n%s", diff)
+		}
 		if got := orNothing(a.Shaping); got != st.want || orNothing(r.Attachments[0].Shaping) != got {
 			t.Errorf("shaping %v, said %v, want %v", got, r.Attachments[0].Shaping, st.want)
 		}

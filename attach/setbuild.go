@@ -151,8 +151,13 @@ func changedAttachment(c build.Change) Attachment {
 		carrier := *c.Carrier && c.There.Inner.Up
 		a.Interface.Carrier, a.Interface.Pulled = &carrier, !*c.Carrier
 	}
-	if c.To != nil {
-		a.Host.Kind, a.Host.Name = string(c.To.Kind), c.To.HostIF.Name
+	switch {
+	case c.To != nil:
+		a.Host.Kind, a.Host.Name, a.Host.Uplink = string(c.To.Kind), c.To.HostIF.Name, uplinkWord(c.To)
+	case c.VLAN == spec.None:
+		a.Host.Uplink = c.There.Switch.Uplink.VXLAN().String()
+	case c.VLAN != "":
+		a.Host.Uplink = "" // its frames do not cross the VXLAN
 	}
 	return a
 }
