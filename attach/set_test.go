@@ -130,6 +130,19 @@ var setChanges = map[string]func(*build.SetFacts){
 		f.Switch = build.Switch{Link: f.OwnOn, Ports: []*rtnl.Link{f.Found.Port}}
 		f.Detach.Bridges = map[int]build.Switch{f.OwnOn.Index: f.Switch}
 	},
+	"uplink": func(f *build.SetFacts) {
+		var on build.Facts
+		for _, fact := range []string{"underlay", "vxlan", "pinned"} {
+			factChanges[fact](&on)
+		}
+		on.Uplink.Host = 77
+		f.Switch.Uplink = on.Uplink
+		f.Switch.Ports = append(f.Switch.Ports, on.Uplink.Link)
+		f.Detach.Bridges = map[int]build.Switch{f.OwnOn.Index: f.Switch}
+		if f.Lease != nil {
+			f.Lease.Ask.Neighbour = &lease.Access{Host: 77, Parent: brIndex}
+		}
+	},
 	"to": func(f *build.SetFacts) { toFacts(f) },
 	"to-same": func(f *build.SetFacts) {
 		f.OwnOn.Up, f.OwnOn.Alias = true, "gopipework bridge"

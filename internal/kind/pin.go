@@ -105,7 +105,7 @@ func planLeasePins(j *build.Job, d *build.Draft, on *rtnl.Link, host uint64) {
 // and returns what comes after that.
 func SetPins(c *build.Change, d *build.Draft) (after func()) {
 	own, was := c.There.Found.Port, c.There.Switch.Uplink
-	if own == nil || c.Job.Kind != spec.KindBridge || !was.VXLAN().Asked() && (c.To == nil || !c.To.Pins()) {
+	if own == nil || !was.VXLAN().Asked() && (c.To == nil || !c.To.Pins()) {
 		return func() {}
 	}
 	mac, on, host := c.There.Inner.MAC, c.There.OwnOn, was.Host
