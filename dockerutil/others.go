@@ -157,12 +157,7 @@ func (r wordRef) decide(replies []*reply) (g *Guest, failed, err error) {
 
 // sameAs reports whether two replies are about the same namespace, and so the same guest.
 func (a *reply) sameAs(b *reply) bool {
-	if a.guest == nil || b.guest == nil {
-		return false
-	}
-	x, errX := a.guest.Namespace.Stat()
-	y, errY := b.guest.Namespace.Stat()
-	return errX == nil && errY == nil && os.SameFile(x, y)
+	return a.guest != nil && b.guest != nil && sameNamespace(a.guest.Namespace, b.guest.Namespace)
 }
 
 // outright adds a hint to the error of a runtime that failed for a bare word: how to ask

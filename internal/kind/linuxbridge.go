@@ -260,9 +260,7 @@ func leaveBridges(d build.Departure, r *build.Removal) {
 		if TurnedOn(s.Link) && !oursStay(func(l *rtnl.Link) bool { return s.VLANs[l.Index] != "" }) {
 			r.Last = append(r.Last, UnfilterVLANs{s.Name})
 		}
-		if !leaveUplink(s.Name, s.Uplink, rest, r) && s.Uplink.Link != nil {
-			rest = slices.DeleteFunc(rest, func(l *rtnl.Link) bool { return l.Index == s.Uplink.Link.Index })
-		}
+		rest = leaveUplink(s.Name, s.Uplink, rest, r)
 		if plan.IsOurs(s.Link) && len(rest) == 0 && !s.InUse && !ours.Wanted(s.Link) {
 			r.Links = append(r.Links, ours.DelLink{Name: s.Name, Index: s.Index})
 		}

@@ -239,13 +239,13 @@ func uplinkDiffers(j *build.Job, differ build.Differ) {
 }
 
 // leaveUplink plans for the VXLAN of a bridge to go once no port of ours is left there. It
-// returns whether it stays.
-func leaveUplink(bridge string, u build.Uplink, rest []*rtnl.Link, r *build.Removal) (stays bool) {
+// returns the ports that are left then.
+func leaveUplink(bridge string, u build.Uplink, rest []*rtnl.Link, r *build.Removal) []*rtnl.Link {
 	if !build.IsVXLAN(u.Link) || slices.ContainsFunc(rest, guestPort) || UplinkWanted(u.Link) {
-		return u.Link != nil
+		return rest
 	}
 	r.Links = append(r.Links, EndUplink(bridge, u))
-	return false
+	return slices.DeleteFunc(rest, func(l *rtnl.Link) bool { return l.Index == u.Link.Index })
 }
 
 // EmptiedVXLAN reports whether a VXLAN of ours serves no port of ours any more.
