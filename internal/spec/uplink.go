@@ -77,17 +77,20 @@ func ParseVXLAN(word string) (v VXLAN, err error) {
 		return v, hint(fault.BadWord(op, word, "the VNI is a number from 1 to %d", maxVNI))
 	}
 	v.Port = VXLANPort
+	given := map[string]bool{}
 	for part := range strings.SplitSeq(rest, ",") {
 		key, value, _ := strings.Cut(part, "=")
-		switch key {
-		case "":
-		case "local":
+		switch {
+		case part == "":
+		case given[key] && key != "peer":
+			return v, hint(fault.BadWord(op, word, "%s= is given twice", key))
+		case key == "local":
 			v.Local, err = parseEnd(value)
-		case "peer":
+		case key == "peer":
 			var p netip.Addr
 			p, err = parseEnd(value)
 			v.Peers = append(v.Peers, p)
-		case "port":
+		case key == "port":
 			if v.Port, err = strconv.Atoi(value); err != nil || v.Port < 1 || v.Port > 65535 {
 				return v, hint(fault.BadWord(op, word, "a UDP port is a number from 1 to 65535"))
 			}
@@ -97,6 +100,7 @@ func ParseVXLAN(word string) (v VXLAN, err error) {
 		if err != nil {
 			return v, hint(fault.BadWord(op, word, "%q is not the IP address of one host", part))
 		}
+		given[key] = true
 	}
 	if why := v.check(); why != "" {
 		return v, hint(fault.BadWord(op, word, "%s", why))
@@ -126,7 +130,7 @@ func (v VXLAN) check() string {
 		case p == v.Local:
 			return "peer=" + p.String() + " is this host itself"
 		case slices.Contains(v.Peers[:i], p):
-			return "peer=" + p.String() + " is there twice"
+			return "peer=" + p.String() + " is given twice"
 		}
 	}
 	return ""
