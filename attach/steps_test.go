@@ -103,3 +103,12 @@ func hasCommand(s plan.Step) bool {
 		return line != "" && !strings.HasPrefix(line, "#")
 	})
 }
+
+// TestUnusedUplinkUndone: what gc deletes because it serves nobody is not missed when a later
+// step fails.
+func TestUnusedUplinkUndone(t *testing.T) {
+	unused := &rtnl.Link{Name: "vx100", Kind: "vxlan", Group: plan.Group, Alias: build.VXLANMark, VXLAN: rtnl.VXLAN{VNI: 100}}
+	if err := kind.EndUplink("", build.Uplink{Link: unused}).Undo(t.Context(), &plan.Machine{}); err != nil {
+		t.Error(err)
+	}
+}

@@ -115,7 +115,7 @@ type DelVXLAN struct {
 	replaced bool // another takes its place
 }
 
-// EndUplink deletes the uplink of ours that a bridge has.
+// EndUplink deletes the uplink of ours that a bridge has; "": one that serves nobody.
 func EndUplink(bridge string, u build.Uplink) DelVXLAN {
 	s := DelVXLAN{AddVXLAN{VXLAN: u.VXLAN(), Name: u.Link.Name, Bridge: bridge, MTU: u.Link.MTU}, u.Link.Index, false}
 	if m, is := ours.UplinkMarkOf(u.Link); is {
@@ -140,9 +140,10 @@ func (s DelVXLAN) Do(_ context.Context, m *plan.Machine) error {
 	return fault.IgnoreAbsent("delete", s.Name, ours.DeleteLink(m.Host(), l.Index))
 }
 
-// Undo makes it again, unless somebody used it and it stayed, or it was half made.
+// Undo makes it again, unless somebody used it and it stayed, it was half made, or it is not
+// said of which bridge it was: then it served nobody.
 func (s DelVXLAN) Undo(ctx context.Context, m *plan.Machine) error {
-	if m.Knows(plan.OnHost, s.Name) || !s.Asked() {
+	if m.Knows(plan.OnHost, s.Name) || !s.Asked() || s.Bridge == "" {
 		return nil
 	}
 	return s.AddVXLAN.Do(ctx, m)
