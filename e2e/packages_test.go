@@ -122,6 +122,8 @@ var builtImage sync.Once
 func TestImage(t *testing.T) {
 	e := startedEngine(t, func(h *host.Host) (*host.Engine, error) { return h.StartEngineAlone() })
 	image := e.ownImage()
+	layers := e.sh("cd " + bin + "; for b in $(tar -tf image.tar | grep sha256/.); do tar -xOf image.tar $b | tar -tvz 2>/dev/null || true; done")
+	e.says("the layer", layers, "-rwxr-xr-x 0/0 ", " gopipework\n", "drwxr-xr-x 0/0 ", " var/\n", " var/run -> /run")
 	for _, name := range []string{"web", "db"} {
 		e.container(name, "--network", "none")
 	}
