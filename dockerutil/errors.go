@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/shell"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,11 +65,31 @@ func (r wordRef) unreachable(err error, title, address string, none error, start
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return r.fault(fault.Permission, "%s at %s: %w", title, address, err).WithHint("run it as root")
+		return r.fault(fault.Permission, "%s at %s: %w", title, address, err).WithHint("%s", denied(address))
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTDIR):
 		return r.fault(fault.Runtime, "%w at %s: %w", none, address, err).WithHint("%s", start)
 	}
 	return r.fault(fault.Runtime, "%s at %s: %w", title, address, err).WithHint("%s", instead)
+}
+
+// denied says what to do about a socket that must not be opened.
+func denied(address string) string {
+	if os.Geteuid() != 0 {
+		return "run it as root"
+	}
+	path := strings.TrimPrefix(address, "unix://")
+	if !strings.HasPrefix(path, "/") {
+		return "root must not do so without CAP_DAC_OVERRIDE"
+	}
+	for i := 1; i < len(path); i++ {
+		if path[i] != '/' {
+			continue
+		}
+		if _, err := os.Lstat(path[:i] + "/."); errors.Is(err, fs.ErrPermission) {
+			return "the directory " + path[:i] + " is closed to root, who has no CAP_DAC_OVERRIDE here: chmod 755 " + shell.Quote(path[:i])
+		}
+	}
+	return "root must not open " + path + " without CAP_DAC_OVERRIDE"
 }
 
 func (r wordRef) refuseHost() error {

@@ -60,14 +60,19 @@ func (s *stream) follow() {
 		appears = make(alarm, 1)
 		watching.Go(func() { s.socket.Follow(s.ctx, appears.ring) })
 	}
-	pause, since := firstPause, s.began
+	pause, since, told := firstPause, s.began, false
 	for s.ctx.Err() == nil {
 		heard, err := s.read(since)
 		if heard {
-			pause, since = firstPause, time.Now()
+			pause, since, told = firstPause, time.Now(), false
 		}
-		if s.ctx.Err() == nil && (heard || refuses(err)) {
+		shut := errors.Is(err, fs.ErrPermission) // tried again without an end, and told once
+		if shut {
+			err = wordRef{Runtime: s.runtime}.unreachable(err, s.brand.title, s.host, s.brand.none, s.brand.start, "")
+		}
+		if s.ctx.Err() == nil && (heard || refuses(err) || shut && !told) {
 			s.tell(guests.Deaf, err)
+			told = true
 		}
 		var timer <-chan time.Time
 		if !refuses(err) && (pause < lastPause || s.socket == nil || !nobodyListens(err)) {

@@ -82,6 +82,13 @@ func TestService(t *testing.T) {
 	e.docker("rm", "-f", "labelled", "beside", "db")
 	complete(0)
 	check("at the end")
+
+	e.sh("mkdir -m 700 " + e.Dir + "/shut && chown 1 " + e.Dir + "/shut")
+	e.docker(append(strings.Fields("run -d --name deaf --tmpfs /run --cap-drop ALL --cap-add NET_ADMIN --cap-add SYS_ADMIN -e DOCKER_HOST=unix:///shut/docker.sock -v "+e.Dir+"/shut:/shut --entrypoint /gopipework"), image, "watch")...)
+	said := func() string { return e.Host.Run("docker", "logs", "deaf").Stderr }
+	if !host.Poll(host.Patience, func() bool { return strings.Contains(said(), "the directory /shut is closed to root") }) {
+		t.Errorf("a watch that must not open the engine's socket says %s", said())
+	}
 }
 
 // decoy starts a process that has the number of another one in the PID namespace of pid.
