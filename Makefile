@@ -142,6 +142,7 @@ install: build ## install the binary, a link called pipework, man pages, complet
 	install -d $(DESTDIR)$(PREFIX)/share/doc/gopipework/docs
 	install -m 644 docs/*.md docs/*.png $(DESTDIR)$(PREFIX)/share/doc/gopipework/docs
 	install -m 644 examples/*.yaml examples/*.hcl examples/*.json examples/*.conflist $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples
+	sed -i 's|"/usr/bin/gopipework"|"$(PREFIX)/bin/gopipework"|' $(DESTDIR)$(PREFIX)/share/doc/gopipework/examples/*.json $(DESTDIR)$(PREFIX)/share/doc/gopipework/docs/hook.md
 
 packages: ## build packages for Debian, Red Hat, Alpine and Arch into dist
 	rm -rf dist

@@ -175,8 +175,13 @@ func TestHookPodman(t *testing.T) {
 	before, err := host.Settle(m.State)
 	m.check(err)
 	hooks, policy := hookExample(t, "oci-hook.json", "hook")
+	const read = "/usr/share/containers" // with what is there already
+	over := m.Dir + "/over"
+	m.sh("mkdir -p " + over + "/work " + over + "/upper/oci && cp -r " + hooks + " " + over + "/upper/oci/hooks.d")
+	m.sh(fmt.Sprintf("mount -t overlay over -o lowerdir=%[2]s,upperdir=%[1]s/upper,workdir=%[1]s/work %[2]s", over, read))
+	t.Cleanup(func() { m.sh("umount " + read) })
 	run := func(name, line string, more ...string) host.Result {
-		args := append([]string{"--hooks-dir", hooks, "run", "--rm", "--name", name, "--network", "none", "--cgroup-parent", "/" + filepath.Base(m.Dir) + "/podman"}, more...)
+		args := append([]string{"run", "--rm", "--name", name, "--network", "none", "--cgroup-parent", "/" + filepath.Base(m.Dir) + "/podman"}, more...)
 		if line != "" {
 			args = append(args, "--annotation", "org.gopipework.eth1="+line)
 		}

@@ -37,7 +37,13 @@ func (m *machine) released(pattern string, words ...string) (files []string) {
 // interface with an address and one with a lease. Both survive; no file of the package does.
 func TestPackage(t *testing.T) {
 	m := newMachine(t)
-	deb := m.released("*.deb", "deb")[0]
+	deb := m.released("*.deb", "deb", "tar")[0]
+	for _, example := range []string{"examples/oci-hook.json", "examples/daemon.json", "docs/hook.md"} {
+		got := m.sh("tar -xzOf " + filepath.Dir(deb) + "/gopipework-*.tar.gz --wildcards '*/" + example + "'")
+		if !strings.Contains(got, `"/usr/local/bin/gopipework"`) || strings.Contains(got, `"/usr/bin/gopipework"`) {
+			t.Errorf("the tarball has %s:\n%s", example, got)
+		}
+	}
 	// What dpkg writes is on this host alone.
 	for _, dir := range []string{"/usr", "/etc", "/var"} {
 		over := m.Dir + "/over" + dir
@@ -63,6 +69,7 @@ func TestPackage(t *testing.T) {
 		m.do("gzip -t /usr/share/man/" + page + ".gz")
 	}
 	m.says("the link", m.do("readlink /usr/bin/pipework"), "gopipework")
+	m.says("the hook", m.do("cat /usr/share/doc/gopipework/examples/oci-hook.json"), `"/usr/bin/gopipework"`)
 	m.says("the unit", m.do("cat /usr/lib/systemd/system/gopipework.service"), "ExecStart=/usr/bin/gopipework watch")
 
 	router := m.router("brlan")
