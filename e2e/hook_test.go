@@ -98,11 +98,13 @@ func TestHook(t *testing.T) {
 	unstarted(t, hook(web.PID, "created", "eth1", good, "eth2", "brtest 192.168.9.2/24"), "attach eth2 to containerd:web: refused: "+policy+":2:5 does not allow it: the address 192.168.9.2/24")
 	unstarted(t, hook(web.PID, "created", "eth1", good, "eth2", "brtest 192.168.1.3/24 --mtu"), "attach eth2 to containerd:web: refused: read flag")
 	unstarted(t, hook(web.PID, "created", "lo", good), "attach an interface to containerd:web: refused: read annotation")
+	misnamed := strings.Replace(state(web.PID, "created", "eth1", good), "io.example", "gopipework.eth2", 1)
+	unstarted(t, m.RunInput(misnamed, "gopipework", "hook", "--policy", policy), `attach eth2 to containerd:web: refused: "gopipework.eth2" is the name of a label`)
 	unstarted(t, hook(web.PID, "created", "eth1", good, "lo0", other, "lo1", "brtest 192.168.1.4/24 @10"), "attach lo1 to containerd:web: refused")
 	m.check(web.Run("ip", "link", "add", "eth2", "type", "bridge").Err())
 	unstarted(t, hook(web.PID, "created", "eth1", good, "eth2", other), "attach brtest to web: it has an interface eth2 already: a bridge")
 	onHost := `{"id":"web","status":"created","pid":'$$',"annotations":{"org.gopipework.eth1":"` + good + `"}}`
-	if r := m.Run("sh", "-c", "echo '"+onHost+"' | gopipework hook --policy "+policy); r.Code != 1 || !strings.Contains(r.Stderr, "it shares the host's network namespace") {
+	if r := m.Run("sh", "-c", "echo '"+onHost+"' | gopipework hook --policy "+policy); r.Code != 1 || !strings.Contains(r.Stderr, "it shares the host's network namespace") || !strings.Contains(r.Stderr, `its annotation "org.gopipework.eth1" asks for an interface: remove that`) {
 		t.Error(r)
 	}
 	m.same("the host after refusals", before, m.State)
@@ -195,6 +197,7 @@ func TestHookPodman(t *testing.T) {
 		forged = append(forged, "--annotation", prefix+"namespace=shop", "--annotation", prefix+"name=web")
 	}
 	unstarted(t, run("db", "brtest 192.168.1.2/24", forged...), "attach eth1 to podman:db: refused: "+policy+` has no entry for "db"`)
+	unstarted(t, run("web", "", "--annotation", "gopipework.eth1=brtest 192.168.1.2/24"), `attach eth1 to podman:web: refused: "gopipework.eth1" is the name of a label`)
 	m.check(run("db", "").Err())
 	m.ok("gc")
 	m.same("the host", before, m.State)

@@ -3,7 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/attach"
@@ -11,6 +16,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/labels"
 	"github.com/gopipework/gopipework/internal/oci"
+	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/gopipework/gopipework/internal/policy"
 	"github.com/urfave/cli/v2"
 )
@@ -59,10 +65,28 @@ func (o *output) hookCommand(c *cli.Context) error {
 	ctx, cancel := context.WithTimeout(c.Context, opt.Timeout)
 	defer cancel()
 	asks, err := asksFor(ctx, state)
+	if err == nil {
+		err = misnamed(asks, state)
+	}
 	if err == nil && len(asks.Keys()) > 0 {
 		err = o.hook(ctx, c, state, asks, opt)
 	}
 	return stopped(c.Context, err)
+}
+
+// misnamed is the error for an annotation that has the name of a label: nobody reads it, and its
+// container would start without what it asks for.
+func misnamed(asks labels.Container, s oci.State) error {
+	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
+		if ifName, is := strings.CutPrefix(key, labels.Prefix); is {
+			if !plainname.Is(ifName) {
+				ifName = "an interface"
+			}
+			return fault.New(fault.Failed, "attach", ifName+" to "+attach.GuestInfo{Runtime: asks.Runtime, ID: asks.ID, Name: asks.Name}.Word(), "refused: %s is the name of a label, and this is an annotation", policy.Quote(key)).
+				WithHint("call the annotation %s", policy.Quote("org."+key))
+		}
+	}
+	return nil
 }
 
 // asksFor returns what a container asks for: by its annotations or, if it has none of ours and
@@ -104,6 +128,9 @@ func (o *output) hook(ctx context.Context, c *cli.Context, s oci.State, asks lab
 	}
 	g, err := dockerutil.OpenProcess(s.PID, attach.GuestInfo{Runtime: asks.Runtime, ID: asks.ID, Name: asks.Name})
 	if err != nil {
+		if f := (*fault.Error)(nil); errors.As(err, &f) && f.Code == fault.Conflict { // it is in the host's
+			f.Hint = fmt.Sprintf("its %s %s asks for an interface: remove that, as a container with the host's network (--network host) cannot have one", asks.Origin(), policy.Quote(asks.Keys()[0]))
+		}
 		return err
 	}
 	defer g.Close()
