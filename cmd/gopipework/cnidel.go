@@ -107,13 +107,12 @@ func (p *plugin) gc(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var left error
 	if !all {
-		if _, err := p.detachAll(ctx, func(a attach.Attachment) bool { return !keep[a.Guest.ID] }); err != nil {
-			return err
-		}
+		_, left = p.detachAll(ctx, func(a attach.Attachment) bool { return !keep[a.Guest.ID] })
 	}
-	if err := p.sweep(ctx); err != nil || all || p.config.IPAM.Type == "" {
-		return err
+	if err := cmp.Or(left, p.sweep(ctx)); err != nil || all || p.config.IPAM.Type == "" {
+		return err // what is left may still use its addresses
 	}
 	return p.config.IPAM.GC(ctx) // to which no list may mean that nothing is kept
 }

@@ -42,7 +42,7 @@ func (p *plugin) attachFirst(ctx context.Context, g *attach.Guest, opt attach.Op
 	}
 	if err != nil {
 		if _, _, undone := p.detach(context.WithoutCancel(ctx), g, g.ID); undone != nil {
-			err = undone
+			err = notUndone(err, undone, p.config.NameIn(p.call)+" of "+p.call.NetNS)
 		}
 	}
 	return r, given, err
@@ -84,9 +84,14 @@ func (p *plugin) release(ctx context.Context, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attach.DefaultTimeout)
 	defer cancel()
 	if undone := p.config.IPAM.Release(ctx); undone != nil {
-		e := fault.New(fault.Residue, "undo", cni.Add, "%w; %w", err, undone)
-		e.Residue = []string{"the addresses that " + p.config.IPAM.Type + " has given"}
-		return e
+		return notUndone(err, undone, "the addresses that "+p.config.IPAM.Type+" has given")
 	}
 	return err
+}
+
+// notUndone is the error of an ADD that has failed and could not be undone.
+func notUndone(err, undone error, residue string) error {
+	e := fault.New(fault.Residue, "undo", cni.Add, "%w; %w", err, undone)
+	e.Residue = []string{residue}
+	return e
 }
