@@ -59,6 +59,13 @@ func TestUplinkPeers(t *testing.T) {
 	a.says("a warning", was.Stderr, "neither encrypted nor authenticated", "UDP port 4789 of 10.9.0.1")
 	b.on("db", "192.168.7.2/24", "--uplink", "vxlan:100,local=10.9.0.2,peer=10.9.0.1")
 	a.reaches(r, "192.168.7.2")
+	b.ok("detach", "netns:db")
+	b.ok("brtest", "netns:db", "192.168.7.2/24", "--uplink", "vxlan:100,local=10.9.0.2,peer=10.9.0.1")
+	a.reaches(r, "192.168.7.2") // which has another MAC address now
+	a.named("dup")
+	e := a.fails("conflict", "brtest", "netns:dup", "192.168.7.2/24", "--acd")
+	a.says("an address of the other host's", e.Error.Message, "192.168.7.2")
+	a.sh("ip netns del dup")
 	if p := r.Run("busybox", "ping", "-c", "1", "-W", "2", "-s", "1422", "192.168.7.2"); p.Code != 0 { // an MTU of 1450
 		t.Errorf("a long packet: %v", p)
 	}
@@ -86,7 +93,7 @@ func TestUplinkPeers(t *testing.T) {
 		a.says(words, e.Error.Message, text)
 	}
 	a.sh("ip link add brold type bridge; ip link add vxold type vxlan id 9 local 10.9.0.1 dstport 8472 nolearning; ip link set vxold master brold")
-	e := a.fails("conflict", "brold", "netns:db", "192.168.7.4/24", "-i", "eth2", "--uplink", "vxlan:9,local=10.9.0.1")
+	e = a.fails("conflict", "brold", "netns:db", "192.168.7.4/24", "-i", "eth2", "--uplink", "vxlan:9,local=10.9.0.1")
 	a.says("a VXLAN of somebody else's", e.Error.Message, "vxold (VNI 9, local 10.9.0.1, port 8472)")
 	a.sh("ip link del vxold; ip link del brold")
 

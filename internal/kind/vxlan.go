@@ -17,9 +17,11 @@ import (
 // The VXLAN by which a bridge reaches the same bridge of other hosts (--uplink). It is the
 // bridge's, and goes with the last port of ours there, unless a file asks for it.
 //
-// Without peers it learns nothing: a routing daemon enters who is where, and a station that
-// was learned from a frame would contradict it. With peers there is nobody who enters that,
-// so it learns.
+// Without peers it learns nothing: a routing daemon enters who is where, and a station that was
+// learned from a frame would contradict it. With peers there is nobody who enters that, so it
+// learns. Then every question about an address goes to the peers, and every announcement too: the
+// bridge knows nothing of the guests of others, and would keep back what a guest finds a
+// duplicate by, and what says that an address has another MAC address now.
 
 // ReadUplink looks for the VXLAN of a bridge among its ports.
 func ReadUplink(o *build.Looker, k plan.Reader, bridge int) (u build.Uplink) {

@@ -63,7 +63,7 @@ func (s AddVXLAN) setUp(m *plan.Machine) error {
 	}
 	m.Know(plan.OnHost, s.Name, l.Index)
 	if err = m.Host().SetLink(l.Index, rtnl.Change{AddrGenNone: true}); err == nil {
-		err = m.Host().SetPortSuppress(l.Index, s.learns())
+		err = m.Host().SetPortSuppress(l.Index, !s.learns(), s.learns())
 	}
 	for _, p := range s.Peers {
 		if err == nil {
@@ -90,14 +90,14 @@ func (s AddVXLAN) Undo(_ context.Context, m *plan.Machine) error {
 func (AddVXLAN) Nature() plan.Nature { return plan.Shared }
 
 func (s AddVXLAN) String() string {
-	learning, learn := "nolearning", spec.Off
+	learning, learn, suppress := "nolearning", spec.Off, spec.On
 	if s.learns() {
-		learning, learn = "learning", spec.On
+		learning, learn, suppress = "learning", spec.On, spec.Off
 	}
 	lines := []string{
 		fmt.Sprintf("ip link add name %s group %d type vxlan id %d local %s dstport %d %s", s.Name, plan.Group, s.VNI, s.Local, s.Port, learning),
 		fmt.Sprintf("ip link set dev %s master %s addrgenmode none mtu %d", s.Name, s.Bridge, s.MTU),
-		fmt.Sprintf("ip link set dev %s type bridge_slave neigh_suppress on learning %s", s.Name, learn),
+		fmt.Sprintf("ip link set dev %s type bridge_slave neigh_suppress %s learning %s", s.Name, suppress, learn),
 	}
 	for _, p := range s.Peers {
 		lines = append(lines, FloodTo{VXLAN: s.Name, Host: p}.String())

@@ -68,7 +68,7 @@ type writer interface {
 	SetLink(index int, ch rtnl.Change) error
 	SetVLANFiltering(bridge int, on bool) error
 	SetPortIsolated(port int, on bool) error
-	SetPortSuppress(port int, learning bool) error
+	SetPortSuppress(port int, suppress, learning bool) error
 	SetWireGuard(index int, d wireguard.Device) error
 	AddPortVLANs(port int, vlans []rtnl.PortVLAN) error
 	DelPortVLANs(port int, vlans []rtnl.PortVLAN) error

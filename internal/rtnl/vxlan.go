@@ -74,15 +74,17 @@ func (l *Link) parseVXLAN(b []byte) {
 }
 
 // SetPortSuppress has a bridge answer for the neighbours that it knows instead of flooding
-// questions about them to the port, and learn, or not, who is behind the port.
+// questions about them to the port, or not, and learn, or not, who is behind the port. A port
+// that suppresses gets no ARP probe and no announcement at all, and no question of IPv6's
+// duplicate address detection (br_do_proxy_suppress_arp, br_do_suppress_nd).
 //
-//	ip link set dev PORT type bridge_slave neigh_suppress on learning on|off
-func (c *Conn) SetPortSuppress(port int, learning bool) error {
+//	ip link set dev PORT type bridge_slave neigh_suppress on|off learning on|off
+func (c *Conn) SetPortSuppress(port int, suppress, learning bool) error {
 	req := c.linkRequest(unix.RTM_NEWLINK, 0, port)
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
 	data := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
-	data.AddRtAttr(nl.IFLA_BRPORT_NEIGH_SUPPRESS, switchAttr(true))
+	data.AddRtAttr(nl.IFLA_BRPORT_NEIGH_SUPPRESS, switchAttr(suppress))
 	data.AddRtAttr(nl.IFLA_BRPORT_LEARNING, switchAttr(learning))
 	req.AddData(info)
 	return c.write(req)
