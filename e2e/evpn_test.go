@@ -83,6 +83,7 @@ func TestEVPN(t *testing.T) {
 	c.reaches(by, "192.168.7.3")
 	c.hearsNoARP(by, func() { a.neighbourless(web, "192.168.7.4") }, func() { web.Run("busybox", "ping", "-c", "1", "-W", "1", "192.168.7.99") })
 
+	a.quiet("brtest", "netns:web", "192.168.7.3/24", "--uplink", "vxlan:100,local=10.9.0.3") // FRR's hosts are no peers
 	mac := a.list()[0].Interface.MAC
 	a.ok("detach", "netns:web")
 	b.on("web", "192.168.7.3/24", mac)

@@ -14,7 +14,7 @@ import (
 // planning must know to make one.
 type Uplink struct {
 	Link  *rtnl.Link   // the VXLAN, whoever made it; nil: the bridge has none
-	Flood []netip.Addr // hosts that frames for unknown stations are sent to, by hand
+	Flood []netip.Addr // hosts that frames for unknown stations are sent to, by hand; nil: none, or it does not learn
 
 	Pins   []rtnl.FixedNeighbour // of the bridge, entered by us; looked at only where there is a port of ours
 	Static []rtnl.Station        // of its ports, that do not age; with Pins

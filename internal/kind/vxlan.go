@@ -34,9 +34,10 @@ func ReadUplink(o *build.Looker, k plan.Reader, bridge int) (u build.Uplink) {
 	return u
 }
 
-// ReadFlood reads the peers of the VXLAN.
+// ReadFlood reads the peers of the VXLAN. One that does not learn was made without: what is in
+// its table then, a routing daemon has entered, and the kernel does not tell by whom an entry is.
 func ReadFlood(o *build.Looker, k plan.Reader, u *build.Uplink) {
-	if u.Link != nil {
+	if u.Link != nil && u.Link.VXLAN.Learning {
 		o.Look("the peers of "+u.Link.Name, func() (err error) { u.Flood, err = k.Flood(u.Link.Index); return err })
 	}
 }
