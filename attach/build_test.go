@@ -339,7 +339,10 @@ var factChanges = map[string]func(*build.Facts){
 	"vxlan-foreign": func(f *build.Facts) { f.Uplink.Link.Group, f.Uplink.Link.Alias = 0, "" },
 	"vxlan-half":    func(f *build.Facts) { f.Uplink.Link.Alias, f.Uplink.Link.Up = "", false },
 	"vxlan-peer":    func(f *build.Facts) { f.Uplink.Flood = []netip.Addr{netip.MustParseAddr("10.9.0.2")} },
-	"vxlan-other":   func(f *build.Facts) { f.Uplink.Link, f.Uplink.Links[len(f.Uplink.Links)-1].Master = nil, 77 },
+	"told": func(f *build.Facts) {
+		f.Uplink.Told = []build.Told{{FixedNeighbour: rtnl.FixedNeighbour{Index: brIndex, Addr: netip.MustParseAddr("192.168.1.2"), MAC: net.HardwareAddr{2, 0, 0, 0, 9, 9}}, On: netip.MustParseAddr("10.9.0.4")}}
+	},
+	"vxlan-other": func(f *build.Facts) { f.Uplink.Link, f.Uplink.Links[len(f.Uplink.Links)-1].Master = nil, 77 },
 	"pinned": func(f *build.Facts) {
 		mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
 		f.Uplink.Static = []rtnl.Station{{MAC: mac, Port: portIndex, Stays: true, Bridge: brIndex}}

@@ -37,7 +37,7 @@ func planSet(s SetSpec, f build.SetFacts) (build.Plan, error) {
 		func() error { return setShape(c, d) },
 		func() error { arrive(c, d); return nil },
 		func() error { return setAccess(&c, d) },
-		func() error { pin = kind.SetPins(&c, d); return nil },
+		func() (err error) { pin, err = kind.SetPins(&c, d); return err },
 		func() error {
 			return kind.KindOf(c.Job.Kind).SetAntispoof(c, d, func() error { return setInet(c, d) })
 		},

@@ -84,6 +84,14 @@ func TestEVPN(t *testing.T) {
 	c.hearsNoARP(by, func() { a.neighbourless(web, "192.168.7.4") }, func() { web.Run("busybox", "ping", "-c", "1", "-W", "1", "192.168.7.99") })
 
 	a.quiet("brtest", "netns:web", "192.168.7.3/24", "--uplink", "vxlan:100,local=10.9.0.3") // FRR's hosts are no peers
+	a.named("dup")
+	a.ok("brold", "netns:dup", "192.168.7.5/24")
+	for _, words := range []string{"brtest netns:dup 192.168.7.4/24 -i eth2", "set netns:dup eth1 --to brtest", "set netns:dup eth1 --to brtest --nodad --addr 192.168.7.4/24",
+		"set netns:web eth1 --addr 192.168.7.3/24,192.168.7.4/24"} {
+		a.says(words, a.fails("conflict", strings.Fields(words)...).Error.Message, "a guest of the host 10.9.0.")
+	}
+	a.ok("detach", "netns:dup")
+
 	mac := a.list()[0].Interface.MAC
 	a.ok("detach", "netns:web")
 	b.on("web", "192.168.7.3/24", mac)

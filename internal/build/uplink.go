@@ -18,10 +18,17 @@ type Uplink struct {
 
 	Pins   []rtnl.FixedNeighbour // of the bridge, entered by us; looked at only where there is a port of ours
 	Static []rtnl.Station        // of its ports, that do not age; with Pins
+	Told   []Told                // guests of other hosts, whom a routing daemon has entered
 	Host   uint64                // cookie of the host's namespace; looked at only where a lease may be to follow
 
 	Links []*rtnl.Link // the host's; looked at only if one is asked for
 	Addrs []rtnl.Addr  // the host's; with Links
+}
+
+// Told is an address of a guest of another host, as a routing daemon has entered it.
+type Told struct {
+	rtnl.FixedNeighbour
+	On netip.Addr // that host; the zero Addr: not known
 }
 
 // VXLANMark is the alias of a VXLAN that we made.

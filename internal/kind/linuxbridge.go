@@ -46,7 +46,12 @@ func (linuxBridge) settle(j *build.Job, d *build.Draft) error {
 	return checkFiltering(j)
 }
 
-func (linuxBridge) RefuseConflicts(j *build.Job) error { return checkPort(j) }
+func (linuxBridge) RefuseConflicts(j *build.Job) error {
+	if err := checkPort(j); err != nil || !j.Pins() {
+		return err
+	}
+	return refuseTold(j, j.HostIF.Name, j.There.Uplink, j.LinkMAC(), pinnedAddrs(j))
+}
 
 func (linuxBridge) fits(s spec.Spec, f build.Facts) bool {
 	p, asked := f.Parked, spec.Shaping{}

@@ -103,10 +103,10 @@ func planLeasePins(j *build.Job, d *build.Draft, on *rtnl.Link, host uint64) {
 
 // SetPins plans for what is pinned to follow a change. It comes before the addresses change,
 // and returns what comes after that.
-func SetPins(c *build.Change, d *build.Draft) (after func()) {
+func SetPins(c *build.Change, d *build.Draft) (after func(), err error) {
 	own, was := c.There.Found.Port, c.There.Switch.Uplink
 	if own == nil || !was.VXLAN().Asked() && (c.To == nil || !c.To.Pins()) {
-		return func() {}
+		return func() {}, nil
 	}
 	mac, on, host := c.There.Inner.MAC, c.There.OwnOn, was.Host
 	p := Pin{Port: own.Name, MAC: mac}
@@ -120,6 +120,11 @@ func SetPins(c *build.Change, d *build.Draft) (after func()) {
 	}
 	if !pins {
 		on = nil
+	} else if c.To == nil && c.HasAddrs { // a move has looked at them already
+		fresh := slices.DeleteFunc(addrsAfter(*c), func(a netip.Addr) bool { return slices.Contains(p.Was, a) })
+		if err := refuseTold(c.Job, on.Name, was, mac, fresh); err != nil {
+			return nil, err
+		}
 	}
 	planLeasePins(c.Job, d, on, host)
 	c.There.Lease = c.Job.There.Lease
@@ -134,7 +139,7 @@ func SetPins(c *build.Change, d *build.Draft) (after func()) {
 		if p.changes() {
 			d.Add(p)
 		}
-	}
+	}, nil
 }
 
 // getsTagged reports whether the port has VLANs, whose frames do not cross the VXLAN, after a

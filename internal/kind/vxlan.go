@@ -2,6 +2,7 @@ package kind
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -57,14 +58,54 @@ func vxlanAmong(ports []*rtnl.Link) (found *rtnl.Link) {
 func UplinkAmong(o *build.Looker, k plan.Reader, bridge int, ports []*rtnl.Link) (u build.Uplink) {
 	u.Link = vxlanAmong(ports)
 	ReadFlood(o, k, &u)
+	readTold(o, k, bridge, &u)
 	readPins(o, k, bridge, &u)
 	return u
+}
+
+// readTold reads what a routing daemon has entered about the guests of other hosts. The bridge
+// answers for them by it, and keeps from the VXLAN the questions that would find a duplicate: so
+// these entries are all that shows one, and a duplicate would have them deleted.
+func readTold(o *build.Looker, k plan.Reader, bridge int, u *build.Uplink) {
+	if !u.VXLAN().Asked() || u.Link.VXLAN.Learning {
+		return
+	}
+	var remotes []rtnl.Remote
+	o.Look("the hosts behind "+u.Link.Name, func() (err error) { remotes, err = k.Remotes(u.Link.Index); return err })
+	o.Look("the guests behind "+u.Link.Name, func() error {
+		all, err := k.ToldNeighbours(bridge)
+		for _, n := range all {
+			t := build.Told{FixedNeighbour: n}
+			if i := slices.IndexFunc(remotes, func(r rtnl.Remote) bool { return slices.Equal(r.MAC, n.MAC) }); i >= 0 {
+				t.On = remotes[i].Host
+			}
+			u.Told = append(u.Told, t)
+		}
+		return err
+	})
+}
+
+// refuseTold refuses addresses that guests of other hosts have under another MAC address.
+func refuseTold(j *build.Job, bridge string, u build.Uplink, mac net.HardwareAddr, addrs []netip.Addr) error {
+	for _, t := range u.Told {
+		if !slices.Contains(addrs, t.Addr) || slices.Equal(t.MAC, mac) {
+			continue
+		}
+		host := "another host"
+		if t.On.IsValid() {
+			host = "the host " + t.On.String()
+		}
+		return j.Refuse(fault.Conflict, "a guest of %s has the address %s already, with the MAC address %s", host, t.Addr, t.MAC).
+			WithHint("choose another address, or detach that guest there; who is where: ip neighbour show dev %s", bridge)
+	}
+	return nil
 }
 
 // lookAtUplink reads what an attach must know of the bridge's uplink.
 func lookAtUplink(o *build.Observer, s spec.Spec, f *build.Facts) {
 	if f.Base != nil {
 		f.Uplink = ReadUplink(&o.Looker, o.Host, f.Base.Index)
+		readTold(&o.Looker, o.Host, f.Base.Index, &f.Uplink)
 	}
 	if f.Own != nil && f.Base != nil {
 		readPins(&o.Looker, o.Host, f.Base.Index, &f.Uplink)

@@ -55,6 +55,7 @@ type Reader interface {
 	Neighbours(index int) ([]netip.Addr, error)
 	Neighbour(index int, a netip.Addr) (net.HardwareAddr, error)
 	FixedNeighbours(protocol uint8) ([]rtnl.FixedNeighbour, error)
+	ToldNeighbours(link int) ([]rtnl.FixedNeighbour, error)
 	Flood(vxlan int) ([]netip.Addr, error)
 	Remotes(vxlan int) ([]rtnl.Remote, error)
 	WireGuard(index int) (wireguard.Device, error)

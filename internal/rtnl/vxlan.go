@@ -208,9 +208,25 @@ type FixedNeighbour struct {
 //
 //	ip neighbour show nud permanent protocol P
 func (c *Conn) FixedNeighbours(protocol uint8) (all []FixedNeighbour, err error) {
+	return c.neighboursThat(func(m []byte, by uint8) bool {
+		return nl.NativeEndian().Uint16(m[ndmState:])&unix.NUD_PERMANENT != 0 && by == protocol
+	})
+}
+
+// ToldNeighbours returns those of a link that a routing daemon has entered.
+//
+//	ip neighbour show dev NAME | grep extern_learn
+func (c *Conn) ToldNeighbours(link int) (all []FixedNeighbour, err error) {
+	return c.neighboursThat(func(m []byte, _ uint8) bool {
+		return int(u32(m[ndmIndex:])) == link && m[ndmFlags]&unix.NTF_EXT_LEARNED != 0
+	})
+}
+
+// neighboursThat returns the neighbours of whose messages and protocols something holds.
+func (c *Conn) neighboursThat(holds func(m []byte, by uint8) bool) (all []FixedNeighbour, err error) {
 	msgs, err := c.neighMessages(ndmsg(unix.AF_UNSPEC, 0))
 	for _, m := range msgs {
-		if len(m) < unix.SizeofNdMsg || nl.NativeEndian().Uint16(m[ndmState:])&unix.NUD_PERMANENT == 0 {
+		if len(m) < unix.SizeofNdMsg {
 			continue
 		}
 		n, by := FixedNeighbour{Index: int(u32(m[ndmIndex:]))}, uint8(0)
@@ -224,7 +240,7 @@ func (c *Conn) FixedNeighbours(protocol uint8) (all []FixedNeighbour, err error)
 				by = a.value[0]
 			}
 		}
-		if by == protocol {
+		if holds(m, by) {
 			all = append(all, n)
 		}
 	}
