@@ -45,10 +45,13 @@ func TestCapture(t *testing.T) {
 			}) {
 				t.Errorf("after %d pings it has\n%s%s", pings, read(), &stderr)
 			}
+			m.do("ip netns exec db busybox ping -c 1 -W 1 -s 1000 10.0.0.2")
+			time.Sleep(100 * time.Millisecond)
 			m.check(cmd.Process.Signal(syscall.SIGINT))
 			if err := cmd.Wait(); err != nil || !strings.Contains(stderr.String(), "captured") {
 				t.Errorf("it ends with %v: %s", err, &stderr)
 			}
+			m.says("what passed just before the end", read(), "10.0.0.2 > 10.0.0.3: ICMP echo reply", "length 1008")
 		})
 	}
 }

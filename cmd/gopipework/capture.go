@@ -41,7 +41,9 @@ func (o *output) captureCommand(c *cli.Context) error {
 	_, missing := exec.LookPath("tcpdump")
 	switch {
 	case missing == nil:
-		command := []string{"tcpdump", "-i", ifName}
+		// Without the flag the kernel keeps packets for up to a second, and tcpdump leaves them
+		// there when it is interrupted.
+		command := []string{"tcpdump", "--immediate-mode", "-i", ifName}
 		if file != "" {
 			command = append(command, "-U", "-w", file, "-Z", "root") // it would give up what it needs to write the file
 		}
