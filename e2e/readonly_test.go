@@ -39,7 +39,7 @@ func TestReadOnlySysctls(t *testing.T) {
 	m.check(g.Run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6").Err())
 	check = m.unchanged(g)
 	f := m.failed("permission", run("--json", "brro", g.Word, "fd00::2/64"))
-	if !strings.Contains(f.Error.Hint, "--privileged") {
+	if !strings.Contains(f.Error.Hint, "-v /proc/sys/net:/host/proc/sys/net, run it with --privileged") {
 		t.Errorf("the hint is %q", f.Error.Hint)
 	}
 	check("after IPv6 that is off")

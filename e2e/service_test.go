@@ -61,6 +61,7 @@ func TestService(t *testing.T) {
 		}
 	}
 	e.says("a guest in the network of another", in("--dry-run brtest -i lan0 beside 192.168.1.4/24"), "nsenter --net=/run/docker/netns/")
+	e.says("a program of the host", e.Host.Run("docker", "exec", "service", "/gopipework", "exec", "web", "--", "ip", "address").Stderr, "this container has no programs: run it on the host")
 	e.rules(1, -1)
 	complete := func(n int) {
 		t.Helper()

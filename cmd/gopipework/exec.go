@@ -79,6 +79,9 @@ func (n notRun) exitCode() int {
 // notFound returns the error for a program that the host does not have.
 func notFound(command string, err error) error {
 	e := fault.New(fault.NotFound, "run", command, "%w", errors.Unwrap(err))
+	if _, none := os.Stat("/usr"); errors.Is(none, os.ErrNotExist) { // as in our own image
+		return notRun{e.WithHint("this container has no programs: run it on the host")}
+	}
 	if command == "ip" || command == "tc" {
 		e.Code = fault.Unsupported
 		return e.WithHint("install the package iproute2")

@@ -155,7 +155,7 @@ func (s SetSysctl) Do(_ context.Context, m *Machine) error {
 		return nil
 	}
 	return fault.New(fault.Permission, "set sysctl", object, "%w", err).
-		WithHint("in a container /proc/sys is read-only: run it with --privileged, or on the host")
+		WithHint("in a container /proc/sys is read-only: mount the host's with -v /proc/sys/net:/host/proc/sys/net, run it with --privileged, or on the host")
 }
 
 func (s SetSysctl) Undo(ctx context.Context, m *Machine) error {
