@@ -215,6 +215,8 @@ func (w *walker) noAnswer(f *far, a answer, places []tapped, out int, evidence [
 		w.lostAt(w.hopOf("bridge"), a, finding.UplinkMissing.Surely("neither the host nor anybody on %s has %s, and the bridge has no uplink", w.on.Name, a.to).SeenBy(evidence...))
 	case len(a.holders) > 0:
 		w.lostAt(f.hop, a, finding.FarSilent.Surely("%s has %s, and answers neither a ping nor a connection", a.holders[0].MAC, a.to).SeenBy(evidence...))
+	case w.leap == toBridge && w.vxlan != nil:
+		w.lostAt(f.hop, a, w.behindVXLAN(a).SeenBy(evidence...))
 	default:
 		w.lostAt(f.hop, a, finding.FarMissing.Surely("nobody answers for %s", a.to).SeenBy(evidence...))
 	}
