@@ -132,11 +132,25 @@ func checkUplink(j *build.Job) error {
 	case u.Link != nil && !build.IsVXLAN(u.Link):
 		return j.Refuse(fault.Conflict, "%s has a VXLAN already that gopipework did not create: %s", j.HostIF.Name, describeVXLAN(u.Link)).
 			WithHint("leave --uplink out: %s reaches other hosts by %s", j.HostIF.Name, u.Link.Name)
+	case is.Device() == j.VXLAN.Device() && len(is.Peers) > 0 && len(j.VXLAN.Peers) > 0 && is.String() != j.VXLAN.String():
+		return otherPeers(j, is)
 	case is.Asked() && is.String() != j.VXLAN.String() && !j.Complete():
 		return j.Refuse(fault.Conflict, "%s has another uplink already: %s, which is %s", j.HostIF.Name, is, u.Link.Name).
 			WithHint("leave --uplink out, or detach all guests of %s first", j.HostIF.Name)
 	}
 	return CheckVXLAN(j.VXLAN, j.HostIF.Name, u, j.Refuse)
+}
+
+// otherPeers is why a line cannot change the peers of a VXLAN: it is the bridge's, and other
+// guests use it.
+func otherPeers(j *build.Job, is spec.VXLAN) error {
+	hint := fmt.Sprintf("the peers of a bridge in use are changed by a topology file: bridges: %s: {uplink: '%s'}", j.HostIF.Name, j.VXLAN)
+	for _, p := range j.VXLAN.Peers {
+		if !slices.Contains(is.Peers, p) {
+			hint += "; or by " + FloodTo{VXLAN: j.There.Uplink.Link.Name, Host: p}.String()
+		}
+	}
+	return j.Refuse(fault.Conflict, "%s has the uplink %s; the line asks for %s", j.HostIF.Name, is, j.VXLAN).WithHint("%s", hint)
 }
 
 // notUplinked is why a kind has no uplink.
