@@ -70,7 +70,8 @@ func ParseVXLAN(word string) (v VXLAN, err error) {
 	}
 	rest, is := strings.CutPrefix(word, vxlanWord)
 	if !is {
-		return v, hint(fault.BadWord(op, word, "an uplink begins with %s", vxlanWord))
+		return v, fault.BadWord(op, word, "an uplink begins with %s", vxlanWord).
+			WithHint("vxlan:100,local=10.9.0.1; a card is an uplink in a topology file: bridges: brtest: {uplink: %s}", word)
 	}
 	number, rest, _ := strings.Cut(rest, ",")
 	if v.VNI, err = strconv.Atoi(number); err != nil || v.VNI < 1 || v.VNI > maxVNI {
