@@ -42,6 +42,11 @@ func (o *output) evpnCommand(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		for _, v := range uplinks(r) {
+			if slices.Contains(config.Reflectors, v.Local) {
+				return fault.BadWord("read flag", "--reflector", "%s is the address of this host, which its VXLAN has", v.Local)
+			}
+		}
 		if config.RouterID, err = routerID(uplinks(r)); err != nil {
 			return err
 		}
