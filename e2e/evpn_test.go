@@ -22,6 +22,7 @@ func (f *fabric) reflector() *host.FRR {
  no bgp default ipv4-unicast
  neighbor hosts peer-group
  neighbor hosts remote-as 65000
+ bgp listen limit 5000
  bgp listen range 10.9.0.0/24 peer-group hosts
  address-family l2vpn evpn
   neighbor hosts activate
