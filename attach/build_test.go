@@ -348,6 +348,12 @@ var factChanges = map[string]func(*build.Facts){
 		f.Uplink.Static = []rtnl.Station{{MAC: mac, Port: portIndex, Stays: true, Bridge: brIndex}}
 		f.Uplink.Pins = []rtnl.FixedNeighbour{{Index: brIndex, Addr: netip.MustParseAddr("192.168.1.2"), MAC: mac}}
 	},
+	"neighbour-foreign": func(f *build.Facts) {
+		f.Uplink.Foreign = []rtnl.FixedNeighbour{{Index: brIndex, Addr: netip.MustParseAddr("192.168.1.2"), MAC: net.HardwareAddr{2, 0, 0, 0, 9, 9}}}
+	},
+	"station-foreign": func(f *build.Facts) {
+		f.Uplink.Static = []rtnl.Station{{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Port: 30, Stays: true, Bridge: brIndex}}
+	},
 	"ends-down": func(f *build.Facts) { f.Own.Up, f.Inner.Up = false, false },
 	"sysctls": func(f *build.Facts) {
 		f.Sysctls = map[string]string{"ipv4/conf/default/rp_filter": "0", "ipv4/conf/eth1/rp_filter": "0", "ipv6/conf/default/use_tempaddr": "0", "ipv6/conf/default/accept_ra_rt_info_max_plen": "0"}

@@ -131,3 +131,51 @@ func TestUplinkKilled(t *testing.T) {
 		host.same(t, fmt.Sprintf("host after detach %d", n))
 	}
 }
+
+// TestUplinkMoved: a guest with its MAC address runs on another host before it is detached here.
+// The kernel has moved its station to the VXLAN by then, and what was entered for it goes all the
+// same.
+func TestUplinkMoved(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := uplinkStage.ready(t)
+	g := docker(guestNS, 0)
+	attach := func(line string) {
+		t.Helper()
+		if _, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	attach("brtest -i stays web 192.168.1.3/24 --uplink vxlan:100,local=10.9.0.1,peer=10.9.0.2")
+	before := pinned(t, hostNS)
+	attach("brtest web 192.168.1.2/24 02:00:00:00:00:0a")
+	in(t, guestNS, "ip", "link", "set", "eth1", "down") // or its next frame moves the station back
+	in(t, hostNS, "bridge", "fdb", "replace", "02:00:00:00:00:0a", "dev", "vx100", "master", "static")
+	if got := pinned(t, hostNS); !strings.Contains(got, "192.168.1.2 ") || !strings.Contains(got, "02:00:00:00:00:0a dev vx100 master") {
+		t.Fatalf("nothing is left to delete:\n%s", got)
+	}
+	if _, err := runDetach(context.Background(), Selection{IfName: "eth1"}, g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := pinned(t, hostNS); got != before {
+		t.Errorf("after the detach:\n%s\nbefore the attach:\n%s", got, before)
+	}
+}
+
+// TestUplinkForeign: what somebody else has entered for good on the bridge is not overwritten.
+func TestUplinkForeign(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := uplinkStage.ready(t)
+	in(t, hostNS, "ip", "link", "add", "name", "brtest", "type", "bridge")
+	for _, foreign := range []string{
+		"ip neighbour replace 192.168.1.2 lladdr 02:00:00:00:00:99 dev brtest nud permanent",
+		"ip neighbour del 192.168.1.2 dev brtest; ip link add name d0 type veth peer name d1; ip link set d0 master brtest; bridge fdb replace 02:00:00:00:00:0a dev d0 master static",
+	} {
+		in(t, hostNS, "sh", "-c", foreign)
+		host := viewOf(t, hostNS)
+		_, err := runAttach(context.Background(), parsed(t, "brtest web 192.168.1.2/24 02:00:00:00:00:0a --uplink vxlan:100,local=10.9.0.1"), docker(guestNS, 0), hostNS, Options{})
+		if fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "somebody has") {
+			t.Errorf("%s: %v", foreign, err)
+		}
+		host.same(t, "host after "+foreign)
+	}
+}

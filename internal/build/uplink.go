@@ -16,10 +16,11 @@ type Uplink struct {
 	Link  *rtnl.Link   // the VXLAN, whoever made it; nil: the bridge has none
 	Flood []netip.Addr // hosts that frames for unknown stations are sent to, by hand; nil: none, or it does not learn
 
-	Pins   []rtnl.FixedNeighbour // of the bridge, entered by us; looked at only where there is a port of ours
-	Static []rtnl.Station        // of its ports, that do not age; with Pins
-	Told   []Told                // guests of other hosts, whom a routing daemon has entered
-	Host   uint64                // cookie of the host's namespace; looked at only where a lease may be to follow
+	Pins    []rtnl.FixedNeighbour // of the bridge, entered by us
+	Foreign []rtnl.FixedNeighbour // of the bridge, entered by somebody else
+	Static  []rtnl.Station        // of its ports, that do not age and no routing daemon has entered
+	Told    []Told                // guests of other hosts, whom a routing daemon has entered
+	Host    uint64                // cookie of the host's namespace; looked at only where a lease may be to follow
 
 	Links []*rtnl.Link // the host's; looked at only if one is asked for
 	Addrs []rtnl.Addr  // the host's; with Links

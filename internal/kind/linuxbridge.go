@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"os"
@@ -50,7 +51,8 @@ func (linuxBridge) RefuseConflicts(j *build.Job) error {
 	if err := checkPort(j); err != nil || !j.Pins() {
 		return err
 	}
-	return refuseTold(j, j.HostIF.Name, j.There.Uplink, j.LinkMAC(), pinnedAddrs(j))
+	mac, addrs := j.LinkMAC(), pinnedAddrs(j)
+	return cmp.Or(refuseTold(j, j.HostIF.Name, j.There.Uplink, mac, addrs), refuseForeign(j, j.HostIF.Name, j.There.Uplink, mac, addrs))
 }
 
 func (linuxBridge) fits(s spec.Spec, f build.Facts) bool {

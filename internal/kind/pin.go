@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,22 +30,51 @@ import (
 // The neighbours have our protocol. One whose MAC address is no static station of a port of
 // ours stands for nothing, and gc deletes it: so the station comes first and goes last.
 
-// readPins reads what is pinned on a bridge that has a VXLAN of ours.
+// readPins reads what is pinned on a bridge.
 func readPins(o *build.Looker, k plan.Reader, bridge int, u *build.Uplink) {
-	if !build.IsVXLAN(u.Link) {
-		return
-	}
 	o.Look("the neighbours of the bridge", func() error {
-		all, err := k.FixedNeighbours(ours.Protocol)
-		u.Pins = slices.DeleteFunc(all, func(n rtnl.FixedNeighbour) bool { return n.Index != bridge })
+		all, err := k.FixedNeighbours()
+		for _, n := range all {
+			switch {
+			case n.Index != bridge:
+			case n.Protocol == ours.Protocol:
+				u.Pins = append(u.Pins, n)
+			default:
+				u.Foreign = append(u.Foreign, n)
+			}
+		}
 		return err
 	})
 	o.Look("the stations of the bridge", func() error {
 		all, err := k.Stations(bridge)
-		u.Static = slices.DeleteFunc(all, func(s rtnl.Station) bool { return !s.Stays || s.Own })
+		u.Static = slices.DeleteFunc(all, notPinned)
 		return err
 	})
 	o.Look("the host's namespace", func() (err error) { u.Host, err = k.Cookie(); return err })
+}
+
+// notPinned reports whether a station is none that somebody has pinned to its port.
+func notPinned(s rtnl.Station) bool { return !s.Stays || s.Own || s.Told }
+
+// refuseForeign refuses addresses and a MAC address that somebody else has entered for good on
+// the bridge: they would be overwritten, and deleted with the attachment.
+func refuseForeign(j *build.Job, bridge string, u build.Uplink, mac net.HardwareAddr, addrs []netip.Addr) error {
+	for _, n := range u.Foreign {
+		if slices.Contains(addrs, n.Addr) {
+			return j.Refuse(fault.Conflict, "somebody has entered %s as a permanent neighbour of %s, with the MAC address %s", n.Addr, bridge, n.MAC).
+				WithHint("choose another address, or: %s", delNeighbour(n.Addr, bridge))
+		}
+	}
+	if pinned, _ := u.PinnedTo(mac, 0); len(pinned) > 0 {
+		return nil // by us
+	}
+	for _, s := range u.Static {
+		if slices.Equal(s.MAC, mac) && (j.There.Own == nil || s.Port != j.There.Own.Index) {
+			return j.Refuse(fault.Conflict, "somebody has put the MAC address %s on another port of %s for good", mac, bridge).
+				WithHint("choose another MAC address; which port: bridge fdb show br %s", bridge)
+		}
+	}
+	return nil
 }
 
 // PlanPins plans for the guest to be pinned to its port, once it has its addresses.
@@ -122,7 +152,7 @@ func SetPins(c *build.Change, d *build.Draft) (after func(), err error) {
 		on = nil
 	} else if c.To == nil && c.HasAddrs { // a move has looked at them already
 		fresh := slices.DeleteFunc(addrsAfter(*c), func(a netip.Addr) bool { return slices.Contains(p.Was, a) })
-		if err := refuseTold(c.Job, on.Name, was, mac, fresh); err != nil {
+		if err := cmp.Or(refuseTold(c.Job, on.Name, was, mac, fresh), refuseForeign(c.Job, on.Name, was, mac, fresh)); err != nil {
 			return nil, err
 		}
 	}
@@ -173,9 +203,13 @@ func unpin(d build.Departure, r *build.Removal) {
 		}
 		s := d.There.Bridges[c.Port.Master]
 		for _, st := range s.Uplink.Static {
-			if st.Port == c.Port.Index {
-				was, _ := s.Uplink.PinnedTo(st.MAC, st.Port)
-				r.Steps = append(r.Steps, Unpin{Port: c.Port.Name, Bridge: s.Name, MAC: st.MAC, Was: was, Static: true})
+			was, _ := s.Uplink.PinnedTo(st.MAC, st.Port)
+			port := c.Port
+			if away := s.Uplink.Link; build.IsVXLAN(away) && st.Port == away.Index && len(was) > 0 && st.MAC.String() == c.Interface.MAC {
+				port = away // the guest runs on another host already, and the kernel moves a station with its frames
+			}
+			if st.Port == port.Index {
+				r.Steps = append(r.Steps, Unpin{Port: port.Name, Bridge: s.Name, MAC: st.MAC, Was: was, Static: true})
 			}
 		}
 	}
@@ -197,9 +231,11 @@ func collectPins(f build.GCFacts, r *build.Removal) {
 // ReadAllPins reads what is pinned on any bridge. The stations come last: of a guest that is
 // pinned meanwhile, they are there before the neighbours.
 func ReadAllPins(k plan.Reader) (pins []rtnl.FixedNeighbour, static []rtnl.Station, err error) {
-	if pins, err = k.FixedNeighbours(ours.Protocol); err != nil {
+	all, err := k.FixedNeighbours()
+	if err != nil {
 		return nil, nil, err
 	}
+	pins = slices.DeleteFunc(all, func(n rtnl.FixedNeighbour) bool { return n.Protocol != ours.Protocol })
 	seen := map[int]bool{}
 	for _, n := range pins {
 		if seen[n.Index] {
@@ -210,7 +246,7 @@ func ReadAllPins(k plan.Reader) (pins []rtnl.FixedNeighbour, static []rtnl.Stati
 		if err != nil {
 			return nil, nil, err
 		}
-		static = append(static, slices.DeleteFunc(all, func(s rtnl.Station) bool { return !s.Stays || s.Own })...)
+		static = append(static, slices.DeleteFunc(all, notPinned)...)
 	}
 	return pins, static, nil
 }
@@ -260,7 +296,7 @@ func (s Pin) find(m *plan.Machine) (port, bridge int, err error) {
 // become enters neighbours of the bridge, and deletes those that were there and are not wanted.
 func (s Pin) become(m *plan.Machine, bridge int, was, want []netip.Addr) error {
 	for _, a := range want {
-		if err := m.Host().SetFixedNeighbour(rtnl.FixedNeighbour{Index: bridge, Addr: a, MAC: s.MAC}, ours.Protocol); err != nil {
+		if err := m.Host().SetFixedNeighbour(rtnl.FixedNeighbour{Index: bridge, Addr: a, MAC: s.MAC, Protocol: ours.Protocol}); err != nil {
 			return err
 		}
 	}
@@ -277,9 +313,9 @@ func (s Pin) become(m *plan.Machine, bridge int, was, want []netip.Addr) error {
 
 // dropNeighbour deletes a neighbour of ours, unless it has come to be that of another.
 func dropNeighbour(m *plan.Machine, bridge int, a netip.Addr, mac net.HardwareAddr) error {
-	all, err := m.Host().FixedNeighbours(ours.Protocol)
+	all, err := m.Host().FixedNeighbours()
 	if err != nil || !slices.ContainsFunc(all, func(n rtnl.FixedNeighbour) bool {
-		return n.Index == bridge && n.Addr == a && slices.Equal(n.MAC, mac)
+		return n.Index == bridge && n.Addr == a && n.Protocol == ours.Protocol && slices.Equal(n.MAC, mac)
 	}) {
 		return err
 	}

@@ -59,7 +59,9 @@ func UplinkAmong(o *build.Looker, k plan.Reader, bridge int, ports []*rtnl.Link)
 	u.Link = vxlanAmong(ports)
 	ReadFlood(o, k, &u)
 	readTold(o, k, bridge, &u)
-	readPins(o, k, bridge, &u)
+	if build.IsVXLAN(u.Link) {
+		readPins(o, k, bridge, &u)
+	}
 	return u
 }
 
@@ -107,7 +109,7 @@ func lookAtUplink(o *build.Observer, s spec.Spec, f *build.Facts) {
 		f.Uplink = ReadUplink(&o.Looker, o.Host, f.Base.Index)
 		readTold(&o.Looker, o.Host, f.Base.Index, &f.Uplink)
 	}
-	if f.Own != nil && f.Base != nil {
+	if f.Base != nil && (s.Uplink != "" || build.IsVXLAN(f.Uplink.Link)) {
 		readPins(&o.Looker, o.Host, f.Base.Index, &f.Uplink)
 	}
 	if f.Lease != nil {

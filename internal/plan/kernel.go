@@ -54,7 +54,7 @@ type Reader interface {
 	Way(rtnl.Lookup) (rtnl.Way, error)
 	Neighbours(index int) ([]netip.Addr, error)
 	Neighbour(index int, a netip.Addr) (net.HardwareAddr, error)
-	FixedNeighbours(protocol uint8) ([]rtnl.FixedNeighbour, error)
+	FixedNeighbours() ([]rtnl.FixedNeighbour, error)
 	ToldNeighbours(link int) ([]rtnl.FixedNeighbour, error)
 	Flood(vxlan int) ([]netip.Addr, error)
 	Remotes(vxlan int) ([]rtnl.Remote, error)
@@ -100,7 +100,7 @@ type writer interface {
 	DelMirror(m rtnl.Mirror) error
 	SetNeighbour(index int, a netip.Addr, mac net.HardwareAddr) error
 	DelNeighbour(index int, a netip.Addr) error
-	SetFixedNeighbour(n rtnl.FixedNeighbour, protocol uint8) error
+	SetFixedNeighbour(n rtnl.FixedNeighbour) error
 	SetStation(port int, mac net.HardwareAddr) error
 	DelStation(port int, mac net.HardwareAddr) error
 	AddFlood(vxlan int, host netip.Addr) error

@@ -15,6 +15,7 @@ type Station struct {
 	VLAN   uint16 // that the entry is for; 0: none
 	Stays  bool   // somebody has made it, and it does not age
 	Own    bool   // it is the address of the port itself
+	Told   bool   // a routing daemon has entered it
 	Bridge int    // index of the bridge
 }
 
@@ -48,6 +49,7 @@ func parseStation(m []byte) (s Station, ok bool) {
 	s.Port = int(u32(m[ndmIndex:]))
 	state := nl.NativeEndian().Uint16(m[ndmState:])
 	s.Own = state&unix.NUD_PERMANENT != 0
+	s.Told = m[ndmFlags]&unix.NTF_EXT_LEARNED != 0
 	s.Stays = state&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0
 	for a := range nested(m[unix.SizeofNdMsg:]) {
 		switch a.typ {

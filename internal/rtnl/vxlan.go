@@ -198,18 +198,19 @@ func neighHead(family byte, index int, flags byte, state uint16) []byte {
 
 // FixedNeighbour is an entry in the table of neighbours that stays until it is deleted.
 type FixedNeighbour struct {
-	Index int // of the link
-	Addr  netip.Addr
-	MAC   net.HardwareAddr
+	Index    int // of the link
+	Addr     netip.Addr
+	MAC      net.HardwareAddr
+	Protocol uint8 // whoever entered it; 0: that is not said, as by a kernel before 5.0
 }
 
-// FixedNeighbours returns those that were entered with a protocol. A kernel before 5.0 keeps
-// no protocol.
+// FixedNeighbours returns those of all links that somebody has entered for good. Those of a
+// routing daemon are not among them.
 //
-//	ip neighbour show nud permanent protocol P
-func (c *Conn) FixedNeighbours(protocol uint8) (all []FixedNeighbour, err error) {
-	return c.neighboursThat(func(m []byte, by uint8) bool {
-		return nl.NativeEndian().Uint16(m[ndmState:])&unix.NUD_PERMANENT != 0 && by == protocol
+//	ip neighbour show nud permanent
+func (c *Conn) FixedNeighbours() (all []FixedNeighbour, err error) {
+	return c.neighboursThat(func(m []byte) bool {
+		return nl.NativeEndian().Uint16(m[ndmState:])&unix.NUD_PERMANENT != 0 && m[ndmFlags]&unix.NTF_EXT_LEARNED == 0
 	})
 }
 
@@ -217,19 +218,19 @@ func (c *Conn) FixedNeighbours(protocol uint8) (all []FixedNeighbour, err error)
 //
 //	ip neighbour show dev NAME | grep extern_learn
 func (c *Conn) ToldNeighbours(link int) (all []FixedNeighbour, err error) {
-	return c.neighboursThat(func(m []byte, _ uint8) bool {
+	return c.neighboursThat(func(m []byte) bool {
 		return int(u32(m[ndmIndex:])) == link && m[ndmFlags]&unix.NTF_EXT_LEARNED != 0
 	})
 }
 
-// neighboursThat returns the neighbours of whose messages and protocols something holds.
-func (c *Conn) neighboursThat(holds func(m []byte, by uint8) bool) (all []FixedNeighbour, err error) {
+// neighboursThat returns the neighbours of whose messages something holds.
+func (c *Conn) neighboursThat(holds func(m []byte) bool) (all []FixedNeighbour, err error) {
 	msgs, err := c.neighMessages(ndmsg(unix.AF_UNSPEC, 0))
 	for _, m := range msgs {
-		if len(m) < unix.SizeofNdMsg {
+		if len(m) < unix.SizeofNdMsg || !holds(m) {
 			continue
 		}
-		n, by := FixedNeighbour{Index: int(u32(m[ndmIndex:]))}, uint8(0)
+		n := FixedNeighbour{Index: int(u32(m[ndmIndex:]))}
 		for a := range nested(m[unix.SizeofNdMsg:]) {
 			switch {
 			case a.typ == unix.NDA_DST:
@@ -237,12 +238,10 @@ func (c *Conn) neighboursThat(holds func(m []byte, by uint8) bool) (all []FixedN
 			case a.typ == unix.NDA_LLADDR:
 				n.MAC = net.HardwareAddr(a.value)
 			case a.typ == ndaProtocol && len(a.value) > 0:
-				by = a.value[0]
+				n.Protocol = a.value[0]
 			}
 		}
-		if holds(m, by) {
-			all = append(all, n)
-		}
+		all = append(all, n)
 	}
 	return all, err
 }
@@ -250,11 +249,11 @@ func (c *Conn) neighboursThat(holds func(m []byte, by uint8) bool) (all []FixedN
 // SetFixedNeighbour enters the MAC address of a neighbour for good.
 //
 //	ip neighbour replace ADDR lladdr MAC dev NAME nud permanent protocol P
-func (c *Conn) SetFixedNeighbour(n FixedNeighbour, protocol uint8) error {
+func (c *Conn) SetFixedNeighbour(n FixedNeighbour) error {
 	family := byte(unix.AF_INET)
 	if n.Addr.Is6() {
 		family = unix.AF_INET6
 	}
 	return c.write(c.neighRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, neighHead(family, n.Index, 0, unix.NUD_PERMANENT),
-		nl.NewRtAttr(unix.NDA_DST, n.Addr.AsSlice()), nl.NewRtAttr(unix.NDA_LLADDR, n.MAC), nl.NewRtAttr(ndaProtocol, nl.Uint8Attr(protocol))))
+		nl.NewRtAttr(unix.NDA_DST, n.Addr.AsSlice()), nl.NewRtAttr(unix.NDA_LLADDR, n.MAC), nl.NewRtAttr(ndaProtocol, nl.Uint8Attr(n.Protocol))))
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -34,7 +35,15 @@ func (l leaseLink) setNeighbour(a netip.Addr) error {
 		if err != nil {
 			return err
 		}
-		return k.SetFixedNeighbour(rtnl.FixedNeighbour{Index: l.ask.Neighbour.Parent, Addr: a, MAC: inner.MAC}, ours.Protocol)
+		n := rtnl.FixedNeighbour{Index: l.ask.Neighbour.Parent, Addr: a, MAC: inner.MAC, Protocol: ours.Protocol}
+		all, err := k.FixedNeighbours()
+		if err != nil {
+			return err
+		}
+		if i := slices.IndexFunc(all, isFor(n)); i >= 0 && all[i].Protocol != ours.Protocol {
+			return fmt.Errorf("somebody has entered it as a permanent neighbour, with the MAC address %s", all[i].MAC)
+		}
+		return k.SetFixedNeighbour(n)
 	})
 	if err == nil && !ok {
 		err = errElsewhere
@@ -49,13 +58,22 @@ func (l leaseLink) delNeighbour(a netip.Addr) error {
 	}
 	_, err := l.onHost(l.ask.Neighbour, func(k plan.Kernel) error {
 		bridge := l.ask.Neighbour.Parent
-		all, err := k.FixedNeighbours(ours.Protocol)
-		if err != nil || !slices.ContainsFunc(all, func(n rtnl.FixedNeighbour) bool { return n.Index == bridge && n.Addr == a }) {
+		all, err := k.FixedNeighbours()
+		i := slices.IndexFunc(all, isFor(rtnl.FixedNeighbour{Index: bridge, Addr: a}))
+		if err != nil || i < 0 || all[i].Protocol != ours.Protocol {
 			return err
+		}
+		if inner, err := l.Kernel.LinkByIndex(l.ask.Index); err == nil && !slices.Equal(inner.MAC, all[i].MAC) {
+			return nil // it has come to be that of another guest
 		}
 		return fault.IgnoreAbsent("delete neighbour", a.String(), k.DelNeighbour(bridge, a))
 	})
 	return fault.Explain("unpin from the bridge", a.String(), err)
+}
+
+// isFor finds the neighbour of that link with that address.
+func isFor(n rtnl.FixedNeighbour) func(rtnl.FixedNeighbour) bool {
+	return func(is rtnl.FixedNeighbour) bool { return is.Index == n.Index && is.Addr == n.Addr }
 }
 
 // neighbourFor returns what a keeper must know to pin a leased address to a bridge; nil: ""
