@@ -108,12 +108,15 @@ func (j *job) origin() spec.Origin {
 
 // checkUplink refuses an uplink that cannot be a port of the bridge, or that the host uses.
 func (j *job) checkUplink(d *build.Draft) error {
-	l := j.uplink
+	l, v := j.uplink, j.there.VXLAN.Link
 	switch {
 	case j.vxlan.Asked():
 		return j.checkVXLAN()
 	case j.Uplink == "" || l != nil && j.isPort(l):
 		return nil
+	case build.IsVXLAN(v) && marked(v) && !kind.EmptiedVXLAN(v, j.there.Links):
+		return j.refuse(fault.Conflict, "attachments still use its uplink %s, by which %s would reach other hosts", v.Name, j.Uplink).
+			WithHint("detach them first: gopipework list")
 	case l == nil:
 		return j.checkMissing()
 	case build.IsVXLAN(l):
@@ -294,6 +297,9 @@ func (j *job) planLeaving(d *build.Draft) (last []plan.Step) {
 	for _, u := range j.there.uplinks(j.Name) {
 		if u.name != j.Uplink && !(j.vxlan.Asked() && build.IsVXLAN(u.link)) {
 			steps, final := u.leave(j.there)
+			if stays := u.staysFor(j.there); stays != "" {
+				d.Warn("%s", stays)
+			}
 			d.Steps, last = append(d.Steps, steps...), append(last, final...)
 		}
 	}

@@ -93,6 +93,9 @@ func Remove(name string, f Facts) build.Plan {
 			continue
 		}
 		steps, final := u.leave(f)
+		if stays := u.staysFor(f); stays != "" {
+			d.Warn("%s", stays)
+		}
 		d.Steps, last = append(d.Steps, steps...), append(last, final...)
 		going[u.name] = !build.IsVXLAN(u.link) || len(final) > 0
 	}

@@ -77,6 +77,14 @@ func (j *job) planPeers(d *build.Draft, is spec.VXLAN) {
 	}
 }
 
+// staysFor says that attachments still need a VXLAN that the file no longer asks for; "": none do.
+func (u uplink) staysFor(f Facts) string {
+	if !build.IsVXLAN(u.link) || kind.EmptiedVXLAN(u.link, f.Links) {
+		return ""
+	}
+	return u.name + " stays on " + f.name(u.link.Master) + " until its guests are detached: gopipework list"
+}
+
 // leaveVXLAN plans for a VXLAN to go, or to lose its mark if attachments still need it.
 func (u uplink) leaveVXLAN(f Facts) (steps, final []plan.Step) {
 	bridge := f.name(u.link.Master)

@@ -283,7 +283,9 @@ func NewUplink(bridge string, v spec.VXLAN, u build.Uplink, mtu int, mark string
 func vxlanName(vni int, u build.Uplink) string {
 	base := "vx" + strconv.Itoa(vni)
 	name := base
-	taken := func(l *rtnl.Link) bool { return l != u.Link && (l.Name == name || slices.Contains(l.AltNames, name)) }
+	taken := func(l *rtnl.Link) bool {
+		return (u.Link == nil || l.Index != u.Link.Index) && (l.Name == name || slices.Contains(l.AltNames, name))
+	}
 	for n := 2; slices.ContainsFunc(u.Links, taken); n++ {
 		name = base + "-" + strconv.Itoa(n)
 	}
