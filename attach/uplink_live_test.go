@@ -161,6 +161,28 @@ func TestUplinkMoved(t *testing.T) {
 	}
 }
 
+// TestUplinkDied: the next attach deletes what was entered for a guest that has died.
+func TestUplinkDied(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := uplinkStage.ready(t)
+	g := docker(guestNS, 0)
+	for _, line := range []string{
+		"brtest -i stays web 192.168.1.3/24 --uplink vxlan:100,local=10.9.0.1",
+		"brtest -i dies web 192.168.1.2/24",
+		"brtest -i next web 192.168.1.4/24",
+	} {
+		if _, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(line, "dies") {
+			in(t, guestNS, "ip", "link", "del", "dies")
+		}
+	}
+	if got := pinned(t, hostNS); strings.Contains(got, "192.168.1.2 ") || strings.Count(got, "PERMANENT proto 103") != 2 {
+		t.Errorf("%s", got)
+	}
+}
+
 // TestUplinkForeign: what somebody else has entered for good on the bridge is not overwritten.
 func TestUplinkForeign(t *testing.T) {
 	needRoot(t)

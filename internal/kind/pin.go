@@ -96,6 +96,19 @@ func PlanPins(j *build.Job, d *build.Draft) {
 	if p.changes() {
 		d.Add(p)
 	}
+	d.Steps = append(d.Steps, dropStale(p, j.There.Uplink)...)
+}
+
+// dropStale plans for the neighbours of guests to go that have died, beside the guest that is
+// pinned: their ports have gone, and the stations with them.
+func dropStale(p Pin, u build.Uplink) (steps []plan.Step) {
+	for _, n := range u.Pins {
+		lives := slices.ContainsFunc(u.Static, func(s rtnl.Station) bool { return slices.Equal(s.MAC, n.MAC) })
+		if !lives && !slices.Equal(n.MAC, p.MAC) {
+			steps = append(steps, Unpin{Bridge: p.Bridge, MAC: n.MAC, Was: []netip.Addr{n.Addr}})
+		}
+	}
+	return steps
 }
 
 // pinnedAddrs are the addresses that are known to be the guest's.
