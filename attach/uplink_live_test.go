@@ -161,7 +161,8 @@ func TestUplinkMoved(t *testing.T) {
 	}
 }
 
-// TestUplinkDied: the next attach deletes what was entered for a guest that has died.
+// TestUplinkDied: the next attach deletes what was entered for a guest that has died, and that of
+// the guest itself what was entered for the MAC address that it had.
 func TestUplinkDied(t *testing.T) {
 	needRoot(t)
 	hostNS, guestNS := uplinkStage.ready(t)
@@ -180,6 +181,16 @@ func TestUplinkDied(t *testing.T) {
 	}
 	if got := pinned(t, hostNS); strings.Contains(got, "192.168.1.2 ") || strings.Count(got, "PERMANENT proto 103") != 2 {
 		t.Errorf("%s", got)
+	}
+
+	in(t, guestNS, "ip", "link", "set", "next", "address", "02:00:00:00:00:0b")
+	change := typedSet(t, "--addr 192.168.1.5/24")
+	change.IfName = "next"
+	if _, err := runSet(context.Background(), change, g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := pinned(t, hostNS); strings.Contains(got, "192.168.1.4 ") || strings.Count(got, "PERMANENT proto 103") != 2 || strings.Count(got, " static") != 2 {
+		t.Errorf("after another MAC address: %s", got)
 	}
 }
 

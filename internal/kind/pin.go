@@ -96,12 +96,19 @@ func PlanPins(j *build.Job, d *build.Draft) {
 	if p.changes() {
 		d.Add(p)
 	}
-	d.Steps = append(d.Steps, dropStale(p, j.There.Uplink)...)
+	d.Steps = append(d.Steps, dropStale(p, j.There.Own, j.There.Uplink)...)
 }
 
-// dropStale plans for the neighbours of guests to go that have died, beside the guest that is
-// pinned: their ports have gone, and the stations with them.
-func dropStale(p Pin, u build.Uplink) (steps []plan.Step) {
+// dropStale plans for what was entered for others than the guest that is pinned to go: for guests
+// that have died, whose ports have gone, and the stations with them; and for the guest itself
+// when it had another MAC address. own is its port; nil: that is new.
+func dropStale(p Pin, own *rtnl.Link, u build.Uplink) (steps []plan.Step) {
+	for _, s := range u.Static {
+		was, _ := u.PinnedTo(s.MAC, s.Port)
+		if own != nil && s.Port == own.Index && len(was) > 0 && !slices.Equal(s.MAC, p.MAC) {
+			steps = append(steps, Unpin{Port: p.Port, Bridge: p.Bridge, MAC: s.MAC, Was: was, Static: true})
+		}
+	}
 	for _, n := range u.Pins {
 		lives := slices.ContainsFunc(u.Static, func(s rtnl.Station) bool { return slices.Equal(s.MAC, n.MAC) })
 		if !lives && !slices.Equal(n.MAC, p.MAC) {
@@ -181,6 +188,9 @@ func SetPins(c *build.Change, d *build.Draft) (after func(), err error) {
 		p.Want = addrsAfter(*c)
 		if p.changes() {
 			d.Add(p)
+		}
+		if c.To == nil {
+			d.Steps = append(d.Steps, dropStale(p, own, was)...)
 		}
 	}, nil
 }
