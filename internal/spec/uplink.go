@@ -113,7 +113,7 @@ func ParseVXLAN(word string) (v VXLAN, err error) {
 // parseEnd reads the address of a host.
 func parseEnd(word string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(word)
-	if err == nil && (a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.Is4In6()) {
+	if err == nil && (a.Zone() != "" || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})) {
 		err = strconv.ErrSyntax
 	}
 	return a, err
