@@ -35,11 +35,14 @@ func (g *Guest) ServeDHCP(ifName string, answer func(*dhcpv4.DHCPv4) [][]byte) (
 	return s, nil
 }
 
-// listen opens a socket in the guest's namespace, and sets it up there.
+// listen opens a socket in the guest's namespace, and sets it up there. A process that has just
+// been forked still has the socket of the server before, for an instant: that is no obstacle.
 func (g *Guest) listen(network, address string, set func(fd int) error) (conn net.PacketConn, err error) {
 	err = g.Inside(func() (err error) {
 		c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
-			failed := raw.Control(func(fd uintptr) { err = set(int(fd)) })
+			failed := raw.Control(func(fd uintptr) {
+				err = errors.Join(set(int(fd)), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+			})
 			return errors.Join(failed, err)
 		}}
 		conn, err = c.ListenPacket(context.Background(), network, address)
