@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -34,7 +35,7 @@ type describer struct {
 	queue    []rtnl.Qdisc             // nil: not looked at
 	filtered []string                 // ports with a source filter; nil: not looked at
 	mirrors  map[string]build.Mirrors // by the kind of switch; what is not in it was not looked at
-	uplinks  map[int]string           // of bridges that were looked at, by their index
+	uplinks  map[int]build.Uplink     // of bridges that were looked at, by their index
 }
 
 // describe tells it of one. Its namespace is nil if it could not be found. The
@@ -45,6 +46,7 @@ func (d *describer) describe(l *rtnl.Link, ns *ours.Namespace) (Attachment, erro
 	if err := d.plugged(l, &a.Host); err != nil {
 		return a, err
 	}
+	d.cutOff(l, &a)
 	if m, ok := plan.ParseMark(l.Alias); ok {
 		a.State, a.Origin = Complete, m.Origin
 		a.Guest = m.Guest()
@@ -152,20 +154,28 @@ func (d *describer) vlan(l, master *rtnl.Link, h *Host) error {
 func (d *describer) uplink(bridge *rtnl.Link, h *Host) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	word, known := d.uplinks[bridge.Index]
+	u, known := d.uplinks[bridge.Index]
 	if !known {
 		var o build.Looker
-		word = kind.ReadUplink(&o, d.host, bridge.Index).VXLAN().String()
-		if o.Err != nil {
+		if u = kind.ReadUplink(&o, d.host, bridge.Index); o.Err != nil {
 			return o.Err
 		}
 		if d.uplinks == nil {
-			d.uplinks = map[int]string{}
+			d.uplinks = map[int]build.Uplink{}
 		}
-		d.uplinks[bridge.Index] = word
+		d.uplinks[bridge.Index] = u
 	}
-	h.Uplink = word
+	h.Uplink = u.VXLAN().String()
 	return nil
+}
+
+// cutOff tells whether the bridge's uplink is down.
+func (d *describer) cutOff(l *rtnl.Link, a *Attachment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if u := d.uplinks[l.Master]; a.Host.Uplink != "" && !u.Link.Up {
+		a.Cut = append(a.Cut, fmt.Sprintf("%s, by which %s reaches other hosts, is down: ip link set dev %s up", u.Link.Name, a.Host.Name, u.Link.Name))
+	}
 }
 
 // pluggedOVS asks Open vSwitch for an end that is in no Linux bridge.

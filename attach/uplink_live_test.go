@@ -189,6 +189,10 @@ func TestUplinkDied(t *testing.T) {
 	if _, err := runSet(context.Background(), change, g, hostNS, Options{}); err != nil {
 		t.Fatal(err)
 	}
+	in(t, hostNS, "ip", "link", "set", "vx100", "down")
+	if r, err := List(context.Background(), nil, Options{HostNS: hostNS}); err != nil || len(r.Attachments) != 2 || !strings.Contains(strings.Join(r.Attachments[0].Cut, ""), "vx100, by which brtest reaches other hosts, is down") {
+		t.Errorf("%+v, %v; want that its VXLAN is down", r.Attachments, err)
+	}
 	if got := pinned(t, hostNS); strings.Contains(got, "192.168.1.4 ") || strings.Count(got, "PERMANENT proto 103") != 2 || strings.Count(got, " static") != 2 {
 		t.Errorf("after another MAC address: %s", got)
 	}
