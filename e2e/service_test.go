@@ -24,9 +24,9 @@ func usualEngine(t *testing.T) *engine {
 }
 
 // startUsual starts an engine whose directory and socket are where they usually are, on a
-// host whose /run is shared, as systemd has it.
+// host whose mounts are shared, as systemd has them.
 func startUsual(h *host.Host, args ...string) (*host.Engine, error) {
-	for _, line := range []string{"mount --make-rshared /run", "mount -t tmpfs state /var/lib"} {
+	for _, line := range []string{"mount --make-rshared /", "mount -t tmpfs state /var/lib"} {
 		if _, err := h.Must("sh", "-c", line); err != nil {
 			return nil, err
 		}

@@ -34,7 +34,7 @@ func TestSwarm(t *testing.T) {
 	image := one.docker("images", "--format", "{{.Repository}}:{{.Tag}}", "gopipework")
 	one.Setenv("GOPIPEWORK_IMAGE", image)
 	began := time.Now()
-	one.docker("stack", "deploy", "--detach=true", "--resolve-image=never", "-c", exampleFile(t, "swarm.yaml"), "lab")
+	one.docker("stack", "deploy", "--resolve-image=never", "-c", exampleFile(t, "swarm.yaml"), "lab")
 	one.dnsmasq(one.router("brlan"))
 
 	leased := func(e *engine) (id, address string) {
