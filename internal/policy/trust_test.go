@@ -18,18 +18,18 @@ func TestTrust(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"root", "theirs", "open", "ours"} {
+	for _, name := range []string{"safe", "theirs", "open", "ours"} {
 		check(os.Mkdir(at(name), 0o755))
 		check(os.WriteFile(at(name+"/file"), []byte("allow: []\n"), 0o644))
-		check(os.Symlink(at("root/file"), at(name+"/link")))
-		check(os.Symlink("../root", at(name+"/dir")))
+		check(os.Symlink(at("safe/file"), at(name+"/link")))
+		check(os.Symlink("../safe", at(name+"/dir")))
 	}
-	check(os.WriteFile(at("root/writable"), []byte("allow: []\n"), 0o644))
-	check(os.Chmod(at("root/writable"), 0o664))
+	check(os.WriteFile(at("safe/writable"), []byte("allow: []\n"), 0o644))
+	check(os.Chmod(at("safe/writable"), 0o664))
 	check(os.Chmod(at("open"), 0o777))
 	check(os.Chmod(at("ours"), 0o777|os.ModeSticky))
-	check(os.Symlink(at("root/file"), at("ours/foreign")))
-	check(os.Symlink("loop", at("root/loop")))
+	check(os.Symlink(at("safe/file"), at("ours/foreign")))
+	check(os.Symlink("loop", at("safe/loop")))
 	reads := func(name, want string) {
 		t.Helper()
 		_, err := Read(dir + "/" + name)
@@ -37,15 +37,15 @@ func TestTrust(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	for _, name := range []string{"root/file", "root/link", "root/dir/file", "ours/file", "ours/link", "ours/dir/../root/./dir/link"} {
+	for _, name := range []string{"safe/file", "safe/link", "safe/dir/file", "ours/file", "ours/link", "ours/dir/../safe/./dir/link"} {
 		reads(name, "")
 	}
 	const foreign = "others than root can write to "
-	reads("root/writable", foreign+at("root/writable"))
+	reads("safe/writable", foreign+at("safe/writable"))
 	reads("open/link", foreign+at("open"))
-	reads("root/loop", "too many levels of symbolic links")
-	reads("root/file/beyond", "not a directory")
-	if p, err := Read(at("root/nowhere")); err != nil || !p.Missing {
+	reads("safe/loop", "too many levels of symbolic links")
+	reads("safe/file/beyond", "not a directory")
+	if p, err := Read(at("safe/nowhere")); err != nil || !p.Missing {
 		t.Errorf("of a file that is not there: %+v, %v", p, err)
 	}
 	if os.Geteuid() != 0 {
