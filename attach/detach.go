@@ -78,8 +78,14 @@ func observePairs(ctx context.Context, m *plan.Machine, f *build.DetachFacts, in
 		return err
 	}
 	defer found.Close()
-	d, mirror := describer{ctx: ctx, host: m.Host()}, false
+	d, mirror := describer{ctx: ctx, host: m.Host(), uplinks: map[int]build.Uplink{}}, false
 	for _, l := range ends {
+		if l.Slave == "bridge" {
+			if err := observeSwitch(ctx, m.Host(), l.Master, f.Bridges); err != nil {
+				return err
+			}
+			d.uplinks[l.Master] = f.Bridges[l.Master].Uplink
+		}
 		a, err := d.describe(l, found[l.PeerNS])
 		if errors.Is(err, rtnl.ErrNotFound) {
 			continue // the guest has deleted its end, and ours with it
@@ -90,12 +96,6 @@ func observePairs(ctx context.Context, m *plan.Machine, f *build.DetachFacts, in
 		f.Ours = append(f.Ours, build.Pair{Attachment: a, Port: l})
 		inners[l.Peer] = true
 		mirror = mirror || kind.IsMirror(l)
-		if a.Host.Kind == string(KindOVS) {
-			continue
-		}
-		if err := observeSwitch(ctx, m.Host(), l.Master, f.Bridges); err != nil {
-			return err
-		}
 	}
 	if d.ovs != nil {
 		f.OVS = *d.ovs

@@ -47,7 +47,7 @@ func TestRequestsOfMany(t *testing.T) {
 	m.ok("br1", g, "10.0.0.99/24")
 	const others = many // each port of the bridge is asked for its addresses
 	atMost("the same line again", count("br1", g, "10.0.0.99/24"), 37+others)
-	atMost("detach", count("detach", g), 45)
+	atMost("detach", count("detach", g), 44)
 }
 
 // TestRequestsBesideAnotherHost: of what another host of this machine has attached, in
