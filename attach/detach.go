@@ -229,7 +229,7 @@ func observeSwitch(ctx context.Context, k plan.Kernel, index int, seen map[int]b
 		s.InUse = ours.InUse(index, addrs)
 		return err
 	})
-	s.Uplink = kind.UplinkAmong(&o, k, index, s.Ports)
+	s.Uplink = kind.PinsAmong(&o, k, index, s.Ports, false)
 	if o.Err == nil && kind.TurnedOn(s.Link) {
 		o.Look("the VLANs of the bridge", func() error {
 			all, err := k.PortVLANs()

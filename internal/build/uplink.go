@@ -20,7 +20,7 @@ type Uplink struct {
 	Foreign []rtnl.FixedNeighbour // of the bridge, entered by somebody else
 	Static  []rtnl.Station        // of its ports, that do not age and no routing daemon has entered
 	Told    []Told                // guests of other hosts, whom a routing daemon has entered
-	Host    uint64                // cookie of the host's namespace; looked at only where a lease may be to follow
+	Host    uint64                // cookie of the host's namespace; looked at with Pins
 
 	Links []*rtnl.Link // the host's; looked at only if one is asked for
 	Addrs []rtnl.Addr  // the host's; with Links

@@ -87,7 +87,7 @@ func Observe(ctx context.Context, m *plan.Machine, s spec.BridgeSpec) (Facts, er
 		o.Look("the host's namespace", func() (err error) { f.HostID, err = kind.HostID(k); return err })
 	}
 	if br := f.named(s.Name); br != nil {
-		f.VXLAN = kind.ReadUplink(&o, k, br.Index)
+		f.VXLAN = kind.UplinkAmong(&o, k, br.Index, f.Links)
 	}
 	f.VXLAN.Links, f.VXLAN.Addrs = f.Links, f.Addrs
 	if up := f.named(s.Uplink); up != nil {

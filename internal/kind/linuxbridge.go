@@ -317,8 +317,7 @@ func filtered(f build.GCFacts, br *rtnl.Link) bool {
 // Look reads who else is on the bridge, and what the host's firewall does with frames
 // that cross it.
 func (linuxBridge) Look(ctx context.Context, o *build.Observer, _ *plan.Machine, s spec.Spec, f *build.Facts) {
-	lookAtPorts(o, s, f)
-	lookAtUplink(o, s, f)
+	lookAtUplink(o, s, lookAtPorts(o, s, f), f)
 	lookAtFilter(o, s, f)
 	if o.Err != nil {
 		return
@@ -346,23 +345,26 @@ func LookAhead(ctx context.Context, o *build.Observer, s spec.Spec, base *rtnl.L
 	_ = o.Host.Run(func() error { return o.Rules.Prepare(ctx, firewallQuery(s, f)) })
 }
 
-// lookAtPorts reads who else is on the bridge.
-func lookAtPorts(o *build.Observer, s spec.Spec, f *build.Facts) {
-	if w := watch(o, s, *f); w.matters() && f.Base != nil {
-		if f.Base.VLANFiltering {
-			o.Look("the VLANs of the bridge", func() (err error) { w.vlans, err = o.Host.PortVLANs(); return err })
-		}
-		w.add("the host, on "+f.Base.Name+",", f.Base, -1)
-		w.found[0].VLAN = w.untagged(f.Base)
-		o.Look("the ports of the bridge", func() error {
-			ports, err := o.Host.Ports(f.Base.Index)
-			for _, p := range ports {
-				w.port(p)
-			}
-			return err
-		})
-		f.Stations = w.found
+// lookAtPorts reads the ports of the bridge, and who else is on it.
+func lookAtPorts(o *build.Observer, s spec.Spec, f *build.Facts) (ports []*rtnl.Link) {
+	if f.Base == nil {
+		return nil
 	}
+	o.Look("the ports of the bridge", func() (err error) { ports, err = o.Host.Ports(f.Base.Index); return err })
+	w := watch(o, s, *f)
+	if !w.matters() {
+		return ports
+	}
+	if f.Base.VLANFiltering {
+		o.Look("the VLANs of the bridge", func() (err error) { w.vlans, err = o.Host.PortVLANs(); return err })
+	}
+	w.add("the host, on "+f.Base.Name+",", f.Base, -1)
+	w.found[0].VLAN = w.untagged(f.Base)
+	for _, p := range ports {
+		w.port(p)
+	}
+	f.Stations = w.found
+	return ports
 }
 
 // firewallQuery asks about the frames of the guest that are to cross the bridge.

@@ -25,12 +25,19 @@ import (
 // duplicate by, and what says that an address has another MAC address now.
 
 // ReadUplink looks for the VXLAN of a bridge among its ports.
-func ReadUplink(o *build.Looker, k plan.Reader, bridge int) (u build.Uplink) {
-	o.Look("the ports of the bridge", func() error {
-		ports, err := k.Ports(bridge)
-		u.Link = vxlanAmong(ports)
-		return err
-	})
+func ReadUplink(o *build.Looker, k plan.Reader, bridge int) build.Uplink {
+	var ports []*rtnl.Link
+	o.Look("the ports of the bridge", func() (err error) { ports, err = k.Ports(bridge); return err })
+	return UplinkAmong(o, k, bridge, ports)
+}
+
+// UplinkAmong is ReadUplink for links that were read already, and that the ports are among.
+func UplinkAmong(o *build.Looker, k plan.Reader, bridge int, links []*rtnl.Link) (u build.Uplink) {
+	for _, l := range links {
+		if l.Master == bridge && l.Kind == "vxlan" && (u.Link == nil || build.IsVXLAN(l)) {
+			u.Link = l // one of ours, if there are several
+		}
+	}
 	ReadFlood(o, k, &u)
 	return u
 }
@@ -43,23 +50,12 @@ func ReadFlood(o *build.Looker, k plan.Reader, u *build.Uplink) {
 	}
 }
 
-// vxlanAmong returns that of the ports which is a VXLAN, one of ours if there are several.
-func vxlanAmong(ports []*rtnl.Link) (found *rtnl.Link) {
-	for _, p := range ports {
-		if p.Kind == "vxlan" && (found == nil || build.IsVXLAN(p)) {
-			found = p
-		}
-	}
-	return found
-}
-
-// UplinkAmong is ReadUplink for ports that were read already, and for a port of ours that may
-// be pinned.
-func UplinkAmong(o *build.Looker, k plan.Reader, bridge int, ports []*rtnl.Link) (u build.Uplink) {
-	u.Link = vxlanAmong(ports)
-	ReadFlood(o, k, &u)
+// PinsAmong is UplinkAmong with what is entered about guests, for a port of ours that may be
+// pinned. asked says that the bridge may get a VXLAN.
+func PinsAmong(o *build.Looker, k plan.Reader, bridge int, ports []*rtnl.Link, asked bool) build.Uplink {
+	u := UplinkAmong(o, k, bridge, ports)
 	readTold(o, k, bridge, &u)
-	if build.IsVXLAN(u.Link) {
+	if asked || build.IsVXLAN(u.Link) {
 		readPins(o, k, bridge, &u)
 	}
 	return u
@@ -104,16 +100,9 @@ func refuseTold(j *build.Job, bridge string, u build.Uplink, mac net.HardwareAdd
 }
 
 // lookAtUplink reads what an attach must know of the bridge's uplink.
-func lookAtUplink(o *build.Observer, s spec.Spec, f *build.Facts) {
+func lookAtUplink(o *build.Observer, s spec.Spec, ports []*rtnl.Link, f *build.Facts) {
 	if f.Base != nil {
-		f.Uplink = ReadUplink(&o.Looker, o.Host, f.Base.Index)
-		readTold(&o.Looker, o.Host, f.Base.Index, &f.Uplink)
-	}
-	if f.Base != nil && (s.Uplink != "" || build.IsVXLAN(f.Uplink.Link)) {
-		readPins(&o.Looker, o.Host, f.Base.Index, &f.Uplink)
-	}
-	if f.Lease != nil {
-		o.Look("the host's namespace", func() (err error) { f.Uplink.Host, err = o.Host.Cookie(); return err })
+		f.Uplink = PinsAmong(&o.Looker, o.Host, f.Base.Index, ports, s.Uplink != "")
 	}
 	if s.Uplink != "" {
 		o.Look("the host's links", func() (err error) { f.Uplink.Links, err = o.Host.Links(); return err })
