@@ -168,8 +168,7 @@ func (w *walker) vtepPeers() (out []finding.Finding, err error) {
 func (w *walker) hostRuns(name string) bool {
 	pids, _ := nsfs.Processes()
 	return slices.ContainsFunc(pids, func(pid int) bool {
-		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		return strings.TrimSpace(string(comm)) == name && nsfs.Is(w.hostNS, nsfs.OfProcess(pid))
+		return nsfs.Command(pid) == name && nsfs.Is(w.hostNS, nsfs.OfProcess(pid))
 	})
 }
 

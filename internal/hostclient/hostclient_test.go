@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/lease"
+	"github.com/gopipework/gopipework/internal/nsfs"
 )
 
 func TestParse(t *testing.T) {
@@ -124,7 +125,7 @@ func TestSaid(t *testing.T) {
 // a dead one has left is taken over, also when its number is another process's.
 func TestClaim(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "udhcpc.web.pid")
-	own := command(os.Getpid())
+	own := nsfs.Command(os.Getpid())
 	f, err := claim(path, own)
 	if err != nil {
 		t.Fatal(err)

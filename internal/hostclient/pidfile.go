@@ -164,13 +164,7 @@ func Sweep() error {
 // alive reports whether a process is a running client, and not one that has ended and
 // that its parent has yet to reap.
 func alive(pid int, client string) bool {
-	return pid > 0 && command(pid) == client && state(pid) != "Z"
-}
-
-// command is the name of a process (proc_pid_comm(5)); "" if there is none.
-func command(pid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	return strings.TrimSpace(string(b))
+	return pid > 0 && nsfs.Command(pid) == client && state(pid) != "Z"
 }
 
 // readPID returns the number in a pid file, 0 if there is none.

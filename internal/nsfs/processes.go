@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,12 @@ func Processes() ([]int, error) {
 	}
 	slices.Sort(pids)
 	return pids, nil
+}
+
+// Command returns the name of a process (proc_pid_comm(5)); "" if there is none.
+func Command(pid int) string {
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	return strings.TrimSuffix(string(text), "\n")
 }
 
 // PIDs returns the inode number of our PID namespace, by which process IDs that are noted

@@ -243,8 +243,7 @@ func (ns *Namespace) Holder() string {
 	if pid == 0 {
 		return ns.Path
 	}
-	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
-	return fmt.Sprintf("process %d (%s)", pid, shell.Quote(strings.TrimSpace(string(b))))
+	return fmt.Sprintf("process %d (%s)", pid, shell.Quote(nsfs.Command(pid)))
 }
 
 // Word is a word of the command line that names the namespace as a guest.

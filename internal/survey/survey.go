@@ -7,8 +7,6 @@ import (
 	"context"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/gopipework/gopipework/bridge"
@@ -136,8 +134,7 @@ func visitSpace(ns *ours.Namespace, hostNS *os.File) (*space, error) {
 	}
 	in.inode, in.pid, in.path = ns.Inode, ns.PID, ns.Path
 	if in.pid != 0 {
-		text, _ := os.ReadFile("/proc/" + strconv.Itoa(in.pid) + "/comm") // it may have ended
-		in.runs = strings.TrimSuffix(string(text), "\n")
+		in.runs = nsfs.Command(in.pid)
 	}
 	if !slices.ContainsFunc(in.links, func(l *rtnl.Link) bool { return l.PeerNS >= 0 }) {
 		return in, nil
