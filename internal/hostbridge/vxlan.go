@@ -51,15 +51,7 @@ func (j *job) planVXLAN(d *build.Draft) {
 		}
 		return
 	}
-	if j.MTU > kind.UplinkMTU(j.vxlan, u) {
-		d.Warn("an MTU of %d is more than the %d that fit into packets from %s: longer ones are sent in fragments, or lost",
-			j.MTU, kind.UplinkMTU(j.vxlan, u), j.vxlan.Local)
-	}
-	d.Steps = append(d.Steps, kind.NewUplink(j.Name, j.vxlan, u, j.vxlanMTU(), mark)...)
-	if j.link != nil {
-		kind.LowerBridge(j.link, d, j.vxlanMTU())
-	}
-	kind.WarnVXLAN(d, j.Name, j.vxlan)
+	kind.PlanVXLAN(kind.AddVXLAN{VXLAN: j.vxlan, Bridge: j.Name, MTU: j.MTU, Mark: mark}, j.link, u, d)
 }
 
 // planPeers sees to it that the peers are those that are asked for.

@@ -227,21 +227,35 @@ func planUplink(j *build.Job, d *build.Draft) {
 		}
 		return
 	}
-	fits := UplinkMTU(j.VXLAN, u)
-	if j.MTU > fits {
-		d.Warn("an MTU of %d is more than the %d that fit into packets from %s: longer ones are sent in fragments, or lost", j.MTU, fits, j.VXLAN.Local)
+	on := j.There.Base
+	if j.HalfBridge() {
+		on = nil
 	}
-	mtu := max(fits, j.MTU)
-	d.Steps = append(d.Steps, NewUplink(j.HostIF.Name, j.VXLAN, u, mtu, "")...)
-	if !j.HalfBridge() {
-		LowerBridge(j.There.Base, d, mtu)
-	}
-	WarnVXLAN(d, j.HostIF.Name, j.VXLAN)
+	PlanVXLAN(AddVXLAN{VXLAN: j.VXLAN, Bridge: j.HostIF.Name, MTU: j.MTU}, on, u, d)
 }
 
-// LowerBridge plans for the MTU of a bridge of ours not to be more than that of its uplink; the
+// PlanVXLAN plans for a bridge to get a VXLAN, also in place of one that is half made, or
+// another. The MTU of s is the one that is asked for; 0: none is. Its Name is chosen here. on
+// is the bridge; nil: that is made as well.
+func PlanVXLAN(s AddVXLAN, on *rtnl.Link, u build.Uplink, d *build.Draft) {
+	fits := UplinkMTU(s.VXLAN, u)
+	if s.MTU > fits {
+		d.Warn("an MTU of %d is more than the %d that fit into packets from %s: longer ones are sent in fragments, or lost", s.MTU, fits, s.Local)
+	}
+	s.Name, s.MTU = vxlanName(s.VNI, u), max(fits, s.MTU)
+	if build.IsVXLAN(u.Link) {
+		end := EndUplink(s.Bridge, u)
+		end.replaced = true
+		d.Add(end)
+	}
+	d.Add(s)
+	lowerBridge(on, d, s.MTU)
+	d.Warn("a VXLAN is neither encrypted nor authenticated: whoever can send to UDP port %d of %s is on %s", s.Port, s.Local, s.Bridge)
+}
+
+// lowerBridge plans for the MTU of a bridge of ours not to be more than that of its uplink; the
 // kernel lowers that of others, unless somebody has set it.
-func LowerBridge(b *rtnl.Link, d *build.Draft, mtu int) {
+func lowerBridge(b *rtnl.Link, d *build.Draft, mtu int) {
 	if b == nil || b.MTU <= mtu {
 		return
 	}
@@ -250,22 +264,6 @@ func LowerBridge(b *rtnl.Link, d *build.Draft, mtu int) {
 	}
 	d.Warn("longer packets than %d bytes do not reach the other hosts; guests that are on %s already have an MTU of up to %d: gopipework set GUEST IFNAME --mtu %d",
 		mtu, b.Name, b.MTU, mtu)
-}
-
-// WarnVXLAN warns of what a VXLAN is not.
-func WarnVXLAN(d *build.Draft, bridge string, v spec.VXLAN) {
-	d.Warn("a VXLAN is neither encrypted nor authenticated: whoever can send to UDP port %d of %s is on %s", v.Port, v.Local, bridge)
-}
-
-// NewUplink returns the steps that make the VXLAN, also in place of one that is half made, or
-// another. mark is its alternative name; "": it gets none.
-func NewUplink(bridge string, v spec.VXLAN, u build.Uplink, mtu int, mark string) (steps []plan.Step) {
-	if build.IsVXLAN(u.Link) {
-		end := EndUplink(bridge, u)
-		end.replaced = true
-		steps = append(steps, end)
-	}
-	return append(steps, AddVXLAN{VXLAN: v, Name: vxlanName(v.VNI, u), Bridge: bridge, MTU: mtu, Mark: mark})
 }
 
 // vxlanName is the name of a new VXLAN: made from its number, unless that is taken.
