@@ -22,40 +22,43 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	if in := f.Inner; in != nil && (j.Marked() == nil || j.Complete()) {
 		j.Names.Inner = in.Name // it may have been asked for by an alternative name
 	}
-	if err := guestnet.SettleVRF(j); err != nil {
+	if err := settleJob(j, d); err != nil {
 		return build.Plan{}, err
 	}
-	if err := kind.Settle(j, d); err != nil {
+	steps := planNew
+	if j.Complete() {
+		steps = planAgain
+	}
+	if err := steps(j, d); err != nil {
 		return build.Plan{}, err
+	}
+	warn(j, d)
+	d.Attachments = []Attachment{newAttachment(j)}
+	return d.Plan, nil
+}
+
+// settleJob decides what the line leaves open, and refuses what no attachment can have.
+func settleJob(j *build.Job, d *build.Draft) error {
+	if err := guestnet.SettleVRF(j); err != nil {
+		return err
+	}
+	if err := kind.Settle(j, d); err != nil {
+		return err
 	}
 	j.LinkMTU = linkMTU(j)
 	if j.Has(true) && j.LinkMTU < spec.MinMTU6 {
-		return build.Plan{}, j.Refuse(fault.Conflict, "its MTU is %d, but IPv6 needs at least %d", j.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
+		return j.Refuse(fault.Conflict, "its MTU is %d, but IPv6 needs at least %d", j.LinkMTU, spec.MinMTU6).WithHint("--mtu %d", spec.MinMTU6)
 	}
 	if err := guestnet.CheckShape(j, guestnet.AskedShape(j)); err != nil {
-		return build.Plan{}, err
+		return err
 	}
-	if err := guestnet.CheckSysctls(j); err != nil {
-		return build.Plan{}, err
-	}
-	if j.Complete() {
-		if f.Fresh {
-			return build.Plan{}, innerTaken(j)
-		}
-		if err := checkSame(j); err != nil {
-			return build.Plan{}, err
-		}
-		if err := repair(j, d); err != nil {
-			return build.Plan{}, err
-		}
-		kind.PlanVerify(j, d)
-		takeOver(j, d)
-		warn(j, d)
-		d.Attachments = []Attachment{newAttachment(j)}
-		return d.Plan, nil
-	}
+	return guestnet.CheckSysctls(j)
+}
+
+// planNew plans for an attachment that is not there yet.
+func planNew(j *build.Job, d *build.Draft) error {
 	if err := checkFree(j); err != nil {
-		return build.Plan{}, err
+		return err
 	}
 	guestnet.PlanDNSAway(j, d)
 	kind.ClearMirrors(j, d)
@@ -63,16 +66,30 @@ func planAttach(s Spec, f build.Facts) (build.Plan, error) {
 	kind.KindOf(j.Kind).Join(j, d)
 	guestnet.PlanShape(j, d)
 	if err := planInet(j, d); err != nil {
-		return build.Plan{}, err
+		return err
 	}
 	kind.PlanPins(j, d)
 	guestnet.PlanDNS(j, d)
 	kind.PlanVerify(j, d)
 	kind.PlanMirrors(j, d)
 	planMark(j, d)
-	warn(j, d)
-	d.Attachments = []Attachment{newAttachment(j)}
-	return d.Plan, nil
+	return nil
+}
+
+// planAgain plans for an attachment that is there.
+func planAgain(j *build.Job, d *build.Draft) error {
+	if j.There.Fresh {
+		return innerTaken(j)
+	}
+	if err := checkSame(j); err != nil {
+		return err
+	}
+	if err := repair(j, d); err != nil {
+		return err
+	}
+	kind.PlanVerify(j, d)
+	takeOver(j, d)
+	return nil
 }
 
 // repair plans for what an attachment that is as asked has lost to come back.

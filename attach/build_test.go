@@ -740,3 +740,16 @@ func TestBuildTunnelRoutes(t *testing.T) {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 }
+
+// TestBuildUplinkUnparsed: a Spec that Parse has not made can hold a word that is none for an
+// uplink. It must not be as if there were none.
+func TestBuildUplinkUnparsed(t *testing.T) {
+	s, err := Parse(typed(t, "brtest web 192.168.1.2/24"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Uplink = "vxlan:100"
+	if _, err := planAttach(s, stock()); fault.CodeOf(err) != fault.Usage {
+		t.Errorf("planned with the uplink %q: %v", s.Uplink, err)
+	}
+}

@@ -43,7 +43,6 @@ type Job struct {
 
 func NewJob(s spec.Spec, f Facts, at plan.Side, n Names) *Job {
 	j := &Job{Spec: s, There: f, Place: plan.Place{Side: at, Enter: guests.Enter(f.Guest)}, Names: n}
-	j.VXLAN, _ = spec.ParseVXLAN(s.Uplink) // Parse has read it before
 	if f.Base != nil {
 		j.HostIF.Name = f.Base.Name // it may have been asked for by an alternative name
 	}

@@ -208,7 +208,7 @@ func Settle(j *build.Job, d *build.Draft) error {
 	if j.Isolated && !j.Traits.Isolates {
 		return j.Refuse(fault.Usage, "%s", notIsolated(j.Kind)).WithHint("leave --isolated out")
 	}
-	if err := checkUplink(j); err != nil {
+	if err := settleUplink(j); err != nil {
 		return err
 	}
 	if err := checkAntispoof(j); err != nil {

@@ -110,14 +110,18 @@ func lookAtUplink(o *build.Observer, s spec.Spec, ports []*rtnl.Link, f *build.F
 	}
 }
 
-// checkUplink refuses an uplink that the bridge cannot have, unless the attachment is there:
-// then it differs.
-func checkUplink(j *build.Job) error {
+// settleUplink reads the word for the uplink, and refuses one that the bridge cannot have,
+// unless the attachment is there: then it differs.
+func settleUplink(j *build.Job) (err error) {
+	if j.Uplink == "" {
+		return nil
+	}
+	if j.VXLAN, err = spec.ParseVXLAN(j.Uplink); err != nil {
+		return err
+	}
 	u := j.There.Uplink
 	is := u.VXLAN()
 	switch {
-	case !j.VXLAN.Asked():
-		return nil
 	case !j.Traits.Uplinks:
 		return notUplinked(j)
 	case u.Link != nil && !build.IsVXLAN(u.Link):
