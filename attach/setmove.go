@@ -36,7 +36,7 @@ func moveSpec(s SetSpec, f build.SetFacts) Spec {
 	to := Spec{
 		Guest: s.Guest, HostIF: s.To, IfName: f.Inner.Name, HostName: f.Found.Port.Name, MAC: f.Inner.MAC,
 		Addrs: ours.AddressesOf(f.Inner, f.Addrs), VLAN: f.Found.Host.VLAN, Isolated: f.Found.Host.Isolated, Antispoof: f.Found.Host.Antispoof,
-		VLANFiltering: s.VLANFiltering, NoFirewall: s.NoFirewall, NoDAD: s.NoDAD,
+		Uplink: s.ToUplink, VLANFiltering: s.VLANFiltering, NoFirewall: s.NoFirewall, NoDAD: s.NoDAD,
 	}
 	if s.HasAddrs {
 		to.Addrs = s.Addrs
@@ -72,6 +72,9 @@ func setTo(c *build.Change, d *build.Draft) (last []plan.Step, err error) {
 	}
 	c.To = jobFor(moveSpec(c.SetSpec, c.There), *c.There.To, plan.InGuest)
 	c.To.Op, c.To.LinkMTU = c.Job.Op, c.Job.LinkMTU
+	if u := c.To.There.Uplink; u.VXLAN().Asked() || u.Link != nil && !build.IsVXLAN(u.Link) {
+		c.To.VXLAN = spec.VXLAN{} // the bridge has one
+	}
 	if err := kind.SettleMove(c, d); err != nil || c.To == nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -200,6 +201,30 @@ func TestUplinkFile(t *testing.T) {
 		m.says(uplink, r.Stdout+r.Stderr, want)
 	}
 	check("after refusals")
+}
+
+// TestUplinkSetFor: a bridge that its last guest leaves for a limited time has its VXLAN again
+// when the guest comes back, and one that has got another VXLAN meanwhile keeps that.
+func TestUplinkSetFor(t *testing.T) {
+	m := newMachine(t)
+	m.sh("ip link set lo up; ip address add 10.255.0.1/32 dev lo")
+	m.on("web", "192.168.7.1/24", "--uplink", "vxlan:100,local=10.255.0.1,peer=10.9.0.2")
+	look := func() string {
+		return m.sh("ip -o link show vx100 | sed 's/^[0-9]*//; s/link.*//'; bridge fdb show dev vx100 | grep dst; ip neighbour show nud permanent") + m.ok("list", "web", "--json").Stdout
+	}
+	before := look()
+	m.ok("set", "netns:web", "eth1", "--to", "brother", "--for", "100ms")
+	if after := look(); after != before {
+		t.Errorf("set back: %s\nbefore: %s", after, before)
+	}
+	p := m.begin(m.Command(context.Background(), "gopipework", "set", "netns:web", "eth1", "--to", "brother", "--for", "1m"))
+	if !host.Poll(host.Patience, func() bool { return !strings.Contains(m.do("ip -o link"), "vx100") }) {
+		t.Fatalf("it was not moved: %v", p.end(t))
+	}
+	m.on("db", "192.168.7.2/24", "--uplink", "vxlan:200,local=10.255.0.1")
+	m.check(p.Process.Signal(os.Interrupt))
+	p.end(t)
+	m.says("the list", m.ok("list", "web").Stdout, "brtest", "VNI 200")
 }
 
 // TestExampleUplink: the file gives the bridge its VXLAN, for which FRR's lines are printed, and

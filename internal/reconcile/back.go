@@ -152,6 +152,7 @@ func SetBack(set attach.SetSpec, a attach.Attachment) attach.SetWords {
 	}
 	if set.Moves() && a.Host.Name != "" {
 		w.To = attach.HostIF{Kind: attach.Kind(a.Host.Kind), Name: a.Host.Name}.String()
+		w.ToUplink = a.Host.Uplink // which goes with the last guest of the bridge
 	}
 	was := spec.Shaping{}
 	if a.Shaping != nil {

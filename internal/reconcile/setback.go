@@ -114,6 +114,9 @@ func (r Reversal) words(ctx context.Context, g *attach.Guest) (back attach.SetWo
 			f.clear()
 		}
 	}
+	if back.To == "" {
+		back.ToUplink = ""
+	}
 	return back, left, nil
 }
 

@@ -21,6 +21,7 @@ type SetWords struct {
 	Antispoof string // --antispoof: "on" or "off"
 	Carrier   string // --carrier: "on" or "off"
 	To        string // --to: HOSTIF of another bridge
+	ToUplink  string // that To gets if it has none, as --uplink has it; no flag asks for it
 
 	Routes []string // --route, each; "none" alone: none
 	DNS    string   // --dns; "none": none
@@ -48,6 +49,7 @@ type SetSpec struct {
 	Antispoof *bool          // nil: nothing is said
 	Carrier   *bool          // false: as if its cable were pulled; nil: nothing is said
 	To        HostIF         // the bridge that its port is moved to; the zero HostIF: it stays where it is
+	ToUplink  string         // the VXLAN that To gets if it has none, as --uplink has it; no word asks for it
 
 	HasRoutes bool    // Routes are asked for
 	Routes    []Route // all that there are to be
@@ -104,6 +106,7 @@ func ParseSet(guest string, w SetWords, kinds []Kind) (SetSpec, error) {
 	if s.To, err = parseTo(w, kinds); err != nil {
 		return s, err
 	}
+	s.ToUplink = w.ToUplink
 	s.MTU, err = ParseMTU(w.MTU, len(Spec{Addrs: s.Addrs}.AddrsOf(true)) > 0)
 	return s, err
 }
