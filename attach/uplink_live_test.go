@@ -90,6 +90,26 @@ func TestUplinkTaken(t *testing.T) {
 	host.same(t, "host after that")
 }
 
+// TestUplinkNarrow: a card that is too narrow for IPv6 has a VXLAN, and one that is too narrow for
+// any is named.
+func TestUplinkNarrow(t *testing.T) {
+	needRoot(t)
+	hostNS, guestNS := uplinkStage.ready(t)
+	in(t, hostNS, "sh", "-c", "ip link add name nic type veth peer name wire; ip address add 10.8.0.1/24 dev nic; ip link set nic up mtu 600")
+	line, g := "brtest web 192.168.1.2/24 --uplink vxlan:100,local=10.8.0.1", docker(guestNS, 0)
+	r, err := runAttach(context.Background(), parsed(t, line), g, hostNS, Options{})
+	if err != nil || r.Attachments[0].Interface.MTU != 550 {
+		t.Fatalf("%+v, %v", r.Attachments, err)
+	}
+	if _, err := runDetach(context.Background(), Selection{}, g, hostNS, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	in(t, hostNS, "ip", "link", "set", "nic", "mtu", "100")
+	if _, err = runAttach(context.Background(), parsed(t, line), g, hostNS, Options{}); fault.CodeOf(err) != fault.Conflict || !strings.Contains(err.Error(), "nic, which has 10.8.0.1, has an MTU of 100") {
+		t.Error(err)
+	}
+}
+
 // TestUplinkKilled: whatever a killed attach with an uplink has left, gc deletes once the guest
 // has gone, and detach deletes after the same line.
 func TestUplinkKilled(t *testing.T) {

@@ -168,6 +168,9 @@ func CheckVXLAN(v spec.VXLAN, bridge string, u build.Uplink, refuse func(fault.C
 	case on.Name == bridge:
 		return refuse(fault.Conflict, "%s is the host's address on %s itself, and a VXLAN cannot send by the bridge that it is a port of", v.Local, bridge).
 			WithHint("name the address of the card that the other hosts are behind")
+	case !on.Loopback && on.MTU-v.Overhead() < spec.MinMTU:
+		return refuse(fault.Conflict, "%s, which has %s, has an MTU of %d: too little for a VXLAN, which takes %d bytes of it", on.Name, v.Local, on.MTU, v.Overhead()).
+			WithHint("ip link set dev %s mtu 1500", on.Name)
 	}
 	for _, l := range u.Links {
 		if l.Kind == "vxlan" && l.VXLAN.VNI == v.VNI && l.VXLAN.Port == v.Port && (u.Link == nil || l.Index != u.Link.Index) {

@@ -62,7 +62,8 @@ func (s AddVXLAN) setUp(m *plan.Machine) error {
 		return err
 	}
 	m.Know(plan.OnHost, s.Name, l.Index)
-	if err = m.Host().SetLink(l.Index, rtnl.Change{AddrGenNone: true}); err == nil {
+	err = m.Host().SetLink(l.Index, rtnl.Change{AddrGenNone: true})
+	if err == nil || errors.Is(err, unix.EAFNOSUPPORT) { // no IPv6 in the kernel, or too low an MTU for it
 		err = m.Host().SetPortSuppress(l.Index, !s.learns(), s.learns())
 	}
 	for _, p := range s.Peers {
