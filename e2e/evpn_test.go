@@ -161,12 +161,13 @@ func TestEVPNConfig(t *testing.T) {
 	rr := []string{"evpn-config", "--reflector", "10.9.0.250"}
 	m.says("without a VXLAN", m.fails("not_found", rr...).Error.Message, "no bridge of this host has a VXLAN yet")
 	m.on("web", "192.168.7.1/24", "--uplink", "vxlan:100,local=10.255.0.1")
-	m.says("with one", m.ok(rr...).Stdout, "router bgp 65000\n bgp router-id 10.255.0.1\n", " neighbor 10.9.0.250 remote-as 65000\n", "  advertise-all-vni\n")
+	m.says("with one", m.ok(rr...).Stdout, "router bgp 65000\n bgp router-id 10.255.0.1\n", " neighbor 10.9.0.250 remote-as 65000\n", " neighbor 10.9.0.250 update-source 10.255.0.1\n", "  advertise-all-vni\n")
 	m.fails("usage", "evpn-config", "--reflector", "10.255.0.1")
 	m.ok("apply", "-f", m.topologyOf("bridges:\n  brother: {uplink: 'vxlan:200,local=10.255.0.2'}\n"))
 	m.says("with two", m.fails("not_found", rr...).Error.Message, "several addresses: 10.255.0.1, 10.255.0.2")
 	m.says("--json", m.ok(append(rr, "--router-id", "10.255.0.2", "--as", "65010", "--json")...).Stdout, `{"config":"router bgp 65010\n bgp router-id 10.255.0.2\n`)
-	for _, words := range []string{"", "--reflector web", "--reflector 10.9.0.250 --as 0", "--reflector 10.9.0.250 --router-id fd00::1"} {
+	for _, words := range []string{"", "--reflector web", "--reflector 10.9.0.250 --as 0", "--reflector 10.9.0.250 --router-id fd00::1",
+		"--reflector 10.9.0.250 --router-id 224.0.0.1", "--reflector 10.9.0.250 --router-id 10.9.0.250", "--reflector 127.0.0.1"} {
 		m.fails("usage", append(rr[:1:1], strings.Fields(words)...)...)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -50,6 +51,9 @@ func (o *output) evpnCommand(c *cli.Context) error {
 		if config.RouterID, err = routerID(uplinks(r)); err != nil {
 			return err
 		}
+		if onLoopback(config.RouterID) { // a session from the address of a card would end with that card
+			config.Source = config.RouterID
+		}
 	}
 	if o.json {
 		return o.document(struct {
@@ -74,14 +78,17 @@ func evpnConfig(c *cli.Context) (e evpn.Config, err error) {
 		e.AS = uint32(n)
 	}
 	if word := c.String("router-id"); word != "" {
-		if e.RouterID, err = netip.ParseAddr(word); err != nil || !e.RouterID.Is4() || e.RouterID.IsUnspecified() {
-			return e, fault.BadWord("read flag", "--router-id", "%q is not an IPv4 address", word)
+		if e.RouterID, err = netip.ParseAddr(word); err != nil || !e.RouterID.Is4() || e.RouterID.IsUnspecified() || e.RouterID.IsLoopback() || e.RouterID.IsMulticast() {
+			return e, fault.BadWord("read flag", "--router-id", "%q is not the IPv4 address of a host", word)
 		}
 	}
 	for _, word := range c.StringSlice("reflector") {
 		r, err := netip.ParseAddr(word)
-		if err != nil || r.Zone() != "" || r.IsUnspecified() || r.IsMulticast() {
+		if err != nil || r.Zone() != "" || r.IsUnspecified() || r.IsLoopback() || r.IsMulticast() {
 			return e, fault.BadWord("read flag", "--reflector", "%q is not the IP address of a host", word)
+		}
+		if r == e.RouterID {
+			return e, fault.BadWord("read flag", "--reflector", "%s is the address of the host itself, which --router-id names", r)
 		}
 		if !slices.Contains(e.Reflectors, r) {
 			e.Reflectors = append(e.Reflectors, r)
@@ -92,6 +99,21 @@ func evpnConfig(c *cli.Context) (e evpn.Config, err error) {
 			WithHint("gopipework %s --reflector 10.9.0.250 --reflector 10.9.0.251", evpnName)
 	}
 	return e, nil
+}
+
+// onLoopback reports whether an address is one of the loopback interface.
+func onLoopback(a netip.Addr) bool {
+	all, _ := net.Interfaces()
+	for _, l := range all {
+		addrs, _ := l.Addrs()
+		if l.Flags&net.FlagLoopback != 0 && slices.ContainsFunc(addrs, func(p net.Addr) bool {
+			prefix, err := netip.ParsePrefix(p.String())
+			return err == nil && prefix.Addr() == a
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // uplinks are the VXLANs by which bridges of this host reach others.

@@ -17,6 +17,7 @@ type Config struct {
 	AS         uint32       // of all hosts and reflectors
 	RouterID   netip.Addr   // an IPv4 address that no other host has
 	Reflectors []netip.Addr // that the host talks to
+	Source     netip.Addr   // that it talks to those of its family from; the zero Addr: that of the card
 }
 
 // Text returns the lines for frr.conf.
@@ -28,6 +29,9 @@ func (c Config) Text() string {
 	line(" no bgp default ipv4-unicast")
 	for _, r := range c.Reflectors {
 		line(" neighbor %s remote-as %d", r, c.AS)
+		if c.Source.IsValid() && r.Is4() == c.Source.Is4() {
+			line(" neighbor %s update-source %s", r, c.Source)
+		}
 	}
 	line(" address-family l2vpn evpn")
 	for _, r := range c.Reflectors {
