@@ -26,7 +26,8 @@ var bridgeFaults = []fault{
 	{name: "mtu-differs", what: "in between", set: twoBridges, do: "ip link set nic0 mtu 1300", mend: "ip link set nic0 mtu 1500"},
 	{name: "no-querier", set: twoWithIPv6, do: `ip address add fe80::1/64 dev brtest nodad; ip link set brtest type bridge mcast_query_response_interval 10; ip link set brtest type bridge mcast_startup_query_interval 100000 mcast_query_interval 100000 mcast_querier 1; sleep 1
 		bridge mdb show dev brtest | awk '/db0/ { print $6 }' | while read group; do bridge mdb del dev brtest port db0 grp $group; done; ip -n web neigh flush dev eth1`},
-	{name: "station-moves", set: twinBehindUplink, do: "ip -n twin link set eth1 address $(ip -n db -br link show eth1 | awk '{print $3}'); ip -n twin neigh add 10.0.0.99 lladdr 02:00:00:00:00:99 dev eth1; ip netns exec twin ping -q -i 0.01 10.0.0.99 >/dev/null 2>&1 & echo $! >$HOME/ping",
+	{name: "station-moves", set: twinBehindUplink, do: `mac=$(ip -n db -br link show eth1 | awk '{print $3}'); ip -n twin link set eth1 address $mac; ip -n twin neigh add 10.0.0.99 lladdr 02:00:00:00:00:99 dev eth1
+		nice -n -20 ip netns exec twin ping -q -i 0.01 10.0.0.99 >/dev/null 2>&1 & echo $! >$HOME/ping; until bridge fdb show brport nic0 | grep -q "^$mac "; do sleep 0.01; done`,
 		mend: "kill $(cat $HOME/ping); ip -n twin link set eth1 down; bridge fdb flush dev brtest brport nic0", doubt: true},
 	{name: "vlan-on-port", set: twoInVLAN, do: "bridge vlan del dev db0 vid 10; bridge vlan add dev db0 vid 20 pvid untagged", kernels: true},
 	{name: "vlan-on-port", what: "in none", set: twoInVLAN, do: "bridge vlan del dev web0 vid 10", mend: "bridge vlan add dev web0 vid 10 pvid untagged", printed: true, kernels: true},
