@@ -205,10 +205,11 @@ func getsTagged(c build.Change) bool {
 	return word != "" && word != spec.None
 }
 
-// addrsAfter are the addresses that the guest has after a change.
+// addrsAfter are the addresses that the guest has after a change, but for those of a DHCP
+// client of the host: that changes them, and tells nobody.
 func addrsAfter(c build.Change) (out []netip.Addr) {
 	all := c.Addrs
-	if !c.HasAddrs {
+	if !c.HasAddrs && c.There.Client == nil {
 		all = ours.AddressesOf(c.There.Inner, c.There.Addrs)
 	}
 	for _, p := range all {
