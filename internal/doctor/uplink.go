@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -26,8 +25,23 @@ const uplinkHop = "uplink"
 // lookAtUplink looks at the VXLAN of the bridge, if it has one.
 func (w *walker) lookAtUplink() error {
 	var o build.Looker
-	w.vxlan = kind.ReadUplink(&o, w.host.k, w.on.Index).Link
-	if o.Err == nil && w.vxlan != nil {
+	k, u := w.host.k, kind.ReadUplink(&o, w.host.k, w.on.Index)
+	if u.Link == nil {
+		return o.Err
+	}
+	o.Look("the host's links", func() (err error) { u.Links, err = k.Links(); return err })
+	o.Look("the host's addresses", func() (err error) { u.Addrs, err = k.Addrs(); return err })
+	o.Look("the hosts behind "+u.Link.Name, func() error {
+		all, err := k.Remotes(u.Link.Index)
+		for _, r := range all {
+			if r.Flood() && !slices.Contains(w.remotes, r.Host) {
+				w.remotes = append(w.remotes, r.Host)
+			}
+		}
+		return err
+	})
+	if o.Err == nil {
+		w.vxlan, w.under = u.Link, kind.LinkWith(u, u.Link.VXLAN.Local)
 		w.look(w.vxlan.Name, uplinkHop, w.uplinkFacts(), uplinkChecks)
 	}
 	return o.Err
@@ -43,30 +57,17 @@ func (w *walker) uplinkFacts() []string {
 	if v.Port != spec.VXLANPort {
 		facts = append(facts, fmt.Sprintf("port %d", v.Port))
 	}
-	if hosts, err := w.remotes(); err == nil {
-		facts = append(facts, fmt.Sprintf("other hosts: %d", len(hosts)))
-	}
+	facts = append(facts, fmt.Sprintf("other hosts: %d", len(w.remotes)))
 	return append(facts, fmt.Sprintf("mtu %d", w.vxlan.MTU))
-}
-
-// underlay returns the link that has the address of the VXLAN; nil: none has.
-func (w *walker) underlay() (*rtnl.Link, error) {
-	all, err := w.host.k.Addrs()
-	for _, a := range all {
-		if a.Prefix.Addr() == w.vxlan.VXLAN.Local {
-			return w.host.k.LinkByIndex(a.Index)
-		}
-	}
-	return nil, err
 }
 
 // vtepAddress finds that the address is not there that the other hosts send to.
 func (w *walker) vtepAddress() ([]finding.Finding, error) {
 	local := w.vxlan.VXLAN.Local
-	on, err := w.underlay()
+	on := w.under
 	switch {
-	case err != nil || !local.IsValid():
-		return nil, err
+	case !local.IsValid():
+		return nil, nil
 	case on == nil:
 		return []finding.Finding{finding.VTEPAddress.Perhaps("%s is not an address of this host, and the other hosts send to it", local)}, nil
 	case !on.Up:
@@ -119,34 +120,18 @@ func (w *walker) portTaken(port int) (taken bool, err error) {
 
 // vtepMTU finds a network between the hosts that does not take the VXLAN's longest packets.
 func (w *walker) vtepMTU() ([]finding.Finding, error) {
-	on, err := w.underlay()
-	around := spec.VXLAN{Local: w.vxlan.VXLAN.Local}.Overhead()
-	if err != nil || on == nil || on.Loopback || w.vxlan.MTU+around <= on.MTU {
-		return nil, err
+	on, around := w.under, spec.VXLAN{Local: w.vxlan.VXLAN.Local}.Overhead()
+	if on == nil || on.Loopback || w.vxlan.MTU+around <= on.MTU {
+		return nil, nil
 	}
 	return []finding.Finding{finding.VTEPMTU.Perhaps("%s has an MTU of %d, %d bytes go around each of its packets, and %s has an MTU of %d: longer packets than %d bytes are sent in fragments, or lost",
 		w.vxlan.Name, w.vxlan.MTU, around, on.Name, on.MTU, on.MTU-around).
 		MendedBy(fmt.Sprintf("ip link set dev %s mtu %d", shell.Quote(on.Name), w.vxlan.MTU+around))}, nil
 }
 
-// remotes returns the other hosts that frames for unknown stations are sent to.
-func (w *walker) remotes() (hosts []netip.Addr, err error) {
-	all, err := w.host.k.Remotes(w.vxlan.Index)
-	for _, r := range all {
-		if r.Flood() && !slices.Contains(hosts, r.Host) {
-			hosts = append(hosts, r.Host)
-		}
-	}
-	return hosts, err
-}
-
 // vtepPeers finds that no other host is known, or that there is no way to one.
 func (w *walker) vtepPeers() (out []finding.Finding, err error) {
-	hosts, err := w.remotes()
-	if err != nil {
-		return nil, err
-	}
-	if len(hosts) == 0 {
+	if len(w.remotes) == 0 {
 		f := finding.VTEPPeer.Perhaps("%s knows no other host: it has no peers, and no routing daemon has named one", w.vxlan.Name)
 		if !w.hostRuns("bgpd") {
 			f = f.SeenBy("FRR's bgpd does not run on this host")
@@ -156,7 +141,7 @@ func (w *walker) vtepPeers() (out []finding.Finding, err error) {
 	if known, err := w.vtepAddress(); err != nil || known != nil {
 		return nil, err // without its address it has no way to anybody
 	}
-	for _, h := range hosts {
+	for _, h := range w.remotes {
 		if _, err := w.host.k.Way(rtnl.Lookup{From: w.vxlan.VXLAN.Local, To: h}); err != nil {
 			out = append(out, finding.VTEPPeer.Perhaps("this host has no way to %s, which %s sends to: %v", h, w.vxlan.Name, err))
 		}

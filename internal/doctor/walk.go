@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -34,10 +35,12 @@ type walker struct {
 	port *rtnl.Link // the host's end of a pair; nil: none
 	on   *rtnl.Link // the switch that port is in, or the card that the link is on; nil: none
 
-	vxlan *rtnl.Link // by which that switch reaches other hosts; nil: it has none
-	ovs   switched
-	rules firewall.Firewall // of the host, as far as frames of the bridge meet them
-	far   []*far
+	vxlan   *rtnl.Link   // by which that switch reaches other hosts; nil: it has none
+	under   *rtnl.Link   // the link that has the address of that; nil: none has
+	remotes []netip.Addr // the other hosts that it sends frames for unknown stations to
+	ovs     switched
+	rules   firewall.Firewall // of the host, as far as frames of the bridge meet them
+	far     []*far
 
 	knownNeighbours func() ([]*neighbour, error) // nil: not asked for yet
 

@@ -160,7 +160,7 @@ func notUplinked(j *build.Job) error {
 
 // CheckVXLAN refuses a VXLAN that this host cannot have on a bridge.
 func CheckVXLAN(v spec.VXLAN, bridge string, u build.Uplink, refuse func(fault.Code, string, ...any) *fault.Error) error {
-	on := linkWith(u, v.Local)
+	on := LinkWith(u, v.Local)
 	switch {
 	case on == nil:
 		return refuse(fault.NotFound, "%s is not an address of this host, so no other host can send to it", v.Local).
@@ -193,8 +193,8 @@ func addrWord(a netip.Addr) string {
 	return a.String()
 }
 
-// linkWith returns the link that has an address of the host; nil: none has.
-func linkWith(u build.Uplink, a netip.Addr) *rtnl.Link {
+// LinkWith returns the link that has an address of the host; nil: none has.
+func LinkWith(u build.Uplink, a netip.Addr) *rtnl.Link {
 	for _, have := range u.Addrs {
 		if have.Prefix.Addr() != a {
 			continue
@@ -210,7 +210,7 @@ func linkWith(u build.Uplink, a netip.Addr) *rtnl.Link {
 // hosts whole; 0: there is no uplink. An address on the loopback interface does not say which
 // card the packets leave by: that of an Ethernet is assumed.
 func UplinkMTU(v spec.VXLAN, u build.Uplink) int {
-	on := linkWith(u, v.Local)
+	on := LinkWith(u, v.Local)
 	switch {
 	case v.Asked() && on != nil && !on.Loopback:
 		return on.MTU - v.Overhead()
