@@ -13,6 +13,7 @@
 //	vxlan.go                 the VXLAN by which a Linux bridge reaches other hosts
 //	vxlansteps.go            the steps of that
 //	pin.go                   the guest's addresses as those of its port, on such a bridge
+//	pinsteps.go              the steps of that
 //	antispoof.go             ports of the kernel's whose guests can send only from their own addresses
 //	carrier.go               the carrier of a pair, as if a cable were pulled
 //	host.go                  an interface of the host alone
