@@ -160,11 +160,15 @@ func (w *walker) hostRuns(name string) bool {
 // behindVXLAN is the finding about an address that nobody on this host has, and that no other
 // host answers for. What is wrong there is not to be seen from here.
 func (w *walker) behindVXLAN(a answer) finding.Finding {
-	there := fmt.Sprintf("look there: is it attached, has its bridge the VNI %d and this host as a peer, and does INPUT admit UDP port %d?", w.vxlan.VXLAN.VNI, w.vxlan.VXLAN.Port)
-	if mac, err := w.host.k.Neighbour(w.on.Index, a.to); err == nil && mac != nil {
-		return finding.FarSilent.Surely("another host says that %s has %s, and it does not answer", mac, a.to).SeenBy(there)
+	v := w.vxlan.VXLAN
+	next := []string{
+		fmt.Sprintf("look there: is it attached, and has its bridge the VNI %d and this host as a peer?", v.VNI),
+		fmt.Sprintf("look on both hosts: do INPUT and OUTPUT admit UDP port %d?", v.Port),
 	}
-	return finding.FarMissing.Surely("nobody on this host has %s, and no host behind %s answers for it", a.to, w.vxlan.Name).SeenBy(there)
+	if mac, err := w.host.k.Neighbour(w.on.Index, a.to); err == nil && mac != nil {
+		return finding.FarSilent.Surely("another host says that %s has %s, and it does not answer", mac, a.to).SeenBy(next...)
+	}
+	return finding.FarMissing.Surely("nobody on this host has %s, and no host behind %s answers for it", a.to, w.vxlan.Name).SeenBy(next...)
 }
 
 // byUplink puts the blame for a probe to another host on what is wrong with the way there; false:
