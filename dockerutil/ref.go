@@ -9,23 +9,24 @@ import (
 	"unicode/utf8"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/plainname"
 )
 
 // The runtimes that a word can name, as GuestInfo.Runtime has them. A bare word names
 // none of them.
 const (
-	RuntimeDocker     = "docker"
-	RuntimePodman     = "podman"
-	RuntimeContainerd = "containerd"
-	RuntimeLXC        = "lxc"
-	RuntimeMachine    = "machine" // systemd-machined, which knows those of systemd-nspawn
-	RuntimeCRI        = "cri"     // the runtime of a kubelet
-	RuntimeIncus      = "incus"
+	RuntimeDocker     = guests.RuntimeDocker
+	RuntimePodman     = guests.RuntimePodman
+	RuntimeContainerd = guests.RuntimeContainerd
+	RuntimeLXC        = guests.RuntimeLXC
+	RuntimeMachine    = guests.RuntimeMachine // systemd-machined, which knows those of systemd-nspawn
+	RuntimeCRI        = guests.RuntimeCRI     // the runtime of a kubelet
+	RuntimeIncus      = guests.RuntimeIncus
 	RuntimeCompose    = "compose" // a word only: the guest is a container of Docker or podman
-	RuntimePID        = "pid"
-	RuntimeNetNS      = "netns"
-	RuntimePath       = "path"
+	RuntimePID        = guests.RuntimePID
+	RuntimeNetNS      = guests.RuntimeNetNS
+	RuntimePath       = guests.RuntimePath
 )
 
 // wordRef is a guest word, taken apart. Nothing has been looked up yet.

@@ -14,6 +14,7 @@ import (
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/dockerutil"
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/labels"
 	"github.com/gopipework/gopipework/internal/oci"
 	"github.com/gopipework/gopipework/internal/plainname"
@@ -98,11 +99,11 @@ func asksFor(ctx context.Context, s oci.State) (labels.Container, error) {
 	switch {
 	case err != nil && annotated:
 		return asks, err
-	case g.Runtime == oci.CRI:
+	case g.Runtime == guests.RuntimeCRI:
 		p := s.Pod()
 		asks.Member = policy.Member{Of: policy.Kubernetes, Group: p.Namespace, Name: p.Name}
 		return asks, nil
-	case g.Runtime != oci.Docker:
+	case g.Runtime != guests.RuntimeDocker:
 		return asks, nil
 	}
 	c, err := dockerutil.NewLabels(labels.Prefix).Of(ctx, g.ID, s.Rootfs(), annotated)

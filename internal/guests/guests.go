@@ -15,7 +15,7 @@ import (
 // GuestInfo is what is known of a guest. Its JSON names are part of the
 // command's contract.
 type GuestInfo struct {
-	Runtime string `json:"runtime"` // "docker", "pid", "path", RuntimeCNI and so on
+	Runtime string `json:"runtime"` // RuntimeDocker and so on
 
 	// ID is what the runtime itself calls the guest: the 64 hex digits of
 	// Docker, podman and the CRI, what containerd was told, the name of an LXC
@@ -52,20 +52,31 @@ type GuestInfo struct {
 	Joined bool `json:"-"`
 }
 
-// RuntimeCNI is the Runtime of a guest that a caller of CNI named. Its Name is the path of
-// its namespace.
-const RuntimeCNI = "cni"
+// What Runtime can be.
+const (
+	RuntimeDocker     = "docker"
+	RuntimePodman     = "podman"
+	RuntimeContainerd = "containerd"
+	RuntimeLXC        = "lxc"
+	RuntimeMachine    = "machine" // systemd-machined, which knows those of systemd-nspawn
+	RuntimeCRI        = "cri"     // the runtime of a kubelet
+	RuntimeIncus      = "incus"
+	RuntimePID        = "pid"
+	RuntimeNetNS      = "netns"
+	RuntimePath       = "path"
+	RuntimeCNI        = "cni" // a caller of CNI named it, by the path of its namespace
+)
 
 // ByPath reports whether the guest is named by the path of its namespace.
-func (g GuestInfo) ByPath() bool { return g.Runtime == "path" || g.Runtime == RuntimeCNI }
+func (g GuestInfo) ByPath() bool { return g.Runtime == RuntimePath || g.Runtime == RuntimeCNI }
 
 // Word is a word of the command line that names the guest outright.
 func (g GuestInfo) Word() string {
 	switch g.Runtime {
-	case "", "path", RuntimeCNI:
+	case "", RuntimePath, RuntimeCNI:
 		return g.Name
-	case "pid":
-		return "pid:" + g.ID
+	case RuntimePID:
+		return RuntimePID + ":" + g.ID
 	}
 	return g.Runtime + ":" + g.Name
 }

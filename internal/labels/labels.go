@@ -45,7 +45,7 @@ const (
 
 // Container is a container of an engine, and its labels.
 type Container struct {
-	Runtime  string // "docker", "podman"; "": nothing is known but its pod or job, Member
+	Runtime  string // as guests.GuestInfo has it; "": nothing is known but its pod or job, Member
 	ID, Name string
 	Running  bool
 	Created  time.Time

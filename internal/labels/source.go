@@ -67,5 +67,5 @@ func (s Source) Heard(e guests.Event) bool {
 			return true
 		}
 	}
-	return e.Runtime == "podman" // which may leave them out
+	return e.Runtime == guests.RuntimePodman // which may leave them out
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -47,7 +48,7 @@ func TestGuest(t *testing.T) {
 		s := State{ID: test.id, PID: 4711, Bundle: test.bundle, Annotations: test.annotations}
 		g, err := s.Guest()
 		got := g.Runtime + " " + g.ID + " " + g.Name + " "
-		if g.Runtime == CRI {
+		if g.Runtime == guests.RuntimeCRI {
 			got += s.Pod().Namespace + "/" + s.Pod().Name
 		}
 		if err != nil {

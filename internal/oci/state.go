@@ -49,14 +49,6 @@ func ReadState(r io.Reader) (State, error) {
 	return s, nil
 }
 
-// The engines whose containers are known by their bundles, as guests.GuestInfo has them.
-const (
-	Docker     = "docker"
-	Podman     = "podman"
-	Containerd = "containerd"
-	CRI        = "cri"
-)
-
 // Guest returns the guest that the container is. An engine names the directory of a bundle,
 // which nobody else chooses:
 //
@@ -73,16 +65,16 @@ func (s State) Guest() (guests.GuestInfo, error) {
 	case last == "userdata" && filepath.Base(above) == s.ID:
 		return s.stored(filepath.Dir(above), g)
 	case last == s.ID && filepath.Base(above) == "moby":
-		g.Runtime, g.Name = Docker, ""
+		g.Runtime, g.Name = guests.RuntimeDocker, ""
 	case last == s.ID && filepath.Base(above) == "k8s.io":
 		if id := s.Annotations["io.kubernetes.cri.sandbox-id"]; plainname.Is(id) {
 			g.ID = id // its containers share its network
 		}
 		return s.ofPod(g, s.containerdPod())
 	case last == s.ID && strings.HasSuffix(filepath.Dir(above), "io.containerd.runtime.v2.task"):
-		g.Runtime = Containerd
+		g.Runtime = guests.RuntimeContainerd
 	default:
-		g.Runtime, g.ID = "pid", strconv.Itoa(s.PID)
+		g.Runtime, g.ID = guests.RuntimePID, strconv.Itoa(s.PID)
 	}
 	return g, nil
 }
@@ -90,7 +82,7 @@ func (s State) Guest() (guests.GuestInfo, error) {
 // stored is Guest for a container in a directory of containers/storage.
 func (s State) stored(storage string, g guests.GuestInfo) (guests.GuestInfo, error) {
 	if name := podmanName(storage, s.ID); name != "" {
-		g.Runtime, g.Name = Podman, name
+		g.Runtime, g.Name = guests.RuntimePodman, name
 		return g, nil
 	}
 	return s.ofPod(g, s.crioPod())
@@ -101,7 +93,7 @@ func (s State) ofPod(g guests.GuestInfo, p Pod) (guests.GuestInfo, error) {
 	if p == (Pod{}) {
 		return g, fault.New(fault.Runtime, "find the name of container", g.Name, "it is in a bundle of podman or of a CRI, and neither tells it")
 	}
-	g.Runtime, g.Name = CRI, p.Name
+	g.Runtime, g.Name = guests.RuntimeCRI, p.Name
 	return g, nil
 }
 
