@@ -50,7 +50,8 @@ func TestCNIExtra(t *testing.T) {
 	check := m.unchanged(web, db)
 	n := m.extraNetwork()
 	asks := map[string]string{"org.gopipework.net1": "brtest 192.168.1.2/24", "org.gopipework.net2": "brback 192.168.2.2/24 --mtu 1400", "other": "x"}
-	m.says("what no entry allows", n.asking(asks).fails(101, "ADD", web), `net2 to pod:"shop/web-1": refused: `, "--mtu", "policy check")
+	m.says("what no entry allows", n.asking(asks).fails(101, "ADD", web), `net2 to pod:"shop/web-1": refused: `, "--mtu",
+		"the guest's annotation asks for it; gopipework policy check pod:shop/web-1 ", `"brback 192.168.2.2/24 --mtu 1400" --policy `, " says what is allowed")
 	asks["org.gopipework.net2"] = "nowhere 192.168.2.2/24"
 	m.says("what is not there", n.asking(asks).fails(103, "ADD", web), "nowhere")
 	m.says("a pod of another namespace", n.asking(asks).in("CNI_ARGS=K8S_POD_NAMESPACE=other;K8S_POD_NAME=web-1").fails(101, "ADD", web), `policy.yaml has no entry for pod:"other/web-1" `)
@@ -156,6 +157,8 @@ func TestCNINomad(t *testing.T) {
 		check("after an ADD that failed")
 	}
 	c.says("a job that passes for another", n.in("CNI_ARGS="+asking("brback 192.168.2.2/24;NOMAD_NAMESPACE=other")).fails(101, "ADD", web), "does not say who")
+	c.says("what no entry allows", n.in("CNI_ARGS="+asking("brback 10.0.0.2/24")).fails(101, "ADD", web),
+		`an argument of the job's network asks for it; gopipework policy check nomad:shop/web "brback 10.0.0.2/24"`)
 	c.Setenv("CNI_ARGS", asking("brback 192.168.2.2/24"))
 	r := c.cnitool("add", "lab", web)
 	var result cniResult

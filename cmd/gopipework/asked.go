@@ -10,6 +10,7 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/labels"
 	"github.com/gopipework/gopipework/internal/policy"
+	"github.com/gopipework/gopipework/internal/shell"
 )
 
 // What a guest asks for itself as it starts, by labels or annotations: for a hook, and for a
@@ -21,12 +22,34 @@ func allowed(asks labels.Container, p policy.Policy) (all []attach.Spec, err err
 	if len(refused) > 0 {
 		r := refused[0]
 		return nil, fault.New(fault.Failed, "attach", cmp.Or(r.IfName, "an interface")+" to "+r.Guest, "refused: %s", r.Reason).
-			WithHint("the guest's %s asks for it; gopipework policy check GUEST LINE says what is allowed", asks.Origin())
+			WithHint("%s asks for it%s", asksBy(asks), checking(asks, r.IfName, p))
 	}
 	for _, e := range entries {
 		all = append(all, *e.Attach)
 	}
 	return all, nil
+}
+
+// asksBy names what a guest asks by.
+func asksBy(asks labels.Container) string {
+	if asks.Member.Of == policy.Nomad {
+		return "an argument of the job's network"
+	}
+	return "the guest's " + string(asks.Origin())
+}
+
+// checking tells, in a hint, the command that says what the policy decides about an interface. "":
+// there is none.
+func checking(asks labels.Container, ifName string, p policy.Policy) string {
+	guest, line := asks.Asks(ifName)
+	if ifName == "" || guest == "" || line == "" {
+		return ""
+	}
+	command := []string{"gopipework", "policy", "check", guest, line}
+	if p.Path != policy.Path {
+		command = append(command, "--"+policyFlag.Name, p.Path)
+	}
+	return "; " + shell.Line(command) + " says what is allowed"
 }
 
 // attachAll attaches a guest to all of it. What was attached before something fails is detached.

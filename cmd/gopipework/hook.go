@@ -83,7 +83,7 @@ func misnamed(asks labels.Container, s oci.State) error {
 			if !plainname.Is(ifName) {
 				ifName = "an interface"
 			}
-			return fault.New(fault.Failed, "attach", ifName+" to "+attach.GuestInfo{Runtime: asks.Runtime, ID: asks.ID, Name: asks.Name}.Word(), "refused: %s is the name of a label, and this is an annotation", policy.Quote(key)).
+			return fault.New(fault.Failed, "attach", ifName+" to "+asks.Info().Word(), "refused: %s is the name of a label, and this is an annotation", policy.Quote(key)).
 				WithHint("call the annotation %s", policy.Quote("org."+key))
 		}
 	}
@@ -127,7 +127,7 @@ func (o *output) hook(ctx context.Context, c *cli.Context, s oci.State, asks lab
 	if err != nil {
 		return err
 	}
-	g, err := dockerutil.OpenProcess(s.PID, attach.GuestInfo{Runtime: asks.Runtime, ID: asks.ID, Name: asks.Name})
+	g, err := dockerutil.OpenProcess(s.PID, asks.Info())
 	if err != nil {
 		if f := (*fault.Error)(nil); errors.As(err, &f) && f.Code == fault.Conflict { // it is in the host's
 			f.Hint = fmt.Sprintf("its %s %s asks for an interface: remove that, as a container with the host's network (--network host) cannot have one", asks.Origin(), policy.Quote(asks.Keys()[0]))

@@ -80,6 +80,7 @@ func TestPolicyDecides(t *testing.T) {
 		{"web-1", "brtest 192.168.1.2/24", ""},
 		{"docker:web-1", "brtest 192.168.1.2/24", ""},
 		{"podman:web-1", "macvlan:eth0 192.168.1.2/32", ""},
+		{"containerd:web-1", "brtest 192.168.1.2/24", ""},
 		{"compose:shop/db", "dummy 192.168.1.2/24,2001:db8:1::2/64", ""},
 		{"web-1", "brtest 192.168.1.2/24 @10", ""},
 		{"web-1", "brtest 192.168.1.2/24 @10,20-30", ""},

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
@@ -70,12 +71,27 @@ func (c Container) prefix() string {
 	return Prefix
 }
 
+// Info is what is known of the container as a guest.
+func (c Container) Info() guests.GuestInfo {
+	return guests.GuestInfo{Runtime: c.Runtime, ID: c.ID, Name: c.Name}
+}
+
 // word names the container for people.
 func (c Container) word() string {
 	if c.Runtime == "" {
 		return c.guest().String()
 	}
-	return guests.GuestInfo{Runtime: c.Runtime, ID: c.ID, Name: c.Name}.Word()
+	return c.Info().Word()
+}
+
+// Asks returns the words for "policy check" about an interface that the container asks for: who
+// it is, and the line; "": they are not to be shown to people.
+func (c Container) Asks(ifName string) (guest, line string) {
+	guest, line = c.guest().Word(), c.Labels[c.prefix()+ifName]
+	if len(line) > maxValue || !utf8.ValidString(guest+line) || strings.ContainsFunc(guest+line, isHidden) {
+		return "", ""
+	}
+	return guest, line
 }
 
 func (c Container) guest() policy.Guest { return policy.Guest{Name: c.Name, Member: c.Member} }

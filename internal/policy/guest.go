@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/guests"
 )
 
 // Guest is who asks.
@@ -58,12 +59,20 @@ func ParseGuest(word string) Guest {
 		group, name, _ := strings.Cut(rest, "/")
 		return Guest{Member: Member{of, group, name}}
 	}
-	for _, engine := range []string{"docker:", "podman:"} {
-		if name, ok := strings.CutPrefix(word, engine); ok {
+	for _, engine := range []string{guests.RuntimeDocker, guests.RuntimePodman, guests.RuntimeContainerd} {
+		if name, ok := strings.CutPrefix(word, engine+":"); ok {
 			return Guest{Name: name}
 		}
 	}
 	return Guest{Name: word}
+}
+
+// Word is a word that ParseGuest reads as g or, as patterns for a group say more, as its member.
+func (g Guest) Word() string {
+	if g.Member == (Member{}) {
+		return g.Name
+	}
+	return string(g.Member.Of) + g.Member.path()
 }
 
 // is reports whether a pattern means the guest. A pod and a job have their own patterns alone:
