@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/gopipework/gopipework/attach"
@@ -68,25 +69,35 @@ func attachAll(ctx context.Context, all []attach.Spec, g *attach.Guest, opt atta
 	return made, nil
 }
 
-// undoTimeout bounds how long it takes to detach what was attached before something failed.
-const undoTimeout = 10 * time.Second
+// undoTimeout bounds how long it takes to detach what was attached before something failed. A
+// runtime gives a hook that much time after its own.
+const undoTimeout = 5 * time.Second
 
 // undoAll detaches what was attached before something failed.
 func undoAll(ctx context.Context, made []attach.Result, g *attach.Guest, opt attach.Options, failed error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	var residue []string
 	for _, r := range made {
 		if opt.DryRun || !r.Changed {
 			continue
 		}
 		name := r.Attachments[0].Interface.Name
 		if _, err := attach.Detach(ctx, attach.Selection{IfName: name, Origin: opt.Origin}, g, opt); err != nil {
-			residue = append(residue, name+" of "+g.Word())
+			failed = notUndone(failed, err, name+" of "+g.Word())
 		}
 	}
-	if f := (*fault.Error)(nil); len(residue) > 0 && errors.As(failed, &f) {
-		f.Code, f.Residue = fault.Residue, append(f.Residue, residue...)
-	}
 	return failed
+}
+
+// notUndone is the error of an attach that has failed and could not be undone: why, and what is
+// left, including what either error lists. The code that CNI has for it is that of failed.
+func notUndone(failed, undone error, residue string) error {
+	e := fault.New(fault.Residue, "undo", "", "%[2]w (after: %[1]w)", failed, undone)
+	e.Residue = []string{residue}
+	for _, err := range []error{undone, failed} {
+		if f := (*fault.Error)(nil); errors.As(err, &f) {
+			e.Residue = append(e.Residue, f.Residue...)
+		}
+	}
+	return e.WithHint("still in force: %s", strings.Join(e.Residue, "; "))
 }

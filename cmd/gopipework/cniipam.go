@@ -5,7 +5,6 @@ import (
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/cni"
-	"github.com/gopipework/gopipework/internal/fault"
 )
 
 // How ADD attaches a guest whose addresses another plugin gives out.
@@ -87,11 +86,4 @@ func (p *plugin) release(ctx context.Context, err error) error {
 		return notUndone(err, undone, "the addresses that "+p.config.IPAM.Type+" has given")
 	}
 	return err
-}
-
-// notUndone is the error of an ADD that has failed and could not be undone.
-func notUndone(err, undone error, residue string) error {
-	e := fault.New(fault.Residue, "undo", cni.Add, "%w; %w", err, undone)
-	e.Residue = []string{residue}
-	return e
 }

@@ -61,8 +61,7 @@ func hookOf(c *cli.Context, timeout time.Duration) (oci.Hook, error) {
 	if err != nil {
 		return oci.Hook{}, cannot("find", "gopipework", err)
 	}
-	const grace = 5 * time.Second // to undo in
-	h := oci.Hook{Path: path, Args: []string{"gopipework", hookName, "--timeout", timeout.String()}, Timeout: int((timeout + grace) / time.Second)}
+	h := oci.Hook{Path: path, Args: []string{"gopipework", hookName, "--timeout", timeout.String()}, Timeout: int((timeout + undoTimeout) / time.Second)}
 	if policy := c.String(policyFlag.Name); policy != "" {
 		h.Args = append(h.Args, "--"+policyFlag.Name, policy)
 	}
