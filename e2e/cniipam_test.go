@@ -56,6 +56,14 @@ func TestCNIHostLocal(t *testing.T) {
 	c.says("CHECK", n.with(strings.Replace(prev, "10.7.0.2", "10.7.0.7", 1)).fails(101, "CHECK", web), "10.7.0.7")
 
 	n.fails(101, "ADD", web) // and web keeps its address
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	c.check(err)
+	defer full.Close()
+	untold := n.in("CNI_PATH="+c.parts, "CNI_CONTAINERID=c3", "CNI_IFNAME=eth3").command("ADD", web)
+	untold.Stdout = full
+	if err := untold.Run(); err == nil || c.links(web)["eth3"].Name != "" {
+		t.Errorf("an ADD that cannot answer: %v, with %v", err, c.links(web))
+	}
 	c.says("no way to the gateway", n.in("CNI_PATH="+c.parts, "CNI_CONTAINERID=c3", "CNI_IFNAME=eth3").with(`"routes": ["10.5.0.0/16,via 1.2.3.4"]`).fails(7, "ADD", web), "1.2.3.4")
 	if got := n.allocated(); strings.Join(got, " ") != "10.7.0.2 10.7.0.3" {
 		t.Errorf("host-local has given out %q", got)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -188,10 +187,19 @@ func (p *plugin) add(ctx context.Context) error {
 	}
 	p.warn(r.Warnings)
 	if err := p.config.Write(p.stdout, cni.Credit(cni.AddTo(prev, r.Attachments[0], p.call.NetNS), given)); err != nil {
-		_, _, undone := p.detach(ctx, g, g.ID) // nobody knows of it
-		return p.release(ctx, fault.New(fault.Failed, "answer", "the caller", "%w", errors.Join(err, undone)))
+		return p.undo(ctx, fault.New(fault.Failed, "answer", "the caller", "%w", err)) // nobody knows of it
 	}
 	return nil
+}
+
+// undo returns err after a DEL for an ADD of which everything was done.
+func (p *plugin) undo(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attach.DefaultTimeout)
+	defer cancel()
+	if undone := p.del(ctx); undone != nil {
+		return notUndone(err, undone, p.config.NameIn(p.call)+" of "+p.call.NetNS)
+	}
+	return err
 }
 
 // check fails if what ADD has made is not there, or not as it was made: ADD would change
