@@ -51,18 +51,14 @@ func (p *plugin) attachFirst(ctx context.Context, g *attach.Guest, opt attach.Op
 // some already.
 func (p *plugin) getAddresses(ctx context.Context) (*cni.Result, error) {
 	p.caught()
-	r, err := p.config.IPAM.Add(ctx)
+	given, done, err := p.config.IPAM.Add(ctx, p.stderr)
 	if ctx.Err() != nil {
 		return nil, p.release(ctx, context.Cause(ctx))
 	}
-	if err != nil {
-		return nil, err
+	if err != nil && done {
+		err = p.release(ctx, err)
 	}
-	given, err := p.config.IPAM.Given(r)
-	if err != nil {
-		return nil, p.release(ctx, err)
-	}
-	return given, nil
+	return given, err
 }
 
 // setAddresses gives the interface the addresses and routes that a plugin has given.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/netip"
 	"slices"
 
@@ -25,31 +26,50 @@ type IPAM struct {
 // have them, and releases them by it.
 func (i IPAM) NeedsInterface() bool { return i.Type == "dhcp" }
 
-// Add has the plugin give out addresses, which Given reads.
-func (i IPAM) Add(ctx context.Context) (types.Result, error) {
-	r, err := invoke.DelegateAdd(ctx, i.Type, i.config, nil)
-	return r, i.explain(ctx, "get addresses from", err)
+// Add has the plugin give out addresses, and returns them with their gateways and routes. With an
+// error, done says that the plugin itself reports success: there may be addresses to release.
+// What the plugin says besides goes to stderr.
+func (i IPAM) Add(ctx context.Context, stderr io.Writer) (given *Result, done bool, err error) {
+	run := &noting{Exec: &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: stderr}}}
+	r, err := invoke.DelegateAdd(ctx, i.Type, i.config, run)
+	switch {
+	case err != nil && !run.done:
+		return nil, false, i.explain(ctx, "get addresses from", err)
+	case err == nil:
+		given, err = read(r)
+	}
+	if err != nil {
+		return nil, true, fault.New(fault.Failed, "read addresses of", i.Type, "%w", err)
+	}
+	return given, true, nil
 }
 
-// Given returns the addresses that Add has given, with their gateways and routes. If it fails,
-// they are to be released.
-func (i IPAM) Given(r types.Result) (*Result, error) {
-	const op = "read addresses of"
+// noting runs a plugin, and notes whether it has done what it was run for.
+type noting struct {
+	invoke.Exec
+	done bool
+}
+
+func (n *noting) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+	out, err := n.Exec.ExecPlugin(ctx, path, stdin, environ)
+	n.done = err == nil
+	return out, err
+}
+
+// read returns the addresses that a plugin has given.
+func read(r types.Result) (*Result, error) {
 	text, err := json.Marshal(r)
 	if err == nil {
 		err = checkNull(text)
 	}
 	if err != nil {
-		return nil, fault.New(fault.Failed, op, i.Type, "%w", err)
+		return nil, err
 	}
 	given, err := types100.NewResultFromResult(r)
 	if err == nil && len(given.IPs) == 0 {
 		err = errors.New("it gives none")
 	}
-	if err != nil {
-		return nil, fault.New(fault.Failed, op, i.Type, "%w", err)
-	}
-	return given, nil
+	return given, err
 }
 
 // Release releases what Add has returned. It succeeds if there is nothing.
