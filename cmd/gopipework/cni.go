@@ -27,7 +27,8 @@ type plugin struct {
 	call   cni.Call
 	config cni.Config
 	origin attach.Origin
-	hostNS *os.File // nil: this process's own namespace is the host's
+	prev   *cni.Result // for ADD that of the plugin before this one, for CHECK that of ADD; nil: there is none
+	hostNS *os.File    // nil: this process's own namespace is the host's
 }
 
 // answerEngine answers a container engine that runs the program as a plugin of CNI. stdout
@@ -58,6 +59,11 @@ func (p *plugin) answer(ctx context.Context) (err error) {
 	}
 	if p.origin, err = p.config.Origin(); err != nil {
 		return err
+	}
+	if p.call.Verb == cni.Add || p.call.Verb == cni.Check {
+		if p.prev, err = p.config.PrevResult(); err != nil {
+			return err
+		}
 	}
 	if p.config.Extra() {
 		return p.answerExtra(ctx)
@@ -161,10 +167,6 @@ func (p *plugin) detach(ctx context.Context, g *attach.Guest, id string) (found,
 // add attaches the guest, and answers with what it got. Unlike a line, it does not succeed
 // twice.
 func (p *plugin) add(ctx context.Context) error {
-	prev, err := p.config.PrevResult()
-	if err != nil {
-		return err
-	}
 	g, err := p.guest()
 	if err != nil {
 		return err
@@ -186,7 +188,7 @@ func (p *plugin) add(ctx context.Context) error {
 		return err
 	}
 	p.warn(r.Warnings)
-	if err := p.config.Write(p.stdout, cni.Credit(cni.AddTo(prev, r.Attachments[0], p.call.NetNS), given)); err != nil {
+	if err := p.config.Write(p.stdout, cni.Credit(cni.AddTo(p.prev, r.Attachments[0], p.call.NetNS), given)); err != nil {
 		return p.undo(ctx, fault.New(fault.Failed, "answer", "the caller", "%w", err)) // nobody knows of it
 	}
 	return nil
@@ -205,16 +207,12 @@ func (p *plugin) undo(ctx context.Context, err error) error {
 // check fails if what ADD has made is not there, or not as it was made: ADD would change
 // something now.
 func (p *plugin) check(ctx context.Context) error {
-	prev, err := p.config.PrevResult()
-	if err != nil {
-		return err
-	}
 	g, err := p.guest()
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	if err := p.checkOne(ctx, g, p.config.NameIn(p.call), prev, p.asked); err != nil {
+	if err := p.checkOne(ctx, g, p.config.NameIn(p.call), p.asked); err != nil {
 		return err
 	}
 	if p.config.IPAM.Type != "" {
@@ -225,7 +223,7 @@ func (p *plugin) check(ctx context.Context) error {
 
 // checkOne fails if one interface is not there, or not as ADD has made it and has answered.
 // asked reads what ADD was asked for, with the addresses that the interface has.
-func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, answered *cni.Result, asked func(*cni.Result) (attach.Spec, error)) error {
+func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, asked func(*cni.Result) (attach.Spec, error)) error {
 	differs := func(format string, args ...any) error {
 		return fault.New(fault.Conflict, "check", name+" of "+p.call.NetNS, format, args...)
 	}
@@ -243,8 +241,8 @@ func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, ans
 	if p.config.Runtime.Device != "" {
 		p.config.HostIF = "phys:" + list.Attachments[i].Host.Name
 	}
-	if answered != nil && list.Attachments[i].Lease == nil {
-		if lacks := cni.Lacks(there, answered, name); lacks != "" {
+	if p.prev != nil && list.Attachments[i].Lease == nil {
+		if lacks := cni.Lacks(there, p.prev, name); lacks != "" {
 			return differs("%s that ADD has answered with is not there", lacks)
 		}
 	}

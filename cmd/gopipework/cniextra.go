@@ -34,15 +34,11 @@ func (p *plugin) answerExtra(ctx context.Context) error {
 // addExtra attaches all that the guest asks for, or nothing, and adds it to what the plugin
 // before this one has answered.
 func (p *plugin) addExtra(ctx context.Context) error {
-	prev, err := p.config.PrevResult()
-	if err != nil {
-		return err
-	}
 	asked, err := p.extras()
 	if err != nil {
 		return err
 	}
-	result := cmp.Or(prev, &cni.Result{})
+	result := cmp.Or(p.prev, &cni.Result{})
 	if len(asked) == 0 {
 		return p.config.Write(p.stdout, result)
 	}
@@ -62,7 +58,7 @@ func (p *plugin) addExtra(ctx context.Context) error {
 		p.warn(r.Warnings)
 		result = cni.AddTo(result, r.Attachments[0], p.call.NetNS)
 	}
-	if prev != nil && !p.config.AddsIPs() {
+	if p.prev != nil && !p.config.AddsIPs() {
 		result.IPs = result.IPs[:own]
 	}
 	if err := p.config.Write(p.stdout, result); err != nil { // nobody knows of it
@@ -93,10 +89,6 @@ func (p *plugin) extras() (all []attach.Spec, err error) {
 // checkExtra fails if something that the guest has got beside its own interface is not there,
 // or not as ADD has made it.
 func (p *plugin) checkExtra(ctx context.Context) error {
-	prev, err := p.config.PrevResult()
-	if err != nil {
-		return err
-	}
 	asked, err := p.extras()
 	if err != nil || len(asked) == 0 {
 		return err
@@ -109,7 +101,7 @@ func (p *plugin) checkExtra(ctx context.Context) error {
 	for _, s := range asked {
 		s.Guest = p.call.NetNS
 		as := func(*cni.Result) (attach.Spec, error) { return s, nil }
-		if err := p.checkOne(ctx, g, s.IfName, prev, as); err != nil {
+		if err := p.checkOne(ctx, g, s.IfName, as); err != nil {
 			return err
 		}
 	}
