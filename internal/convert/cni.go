@@ -325,20 +325,29 @@ func (r *request) ipam(t *thing) {
 		}
 	default:
 		r.warn(t.node, "%s gives out addresses, which has no counterpart: write an address in the place of %s", kind, noAddress)
+		for _, n := range t.list("routes") { // a line takes none without an address
+			to := r.thing(n, "a route")
+			r.warn(n, "left out: the route to %s: add it with the address, as --route or @GATEWAY", to.text("dst"))
+		}
+		r.dns(t.in("dns"))
 		t.ignore(t.names()...)
 		return
 	}
 	for _, n := range t.list("routes") {
 		r.route(n)
 	}
-	dns := t.in("dns")
+	r.dns(t.in("dns"))
+	t.rest("ipam")
+}
+
+// dns reads the name servers.
+func (r *request) dns(t *thing) {
 	var servers []string
-	for _, n := range dns.list("nameservers") {
+	for _, n := range t.list("nameservers") {
 		servers = append(servers, r.text(n, "a name server"))
 	}
 	r.flags = flag(r.flags, "--dns", strings.Join(servers, ","))
-	dns.rest("dns")
-	t.rest("ipam")
+	t.rest("dns")
 }
 
 // route reads a route; one without a gateway goes by that of its family.
