@@ -81,9 +81,7 @@ func (o *output) listOf(ctx context.Context, g *attach.Guest, opt attach.Options
 		return err
 	}
 	a := <-said
-	if a.err != nil {
-		r.Warnings = append(r.Warnings, "what is pending is not listed: "+a.err.Error())
-	}
+	r.Warnings = append(r.Warnings, a.warnings()...)
 	rows := a.rows(r.Attachments, g)
 	slices.SortStableFunc(rows, func(a, b listed) int {
 		return cmp.Or(cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.Guest.Word(), b.Guest.Word()), cmp.Compare(a.Interface.Name, b.Interface.Name))

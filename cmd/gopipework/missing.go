@@ -67,7 +67,31 @@ func (m missing) String() string {
 // answer is what watch says is missing.
 type answer struct {
 	events []report.Event
+	unread []report.Event // of what cannot be read and may ask for more
 	err    error
+}
+
+func newAnswer(events []report.Event, err error) answer {
+	a := answer{err: err}
+	for _, e := range events {
+		if e.Kind == report.Source {
+			a.unread = append(a.unread, e)
+			continue
+		}
+		a.events = append(a.events, e)
+	}
+	return a
+}
+
+// warnings say what the answer does not tell.
+func (a answer) warnings() (all []string) {
+	if a.err != nil {
+		all = append(all, "what is pending is not listed: "+a.err.Error())
+	}
+	for _, e := range a.unread {
+		all = append(all, "what watch cannot read may ask for more: "+e.Reason)
+	}
+	return all
 }
 
 // patience is how long a list waits for a watch that hangs.
@@ -87,7 +111,7 @@ func askWatch(ctx context.Context) <-chan answer {
 		case errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil:
 			err = fmt.Errorf("watch runs, and has not answered within %s", patience)
 		}
-		said <- answer{events, err}
+		said <- newAnswer(events, err)
 	}()
 	return said
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,5 +127,14 @@ func TestListParked(t *testing.T) {
 	rows := answer{events: missingEvents[:1]}.rows([]attach.Attachment{parked}, nil)
 	if len(rows) != 1 || rows[0].State != attach.Parked || rows[0].Pending == nil || rows[0].Pending.Reason != "no such container" {
 		t.Errorf("%+v", rows)
+	}
+}
+
+// TestListUnread: a list warns of a file that watch cannot read, and has no row for it.
+func TestListUnread(t *testing.T) {
+	a := newAnswer([]report.Event{{Kind: report.Source, Name: "/etc/gopipework/lab.yml", State: report.Down, Reason: "/etc/gopipework/lab.yml:3:5: unknown key"}, missingEvents[0]}, nil)
+	want := []string{"what watch cannot read may ask for more: /etc/gopipework/lab.yml:3:5: unknown key"}
+	if rows := a.rows(nil, nil); len(rows) != 1 || !slices.Equal(a.warnings(), want) {
+		t.Errorf("%d rows, warnings %q, want %q", len(rows), a.warnings(), want)
 	}
 }

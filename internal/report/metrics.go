@@ -67,6 +67,21 @@ func (r *Reporter) states() map[string]int {
 	return n
 }
 
+// sourcesUp returns for each source, and for each file of one, 1 if it could be read last, or
+// else 0. The caller must hold r.mu.
+func (r *Reporter) sourcesUp() map[string]int {
+	up := map[string]int{}
+	for _, e := range r.read() {
+		if _, known := up[e.Name]; !known {
+			up[e.Name] = 1
+		}
+		if e.State == Down {
+			up[e.Name] = 0
+		}
+	}
+	return up
+}
+
 // asked returns how many attachments are asked for. The caller must hold r.mu.
 func (r *Reporter) asked() (n int) {
 	for _, lines := range r.wanted {
@@ -109,6 +124,7 @@ func (r *Reporter) write(w io.Writer) {
 	histogram("reconcile_duration_seconds", "How long it took to compare all that is wanted with all that there is.", r.metrics.reconciles)
 	one("leases", "gauge", "DHCP leases that are maintained.", r.metrics.leases)
 	by("engine_up", "gauge", "Whether the events of an engine are followed.", "engine", r.metrics.engines)
+	by("source_up", "gauge", "Whether what asks for attachments, such as a file, could be read when it was last looked at.", "source", r.sourcesUp())
 }
 
 // ServeMetrics serves the metrics over HTTP, until close is called. Without a host in addr,

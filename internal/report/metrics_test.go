@@ -25,6 +25,8 @@ func TestMetrics(t *testing.T) {
 	r.Tell(Event{Kind: Engine, Name: "docker", State: Up})
 	r.Tell(Event{Kind: Engine, Name: "podman", State: Up})
 	r.Tell(Event{Kind: Engine, Name: "podman", State: Down})
+	r.Read("/dir", []Event{{Kind: Source, Name: "/dir", State: Up}, {Kind: Source, Name: "/dir/a", State: Down}, {Kind: Source, Name: "/dir/b", State: Up}})
+	r.Read("/dir", []Event{{Kind: Source, Name: "/dir", State: Up}, {Kind: Source, Name: "/dir/a", State: Down}})
 	r.Leases(7)
 	r.Reconciled(time.Second)
 	at, end, err := r.ServeMetrics("127.0.0.1:0")
@@ -69,12 +71,15 @@ func TestMetrics(t *testing.T) {
 	for key, want := range map[string]float64{
 		"build_info " + r.Version: 1, "attachments_wanted": 4, "attachments attached": 2, "attachments pending": 1,
 		"attachments failed": 1, "attachments refused": 0, "events_total failed": 3, "events_total attached": 2,
-		"leases": 7, "engine_up docker": 1, "engine_up podman": 0, "attach_duration_seconds count": 2,
+		"events_total source": 5, "source_up /dir": 1, "source_up /dir/a": 0, "leases": 7, "engine_up docker": 1, "engine_up podman": 0, "attach_duration_seconds count": 2,
 		"attach_duration_seconds sum": 60.02, "attach_duration_seconds .025": 1, "reconcile_duration_seconds count": 1,
 	} {
 		if got, ok := values[key]; !ok || got != want {
 			t.Errorf("%s is %v (%v), want %v", key, got, ok, want)
 		}
+	}
+	if up, ok := values["source_up /dir/b"]; ok {
+		t.Errorf("a file that has gone is %v", up)
 	}
 }
 

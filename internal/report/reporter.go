@@ -21,6 +21,7 @@ type Reporter struct {
 	said    map[subject]Event          // the last trouble that each has, until it is over
 	missing map[subject]Event          // what is wanted and not there, and why
 	wanted  map[string]map[string]bool // the lines that each origin asks for
+	sources map[string][]Event         // of each source, how it and its files could be read last
 	readers map[*reader]bool
 	recent  [][]byte // the last events, as readers get them
 	ended   bool     // no reader joins any more
@@ -52,7 +53,7 @@ const maxSaid = 100_000
 func New(log *slog.Logger) *Reporter {
 	return &Reporter{
 		log: log, said: map[subject]Event{}, missing: map[subject]Event{}, wanted: map[string]map[string]bool{},
-		readers: map[*reader]bool{},
+		sources: map[string][]Event{}, readers: map[*reader]bool{},
 		metrics: metrics{events: map[string]int{}, engines: map[string]int{}},
 	}
 }
@@ -147,6 +148,31 @@ func (r *Reporter) Wanted(origin string, lines []string) {
 	r.forget(func(s subject, _ Event) bool { return s.origin == origin && !asked[s.line] })
 }
 
+// Read is called each time that a source was read, with an event of the kind Source for it and
+// for each file that it has now.
+func (r *Reporter) Read(source string, all []Event) {
+	r.mu.Lock()
+	for _, e := range r.sources[source] { // one that has gone may come again
+		if !slices.ContainsFunc(all, func(now Event) bool { return now.Name == e.Name }) {
+			delete(r.said, about(e))
+		}
+	}
+	r.sources[source] = all
+	r.mu.Unlock()
+	for _, e := range all {
+		r.Tell(e)
+	}
+}
+
+// read returns the last event of each source and of each file of one. The caller must hold
+// r.mu.
+func (r *Reporter) read() (all []Event) {
+	for _, s := range r.sources {
+		all = append(all, s...)
+	}
+	return all
+}
+
 // Entry is something that an origin asks for.
 type Entry struct{ Origin, Line string }
 
@@ -195,7 +221,8 @@ func (r *Reporter) forget(gone func(subject, Event) bool) {
 }
 
 // Missing returns what is wanted and not there, with the reasons: the last event about each,
-// with the Time since when it is so.
+// with the Time since when it is so; and the last event of each Source that is Down: what it
+// asks for is not known.
 func (r *Reporter) Missing() []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -203,8 +230,13 @@ func (r *Reporter) Missing() []Event {
 	for _, e := range r.missing {
 		all = append(all, e)
 	}
+	for _, e := range r.read() {
+		if e.State == Down {
+			all = append(all, e)
+		}
+	}
 	slices.SortFunc(all, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Name, b.Name))
 	})
 	return all
 }

@@ -117,6 +117,23 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestRead: what cannot be read is missing until it can be, or has gone; one that comes back is
+// told again.
+func TestRead(t *testing.T) {
+	var log bytes.Buffer
+	r := New(Log(&log, JSON))
+	up, broken := Event{Kind: Source, Name: "/dir", State: Up}, Event{Kind: Source, Name: "/dir/a", State: Down, Reason: "no YAML"}
+	for _, read := range [][]Event{{up, broken}, {up, broken}, {up}, {up, broken}} {
+		r.Read("/dir", read)
+		if got := r.Missing(); len(got) != len(read)-1 {
+			t.Errorf("of %v %v is missing", read, got)
+		}
+	}
+	if got := logged(t, &log); len(got) != 3 {
+		t.Errorf("logged %q", got)
+	}
+}
+
 // TestLogText: what a container says cannot forge a line of the log or control a terminal.
 func TestLogText(t *testing.T) {
 	for _, format := range []Format{Text, JSON} {

@@ -40,14 +40,10 @@ func (w *Watcher) ask(n int) {
 // answered takes what a source asks for.
 func (w *Watcher) answered(n int, lists []List, err error) {
 	a := &w.asked[n]
-	state := report.Event{Kind: report.Source, Name: w.Sources[n].String(), State: report.Up}
-	if err != nil {
-		state.State = report.Down
-	}
+	w.Report.Read(w.Sources[n].String(), states(w.Sources[n].String(), lists, err))
 	if !isMissing(err) {
 		lists = withUntold(a.lists, lists)
 	}
-	w.tell(state, err)
 	before := a.lists
 	a.lists = lists
 	w.changed(before, lists)

@@ -9,10 +9,13 @@ import (
 	"sync"
 
 	"github.com/gopipework/gopipework/attach"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/kept"
 	"github.com/gopipework/gopipework/internal/notify"
 	"github.com/gopipework/gopipework/internal/reconcile"
+	"github.com/gopipework/gopipework/internal/report"
 	"github.com/gopipework/gopipework/internal/topology"
+	"github.com/gopipework/gopipework/internal/yamlfile"
 )
 
 // Directory is where the files are that watch reads without being told of them.
@@ -69,7 +72,9 @@ func (d Files) Wanted(context.Context) (all []List, err error) {
 	}
 	for _, path := range paths {
 		l, wrong := readFile(path, d.Grammar)
-		all, err = append(all, l...), errors.Join(err, wrong)
+		if all = append(all, l...); wrong != nil {
+			err = errors.Join(err, unread{wrong, path})
+		}
 	}
 	return all, err
 }
@@ -97,7 +102,60 @@ func readFile(path string, g topology.Grammar) ([]List, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.Path = path
 	return []List{l}, nil
+}
+
+// unread is the error for one file of several.
+type unread struct {
+	error
+	path string
+}
+
+func (u unread) Unwrap() error { return u.error }
+
+// states returns how a source can be read, and each of the files that it has.
+func states(source string, lists []List, err error) []report.Event {
+	up := func(path string) report.Event {
+		return report.Event{Kind: report.Source, Name: path, State: report.Up}
+	}
+	itself, all := up(source), []report.Event(nil)
+	for _, l := range lists {
+		if l.Path != "" && l.Path != source {
+			all = append(all, up(l.Path))
+		}
+	}
+	wrong := errorsIn(err)
+	if !slices.ContainsFunc(wrong, func(one error) bool { _, is := one.(unread); return is }) && err != nil {
+		wrong = []error{err}
+	}
+	for _, one := range wrong {
+		e := &itself
+		if u, is := one.(unread); is {
+			all = append(all, up(u.path))
+			e = &all[len(all)-1]
+		}
+		e.State, e.Reason, e.Hint = report.Down, one.Error(), fault.HintOf(one)
+		if p := (*yamlfile.Problems)(nil); errors.As(one, &p) {
+			e.Reason = p.Error() // the path is in it already
+		}
+	}
+	return append([]report.Event{itself}, all...)
+}
+
+// errorsIn returns the errors that are joined in one.
+func errorsIn(err error) (all []error) {
+	several, is := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
+		return nil
+	case !is:
+		return []error{err}
+	}
+	for _, one := range several.Unwrap() {
+		all = append(all, errorsIn(one)...)
+	}
+	return all
 }
 
 // missing is the error for a file that is not there, and so asks for nothing.
@@ -108,11 +166,10 @@ func (m missing) Unwrap() error { return m.error }
 // isMissing reports whether files that are not there are all that is wrong. If another one
 // cannot be read, it is not known what that asks for.
 func isMissing(err error) bool {
-	if several, ok := err.(interface{ Unwrap() []error }); ok {
-		return !slices.ContainsFunc(several.Unwrap(), func(one error) bool { return !isMissing(one) })
-	}
-	_, is := err.(missing)
-	return is || err == nil
+	return !slices.ContainsFunc(errorsIn(err), func(one error) bool {
+		var m missing
+		return !errors.As(one, &m)
+	})
 }
 
 func listOf(f topology.File, origin attach.Origin) (List, error) {

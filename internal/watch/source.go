@@ -41,6 +41,7 @@ type Hearer interface {
 // longer asks for.
 type List struct {
 	Origin  attach.Origin
+	Path    string // of the file in which it stands; "": the source alone has a name
 	Entries []topology.Entry
 	// Refused are what else is asked for and is not made, each with its line.
 	Refused []report.Event
