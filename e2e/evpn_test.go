@@ -98,8 +98,24 @@ func TestEVPN(t *testing.T) {
 	b.on("web", "192.168.7.3/24", mac)
 	f.soon("a guest that moved", func() bool { return c.knows("192.168.7.3", "10.9.0.4") })
 	c.reaches(by, "192.168.7.3")
-	a.on("api", "192.168.7.9/24", "--uplink", "vxlan:100,local=10.9.0.3")
+	api := a.on("api", "192.168.7.9/24,2001:db8:7::9/64", "--uplink", "vxlan:100,local=10.9.0.3", "--nodad")
 	f.soon("a new guest", func() bool { return c.knows("192.168.7.9", "10.9.0.3") })
+
+	back := []string{"brtest", "netns:back", "192.168.7.8/24,2001:db8:7::8/64", "--nodad"}
+	c.named("back")
+	c.ok(append(back, "02:00:00:00:00:08")...)
+	for _, mac := range []string{"02:00:00:00:00:18", "02:00:00:00:00:28"} {
+		for _, addr := range []string{"192.168.7.8", "2001:db8:7::8"} {
+			a.reaches(api, addr)
+		}
+		c.ok("detach", "netns:back")
+		c.ok(append(back, mac)...)
+		for _, addr := range []string{"192.168.7.8", "2001:db8:7::8"} {
+			if r := api.Run("busybox", "ping", "-c", "1", "-W", "1", addr); r.Code != 0 {
+				t.Errorf("a guest that has come back with another MAC address is not reached at once: %v", r)
+			}
+		}
+	}
 
 	pings := c.begin(by.Command(t.Context(), "ping", "-q", "-c", "200", "-i", "0.01", "192.168.7.9"))
 	a.check(first.Kill())

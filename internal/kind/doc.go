@@ -12,6 +12,7 @@
 //	mirrorsteps.go           the steps of that
 //	vxlan.go                 the VXLAN by which a Linux bridge reaches other hosts
 //	vxlansteps.go            the steps of that
+//	vxlanannounce.go         what guests of other hosts hear by it
 //	pin.go                   the guest's addresses as those of its port, on such a bridge
 //	pinsteps.go              the steps of that
 //	antispoof.go             ports of the kernel's whose guests can send only from their own addresses

@@ -91,6 +91,7 @@ func PlanPins(j *build.Job, d *build.Draft) {
 	}
 	if p.changes() {
 		d.Add(p)
+		planAnnounceAfar(p, j.There.Uplink, d)
 	}
 	d.Steps = append(d.Steps, dropStale(p, j.There.Own, j.There.Uplink)...)
 }
@@ -154,11 +155,12 @@ func SetPins(c *build.Change, d *build.Draft) (after func(), err error) {
 	if own == nil || !was.VXLAN().Asked() && (c.To == nil || !c.To.Pins()) {
 		return func() {}, nil
 	}
-	mac, on, host := c.There.Inner.MAC, c.There.OwnOn, was.Host
+	mac, on, host, u := c.There.Inner.MAC, c.There.OwnOn, was.Host, was
 	p := Pin{Port: own.Name, MAC: mac}
 	pins := c.To == nil && !getsTagged(*c)
 	if c.To != nil {
-		pins, on, host = c.To.Pins(), c.To.There.Base, c.To.There.Uplink.Host
+		u = c.To.There.Uplink
+		pins, on, host = c.To.Pins(), c.To.There.Base, u.Host
 		p.Bridge = c.To.HostIF.Name
 	} else {
 		p.Bridge = on.Name
@@ -184,6 +186,7 @@ func SetPins(c *build.Change, d *build.Draft) (after func(), err error) {
 		p.Want = addrsAfter(*c)
 		if p.changes() {
 			d.Add(p)
+			planAnnounceAfar(p, u, d)
 		}
 		if c.To == nil {
 			d.Steps = append(d.Steps, dropStale(p, own, was)...)

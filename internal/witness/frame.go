@@ -54,6 +54,18 @@ func neighbour(mac, other net.HardwareAddr, own netip.Addr) trip {
 	}
 }
 
+// Announcement is the frame by which a station tells all others that it has an address now: an
+// ARP request for its own one (RFC 5227, section 3), or an unsolicited neighbour advertisement
+// (RFC 4861, section 7.2.6).
+func Announcement(mac net.HardwareAddr, addr netip.Addr) []byte {
+	if addr.Is4() {
+		return slices.Concat(ethernet(broadcast, mac, unix.ETH_P_ARP), []byte{0, 1, 8, 0, 6, 4, 0, 1}, mac, addr.AsSlice(), make([]byte, 6), addr.AsSlice())
+	}
+	const override = 0x20
+	tell := slices.Concat([]byte{136, 0, 0, 0, override, 0, 0, 0}, addr.AsSlice(), []byte{2, 1}, mac)
+	return append(ethernet(allNodes, mac, unix.ETH_P_IPV6), ipv6(addr, netip.MustParseAddr("ff02::1"), 255, tell)...)
+}
+
 // echo4 is a ping from an address to another one of its subnet. It does not matter
 // whose that is, because the frames are for the two ends alone, and a kernel silently
 // drops the answer to a ping that it has not sent.
