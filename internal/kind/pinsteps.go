@@ -15,6 +15,7 @@ import (
 	"github.com/gopipework/gopipework/internal/ours"
 	"github.com/gopipework/gopipework/internal/plan"
 	"github.com/gopipework/gopipework/internal/rtnl"
+	"github.com/gopipework/gopipework/internal/source"
 )
 
 // The steps of pins.
@@ -72,22 +73,11 @@ func (s Pin) become(m *plan.Machine, bridge int, was, want []netip.Addr) error {
 		if slices.Contains(want, a) {
 			continue
 		}
-		if err := dropNeighbour(m, bridge, a, s.MAC); err != nil {
+		if err := source.DropNeighbour(m.Host(), rtnl.FixedNeighbour{Index: bridge, Addr: a, MAC: s.MAC}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// dropNeighbour deletes a neighbour of ours, unless it has come to be that of another.
-func dropNeighbour(m *plan.Machine, bridge int, a netip.Addr, mac net.HardwareAddr) error {
-	all, err := m.Host().FixedNeighbours()
-	if err != nil || !slices.ContainsFunc(all, func(n rtnl.FixedNeighbour) bool {
-		return n.Index == bridge && n.Addr == a && n.Protocol == ours.Protocol && slices.Equal(n.MAC, mac)
-	}) {
-		return err
-	}
-	return fault.IgnoreAbsent("delete neighbour", a.String(), m.Host().DelNeighbour(bridge, a))
 }
 
 func (s Pin) Undo(_ context.Context, m *plan.Machine) error {

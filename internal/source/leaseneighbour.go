@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -57,18 +58,24 @@ func (l leaseLink) delNeighbour(a netip.Addr) error {
 		return nil
 	}
 	_, err := l.onHost(l.ask.Neighbour, func(k plan.Kernel) error {
-		bridge := l.ask.Neighbour.Parent
-		all, err := k.FixedNeighbours()
-		i := slices.IndexFunc(all, isFor(rtnl.FixedNeighbour{Index: bridge, Addr: a}))
-		if err != nil || i < 0 || all[i].Protocol != ours.Protocol {
-			return err
+		var mac net.HardwareAddr
+		if inner, err := l.Kernel.LinkByIndex(l.ask.Index); err == nil {
+			mac = inner.MAC
 		}
-		if inner, err := l.Kernel.LinkByIndex(l.ask.Index); err == nil && !slices.Equal(inner.MAC, all[i].MAC) {
-			return nil // it has come to be that of another guest
-		}
-		return fault.IgnoreAbsent("delete neighbour", a.String(), k.DelNeighbour(bridge, a))
+		return DropNeighbour(k, rtnl.FixedNeighbour{Index: l.ask.Neighbour.Parent, Addr: a, MAC: mac})
 	})
 	return fault.Explain("unpin from the bridge", a.String(), err)
+}
+
+// DropNeighbour deletes a neighbour of ours, unless it has come to be that of another guest:
+// that has another MAC address. Without one in n, it is anybody's.
+func DropNeighbour(k plan.Kernel, n rtnl.FixedNeighbour) error {
+	all, err := k.FixedNeighbours()
+	i := slices.IndexFunc(all, isFor(n))
+	if err != nil || i < 0 || all[i].Protocol != ours.Protocol || n.MAC != nil && !slices.Equal(all[i].MAC, n.MAC) {
+		return err
+	}
+	return fault.IgnoreAbsent("delete neighbour", n.Addr.String(), k.DelNeighbour(n.Index, n.Addr))
 }
 
 // isFor finds the neighbour of that link with that address.
