@@ -204,7 +204,7 @@ type wire struct {
 // those that run.
 func (c Container) clash(e topology.Entry, taken map[wire]string) *report.Event {
 	s := e.Attach
-	if s.HostIF.Kind == spec.KindDummy || s.HostIF.Name == string(spec.KindDummy) { // a wire for each
+	if s.HostIF.Alone() {
 		return nil
 	}
 	for _, a := range s.Addrs {

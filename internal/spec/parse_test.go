@@ -267,3 +267,14 @@ func TestWordsOfFlags(t *testing.T) {
 		t.Errorf("%d flags were tried, of at least 9", flags)
 	}
 }
+
+// TestAlone: dummy0 is a dummy as well as dummy is, and a name that begins otherwise is shared.
+func TestAlone(t *testing.T) {
+	for word, want := range map[string]bool{
+		"dummy": true, "dummy0": true, "phys:eth1": true, "brtest": false, "eth1": false, "bridge:dummy0": false,
+	} {
+		if h, err := ParseHostIF(word, false, kinds); err != nil || h.Alone() != want {
+			t.Errorf("%s: alone: %v, %v; want %v", word, h.Alone(), err, want)
+		}
+	}
+}

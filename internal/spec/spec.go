@@ -52,6 +52,16 @@ func (h HostIF) String() string {
 	return string(h.Kind) + ":" + h.Name
 }
 
+// Alone reports whether no two guests are on it, so that they may have the same address. A dummy
+// is made for each, unless there is a card of that name, which only the attach sees.
+func (h HostIF) Alone() bool {
+	switch h.Kind {
+	case KindDummy, KindPhys, KindWireGuard, KindHost:
+		return true
+	}
+	return h.Kind == KindAny && strings.HasPrefix(h.Name, string(KindDummy))
+}
+
 // Spec is one attachment as the user asked for it. It is the same on every
 // machine: nothing in it was looked up.
 type Spec struct {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/spec"
@@ -85,15 +84,11 @@ func (c *clashes) attachment(pos Pos, s spec.Spec) {
 	if s.HostName != "" {
 		c.take(pos, hostName(s.HostName), "read host interface name", s.HostName, "the host")
 	}
-	switch s.HostIF.Kind {
-	case spec.KindHost:
+	if s.HostIF.Kind == spec.KindHost {
 		c.take(pos, hostName(s.HostIF.Name), "read host interface name", s.HostIF.Name, "the host")
-		return
-	case spec.KindDummy, spec.KindPhys, spec.KindWireGuard: // nobody else is on it
-		return
 	}
-	if s.HostIF.Kind == spec.KindAny && strings.HasPrefix(s.HostIF.Name, string(spec.KindDummy)) {
-		return // one each, unless there is such a card, which the attach sees
+	if s.HostIF.Alone() {
+		return
 	}
 	for _, p := range s.Addrs {
 		c.take(pos, address{s.HostIF.Name, s.VLAN, p.Addr()}, "read address", p.Addr().String(), s.HostIF.Name)
