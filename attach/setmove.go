@@ -73,7 +73,7 @@ func setTo(c *build.Change, d *build.Draft) (last []plan.Step, err error) {
 	c.To = jobFor(moveSpec(c.SetSpec, c.There), *c.There.To, plan.InGuest)
 	c.To.Op, c.To.LinkMTU = c.Job.Op, c.Job.LinkMTU
 	if u := c.To.There.Uplink; u.VXLAN().Asked() || u.Link != nil && !build.IsVXLAN(u.Link) {
-		c.To.VXLAN = spec.VXLAN{} // the bridge has one
+		c.To.Uplink = "" // the bridge has one
 	}
 	if err := kind.SettleMove(c, d); err != nil || c.To == nil {
 		return nil, err
