@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -157,7 +159,7 @@ func (d *describer) uplink(bridge *rtnl.Link, h *Host) error {
 	u, known := d.uplinks[bridge.Index]
 	if !known {
 		var o build.Looker
-		if u = kind.ReadUplink(&o, d.host, bridge.Index); o.Err != nil {
+		if u = kind.ReadUplinkPins(&o, d.host, bridge.Index); o.Err != nil {
 			return o.Err
 		}
 		if d.uplinks == nil {
@@ -176,6 +178,19 @@ func (d *describer) cutOff(l *rtnl.Link, a *Attachment) {
 	if u := d.uplinks[l.Master]; a.Host.Uplink != "" && !u.Link.Up {
 		a.Cut = append(a.Cut, fmt.Sprintf("%s, by which %s reaches other hosts, is down: ip link set dev %s up", u.Link.Name, a.Host.Name, u.Link.Name))
 	}
+}
+
+// unpinned reports whether something is missing of what pins the guest to its port on a bridge
+// with an uplink. given are the addresses that its line says.
+func (d *describer) unpinned(l *rtnl.Link, a *Attachment, given []netip.Prefix) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mac, err := net.ParseMAC(a.Interface.MAC)
+	if l == nil || a.Host.Uplink == "" || err != nil {
+		return false
+	}
+	addrs, static := d.uplinks[l.Master].PinnedTo(mac, l.Index)
+	return !static || slices.ContainsFunc(given, func(p netip.Prefix) bool { return !slices.Contains(addrs, p.Addr()) })
 }
 
 // pluggedOVS asks Open vSwitch for an end that is in no Linux bridge.

@@ -58,9 +58,13 @@ func (o *lister) more(ns *ours.Namespace, a *Attachment, index int, port *rtnl.L
 	if err != nil {
 		return err
 	}
-	kept := !ours.SameSet(ours.AddressesOf(l, addrs), a.Interface.Addresses) ||
-		slices.ContainsFunc(clients, func(r hostclient.Running) bool { return r.Index == index && r.In(ns.File) })
-	add(a.Lease == nil && kept, "addresses from the network")
+	given := ours.AddressesOf(l, addrs)
+	client := slices.ContainsFunc(clients, func(r hostclient.Running) bool { return r.Index == index && r.In(ns.File) })
+	add(a.Lease == nil && (client || !ours.SameSet(given, a.Interface.Addresses)), "addresses from the network")
+	if client || a.Lease != nil {
+		given = nil // they are not told from others
+	}
+	a.Unpinned = o.unpinned(port, a, given)
 	if err := o.moreOnHost(a, port); err != nil {
 		return err
 	}

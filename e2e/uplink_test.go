@@ -227,6 +227,31 @@ func TestUplinkSetFor(t *testing.T) {
 	m.says("the list", m.ok("list", "web").Stdout, "brtest", "VNI 200")
 }
 
+// TestUplinkUnpinned: the list tells whom a bridge has lost, or has not got yet, and the file
+// that gives a bridge its VXLAN pins the guests that are there in the same run.
+func TestUplinkUnpinned(t *testing.T) {
+	m := newMachine(t)
+	m.sh("ip link set lo up; ip address add 10.255.0.1/32 dev lo")
+	m.named("web")
+	lines := "attachments:\n  - brtest netns:web 192.168.7.1/24\n"
+	m.ok("apply", "-f", m.topologyOf(lines))
+	file := m.topologyOf("bridges:\n  brtest: {uplink: 'vxlan:100,local=10.255.0.1'}\n" + lines)
+	m.says("apply", m.ok("apply", "-f", file).Stdout, "brtest gets a VXLAN, for which it is pinned")
+	pinned := func() {
+		t.Helper()
+		m.differs(file, 0)
+		m.says("the neighbours", m.do("ip neighbour show nud permanent"), "192.168.7.1 dev brtest")
+		if r := m.ok("list"); strings.Contains(r.Stdout, "not pinned") {
+			t.Errorf("%s", r.Stdout)
+		}
+	}
+	pinned()
+	m.sh("ip link set brtest down; ip link set brtest up")
+	m.says("the list", m.ok("list").Stdout, "VNI 100, not pinned")
+	m.says("apply", m.ok("apply", "-f", file).Stdout, "something of it is missing")
+	pinned()
+}
+
 // TestExampleUplink: the file gives the bridge its VXLAN, for which FRR's lines are printed, and
 // destroy leaves nothing.
 func TestExampleUplink(t *testing.T) {

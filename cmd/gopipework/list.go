@@ -237,6 +237,9 @@ func note(a listed) string {
 	if v, err := spec.ParseVXLAN(a.Host.Uplink); err == nil {
 		all = append(all, "VNI "+strconv.Itoa(v.VNI))
 	}
+	if a.Unpinned {
+		all = append(all, "not pinned")
+	}
 	if a.Interface.VRF != nil {
 		all = append(all, "VRF "+a.Interface.VRF.Name)
 	}

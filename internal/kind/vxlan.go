@@ -42,6 +42,15 @@ func UplinkAmong(o *build.Looker, k plan.Reader, bridge int, links []*rtnl.Link)
 	return u
 }
 
+// ReadUplinkPins is ReadUplink, and reads what is pinned on the bridge too, if that is by us.
+func ReadUplinkPins(o *build.Looker, k plan.Reader, bridge int) build.Uplink {
+	u := ReadUplink(o, k, bridge)
+	if build.IsVXLAN(u.Link) {
+		readPins(o, k, bridge, &u)
+	}
+	return u
+}
+
 // ReadFlood reads the peers of the VXLAN. One that does not learn was made without: what is in
 // its table then, a routing daemon has entered, and the kernel does not tell by whom an entry is.
 func ReadFlood(o *build.Looker, k plan.Reader, u *build.Uplink) {

@@ -35,9 +35,10 @@ type Attachment struct {
 	Shaping   *spec.Shaping    `json:"shaping,omitempty"` // nil: none
 	Mirrors   []string         `json:"mirrors,omitempty"` // what is copied to it, as --mirror has it
 
-	Lease *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
-	More  []string    `json:"-"`               // what there is to it that nothing else here shows, such as "routes"; only a list tells it, and a set about host access
-	Cut   []string    `json:"cut,omitempty"`   // what drops its packets now, on the host or in the guest, a sentence each
+	Lease    *LeaseState `json:"lease,omitempty"` // nil: no process of ours keeps one
+	More     []string    `json:"-"`               // what there is to it that nothing else here shows, such as "routes"; only a list tells it, and a set about host access
+	Unpinned bool        `json:"-"`               // it is on a bridge with an uplink, and not all of it is pinned there; only a list tells it
+	Cut      []string    `json:"cut,omitempty"`   // what drops its packets now, on the host or in the guest, a sentence each
 }
 
 // LeaseState is how the lease of an interface stands.

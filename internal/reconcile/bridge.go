@@ -128,6 +128,15 @@ func (c *comparison) bridgeRemovals() (items []Item) {
 	return items
 }
 
+// getsVXLAN reports whether an entry gives the bridge of an attachment a VXLAN, and the
+// attachment is to be pinned then.
+func (c *comparison) getsVXLAN(a attach.Attachment) bool {
+	return a.Host.Kind == string(attach.KindBridge) && a.Host.VLAN == "" && a.Host.Uplink == "" &&
+		slices.ContainsFunc(c.Entries, func(e topology.Entry) bool {
+			return e.Bridge != nil && e.Bridge.Name == a.Host.Name && spec.IsVXLAN(e.Bridge.Uplink)
+		})
+}
+
 // asks reports whether it is this origin that asks for a bridge at the place.
 func (c *comparison) asks(name string, pos topology.Pos) bool {
 	return slices.ContainsFunc(c.Entries, func(e topology.Entry) bool { return e.Bridge != nil && e.Bridge.Name == name && e.Pos == pos })

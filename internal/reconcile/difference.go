@@ -66,6 +66,7 @@ type Item struct {
 	guests []uint64 // namespaces that it is in
 	names  []string // of an entry: its interfaces there
 	ask    bool     // what is there does not tell whether it differs
+	pins   bool     // it is to be pinned once its bridge has the VXLAN that an entry gives it
 	in     string   // of a Change in place: the word for the guest
 	set    attach.SetSpec
 }
@@ -437,7 +438,8 @@ func (c *comparison) compare(i *Item, ends []spec.Spec) {
 		if len(what) > 0 && !i.Again {
 			i.inPlace(s, i.There[n], what)
 		}
-		i.What, i.ask = append(i.What, what...), i.ask || ask
+		i.pins = i.pins || c.getsVXLAN(i.There[n])
+		i.What, i.ask = append(i.What, what...), i.ask || ask || i.pins
 	}
 	foreign := func(a attach.Attachment) bool { return a.Origin != c.Origin }
 	if n := slices.IndexFunc(i.There, foreign); n >= 0 { // one end alone, if a run was killed

@@ -106,7 +106,7 @@ func differ(s spec.Spec, a attach.Attachment) (what []build.Difference, ask bool
 			add(f.Name, is[i].Word, f.Word)
 		}
 	}
-	return what, ask || len(what) > 0 || s.From.Kind != attach.FromLine || a.Lease != nil || hidden(s) || len(a.Interface.Routes) > 0 || a.Interface.DNS != "" || a.Interface.SourceRouting || len(a.More) > 0 || len(a.Cut) > 0
+	return what, ask || len(what) > 0 || s.From.Kind != attach.FromLine || a.Lease != nil || hidden(s) || len(a.Interface.Routes) > 0 || a.Interface.DNS != "" || a.Interface.SourceRouting || len(a.More) > 0 || len(a.Cut) > 0 || a.Unpinned
 }
 
 // unnamed reports whether an attachment of the kind is on nothing of the host.

@@ -81,6 +81,8 @@ func (h Host) settle(ctx context.Context, i *Item) {
 	case len(i.What) > 0:
 	case r.Changed:
 		i.Reason = "something of it is missing: " + r.Steps[0]
+	case i.pins:
+		i.Reason = i.There[0].Host.Name + " gets a VXLAN, for which it is pinned"
 	default:
 		i.Action = "" // it is as asked
 	}
