@@ -189,8 +189,12 @@ func (d *describer) unpinned(l *rtnl.Link, a *Attachment, given []netip.Prefix) 
 	if l == nil || a.Host.Uplink == "" || err != nil {
 		return false
 	}
-	addrs, static := d.uplinks[l.Master].PinnedTo(mac, l.Index)
-	return !static || slices.ContainsFunc(given, func(p netip.Prefix) bool { return !slices.Contains(addrs, p.Addr()) })
+	u := d.uplinks[l.Master]
+	_, static := u.PinnedTo(mac, l.Index)
+	known := func(p netip.Prefix) bool { // of two guests with one address, the bridge knows one
+		return slices.ContainsFunc(u.Pins, func(n rtnl.FixedNeighbour) bool { return n.Addr == p.Addr() && u.Lives(n) })
+	}
+	return !static || slices.ContainsFunc(given, func(p netip.Prefix) bool { return !known(p) })
 }
 
 // pluggedOVS asks Open vSwitch for an end that is in no Linux bridge.

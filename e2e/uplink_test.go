@@ -250,6 +250,13 @@ func TestUplinkUnpinned(t *testing.T) {
 	m.says("the list", m.ok("list").Stdout, "VNI 100, not pinned")
 	m.says("apply", m.ok("apply", "-f", file).Stdout, "something of it is missing")
 	pinned()
+
+	m.on("dup", "192.168.7.1/24")
+	m.differs(file, 0) // or each run would enter the other one
+	m.ok("detach", "netns:dup")
+	m.says("the list", m.ok("list").Stdout, "not pinned")
+	m.ok("apply", "-f", file)
+	pinned()
 }
 
 // TestExampleUplink: the file gives the bridge its VXLAN, for which FRR's lines are printed, and

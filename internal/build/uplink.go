@@ -58,6 +58,11 @@ func (u Uplink) PinnedTo(mac net.HardwareAddr, port int) (addrs []netip.Addr, st
 	return addrs, slices.ContainsFunc(u.Static, func(s rtnl.Station) bool { return s.Port == port && slices.Equal(s.MAC, mac) })
 }
 
+// Lives reports whether a neighbour stands for a port: that of a guest that has died does not.
+func (u Uplink) Lives(n rtnl.FixedNeighbour) bool {
+	return slices.ContainsFunc(u.Static, func(s rtnl.Station) bool { return slices.Equal(s.MAC, n.MAC) })
+}
+
 // Pins reports whether the guest is pinned to its port: the bridge has an uplink of ours, or
 // gets one, and the guest's frames cross it.
 func (j *Job) Pins() bool {

@@ -107,8 +107,7 @@ func dropStale(p Pin, own *rtnl.Link, u build.Uplink) (steps []plan.Step) {
 		}
 	}
 	for _, n := range u.Pins {
-		lives := slices.ContainsFunc(u.Static, func(s rtnl.Station) bool { return slices.Equal(s.MAC, n.MAC) })
-		if !lives && !slices.Equal(n.MAC, p.MAC) {
+		if !u.Lives(n) && !slices.Equal(n.MAC, p.MAC) {
 			steps = append(steps, Unpin{Bridge: p.Bridge, MAC: n.MAC, Was: []netip.Addr{n.Addr}})
 		}
 	}
