@@ -43,6 +43,7 @@ func TestVerify(t *testing.T) {
 		{"macvlan without carrier", nic + "ip link set wire down", "nic0 web 10.0.0.2/24 --verify", "did not arrive", "*", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			hostNS, g := newNamespace(t), docker(newNamespace(t), 0)
 			in(t, hostNS, "sh", "-c", "iptables-save; ip6tables-save; iptables -t raw -S; ip6tables -t mangle -S")
 			in(t, hostNS, "sh", "-ec", c.host)
