@@ -188,6 +188,8 @@ func TestWatchAlone(t *testing.T) {
 		t.Errorf("the second one: %v", r)
 	}
 	m.says("the error", r.Stderr, fmt.Sprintf("process %d", w.Process.Pid))
+	r = m.Run("unshare", "--pid", "--fork", "--mount-proc", "gopipework", "watch")
+	m.says("the error in another PID namespace", r.Stderr, "another one runs already, in another PID namespace")
 	w.kill()
 	w = m.watch()
 	if !host.Poll(host.Patience, running) {
@@ -333,7 +335,7 @@ func (m *machine) held(file string) {
 	seen := 0
 	if !host.Poll(host.Patience, func() bool {
 		time.Sleep(100 * time.Millisecond)
-		if seen++; !strings.Contains(m.sh("ls -l /proc/$(cat /run/gopipework/watch.lock)/fd 2>/dev/null || true"), file) {
+		if seen++; !strings.Contains(m.sh("ls -l /proc/$(head -n 1 /run/gopipework/watch.lock)/fd 2>/dev/null || true"), file) {
 			seen = 0
 		}
 		return seen == 5

@@ -3,17 +3,19 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/gopipework/gopipework/internal/fault"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/plainfile"
 	"github.com/gopipework/gopipework/internal/rundir"
 	"golang.org/x/sys/unix"
 )
 
-// lockFile is the file in the run directory whose lock a watch has. It has its process ID.
+// lockFile is the file in the run directory whose lock a watch has. It has its process ID, and
+// the PID namespace in which this counts.
 const lockFile = "watch.lock"
 
 // Alone sees to it that no other watch runs as long as this one does. Two would undo what
@@ -40,20 +42,20 @@ func Alone(ctx context.Context) (release func(), err error) {
 		var st unix.Stat_t
 		switch {
 		case err != nil:
-			text, _ := plainfile.Read(f, 32)
+			text, _ := plainfile.Read(f, 64)
 			f.Close()
 			d.Close()
 			if !errors.Is(err, unix.EWOULDBLOCK) {
 				return nil, cannot(err)
 			}
-			return nil, fault.New(fault.Conflict, "run", "watch", "another one runs already, as process %s", strings.TrimSpace(string(text))).
-				WithHint("a file in %s is followed by that one too; kill -HUP makes it read everything again", Directory)
+			return nil, fault.New(fault.Conflict, "run", "watch", "another one runs already%s", where(string(text))).
+				WithHint("a file in %s is followed by that one too; SIGHUP makes it read everything again", Directory)
 		case unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0: // the one before has just ended
 			f.Close()
 			continue
 		}
 		f.Truncate(0)
-		f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		f.WriteAt(fmt.Appendf(nil, "%d\n%d\n", os.Getpid(), nsfs.PIDs()), 0)
 		return func() {
 			d.Remove(lockFile)
 			f.Close()
@@ -62,4 +64,18 @@ func Alone(ctx context.Context) (release func(), err error) {
 	}
 	d.Close()
 	return nil, context.Cause(ctx)
+}
+
+// where says which process has written a lock file.
+func where(text string) string {
+	var pid int
+	var pids uint64
+	fmt.Sscan(text, &pid, &pids)
+	switch {
+	case pid == 0: // it is about to
+		return ""
+	case !nsfs.Counts(pids):
+		return ", in another PID namespace, such as that of a container"
+	}
+	return ", as process " + strconv.Itoa(pid)
 }
