@@ -54,6 +54,21 @@ func TestNotVisible(t *testing.T) {
 	}
 }
 
+// From where a guest's process cannot be seen, list finds its namespace wherever an engine has
+// mounted it.
+func TestVisibleByMount(t *testing.T) {
+	m := newMachine(t)
+	g := m.guest()
+	m.quiet("brtest", g.Word, "10.0.0.2/24")
+	m.sh(fmt.Sprintf("mkdir /run/engine && touch /run/engine/1 && mount --bind /proc/%d/ns/net /run/engine/1", g.PID))
+	r := m.Run("unshare", "--pid", "--fork", "--mount-proc", "gopipework", "--json", "list")
+	m.check(r.Err())
+	list := decode[listResult](t, r).Attachments
+	if len(list) != 1 || list[0].Hidden || list[0].State != "complete" || fmt.Sprint(list[0].Interface.Addresses) != "[10.0.0.2/24]" {
+		t.Errorf("the list has %+v", list)
+	}
+}
+
 // Root without most of its capabilities does, as README says; a user who has
 // them all the same is refused, and nothing has changed.
 func TestCapabilities(t *testing.T) {

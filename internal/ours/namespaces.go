@@ -246,6 +246,11 @@ func namedPlaces(more []string) (out []place, err error) {
 			out = append(out, place{path: filepath.Join(dir, n.Name())})
 		}
 	}
+	if !SeesAll() { // an engine may have mounted them elsewhere
+		for _, path := range mountedIn("/proc/self") {
+			out = append(out, place{path: path})
+		}
+	}
 	return out, nil
 }
 

@@ -338,10 +338,18 @@ func heldBy(dir string) ([]string, error) {
 
 // mountedFor returns the namespaces that are mounted where a process sees them.
 func mountedFor(dir string) (paths []string) {
+	for _, path := range mountedIn(dir) {
+		paths = append(paths, dir+"/root"+path)
+	}
+	return paths
+}
+
+// mountedIn returns their paths as the process itself has them.
+func mountedIn(dir string) (paths []string) {
 	b, _ := os.ReadFile(dir + "/mountinfo")
 	for line := range strings.Lines(string(b)) {
 		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[3], "net:[") {
-			paths = append(paths, dir+"/root"+f[4])
+			paths = append(paths, f[4])
 		}
 	}
 	return paths
