@@ -197,12 +197,14 @@ var setChanges = map[string]func(*build.SetFacts){
 	"access-taken": func(f *build.SetFacts) {
 		f.Access.Named = &rtnl.Link{Index: 66, Name: hostaccess.AccessName("eth0"), Kind: "dummy"}
 	},
-	"private": func(f *build.SetFacts) { f.Inner.Mode = "private" },
-	"half":    func(f *build.SetFacts) { f.Found.State = Half },
-	"of-file": func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
-	"of-keep": func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
-	"by-file": func(f *build.SetFacts) { f.Origin = "file:lab" },
-	"cable":   func(f *build.SetFacts) { f.Cable = &build.Cable{End: f.Found.Port} },
+	"private":    func(f *build.SetFacts) { f.Inner.Mode = "private" },
+	"half":       func(f *build.SetFacts) { f.Found.State = Half },
+	"of-file":    func(f *build.SetFacts) { f.Found.Origin = "file:lab" },
+	"of-keep":    func(f *build.SetFacts) { f.Found.Origin = OriginKeep },
+	"of-cni":     func(f *build.SetFacts) { f.Found.Origin = "cni:lab" },
+	"of-compose": func(f *build.SetFacts) { f.Found.Origin = "compose:shop/db" },
+	"by-file":    func(f *build.SetFacts) { f.Origin = "file:lab" },
+	"cable":      func(f *build.SetFacts) { f.Cable = &build.Cable{End: f.Found.Port} },
 	"pulled": func(f *build.SetFacts) {
 		f.Cable = &build.Cable{End: f.Found.Port}
 		f.Found.Port.Up, f.Found.Port.AltNames = false, append(f.Found.Port.AltNames, ours.CableMark(f.Found.Port.Name))

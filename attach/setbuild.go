@@ -79,11 +79,16 @@ func warnOwner(c build.Change, d *build.Draft) {
 		return
 	}
 	says, apply := "the file says", "apply"
-	if owner == OriginKeep {
+	switch {
+	case owner == OriginKeep:
 		says, apply = "the kept lines say", "apply --kept"
+	case owner.IsService():
+		says, apply = "the Compose file says", "docker compose up"
 	}
 	switch {
 	case c.OnlyCarrier() && (*c.Carrier || owner.OfContainer()):
+	case owner.IsNetwork():
+		d.Warn("%s belongs to %s: the next ADD knows nothing of it", c.Job.Names.Inner, owner)
 	case c.OnlyCarrier():
 		d.Warn("%s belongs to %s: the next %s plugs its cable in again", c.Job.Names.Inner, owner, apply)
 	case owner == spec.OriginAnnotation:
