@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"io/fs"
 	"os"
 	"time"
 
@@ -148,6 +149,9 @@ func Await(ctx context.Context, r Ready, g *Guest) (Interface, error) {
 // dockerutil.Find.
 func OpenGuest(path string) (*Guest, error) {
 	ns, err := nsfs.Open(path, 0)
+	if named, is := err.(*fs.PathError); is { // it has the path, too
+		err = named.Err
+	}
 	if err != nil {
 		return nil, fault.Explain("open the namespace", path, err)
 	}
