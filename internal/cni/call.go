@@ -60,6 +60,9 @@ func ReadCall(getenv func(string) string) (Call, error) {
 // what to delete.
 func (c Call) check() error {
 	bad := func(name, value, why string) error {
+		if value == "" {
+			why = "it is not set"
+		}
 		return refuse(types.ErrInvalidEnvironmentVariables, "read "+name, value, "%s", why)
 	}
 	if !plainname.Is(c.ContainerID) {

@@ -112,7 +112,11 @@ func Read(verb string, stdin []byte) (Config, error) {
 	if err := json.Unmarshal(stdin, &c); err != nil {
 		return c, undecoded("the network configuration", err)
 	}
-	c.IPAM.config = stdin
+	var ipam struct {
+		Keys map[string]json.RawMessage `json:"ipam"`
+	}
+	_ = json.Unmarshal(stdin, &ipam) // it is known to be an object
+	c.IPAM.config, c.IPAM.hasKeys = stdin, len(ipam.Keys) > 0
 	if c.Valid == nil && c.Older != nil {
 		c.Valid = c.Older
 		c.IPAM.config = withKey(stdin, keyValid, c.Older) // a plugin that misses the list may release all

@@ -18,8 +18,9 @@ import (
 // IPAM is a plugin that gives out the addresses of a network, such as host-local. It reads
 // the same environment and the same configuration.
 type IPAM struct {
-	Type   string `json:"type"`
-	config []byte
+	Type    string `json:"type"`
+	hasKeys bool   // the configuration says something about it
+	config  []byte
 }
 
 // NeedsInterface reports whether the plugin asks for addresses by the interface that is to

@@ -62,6 +62,9 @@ func (c Config) address(call Call) (string, error) {
 	case c.Address == "" && call.Arg("IP") != "":
 		key, gateways = call.Arg("IP"), call.Arg("GATEWAY")
 		hasGateways = gateways != ""
+	case c.Address == "" && c.IPAM.hasKeys:
+		return "", refuse(types.ErrInvalidNetworkConfig, "read ipam", "", "it has no type, which names the plugin that gives out the addresses").
+			withHint(`"ipam": {"type": "host-local", ...}`)
 	case c.Address == "":
 		return "", refuse(types.ErrInvalidNetworkConfig, "read address", "", "the configuration has none, and the caller asks for none").
 			withHint(`"address": "192.168.1.2/24@192.168.1.1", "dhcp", or "0/0" for none; or ipam`)

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,33 @@ func TestWords(t *testing.T) {
 		want := spec.Words{HostIF: "brtest", Guest: "/run/netns/web", IfName: "eth0", Address: c.address, MAC: c.mac, MTU: "1400"}
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%s %s: %v\n%s", c.keys, c.args, err, diff)
+		}
+	}
+}
+
+// TestRefusals: what is missing is said, and not that it is wrong.
+func TestRefusals(t *testing.T) {
+	for keys, want := range map[string]string{
+		`"address": ""`:                     "the configuration has none, and the caller asks for none",
+		`"ipam": {}`:                        "the configuration has none, and the caller asks for none",
+		`"ipam": {"subnet": "10.7.0.0/24"}`: "it has no type",
+	} {
+		config, err := Read(Add, []byte(`{"cniVersion": "1.1.0", "name": "lab", "hostif": "brtest", `+keys+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Words(Call{Verb: Add, IfName: "eth0"}, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", keys, err, want)
+		}
+	}
+	for _, missing := range []string{"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"} {
+		_, err := ReadCall(func(name string) string {
+			env := map[string]string{Command: Add, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/web", "CNI_IFNAME": "eth0"}
+			delete(env, missing)
+			return env[name]
+		})
+		if err == nil || !strings.Contains(err.Error(), "it is not set") {
+			t.Errorf("without %s: %v", missing, err)
 		}
 	}
 }
