@@ -51,6 +51,7 @@ func (o *output) evpnCommand(c *cli.Context) error {
 		if config.RouterID, err = routerID(uplinks(r)); err != nil {
 			return err
 		}
+		o.warn(floods(uplinks(r)))
 		if onLoopback(config.RouterID) { // a session from the address of a card would end with that card
 			config.Source = config.RouterID
 		}
@@ -132,6 +133,16 @@ func uplinks(r attach.Result) (all []spec.VXLAN) {
 		}
 	}
 	return all
+}
+
+// floods warns of VXLANs with peers, which learn by themselves who is where.
+func floods(all []spec.VXLAN) (warnings []string) {
+	for _, v := range all {
+		if len(v.Peers) > 0 {
+			warnings = append(warnings, v.String()+": with peer= it sends to the hosts that are named there, whatever FRR enters; leave out peer= on all hosts")
+		}
+	}
+	return warnings
 }
 
 // routerID is the IPv4 address that all VXLANs of the host have.
