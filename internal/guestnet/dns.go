@@ -28,6 +28,9 @@ func CheckDNS(j *build.Job) error {
 	switch n := j.There.Resolv; {
 	case j.DNS.IsZero():
 		return nil
+	case j.There.Guest.PID == 0 && j.There.Guest.IsContainer():
+		return j.Refuse(fault.Unsupported, "its process cannot be seen from here, and so not its resolv.conf").
+			WithHint("--dns works on the host, and in a container with the host's PID namespace (docker run --pid host)")
 	case j.There.Guest.PID == 0:
 		hint := "ip netns exec NAME reads /etc/netns/NAME/resolv.conf"
 		if j.HostIF.Kind.FromFile() {

@@ -70,6 +70,15 @@ const (
 // ByPath reports whether the guest is named by the path of its namespace.
 func (g GuestInfo) ByPath() bool { return g.Runtime == RuntimePath || g.Runtime == RuntimeCNI }
 
+// IsContainer reports whether an engine started it, so that it has a process, seen or not.
+func (g GuestInfo) IsContainer() bool {
+	switch g.Runtime {
+	case "", RuntimePID, RuntimeNetNS, RuntimePath, RuntimeCNI:
+		return false
+	}
+	return true
+}
+
 // Word is a word of the command line that names the guest outright.
 func (g GuestInfo) Word() string {
 	switch g.Runtime {
