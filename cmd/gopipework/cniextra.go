@@ -34,6 +34,10 @@ func (p *plugin) answerExtra(ctx context.Context) error {
 // addExtra attaches all that the guest asks for, or nothing, and adds it to what the plugin
 // before this one has answered.
 func (p *plugin) addExtra(ctx context.Context) error {
+	who, annotations := p.config.Asks(p.call)
+	if err := misnamed(policy.Guest{Member: who}.String(), annotations); err != nil {
+		return err
+	}
 	asked, err := p.extras()
 	if err != nil {
 		return err

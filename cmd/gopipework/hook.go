@@ -67,7 +67,7 @@ func (o *output) hookCommand(c *cli.Context) error {
 	defer cancel()
 	asks, err := asksFor(ctx, state)
 	if err == nil {
-		err = misnamed(asks, state)
+		err = misnamed(asks.Info().Word(), state.Annotations)
 	}
 	if err == nil && len(asks.Keys()) > 0 {
 		err = o.hook(ctx, c, state, asks, opt)
@@ -77,13 +77,13 @@ func (o *output) hookCommand(c *cli.Context) error {
 
 // misnamed is the error for an annotation that has the name of a label: nobody reads it, and its
 // container would start without what it asks for.
-func misnamed(asks labels.Container, s oci.State) error {
-	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
+func misnamed(guest string, annotations map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		if ifName, is := strings.CutPrefix(key, labels.Prefix); is {
 			if !plainname.Is(ifName) {
 				ifName = "an interface"
 			}
-			return fault.New(fault.Failed, "attach", ifName+" to "+asks.Info().Word(), "refused: %s is the name of a label, and this is an annotation", policy.Quote(key)).
+			return fault.New(fault.Failed, "attach", ifName+" to "+guest, "refused: %s is the name of a label, and this is an annotation", policy.Quote(key)).
 				WithHint("call the annotation %s", policy.Quote("org."+key))
 		}
 	}
