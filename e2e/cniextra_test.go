@@ -52,6 +52,8 @@ func TestCNIExtra(t *testing.T) {
 	asks := map[string]string{"org.gopipework.net1": "brtest 192.168.1.2/24", "org.gopipework.net2": "brback 192.168.2.2/24 --mtu 1400", "other": "x"}
 	m.says("what no entry allows", n.asking(asks).fails(101, "ADD", web), `net2 to pod:"shop/web-1": refused: `, "--mtu",
 		"the guest's annotation asks for it; gopipework policy check pod:shop/web-1 ", `"brback 192.168.2.2/24 --mtu 1400" --policy `, " says what is allowed")
+	asks["org.gopipework.net2"] = "brback 192.168.2.2"
+	m.says("what makes no sense", n.asking(asks).fails(101, "ADD", web), "it has no prefix length 192.168.2.2/24")
 	asks["org.gopipework.net2"] = "nowhere 192.168.2.2/24"
 	m.says("what is not there", n.asking(asks).fails(103, "ADD", web), "nowhere")
 	m.says("a pod of another namespace", n.asking(asks).in("CNI_ARGS=K8S_POD_NAMESPACE=other;K8S_POD_NAME=web-1").fails(101, "ADD", web), `policy.yaml has no entry for pod:"other/web-1" `)
@@ -61,6 +63,7 @@ func TestCNIExtra(t *testing.T) {
 	m.says("a name that no interface can get", n.asking(asks).fails(101, "ADD", web), "loopback")
 	delete(asks, "org.gopipework.lo")
 	asks["org.gopipework.net2"] = "brback 192.168.2.2/24"
+	m.says("the name of a label", n.asking(map[string]string{"gopipework.net1": asks["org.gopipework.net1"]}).fails(101, "ADD", web), `"gopipework.net1" is the name of a label`, `call the annotation "org.gopipework.net1"`)
 	m.says("nobody's annotation", n.asking(asks).in("CNI_ARGS=").fails(101, "ADD", web), "does not say who")
 	check("after refusals")
 

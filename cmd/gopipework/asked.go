@@ -22,8 +22,9 @@ func allowed(asks labels.Container, p policy.Policy) (all []attach.Spec, err err
 	entries, refused := labels.Wanted([]labels.Container{asks}, p, labelGrammar())
 	if len(refused) > 0 {
 		r := refused[0]
+		hint := cmp.Or(r.Hint, asksBy(asks)+" asks for it"+checking(asks, r.IfName, p)) // its own: it makes no sense, whatever is allowed
 		return nil, fault.New(fault.Failed, "attach", cmp.Or(r.IfName, "an interface")+" to "+r.Guest, "refused: %s", r.Reason).
-			WithHint("%s asks for it%s", asksBy(asks), checking(asks, r.IfName, p))
+			WithHint("%s", hint)
 	}
 	for _, e := range entries {
 		all = append(all, *e.Attach)

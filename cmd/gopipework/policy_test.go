@@ -180,7 +180,7 @@ func TestPolicyDecides(t *testing.T) {
 		{"web-1", "brtest 192.168.1.2/24 --rate-out 1mbit", "the option --rate-out is not in its options"},
 		{"web-1", "brtest 192.168.1.2/24 --nodad", "the option --nodad"},
 		{"web-1", "brtest 192.168.1.2/24 -l docker0", "-l: it names an interface of the host"},
-		{"web-1", "brtest 192.168.1.2/24 -i eth0", "-i: the key of the label names the interface"},
+		{"web-1", "brtest 192.168.1.2/24 -i eth0", "-i cannot be allowed: the key names the interface"},
 		{"web-1", "brtest 192.168.1.2/24 --dns 10.0.0.1", "--dns: it changes a file"},
 		{"web-1", "brtest 192.168.1.2/24 --vlan-filtering", "--vlan-filtering: it changes a bridge"},
 		{"web-1", "macvlan:eth0 192.168.1.2/24 --host-access", "--host-access: it opens the host"},

@@ -227,5 +227,9 @@ func (c Container) refusal(ifName, line string, err error) report.Event {
 	if len(reason) > longest {
 		reason = strings.ToValidUTF8(reason[:longest], "") + "..."
 	}
-	return report.Event{Kind: report.Refused, Guest: c.word(), IfName: ifName, Origin: string(c.Origin()), Line: line, Reason: reason}
+	hint := fault.HintOf(err)
+	if len(hint) > longest {
+		hint = ""
+	}
+	return report.Event{Kind: report.Refused, Guest: c.word(), IfName: ifName, Origin: string(c.Origin()), Line: line, Reason: reason, Hint: hint}
 }

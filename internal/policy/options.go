@@ -43,7 +43,7 @@ var never = sync.OnceValue(func() map[string]string {
 })
 
 const (
-	asKey    = "the key of the label names the interface"
+	asKey    = "the key names the interface"
 	hostName = "it names an interface of the host, and rules of the host's firewall go by names"
 )
 

@@ -49,6 +49,11 @@ type Decision struct {
 
 // Decide decides by the first entry for the guest.
 func (p Policy) Decide(g Guest, r Request) Decision {
+	for _, f := range r.Flags { // whatever the entries say
+		if never()[f] == asKey {
+			return Decision{Reason: dashed(f) + " cannot be allowed: " + asKey}
+		}
+	}
 	for _, e := range p.Entries {
 		if !slices.ContainsFunc(e.Guests, g.is) {
 			continue
