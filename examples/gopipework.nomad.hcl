@@ -21,7 +21,7 @@ job "gopipework" {
       driver = "docker"
 
       config {
-        image        = "gopipework:latest"
+        image        = "gopipework:latest" # the tag that docker load prints
         entrypoint   = ["/gopipework"]
         args         = ["watch", "--labels"]
         network_mode = "host"
