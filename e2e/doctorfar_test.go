@@ -115,6 +115,20 @@ func TestDoctorFamilies(t *testing.T) {
 	}
 }
 
+// TestDoctorTwice: without --to, another interface of the guest itself is no far end, on a bridge
+// and on a card.
+func TestDoctorTwice(t *testing.T) {
+	m := newMachine(t)
+	m.sh("ip link add nic0 type veth peer name wire; ip link set nic0 up; ip link set wire up")
+	for _, on := range []string{"brtest", "nic0"} {
+		one, two := m.guest(), m.guest()
+		m.ok(on, one.Word, "10.0.0.1/24")
+		m.ok(on, "-i", "eth2", one.Word, "10.0.0.2/24")
+		m.ok(on, two.Word, "10.0.0.3/24")
+		m.well("on "+on+", beside another interface of the guest,", one.Word)
+	}
+}
+
 // TestDoctorOnePort: a far guest whose firewall accepts connections to one port alone is
 // reached, and doctor says what it drops; with that port closed it is not.
 func TestDoctorOnePort(t *testing.T) {

@@ -52,7 +52,7 @@ func (w *walker) findFar() error {
 	}
 	for _, n := range all {
 		f := &far{neighbour: *n, addrs: w.common(n.subnets)}
-		if len(f.addrs) > 0 && w.sameFar(f) == nil {
+		if len(f.addrs) > 0 && w.sameFar(f) == nil && !w.isGuests(n) {
 			w.far = append(w.far, f)
 		}
 	}
@@ -60,6 +60,15 @@ func (w *walker) findFar() error {
 		w.far, w.leftOut = w.far[:maxFar], more
 	}
 	return nil
+}
+
+// isGuests reports whether a neighbour is another interface of the guest itself.
+func (w *walker) isGuests(n *neighbour) bool {
+	if n.port != nil && w.port != nil {
+		return n.port.PeerNS == w.port.PeerNS
+	}
+	var own unix.Stat_t
+	return n.found != nil && unix.Fstat(int(w.near.ns.Fd()), &own) == nil && own.Ino == n.found.Inode
 }
 
 // sameFar returns the far end that is already there at the same link, or nil.
