@@ -8,6 +8,7 @@ var uplinkFaults = []fault{
 	{name: "vxlan-down", what: "beside another", set: overVXLAN, doctor: toOtherHost,
 		do: "ip link add vx9 type vxlan id 9 local 10.9.0.1 dstport 4789; ip link set vx9 up; ip link set vx100 down"},
 	{name: "vtep-address", what: "down", set: overVXLAN, doctor: toOtherHost, do: "ip link set u0 down"},
+	{name: "vtep-address", what: "without a carrier", set: overVXLAN, doctor: toOtherHost, do: "ip -n hostb link set u1 down", mend: "ip -n hostb link set u1 up"},
 	{name: "vtep-address", what: "gone", set: overVXLAN, doctor: toOtherHost, do: "ip address add 10.9.0.3/24 dev u0; ip address del 10.9.0.1/24 dev u0", mend: "ip address add 10.9.0.1/24 dev u0"},
 	{name: "vtep-port", set: overVXLAN, doctor: toOtherHost,
 		do:   "ip link set vx100 down; dnsmasq --conf-file=/dev/null --no-resolv --no-hosts --user=root --group= --port=4789 --pid-file=/run/taker.pid",

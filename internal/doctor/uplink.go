@@ -74,7 +74,7 @@ func (w *walker) vtepAddress() ([]finding.Finding, error) {
 		return []finding.Finding{finding.VTEPAddress.Perhaps("%s, which has %s, is down", on.Name, local).
 			MendedBy("ip link set dev " + shell.Quote(on.Name) + " up")}, nil
 	case !on.Carrier:
-		return []finding.Finding{finding.VTEPAddress.Perhaps("%s, which has %s, has no carrier", on.Name, local)}, nil
+		return []finding.Finding{finding.VTEPAddress.Perhaps("%s, which has %s, is up and has no carrier: look at the cable or the far end", on.Name, local)}, nil
 	}
 	return nil, nil
 }

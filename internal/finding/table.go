@@ -301,7 +301,7 @@ var (
 	VTEPAddress = &Kind{802, "vtep-address",
 		"The address that the other hosts send to is not on this host, or its interface is down or has no carrier.",
 		"What the other hosts send does not arrive.",
-		"Add the address, or set its interface up."}
+		"Add the address, set its interface up, or plug in the cable."}
 	VTEPPort = &Kind{803, "vtep-port",
 		"Another program has the UDP port of the VXLAN.",
 		"The kernel cannot set the VXLAN up.",
