@@ -133,7 +133,10 @@ func (w *walker) vtepMTU() ([]finding.Finding, error) {
 func (w *walker) vtepPeers() (out []finding.Finding, err error) {
 	if len(w.remotes) == 0 {
 		f := finding.VTEPPeer.Perhaps("%s knows no other host: it has no peers, and no routing daemon has named one", w.vxlan.Name)
-		if !w.hostRuns("bgpd") {
+		if runs := w.hostRuns("bgpd"); runs && !w.vxlan.VXLAN.Learning {
+			f.Reason = w.vxlan.Name + " knows no other host: bgpd runs, and has entered none"
+			f = f.SeenBy("does it have a session: vtysh -c 'show bgp l2vpn evpn summary'; can this host reach the reflector on TCP port 179?")
+		} else if !runs {
 			f = f.SeenBy("FRR's bgpd does not run on this host")
 		}
 		return []finding.Finding{f}, nil
@@ -161,8 +164,12 @@ func (w *walker) hostRuns(name string) bool {
 // host answers for. What is wrong there is not to be seen from here.
 func (w *walker) behindVXLAN(a answer) finding.Finding {
 	v := w.vxlan.VXLAN
+	knows := ", and does bgpd run there"
+	if v.Learning {
+		knows = " and this host as a peer"
+	}
 	next := []string{
-		fmt.Sprintf("look there: is it attached, and has its bridge the VNI %d and this host as a peer?", v.VNI),
+		fmt.Sprintf("look there: is it attached, and has its bridge the VNI %d%s?", v.VNI, knows),
 		fmt.Sprintf("look on both hosts: do INPUT and OUTPUT admit UDP port %d?", v.Port),
 	}
 	if mac, err := w.host.k.Neighbour(w.on.Index, a.to); err == nil && mac != nil {
