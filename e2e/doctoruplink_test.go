@@ -17,6 +17,9 @@ var uplinkFaults = []fault{
 	{name: "vtep-peer", what: "none", set: overVXLAN, doctor: toOtherHost, do: "bridge fdb del 00:00:00:00:00:00 dev vx100 dst 10.9.0.2; ip link set vx100 down; ip link set vx100 up",
 		mend: "bridge fdb append 00:00:00:00:00:00 dev vx100 dst 10.9.0.2"},
 	{name: "vtep-peer", what: "without a route", set: overVXLAN, doctor: toOtherHost, do: "ip route del 10.9.0.0/24 dev u0", mend: "ip route add 10.9.0.0/24 dev u0 src 10.9.0.1"},
+	{name: "vtep-firewall", what: "on its output", set: overVXLAN, doctor: toOtherHost, do: "iptables -A OUTPUT -p udp --dport 4789 -j DROP", mend: "iptables -F OUTPUT"},
+	{name: "vtep-firewall", what: "on its input", set: overVXLAN, doctor: toOtherHost, do: "iptables -A INPUT -p udp --dport 4789 -j DROP", mend: "iptables -F INPUT"},
+	{name: "vtep-firewall", what: "of iptables-legacy", set: overVXLAN, doctor: toOtherHost, do: "iptables-legacy -A OUTPUT -p udp --dport 4789 -j DROP", mend: "iptables-legacy -F OUTPUT"},
 	{name: "far-missing", what: "behind a VXLAN", set: overVXLAN, doctor: toOtherHost, do: "ip -n hostb address del 10.0.0.9/24 dev brb", mend: "ip -n hostb address add 10.0.0.9/24 dev brb"},
 }
 

@@ -22,6 +22,7 @@ type Probe struct {
 	SourceMAC, TargetMAC net.HardwareAddr
 	Source, Target       netip.Addr
 	Protocol             byte   // unix.IPPROTO_*; needs Source or Target
+	Port                 uint16 // the UDP port that they are sent to; needs Protocol
 	Echo                 uint16 // the identifier of an ICMP echo; needs Protocol
 }
 
@@ -34,6 +35,8 @@ func (p Probe) check() error {
 		return fault.New(fault.Usage, "trace frames", "", "%s and %s are of two families", p.Source, p.Target)
 	case p.Echo != 0 && p.Protocol != unix.IPPROTO_ICMP && p.Protocol != unix.IPPROTO_ICMPV6:
 		return fault.New(fault.Usage, "trace frames", "", "only ICMP has echoes")
+	case p.Port != 0 && p.Protocol != unix.IPPROTO_UDP:
+		return fault.New(fault.Usage, "trace frames", "", "no port of UDP is looked for")
 	}
 	return nil
 }

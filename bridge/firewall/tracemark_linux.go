@@ -110,6 +110,9 @@ func (p Probe) rule() (all []expr.Any) {
 	if p.Protocol != 0 {
 		is(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, []byte{p.Protocol})
 	}
+	if p.Port != 0 {
+		field(expr.PayloadBaseTransportHeader, 2, binary.BigEndian.AppendUint16(nil, p.Port))
+	}
 	if p.Echo != 0 {
 		field(expr.PayloadBaseTransportHeader, 4, binary.BigEndian.AppendUint16(nil, p.Echo))
 	}

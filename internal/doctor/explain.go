@@ -96,6 +96,8 @@ func (w *walker) byTrace(s *spot, f *far, a answer, unasked bool) (*finding.Find
 	var found finding.Finding
 	hop := w.hopOf("firewall", "bridge", "ovs", "card", "port")
 	switch {
+	case s.carrier != "":
+		found, hop = finding.VTEPFirewall.Surely("%s of this host drops the packets of %s, to UDP port %d: %s", chain, w.vxlan.Name, w.vxlan.VXLAN.Port, rule), w.hopOf(uplinkHop)
 	case s.of == w.near:
 		found, hop = finding.GuestFirewall.Surely("%s of %s drops it: %s", chain, w.near.of.Name, rule), 0
 	case s.of != w.host:

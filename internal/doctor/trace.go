@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gopipework/gopipework/bridge/firewall"
 	"github.com/gopipework/gopipework/internal/dropreason"
@@ -28,6 +29,7 @@ type spot struct {
 	aside    []string        // chains of iptables that the probe does not pass
 	question int             // the number of the probe that is about questions; -1: none
 	asked    []firewall.Stop // the same of questions
+	carrier  string          // as a rule of iptables has the port of the VXLAN's packets, which these are; "": the probe's own
 
 	was, moved []firewall.Counter // of iptables-legacy: before, and what has grown since
 }
@@ -50,6 +52,7 @@ func (w *walker) traceOf(f *far, a answer, protocol byte) *traced {
 	probes, asks := w.onHost(f, a, both)
 	t.open(w, w.host, probes, asks)
 	t.open(w, w.near, both, false)
+	t.openUnder(w, f)
 	if f.end != nil && f.ns != w.hostNS {
 		t.open(w, f.end, both, false)
 	}
@@ -104,6 +107,20 @@ func (t *traced) open(w *walker, e *end, probes []firewall.Probe, asks bool) {
 	t.traces = append(t.traces, s)
 }
 
+// openUnder begins to trace the packets in which the VXLAN of the bridge carries frames for a far
+// end, of whom nobody on this host knows, to and from other hosts.
+func (t *traced) openUnder(w *walker, f *far) {
+	if w.vxlan == nil || f.link != nil || !w.vxlan.VXLAN.Local.IsValid() {
+		return
+	}
+	local, port := w.vxlan.VXLAN.Local, uint16(w.vxlan.VXLAN.Port)
+	t.open(w, w.host, []firewall.Probe{
+		{Source: local, Protocol: unix.IPPROTO_UDP, Port: port},
+		{Target: local, Protocol: unix.IPPROTO_UDP, Port: port},
+	}, false)
+	t.traces[len(t.traces)-1].carrier = fmt.Sprintf(" --dport %d ", port)
+}
+
 // note keeps why the rules where an end is could not be watched.
 func (t *traced) note(e *end, err error) {
 	where := *e
@@ -123,7 +140,9 @@ func (t *traced) finish(ctx context.Context) {
 	for _, s := range t.traces {
 		_ = s.of.k.Run(func() error {
 			if now, err := firewall.Counters(ctx); err == nil {
-				s.moved = slices.DeleteFunc(firewall.Moved(s.was, now, 2), func(c firewall.Counter) bool { return !c.Drops || slices.Contains(s.aside, c.Chain) })
+				s.moved = slices.DeleteFunc(firewall.Moved(s.was, now, 2), func(c firewall.Counter) bool {
+					return !c.Drops || slices.Contains(s.aside, c.Chain) || !strings.Contains(c.Rule+" ", s.carrier)
+				})
 			}
 			return nil
 		})

@@ -314,6 +314,10 @@ var (
 		"The VXLAN knows no other host, or there is no route to one.",
 		"Frames for guests of other hosts go nowhere.",
 		"Name the others by peer=, or let FRR do it, with the lines of gopipework evpn-config. Add a route."}
+	VTEPFirewall = &Kind{806, "vtep-firewall",
+		"This host's firewall drops the packets of the VXLAN.",
+		"Frames for guests of other hosts, or theirs for this host's guests, are lost.",
+		"Let the rule admit the VXLAN's UDP port, in INPUT from the other hosts and in OUTPUT to them."}
 )
 
 // Unseen is about whatever could not be read.
@@ -338,6 +342,6 @@ var All = []*Kind{
 	OVSPortGone, OVSPortDead, OVSTag, OVSSecure, OVSFlow, OVSSilent,
 	ParentDown, ParentNoCarrier, HostOnCard, ParentWireless, ModeApart, StationTwice,
 	UplinkMissing, FarSilent, FarFirewall, BridgeNoAddress, FarMissing, ForwardingOff,
-	VXLANDown, VTEPAddress, VTEPPort, VTEPMTU, VTEPPeer,
+	VXLANDown, VTEPAddress, VTEPPort, VTEPMTU, VTEPPeer, VTEPFirewall,
 	Unseen, Lost,
 }
