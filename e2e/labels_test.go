@@ -149,6 +149,19 @@ func TestLabels(t *testing.T) {
 	e.becomes("web-1 lan1 192.168.1.5/24 label", three)
 	e.docker("rm", "-f", "web-1")
 	e.becomes(three)
+	run("web-1", "--label", "gopipework.lan1=brtest 192.168.1.5/24")
+	e.becomes("web-1 lan1 192.168.1.5/24 label", three)
+	e.docker("kill", "web-1")
+	e.shows("web-1", "it has exited")
+	id := e.docker("rm", e.docker("inspect", "-f", "{{.Id}}", "web-1"))
+	if !host.Poll(host.Patience, func() bool { return !strings.Contains(e.ok("list").Stdout, "web-1") }) {
+		t.Errorf("what a container asked for that is gone is listed:\n%s", e.ok("list").Stdout)
+	}
+	for _, told := range w.told("pending") {
+		if strings.Contains(told, id) && strings.Contains(told, "no such container") {
+			t.Errorf("pending is %s", told)
+		}
+	}
 
 	// An older container keeps its address.
 	run("web-5", "--label", "gopipework.eth1=brtest 192.168.1.3/24")
@@ -168,7 +181,7 @@ func TestLabels(t *testing.T) {
 	for i := 1; i < len(compose); i += 2 {
 		changes = append(changes, "-c", "LABEL "+compose[i])
 	}
-	id := e.docker("create", host.Image, "sleep", "1")
+	id = e.docker("create", host.Image, "sleep", "1")
 	e.docker(slices.Concat([]string{"commit"}, changes, []string{"-c", "LABEL gopipework.eth1=\"brtest 192.168.1.7/24\"", id, "forged"})...)
 	e.docker("rm", id)
 	run("forged", "forged", "sleep", "86400")

@@ -183,6 +183,8 @@ func (w *Watcher) heard(e guests.Event) {
 		w.clean()
 		w.eachOf(e, func(word string, g *guest) {
 			switch {
+			case e.What == guests.Removed && w.asks(e, word):
+				g.stop()
 			case g.failures > 0 && e.What == guests.Unplugged:
 				if e.Name != "" && !g.justWorked() { // what has gone may have been in the way
 					w.check(word)
@@ -197,6 +199,21 @@ func (w *Watcher) heard(e guests.Event) {
 		g.started = e.What == guests.Started
 		w.check(word)
 	})
+}
+
+// asks reports whether an event has all sources asked again that want something for a guest.
+func (w *Watcher) asks(e guests.Event, word string) bool {
+	for n, a := range w.asked {
+		if h, ok := w.Sources[n].(Hearer); ok && h.Heard(e) {
+			continue
+		}
+		for _, l := range a.lists {
+			if slices.Contains(reconcile.Words(l.Entries), word) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // eachOf calls do with each word that an event can be about.
