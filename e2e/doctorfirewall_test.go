@@ -15,6 +15,7 @@ var firewallFaults = []fault{
 	{name: "forward-drop", what: "by Docker's policy", do: "iptables -F DOCKER-USER"},
 	{name: "forward-drop", what: "by a rule in front of ours", do: "iptables -I DOCKER-USER -i brtest -j DROP"},
 	{name: "forward-drop", what: "by iptables-legacy", do: "iptables-legacy -P FORWARD DROP"},
+	{name: "forward-drop", what: "of ports that are not ours", set: twoForeign, do: "iptables -F DOCKER-USER", healed: keptByGC},
 	{name: "forward-drop", what: "for IPv6", set: twoWithIPv6, do: "ip6tables -F DOCKER-USER"},
 	{name: "prerouting-drop", what: "in raw", do: "iptables -t raw -A PREROUTING -d 10.0.0.3 -j DROP"},
 	{name: "prerouting-drop", what: "in mangle", do: "iptables -t mangle -A FORWARD -i brtest -j DROP"},
@@ -41,6 +42,22 @@ var firewallFaults = []fault{
 	{name: "far-firewall", what: "that rejects", do: "ip netns exec db iptables -A INPUT -j REJECT", mend: "ip netns exec db iptables -F"},
 	{name: "far-firewall", what: "for pings alone", do: "ip netns exec db iptables -A INPUT -p icmp -j DROP", mend: "ip netns exec db iptables -F", doubt: true},
 	{name: "far-firewall", what: "of the host", set: behindHost, doctor: "netns:web", do: "iptables -A INPUT -i brtest -j DROP", mend: "iptables -F INPUT"},
+}
+
+// twoForeign plugs web and db into a bridge as somebody else would.
+func twoForeign(m *machine) {
+	m.sh("ip link add brtest type bridge; ip link set brtest up; iptables -I DOCKER-USER -i brtest -j ACCEPT")
+	for name, address := range map[string]string{"web": "10.0.0.2/24", "db": "10.0.0.3/24"} {
+		m.named(name)
+		m.sh(fmt.Sprintf("ip link add %s0 type veth peer name eth1 netns %[1]s; ip link set %[1]s0 master brtest up; ip -n %[1]s address add %[2]s dev eth1; ip -n %[1]s link set eth1 up", name, address))
+	}
+}
+
+// keptByGC looks whether what a person typed is left alone.
+func keptByGC(m *machine) error {
+	m.ok("gc")
+	m.well("after gc", "netns:web --to netns:db")
+	return nil
 }
 
 // dockerOnNFT are the rules of an engine of 2026 with --firewall-backend=nftables, for a network

@@ -128,7 +128,7 @@ func (t filterTable) path(frames ...bridgedFrame) (p Path, docker bool, err erro
 	j, err := t.judge(w, frames)
 	j.drops = false
 	open := Rule{Family: p.Family, Backend: p.Backend, Chain: p.Chain, Bridge: f.bridge}
-	p.Blocks = j.block(t.name(f.family, forwardChain), func(string) string { return open.InsertCommand() })
+	p.Blocks = j.block(t.name(f.family, forwardChain), func(string) string { return open.UnmarkedCommand() })
 	return p, docker, err
 }
 

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gopipework/gopipework/internal/shell"
@@ -65,6 +66,12 @@ func (r Rule) InsertCommand() string {
 	return r.command(append([]string{"-I", r.Chain, "1"}, r.match()...))
 }
 
+// UnmarkedCommand is InsertCommand for what is not ours, where the rule is to be the user's
+// own: a marked one without an attachment is deleted when it is next looked for.
+func (r Rule) UnmarkedCommand() string {
+	return r.command(slices.Concat([]string{"-I", r.Chain, "1"}, r.conditions(), accept))
+}
+
 // DeleteCommand returns what a person types to delete the rule.
 func (r Rule) DeleteCommand() string {
 	return r.command(append([]string{"-D", r.Chain}, r.match()...))
@@ -81,6 +88,13 @@ func (r Rule) comment() string {
 
 // match returns the rule's matches and its target, as iptables -S shows them.
 func (r Rule) match() []string {
+	return slices.Concat(r.conditions(), []string{"-m", "comment", "--comment", r.comment()}, accept)
+}
+
+var accept = []string{"-j", "ACCEPT"}
+
+// conditions returns the matches without the mark.
+func (r Rule) conditions() []string {
 	args := []string{"-i", r.Bridge, "-o", r.Bridge, "-m", "physdev"}
 	switch {
 	case r.Port != "" && r.Out:
@@ -88,7 +102,7 @@ func (r Rule) match() []string {
 	case r.Port != "":
 		args = append(args, "--physdev-in", r.Port)
 	}
-	return append(args, "--physdev-is-bridged", "-m", "comment", "--comment", r.comment(), "-j", "ACCEPT")
+	return append(args, "--physdev-is-bridged")
 }
 
 func (r Rule) command(args []string) string {

@@ -129,7 +129,11 @@ func (w *walker) dropped(chain, rule string, family firewall.Family) finding.Fin
 	}
 	f.Again = w.again()
 	for _, r := range w.missingRules(family) {
-		f.Mend = append(f.Mend, r.InsertCommand())
+		command := r.UnmarkedCommand()
+		if r.Port == "" || plan.IsOurs(w.port) {
+			command = r.InsertCommand()
+		}
+		f.Mend = append(f.Mend, command)
 	}
 	return f
 }
