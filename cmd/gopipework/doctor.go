@@ -169,7 +169,7 @@ func (o *output) mend(ctx context.Context, way doctor.Ask, d doctor.Report, opt 
 	steps, again := d.Fix()
 	if len(steps) == 0 && !again {
 		if d.Verdict() == doctor.Broken {
-			o.warn([]string{"--fix changes nothing: what was found is not gopipework's own"})
+			o.warn([]string{"--fix changes nothing: what was found is not gopipework's own, or it is not certain which step mends it"})
 		}
 		return d, nil
 	}

@@ -67,14 +67,14 @@ func (w *walker) isOurs() bool {
 	return ok && w.ask.Guest != nil && m.Names(guests.Short(w.ask.Guest.GuestInfo)) // a mark has as much of an ID
 }
 
-// fixOurs drops the steps that would change what is not ours, or is of another guest than the
-// one that was asked about.
+// fixOurs leaves it to a person to type the steps that would change what is not ours, or is of
+// another guest than the one that was asked about.
 func fixOurs(look check) check {
 	return func(w *walker) ([]finding.Finding, error) {
 		found, err := look(w)
 		for i := range found {
 			if !w.isOurs() {
-				found[i].Fix = nil
+				found[i].Mend, found[i].Fix = found[i].Commands(), nil
 			}
 		}
 		return found, err
