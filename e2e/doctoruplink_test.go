@@ -20,6 +20,9 @@ var uplinkFaults = []fault{
 	{name: "vtep-firewall", what: "on its output", set: overVXLAN, doctor: toOtherHost, do: "iptables -A OUTPUT -p udp --dport 4789 -j DROP", mend: "iptables -F OUTPUT"},
 	{name: "vtep-firewall", what: "on its input", set: overVXLAN, doctor: toOtherHost, do: "iptables -A INPUT -p udp --dport 4789 -j DROP", mend: "iptables -F INPUT"},
 	{name: "vtep-firewall", what: "of iptables-legacy", set: overVXLAN, doctor: toOtherHost, do: "iptables-legacy -A OUTPUT -p udp --dport 4789 -j DROP", mend: "iptables-legacy -F OUTPUT"},
+	{name: "neighbour-wrong", what: "behind a VXLAN", set: overVXLAN, doctor: "netns:web --to 2001:db8::9",
+		do: `mac=$(ip netns exec hostb cat /sys/class/net/brb/address); ip neighbour replace 2001:db8::9 lladdr $mac dev brtest extern_learn
+			ip -n web neighbour replace 2001:db8::9 lladdr 02:00:00:00:00:99 dev eth1`},
 	{name: "far-missing", what: "behind a VXLAN", set: overVXLAN, doctor: toOtherHost, do: "ip -n hostb address del 10.0.0.9/24 dev brb", mend: "ip -n hostb address add 10.0.0.9/24 dev brb"},
 }
 
@@ -30,7 +33,7 @@ func overVXLAN(m *machine) {
 	m.named("web")
 	m.named("hostb")
 	m.sh(`ip link add u0 type veth peer name u1 netns hostb; ip address add 10.9.0.1/24 dev u0; ip link set u0 up
-		ip netns exec hostb sh -ec 'ip address add 10.9.0.2/24 dev u1; ip link set u1 up; ip link add brb type bridge; ip address add 10.0.0.9/24 dev brb; ip link set brb up mtu 1450
+		ip netns exec hostb sh -ec 'ip address add 10.9.0.2/24 dev u1; ip link set u1 up; ip link add brb type bridge; ip address add 10.0.0.9/24 dev brb; ip address add 2001:db8::9/64 dev brb nodad; ip link set brb up mtu 1450
 			ip link add vx100 type vxlan id 100 local 10.9.0.2 dstport 4789; ip link set vx100 mtu 1450 master brb up; bridge fdb append 00:00:00:00:00:00 dev vx100 dst 10.9.0.1'`)
-	m.ok("brtest", "netns:web", "10.0.0.2/24", "-l", "web0", "--uplink", "vxlan:100,local=10.9.0.1,peer=10.9.0.2")
+	m.ok("brtest", "netns:web", "10.0.0.2/24,2001:db8::2/64", "--nodad", "-l", "web0", "--uplink", "vxlan:100,local=10.9.0.1,peer=10.9.0.2")
 }

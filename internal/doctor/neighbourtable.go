@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/gopipework/gopipework/internal/finding"
+	"github.com/gopipework/gopipework/internal/rtnl"
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/witness"
 )
@@ -54,8 +55,9 @@ func (w *walker) wrongGateway(to netip.Addr) *finding.Finding {
 }
 
 // wrongEntry is the finding about the neighbour entry that an end has for an address, if that
-// is neither the MAC address of the station that has it, nor of one that answers for it; nil:
-// there is no such entry, or nobody is known to have the address.
+// is neither the MAC address of the station that has it, nor of one that answers for it, nor the
+// one that a routing daemon has entered; nil: there is no such entry, or nobody is known to have
+// the address.
 func (w *walker) wrongEntry(e *end, addr netip.Addr, station net.HardwareAddr) *finding.Finding {
 	if !isEthernet(e.link) {
 		return nil
@@ -67,6 +69,12 @@ func (w *walker) wrongEntry(e *end, addr netip.Addr, station net.HardwareAddr) *
 	right := w.answering(e, addr)
 	if len(station) > 0 {
 		right = append([]net.HardwareAddr{station}, right...)
+	}
+	if len(right) == 0 && e == w.near && w.vxlan != nil { // those of other hosts
+		told, _ := w.host.k.ToldNeighbours(w.on.Index)
+		if i := slices.IndexFunc(told, func(n rtnl.FixedNeighbour) bool { return n.Addr == addr && len(n.MAC) > 0 }); i >= 0 {
+			right = append(right, told[i].MAC)
+		}
 	}
 	if len(right) == 0 || slices.ContainsFunc(right, func(m net.HardwareAddr) bool { return bytes.Equal(m, entry) }) {
 		return nil
