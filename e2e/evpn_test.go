@@ -183,7 +183,7 @@ func TestEVPNConfig(t *testing.T) {
 	m.says("with two", m.fails("not_found", rr...).Error.Message, "several addresses: 10.255.0.1, 10.255.0.2")
 	m.says("--json", m.ok(append(rr, "--router-id", "10.255.0.2", "--as", "65010", "--json")...).Stdout, `{"config":"router bgp 65010\n bgp router-id 10.255.0.2\n`)
 	for _, words := range []string{"", "--reflector web", "--reflector 10.9.0.250 --as 0", "--reflector 10.9.0.250 --router-id fd00::1",
-		"--reflector 10.9.0.250 --router-id 224.0.0.1", "--reflector 10.9.0.250 --router-id 10.9.0.250", "--reflector 127.0.0.1"} {
+		"--reflector 10.9.0.250 --router-id 224.0.0.1", "--reflector 10.9.0.250 --router-id 10.9.0.250", "--reflector 127.0.0.1", "--reflector fe80::1"} {
 		m.fails("usage", append(rr[:1:1], strings.Fields(words)...)...)
 	}
 }

@@ -85,7 +85,7 @@ func evpnConfig(c *cli.Context) (e evpn.Config, err error) {
 	}
 	for _, word := range c.StringSlice("reflector") {
 		r, err := netip.ParseAddr(word)
-		if err != nil || r.Zone() != "" || r.IsUnspecified() || r.IsLoopback() || r.IsMulticast() {
+		if err != nil || r.Zone() != "" || r.IsUnspecified() || r.IsLoopback() || r.IsMulticast() || r.IsLinkLocalUnicast() {
 			return e, fault.BadWord("read flag", "--reflector", "%q is not the IP address of a host", word)
 		}
 		if r == e.RouterID {
