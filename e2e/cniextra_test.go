@@ -90,8 +90,13 @@ func TestCNIExtra(t *testing.T) {
 	if l := m.list("netns:web"); len(l) != 2 {
 		t.Errorf("the second ADD leaves %+v", l)
 	}
+	// Some callers hand on no annotations then, and what ADD has answered.
+	answered := m.extraNetwork().behind(`{"interfaces": [{"name": "eth0", "sandbox": "/run/netns/web"}, {"name": "lo", "sandbox": "/run/netns/web"}, {"name": "net2", "sandbox": "/run/netns/web"}]}`)
+	answered.ok("CHECK", web)
 	m.check(web.Run("ip", "link", "set", "net2", "down").Err())
 	m.says("CHECK", n.fails(101, "CHECK", web), "net2")
+	m.check(web.Run("ip", "link", "del", "net2").Err())
+	m.says("CHECK without annotations", answered.fails(101, "CHECK", web), "check net2 of ", "it is not there")
 	m.podsAtOnce(m.extraNetwork().asking(map[string]string{"org.gopipework.net1": "brtest 192.168.3.3/24"}))
 	// Some callers call the container something else for DEL, or name no namespace.
 	n.in("CNI_CONTAINERID=c2").ok("DEL", web)

@@ -224,27 +224,19 @@ func (p *plugin) check(ctx context.Context) error {
 // checkOne fails if one interface is not there, or not as ADD has made it and has answered.
 // asked reads what ADD was asked for, with the addresses that the interface has.
 func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, asked func(*cni.Result) (attach.Spec, error)) error {
-	differs := func(format string, args ...any) error {
-		return fault.New(fault.Conflict, "check", name+" of "+p.call.NetNS, format, args...)
+	a, err := p.attached(ctx, g, name)
+	if err == nil && a == nil {
+		err = p.differs(name, "it is not there")
 	}
-	list, err := attach.List(ctx, g, p.options())
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(list.Attachments, func(a attach.Attachment) bool {
-		return a.Interface.Name == name && a.Origin == p.origin && a.State == attach.Complete
-	})
-	if i < 0 {
-		return differs("it is not there")
-	}
-	there := cni.AddTo(nil, list.Attachments[i], p.call.NetNS)
+	there := cni.AddTo(nil, *a, p.call.NetNS)
 	if p.config.Runtime.Device != "" {
-		p.config.HostIF = "phys:" + list.Attachments[i].Host.Name
+		p.config.HostIF = "phys:" + a.Host.Name
 	}
-	if p.prev != nil && list.Attachments[i].Lease == nil {
-		if lacks := cni.Lacks(there, p.prev, name); lacks != "" {
-			return differs("%s that ADD has answered with is not there", lacks)
-		}
+	if err := p.asAnswered(*a); err != nil {
+		return err
 	}
 	s, err := asked(there)
 	if err != nil {
@@ -254,9 +246,43 @@ func (p *plugin) checkOne(ctx context.Context, g *attach.Guest, name string, ask
 	opt.DryRun = true
 	r, err := attach.Attach(ctx, s, g, opt)
 	if err == nil && r.Changed {
-		err = differs("it is not as ADD has made it; this is missing: %s", strings.Join(r.Steps, "; "))
+		err = p.differs(name, "it is not as ADD has made it; this is missing: %s", strings.Join(r.Steps, "; "))
 	}
 	return err
+}
+
+// attached returns an attachment of this network's in a guest; nil: there is none, or it is not
+// complete.
+func (p *plugin) attached(ctx context.Context, g *attach.Guest, name string) (*attach.Attachment, error) {
+	list, err := attach.List(ctx, g, p.options())
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(list.Attachments, func(a attach.Attachment) bool {
+		return a.Interface.Name == name && a.Origin == p.origin && a.State == attach.Complete
+	})
+	if i < 0 {
+		return nil, nil
+	}
+	return &list.Attachments[i], nil
+}
+
+// asAnswered fails if an attachment lacks something that ADD has answered with. What a lease gives
+// may have changed since.
+func (p *plugin) asAnswered(a attach.Attachment) error {
+	if p.prev == nil || a.Lease != nil {
+		return nil
+	}
+	name := a.Interface.Name
+	if lacks := cni.Lacks(cni.AddTo(nil, a, p.call.NetNS), p.prev, name); lacks != "" {
+		return p.differs(name, "%s that ADD has answered with is not there", lacks)
+	}
+	return nil
+}
+
+// differs is the error of CHECK about an interface.
+func (p *plugin) differs(name, format string, args ...any) error {
+	return fault.New(fault.Conflict, "check", name+" of "+p.call.NetNS, format, args...)
 }
 
 // status fails if nothing can be attached now. With STATUS the caller does not say what it will

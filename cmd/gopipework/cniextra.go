@@ -3,11 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"net"
+	"slices"
 
 	"github.com/gopipework/gopipework/attach"
 	"github.com/gopipework/gopipework/internal/cni"
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/labels"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/policy"
 )
 
@@ -91,10 +94,12 @@ func (p *plugin) extras() (all []attach.Spec, err error) {
 }
 
 // checkExtra fails if something that the guest has got beside its own interface is not there,
-// or not as ADD has made it.
+// or not as ADD has made it. A caller that hands on no annotations still hands on what ADD has
+// answered.
 func (p *plugin) checkExtra(ctx context.Context) error {
 	asked, err := p.extras()
-	if err != nil || len(asked) == 0 {
+	answered := cni.Beside(p.prev, p.call.IfName)
+	if err != nil || len(asked)+len(answered) == 0 {
 		return err
 	}
 	g, err := p.guest()
@@ -108,6 +113,33 @@ func (p *plugin) checkExtra(ctx context.Context) error {
 		if err := p.checkOne(ctx, g, s.IfName, as); err != nil {
 			return err
 		}
+		answered = slices.DeleteFunc(answered, func(name string) bool { return name == s.IfName })
+	}
+	for _, name := range answered {
+		if err := p.checkAnswered(ctx, g, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkAnswered fails if an interface that ADD has answered with is not there. It need not be
+// ours: the chain may have more plugins.
+func (p *plugin) checkAnswered(ctx context.Context, g *attach.Guest, name string) error {
+	a, err := p.attached(ctx, g, name)
+	if err != nil {
+		return err
+	}
+	if a != nil {
+		return p.asAnswered(*a)
+	}
+	t, err := nsfs.In(g.Namespace)
+	if err != nil {
+		return fault.Explain("enter", p.call.NetNS, err)
+	}
+	defer t.End()
+	if err := t.Run(func() error { _, err := net.InterfaceByName(name); return err }); err != nil {
+		return p.differs(name, "it is not there")
 	}
 	return nil
 }

@@ -111,6 +111,20 @@ func Lacks(there, earlier *Result, ifName string) string {
 	return ""
 }
 
+// Beside returns the names of the interfaces that a result has in the guest beside the one that
+// the caller asks for; r nil: none.
+func Beside(r *Result, ifName string) (names []string) {
+	if r == nil {
+		return nil
+	}
+	for _, i := range r.Interfaces {
+		if i.Sandbox != "" && i.Name != ifName && !slices.Contains(names, i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
 // interfaceOf returns the place of a guest's interface in a result; -1: it has none.
 func interfaceOf(r *Result, ifName string) int {
 	return slices.IndexFunc(r.Interfaces, func(i *types100.Interface) bool { return i.Sandbox != "" && i.Name == ifName })
