@@ -103,23 +103,51 @@ func Remove(name string, f Facts) build.Plan {
 		d.Steps = append(d.Steps, last...)
 		return d.Plan
 	}
-	foreign := slices.ContainsFunc(f.Addrs, func(a rtnl.Addr) bool {
-		return link != nil && ours.InUse(link.Index, []rtnl.Addr{a}) && a.Proto != ours.Protocol
-	})
+	var made bool
+	var ports []string
+	var del plan.Step
 	if isOVS {
 		d.Add(SetOVSOrigin{bridge: name, origin: "", was: br.Origin})
-		stays := func(p bridge.OVSPort) bool { return !going[p.Name] }
-		if br.Ours && !foreign && !slices.ContainsFunc(br.Ports, stays) {
-			last = append(last, kind.DelOVSBridge{OVSBridge: br})
+		made, del = br.Ours, kind.DelOVSBridge{OVSBridge: br}
+		for _, p := range br.Ports {
+			ports = append(ports, p.Name)
 		}
 	} else {
 		m, _ := ours.BridgeMarkOf(link)
 		d.Add(ours.DelMark{Link: name, Mark: m.String()})
-		stays := func(l *rtnl.Link) bool { return l.Master == link.Index && !going[l.Name] }
-		if plan.IsOurs(link) && !foreign && !slices.ContainsFunc(f.Links, stays) {
-			last = append(last, ours.DelLink{Name: name, Index: link.Index})
+		made, del = plan.IsOurs(link), ours.DelLink{Name: name, Index: link.Index}
+		for _, l := range f.Links {
+			if l.Master == link.Index {
+				ports = append(ports, l.Name)
+			}
 		}
+	}
+	ports = slices.DeleteFunc(ports, func(p string) bool { return going[p] })
+	switch needed := f.needed(link, ports); {
+	case made && needed == "":
+		last = append(last, del)
+	case made && len(d.Warnings) == 0: // or it is clear already
+		d.Warn("%s stays %s", name, needed)
 	}
 	d.Steps = append(d.Steps, last...)
 	return d.Plan
+}
+
+// needed says why or how long a bridge that has these ports has to stay; "": it need not. link nil:
+// Open vSwitch has it, and the kernel does not.
+func (f Facts) needed(link *rtnl.Link, ports []string) string {
+	for _, p := range ports {
+		if l := f.named(p); l == nil || !plan.IsOurs(l) {
+			return "because " + p + " is a port of it"
+		}
+	}
+	if len(ports) > 0 {
+		return "until its guests are detached: gopipework list"
+	}
+	for _, a := range f.Addrs {
+		if link != nil && ours.InUse(link.Index, []rtnl.Addr{a}) && a.Proto != ours.Protocol {
+			return "because it has the address " + a.Prefix.String() + ", which gopipework did not set"
+		}
+	}
+	return ""
 }
