@@ -68,6 +68,9 @@ func ParseVXLAN(word string) (v VXLAN, err error) {
 	hint := func(e *fault.Error) error {
 		return e.WithHint("vxlan:100,local=10.9.0.1, and with peers vxlan:100,local=10.9.0.1,peer=10.9.0.2")
 	}
+	if ends, has := withoutVNI(word); has {
+		return v, fault.BadWord(op, word, "the VNI is missing").WithHint("%s100,%s", vxlanWord, ends)
+	}
 	rest, is := strings.CutPrefix(word, vxlanWord)
 	if !is {
 		return v, fault.BadWord(op, word, "an uplink begins with %s", vxlanWord).
@@ -108,6 +111,16 @@ func ParseVXLAN(word string) (v VXLAN, err error) {
 	}
 	slices.SortFunc(v.Peers, netip.Addr.Compare)
 	return v, nil
+}
+
+// withoutVNI returns what follows the number in the word for a VXLAN that has none.
+func withoutVNI(word string) (rest string, is bool) {
+	rest, is = strings.CutPrefix(word, "vxlan,")
+	if !is {
+		rest, is = strings.CutPrefix(word, vxlanWord)
+		is = is && strings.HasPrefix(rest, "local=")
+	}
+	return rest, is
 }
 
 // parseEnd reads the address of a host.
