@@ -45,11 +45,11 @@ func onHost(args []string) error {
 		err = joinGroups(first + "/cgroup")
 	}
 	if err != nil {
-		code := fault.Failed
+		code, more := fault.Failed, ""
 		if errors.Is(err, os.ErrPermission) {
-			code = fault.Permission
+			code, more = fault.Permission, "; if it has both, AppArmor or SELinux keeps it out of process 1, or that belongs to a user namespace above"
 		}
-		return fault.New(code, "enter", "the host", "%w", err).WithHint(hint)
+		return fault.New(code, "enter", "the host", "%w", err).WithHint("%s%s", hint, more)
 	}
 	return cannot("run", "gopipework", unix.Exec("/proc/self/fd/"+strconv.Itoa(self), append([]string{"gopipework"}, args...), os.Environ()))
 }
