@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -43,6 +44,8 @@ type Config struct {
 	IPAM    IPAM      `json:"ipam"` // where the addresses come from in place of Address; no Type: nowhere
 	DNS     types.DNS `json:"dns"`
 	Runtime Runtime   `json:"runtimeConfig"`
+
+	keys []string // all, also those that are not known
 
 	Prev  json.RawMessage `json:"prevResult"`                // see PrevResult
 	Valid json.RawMessage `json:"cni.dev/valid-attachments"` // see Keeps
@@ -112,11 +115,11 @@ func Read(verb string, stdin []byte) (Config, error) {
 	if err := json.Unmarshal(stdin, &c); err != nil {
 		return c, undecoded("the network configuration", err)
 	}
-	var ipam struct {
-		Keys map[string]json.RawMessage `json:"ipam"`
-	}
-	_ = json.Unmarshal(stdin, &ipam) // it is known to be an object
-	c.IPAM.config, c.IPAM.hasKeys = stdin, len(ipam.Keys) > 0
+	var keys, ipam map[string]json.RawMessage
+	_ = json.Unmarshal(stdin, &keys) // they are known to be objects
+	_ = json.Unmarshal(keys["ipam"], &ipam)
+	c.IPAM.config, c.IPAM.hasKeys = stdin, len(ipam) > 0
+	c.keys = slices.Sorted(maps.Keys(keys))
 	if c.Valid == nil && c.Older != nil {
 		c.Valid = c.Older
 		c.IPAM.config = withKey(stdin, keyValid, c.Older) // a plugin that misses the list may release all

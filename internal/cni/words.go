@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/gopipework/gopipework/internal/spec"
+	"github.com/gopipework/gopipework/internal/typo"
 )
 
 // NameIn returns the name that the interface has in the guest.
@@ -27,7 +29,7 @@ func (c Config) Words(call Call, given *Result) (spec.Words, error) {
 	}
 	if c.HostIF == "" {
 		return w, refuse(types.ErrInvalidNetworkConfig, "read hostif", "", "it says what the guest is plugged into, and is missing").
-			withHint(`"hostif": "brtest"; only with "mode": "extra", for what pods ask for, there is none`)
+			withHint("%s", c.meant("hostif")+`"hostif": "brtest"; only with "mode": "extra", for what pods ask for, there is none`)
 	}
 	var err error
 	switch {
@@ -49,6 +51,16 @@ func (c Config) Words(call Call, given *Result) (spec.Words, error) {
 	return w, err
 }
 
+// meant begins the hint for a key that is missing with the one that looks as if it were meant. Keys
+// that are not known are ignored otherwise.
+func (c Config) meant(key string) string {
+	wrong := typo.Nearest(key, c.keys)
+	if wrong == "" || wrong == key {
+		return ""
+	}
+	return "did you mean " + strconv.Quote(key) + ", and not " + strconv.Quote(wrong) + "? "
+}
+
 // address returns the word for the addresses.
 func (c Config) address(call Call) (string, error) {
 	key, gateways, hasGateways := strings.Cut(c.Address, "@")
@@ -67,7 +79,7 @@ func (c Config) address(call Call) (string, error) {
 			withHint(`"ipam": {"type": "host-local", ...}`)
 	case c.Address == "":
 		return "", refuse(types.ErrInvalidNetworkConfig, "read address", "", "the configuration has none, and the caller asks for none").
-			withHint(`"address": "192.168.1.2/24@192.168.1.1", "dhcp", or "0/0" for none; or ipam`)
+			withHint("%s", c.meant("address")+`"address": "192.168.1.2/24@192.168.1.1", "dhcp", or "0/0" for none; or ipam`)
 	}
 	if hasGateways {
 		key += "@" + gateways

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/spec"
 )
 
@@ -49,6 +50,18 @@ func TestRefusals(t *testing.T) {
 		}
 		if _, err := config.Words(Call{Verb: Add, IfName: "eth0"}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", keys, err, want)
+		}
+	}
+	for keys, want := range map[string]string{
+		`"adress": "dhcp"`: `did you mean "address", and not "adress"? "address": `,
+		`"address": ""`:    `"address": `,
+	} {
+		config, err := Read(Add, []byte(`{"cniVersion": "1.1.0", "name": "lab", "hostif": "brtest", `+keys+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Words(Call{Verb: Add, IfName: "eth0"}, nil); !strings.HasPrefix(fault.HintOf(err), want) {
+			t.Errorf("%s: the hint is %q, want %q", keys, fault.HintOf(err), want)
 		}
 	}
 	for _, missing := range []string{"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"} {
