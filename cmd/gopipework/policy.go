@@ -140,6 +140,10 @@ func labelGrammar() labels.Grammar {
 		if err != nil {
 			return policy.Request{}, nil, err
 		}
+		if guest := namedGuest(line); guest != "" {
+			return policy.Request{}, nil, fault.BadWord("read line", shell.Line(line), "the line of a label or an annotation has no guest").
+				WithHint("leave %s out", shell.Quote(guest))
+		}
 		if len(line) == 0 || len(line) < spec.LeastWords(line[0])-1 || len(line) > 3 { // without the guest
 			return policy.Request{}, nil, fault.BadWord("read line", "", "it has %d words, and is to be HOSTIF ADDRESS[@GATEWAY] [MAC][@VLAN]", len(line)).
 				WithHint("brtest 192.168.1.2/24@192.168.1.1")
@@ -154,6 +158,15 @@ func labelGrammar() labels.Grammar {
 		}
 		return r, attachLine(r.Spec), nil
 	}
+}
+
+// namedGuest returns the guest that a line has which is to have none; "": it has none, as far as
+// the line tells.
+func namedGuest(line []string) string {
+	if len(line) < 3 || isAddress(line[1]) || !isAddress(line[2]) {
+		return ""
+	}
+	return line[1]
 }
 
 // labelSource returns the labels of containers as a source of watch.

@@ -194,6 +194,8 @@ func TestPolicyDecides(t *testing.T) {
 		{"web-1", "", "unreadable: "},
 		{"web-1", "brtest", "unreadable: "},
 		{"web-1", "brtest other 192.168.1.2/24", "unreadable: "},
+		{"web-1", "brtest other 192.168.1.2/24 @10", "the line of a label or an annotation has no guest"},
+		{"web-1", "brtest dhpc 02:00:00:00:00:01", `read address "dhpc"`},
 		{"web-1", "brtest 192.168.1.2/24 02:00:00:00:00:01 more", "unreadable: "},
 		{"web-1", "-- brtest 192.168.1.2/24", ""}, // as on a command line
 		{"web-1", "brtest $(id) 192.168.1.2/24", "unreadable: "},
