@@ -115,6 +115,15 @@ func TestHook(t *testing.T) {
 	quiet(hook(web.PID, "created", "eth1", good))
 	m.becomes("web eth1 192.168.1.2/24 annotation")
 	unstarted(t, hook(web.PID, "created", "eth1", other), "attach brtest to web: eth1 exists already (it belongs to annotation), with address 192.168.1.2/24")
+	joined := web.Command(context.Background(), "sleep", "1d") // as with --network container:web
+	m.check(joined.Start())
+	network := func(pid int) string { path, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); return path }
+	if !host.Poll(host.Patience, func() bool { return network(joined.Process.Pid) == network(web.PID) }) {
+		t.Error("the second process does not join the first one's network")
+	}
+	m.says("the hint for a container in another one's network", hook(joined.Process.Pid, "created", "eth1", other).Stderr, "gopipework detach pid:"+strconv.Itoa(web.PID)+" eth1")
+	m.check(joined.Process.Kill())
+	_ = joined.Wait()
 	text := `{"id":"web2","status":"created","pid":` + strconv.Itoa(db.PID) + `,"annotations":{"org.gopipework.eth1":"` + good + `"}}`
 	unstarted(t, m.RunInput(text, "gopipework", "hook", "--policy", policy), "attach brtest to web2: web, behind "+m.list()[0].Host.Port+", has the address 192.168.1.2 already")
 	text = strings.Replace(text, ".2/24", ".4/24", 1)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,9 +17,11 @@ import (
 	"github.com/gopipework/gopipework/internal/fault"
 	"github.com/gopipework/gopipework/internal/guests"
 	"github.com/gopipework/gopipework/internal/labels"
+	"github.com/gopipework/gopipework/internal/nsfs"
 	"github.com/gopipework/gopipework/internal/oci"
 	"github.com/gopipework/gopipework/internal/plainname"
 	"github.com/gopipework/gopipework/internal/policy"
+	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/urfave/cli/v2"
 )
 
@@ -138,7 +141,7 @@ func (o *output) hook(ctx context.Context, c *cli.Context, s oci.State, asks lab
 	opt.Origin = asks.Origin()
 	made, err := attachAll(ctx, all, g, opt)
 	if err != nil {
-		return err
+		return hintElsewhere(err, g)
 	}
 	for _, r := range made {
 		if err := o.result(r, opt.DryRun, true); err != nil {
@@ -146,4 +149,22 @@ func (o *output) hook(ctx context.Context, c *cli.Context, s oci.State, asks lab
 		}
 	}
 	return nil
+}
+
+// hintElsewhere has the hint of an error name another process of the guest's network, such as one of
+// the container that the guest joins (--network container:X): the guest itself does not start, and
+// nothing finds it by its own name.
+func hintElsewhere(err error, g *attach.Guest) error {
+	var f *fault.Error
+	if !errors.As(err, &f) || !strings.Contains(f.Hint, g.Word()) {
+		return err
+	}
+	pids, _ := nsfs.Processes()
+	for _, pid := range pids {
+		if pid != g.PID && nsfs.Is(g.Namespace, nsfs.OfProcess(pid)) {
+			f.Hint = strings.ReplaceAll(f.Hint, shell.Quote(g.Word()), guests.RuntimePID+":"+strconv.Itoa(pid))
+			break
+		}
+	}
+	return err
 }
