@@ -60,6 +60,16 @@ func TestService(t *testing.T) {
 			t.Errorf("%s: %s", line, said)
 		}
 	}
+	writable := strings.TrimPrefix(asService, "--read-only ")
+	r := e.Host.Run("docker", append(strings.Fields("run --rm "+writable), image, "brtest", "-i", "kept0", "web", "192.168.6.2/24", "--keep")...)
+	e.says("a line that is kept in the container alone", r.Stderr, "warning: the line goes with this container", "-v /var/lib/gopipework:/var/lib/gopipework")
+	e.sh("install -d -m 700 /var/lib/gopipework")
+	kept := e.Host.Run("docker", append(strings.Fields("run --rm -v /var/lib/gopipework:/var/lib/gopipework "+writable), image, "brtest", "-i", "kept0", "web", "192.168.6.2/24", "--keep")...)
+	if kept.Code != 0 || kept.Stderr != "" {
+		t.Errorf("a line that is kept on the host: %v", kept)
+	}
+	in("detach web kept0")
+	e.sh("rm -r /var/lib/gopipework")
 	e.says("a guest in the network of another", in("--dry-run brtest -i lan0 beside 192.168.1.4/24"), "nsenter --net=/run/docker/netns/")
 	e.says("a program of the host", e.Host.Run("docker", "exec", "service", "/gopipework", "exec", "web", "--", "ip", "address").Stderr, "this container has no programs: run it on the host")
 	e.rules(1, -1)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/gopipework/gopipework/attach"
@@ -12,6 +14,7 @@ import (
 	"github.com/gopipework/gopipework/internal/shell"
 	"github.com/gopipework/gopipework/internal/topology"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 )
 
 // attacher is a way to attach.
@@ -49,6 +52,9 @@ func attachKept(ctx context.Context, run attacher, s attach.Spec, g *attach.Gues
 	if words, err = kept.Words(attachLine, s, g.GuestInfo, ifName); err != nil {
 		return r, err
 	}
+	if keptPasses() {
+		r.Warnings = append(r.Warnings, "the line goes with this container, which has a "+kept.Dir+" of its own: docker run -v "+kept.Dir+":"+kept.Dir)
+	}
 	step := "# keep in " + kept.Path + ": " + shell.Line(words)
 	if opt.DryRun {
 		if isNew, err := kept.IsNew(grammar(), words); err != nil || !isNew {
@@ -73,6 +79,41 @@ func attachKept(ctx context.Context, run attacher, s attach.Spec, g *attach.Gues
 		}
 	}
 	return r, nil
+}
+
+// keptPasses reports whether the kept lines end with the container that gopipework runs in: the
+// directory is in the root of the container, and not mounted into it. A container whose first process
+// is another program, such as systemd, may be there to stay.
+func keptPasses() bool {
+	first, err := os.Stat("/proc/1/exe")
+	if err != nil {
+		return false
+	}
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil || !os.SameFile(first, self) {
+		return false
+	}
+	dir := kept.Dir
+	for dir != "/" && !pathExists(dir) { // it is going to be made
+		dir = filepath.Dir(dir)
+	}
+	root := mountOf("/")
+	return root != 0 && root == mountOf(dir)
+}
+
+func pathExists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// mountOf returns the ID of the mount that a path is in; 0: the kernel does not tell, as before
+// Linux 5.8.
+func mountOf(path string) uint64 {
+	var st unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st) != nil || st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0
+	}
+	return st.Mnt_id
 }
 
 // dropKept removes from the kept lines what a detach has removed from the guest, or with
