@@ -189,7 +189,7 @@ func TestWatchAlone(t *testing.T) {
 	}
 	m.says("the error", r.Stderr, fmt.Sprintf("process %d", w.Process.Pid))
 	r = m.Run("unshare", "--pid", "--fork", "--mount-proc", "gopipework", "watch")
-	m.says("the error in another PID namespace", r.Stderr, "another one runs already, in another PID namespace")
+	m.says("the error in another PID namespace", r.Stderr, "another one runs already, in another PID namespace", "docker kill -s HUP CONTAINER")
 	w.kill()
 	w = m.watch()
 	if !host.Poll(host.Patience, running) {

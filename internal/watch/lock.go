@@ -48,8 +48,9 @@ func Alone(ctx context.Context) (release func(), err error) {
 			if !errors.Is(err, unix.EWOULDBLOCK) {
 				return nil, cannot(err)
 			}
-			return nil, fault.New(fault.Conflict, "run", "watch", "another one runs already%s", where(string(text))).
-				WithHint("a file in %s is followed by that one too; SIGHUP makes it read everything again", Directory)
+			as, hup := where(string(text))
+			return nil, fault.New(fault.Conflict, "run", "watch", "another one runs already%s", as).
+				WithHint("a file in %s is followed by that one too; %s makes it read everything again", Directory, hup)
 		case unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0: // the one before has just ended
 			f.Close()
 			continue
@@ -66,16 +67,16 @@ func Alone(ctx context.Context) (release func(), err error) {
 	return nil, context.Cause(ctx)
 }
 
-// where says which process has written a lock file.
-func where(text string) string {
+// where says which process has written a lock file, and how it gets a SIGHUP.
+func where(text string) (as, hup string) {
 	var pid int
 	var pids uint64
 	fmt.Sscan(text, &pid, &pids)
 	switch {
 	case pid == 0: // it is about to
-		return ""
+		return "", "SIGHUP"
 	case !nsfs.Counts(pids):
-		return ", in another PID namespace, such as that of a container"
+		return ", in another PID namespace, such as that of a container", "SIGHUP (docker kill -s HUP CONTAINER)"
 	}
-	return ", as process " + strconv.Itoa(pid)
+	return ", as process " + strconv.Itoa(pid), "kill -HUP " + strconv.Itoa(pid)
 }
