@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gopipework/gopipework/internal/finding"
 	"github.com/gopipework/gopipework/internal/ours"
@@ -70,6 +71,26 @@ func (w *walker) parentDown() ([]finding.Finding, error) {
 	// An attach sets up HOSTIF, and a sub-interface that it has made there.
 	f.Again = w.again() && (down[0] == w.on || plan.IsOurs(w.on))
 	return []finding.Finding{f}, nil
+}
+
+// carrierPatience is how long a link may take to get the carrier of its card: the kernel tells
+// it by a work queue, for most cards no more often than once a second (net/core/link_watch.c).
+const carrierPatience = 1200 * time.Millisecond
+
+// awaitCarrier looks again at a link that has no carrier though its card has one.
+func (w *walker) awaitCarrier() {
+	if w.leap != toCard || w.on == nil || !w.on.Carrier {
+		return
+	}
+	now := ours.Now(w.near.k)
+	for end := time.Now().Add(carrierPatience); w.near.link.Up && !w.near.link.Carrier && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		l, err := now.LinkByIndex(w.near.link.Index)
+		if err != nil {
+			return
+		}
+		w.near.link = l
+	}
 }
 
 // parentNoCarrier finds a card without a carrier. The kernel takes that of the links on it

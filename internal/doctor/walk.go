@@ -165,6 +165,7 @@ func (w *walker) walk() error {
 	if err := w.findLeap(); err != nil {
 		return err
 	}
+	w.awaitCarrier()
 	if err := w.findFar(); err != nil {
 		return err
 	}
