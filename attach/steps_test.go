@@ -37,7 +37,7 @@ var oneOfEach = []plan.Step{
 	hostbridge.AddAddr{}, hostbridge.AwaitAddrs{}, hostbridge.AwaitUplink{}, hostbridge.DelAddr{}, hostbridge.SetOVSOrigin{},
 	hostbridge.Trunk{VLANs: []rtnl.PortVLAN{{First: 2, Last: 4094}}}, hostbridge.Unplug{},
 	guestnet.ShapeLink{Want: guestnet.Egress{Rate: 1}}, kind.UnfilterVLANs{}, kind.Verify{}, guestnet.WriteDNS{},
-	kind.ParkEnd{Parking: build.Parking{Port: &rtnl.Link{}, Inner: &rtnl.Link{}}}, kind.TakeEnd{}, kind.TakeOVSPort{}, kind.Unplug{}, kind.DelBridge{}, kind.AddVXLAN{}, kind.AnnounceAfar{}, kind.DelVXLAN{}, kind.FloodTo{}, kind.NotFloodTo{}, kind.Pin{}, kind.Unpin{Static: true}, source.Rebind{},
+	kind.ParkEnd{Parking: build.Parking{Port: &rtnl.Link{}, Inner: &rtnl.Link{}}}, kind.TakeEnd{}, kind.TakeOVSPort{}, kind.Unplug{}, kind.DelBridge{}, kind.AddVXLAN{}, kind.AnnounceAfar{}, kind.AwaitRouting{}, kind.DelVXLAN{}, kind.FloodTo{}, kind.NotFloodTo{}, kind.Pin{}, kind.Unpin{Static: true}, source.Rebind{},
 }
 
 // stepTypes returns the names of the types that have a nature.

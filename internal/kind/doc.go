@@ -12,6 +12,7 @@
 //	mirrorsteps.go           the steps of that
 //	vxlan.go                 the VXLAN by which a Linux bridge reaches other hosts
 //	vxlansteps.go            the steps of that
+//	vxlanrouting.go          whether FRR has taken up who is pinned
 //	vxlanannounce.go         what guests of other hosts hear by it
 //	pin.go                   the guest's addresses as those of its port, on such a bridge
 //	pinsteps.go              the steps of that

@@ -91,6 +91,7 @@ func PlanPins(j *build.Job, d *build.Draft) {
 	}
 	if p.changes() {
 		d.Add(p)
+		planAwaitRouting(p, j.VXLAN, j.There.Uplink, d)
 		planAnnounceAfar(p, j.There.Uplink, d)
 	}
 	d.Steps = append(d.Steps, dropStale(p, j.There.Own, j.There.Uplink)...)
@@ -185,6 +186,11 @@ func SetPins(c *build.Change, d *build.Draft) (after func(), err error) {
 		p.Want = addrsAfter(*c)
 		if p.changes() {
 			d.Add(p)
+			made := spec.VXLAN{}
+			if c.To != nil {
+				made = c.To.VXLAN
+			}
+			planAwaitRouting(p, made, u, d)
 			planAnnounceAfar(p, u, d)
 		}
 		if c.To == nil {
