@@ -30,7 +30,9 @@ build: ## build ./gopipework, one static binary
 # Without root what needs no root is run.
 #
 # The packages run under the race detector; the built program, the tests of memory, which
-# it would spoil, and the drawing of graphs, which starts no goroutine, without.
+# it would spoil, and the drawing of graphs, which starts no goroutine, without. The tests of
+# the program wait for engines, leases and routing daemons four fifths of their time, so
+# four of them run at once, whatever the processors are.
 test: ## run every test; as root, install the missing Debian packages first
 	@test -z "$$(gofmt -l .)" || { echo "gofmt is needed on:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
@@ -47,7 +49,7 @@ test: ## run every test; as root, install the missing Debian packages first
 		CGO_ENABLED=1 $(GO) test -race -timeout 30m -skip 'Memory$$' $$($(GO) list ./... | grep -v -e /e2e -e '/internal/graph$$') || status=1; \
 		$(GO) test -run 'Memory$$' ./internal/lease || status=1; \
 		$(GO) test ./internal/graph || status=1; \
-		$(GO) test -timeout 30m ./e2e/... || status=1; \
+		$(GO) test -timeout 30m -parallel 4 ./e2e/... || status=1; \
 		wait $$kernels || status=1; \
 		kernels=; \
 		cat "$$GOPIPEWORK_TABLE.kernels"; \
@@ -68,7 +70,7 @@ live: ## run the packages' tests on this machine's kernel (root)
 
 e2e: ## test the built binary with real engines (root)
 	./e2e/install.sh engines
-	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 20m -v ./e2e
+	GOPIPEWORK_REQUIRE=$(ENGINES) $(GO) test -count=1 -timeout 20m -parallel 4 -v ./e2e
 
 engines: ## test with the installed engines, and with the newest Docker Engine, which is built first (root)
 	./e2e/engines.sh
