@@ -104,6 +104,9 @@ func Start() (*Host, error) {
 		text, _ := os.ReadFile(log.Name())
 		return nil, errors.Join(fmt.Errorf("start a host: %s", text), h.Close())
 	}
+	if err := h.ownPodman(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start a host: %w", err), h.Close())
+	}
 	return h, nil
 }
 

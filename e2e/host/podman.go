@@ -20,6 +20,19 @@ type Podman struct {
 	group string // the control group of its containers
 }
 
+// ownPodman gives the host a database of podman's. The command finds no containers in it, and waits
+// for nobody: that of the machine would be one for all hosts.
+func (h *Host) ownPodman() error {
+	dir := filepath.Join(h.Dir, "containers")
+	h.Setenv("CONTAINERS_STORAGE_CONF", dir+"/storage.conf")
+	return writeFiles(dir, map[string]string{"storage.conf": podmanStorage(dir)})
+}
+
+// podmanStorage is the configuration of containers that are kept below a directory.
+func podmanStorage(dir string) string {
+	return fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", dir+"/root", dir+"/run")
+}
+
 // StartPodman starts podman on the host, for everything that runs there.
 func (h *Host) StartPodman() (*Podman, error) { return h.startPodman("") }
 
@@ -73,7 +86,7 @@ events_logger = "file"
 runtime = %q
 tmp_dir = %q
 %s`, runtime, dir+"/tmp", more),
-		"storage.conf": fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", dir+"/root", dir+"/run"),
+		"storage.conf": podmanStorage(dir),
 	})
 	if err != nil {
 		return nil, err
